@@ -1,0 +1,2 @@
+//! The `kodikon` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The library: what an embedder links.
