@@ -1,0 +1,400 @@
+//! Decides what can happen to a node and what it can wish for: inputs, outputs, commands and events, here only.
+
+pub mod context;
+pub mod outbox;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, StreamId};
+use crate::ground::time::{Duration, Instant, WallTime};
+use crate::model::member::Liveness;
+use crate::model::op::SignedOp;
+use crate::model::roster::DirectoryEntry;
+use crate::model::state::{NodeSnapshot, StateChange};
+
+/// How a datagram was addressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cast {
+    /// To this node's own port.
+    Unicast,
+    /// To 239.255.107.100.
+    Multicast4,
+    /// To ff02::6b64.
+    Multicast6,
+    /// To the directed broadcast address of an interface.
+    Broadcast,
+}
+
+impl Cast {
+    /// The three ways to reach a whole segment, best first: multicast wakes only members, v4 works on more old switches.
+    pub const GROUPS: [Self; 3] = [Self::Multicast4, Self::Multicast6, Self::Broadcast];
+
+    /// Its bit in a beacon's `heard`; 0 for unicast.
+    #[must_use]
+    pub fn bit(self) -> u8 {
+        match self {
+            Self::Unicast => 0,
+            Self::Multicast4 => 1,
+            Self::Multicast6 => 2,
+            Self::Broadcast => 4,
+        }
+    }
+}
+
+/// What kind of network an interface leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Medium {
+    /// Ethernet and the like.
+    Wired,
+    /// Wi-Fi.
+    Wireless,
+    /// This host alone.
+    Loopback,
+    /// Bridges of containers and virtual machines: used, but their addresses are not announced.
+    Virtual,
+}
+
+/// A network interface as the host has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// The kernel's number.
+    pub index: InterfaceIndex,
+    /// The kernel's name.
+    pub name: String,
+    /// Bytes of an IP packet at most.
+    pub mtu: u32,
+    /// Whether it is up and has a carrier.
+    pub carrier: bool,
+    /// What it leads to.
+    pub medium: Medium,
+    /// Its addresses.
+    pub addresses: Vec<InterfaceAddress>,
+}
+
+/// One address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Length of its network's prefix in bits.
+    pub prefix: u8,
+    /// Its network's broadcast address, where it has one.
+    pub broadcast: Option<Ipv4Addr>,
+}
+
+/// How a datagram came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// Source address: a claim until it is proven.
+    pub from: SocketAddr,
+    /// Over which interface.
+    pub interface: InterfaceIndex,
+    /// To which kind of address.
+    pub cast: Cast,
+}
+
+/// What can happen to a node.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The time of `next_wake` has come.
+    Wake,
+    /// The host's interfaces, at start and after each change.
+    Interfaces(&'a [Interface]),
+    /// A datagram arrived. It is opened in place.
+    Datagram(Arrival, &'a mut [u8]),
+    /// ICMP says that nobody listens at this address.
+    Unreachable(SocketAddr),
+    /// Somebody opened a stream to us.
+    StreamOffered {
+        /// Its number.
+        stream: StreamId,
+        /// From where.
+        from: SocketAddr,
+    },
+    /// A stream that we asked for stands.
+    StreamOpened {
+        /// Its number.
+        stream: StreamId,
+        /// To whom we had asked for it.
+        peer: NodeId,
+    },
+    /// A stream that we asked for could not be had.
+    StreamFailed {
+        /// To whom.
+        peer: NodeId,
+    },
+    /// A whole frame arrived on a stream.
+    StreamFrame {
+        /// Its number.
+        stream: StreamId,
+        /// The frame; opened in place.
+        frame: &'a mut [u8],
+    },
+    /// The other side, or its kernel, ended a stream.
+    StreamEnded {
+        /// Its number.
+        stream: StreamId,
+    },
+    /// The host slept or its clock jumped: frames sent before may have been copied or repeated.
+    Disturbed,
+    /// The application wants something.
+    Command(Command),
+}
+
+/// What an application can want.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Change the own state; check with [`NodeSnapshot::changed_by`] first, or it is ignored.
+    SetState(Vec<StateChange>, WallTime),
+    /// Say goodbye. The node is silent afterwards, once its outputs are drained and its wakes have passed.
+    Leave,
+}
+
+/// Which wish of the node a wake serves; the simulator's trace and the logs show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WakeBy {
+    /// HELLO bursts and beacons.
+    Discovery,
+    /// Rows that leave the roster, cards to renew.
+    Membership,
+    /// Heartbeats, turns, probes and verdicts.
+    Liveness,
+    /// Digests and pulls.
+    Replication,
+    /// Datagrams that wait for others to share a frame, and repeated goodbyes.
+    Outbound,
+}
+
+/// When to call again with [`Input::Wake`], and who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wake {
+    /// When.
+    pub at: Instant,
+    /// Who asked.
+    pub by: WakeBy,
+}
+
+/// What a node wishes to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send a datagram.
+    Transmit(Transmit),
+    /// Tell the application.
+    Event(Event),
+    /// Keep something on disk.
+    Persist(Persist),
+    /// Open, write or close a stream.
+    Stream(StreamWish),
+}
+
+/// A sealed datagram on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub target: Target,
+    /// The frame.
+    pub bytes: Vec<u8>,
+}
+
+/// Where a datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// To one address. The interface is needed for link-local IPv6 and chosen by the kernel otherwise.
+    Address(SocketAddr, Option<InterfaceIndex>),
+    /// To a whole segment: the group, or the directed broadcast of every network of the interface.
+    Segment(InterfaceIndex, Cast),
+}
+
+/// What a node wants kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Persist {
+    /// The own state with its version.
+    State(NodeSnapshot),
+    /// The name's rank, so that its first holder stays its first holder.
+    Rank(u16),
+    /// The epoch counter must be at least this before the next start.
+    EpochCounter(u32),
+    /// This identity was cloned and the other keeps it: this is our new one, from now on and for every later start.
+    Identity(NewSecret),
+    /// The directory and where its nodes were last reached.
+    Directory(Vec<Remembered>),
+}
+
+/// The secret of a new identity.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewSecret(pub [u8; 32]);
+
+impl core::fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("NewSecret(…)")
+    }
+}
+
+/// A directory entry as it is kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// Who.
+    pub id: NodeId,
+    /// Its newest run.
+    pub epoch: Epoch,
+    /// Its newest life in that run.
+    pub life: Life,
+    /// What people called it.
+    pub name: String,
+    /// When it was last heard, by our wall clock.
+    pub wall: WallTime,
+    /// Whether it said goodbye.
+    pub left: bool,
+    /// Where it was last reached.
+    pub addresses: Vec<SocketAddr>,
+    /// Its card, signed.
+    pub signed: Option<SignedOp>,
+}
+
+/// What a node wants of streams (TCP in the driver).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamWish {
+    /// Connect to a peer; answered by `StreamOpened` or `StreamFailed`.
+    Connect {
+        /// To whom.
+        peer: NodeId,
+        /// Where.
+        to: SocketAddr,
+        /// Over which interface, for link-local IPv6.
+        interface: Option<InterfaceIndex>,
+    },
+    /// Send a frame.
+    Send {
+        /// On which stream.
+        stream: StreamId,
+        /// The sealed frame.
+        bytes: Vec<u8>,
+    },
+    /// End a stream; no `StreamEnded` follows.
+    Close {
+        /// Which.
+        stream: StreamId,
+    },
+}
+
+/// What the application learns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A peer is there: met for the first time, back after a failure, or restarted.
+    PeerUp {
+        /// Who.
+        peer: NodeId,
+        /// What people call it.
+        name: String,
+        /// Its run.
+        epoch: Epoch,
+        /// Its life.
+        life: Life,
+    },
+    /// A peer did not answer when it was due.
+    PeerSuspect {
+        /// Who.
+        peer: NodeId,
+        /// Its name.
+        name: String,
+        /// Who noticed.
+        witnesses: Vec<NodeId>,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A peer is held dead.
+    PeerFailed {
+        /// Who.
+        peer: NodeId,
+        /// Its name.
+        name: String,
+        /// Who says so.
+        witnesses: Vec<NodeId>,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A peer said goodbye.
+    PeerLeft {
+        /// Who.
+        peer: NodeId,
+        /// Its name.
+        name: String,
+    },
+    /// A peer's state changed.
+    State {
+        /// Whose.
+        node: NodeId,
+        /// Its name.
+        name: String,
+        /// Its state now.
+        snapshot: NodeSnapshot,
+    },
+    /// Nobody is heard any more (`true`), or somebody again (`false`).
+    Isolated(bool),
+    /// Another node bears this node's name; it is shown with this rank from now on.
+    NameClash {
+        /// The other.
+        other: NodeId,
+        /// Our rank now: 1 is the bare name.
+        rank: u16,
+    },
+    /// Two nodes run with this identity; this one takes a new one (`true`) or keeps it (`false`).
+    Cloned {
+        /// Whether we make room.
+        rekeyed: bool,
+    },
+    /// This node's disk was restored from a backup: it goes on with a higher epoch.
+    Restored {
+        /// The epoch now.
+        epoch: Epoch,
+    },
+    /// A peer refused us: its table is full.
+    RefusedBy {
+        /// The peer's limit.
+        max_peers: u32,
+        /// Where it answered from.
+        address: SocketAddr,
+    },
+    /// We refused a node: our table is full.
+    Refused {
+        /// Whom.
+        peer: NodeId,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A peer as the face shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerView {
+    /// Who.
+    pub id: NodeId,
+    /// Its name as shown: `name`, `name-2`, or with the id where two claim one.
+    pub name: String,
+    /// How it is held.
+    pub liveness: Liveness,
+    /// Its run.
+    pub epoch: Epoch,
+    /// Its life.
+    pub life: Life,
+    /// Where it is reached.
+    pub address: Option<SocketAddr>,
+    /// Round trip of the last probe.
+    pub rtt: Option<Duration>,
+    /// When it was last heard.
+    pub heard: Option<Instant>,
+    /// Who says that it failed.
+    pub witnesses: Vec<NodeId>,
+    /// Why it is suspect or failed.
+    pub reason: &'static str,
+    /// Version of its program.
+    pub version: String,
+    /// Its wall clock minus ours, in ms.
+    pub skew_ms: Option<i64>,
+    /// Datagrams heard from it.
+    pub datagrams: u64,
+}
+
+/// A node that was here and is not now, as the face shows it.
+pub type Departed<'a> = (&'a NodeId, &'a DirectoryEntry);

@@ -1,0 +1,91 @@
+//! Decides what every machine may see and touch: one context, owned by `Node`, handed to one machine at a time.
+
+use crate::effect::Interface;
+use crate::effect::outbox::Outbox;
+use crate::ground::config::Config;
+use crate::ground::id::{Epoch, InterfaceIndex, Life, MeshId, NodeId, SessionTag};
+use crate::ground::random::Random;
+use crate::ground::stats::Stats;
+use crate::ground::time::{Instant, WallTime};
+use crate::model::identity::{Identity, Verifier};
+use crate::model::op::SignedOp;
+use crate::model::roster::Roster;
+use crate::wire::seal::{GroupKey, Sessions};
+
+/// Who this node is in this run.
+#[derive(Debug)]
+pub struct Myself {
+    /// The secret identity.
+    pub identity: Identity,
+    /// The same in public.
+    pub id: NodeId,
+    /// This run.
+    pub epoch: Epoch,
+    /// Names our frames.
+    pub tag: SessionTag,
+    /// Raised to refute verdicts.
+    pub life: Life,
+    /// Rank of our name.
+    pub rank: u16,
+    /// Whether the rank stands.
+    pub settled: bool,
+    /// Our card as last signed.
+    pub card: Option<SignedOp>,
+    /// The port of our unicast sockets.
+    pub port: u16,
+}
+
+/// What machines share. `out` is part of it, so that handlers take `now` first and the context last.
+#[derive(Debug)]
+pub struct Context {
+    /// What can be set.
+    pub config: Config,
+    /// Our mesh.
+    pub mesh: MeshId,
+    /// Who we are.
+    pub me: Myself,
+    /// The key all members share.
+    pub group: GroupKey,
+    /// Sessions that frames are placed by.
+    pub sessions: Sessions,
+    /// Peers.
+    pub roster: Roster,
+    /// The host's interfaces that can be used now.
+    pub interfaces: Vec<Interface>,
+    /// Chance.
+    pub random: Random,
+    /// Counters.
+    pub stats: Stats,
+    /// Checks signatures.
+    pub verifier: Box<dyn Verifier>,
+    /// The wall clock at the clock's beginning: wall time for people is this plus `now`.
+    pub wall_at_start: WallTime,
+    /// Wishes.
+    pub out: Outbox,
+}
+
+impl Context {
+    /// Our wall clock, for people.
+    #[must_use]
+    pub fn wall(&self, now: Instant) -> WallTime {
+        WallTime(self.wall_at_start.0.saturating_add(now.as_nanos() / 1_000_000))
+    }
+
+    /// The usable interface with this number.
+    #[must_use]
+    pub fn interface(&self, index: InterfaceIndex) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.index == index)
+    }
+
+    /// Checks a signature, and counts it.
+    pub fn verify(&mut self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        self.stats.signatures_checked += 1;
+        self.verifier.verify(public_key, message, signature)
+    }
+
+    /// Checks an op's signature, and counts it.
+    pub fn verify_op(&mut self, op: &SignedOp, public_key: &[u8; 32]) -> bool {
+        self.stats.signatures_checked += 1;
+        op.verify(public_key, self.mesh, self.verifier.as_mut())
+    }
+}

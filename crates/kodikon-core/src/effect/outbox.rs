@@ -1,0 +1,108 @@
+//! Decides how machines leave their wishes: messages by destination, outputs, and notices to the other machines.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
+use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::model::op::SignedOp;
+use crate::wire::message::Message;
+
+/// For whom a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Destination {
+    /// A peer, by its best way.
+    Peer(NodeId),
+    /// A peer, by every way known: for probes.
+    EveryPath(NodeId),
+    /// An address, as an answer to what came from there.
+    Address(SocketAddr, Option<InterfaceIndex>),
+    /// All on one segment.
+    Segment(InterfaceIndex, Cast),
+    /// All on every usable segment, by the ways proven there.
+    Everyone,
+}
+
+/// What one machine tells the others, through `Node`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A peer became alive: new, returned or restarted.
+    Up(NodeId),
+    /// A peer's card changed in place (addresses, life, name).
+    CardChanged(NodeId),
+    /// A peer is held dead or gone and its ops are dropped.
+    Down(NodeId),
+    /// A peer did not answer its probes.
+    Unanswered(NodeId, &'static str),
+    /// A suspected peer was heard, or a third node heard it.
+    Cleared(NodeId),
+    /// This node's own verdict: the peer failed.
+    Verdict(NodeId, &'static str),
+    /// A live op of a peer arrived for the first time.
+    Applied(SignedOp),
+    /// A live peer vouches for a node not known here.
+    Introduced(SignedOp, NodeId),
+    /// An op signed with our own key that we do not remember: a clone, or a disk restored.
+    OwnGhost(SignedOp, Option<Arrival>),
+    /// Our card must be signed anew.
+    RenewCard,
+    /// Somebody returned from failure or is unknown: show the card to all, at most once a second.
+    ShowCard,
+    /// A heartbeat's turn has come for this observer.
+    Turn(NodeId, u32),
+}
+
+/// Where machines leave their wishes.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    messages: VecDeque<(Destination, Message)>,
+    outputs: VecDeque<Output>,
+    notices: VecDeque<Notice>,
+}
+
+impl Outbox {
+    /// Sends a message.
+    pub fn send(&mut self, to: Destination, message: Message) {
+        self.messages.push_back((to, message));
+    }
+
+    /// Tells the application.
+    pub fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Keeps something on disk.
+    pub fn persist(&mut self, what: Persist) {
+        self.outputs.push_back(Output::Persist(what));
+    }
+
+    /// Wishes something of a stream.
+    pub fn stream(&mut self, wish: StreamWish) {
+        self.outputs.push_back(Output::Stream(wish));
+    }
+
+    /// Tells the other machines.
+    pub fn notice(&mut self, notice: Notice) {
+        self.notices.push_back(notice);
+    }
+
+    /// Wishes something that is ready to carry out.
+    pub fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// The oldest message not yet on its way.
+    pub fn take_message(&mut self) -> Option<(Destination, Message)> {
+        self.messages.pop_front()
+    }
+
+    /// The oldest notice not yet read.
+    pub fn take_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// The oldest wish not yet carried out.
+    pub fn take_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}

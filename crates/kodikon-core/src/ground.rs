@@ -1,0 +1,8 @@
+//! The ground floor: identifiers, time, limits, configuration and counters that every other room stands on.
+
+pub mod bounded;
+pub mod config;
+pub mod id;
+pub mod random;
+pub mod stats;
+pub mod time;

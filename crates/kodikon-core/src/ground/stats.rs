@@ -1,0 +1,158 @@
+//! Decides what is counted: every drop has a reason, every reason a counter.
+
+use core::fmt;
+
+/// Why a datagram, or a part of one, was dropped. Counted and forgotten: the network owes us nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reject {
+    /// Shorter than a frame or longer than a datagram may be.
+    Length,
+    /// The first byte names no frame we know: another program, or a JSON datagram of the Python original.
+    FrameType,
+    /// Sealed under a key epoch we do not hold.
+    KeyEpoch,
+    /// Did not open: another mesh, a stranger, or damaged on the way.
+    Seal,
+    /// A counter that was seen before or is too old to tell.
+    Replay,
+    /// Opened, but what it holds is no message.
+    Malformed,
+    /// Sealed by a session nobody has proven yet, and no challenge could be afforded.
+    Stranger,
+    /// A signature that its author did not make.
+    Signature,
+    /// More signatures to check than the budget allows.
+    Budget,
+    /// More datagrams than one source may send.
+    Rate,
+    /// An epoch, life or number below one already known.
+    Stale,
+    /// The table of peers is full.
+    Refused,
+    /// A card, key or value beyond its limit.
+    Limit,
+    /// An answer to a question never asked: a cookie or nonce of somebody else's.
+    Unasked,
+}
+
+impl Reject {
+    /// All reasons, in the order of their counters.
+    pub const ALL: [Self; 14] = [
+        Self::Length,
+        Self::FrameType,
+        Self::KeyEpoch,
+        Self::Seal,
+        Self::Replay,
+        Self::Malformed,
+        Self::Stranger,
+        Self::Signature,
+        Self::Budget,
+        Self::Rate,
+        Self::Stale,
+        Self::Refused,
+        Self::Limit,
+        Self::Unasked,
+    ];
+
+    /// The name under which `stats` and the metrics show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::FrameType => "frame_type",
+            Self::KeyEpoch => "key_epoch",
+            Self::Seal => "seal",
+            Self::Replay => "replay",
+            Self::Malformed => "malformed",
+            Self::Stranger => "stranger",
+            Self::Signature => "signature",
+            Self::Budget => "budget",
+            Self::Rate => "rate",
+            Self::Stale => "stale",
+            Self::Refused => "refused",
+            Self::Limit => "limit",
+            Self::Unasked => "unasked",
+        }
+    }
+}
+
+/// Counters since the node started.
+#[derive(Debug, Clone, Default)]
+#[doc(alias = "get_network_stats")]
+#[non_exhaustive]
+pub struct Stats {
+    /// Datagrams handed to the driver.
+    pub datagrams_sent: u64,
+    /// Their bytes, frame included, headers of UDP and below not.
+    pub bytes_sent: u64,
+    /// Datagrams that opened.
+    pub datagrams_received: u64,
+    /// Bytes of all datagrams that arrived, good or bad.
+    pub bytes_received: u64,
+    /// Messages sent, several of which may share a datagram.
+    pub messages_sent: u64,
+    /// Messages understood.
+    pub messages_received: u64,
+    /// Heartbeats and beacons sent.
+    pub heartbeats_sent: u64,
+    /// Peers met for the first time in this run.
+    pub peers_discovered: u64,
+    /// Messages of a type from a later version, skipped.
+    pub unknown_messages: u64,
+    /// Challenges sent to sessions nobody had proven.
+    pub challenges_sent: u64,
+    /// Signatures checked.
+    pub signatures_checked: u64,
+    /// Probe trains begun after a missed turn.
+    pub probes_started: u64,
+    /// Verdicts of FAILED this node reached by itself.
+    pub verdicts: u64,
+    /// Times this node refuted a suspicion about itself.
+    pub refutations: u64,
+    /// Ops accepted into the live lane.
+    pub ops_applied: u64,
+    /// Digests sent because a foreign root differed.
+    pub syncs_started: u64,
+    /// Peers that asked to be held and were refused.
+    pub peers_refused: u64,
+    /// Own stalls over half a second, after which nobody is judged for a while.
+    pub stalls: u64,
+    dropped: [u64; Reject::ALL.len()],
+}
+
+impl Stats {
+    /// Counts a drop.
+    pub fn drop(&mut self, reason: Reject) {
+        self.dropped[reason as usize] += 1;
+    }
+
+    /// How often something was dropped for this reason.
+    #[must_use]
+    pub fn dropped(&self, reason: Reject) -> u64 {
+        self.dropped[reason as usize]
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_counter_and_name() {
+        let mut stats = Stats::default();
+        for (n, reason) in Reject::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, n, "{reason}");
+            stats.drop(reason);
+        }
+        assert!(Reject::ALL.iter().all(|&reason| stats.dropped(reason) == 1));
+        let names: std::collections::BTreeSet<_> = Reject::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reject::ALL.len());
+    }
+}

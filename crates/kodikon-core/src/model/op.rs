@@ -1,0 +1,243 @@
+//! Decides what a fact looks like: one numbered, signed op of one author, passed on byte for byte.
+
+use minicbor::encode::Write;
+use minicbor::{Decode, Decoder, Encode, Encoder};
+
+use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
+use crate::ground::time::WallTime;
+use crate::model::identity::{Identity, Signature, Verifier};
+
+/// The envelope of a fact. Author, epoch, lane and number name it for ever; the rest is what was said.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+struct Envelope {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    author: [u8; 16],
+    #[n(1)]
+    epoch: u64,
+    #[n(2)]
+    lane: u8,
+    #[n(3)]
+    seq: u64,
+    #[n(4)]
+    kind: u8,
+    #[cbor(n(5), with = "minicbor::bytes")]
+    key: Vec<u8>,
+    #[cbor(n(6), with = "minicbor::bytes")]
+    body: Vec<u8>,
+    #[n(7)]
+    lamport: u64,
+    #[n(8)]
+    wall: u64,
+}
+
+/// What kind of fact a `live` op states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OpKind {
+    /// The author's card.
+    Card,
+    /// One key of the author's node state.
+    State,
+    /// The author's opinion of a peer: failed, or that opinion withdrawn.
+    Opinion,
+    /// A kind of a later version: kept and passed on, not understood.
+    Unknown(u8),
+}
+
+impl OpKind {
+    /// The number on the wire.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Card => 1,
+            Self::State => 2,
+            Self::Opinion => 4,
+            Self::Unknown(code) => code,
+        }
+    }
+
+    fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::Card,
+            2 => Self::State,
+            4 => Self::Opinion,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// Key of an op within its author's lane: of one kind and key, the newest wins.
+pub type OpKey = (OpKind, Box<[u8]>);
+
+/// A fact, its signed bytes and its signature. Made by [`SignedOp::sign`] or read from the wire; never changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedOp {
+    envelope: Envelope,
+    bytes: Box<[u8]>,
+    signature: Signature,
+}
+
+/// What an author says, before it is numbered and signed.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// What kind of fact.
+    pub kind: OpKind,
+    /// Which of the author's facts of that kind it replaces.
+    pub key: Vec<u8>,
+    /// The fact.
+    pub body: Vec<u8>,
+    /// Lamport number: above every op the author had seen.
+    pub lamport: u64,
+    /// The author's wall clock, for people.
+    pub wall: WallTime,
+}
+
+/// The `live` lane: keyed, newest wins, in memory.
+const LANE_LIVE: u8 = 0;
+/// What a signature over an op covers besides its bytes.
+const PURPOSE: &[u8] = b"kodikon op 1";
+
+impl SignedOp {
+    /// Numbers and signs a statement of the `live` lane.
+    #[must_use]
+    pub fn sign(identity: &Identity, mesh: MeshId, epoch: Epoch, seq: Seq, statement: Statement) -> Self {
+        let envelope = Envelope {
+            author: identity.id().0,
+            epoch: epoch.0,
+            lane: LANE_LIVE,
+            seq: seq.0,
+            kind: statement.kind.code(),
+            key: statement.key,
+            body: statement.body,
+            lamport: statement.lamport,
+            wall: statement.wall.0,
+        };
+        let bytes = minicbor::to_vec(&envelope).expect("encoding into memory cannot fail").into_boxed_slice();
+        let signature = identity.sign(&signed_bytes(mesh, &bytes));
+        Self { envelope, bytes, signature }
+    }
+
+    /// Whether the holder of `public_key` is the author and signed these bytes in this mesh.
+    #[must_use]
+    pub fn verify(&self, public_key: &[u8; 32], mesh: MeshId, verifier: &mut dyn Verifier) -> bool {
+        NodeId::of(public_key) == self.author()
+            && verifier.verify(public_key, &signed_bytes(mesh, &self.bytes), &self.signature)
+    }
+
+    /// Who said it.
+    #[must_use]
+    pub fn author(&self) -> NodeId {
+        NodeId(self.envelope.author)
+    }
+
+    /// In which run.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.envelope.epoch)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        Seq(self.envelope.seq)
+    }
+
+    /// What kind of fact it states.
+    #[must_use]
+    pub fn kind(&self) -> OpKind {
+        OpKind::from_code(self.envelope.kind)
+    }
+
+    /// Which of the author's facts it is.
+    #[must_use]
+    pub fn key(&self) -> OpKey {
+        (self.kind(), self.envelope.key.clone().into_boxed_slice())
+    }
+
+    /// The fact itself.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.envelope.body
+    }
+
+    /// Its Lamport number.
+    #[must_use]
+    pub fn lamport(&self) -> u64 {
+        self.envelope.lamport
+    }
+
+    /// The author's wall clock when it spoke.
+    #[must_use]
+    pub fn wall(&self) -> WallTime {
+        WallTime(self.envelope.wall)
+    }
+
+    /// Bytes it takes on the wire, within a few.
+    #[must_use]
+    pub fn wire_len(&self) -> usize {
+        self.bytes.len() + self.signature.len() + 8
+    }
+
+    /// Whether the other is the same op to the byte, its signature included.
+    #[must_use]
+    pub fn is_same_bytes(&self, other: &Self) -> bool {
+        self.bytes == other.bytes && self.signature == other.signature
+    }
+}
+
+fn signed_bytes(mesh: MeshId, bytes: &[u8]) -> Vec<u8> {
+    [PURPOSE, &mesh.0, bytes].concat()
+}
+
+impl<C> Encode<C> for SignedOp {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.array(2)?.bytes(&self.bytes)?.bytes(&self.signature)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for SignedOp {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        if d.array()? != Some(2) {
+            return Err(minicbor::decode::Error::message("a signed op is an array of two"));
+        }
+        let bytes = d.bytes()?;
+        let signature =
+            Signature::try_from(d.bytes()?).map_err(|_| minicbor::decode::Error::message("a signature has 64 bytes"))?;
+        let envelope: Envelope = minicbor::decode(bytes)?;
+        if envelope.lane != LANE_LIVE || envelope.seq == 0 {
+            return Err(minicbor::decode::Error::message("an op of the live lane, numbered from 1"));
+        }
+        Ok(Self { envelope, bytes: bytes.into(), signature })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::identity::StrictVerifier;
+
+    fn op(secret: u8) -> (Identity, SignedOp) {
+        let identity = Identity::from_secret(&[secret; 32]);
+        let statement =
+            Statement { kind: OpKind::State, key: b"fps".to_vec(), body: b"30".to_vec(), lamport: 3, wall: WallTime(9) };
+        let op = SignedOp::sign(&identity, MeshId([1; 16]), Epoch::new(1, 2), Seq(4), statement);
+        (identity, op)
+    }
+
+    #[test]
+    fn an_op_survives_the_wire_with_its_signature() {
+        let (identity, op) = op(1);
+        let read: SignedOp = minicbor::decode(&minicbor::to_vec(&op).unwrap()).unwrap();
+        assert_eq!(read, op);
+        assert!(read.verify(&identity.public_key(), MeshId([1; 16]), &mut StrictVerifier));
+        assert_eq!((read.seq(), read.kind(), read.body()), (Seq(4), OpKind::State, &b"30"[..]));
+    }
+
+    #[test]
+    fn an_op_holds_in_its_mesh_and_for_its_author_alone() {
+        let (identity, signed) = op(1);
+        let (other, _) = op(2);
+        assert!(!signed.verify(&identity.public_key(), MeshId([2; 16]), &mut StrictVerifier));
+        assert!(!signed.verify(&other.public_key(), MeshId([1; 16]), &mut StrictVerifier));
+    }
+}

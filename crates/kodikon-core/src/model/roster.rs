@@ -1,0 +1,317 @@
+//! Decides what a node remembers of its peers: the roster of the present and lately failed, and the directory of all others.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::ground::bounded::BoundedMap;
+use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, SessionTag};
+use crate::ground::time::{Duration, Instant, WallTime};
+use crate::model::member::{Card, Liveness};
+use crate::model::op::SignedOp;
+
+/// One way to a peer: an address it has proven, or one its card lists.
+#[derive(Debug, Clone)]
+pub struct Path {
+    /// Where to.
+    pub address: SocketAddr,
+    /// Over which interface it was last heard; `None` until then.
+    pub interface: Option<InterfaceIndex>,
+    /// When a sealed packet last came from there.
+    pub heard: Option<Instant>,
+    /// Smoothed round trip of probes.
+    pub rtt: Option<Duration>,
+}
+
+/// One peer.
+#[derive(Debug, Clone)]
+#[doc(alias = "PeerInfo")]
+pub struct Peer {
+    /// What it says of itself, as it signed it.
+    pub signed: SignedOp,
+    /// The same, read.
+    pub card: Card,
+    /// How it is held.
+    pub liveness: Liveness,
+    /// Since when it is held so.
+    pub since: Instant,
+    /// When a sealed packet of its own last arrived.
+    pub heard: Option<Instant>,
+    /// Ways to it, at most [`MAX_PATHS`].
+    pub paths: Vec<Path>,
+    /// Who says that it failed, and since when, by the author's newest op.
+    pub witnesses: BTreeMap<NodeId, Instant>,
+    /// Why it is suspect or failed, in words for people.
+    pub reason: &'static str,
+    /// When it was last suspected, and how often it came back from that within ten minutes.
+    pub flaps: u32,
+    /// Its wall clock minus ours when last told, in milliseconds.
+    pub skew_ms: Option<i64>,
+    /// Datagrams heard from it.
+    pub datagrams: u64,
+}
+
+/// Ways to one peer that are remembered; the one heard longest ago makes room.
+pub const MAX_PATHS: usize = 8;
+/// Entries of the directory at most; the one heard longest ago makes room.
+pub const MAX_DIRECTORY: usize = 4_096;
+
+impl Peer {
+    /// A peer as its card shows it.
+    #[must_use]
+    pub fn new(now: Instant, signed: SignedOp, card: Card, liveness: Liveness) -> Self {
+        let mut peer = Self {
+            signed,
+            card,
+            liveness,
+            since: now,
+            heard: None,
+            paths: Vec::new(),
+            witnesses: BTreeMap::new(),
+            reason: "",
+            flaps: 0,
+            skew_ms: None,
+            datagrams: 0,
+        };
+        peer.learn_card_addresses();
+        peer
+    }
+
+    /// The run its card speaks for.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.signed.epoch()
+    }
+
+    /// Its newest life.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        self.card.life()
+    }
+
+    /// The best way: the one heard last, proven ways before listed ones.
+    #[must_use]
+    pub fn best_path(&self) -> Option<&Path> {
+        // Ways heard within the same few seconds are equally alive; among them the faster one is better, then the first.
+        let freshest = self.paths.iter().filter_map(|path| path.heard).max();
+        let is_fresh = |path: &&Path| match (path.heard, freshest) {
+            (Some(heard), Some(freshest)) => freshest.since(heard) < SAME_FRESHNESS,
+            (None, Some(_)) => false,
+            (_, None) => true,
+        };
+        self.paths.iter().filter(is_fresh).min_by_key(|path| path.rtt.unwrap_or(UNMEASURED))
+    }
+
+    /// Notes a proven address; the way unheard or heard longest ago makes room.
+    pub fn learn_path(&mut self, now: Instant, address: SocketAddr, interface: InterfaceIndex) {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
+            path.heard = Some(now);
+            path.interface = Some(interface);
+            return;
+        }
+        self.make_room();
+        self.paths.push(Path { address, interface: Some(interface), heard: Some(now), rtt: None });
+    }
+
+    /// Notes the addresses that the card lists as ways not yet heard.
+    pub fn learn_card_addresses(&mut self) {
+        let listed: Vec<SocketAddr> = self.card.addresses.iter().map(super::member::CardAddress::socket).collect();
+        self.paths.retain(|path| path.heard.is_some() || listed.contains(&path.address));
+        for address in listed {
+            if self.paths.iter().all(|path| path.address != address) {
+                self.make_room();
+                self.paths.push(Path { address, interface: None, heard: None, rtt: None });
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.paths.len() >= MAX_PATHS {
+            let oldest = (0..self.paths.len()).min_by_key(|&n| self.paths[n].heard).expect("there are paths");
+            self.paths.remove(oldest);
+        }
+    }
+}
+
+/// Ways heard within this span are equally fresh: a beacon and a heartbeat lie at most that far apart.
+const SAME_FRESHNESS: Duration = Duration::from_secs(10);
+/// What an unmeasured way counts for: above any LAN round trip, below a failing one.
+const UNMEASURED: Duration = Duration::from_millis(100);
+
+/// A node that was here and is not now.
+#[derive(Debug, Clone)]
+pub struct DirectoryEntry {
+    /// The newest run known; an older one is never believed again.
+    pub epoch: Epoch,
+    /// The newest life known in that run.
+    pub life: Life,
+    /// What people called it.
+    pub name: String,
+    /// How it ended.
+    pub liveness: Liveness,
+    /// Why.
+    pub reason: &'static str,
+    /// When it was last heard, in this run's time; `None` if before it.
+    pub heard: Option<Instant>,
+    /// The same by our wall clock, for people and across restarts.
+    pub wall: WallTime,
+    /// Its signed card, which shows a restored backup of it how far it had come.
+    pub signed: Option<SignedOp>,
+    /// Where it was last reached.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// All peers a node knows.
+#[derive(Debug)]
+pub struct Roster {
+    peers: BoundedMap<NodeId, Peer>,
+    directory: BTreeMap<NodeId, DirectoryEntry>,
+    /// Raised with every change that the face can see.
+    version: u64,
+    present: usize,
+}
+
+impl Roster {
+    /// An empty roster for at most `max_peers` peers.
+    #[must_use]
+    pub fn new(max_peers: usize) -> Self {
+        Self { peers: BoundedMap::new(max_peers), directory: BTreeMap::new(), version: 0, present: 0 }
+    }
+
+    /// A peer of the roster.
+    #[must_use]
+    pub fn get(&self, id: &NodeId) -> Option<&Peer> {
+        self.peers.get(id)
+    }
+
+    /// A peer of the roster, to change anything but its liveness.
+    pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
+        self.peers.get_mut(id)
+    }
+
+    /// Takes a peer in, or `false` when the roster is full.
+    pub fn insert(&mut self, id: NodeId, peer: Peer) -> bool {
+        self.version += 1;
+        let gained = usize::from(peer.liveness.is_present());
+        let lost = self.peers.get(&id).map_or(0, |old| usize::from(old.liveness.is_present()));
+        let fits = self.peers.insert(id, peer).is_ok();
+        if fits {
+            self.present = self.present + gained - lost;
+        }
+        fits
+    }
+
+    /// Takes a peer out.
+    pub fn remove(&mut self, id: &NodeId) -> Option<Peer> {
+        self.version += 1;
+        let peer = self.peers.remove(id)?;
+        self.present -= usize::from(peer.liveness.is_present());
+        Some(peer)
+    }
+
+    /// Holds a peer differently from now on.
+    pub fn set_liveness(&mut self, now: Instant, id: &NodeId, liveness: Liveness, reason: &'static str) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        self.version += 1;
+        self.present = self.present + usize::from(liveness.is_present()) - usize::from(peer.liveness.is_present());
+        peer.liveness = liveness;
+        peer.since = now;
+        peer.reason = reason;
+    }
+
+    /// Says that the face would show something else now.
+    pub fn touch(&mut self) {
+        self.version += 1;
+    }
+
+    /// All peers, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        self.peers.iter()
+    }
+
+    /// The peers that are alive or may be.
+    pub fn present(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        self.peers.iter().filter(|(_, peer)| peer.liveness.is_present())
+    }
+
+    /// The peers that are alive.
+    pub fn alive(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        self.peers.iter().filter(|(_, peer)| peer.liveness == Liveness::Alive)
+    }
+
+    /// How many are alive or may be.
+    #[must_use]
+    pub fn present_count(&self) -> usize {
+        self.present
+    }
+
+    /// How many peers are held in all.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether no peer is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Whether one more would be refused.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.peers.is_full()
+    }
+
+    /// Raised with every change that the face can see.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The newest run of a node known here, present or not.
+    #[must_use]
+    pub fn highest_epoch(&self, id: &NodeId) -> Option<Epoch> {
+        let held = self.peers.get(id).map(Peer::epoch);
+        held.max(self.directory.get(id).map(|entry| entry.epoch))
+    }
+
+    /// The newest signed card of a node known here, present or not.
+    #[must_use]
+    pub fn newest_card(&self, id: &NodeId) -> Option<&SignedOp> {
+        let held = self.peers.get(id).map(|peer| &peer.signed);
+        held.or_else(|| self.directory.get(id).and_then(|entry| entry.signed.as_ref()))
+    }
+
+    /// Those who were here and are not now.
+    #[must_use]
+    pub fn directory(&self) -> &BTreeMap<NodeId, DirectoryEntry> {
+        &self.directory
+    }
+
+    /// Enters a node into the directory; the one heard longest ago by the wall clock makes room.
+    pub fn remember(&mut self, id: NodeId, entry: DirectoryEntry) {
+        if self.directory.len() >= MAX_DIRECTORY && !self.directory.contains_key(&id) {
+            let oldest = self.directory.iter().min_by_key(|(_, entry)| entry.wall).map(|(id, _)| *id);
+            if let Some(oldest) = oldest {
+                self.directory.remove(&oldest);
+            }
+        }
+        self.directory.insert(id, entry);
+    }
+
+    /// Takes a node out of the directory: it is back.
+    pub fn recall(&mut self, id: &NodeId) -> Option<DirectoryEntry> {
+        self.directory.remove(id)
+    }
+
+    /// Forgets directory entries for which `keep` does not hold.
+    pub fn retain_directory(&mut self, keep: impl FnMut(&NodeId, &mut DirectoryEntry) -> bool) {
+        self.directory.retain(keep);
+    }
+
+    /// The peer whose frames bear this tag.
+    #[must_use]
+    pub fn holder_of(&self, id: &NodeId, tag: SessionTag) -> Option<&Peer> {
+        self.peers.get(id).filter(|peer| peer.card.session() == tag)
+    }
+}

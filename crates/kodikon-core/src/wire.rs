@@ -1,0 +1,6 @@
+//! The bytes between nodes: frames, how they are sealed, and the messages inside.
+
+pub mod codec;
+pub mod header;
+pub mod message;
+pub mod seal;

@@ -1,0 +1,303 @@
+//! Decides what nodes say to each other: every message, its number and its fields. `docs/wire-format.md` and
+//! `docs/kodikon.cddl` are the same for people.
+
+use minicbor::{Decode, Encode};
+
+use crate::ground::id::NodeId;
+use crate::model::op::SignedOp;
+
+/// 16 bytes that only their maker can make again.
+pub type Cookie = [u8; 16];
+
+/// A node that starts, or that hears from somebody it does not know, shows its card.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Hello {
+    /// The sender's card.
+    #[n(0)]
+    pub card: SignedOp,
+    /// Which of the burst's HELLOs this is: the later, the more nodes answer.
+    #[n(1)]
+    pub index: u8,
+}
+
+/// Asks whoever sent a frame from an unproven session to prove that it is here now.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Challenge {
+    /// To be returned; made from the questioner's secret, the session, the address and the time, so nothing is remembered.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub cookie: Cookie,
+}
+
+/// Answers a challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Proof {
+    /// The sender's card.
+    #[n(0)]
+    pub card: SignedOp,
+    /// The cookie of the challenge.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub cookie: Cookie,
+    /// The card's author's signature over the cookie and the session tag.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub signature: [u8; 64],
+}
+
+/// Says "I am here" to a whole segment.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Beacon {
+    /// Digest of all the sender has covered.
+    #[n(0)]
+    pub root: u64,
+    /// How the sender heard others on this interface lately: bit 0 multicast v4, bit 1 multicast v6, bit 2 broadcast.
+    #[n(1)]
+    pub heard: u8,
+    /// The observer whose turn this beacon takes, and when its next turn comes.
+    #[n(2)]
+    pub turn: Option<Turn>,
+}
+
+/// A promise to an observer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Turn {
+    /// First four bytes of the observer's id: a mistaken neighbour would ask once and be answered.
+    #[n(0)]
+    pub observer: u32,
+    /// Milliseconds until the sender's next packet to it.
+    #[n(1)]
+    pub due_ms: u32,
+}
+
+/// Says "I am here" to one observer.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Beat {
+    /// Digest of all the sender has covered.
+    #[n(0)]
+    pub root: u64,
+    /// Milliseconds until the next beat to this observer; 0 releases it.
+    #[n(1)]
+    pub due_ms: u32,
+}
+
+/// Asks for a PONG.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Ping {
+    /// To be returned. Random, so that a PONG proves that its sender heard this PING.
+    #[n(0)]
+    pub nonce: u64,
+}
+
+/// Answers a PING.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Pong {
+    /// The nonce of the PING.
+    #[n(0)]
+    pub nonce: u64,
+    /// Digest of all the sender has covered.
+    #[n(1)]
+    pub root: u64,
+    /// The sender's wall clock, in ms since 1970: shown by `doctor`, used for nothing.
+    #[n(2)]
+    pub wall_ms: u64,
+}
+
+/// Asks a third node whether it hears the subject.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Inquiry {
+    /// About whom.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub subject: [u8; 16],
+}
+
+/// "I heard the subject so long ago", in answer to an inquiry or a suspicion.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Heard {
+    /// About whom.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub subject: [u8; 16],
+    /// In which of its runs.
+    #[n(1)]
+    pub epoch: u64,
+    /// Milliseconds since a sealed packet of its own arrived.
+    #[n(2)]
+    pub age_ms: u32,
+}
+
+/// Tells the suspect itself, its observers and some others that it does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Suspicion {
+    /// About whom.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub subject: [u8; 16],
+    /// In which of its runs.
+    #[n(1)]
+    pub epoch: u64,
+    /// In which of its lives: a suspicion of an earlier one is refuted already.
+    #[n(2)]
+    pub life: u32,
+}
+
+/// Goodbye, signed by whoever goes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Bye {
+    /// The run that ends.
+    #[n(0)]
+    pub epoch: u64,
+    /// Who goes; a relay may pass this on.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub author: [u8; 16],
+    /// The author's signature.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub signature: [u8; 64],
+}
+
+/// Ops passed on: pushed when new, or sent because the receiver lacked them.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Default)]
+#[cbor(map)]
+pub struct Ops {
+    /// The ops, signed bytes untouched.
+    #[n(0)]
+    pub ops: Vec<SignedOp>,
+    /// Numbers the sender covers without holding their ops any more: superseded or expired.
+    #[n(1)]
+    pub covered: Vec<Cover>,
+}
+
+/// The numbers of one author's run that a node has covered.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Cover {
+    /// Whose numbers.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub author: [u8; 16],
+    /// In which run.
+    #[n(1)]
+    pub epoch: u64,
+    /// First and last of each interval, ascending, with gaps between them.
+    #[n(2)]
+    pub intervals: Vec<Interval>,
+}
+
+/// Numbers from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Interval {
+    /// The first.
+    #[n(0)]
+    pub first: u64,
+    /// The last.
+    #[n(1)]
+    pub last: u64,
+}
+
+/// What the sender has covered, so that the receiver can send what it lacks and ask for what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Default)]
+#[cbor(map)]
+pub struct Digest {
+    /// Per author; of all authors, or of those in `buckets`.
+    #[n(0)]
+    pub covers: Vec<Cover>,
+    /// Which of the 64 buckets of authors `covers` speaks of, one bit each; all ones = all authors.
+    #[n(1)]
+    pub scope: u64,
+    /// Above 64 authors: the sums of the 64 buckets, in place of covers.
+    #[n(2)]
+    pub sums: Vec<u64>,
+    /// Whether the receiver should answer with its own digest of what it lacks. An answer is not answered.
+    #[n(3)]
+    pub question: bool,
+}
+
+/// Refuses a node, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Refusal {
+    /// The sender's `max_peers`, all in use.
+    #[n(0)]
+    pub max_peers: u32,
+}
+
+/// Everything a node can say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// See [`Hello`].
+    Hello(Hello),
+    /// See [`Challenge`].
+    Challenge(Challenge),
+    /// See [`Proof`].
+    Proof(Proof),
+    /// See [`Beacon`].
+    Beacon(Beacon),
+    /// See [`Beat`].
+    Beat(Beat),
+    /// See [`Ping`].
+    Ping(Ping),
+    /// See [`Pong`].
+    Pong(Pong),
+    /// See [`Inquiry`].
+    Inquiry(Inquiry),
+    /// See [`Heard`].
+    Heard(Heard),
+    /// See [`Suspicion`].
+    Suspicion(Suspicion),
+    /// See [`Bye`].
+    Bye(Bye),
+    /// See [`Ops`].
+    Ops(Ops),
+    /// See [`Digest`].
+    Digest(Digest),
+    /// See [`Refusal`].
+    Refusal(Refusal),
+    /// The first frame on a stream: its session says whose it is.
+    Canary,
+}
+
+impl Message {
+    /// The name under which people see it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "HELLO",
+            Self::Challenge(_) => "CHALLENGE",
+            Self::Proof(_) => "PROOF",
+            Self::Beacon(_) => "BEACON",
+            Self::Beat(_) => "BEAT",
+            Self::Ping(_) => "PING",
+            Self::Pong(_) => "PONG",
+            Self::Inquiry(_) => "INQUIRY",
+            Self::Heard(_) => "HEARD",
+            Self::Suspicion(_) => "SUSPICION",
+            Self::Bye(_) => "BYE",
+            Self::Ops(_) => "OPS",
+            Self::Digest(_) => "DIGEST",
+            Self::Refusal(_) => "REFUSAL",
+            Self::Canary => "CANARY",
+        }
+    }
+}
+
+/// The first four bytes of an id, as a beacon names an observer.
+#[must_use]
+pub fn short_of(id: &NodeId) -> u32 {
+    u32::from_be_bytes([id.0[0], id.0[1], id.0[2], id.0[3]])
+}
+
+/// What a PROOF's signature covers.
+#[must_use]
+pub fn proof_bytes(mesh: crate::ground::id::MeshId, cookie: &Cookie, tag: &[u8; 8]) -> Vec<u8> {
+    [b"kodikon proof 1".as_slice(), &mesh.0, cookie, tag].concat()
+}
+
+/// What a BYE's signature covers.
+#[must_use]
+pub fn bye_bytes(mesh: crate::ground::id::MeshId, author: &[u8; 16], epoch: u64) -> Vec<u8> {
+    [b"kodikon bye 1".as_slice(), &mesh.0, author, &epoch.to_be_bytes()].concat()
+}
