@@ -122,6 +122,13 @@ pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(|c| c.is_control() || c == '@')
 }
 
+/// Why a peer is suspect or failed: it fell silent and answered no probe.
+pub const REASON_SILENCE: &str = "silence";
+/// Why a peer failed: its process ended; the kernel closed its connection and its port.
+pub const REASON_PROCESS: &str = "process ended";
+/// Why a peer failed: nothing was heard for `heartbeat_timeout`.
+pub const REASON_BOUND: &str = "heartbeat_timeout";
+
 /// How a node is held by another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[doc(alias = "is_alive")]
@@ -168,7 +175,11 @@ mod ip_bytes {
     use minicbor::{Decoder, Encoder};
     use std::net::IpAddr;
 
-    pub(super) fn encode<C, W: Write>(ip: &IpAddr, e: &mut Encoder<W>, _: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+    pub(super) fn encode<C, W: Write>(
+        ip: &IpAddr,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
         match ip {
             IpAddr::V4(v4) => e.bytes(&v4.octets())?.ok(),
             IpAddr::V6(v6) => e.bytes(&v6.octets())?.ok(),
