@@ -91,6 +91,8 @@ impl JsonMessage {
 
     /// The message as one line of JSON, the seed's fields in the seed's order.
     ///
+    /// It can be longer than the text it was read from (`1e5` is written as `100000.0`), and so longer than `parse` takes.
+    ///
     /// A `timestamp` that is not finite, which only a message built by hand can have, is written as `null` and refused by `parse`.
     ///
     /// # Panics

@@ -170,6 +170,14 @@ fn a_message_without_a_finite_time_cannot_be_read_back() {
 }
 
 #[test]
+fn a_message_near_the_limit_may_grow_beyond_it_but_not_without_end() {
+    let numbers = vec!["1e9"; 16_000].join(",");
+    let text = parse(&replaced("true", &numbers)).unwrap().to_json();
+    assert_eq!(parse(&text).unwrap_err().fault, JsonFault::TooLong(text.len()));
+    assert!(text.len() < 4 * MAX_BYTES, "{} bytes", text.len());
+}
+
+#[test]
 fn a_state_is_read_from_its_four_fields_only_if_each_is_there() {
     let state = json!({"node_id": "a", "state": {"fps": 30.0}, "version": 2, "timestamp": 3, "more": 1});
     let mut message = JsonMessage { payload: state, ..parse(SOUND).unwrap() };
