@@ -13,6 +13,27 @@ const PROMISES: usize = 100;
 /// How the last cell of a promise without a test begins: with the work that will bring it, or with why none is owed.
 const EXCUSES: [&str; 4] = ["messages and alerts", "registry", "not kept:", "paper:"];
 
+/// What the seed calls its classes, its methods and its types, as far as something stands in their place.
+const SEED_NAMES: [&str; 10] = [
+    "MeshProtocol",
+    "MeshMessage",
+    "PeerInfo",
+    "NodeStateManager",
+    "PeerDiscovery",
+    "NodeState",
+    "discover_peers",
+    "update_node_state",
+    "get_network_stats",
+    "is_alive",
+];
+
+#[test]
+fn the_names_of_the_seed_lead_to_what_took_their_place() {
+    let sources = tree();
+    let lost = SEED_NAMES.iter().filter(|name| !is_findable(name, &sources));
+    expect_none(&lost.map(|name| format!("nothing bears {name} or #[doc(alias = \"{name}\")]")).collect::<Vec<_>>());
+}
+
 #[test]
 fn every_question_of_the_map_is_answered_by_an_item_that_exists() {
     let rows = table(&paper("ARCHITECTURE.md"), "question");
@@ -158,12 +179,20 @@ fn names_a_test(test: &str, tests: &BTreeSet<String>) -> bool {
     tests.contains(test) || test.starts_with("tests/") && tests.iter().any(|name| name.ends_with(&short))
 }
 
+/// Whether the documentation's search leads from `name` to something of the crates.
+fn is_findable(name: &str, sources: &[Source]) -> bool {
+    let alias = format!("#[doc(alias = \"{name}\")]");
+    let inside = sources.iter().filter(|source| source.module().is_some());
+    inside.into_iter().any(|source| source.text.contains(&alias) || source.declares(name))
+}
+
 /// The links of one paper that lead nowhere.
 fn broken(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let folder = path.parent().expect("a file lies in a folder");
+    let name = path.strip_prefix(root()).unwrap_or(path);
     let lost = links(&text).into_iter().filter(|link| !folder.join(link).exists());
-    lost.map(|link| format!("{}: leads to {}, which does not exist", path.display(), link.display())).collect()
+    lost.map(|link| format!("{}: leads to {}, which does not exist", name.display(), link.display())).collect()
 }
 
 /// The targets of a paper's links to other files, without their anchors.
@@ -235,6 +264,16 @@ mod tests {
             (&["c", "p", "registry"], true),
         ] {
             assert_eq!(!unkept(&row(cells), &tests, &exists).is_empty(), caught, "{cells:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_seed_that_leads_nowhere_is_caught() {
+        let text = "#[doc(alias = \"PeerInfo\")] struct Peer; enum NodeState {} // MeshProtocol".to_owned();
+        let sources =
+            [Source::new("crates/a/src/b.rs", text.clone()), Source::new("crates/a/tests/c.rs", text + "fn d() {}")];
+        for (name, findable) in [("PeerInfo", true), ("NodeState", true), ("MeshProtocol", false), ("d", false)] {
+            assert_eq!(is_findable(name, &sources), findable, "{name}");
         }
     }
 
