@@ -18,15 +18,23 @@
 
 mod claim;
 mod counters;
+mod distribution;
+mod event;
 mod faults;
+mod fleet;
 mod lab;
 mod netns;
 mod process;
+mod story;
 mod topology;
 
 pub use claim::{Alone, alone};
 pub use counters::{Traffic, Usage};
+pub use distribution::{Distribution, Figures};
+pub use event::{Elapsed, Event, Kind, Moment};
 pub use faults::{Cut, Loss};
+pub use fleet::{Api, Fleet, NodeSpec, Program, Sample};
 pub use lab::Lab;
 pub use process::{Finished, Line, Process};
+pub use story::{Seen, Story};
 pub use topology::{Host, Topology};
