@@ -2,7 +2,6 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
-pub mod face;
 pub mod interfaces;
 pub mod socket;
 pub mod store;
