@@ -1,1 +1,3 @@
 //! The library: what an embedder links.
+
+pub mod api;
