@@ -1,3 +1,4 @@
 //! The library: what an embedder links.
 
 pub mod api;
+pub mod settings;
