@@ -1,4 +1,5 @@
 //! The library: what an embedder links.
 
 pub mod api;
+pub mod mesh_key;
 pub mod settings;

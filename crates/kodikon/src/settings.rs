@@ -8,10 +8,12 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use kodikon_core::ground::config::{Deletes, Profile};
+use kodikon_core::ground::config::{MAX_PEERS, MAX_PEERS_OPEN};
 use serde_json::{Value, json};
 
 use self::choice::word;
-pub use self::choice::{Choice, Deletes, LogFormat, LogLevel, Profile};
+pub use self::choice::{Choice, LogFormat, LogLevel};
 pub use self::key::Key;
 use self::key::Top;
 pub use self::problem::{Notice, Origin, Problem, Problems, Wrong};
@@ -27,9 +29,6 @@ mod yaml;
 
 #[cfg(test)]
 mod tests;
-
-/// The most peers a node of an open mesh keeps: without a key anyone on the LAN can claim to be many.
-pub const OPEN_MESH_PEERS: u32 = 256;
 
 /// How many ports above `mesh.udp_port` a node tries for its own.
 pub const PORTS_TRIED: u16 = 64;
@@ -68,7 +67,7 @@ pub struct Settings {
     /// `mesh.heartbeat_timeout`: the hard bound; a failed peer leaves the table after it. Default 30 s, as the seed's.
     pub heartbeat_timeout: Setting<Duration>,
     /// `mesh.max_peers`: the peers that are kept. Default 4,096; see [`Settings::peer_limit`].
-    pub max_peers: Setting<u32>,
+    pub max_peers: Setting<usize>,
     /// `mesh.udp_port`: the discovery port; a node's own is the first free one of the next [`PORTS_TRIED`]. Default 9999, as the seed's.
     pub udp_port: Setting<u16>,
     /// `mesh.max_hops`: relays on the way of a message. Default 5, as the seed's.
@@ -103,7 +102,7 @@ impl Default for Settings {
             broadcast_interval: seconds(5),
             heartbeat_interval: seconds(5),
             heartbeat_timeout: seconds(30),
-            max_peers: Setting::new(4_096),
+            max_peers: Setting::new(MAX_PEERS),
             udp_port: Setting::new(9_999),
             max_hops: Setting::new(5),
             profile: Setting::default(),
@@ -198,11 +197,14 @@ impl Settings {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    /// The peers this node keeps: `mesh.max_peers`, and at most [`OPEN_MESH_PEERS`] without a key.
+    /// The peers this node keeps: `mesh.max_peers`, and at most 256 without a key: then anyone on the LAN can claim to be many.
     #[must_use]
-    pub fn peer_limit(&self) -> u32 {
-        let most = if self.mesh_key.value.is_some() { u32::MAX } else { OPEN_MESH_PEERS };
-        self.max_peers.value.min(most)
+    pub fn peer_limit(&self) -> usize {
+        self.max_peers.value.min(self.most_peers())
+    }
+
+    const fn most_peers(&self) -> usize {
+        if self.mesh_key.value.is_some() { MAX_PEERS } else { MAX_PEERS_OPEN }
     }
 
     /// What should be told though it is no error.
@@ -324,7 +326,7 @@ impl Settings {
             Key::BroadcastInterval => self.broadcast_interval.put(span(500, 300)?, from),
             Key::HeartbeatInterval => self.heartbeat_interval.put(span(500, 60)?, from),
             Key::HeartbeatTimeout => self.heartbeat_timeout.put(span(2_000, 3_600)?, from),
-            Key::MaxPeers => self.max_peers.put(narrow(raw.count(1..=4_096)?), from),
+            Key::MaxPeers => self.max_peers.put(narrow(raw.count(1..=MAX_PEERS as u64)?), from),
             Key::UdpPort => self.udp_port.put(narrow(raw.count(1..=u64::from(u16::MAX - PORTS_TRIED))?), from),
             Key::MaxHops => self.max_hops.put(narrow(raw.count(1..=15)?), from),
             Key::Profile => self.profile.put(raw.choice()?, from),
@@ -366,9 +368,12 @@ impl Settings {
                 "mesh.max_peers: an open mesh keeps at most {limit} peers; `kodikon key new` makes a key for more"
             );
             self.notices.push(Notice { origin, text });
-        } else if limit < OPEN_MESH_PEERS {
-            let text =
-                format!("mesh.max_peers: peer number {} is refused; remove the line to keep up to 4096", limit + 1);
+        } else if limit < MAX_PEERS_OPEN {
+            let text = format!(
+                "mesh.max_peers: peer number {} is refused; remove the line to keep up to {}",
+                limit + 1,
+                self.most_peers()
+            );
             self.notices.push(Notice { origin, text });
         }
     }

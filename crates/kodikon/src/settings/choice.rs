@@ -1,8 +1,6 @@
 //! The settings that are one word out of a few: which words, and what each stands for.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
+use kodikon_core::ground::config::{Deletes, Profile};
 
 /// One word out of a few.
 pub trait Choice: Copy + Sized + 'static {
@@ -10,50 +8,9 @@ pub trait Choice: Copy + Sized + 'static {
     const ALL: &'static [(&'static str, Self)];
 }
 
-/// How soon a silent peer is given up: the suspicion time that the LAN it runs on allows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Profile {
-    /// A wired or good wireless LAN: 3 s.
-    #[default]
-    Lan,
-    /// A wired LAN where a failover is waiting: 1.5 s.
-    Fast,
-    /// Long or lossy ways: 8 s.
-    Wan,
-    /// Boards that sleep between frames: 6 s.
-    Eco,
-}
-
 impl Choice for Profile {
     const ALL: &'static [(&'static str, Self)] =
         &[("lan", Self::Lan), ("fast", Self::Fast), ("wan", Self::Wan), ("eco", Self::Eco)];
-}
-
-impl Profile {
-    /// How long a suspect may answer before it is declared failed.
-    #[must_use]
-    pub const fn suspicion(self) -> Duration {
-        match self {
-            Self::Lan => Duration::from_millis(3_000),
-            Self::Fast => Duration::from_millis(1_500),
-            Self::Wan => Duration::from_millis(8_000),
-            Self::Eco => Duration::from_millis(6_000),
-        }
-    }
-}
-
-/// Who may delete a record. It is part of the mesh's id: nodes of different policy never meet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Deletes {
-    /// Every node.
-    #[default]
-    All,
-    /// Only the node that saw it.
-    Author,
 }
 
 impl Choice for Deletes {
@@ -61,8 +18,7 @@ impl Choice for Deletes {
 }
 
 /// How the log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogFormat {
     /// For people.
@@ -77,8 +33,7 @@ impl Choice for LogFormat {
 }
 
 /// What is worth a line in the log: a level and everything graver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogLevel {
     /// Nothing.
@@ -118,17 +73,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_choice_has_the_word_that_serde_writes() {
-        fn check<C: Choice + PartialEq + Serialize>() {
-            for (word, choice) in C::ALL {
-                assert_eq!(serde_json::to_value(choice).expect("a word"), *word);
-                assert_eq!(super::word(*choice), *word);
-            }
-        }
-        check::<Profile>();
-        check::<Deletes>();
-        check::<LogFormat>();
-        check::<LogLevel>();
-        assert_eq!((Profile::ALL.len(), Deletes::ALL.len(), LogFormat::ALL.len(), LogLevel::ALL.len()), (4, 2, 2, 6));
+    fn every_choice_has_a_word_of_its_own() {
+        assert_eq!(["lan", "fast", "wan", "eco"], [Profile::Lan, Profile::Fast, Profile::Wan, Profile::Eco].map(word));
+        assert_eq!(["all", "author"], [Deletes::All, Deletes::Author].map(word));
+        assert_eq!(["text", "json"], [LogFormat::Text, LogFormat::Json].map(word));
+        let levels = [LogLevel::Off, LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+        assert_eq!(["off", "error", "warn", "info", "debug", "trace"], levels.map(word));
     }
 }

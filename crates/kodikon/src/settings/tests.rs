@@ -74,7 +74,7 @@ fn the_seeds_file_is_accepted_unchanged_and_says_what_ten_peers_mean() {
         notices,
         [
             "not the mesh's, left alone: `camera`, `yolo`, `power`",
-            "mesh.max_peers: peer number 11 is refused; remove the line to keep up to 4096",
+            "mesh.max_peers: peer number 11 is refused; remove the line to keep up to 256",
         ]
     );
 }
