@@ -8,7 +8,7 @@ use kodikon::settings::{Flag, Key};
 
 /// A brokerless mesh for cameras and edge devices.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "kodikon", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "kodikon", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "\
 Example, in two terminals or on two machines of one LAN:
   kodikon up
@@ -36,7 +36,7 @@ pub(crate) enum Verb {
     Peers(PeersArgs),
 
     /// Show or change versioned node state
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  kodikon state set battery_level=85\n  kodikon state get")]
     State(StateVerb),
 
     /// Show events as they come
@@ -54,11 +54,11 @@ pub(crate) enum Verb {
     Doctor(NodeArgs),
 
     /// Make a mesh key
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  kodikon key new /etc/kodikon.key")]
     Key(KeyVerb),
 
     /// Check or show the configuration
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  kodikon config show --origin")]
     Config(ConfigVerb),
 
     /// Print a completion script for a shell
@@ -248,12 +248,9 @@ mod tests {
         fn check(command: &clap::Command) {
             let name = command.get_name();
             assert!(command.get_about().is_some(), "{name} says nothing");
-            if command.has_subcommands() {
-                command.get_subcommands().for_each(check);
-            } else {
-                let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(after.contains("Example"), "{name} has no example");
-            }
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains("Example"), "{name} has no example");
+            command.get_subcommands().for_each(check);
         }
         check(&Args::command());
     }
