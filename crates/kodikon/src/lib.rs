@@ -1,9 +1,12 @@
 //! The library: what an embedder links.
 #![deny(unsafe_code)]
 
+pub mod api;
 pub mod clock;
 pub mod face;
 pub mod interfaces;
+pub mod mesh_key;
+pub mod settings;
 pub mod socket;
 pub mod store;
 mod sys;

@@ -206,7 +206,17 @@ mod tests {
     fn a_bucket_fills_at_its_rate_and_no_higher_than_its_burst() {
         let mut bucket = TokenBucket::new(10, 2);
         let at = |ms| Instant::ZERO + Duration::from_millis(ms);
-        let table = [(0, true), (0, true), (0, false), (99, false), (100, true), (150, false), (10_000, true), (10_000, true), (10_000, false)];
+        let table = [
+            (0, true),
+            (0, true),
+            (0, false),
+            (99, false),
+            (100, true),
+            (150, false),
+            (10_000, true),
+            (10_000, true),
+            (10_000, false),
+        ];
         for (ms, expected) in table {
             assert_eq!(bucket.take(at(ms), 1), expected, "at {ms} ms");
         }

@@ -168,7 +168,11 @@ mod ip_bytes {
     use minicbor::{Decoder, Encoder};
     use std::net::IpAddr;
 
-    pub(super) fn encode<C, W: Write>(ip: &IpAddr, e: &mut Encoder<W>, _: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+    pub(super) fn encode<C, W: Write>(
+        ip: &IpAddr,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
         match ip {
             IpAddr::V4(v4) => e.bytes(&v4.octets())?.ok(),
             IpAddr::V6(v6) => e.bytes(&v6.octets())?.ok(),

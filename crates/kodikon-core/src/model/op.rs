@@ -201,8 +201,8 @@ impl<'b, C> Decode<'b, C> for SignedOp {
             return Err(minicbor::decode::Error::message("a signed op is an array of two"));
         }
         let bytes = d.bytes()?;
-        let signature =
-            Signature::try_from(d.bytes()?).map_err(|_| minicbor::decode::Error::message("a signature has 64 bytes"))?;
+        let signature = Signature::try_from(d.bytes()?)
+            .map_err(|_| minicbor::decode::Error::message("a signature has 64 bytes"))?;
         let envelope: Envelope = minicbor::decode(bytes)?;
         if envelope.lane != LANE_LIVE || envelope.seq == 0 {
             return Err(minicbor::decode::Error::message("an op of the live lane, numbered from 1"));
@@ -218,8 +218,13 @@ mod tests {
 
     fn op(secret: u8) -> (Identity, SignedOp) {
         let identity = Identity::from_secret(&[secret; 32]);
-        let statement =
-            Statement { kind: OpKind::State, key: b"fps".to_vec(), body: b"30".to_vec(), lamport: 3, wall: WallTime(9) };
+        let statement = Statement {
+            kind: OpKind::State,
+            key: b"fps".to_vec(),
+            body: b"30".to_vec(),
+            lamport: 3,
+            wall: WallTime(9),
+        };
         let op = SignedOp::sign(&identity, MeshId([1; 16]), Epoch::new(1, 2), Seq(4), statement);
         (identity, op)
     }

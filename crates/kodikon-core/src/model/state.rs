@@ -51,7 +51,9 @@ pub enum StateError {
     #[error("the value of `{0}` is not JSON")]
     NotJson(String),
     /// The value is too long.
-    #[error("the value of `{key}` has {bytes} bytes of JSON, the limit is {MAX_STATE_VALUE}: split it, or publish a hash of it")]
+    #[error(
+        "the value of `{key}` has {bytes} bytes of JSON, the limit is {MAX_STATE_VALUE}: split it, or publish a hash of it"
+    )]
     Value {
         /// Which key.
         key: String,

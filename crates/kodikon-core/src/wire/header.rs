@@ -45,7 +45,11 @@ impl Header {
     pub fn decode(frame: &[u8]) -> Result<Self, Reject> {
         if frame.len() < OVERHEAD || frame.len() > MAX_FRAME {
             // What is too short for us may still be somebody's first byte: tell another program from damage.
-            return Err(if frame.first().is_some_and(|&kind| kind != SEALED) { Reject::FrameType } else { Reject::Length });
+            return Err(if frame.first().is_some_and(|&kind| kind != SEALED) {
+                Reject::FrameType
+            } else {
+                Reject::Length
+            });
         }
         if frame[0] != SEALED {
             return Err(Reject::FrameType);

@@ -1,0 +1,397 @@
+//! The rows people and programs read: their field names are the stable face, the same in `--json`, over HTTP and in the library.
+//!
+//! Fields may be added, never renamed or dropped. Times are seconds since 1970; a duration carries its unit in its name.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// State keys that are repeated in a peer's row because people choose peers by them.
+pub const CAPABILITY_KEYS: [&str; 6] =
+    ["embedding_dim", "reid_model", "yolo_model", "processing_fps", "battery_level", "location"];
+
+/// What this node believes of a peer's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub enum Liveness {
+    /// Heard within its time.
+    Alive,
+    /// Missed; others are being asked.
+    Suspect,
+    /// Declared failed by its witnesses.
+    Failed,
+    /// Said goodbye.
+    Left,
+}
+
+impl Liveness {
+    /// The word used in JSON and in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Failed => "failed",
+            Self::Left => "left",
+        }
+    }
+}
+
+/// What a node says it is doing: the state key `state`, and `offline` for one that failed or left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub enum NodeState {
+    /// Normal operation.
+    #[default]
+    Active,
+    /// Waiting.
+    Idle,
+    /// Busy with input.
+    Processing,
+    /// Unreachable.
+    Offline,
+}
+
+impl NodeState {
+    /// The word used in JSON and in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::Processing => "processing",
+            Self::Offline => "offline",
+        }
+    }
+
+    /// Reads the state key `state` as cameras write it, in either case; anything else is [`NodeState::Active`].
+    #[must_use]
+    pub fn from_state(state: &Map<String, Value>) -> Self {
+        let Some(Value::String(word)) = state.get("state") else { return Self::Active };
+        match word.to_ascii_lowercase().as_str() {
+            "idle" => Self::Idle,
+            "processing" => Self::Processing,
+            "offline" => Self::Offline,
+            _ => Self::Active,
+        }
+    }
+}
+
+/// One peer, as `kodikon peers` and `GET /v1/peers` show it. Seed name: `PeerInfo`.
+#[doc(alias = "PeerInfo")]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PeerRow {
+    /// The name shown here: the peer's own, or `name-2` where another held it first.
+    pub node_id: String,
+    /// The identity, 32 hex digits.
+    pub id: String,
+    /// What this node believes of its life.
+    pub liveness: Liveness,
+    /// What it says it is doing.
+    pub state: NodeState,
+    /// The address it is reached at (`192.168.1.7:10000`), none if only through others.
+    pub address: Option<String>,
+    /// Relays on the way: 0 for a neighbour; none while no way is known.
+    pub hops: Option<u8>,
+    /// Smoothed round trip in milliseconds, none before the first answer.
+    pub rtt_ms: Option<f64>,
+    /// Milliseconds since it was last heard, by anyone whose word counts here.
+    pub last_heard_ms: u64,
+    /// Who says so, where `liveness` is `suspect` or `failed`.
+    pub witnesses: Vec<String>,
+    /// The program version it runs.
+    pub version: String,
+    /// Its state keys named in [`CAPABILITY_KEYS`].
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub capabilities: Map<String, Value>,
+}
+
+/// One peer with its own counters, as `GET /v1/peers/{name}` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PeerDetail {
+    /// The row.
+    #[serde(flatten)]
+    pub peer: PeerRow,
+    /// Counted since this node started, by name: `datagrams_received`, `bytes_received`, `suspicions`, …
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Picks the keys of [`CAPABILITY_KEYS`] out of a node's state.
+#[must_use]
+pub fn capabilities(state: &Map<String, Value>) -> Map<String, Value> {
+    let pick = |key: &str| state.get(key).map(|value| (key.to_owned(), value.clone()));
+    CAPABILITY_KEYS.iter().filter_map(|key| pick(key)).collect()
+}
+
+/// One node's state with its version.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StateRow {
+    /// Grows with every change its owner makes, across restarts too.
+    pub version: u64,
+    /// When its owner last changed it, by its owner's clock.
+    pub timestamp: f64,
+    /// The keys.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub state: Map<String, Value>,
+}
+
+/// `kodikon state get`: the states by the name shown here.
+pub type StateDoc = BTreeMap<String, StateRow>;
+
+/// How strangers are kept out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub enum Security {
+    /// The key follows from the mesh's name: anyone on the LAN can join.
+    Open,
+    /// A mesh key file.
+    Psk,
+}
+
+impl Security {
+    /// The word used in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Psk => "psk",
+        }
+    }
+}
+
+/// The first line of `kodikon up --json`, written once the node can be found and the API answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename = "started")]
+pub struct Started {
+    /// When.
+    pub at: f64,
+    /// The name people call it.
+    pub node_id: String,
+    /// The identity, 32 hex digits.
+    pub id: String,
+    /// Where it receives unicast: address and port per interface.
+    pub addresses: Vec<String>,
+    /// The API's URL; none with `--api none`.
+    pub api: Option<String>,
+    /// How strangers are kept out.
+    pub security: Security,
+}
+
+/// Something that happened, as `kodikon watch` and `GET /v1/events` show it: `{"event","at",…}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When this node learnt it.
+    pub at: f64,
+    /// What.
+    pub what: What,
+}
+
+/// What an [`Event`] is about. Names are as shown here (`node_id`); `id` is the identity.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum What {
+    /// A peer was found, or came back.
+    PeerUp {
+        /// Its name.
+        node_id: String,
+        /// Its identity.
+        id: String,
+        /// Where it is reached.
+        address: Option<String>,
+        /// The program version it runs.
+        version: String,
+    },
+    /// A peer missed its turn and did not answer.
+    PeerSuspect {
+        /// Its name.
+        node_id: String,
+        /// Its identity.
+        id: String,
+        /// Who says so.
+        witnesses: Vec<String>,
+        /// Why.
+        reason: String,
+    },
+    /// A peer was declared failed.
+    PeerFailed {
+        /// Its name.
+        node_id: String,
+        /// Its identity.
+        id: String,
+        /// Who says so.
+        witnesses: Vec<String>,
+        /// Why.
+        reason: String,
+    },
+    /// A peer said goodbye.
+    PeerLeft {
+        /// Its name.
+        node_id: String,
+        /// Its identity.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// A node's state changed; one's own too.
+    State {
+        /// Its name.
+        node_id: String,
+        /// Who wrote it: always the node itself.
+        source: String,
+        /// The version after the change.
+        version: u64,
+        /// The whole state after the change.
+        state: Map<String, Value>,
+    },
+    /// This node hears nobody (`isolated: true`), or somebody again.
+    Isolated {
+        /// Whether it is isolated now.
+        isolated: bool,
+        /// Why it thinks so.
+        reason: String,
+    },
+    /// Events were lost to this reader, which was too slow or asked for ones no longer kept: read `/v1/peers` and `/v1/state` again.
+    Missed {
+        /// How many, where it is known.
+        count: Option<u64>,
+    },
+}
+
+impl What {
+    /// The value of `event` in JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::PeerUp { .. } => "peer_up",
+            Self::PeerSuspect { .. } => "peer_suspect",
+            Self::PeerFailed { .. } => "peer_failed",
+            Self::PeerLeft { .. } => "peer_left",
+            Self::State { .. } => "state",
+            Self::Isolated { .. } => "isolated",
+            Self::Missed { .. } => "missed",
+        }
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            event: &'static str,
+            at: f64,
+            #[serde(flatten)]
+            what: &'a What,
+        }
+        Line { event: self.what.name(), at: self.at, what: &self.what }.serialize(serializer)
+    }
+}
+
+/// Counters, as `kodikon stats` and `GET /v1/stats` show them: the seed's keys first. Seed name: `get_network_stats`.
+#[doc(alias = "get_network_stats")]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct StatsDoc {
+    /// The name people call this node.
+    pub node_id: String,
+    /// Peers that are alive now.
+    pub alive_peers: u64,
+    /// Peers in the roster, alive or not.
+    pub total_peers: u64,
+    /// Whether the node runs.
+    pub is_running: bool,
+    /// Messages this node began, of every kind.
+    pub messages_sent: u64,
+    /// Messages accepted from others.
+    pub messages_received: u64,
+    /// Messages passed on for others.
+    pub messages_routed: u64,
+    /// Peers met since the start.
+    pub peers_discovered: u64,
+    /// Heartbeats sent, beacons that stood in for one included.
+    pub heartbeats_sent: u64,
+    /// Alerts this node raised.
+    pub alerts_sent: u64,
+    /// The identity, 32 hex digits.
+    pub id: String,
+    /// Seconds since the start.
+    pub uptime_s: f64,
+    /// Datagrams handed to the kernel.
+    pub datagrams_sent: u64,
+    /// Datagrams read, the dropped ones included.
+    pub datagrams_received: u64,
+    /// Their UDP payload bytes.
+    pub bytes_sent: u64,
+    /// Their UDP payload bytes.
+    pub bytes_received: u64,
+    /// Datagrams and messages dropped, by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// What waits now, by queue.
+    pub queues: BTreeMap<String, u64>,
+    /// What is held, by table: `authors`, `ops`, `directory`, …
+    pub registry: BTreeMap<String, u64>,
+    /// Everything else that is counted, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_flat_object_that_begins_with_its_name_and_time() {
+        let what = What::PeerLeft { node_id: "cam1".into(), id: "00".into(), reason: "goodbye".into() };
+        let line = serde_json::to_string(&Event { at: 1.5, what }).expect("no map keys but strings");
+        assert_eq!(line, r#"{"event":"peer_left","at":1.5,"node_id":"cam1","id":"00","reason":"goodbye"}"#);
+    }
+
+    #[test]
+    fn the_started_line_has_the_contracts_fields() {
+        let started = Started {
+            at: 1.0,
+            node_id: "cam1".into(),
+            id: "00".into(),
+            addresses: vec!["10.0.0.1:10000".into()],
+            api: None,
+            security: Security::Open,
+        };
+        let value = serde_json::to_value(started).expect("no map keys but strings");
+        let expected = json!({"event": "started", "at": 1.0, "node_id": "cam1", "id": "00",
+            "addresses": ["10.0.0.1:10000"], "api": null, "security": "open"});
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn capabilities_are_the_named_state_keys_and_no_others() {
+        let state = json!({"battery_level": 80, "status": "x", "location": {"zone": "A"}});
+        let picked = capabilities(state.as_object().expect("written as an object"));
+        assert_eq!(Value::Object(picked), json!({"battery_level": 80, "location": {"zone": "A"}}));
+    }
+
+    #[test]
+    fn the_state_key_state_sets_the_node_state_in_either_case() {
+        for (value, expected) in [
+            (json!({"state": "processing"}), NodeState::Processing),
+            (json!({"state": "IDLE"}), NodeState::Idle),
+            (json!({"state": "unheard of"}), NodeState::Active),
+            (json!({"state": 2}), NodeState::Active),
+            (json!({}), NodeState::Active),
+        ] {
+            let found = NodeState::from_state(value.as_object().expect("written as an object"));
+            assert_eq!(found, expected, "{value}");
+        }
+    }
+}
