@@ -1,2 +1,5 @@
 //! The `kodikon` command.
+
+#![forbid(unsafe_code)]
+
 fn main() {}

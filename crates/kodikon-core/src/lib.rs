@@ -4,6 +4,7 @@
 
 pub mod effect;
 pub mod ground;
+pub mod machines;
 pub mod model;
 pub mod node;
 pub mod wire;

@@ -1,13 +1,26 @@
 //! The front hall: every input enters here and is told, in one exhaustive match, to the machine it concerns.
 
+mod arrivals;
+mod ghosts;
+mod notices;
+mod outbound;
+mod start;
+mod views;
+
 use crate::effect::context::Context;
-use crate::effect::{Input, Output, PeerView, Remembered, Wake};
+use crate::effect::{Command, Input, Output, Wake, WakeBy};
 use crate::ground::config::Config;
-use crate::ground::id::{Epoch, NodeId};
+use crate::ground::id::Epoch;
 use crate::ground::stats::Stats;
-use crate::ground::time::{Instant, WallTime};
+use crate::ground::time::{Duration, Instant, WallTime};
+use crate::machines::discovery::Discovery;
+use crate::machines::liveness::Liveness;
+use crate::machines::membership::Membership;
+use crate::machines::replication::Replication;
 use crate::model::identity::{Identity, Verifier};
 use crate::model::state::NodeSnapshot;
+use crate::node::ghosts::Ghosts;
+use crate::node::outbound::Outbound;
 
 /// What a node starts with.
 #[derive(Debug)]
@@ -38,7 +51,7 @@ pub struct Saved {
     /// The rank of the own name.
     pub rank: Option<u16>,
     /// The directory.
-    pub directory: Vec<Remembered>,
+    pub directory: Vec<crate::effect::Remembered>,
 }
 
 /// A node of the mesh, as a function of its inputs.
@@ -49,18 +62,84 @@ pub struct Saved {
 #[doc(alias = "MeshProtocol")]
 pub struct Node {
     ctx: Context,
+    discovery: Discovery,
+    membership: Membership,
+    liveness: Liveness,
+    replication: Replication,
+    outbound: Outbound,
+    ghosts: Ghosts,
+    planned: Option<Wake>,
+    left: bool,
 }
 
+/// Called later than planned by this much, the node takes it for an own stall.
+const STALL: Duration = Duration::from_millis(500);
+
 impl Node {
-    /// A node that has not spoken yet.
-    #[must_use]
-    pub fn new(_now: Instant, _boot: Boot) -> Self {
-        todo!()
+    /// Something happened.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if let Some(planned) = self.planned.filter(|planned| now.since(planned.at) > STALL) {
+            self.liveness.on_stall(now, now.since(planned.at), &mut self.ctx);
+        }
+        if self.left {
+            self.handle_after_goodbye(now, input);
+        } else {
+            self.dispatch(now, input);
+            self.settle(now);
+        }
+        self.planned = self.soonest();
     }
 
-    /// Something happened.
-    pub fn handle(&mut self, _now: Instant, _input: Input<'_>) {
-        todo!()
+    fn dispatch(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Wake => self.on_wake(now),
+            Input::Interfaces(interfaces) => self.on_interfaces(now, interfaces),
+            Input::Datagram(arrival, frame) => self.on_datagram(now, arrival, frame),
+            Input::Unreachable(address) => self.liveness.on_unreachable(address, &mut self.ctx),
+            Input::StreamOffered { stream, from } => self.liveness.on_stream_offered(now, stream, from, &mut self.ctx),
+            Input::StreamOpened { stream, peer } => self.on_stream_opened(now, stream, peer),
+            Input::StreamFailed { peer } => self.liveness.on_stream_failed(now, peer),
+            Input::StreamFrame { stream, frame } => self.on_stream_frame(stream, frame),
+            Input::StreamEnded { stream } => self.liveness.on_stream_ended(now, stream, &mut self.ctx),
+            Input::Disturbed => self.on_disturbed(now),
+            Input::Command(Command::SetState(changes, wall)) => {
+                self.replication.set_state(now, &changes, wall, &mut self.ctx);
+            }
+            Input::Command(Command::Leave) => self.leave(now),
+        }
+    }
+
+    /// After the goodbye only its repetitions leave.
+    fn handle_after_goodbye(&mut self, now: Instant, input: Input<'_>) {
+        if matches!(input, Input::Wake) {
+            self.flush(now);
+        }
+    }
+
+    fn on_wake(&mut self, now: Instant) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if is_due(self.liveness.next_deadline()) {
+            self.liveness.on_wake(now, &mut self.ctx);
+            self.read_notices(now);
+        }
+        if is_due(self.discovery.next_deadline(self.ctx.config.beat_period())) {
+            self.discovery.on_wake(now, &mut self.ctx);
+        }
+        if is_due(self.membership.next_deadline()) {
+            self.membership.on_wake(now, &mut self.ctx);
+        }
+        if is_due(self.replication.next_deadline()) {
+            self.replication.on_wake(now, &mut self.ctx);
+        }
+        if is_due(self.ghosts.next_deadline()) {
+            self.on_ghost_unanswered(now);
+        }
+    }
+
+    /// Lets the machines hear of each other, and puts what they say on its way.
+    fn settle(&mut self, now: Instant) {
+        self.read_notices(now);
+        self.flush(now);
     }
 
     /// The next wish to carry out; repeat until `None`.
@@ -71,67 +150,20 @@ impl Node {
     /// When to call with [`Input::Wake`] at the latest, and who asked.
     #[must_use]
     pub fn next_wake(&self) -> Option<Wake> {
-        todo!()
+        self.planned
     }
 
-    /// Who this is. Changes only when a cloned identity makes room ([`crate::effect::Event::Cloned`]).
-    #[must_use]
-    pub fn id(&self) -> NodeId {
-        self.ctx.me.id
-    }
-
-    /// The own name as shown to others.
-    #[must_use]
-    pub fn name(&self) -> String {
-        todo!()
-    }
-
-    /// This run.
-    #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        self.ctx.me.epoch
-    }
-
-    /// Whether anybody is heard.
-    #[must_use]
-    pub fn is_isolated(&self) -> bool {
-        todo!()
-    }
-
-    /// The peers present, suspect or lately failed, by id. Those only vouched for are not shown.
-    #[must_use]
-    pub fn peers(&self) -> Vec<PeerView> {
-        todo!()
-    }
-
-    /// Those who were here and are not now.
-    #[must_use]
-    pub fn directory(&self) -> Vec<Remembered> {
-        todo!()
-    }
-
-    /// The state of a node, our own included; `None` if it is not present.
-    #[must_use]
-    pub fn state_of(&self, _id: &NodeId) -> Option<NodeSnapshot> {
-        todo!()
-    }
-
-    /// Raised whenever `peers`, `directory` or a state would show something else; freshness of `heard` aside.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        todo!()
-    }
-
-    /// Digest of all that this node has covered of the `live` lane; equal on nodes that agree.
-    #[must_use]
-    pub fn root(&self) -> u64 {
-        todo!()
-    }
-
-    /// Entries of the fullest tables, by name, with their limits: for the checks and for `stats`.
-    #[must_use]
-    pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
-        todo!()
+    fn soonest(&self) -> Option<Wake> {
+        let outbound = (self.outbound.next_deadline(), WakeBy::Outbound);
+        let waking = [
+            (self.discovery.next_deadline(self.ctx.config.beat_period()), WakeBy::Discovery),
+            (self.membership.next_deadline(), WakeBy::Membership),
+            (self.liveness.next_deadline(), WakeBy::Liveness),
+            (self.replication.next_deadline(), WakeBy::Replication),
+            (self.ghosts.next_deadline(), WakeBy::Membership),
+        ];
+        let awake = waking.into_iter().filter(|_| !self.left).chain([outbound]);
+        awake.filter_map(|(at, by)| at.map(|at| Wake { at, by })).min()
     }
 
     /// Counters since the start.

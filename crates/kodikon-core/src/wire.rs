@@ -2,5 +2,6 @@
 
 pub mod codec;
 pub mod header;
+pub mod json;
 pub mod message;
 pub mod seal;

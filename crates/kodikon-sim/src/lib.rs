@@ -1,1 +1,3 @@
 //! The simulator: its library.
+
+#![forbid(unsafe_code)]

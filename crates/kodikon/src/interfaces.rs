@@ -1,13 +1,14 @@
 //! Decides what this host's network interfaces are right now, and when that has changed enough to tell.
 
-use std::{io, path::Path, time::Duration};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
 
-use tokio::{
-    net::UdpSocket,
-    time::{Instant, sleep_until},
-};
+use kodikon_core::effect::Interface;
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, sleep_until};
 
-use crate::{face::Interface, sys};
+use crate::sys;
 
 mod choice;
 mod netlink;

@@ -3,7 +3,6 @@
 
 pub mod api;
 pub mod clock;
-pub mod face;
 pub mod interfaces;
 pub mod mesh_key;
 pub mod settings;

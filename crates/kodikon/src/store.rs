@@ -1,6 +1,7 @@
 //! Decides how a node's few files are kept: one process per directory, whole files or none, an epoch that never repeats.
 
-use std::{fmt, io, path::PathBuf};
+use std::path::PathBuf;
+use std::{fmt, io};
 
 mod file;
 mod memory;
@@ -35,13 +36,23 @@ pub trait Store: Send + fmt::Debug {
     /// When it can neither be read nor made.
     fn identity(&mut self) -> Result<IdentitySeed, StoreError>;
 
-    /// Returns an epoch counter greater than all returned before and greater than `above`, durable before it returns.
+    /// Replaces the identity, for this process and every later one: another node runs with the old one and keeps it.
     ///
-    /// `above` is 0, or, for a node that was restored from a backup, the counter it has seen itself use.
+    /// # Errors
+    /// When it cannot be made durable; the old one is then still there.
+    fn replace_identity(&mut self, seed: &IdentitySeed) -> Result<(), StoreError>;
+
+    /// Returns an epoch counter greater than all returned before, durable before it returns.
     ///
     /// # Errors
     /// When it cannot be made durable; then no datagram may be sent.
-    fn next_epoch(&mut self, above: u32) -> Result<u32, StoreError>;
+    fn next_epoch(&mut self) -> Result<u32, StoreError>;
+
+    /// Makes sure that the next epoch is greater than `used`: a disk restored from a backup has forgotten some.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    fn raise_epoch(&mut self, used: u32) -> Result<(), StoreError>;
 
     /// Replaces the file `name` by `bytes`, wholly or not at all, durable before it returns.
     ///
@@ -162,6 +173,6 @@ fn check_name(name: &str, len: usize) -> Result<(), StoreError> {
     Err(StoreError::Refused { name: name.chars().take(NAME_MAX).collect(), len })
 }
 
-fn epoch_after(stored: u32, above: u32) -> Result<u32, StoreError> {
-    stored.max(above).checked_add(1).ok_or(StoreError::EpochsUsedUp)
+fn epoch_after(last: u32) -> Result<u32, StoreError> {
+    last.checked_add(1).ok_or(StoreError::EpochsUsedUp)
 }

@@ -122,6 +122,13 @@ pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(|c| c.is_control() || c == '@')
 }
 
+/// Why a peer is suspect or failed: it fell silent and answered no probe.
+pub const REASON_SILENCE: &str = "silence";
+/// Why a peer failed: its process ended; the kernel closed its connection and its port.
+pub const REASON_PROCESS: &str = "process ended";
+/// Why a peer failed: nothing was heard for `heartbeat_timeout`.
+pub const REASON_BOUND: &str = "heartbeat_timeout";
+
 /// How a node is held by another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[doc(alias = "is_alive")]

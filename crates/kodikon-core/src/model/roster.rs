@@ -46,6 +46,8 @@ pub struct Peer {
     pub flaps: u32,
     /// Its wall clock minus ours when last told, in milliseconds.
     pub skew_ms: Option<i64>,
+    /// When a group datagram of its own last arrived: whoever hears us that way is not told twice.
+    pub group_heard: Option<Instant>,
     /// Datagrams heard from it.
     pub datagrams: u64,
 }
@@ -70,6 +72,7 @@ impl Peer {
             reason: "",
             flaps: 0,
             skew_ms: None,
+            group_heard: None,
             datagrams: 0,
         };
         peer.learn_card_addresses();

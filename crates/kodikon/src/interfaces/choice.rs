@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::face::{Interface, InterfaceIndex, Medium};
+use kodikon_core::effect::{Interface, Medium};
+use kodikon_core::ground::id::InterfaceIndex;
 
 /// At most this many interfaces are used: the kernel lets one socket join 20 groups (`igmp_max_memberships`).
 pub const USABLE_MAX: usize = 20;
@@ -16,39 +17,52 @@ pub struct Choice {
     pub usable: Vec<InterfaceIndex>,
     /// The addresses under which others can reach this node, best first.
     pub announced: Vec<IpAddr>,
-    /// No network but the loopback is usable: only nodes of this host are found.
+    /// No network that leads out of this host is usable: only nodes on it are found.
     pub alone: bool,
 }
 
 /// Chooses among `interfaces`; where `only` names some, among those alone, whatever they are made of.
 ///
-/// Usable is what carries an address and has something at the other end. A cable comes before Wi-Fi. Networks inside this host
-/// (containers, virtual machines) and tunnels are left out: another host cannot reach this one through them. When nothing else
-/// is left, and nobody named an interface, the loopback is used, so that the nodes of one machine still find each other.
+/// Usable is what has an address and something at the other end: cables before Wi-Fi before networks inside this host. Those last
+/// reach containers, and are told to nobody, for other hosts would try in vain. Tunnels are left out: their other end is one host, which
+/// a configured peer reaches better. When only this host can be reached, and nobody named an interface, the loopback is used too, so
+/// that the nodes of one machine find each other.
 #[must_use]
 pub fn choose(interfaces: &[Interface], only: &[String]) -> Choice {
     let ready = |interface: &&Interface| interface.carrier && !interface.addresses.is_empty();
-    let wanted = |interface: &&Interface| {
-        if only.is_empty() { rank(interface.medium).is_some() } else { only.contains(&interface.name) }
-    };
-    let mut usable: Vec<&Interface> = interfaces.iter().filter(ready).filter(wanted).collect();
-    usable.sort_by_key(|interface| (rank(interface.medium).unwrap_or(u8::MAX), interface.index));
-    if usable.is_empty() && only.is_empty() {
-        usable = interfaces.iter().filter(ready).filter(|interface| interface.medium == Medium::Loopback).collect();
+    let named = |interface: &Interface| only.contains(&interface.name);
+    let mut usable: Vec<&Interface> = interfaces.iter().filter(ready).collect();
+    usable.retain(|&interface| if only.is_empty() { is_network(interface) } else { named(interface) });
+    usable.sort_by_key(|interface| (rank(interface.medium), interface.index));
+
+    let alone = usable.iter().all(|interface| matches!(interface.medium, Medium::Loopback | Medium::Virtual));
+    if alone && only.is_empty() {
+        let loopback = |interface: &&Interface| interface.medium == Medium::Loopback;
+        usable.splice(0..0, interfaces.iter().filter(ready).filter(loopback));
     }
     usable.truncate(USABLE_MAX);
 
-    let alone = usable.iter().all(|interface| interface.medium == Medium::Loopback);
-    let mut announced: Vec<IpAddr> = usable.iter().flat_map(|interface| addresses(interface)).collect();
+    let told = |interface: &&&Interface| named(interface) || interface.medium != Medium::Virtual;
+    let mut announced: Vec<IpAddr> = usable.iter().filter(told).flat_map(|interface| addresses(interface)).collect();
     announced.truncate(ANNOUNCED_MAX);
     Choice { usable: usable.iter().map(|interface| interface.index).collect(), announced, alone }
 }
 
-fn rank(medium: Medium) -> Option<u8> {
+/// Whether more than one other host, or one container, can be met here.
+fn is_network(interface: &Interface) -> bool {
+    match interface.medium {
+        Medium::Wired | Medium::Wireless => true,
+        Medium::Virtual => interface.addresses.iter().any(|address| address.broadcast.is_some()),
+        Medium::Loopback => false,
+    }
+}
+
+fn rank(medium: Medium) -> u8 {
     match medium {
-        Medium::Wired => Some(0),
-        Medium::Wireless => Some(1),
-        Medium::Loopback | Medium::Virtual => None,
+        Medium::Wired => 0,
+        Medium::Wireless => 1,
+        Medium::Virtual => 2,
+        Medium::Loopback => 3,
     }
 }
 
@@ -74,8 +88,9 @@ fn is_link_local(address: &IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use kodikon_core::effect::InterfaceAddress;
+
     use super::*;
-    use crate::face::InterfaceAddress;
 
     #[test]
     fn each_kind_of_host_uses_and_announces_what_others_can_reach() {
@@ -83,6 +98,9 @@ mod tests {
         let wifi = interface(1, "wlan0", Medium::Wireless, &["198.51.100.7"]);
         let lo = interface(3, "lo", Medium::Loopback, &["127.0.0.1", "::1"]);
         let docker = interface(4, "docker0", Medium::Virtual, &["172.17.0.1"]);
+        let tunnel = interface(6, "wg0", Medium::Virtual, &["10.9.0.2"]);
+        let mut docker = docker;
+        docker.addresses[0].broadcast = Some([172, 17, 255, 255].into());
         let pulled = Interface { carrier: false, ..eth.clone() };
         let bare = Interface { addresses: vec![], ..eth.clone() };
         let v6_only = interface(5, "eth1", Medium::Wired, &["fe80::5"]);
@@ -90,14 +108,15 @@ mod tests {
         let table: &[Row<'_>] = &[
             // (host, its interfaces, those named, usable, announced, alone)
             ("nothing", &[], &[], &[], &[], true),
-            ("a server", &[&lo, &eth, &docker], &[], &[2], &["192.0.2.2", "fd00::2"], false),
+            ("a server", &[&lo, &docker, &eth, &tunnel], &[], &[2, 4], &["192.0.2.2", "fd00::2"], false),
             ("a laptop", &[&wifi, &eth, &lo], &[], &[2, 1], &["192.0.2.2", "fd00::2", "198.51.100.7"], false),
             ("cable pulled, Wi-Fi on", &[&wifi, &pulled, &lo], &[], &[1], &["198.51.100.7"], false),
             ("cable pulled", &[&pulled, &lo], &[], &[3], &["127.0.0.1", "::1"], true),
             ("no address yet", &[&bare, &lo], &[], &[3], &["127.0.0.1", "::1"], true),
-            ("docker on a train", &[&docker, &lo], &[], &[3], &["127.0.0.1", "::1"], true),
+            ("docker on a train", &[&docker, &lo], &[], &[3, 4], &["127.0.0.1", "::1"], true),
+            ("a tunnel on a train", &[&tunnel, &lo], &[], &[3], &["127.0.0.1", "::1"], true),
             ("IPv6 without router", &[&v6_only, &lo], &[], &[5], &["fe80::5"], false),
-            ("told to use docker", &[&eth, &docker, &lo], &["docker0"], &[4], &["172.17.0.1"], false),
+            ("told to use docker", &[&eth, &docker, &lo], &["docker0"], &[4], &["172.17.0.1"], true),
             ("told to use lo", &[&eth, &lo], &["lo"], &[3], &["127.0.0.1", "::1"], true),
             ("told to use what is not there", &[&eth, &lo], &["eth7"], &[], &[], true),
         ];

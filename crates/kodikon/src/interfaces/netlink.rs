@@ -4,7 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::face::{InterfaceAddress, InterfaceIndex};
+use kodikon_core::effect::InterfaceAddress;
+use kodikon_core::ground::id::InterfaceIndex;
 
 const HEADER: usize = 16;
 /// `ifinfomsg`: family, type, index, flags, change mask.

@@ -1,9 +1,12 @@
 //! Decides what the kernel's facts about links and addresses add up to, and what an interface is made of.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use kodikon_core::effect::{Interface, InterfaceAddress, Medium};
+use kodikon_core::ground::id::InterfaceIndex;
 
 use super::netlink::Link;
-use crate::face::{Interface, InterfaceAddress, InterfaceIndex, Medium};
 
 /// Links beyond this many are ignored, the latest first: a host of containers has thousands, its network cards are the oldest.
 const LINKS_MAX: usize = 1_024;
@@ -29,6 +32,8 @@ const VIRTUAL_KINDS: &[&str] = &[
     "wireguard",
     "xfrm",
 ];
+/// Kinds of link whose ports are no interfaces of their own.
+const SWITCH_KINDS: &[&str] = &["bond", "bridge", "openvswitch", "team"];
 /// Names that container engines and hypervisors give to what leads into this host.
 const VIRTUAL_NAMES: &[&str] = &[
     "cali", "cni", "docker", "flannel", "lxcbr", "lxdbr", "podman", "tap", "tun", "vboxnet", "veth", "virbr", "vmnet",
@@ -80,7 +85,12 @@ impl Tables {
             mtu: link.mtu,
             carrier: link.carrier,
             medium: self.medium(link, &is_wireless),
-            addresses: self.addresses.get(&link.index).cloned().unwrap_or_default(),
+            addresses: if self.is_port(link) {
+                // A bridge takes what comes in here before IP sees it, so the addresses the kernel puts here hear nothing.
+                Vec::new()
+            } else {
+                self.addresses.get(&link.index).cloned().unwrap_or_default()
+            },
         };
         self.links.values().map(interface).collect()
     }
@@ -95,6 +105,11 @@ impl Tables {
         } else {
             Medium::Wired
         }
+    }
+
+    fn is_port(&self, link: &Link) -> bool {
+        let master = link.master.and_then(|master| self.links.get(&master));
+        master.and_then(|master| master.kind.as_deref()).is_some_and(|kind| SWITCH_KINDS.contains(&kind))
     }
 
     /// A bridge is a LAN of its own unless one of its ports leads out of the host.
@@ -155,6 +170,17 @@ mod tests {
             tables.link(link(1, "br-lan", Some("bridge")));
             tables.link(Link { master: Some(InterfaceIndex(1)), ..link(2, port, None) });
             assert_eq!(tables.interfaces(|_| false)[0].medium, expected, "{port}");
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_a_port_are_its_switchs() {
+        for (kind, expected) in [("bridge", 0), ("bond", 0), ("vrf", 1)] {
+            let mut tables = Tables::default();
+            tables.link(link(1, "master", Some(kind)));
+            tables.link(Link { master: Some(InterfaceIndex(1)), ..link(2, "eth0", None) });
+            tables.address(InterfaceIndex(2), address([192, 0, 2, 1], 24));
+            assert_eq!(tables.interfaces(|_| false)[1].addresses.len(), expected, "{kind}");
         }
     }
 

@@ -1,12 +1,12 @@
 //! The watch against a real kernel: this host's list, and changes in an empty network namespace.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use kodikon_core::effect::Medium;
 
 use super::*;
-use crate::{
-    face::Medium,
-    testing::{in_namespace, ip},
-};
+use crate::testing::{in_namespace, ip};
 
 const SOON: Duration = Duration::from_secs(5);
 

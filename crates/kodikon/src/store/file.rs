@@ -3,12 +3,10 @@
 //! `lock` holds the pid of the process that has locked it; `format` the version of all the rest; `identity.key` 32 secret bytes;
 //! `epoch` a decimal number. What `save` keeps lies beside them under its own name.
 
-use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use super::{FILE_MAX, IdentitySeed, Store, StoreError, check_name, epoch_after};
 use crate::sys;
@@ -118,6 +116,10 @@ impl FileStore {
         })
     }
 
+    fn write_epoch(&mut self, epoch: u32) -> Result<(), StoreError> {
+        self.write(EPOCH, format!("{epoch}\n").as_bytes())
+    }
+
     fn read_epoch(&self) -> Result<u32, StoreError> {
         let Some(text) = self.read(EPOCH)? else { return Ok(0) };
         std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok()).ok_or_else(|| {
@@ -145,10 +147,18 @@ impl Store for FileStore {
         Ok(IdentitySeed(seed))
     }
 
-    fn next_epoch(&mut self, above: u32) -> Result<u32, StoreError> {
-        let epoch = epoch_after(self.read_epoch()?, above)?;
-        self.write(EPOCH, format!("{epoch}\n").as_bytes())?;
+    fn replace_identity(&mut self, seed: &IdentitySeed) -> Result<(), StoreError> {
+        self.write(IDENTITY, &seed.0)
+    }
+
+    fn next_epoch(&mut self) -> Result<u32, StoreError> {
+        let epoch = epoch_after(self.read_epoch()?)?;
+        self.write_epoch(epoch)?;
         Ok(epoch)
+    }
+
+    fn raise_epoch(&mut self, used: u32) -> Result<(), StoreError> {
+        if used > self.read_epoch()? { self.write_epoch(used) } else { Ok(()) }
     }
 
     fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {

@@ -33,9 +33,19 @@ impl Store for MemoryStore {
         Ok(self.identity.insert(IdentitySeed(seed)).clone())
     }
 
-    fn next_epoch(&mut self, above: u32) -> Result<u32, StoreError> {
-        self.epoch = epoch_after(self.epoch, above)?;
+    fn replace_identity(&mut self, seed: &IdentitySeed) -> Result<(), StoreError> {
+        self.identity = Some(seed.clone());
+        Ok(())
+    }
+
+    fn next_epoch(&mut self) -> Result<u32, StoreError> {
+        self.epoch = epoch_after(self.epoch)?;
         Ok(self.epoch)
+    }
+
+    fn raise_epoch(&mut self, used: u32) -> Result<(), StoreError> {
+        self.epoch = self.epoch.max(used);
+        Ok(())
     }
 
     fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {

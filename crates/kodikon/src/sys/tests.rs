@@ -1,7 +1,5 @@
 //! Each system call once for real, and the readers of the kernel's bytes on bytes no kernel wrote.
 
-use std::{net::UdpSocket, os::fd::AsFd};
-
 use super::*;
 
 #[test]

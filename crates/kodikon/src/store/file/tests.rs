@@ -1,11 +1,10 @@
 //! What a data directory keeps, and what it says when it cannot.
 
-use std::{
-    os::unix::fs::PermissionsExt,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{super::MemoryStore, *};
+use super::super::MemoryStore;
+use super::*;
 
 #[test]
 fn identity_is_made_once_and_only_the_owner_reads_it() {
@@ -20,18 +19,35 @@ fn identity_is_made_once_and_only_the_owner_reads_it() {
 }
 
 #[test]
-fn an_epoch_is_greater_than_all_before_and_than_the_one_asked_for() {
+fn an_epoch_is_greater_than_all_before_and_than_those_a_backup_forgot() {
     let place = Place::new();
     let mut memory = MemoryStore::new();
     let mut file = FileStore::open(&place.0).unwrap();
     for store in [&mut memory as &mut dyn Store, &mut file] {
-        let taken: Vec<u32> = [0, 0, 41, 7, 0].map(|above| store.next_epoch(above).unwrap()).into();
-        assert_eq!(taken, [1, 2, 42, 43, 44], "{store:?}");
-        assert!(matches!(store.next_epoch(u32::MAX), Err(StoreError::EpochsUsedUp)));
-        assert_eq!(store.next_epoch(0).unwrap(), 45, "the refused one changed nothing");
+        assert_eq!([(); 2].map(|()| store.next_epoch().unwrap()), [1, 2], "{store:?}");
+        store.raise_epoch(41).unwrap();
+        store.raise_epoch(7).unwrap();
+        assert_eq!(store.next_epoch().unwrap(), 42);
     }
     drop(file);
-    assert_eq!(FileStore::open(&place.0).unwrap().next_epoch(0).unwrap(), 46, "also after a restart");
+    let mut file = FileStore::open(&place.0).unwrap();
+    for store in [&mut memory as &mut dyn Store, &mut file] {
+        assert_eq!(store.next_epoch().unwrap(), 43, "also after a restart");
+        store.raise_epoch(u32::MAX).unwrap();
+        assert!(matches!(store.next_epoch(), Err(StoreError::EpochsUsedUp)));
+    }
+}
+
+#[test]
+fn an_identity_given_away_to_a_clone_does_not_come_back() {
+    let place = Place::new();
+    let new = IdentitySeed([7; 32]);
+    let mut store = FileStore::open(&place.0).unwrap();
+    assert_ne!(store.identity().unwrap(), new);
+    store.replace_identity(&new).unwrap();
+    drop(store);
+    assert_eq!(FileStore::open(&place.0).unwrap().identity().unwrap(), new);
+    assert_eq!(mode(&place.0.join(IDENTITY)), 0o600);
 }
 
 #[test]
@@ -112,7 +128,7 @@ fn damage_is_named_with_its_file_and_a_cure() {
         let place = Place::new();
         let mut store = FileStore::open(&place.0).unwrap();
         std::fs::write(place.0.join(name), content).unwrap();
-        let error = if name == EPOCH { store.next_epoch(0).unwrap_err() } else { store.identity().unwrap_err() };
+        let error = if name == EPOCH { store.next_epoch().unwrap_err() } else { store.identity().unwrap_err() };
         assert!(matches!(error, StoreError::Damaged { .. }), "{name} {content:?}: {error}");
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(std::fs::read(place.0.join(name)).unwrap(), content, "damage is not made worse");

@@ -1,0 +1,347 @@
+//! Decides how nodes find each other: when a HELLO or beacon leaves and by which way, and whom to challenge.
+
+mod challenges;
+mod segment;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Destination;
+use crate::effect::{Arrival, Cast};
+use crate::ground::id::{InterfaceIndex, NodeId, SessionTag};
+use crate::ground::time::{Duration, Instant};
+use crate::wire::message::{Hello, Message, Turn};
+
+pub use challenges::Challenges;
+use segment::Segment;
+
+/// When the HELLOs of a burst leave, after the start or after an interface came: the first finds a quiet LAN, the next
+/// two outlive a lost datagram, the last three a switch port that blocks for its first seconds.
+const BURST: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(40),
+    Duration::from_millis(120),
+    Duration::from_millis(300),
+    Duration::from_millis(1_000),
+    Duration::from_millis(3_000),
+];
+/// A single HELLO outside a burst is answered by all who need its sender.
+const SHOWN_TO_ALL: u8 = 5;
+/// A HELLO to all is shown at most this often.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// A configured peer that does not answer is tried again after this, doubled each time up to the next.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+const RETRY_LAST: Duration = Duration::from_secs(30);
+/// Peers of earlier runs tried at start: as many as fit a second of a slow link.
+const MAX_CACHED: usize = 64;
+/// For so long after a failure the lowest id on the segment beacons each second, so that a healed cut is noticed.
+const VIGIL: Duration = Duration::from_secs(600);
+/// How long no HELLO or beacon on a segment must go by all three ways: what is proven may stop being true.
+const ALL_WAYS_EVERY: Duration = Duration::from_secs(60);
+
+/// Finds peers. See the module's first line.
+#[derive(Debug)]
+pub struct Discovery {
+    segments: BTreeMap<InterfaceIndex, Segment>,
+    challenges: Challenges,
+    distant: Vec<Distant>,
+    last_shown: Option<Instant>,
+    show_at: Option<Instant>,
+    last_failure: Option<Instant>,
+    silent: bool,
+}
+
+/// An address that no multicast reaches, from the configuration or an earlier run.
+#[derive(Debug)]
+struct Distant {
+    address: SocketAddr,
+    next: Instant,
+    wait: Duration,
+    tries_left: Option<u8>,
+}
+
+impl Discovery {
+    /// Nothing sent yet; `cached` are addresses of an earlier run.
+    #[must_use]
+    pub fn new(now: Instant, secret: [u8; 32], configured: &[SocketAddr], cached: &[SocketAddr]) -> Self {
+        let distant = configured
+            .iter()
+            .map(|address| (*address, None))
+            .chain(cached.iter().take(MAX_CACHED).map(|address| (*address, Some(4))))
+            .map(|(address, tries_left)| Distant { address, next: now, wait: RETRY_FIRST, tries_left })
+            .collect();
+        Self {
+            segments: BTreeMap::new(),
+            challenges: Challenges::new(secret),
+            distant,
+            last_shown: None,
+            show_at: None,
+            last_failure: None,
+            silent: false,
+        }
+    }
+
+    /// The host's interfaces changed: new ones get a burst, gone ones are forgotten. Addresses may have changed too.
+    pub fn on_interfaces(&mut self, now: Instant, ctx: &mut Context) {
+        self.segments.retain(|index, _| ctx.interface(*index).is_some());
+        for interface in &ctx.interfaces {
+            let addresses: Vec<_> = interface.addresses.iter().map(|address| address.address).collect();
+            let segment = self.segments.entry(interface.index).or_insert_with(|| Segment::new(now));
+            if segment.addresses != addresses {
+                segment.addresses = addresses;
+                segment.burst = Some((now, 0));
+            }
+        }
+        for distant in &mut self.distant {
+            distant.next = now;
+        }
+    }
+
+    /// Shows the card to everyone, now or as soon as a second has passed since the last time.
+    pub fn show(&mut self, now: Instant) {
+        let earliest = self.last_shown.map_or(now, |last| last + SHOW_EVERY);
+        self.show_at.get_or_insert(earliest.max(now));
+    }
+
+    /// A heartbeat's turn has come. `true` if a beacon took it, and the observer hears beacons there.
+    pub fn take_turn(&mut self, now: Instant, observer: NodeId, due_ms: u32, ctx: &mut Context) -> bool {
+        let half = ctx.config.beat_period() / 2;
+        let theirs = ctx.roster.get(&observer).and_then(|peer| peer.best_path()).and_then(|path| path.interface);
+        let turn = Turn { observer: crate::wire::message::short_of(&observer), due_ms };
+        let mut taken = false;
+        for index in self.due_segments(now + half) {
+            let proven = self.segments.get(&index).is_some_and(|segment| segment.proven(now).is_some());
+            let carries = theirs == Some(index) && proven;
+            self.beacon(now, index, carries.then_some(turn), ctx);
+            taken |= carries;
+        }
+        taken
+    }
+
+    fn due_segments(&self, by: Instant) -> Vec<InterfaceIndex> {
+        let due = self.segments.iter().filter(|(_, segment)| segment.burst.is_none() && segment.next_beacon <= by);
+        due.map(|(index, _)| *index).collect()
+    }
+
+    fn beacon(&mut self, now: Instant, index: InterfaceIndex, turn: Option<Turn>, ctx: &mut Context) {
+        let interval = self.beacon_interval(now, ctx);
+        let Some(segment) = self.segments.get_mut(&index) else { return };
+        segment.next_beacon = now + interval;
+        let ways = segment.ways(now, ALL_WAYS_EVERY);
+        let heard = segment.heard_mask(now);
+        ctx.stats.heartbeats_sent += 1;
+        for cast in ways {
+            // The root is the outbound's to fill in: it knows the newest one.
+            let beacon = crate::wire::message::Beacon { root: 0, heard, turn };
+            ctx.out.send(Destination::Segment(index, cast), Message::Beacon(beacon));
+        }
+    }
+
+    /// Between two beacons: longer in large segments, so that their sum stays at ten a second; each second for the
+    /// lowest id while somebody who failed may be waiting behind a cut.
+    fn beacon_interval(&self, now: Instant, ctx: &Context) -> Duration {
+        let crowd = Duration::from_millis(100 * ctx.roster.present_count() as u64);
+        let usual = ctx.config.broadcast_interval.max(crowd);
+        let is_vigil = self.last_failure.is_some_and(|at| now < at + VIGIL);
+        if is_vigil && ctx.roster.alive().next().is_none_or(|(lowest, _)| ctx.me.id < *lowest) {
+            return ctx.config.beat_period();
+        }
+        usual
+    }
+
+    /// Somebody failed: whoever is the lowest id from now on keeps vigil.
+    pub fn on_down(&mut self, now: Instant, id: &NodeId, failed: bool, ctx: &Context) {
+        for segment in self.segments.values_mut() {
+            segment.forget(id);
+        }
+        if failed {
+            self.last_failure = Some(now);
+            let interval = self.beacon_interval(now, ctx);
+            for segment in self.segments.values_mut() {
+                segment.next_beacon = segment.next_beacon.min(now + interval);
+            }
+        }
+    }
+
+    /// A group datagram of our own came back: at least this host hears us that way.
+    pub fn on_echo(&mut self, now: Instant, arrival: Arrival) {
+        if let Some(segment) = self.segments.get_mut(&arrival.interface) {
+            segment.note_echo(now, arrival.cast);
+        }
+    }
+
+    /// A sealed group datagram of another node arrived: that way works towards us.
+    pub fn on_group(&mut self, now: Instant, arrival: Arrival) {
+        if let Some(segment) = self.segments.get_mut(&arrival.interface) {
+            segment.note_heard(now, arrival.cast);
+        }
+    }
+
+    /// A peer says how it hears others on this segment.
+    pub fn on_report(&mut self, peer: NodeId, arrival: Arrival, heard: u8) {
+        if let Some(segment) = self.segments.get_mut(&arrival.interface) {
+            segment.report(peer, heard);
+        }
+    }
+
+    /// A frame of an unproven session arrived. Asks it to prove itself, if that can be afforded and is ours to do.
+    /// `burst` is the index of the HELLO it brought, if any.
+    pub fn on_stranger(
+        &mut self,
+        now: Instant,
+        tag: SessionTag,
+        arrival: Arrival,
+        who: Option<(NodeId, u8)>,
+        ctx: &mut Context,
+    ) {
+        if arrival.cast != Cast::Unicast
+            && let Some((id, burst)) = who
+            && !is_ours_to_ask(&id, burst, ctx)
+        {
+            return;
+        }
+        let known = who.is_some_and(|(id, _)| ctx.roster.highest_epoch(&id).is_some());
+        self.challenges.ask(now, tag, arrival, known, ctx);
+    }
+
+    /// Whether a node just proven is ours to show to the others of its segment.
+    #[must_use]
+    pub fn is_ours_to_vouch(&self, id: &NodeId, ctx: &Context) -> bool {
+        ctx.roster.present_count() > 1 && is_ours_to_ask(id, 0, ctx)
+    }
+
+    /// The challenges asked here.
+    pub fn challenges(&mut self) -> &mut Challenges {
+        &mut self.challenges
+    }
+
+    /// A peer is reached: its address needs no more tries.
+    pub fn on_up(&mut self, id: &NodeId, ctx: &Context) {
+        let Some(peer) = ctx.roster.get(id) else { return };
+        let reached = |address: &SocketAddr| peer.paths.iter().any(|path| path.address == *address);
+        self.distant.retain(|distant| distant.tries_left.is_none() || !reached(&distant.address));
+    }
+
+    /// No HELLO or beacon leaves any more: the node said goodbye.
+    pub fn fall_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// The way to a whole segment that is proven now, or the first if none is.
+    #[must_use]
+    pub fn best_cast(&self, now: Instant, index: InterfaceIndex) -> Vec<Cast> {
+        self.segments
+            .get(&index)
+            .map_or_else(Vec::new, |segment| segment.proven(now).map_or(Cast::GROUPS.to_vec(), |cast| vec![cast]))
+    }
+
+    /// The segments in use.
+    pub fn segments(&self) -> impl Iterator<Item = InterfaceIndex> + '_ {
+        self.segments.keys().copied()
+    }
+
+    /// For `doctor`: per segment, by which ways we heard ourselves and others lately.
+    #[must_use]
+    pub fn echoes(&self, now: Instant) -> Vec<(InterfaceIndex, u8, u8)> {
+        self.segments.iter().map(|(index, segment)| (*index, segment.echo_mask(now), segment.heard_mask(now))).collect()
+    }
+
+    /// When something here is due.
+    #[must_use]
+    pub fn next_deadline(&self, beat_period: Duration) -> Option<Instant> {
+        if self.silent {
+            return None;
+        }
+        // A beacon waits half a beat for a heartbeat's turn to travel with.
+        let segments = self.segments.values().map(|segment| {
+            segment.burst.map_or(segment.next_beacon + beat_period / 2 + Duration::from_millis(1), |(at, _)| at)
+        });
+        segments.chain(self.distant.iter().map(|distant| distant.next)).chain(self.show_at).min()
+    }
+
+    /// Does what is due.
+    pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+        if self.silent {
+            return;
+        }
+        self.send_bursts(now, ctx);
+        if self.show_at.is_some_and(|at| now >= at) {
+            self.show_at = None;
+            self.last_shown = Some(now);
+            for index in self.segments.keys().copied().collect::<Vec<_>>() {
+                self.hello(index, SHOWN_TO_ALL, ctx);
+            }
+        }
+        let half = ctx.config.beat_period() / 2;
+        for index in self.due_segments(now - half) {
+            self.beacon(now, index, None, ctx);
+        }
+        self.try_distant(now, ctx);
+    }
+
+    fn send_bursts(&mut self, now: Instant, ctx: &mut Context) {
+        let interval = ctx.config.broadcast_interval;
+        let mut due = Vec::new();
+        for (index, segment) in &mut self.segments {
+            let Some((at, step)) = segment.burst.filter(|(at, _)| now >= *at) else { continue };
+            due.push((*index, step));
+            let next = usize::from(step) + 1;
+            segment.burst = BURST.get(next).map(|after| (at + (*after - BURST[next - 1]), step + 1));
+            if segment.burst.is_none() {
+                segment.next_beacon = now + ctx.random.span(interval);
+            }
+        }
+        for (index, step) in due {
+            self.last_shown = Some(now);
+            self.hello(index, step, ctx);
+        }
+    }
+
+    fn hello(&self, index: InterfaceIndex, step: u8, ctx: &mut Context) {
+        let Some(card) = ctx.me.card.clone() else { return };
+        for cast in Cast::GROUPS {
+            let hello = Message::Hello(Hello { card: card.clone(), index: step });
+            ctx.out.send(Destination::Segment(index, cast), hello);
+        }
+    }
+
+    fn try_distant(&mut self, now: Instant, ctx: &mut Context) {
+        let Some(card) = ctx.me.card.clone() else { return };
+        let is_reached = |address: &SocketAddr| {
+            ctx.roster
+                .alive()
+                .any(|(_, peer)| peer.paths.iter().any(|path| path.address == *address && path.heard.is_some()))
+        };
+        for distant in &mut self.distant {
+            if now < distant.next {
+                continue;
+            }
+            distant.next = now + distant.wait;
+            distant.wait = (distant.wait * 2).min(RETRY_LAST);
+            if is_reached(&distant.address) {
+                distant.wait = RETRY_FIRST;
+                continue;
+            }
+            distant.tries_left = distant.tries_left.map(|left| left.saturating_sub(1));
+            let hello = Message::Hello(Hello { card: card.clone(), index: SHOWN_TO_ALL });
+            ctx.out.send(Destination::Address(distant.address, None), hello);
+        }
+        self.distant.retain(|distant| distant.tries_left != Some(0));
+    }
+}
+
+/// Of those present, the few with the greatest weight answer the first HELLO of a newcomer, four times as many the
+/// next: a thousand nodes do not answer at once, and a lonely one is not left without an answer.
+fn is_ours_to_ask(newcomer: &NodeId, burst: u8, ctx: &Context) -> bool {
+    let answering = ANSWERS << (2 * u32::from(burst.min(8)));
+    if ctx.roster.present_count() < answering as usize {
+        return true;
+    }
+    let mine = newcomer.rendezvous(&ctx.me.id);
+    let heavier = ctx.roster.alive().filter(|(id, _)| newcomer.rendezvous(id) > mine).count();
+    heavier < answering as usize
+}
+
+/// How many nodes answer the first HELLO.
+const ANSWERS: u32 = 3;

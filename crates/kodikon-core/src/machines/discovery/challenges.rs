@@ -1,0 +1,174 @@
+//! Decides whom a node asks for proof, and whether the answer is one: cookies without memory, within a budget.
+
+use crate::effect::Arrival;
+use crate::effect::context::Context;
+use crate::effect::outbox::Destination;
+use crate::ground::bounded::{BoundedMap, TokenBucket};
+use crate::ground::id::SessionTag;
+use crate::ground::stats::Reject;
+use crate::ground::time::{Duration, Instant};
+use crate::machines::discovery::Discovery;
+use crate::model::member::Card;
+use crate::wire::message::{Challenge, Cookie, Message, Proof, proof_bytes};
+use std::net::SocketAddr;
+
+/// A cookie is good for one to two of these.
+const SLOT: Duration = Duration::from_secs(10);
+/// Half of the 200 signature checks a second are kept for nodes known or vouched for, half serve strangers.
+const CHECKS: u32 = 100;
+/// Challenges a second for strangers, and as many for those known. More than the checks: many are answered by nobody.
+const QUESTIONS: u32 = 400;
+/// Per source address and port, questions and checks alike.
+const PER_SOURCE: u32 = 5;
+/// Sources remembered; when there are more, all start afresh, and the totals still hold.
+const MAX_SOURCES: usize = 1_024;
+/// Two frames of one session within this span are one reason to ask: below the burst's first step of 40 ms.
+const SAME_REASON: Duration = Duration::from_millis(30);
+/// Proofs given a second: each costs a signature of our own.
+const PROOFS: u32 = 400;
+
+/// Challenges. See the module's first line.
+#[derive(Debug)]
+pub struct Challenges {
+    secret: [u8; 32],
+    asked: Budget,
+    checked: Budget,
+    proofs: TokenBucket,
+    lately: BoundedMap<SessionTag, Instant>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    known: TokenBucket,
+    strangers: TokenBucket,
+    sources: BoundedMap<SocketAddr, TokenBucket>,
+}
+
+impl Budget {
+    fn new(rate: u32) -> Self {
+        let bucket = TokenBucket::new(rate, rate);
+        Self { known: bucket.clone(), strangers: bucket, sources: BoundedMap::new(MAX_SOURCES) }
+    }
+
+    fn take(&mut self, now: Instant, source: SocketAddr, known: bool) -> bool {
+        if self.sources.is_full() && !self.sources.contains_key(&source) {
+            self.sources = BoundedMap::new(MAX_SOURCES);
+        }
+        if !self.sources.contains_key(&source) {
+            let fits = self.sources.insert(source, TokenBucket::new(PER_SOURCE, PER_SOURCE)).is_ok();
+            debug_assert!(fits, "room was made above");
+        }
+        let may = self.sources.get_mut(&source).is_some_and(|bucket| bucket.take(now, 1));
+        may && if known { self.known.take(now, 1) } else { self.strangers.take(now, 1) }
+    }
+}
+
+impl Challenges {
+    /// Cookies are made from this secret, which lives as long as the process.
+    pub(super) fn new(secret: [u8; 32]) -> Self {
+        Self {
+            secret,
+            asked: Budget::new(QUESTIONS),
+            checked: Budget::new(CHECKS),
+            proofs: TokenBucket::new(PROOFS, PROOFS),
+            lately: BoundedMap::new(MAX_SOURCES),
+        }
+    }
+
+    /// Asks the holder of a session to prove itself.
+    pub(super) fn ask(&mut self, now: Instant, tag: SessionTag, arrival: Arrival, known: bool, ctx: &mut Context) {
+        // One HELLO arrives by three ways: it is one reason to ask.
+        if self.lately.get(&tag).is_some_and(|&at| now.since(at) < SAME_REASON) {
+            return;
+        }
+        if self.lately.is_full() {
+            self.lately = BoundedMap::new(MAX_SOURCES);
+        }
+        let noted = self.lately.insert(tag, now).is_ok();
+        debug_assert!(noted, "room was made above");
+        if !self.asked.take(now, arrival.from, known) {
+            ctx.stats.drop(Reject::Stranger);
+            return;
+        }
+        ctx.stats.challenges_sent += 1;
+        let challenge = self.make(now, tag, arrival.from);
+        ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), challenge);
+    }
+
+    /// A challenge that only the holder of this session, at this address, can answer.
+    #[must_use]
+    pub fn make(&self, now: Instant, tag: SessionTag, address: SocketAddr) -> Message {
+        Message::Challenge(Challenge { cookie: self.cookie(slot(now), tag, address) })
+    }
+
+    /// Answers a challenge.
+    pub fn answer(&mut self, now: Instant, challenge: &Challenge, arrival: Arrival, ctx: &mut Context) {
+        let Some(card) = ctx.me.card.clone() else { return };
+        if !self.proofs.take(now, 1) {
+            ctx.stats.drop(Reject::Budget);
+            return;
+        }
+        let signature = ctx.me.identity.sign(&proof_bytes(ctx.mesh, &challenge.cookie, &ctx.me.tag.0));
+        let proof = Message::Proof(Proof { card, cookie: challenge.cookie, signature });
+        ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), proof);
+    }
+
+    /// Whether a proof answers a challenge of ours and was signed by its card's author, in this session.
+    pub fn check(&mut self, now: Instant, proof: &Proof, card: &Card, arrival: Arrival, ctx: &mut Context) -> bool {
+        let slot = slot(now);
+        let fresh = [slot, slot.saturating_sub(1)]
+            .iter()
+            .any(|&slot| self.cookie(slot, card.session(), arrival.from) == proof.cookie);
+        if !fresh {
+            ctx.stats.drop(Reject::Unasked);
+            return false;
+        }
+        let author = proof.card.author();
+        let known = ctx.roster.highest_epoch(&author).is_some();
+        if !self.may_check(now, arrival.from, known) {
+            ctx.stats.drop(Reject::Budget);
+            return false;
+        }
+        let same_card = ctx.roster.newest_card(&author).is_some_and(|held| held.is_same_bytes(&proof.card));
+        let valid = (same_card || ctx.verify_op(&proof.card, &card.public_key))
+            && ctx.verify(&card.public_key, &proof_bytes(ctx.mesh, &proof.cookie, &card.tag), &proof.signature);
+        if !valid {
+            ctx.stats.drop(Reject::Signature);
+        }
+        valid
+    }
+
+    /// Whether one more signature of this source may be checked.
+    pub fn may_check(&mut self, now: Instant, source: SocketAddr, known: bool) -> bool {
+        self.checked.take(now, source, known)
+    }
+
+    fn cookie(&self, slot: u64, tag: SessionTag, from: SocketAddr) -> Cookie {
+        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
+        hasher.update(&slot.to_le_bytes()).update(&tag.0).update(&from.port().to_le_bytes());
+        match from.ip() {
+            std::net::IpAddr::V4(ip) => hasher.update(&ip.octets()),
+            std::net::IpAddr::V6(ip) => hasher.update(&ip.octets()),
+        };
+        let mut cookie = Cookie::default();
+        hasher.finalize_xof().fill(&mut cookie);
+        cookie
+    }
+}
+
+fn slot(now: Instant) -> u64 {
+    now.as_nanos() / u64::try_from(SLOT.as_nanos()).expect("ten seconds fit")
+}
+
+impl Discovery {
+    /// Whether one more signature of this source may be checked.
+    pub fn may_check(&mut self, now: Instant, source: SocketAddr, known: bool) -> bool {
+        self.challenges.may_check(now, source, known)
+    }
+
+    /// Whether one more card that a live peer vouches for may be checked. No share per source: one voucher tells a
+    /// newcomer of all.
+    pub fn may_check_vouched(&mut self, now: Instant) -> bool {
+        self.challenges.checked.known.take(now, 1)
+    }
+}

@@ -1,0 +1,138 @@
+//! Decides by which ways a segment is reached: all three until one is proven, then that one, and all three once a minute.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::effect::Cast;
+use crate::ground::id::NodeId;
+use crate::ground::time::{Duration, Instant};
+
+/// What was heard longer ago proves nothing: two rounds by all ways and a margin.
+const EVIDENCE: Duration = Duration::from_secs(130);
+
+/// What is known of one interface's segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// When the next HELLO of the burst leaves, and which it is.
+    pub(super) burst: Option<(Instant, u8)>,
+    /// When a beacon is due.
+    pub(super) next_beacon: Instant,
+    /// Our addresses there: a change is worth a burst.
+    pub(super) addresses: Vec<IpAddr>,
+    all_ways_at: Instant,
+    heard: [Option<Instant>; 3],
+    echoed: [Option<Instant>; 3],
+    reports: BTreeMap<NodeId, u8>,
+}
+
+impl Segment {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            burst: Some((now, 0)),
+            next_beacon: now,
+            addresses: Vec::new(),
+            all_ways_at: now,
+            heard: [None; 3],
+            echoed: [None; 3],
+            reports: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn note_heard(&mut self, now: Instant, cast: Cast) {
+        if let Some(n) = place(cast) {
+            self.heard[n] = Some(now);
+        }
+    }
+
+    pub(super) fn note_echo(&mut self, now: Instant, cast: Cast) {
+        if let Some(n) = place(cast) {
+            self.echoed[n] = Some(now);
+        }
+    }
+
+    /// A peer's own account of how it hears this segment; bounded by the roster, since only peers report.
+    pub(super) fn report(&mut self, peer: NodeId, heard: u8) {
+        self.reports.insert(peer, heard);
+    }
+
+    pub(super) fn forget(&mut self, peer: &NodeId) {
+        self.reports.remove(peer);
+    }
+
+    pub(super) fn heard_mask(&self, now: Instant) -> u8 {
+        mask(&self.heard, now)
+    }
+
+    pub(super) fn echo_mask(&self, now: Instant) -> u8 {
+        mask(&self.echoed, now)
+    }
+
+    /// The first way by which all who report hear others, and by which we hear them.
+    pub(super) fn proven(&self, now: Instant) -> Option<Cast> {
+        let all = self.reports.values().fold(self.heard_mask(now), |all, report| all & report);
+        Cast::GROUPS.into_iter().find(|cast| !self.reports.is_empty() && all & cast.bit() != 0)
+    }
+
+    /// The ways of the next beacon.
+    pub(super) fn ways(&mut self, now: Instant, all_every: Duration) -> Vec<Cast> {
+        match self.proven(now) {
+            Some(cast) if now < self.all_ways_at => vec![cast],
+            Some(_) | None => {
+                self.all_ways_at = now + all_every;
+                Cast::GROUPS.to_vec()
+            }
+        }
+    }
+}
+
+fn place(cast: Cast) -> Option<usize> {
+    Cast::GROUPS.iter().position(|group| *group == cast)
+}
+
+fn mask(times: &[Option<Instant>; 3], now: Instant) -> u8 {
+    let lately = |at: &Option<Instant>| at.is_some_and(|at| now.since(at) < EVIDENCE);
+    Cast::GROUPS.iter().zip(times).filter(|(_, at)| lately(at)).map(|(cast, _)| cast.bit()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const M4: u8 = 1;
+    const M6: u8 = 2;
+    const BC: u8 = 4;
+
+    #[test]
+    fn a_way_is_proven_when_all_hear_it_and_the_best_of_those_is_taken() {
+        let at = Instant::ZERO + Duration::from_secs(1);
+        let table: [(u8, &[u8], Option<Cast>); 6] = [
+            (M4 | M6 | BC, &[], None),
+            (M4 | M6 | BC, &[M4 | M6 | BC], Some(Cast::Multicast4)),
+            (M4 | M6 | BC, &[M4 | BC, BC], Some(Cast::Broadcast)),
+            (BC, &[M4 | M6 | BC], Some(Cast::Broadcast)),
+            (M4, &[BC], None),
+            (M6 | BC, &[M6 | BC, M6], Some(Cast::Multicast6)),
+        ];
+        for (heard, reports, expected) in table {
+            let mut segment = Segment::new(Instant::ZERO);
+            Cast::GROUPS
+                .into_iter()
+                .filter(|cast| heard & cast.bit() != 0)
+                .for_each(|cast| segment.note_heard(at, cast));
+            reports.iter().enumerate().for_each(|(n, report)| segment.report(NodeId([n as u8; 16]), *report));
+            assert_eq!(segment.proven(at), expected, "{heard:b} {reports:?}");
+        }
+    }
+
+    #[test]
+    fn a_proven_way_is_used_alone_but_for_once_a_minute() {
+        let mut segment = Segment::new(Instant::ZERO);
+        let at = |s| Instant::ZERO + Duration::from_secs(s);
+        segment.note_heard(at(0), Cast::Multicast4);
+        segment.report(NodeId([1; 16]), M4);
+        let every = Duration::from_secs(60);
+        let ways: Vec<usize> = (0..25).map(|n| segment.ways(at(5 * n), every).len()).collect();
+        assert_eq!(ways.iter().filter(|&&n| n == 3).count(), 3, "at 0, 60 and 120 s: {ways:?}");
+        assert_eq!(segment.ways(at(200), every).len(), 3, "evidence is stale");
+    }
+}

@@ -1,0 +1,423 @@
+//! Decides who is called dead: whom a node tells that it lives, whom it watches, how it asks, and when it is sure.
+
+mod beats;
+mod canary;
+mod isolation;
+mod probes;
+mod suspicion;
+
+use std::net::SocketAddr;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::{Destination, Notice};
+use crate::ground::bounded::BoundedMap;
+use crate::ground::config::MAX_PEERS;
+use crate::ground::id::{Epoch, Life, NodeId, StreamId};
+use crate::ground::stats::Reject;
+use crate::ground::time::{Duration, Instant};
+use crate::machines::liveness::beats::{Beats, Watch};
+use crate::machines::liveness::canary::Canaries;
+use crate::machines::liveness::isolation::Isolation;
+use crate::machines::liveness::probes::Probes;
+use crate::machines::liveness::suspicion::Suspicions;
+use crate::model::member::{Liveness as Held, REASON_BOUND, REASON_PROCESS, REASON_SILENCE};
+use crate::wire::message::{Beat, Heard, Inquiry, Message, Suspicion};
+
+pub use beats::observers_of;
+
+/// Why a peer is asked whether it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// Its turn passed and nothing was heard.
+    MissedTurn,
+    /// Another node suspects it.
+    Hearsay,
+    /// Its connection ended without a goodbye.
+    StreamEnded,
+}
+
+/// Who lives. See the module's first line.
+#[derive(Debug)]
+pub struct Liveness {
+    beats: Beats,
+    watches: Watch,
+    probes: Probes,
+    suspicions: Suspicions,
+    canaries: Canaries,
+    isolation: Isolation,
+    /// Lifeguard's local health: 0 is well; each own failing adds one, each success takes one.
+    health: u32,
+    frozen_until: Instant,
+    left: bool,
+    /// Peers whose last sealed packet decides the hard bound, by when it strikes.
+    bound_checked: Instant,
+}
+
+/// For so long after an own stall nobody is judged: what was queued meanwhile must be read first.
+const FREEZE: Duration = Duration::from_secs(2);
+/// How often the hard bound is looked at; a second in thirty.
+const BOUND_EVERY: Duration = Duration::from_secs(1);
+/// Worst local health.
+const MAX_HEALTH: u32 = 3;
+
+impl Liveness {
+    /// Nobody watched yet.
+    #[must_use]
+    pub fn new(now: Instant, ctx: &mut Context) -> Self {
+        // A random phase, so that nodes started by one power switch do not speak at one moment.
+        let phase = ctx.random.span(ctx.config.beat_period());
+        Self {
+            beats: Beats::new(now + phase),
+            watches: Watch::new(MAX_PEERS),
+            probes: Probes::new(),
+            suspicions: Suspicions::new(),
+            canaries: Canaries::new(),
+            isolation: Isolation::new(now),
+            health: 0,
+            frozen_until: Instant::ZERO,
+            left: false,
+            bound_checked: now,
+        }
+    }
+
+    /// A peer became alive: it may be an observer, and no doubt about it stands.
+    pub fn on_up(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        self.forget_doubts(&id);
+        self.beats.choose(now, ctx);
+        self.canaries.choose(now, self.beats.observers(), ctx);
+    }
+
+    /// A peer is gone.
+    pub fn on_down(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        self.forget_doubts(&id);
+        self.watches.remove(&id);
+        self.canaries.drop_peer(&id, ctx);
+        self.beats.choose(now, ctx);
+        self.canaries.choose(now, self.beats.observers(), ctx);
+    }
+
+    /// A suspect is cleared: by being heard, by a refutation, or by a third node's ears.
+    pub fn on_cleared(&mut self, id: NodeId) {
+        if self.suspicions.remove(&id).is_some_and(|suspicion| suspicion.mine) {
+            // We raised a false alarm: perhaps it is us who hear badly.
+            self.health = (self.health + 1).min(MAX_HEALTH);
+        }
+        self.probes.stop(&id);
+    }
+
+    fn forget_doubts(&mut self, id: &NodeId) {
+        self.suspicions.remove(id);
+        self.probes.stop(id);
+    }
+
+    /// A sealed packet of a peer arrived.
+    pub fn on_heard(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        self.isolation.on_heard(now, ctx);
+        if self.probes.stop(&id) {
+            self.health = self.health.saturating_sub(1);
+        }
+        self.watches.on_heard(now, &id);
+        if self.probes.has_clients() {
+            self.probes.tell_clients(&id, ctx);
+        }
+    }
+
+    /// A peer says when its next packet to us is due; 0 releases us.
+    pub fn on_beat(&mut self, now: Instant, id: NodeId, due_ms: u32, ctx: &Context) {
+        // A longer promise than the hard bound would switch watching off.
+        let due = Duration::from_millis(due_ms.into()).min(ctx.config.heartbeat_timeout);
+        self.watches.promise(now, id, due);
+    }
+
+    /// A PONG arrived: measures the way if it answers a probe of ours.
+    pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) {
+        if let Some(sent) = self.probes.answered(nonce, &id)
+            && let Some(path) = ctx.roster.get_mut(&id).and_then(best_heard)
+        {
+            let sample = now.since(sent);
+            // RFC 6298's smoothing.
+            path.rtt = Some(path.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+        }
+    }
+
+    /// Somebody asks whether we hear a third node.
+    pub fn on_inquiry(&mut self, now: Instant, from: NodeId, inquiry: &Inquiry, ctx: &mut Context) {
+        let subject = NodeId(inquiry.subject);
+        if !self.say_heard(now, from, subject, RECENT, ctx) && ctx.roster.get(&subject).is_some() {
+            self.probes.ask_for(now, subject, from, ctx);
+        }
+    }
+
+    /// A third node heard somebody we doubt.
+    pub fn on_heard_elsewhere(&mut self, now: Instant, heard: &Heard, ctx: &mut Context) {
+        let subject = NodeId(heard.subject);
+        let Some(peer) = ctx.roster.get(&subject).filter(|peer| peer.epoch() == Epoch(heard.epoch)) else { return };
+        let since =
+            self.suspicions.get(&subject).map(|suspicion| suspicion.since).or_else(|| self.probes.since(&subject));
+        let is_news = since.is_some_and(|since| now.since(since) > Duration::from_millis(heard.age_ms.into()));
+        if is_news && peer.liveness == Held::Suspect {
+            ctx.out.notice(Notice::Cleared(subject));
+        } else if is_news {
+            self.probes.stop(&subject);
+        }
+    }
+
+    /// Another node suspects somebody; maybe us.
+    pub fn on_suspicion(&mut self, now: Instant, from: NodeId, suspicion: &Suspicion, ctx: &mut Context) {
+        let subject = NodeId(suspicion.subject);
+        if subject == ctx.me.id {
+            if suspicion.epoch == ctx.me.epoch.0 {
+                self.health = (self.health + 1).min(MAX_HEALTH);
+                self.refute(Life(suspicion.life), ctx);
+            }
+            return;
+        }
+        let Some(peer) = ctx.roster.get(&subject) else { return };
+        if peer.epoch() != Epoch(suspicion.epoch) || peer.life() > Life(suspicion.life) || !peer.liveness.is_present() {
+            ctx.stats.drop(Reject::Stale);
+            return;
+        }
+        // What we heard before the suspecter gave up is no news to it.
+        if self.say_heard(now, from, subject, RECENT, ctx) {
+            return;
+        }
+        if !self.suspicions.confirm(&subject, from) {
+            self.suspicions.note_hearsay(now, subject, from);
+            self.probes.start(now, subject, Doubt::Hearsay, ctx);
+        }
+    }
+
+    fn say_heard(&self, now: Instant, to: NodeId, subject: NodeId, within: Duration, ctx: &mut Context) -> bool {
+        let Some(peer) = ctx.roster.get(&subject) else { return false };
+        let Some(age) = peer.heard.map(|heard| now.since(heard)).filter(|age| *age < within) else { return false };
+        let heard = Heard {
+            subject: subject.0,
+            epoch: peer.epoch().0,
+            age_ms: u32::try_from(age.as_millis()).unwrap_or(u32::MAX),
+        };
+        ctx.out.send(Destination::Peer(to), Message::Heard(heard));
+        true
+    }
+
+    /// ICMP says that nobody listens where a doubted peer was: the second sign of a process that ended.
+    pub fn on_unreachable(&mut self, address: SocketAddr, ctx: &mut Context) {
+        for peer in self.canaries.bereaved() {
+            let at_its_address =
+                ctx.roster.get(&peer).is_some_and(|held| held.paths.iter().any(|path| path.address == address));
+            if at_its_address && self.probes.since(&peer).is_some() {
+                self.canaries.settle(&peer);
+                self.probes.stop(&peer);
+                ctx.stats.verdicts += 1;
+                ctx.out.notice(Notice::Verdict(peer, REASON_PROCESS));
+            }
+        }
+    }
+
+    /// We said goodbye: no beats, no verdicts.
+    pub fn fall_silent(&mut self) {
+        self.left = true;
+    }
+
+    /// Whether nobody is heard.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        self.isolation.is_isolated()
+    }
+
+    /// When something here is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.left {
+            return None;
+        }
+        let frozen = |at: Instant| at.max(self.frozen_until);
+        let judging = [self.watches.next_deadline(), self.probes.next_deadline(), self.suspicions.next_deadline()];
+        judging
+            .into_iter()
+            .flatten()
+            .map(frozen)
+            .chain([self.beats.next_deadline(), frozen(self.bound_checked + BOUND_EVERY)])
+            .chain(self.canaries.next_deadline())
+            .chain(self.isolation.next_deadline())
+            .min()
+    }
+
+    /// Does what is due.
+    pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+        if self.left {
+            return;
+        }
+        self.beats.on_wake(now, ctx);
+        self.canaries.on_wake(now, ctx);
+        self.isolation.on_wake(now, ctx);
+        if now < self.frozen_until {
+            return;
+        }
+        for id in self.watches.take_missed(now) {
+            if ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Alive) {
+                self.probes.start(now, id, Doubt::MissedTurn, ctx);
+            }
+        }
+        for (id, doubt) in self.probes.on_wake(now, self.health, ctx) {
+            self.on_unanswered(now, id, doubt, ctx);
+        }
+        self.judge(now, ctx);
+        if now >= self.bound_checked + BOUND_EVERY {
+            self.bound_checked = now;
+            self.check_bound(now, ctx);
+        }
+    }
+
+    /// This node was called later than it had asked, by this much: silences of that time may be its own.
+    pub fn on_stall(&mut self, now: Instant, late: Duration, ctx: &mut Context) {
+        ctx.stats.stalls += 1;
+        self.health = (self.health + 1).min(MAX_HEALTH);
+        self.frozen_until = now + FREEZE;
+        self.watches.postpone(now + FREEZE);
+        self.suspicions.postpone(late);
+    }
+
+    /// A stream is offered.
+    pub fn on_stream_offered(&mut self, now: Instant, stream: StreamId, from: SocketAddr, ctx: &mut Context) {
+        self.canaries.on_offered(now, stream, from, ctx);
+    }
+
+    /// A stream of ours stands; `true` if it is still wanted.
+    pub fn on_stream_opened(&mut self, now: Instant, stream: StreamId, peer: NodeId, ctx: &mut Context) -> bool {
+        self.canaries.on_opened(now, stream, peer, ctx)
+    }
+
+    /// The sealed frame on an offered stream says whose it is.
+    pub fn on_stream_introduced(&mut self, stream: StreamId, peer: NodeId) {
+        self.canaries.on_introduced(stream, peer);
+    }
+
+    /// What arrived on a stream makes no sense: it ends.
+    pub fn on_stream_nonsense(&mut self, stream: StreamId, ctx: &mut Context) {
+        self.canaries.close(stream, ctx);
+    }
+
+    /// A stream of ours could not be had.
+    pub fn on_stream_failed(&mut self, now: Instant, peer: NodeId) {
+        self.canaries.on_failed(now, peer);
+    }
+
+    /// A stream ended: is its peer's process gone, or only the stream?
+    pub fn on_stream_ended(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
+        let Some(peer) = self.canaries.on_ended(now, stream) else { return };
+        if ctx.roster.get(&peer).is_some_and(|held| held.liveness.is_present()) {
+            self.probes.start(now, peer, Doubt::StreamEnded, ctx);
+        }
+    }
+
+    /// Ends every stream.
+    pub fn close_streams(&mut self, ctx: &mut Context) {
+        self.canaries.close_all(ctx);
+    }
+
+    /// Somebody holds us failed in this life: the next one refutes it.
+    pub fn refute(&mut self, life: Life, ctx: &mut Context) {
+        if life >= ctx.me.life && !self.left {
+            ctx.me.life = Life(life.0.saturating_add(1));
+            ctx.stats.refutations += 1;
+            ctx.out.notice(Notice::RenewCard);
+        }
+    }
+
+    fn on_unanswered(&mut self, now: Instant, id: NodeId, doubt: Doubt, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get(&id).filter(|peer| peer.liveness.is_present()) else { return };
+        let mine = match doubt {
+            Doubt::MissedTurn | Doubt::StreamEnded => true,
+            Doubt::Hearsay => false,
+        };
+        let suspicion = Suspicion { subject: id.0, epoch: peer.epoch().0, life: peer.life().0 };
+        let flaps = peer.flaps;
+        if !self.suspicions.begin(now, id, mine, self.patience(flaps, ctx), ctx.config.profile.suspicion()) {
+            return;
+        }
+        ctx.out.notice(Notice::Unanswered(id, REASON_SILENCE));
+        // The first to notice tells the others; those who were told confirm to each other.
+        let audience = suspicion::audience(&id, mine, ctx);
+        for listener in audience {
+            ctx.out.send(Destination::Peer(listener), Message::Suspicion(suspicion.clone()));
+        }
+        ctx.out.send(Destination::EveryPath(id), Message::Suspicion(suspicion));
+    }
+
+    /// How long a suspect may answer: longer when we are unwell, doubled for each time it came back.
+    fn patience(&self, flaps: u32, ctx: &Context) -> Duration {
+        let base = ctx.config.profile.suspicion();
+        let damped = base * 2u32.pow(flaps.min(4));
+        let unwell = base * (1 + self.health);
+        damped.min(MAX_DAMPED).max(unwell)
+    }
+
+    fn judge(&mut self, now: Instant, ctx: &mut Context) {
+        for id in self.suspicions.due(now) {
+            if self.isolation.is_deaf_since(self.suspicions.get(&id).map_or(now, |suspicion| suspicion.since)) {
+                // Nobody else was heard since either: it may be us. The hard bound decides.
+                self.suspicions.wait(&id, now + ctx.config.beat_period());
+                continue;
+            }
+            self.suspicions.remove(&id);
+            self.probes.stop(&id);
+            ctx.stats.verdicts += 1;
+            ctx.out.notice(Notice::Verdict(id, REASON_SILENCE));
+        }
+    }
+
+    /// FAILED at the latest `heartbeat_timeout` after the last sealed packet; without a carrier nobody is judged.
+    fn check_bound(&mut self, now: Instant, ctx: &mut Context) {
+        if ctx.interfaces.is_empty() {
+            return;
+        }
+        let silent_for = |peer: &crate::model::roster::Peer| now.since(peer.heard.unwrap_or(peer.since));
+        let timeout = ctx.config.heartbeat_timeout;
+        let bound: Vec<NodeId> = ctx
+            .roster
+            .present()
+            .filter(|(_, peer)| silent_for(peer) >= bound_for(timeout, ctx))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in bound {
+            self.suspicions.remove(&id);
+            self.probes.stop(&id);
+            ctx.stats.verdicts += 1;
+            ctx.out.notice(Notice::Verdict(id, REASON_BOUND));
+        }
+    }
+
+    /// Tables with their limits.
+    #[must_use]
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 3] {
+        [
+            ("watched", self.watches.len(), MAX_PEERS),
+            ("probes", self.probes.len(), probes::MAX_TRAINS),
+            ("suspicions", self.suspicions.len(), suspicion::MAX_SUSPICIONS),
+        ]
+    }
+}
+
+/// In segments so large that beacons are rarer than the bound, silence towards one node proves nothing: three beacons.
+fn bound_for(timeout: Duration, ctx: &Context) -> Duration {
+    let beacon = Duration::from_millis(100 * ctx.roster.present_count() as u64);
+    timeout.max(beacon * 3)
+}
+
+fn best_heard(peer: &mut crate::model::roster::Peer) -> Option<&mut crate::model::roster::Path> {
+    peer.paths.iter_mut().max_by_key(|path| path.heard)
+}
+
+/// A suspicion about a peer heard within this span is answered with "I hear it".
+const RECENT: Duration = Duration::from_millis(1_500);
+/// Damping ends here (RFC 2439's idea: a bounded penalty).
+const MAX_DAMPED: Duration = Duration::from_secs(30);
+/// Entries by time, so that the next is found without a look at all.
+type Agenda = std::collections::BTreeSet<(Instant, NodeId)>;
+/// A table by peer.
+type ByPeer<T> = BoundedMap<NodeId, T>;
+
+/// One beat to one observer.
+pub(crate) fn beat(root: u64, due_ms: u32) -> Message {
+    Message::Beat(Beat { root, due_ms })
+}

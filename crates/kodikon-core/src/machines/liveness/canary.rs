@@ -1,0 +1,198 @@
+//! Decides how the end of a process is noticed at once: an idle connection to each observer, which the kernel ends.
+
+use crate::effect::StreamWish;
+use crate::effect::context::Context;
+use crate::ground::bounded::BoundedMap;
+use crate::ground::id::{NodeId, StreamId};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::liveness::ByPeer;
+
+/// Streams at once, ours and others': five of ours and those of whom we observe, with room for a mesh in motion.
+pub(super) const MAX_STREAMS: usize = 64;
+/// Streams offered and not yet introduced by a sealed frame, per host.
+const MAX_HALF_OPEN: usize = 4;
+/// How long an offered stream may take to say whose it is.
+const INTRODUCTION: Duration = Duration::from_secs(1);
+/// A connection that failed or ended is tried again after this, doubled up to the next.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LAST: Duration = Duration::from_secs(60);
+/// How long after the end of a connection an ICMP message still belongs to it.
+const BEREAVEMENT: Duration = Duration::from_secs(2);
+
+/// Our connections to observers and theirs to us.
+#[derive(Debug)]
+pub(super) struct Canaries {
+    streams: BoundedMap<StreamId, Stream>,
+    wanted: ByPeer<Wanted>,
+    bereaved: ByPeer<Instant>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    peer: Option<NodeId>,
+    from: Option<std::net::IpAddr>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    stream: Option<StreamId>,
+    connecting: bool,
+    next: Instant,
+    wait: Duration,
+}
+
+impl Canaries {
+    pub(super) fn new() -> Self {
+        Self {
+            streams: BoundedMap::new(MAX_STREAMS),
+            wanted: ByPeer::new(MAX_STREAMS),
+            bereaved: ByPeer::new(MAX_STREAMS),
+        }
+    }
+
+    /// Wants a connection to each observer and none to others.
+    pub(super) fn choose(&mut self, now: Instant, observers: &[NodeId], ctx: &mut Context) {
+        let released: Vec<NodeId> = self.wanted.keys().filter(|id| !observers.contains(id)).copied().collect();
+        for id in released {
+            if let Some(stream) = self.wanted.remove(&id).and_then(|wanted| wanted.stream) {
+                self.close(stream, ctx);
+            }
+        }
+        for id in observers {
+            if !self.wanted.contains_key(id) {
+                // A connection a little later: cold starts have other things to do, and observers may change again.
+                let next = now + ctx.random.span(RETRY_FIRST);
+                let wanted = Wanted { stream: None, connecting: false, next, wait: RETRY_FIRST };
+                drop(self.wanted.insert(*id, wanted));
+            }
+        }
+    }
+
+    /// Closes what concerns a peer that is gone.
+    pub(super) fn drop_peer(&mut self, id: &NodeId, ctx: &mut Context) {
+        self.wanted.remove(id);
+        self.bereaved.remove(id);
+        let theirs: Vec<StreamId> =
+            self.streams.iter().filter(|(_, stream)| stream.peer == Some(*id)).map(|(stream, _)| *stream).collect();
+        for stream in theirs {
+            self.close(stream, ctx);
+        }
+    }
+
+    pub(super) fn close_all(&mut self, ctx: &mut Context) {
+        for stream in self.streams.keys().copied().collect::<Vec<_>>() {
+            self.close(stream, ctx);
+        }
+        self.wanted = ByPeer::new(MAX_STREAMS);
+    }
+
+    pub(super) fn close(&mut self, stream: StreamId, ctx: &mut Context) {
+        if self.streams.remove(&stream).is_some() {
+            ctx.out.stream(StreamWish::Close { stream });
+        }
+    }
+
+    /// Somebody connects: only hosts of live peers may, and only a few at a time without saying who they are.
+    pub(super) fn on_offered(&mut self, now: Instant, stream: StreamId, from: std::net::SocketAddr, ctx: &mut Context) {
+        let ip = from.ip();
+        let is_peer = ctx.roster.present().any(|(_, peer)| peer.paths.iter().any(|path| path.address.ip() == ip));
+        let half_open = self.streams.iter().filter(|(_, held)| held.peer.is_none() && held.from == Some(ip)).count();
+        let offered = Stream { peer: None, from: Some(ip), since: now };
+        if !is_peer || half_open >= MAX_HALF_OPEN || self.streams.insert(stream, offered).is_err() {
+            ctx.out.stream(StreamWish::Close { stream });
+        }
+    }
+
+    /// The sealed frame on an offered stream says whose it is.
+    pub(super) fn on_introduced(&mut self, stream: StreamId, peer: NodeId) {
+        if let Some(held) = self.streams.get_mut(&stream) {
+            held.peer.get_or_insert(peer);
+        }
+    }
+
+    /// A connection of ours stands. `true` if it is still wanted: then the caller says whose it is.
+    pub(super) fn on_opened(&mut self, now: Instant, stream: StreamId, peer: NodeId, ctx: &mut Context) -> bool {
+        let opened = Stream { peer: Some(peer), from: None, since: now };
+        let Some(wanted) = self.wanted.get_mut(&peer).filter(|wanted| wanted.stream.is_none()) else {
+            ctx.out.stream(StreamWish::Close { stream });
+            return false;
+        };
+        wanted.connecting = false;
+        if self.streams.insert(stream, opened).is_err() {
+            wanted.next = now + RETRY_LAST;
+            ctx.out.stream(StreamWish::Close { stream });
+            return false;
+        }
+        wanted.stream = Some(stream);
+        wanted.wait = RETRY_FIRST;
+        true
+    }
+
+    /// A connection could not be had.
+    pub(super) fn on_failed(&mut self, now: Instant, peer: NodeId) {
+        if let Some(wanted) = self.wanted.get_mut(&peer) {
+            wanted.connecting = false;
+            wanted.next = now + wanted.wait;
+            wanted.wait = (wanted.wait * 2).min(RETRY_LAST);
+        }
+    }
+
+    /// A connection ended. The peer it belonged to, which is to be asked whether it lives.
+    pub(super) fn on_ended(&mut self, now: Instant, stream: StreamId) -> Option<NodeId> {
+        let peer = self.streams.remove(&stream)?.peer?;
+        if let Some(wanted) = self.wanted.get_mut(&peer).filter(|wanted| wanted.stream == Some(stream)) {
+            wanted.stream = None;
+            wanted.next = now + wanted.wait;
+            wanted.wait = (wanted.wait * 2).min(RETRY_LAST);
+        }
+        drop(self.bereaved.insert(peer, now));
+        Some(peer)
+    }
+
+    /// Peers whose connection ended a moment ago.
+    pub(super) fn bereaved(&self) -> Vec<NodeId> {
+        self.bereaved.keys().copied().collect()
+    }
+
+    /// The end of a peer's connection was explained.
+    pub(super) fn settle(&mut self, id: &NodeId) {
+        self.bereaved.remove(id);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let connects = self.wanted.values().filter(|wanted| wanted.stream.is_none() && !wanted.connecting);
+        let nameless = self.streams.values().filter(|stream| stream.peer.is_none());
+        connects
+            .map(|wanted| wanted.next)
+            .chain(nameless.map(|stream| stream.since + INTRODUCTION))
+            .chain(self.bereaved.values().map(|at| *at + BEREAVEMENT))
+            .min()
+    }
+
+    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+        self.bereaved.retain(|_, at| now < *at + BEREAVEMENT);
+        let nameless: Vec<StreamId> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.peer.is_none() && now >= stream.since + INTRODUCTION)
+            .map(|(id, _)| *id)
+            .collect();
+        for stream in nameless {
+            self.close(stream, ctx);
+        }
+        for (id, wanted) in self.wanted.iter_mut() {
+            if wanted.stream.is_some() || wanted.connecting || now < wanted.next {
+                continue;
+            }
+            let path = ctx.roster.get(id).and_then(|peer| peer.best_path());
+            let Some(path) = path else {
+                wanted.next = now + wanted.wait;
+                continue;
+            };
+            wanted.connecting = true;
+            let wish = StreamWish::Connect { peer: *id, to: path.address, interface: path.interface };
+            ctx.out.stream(wish);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Decides when a node calls itself isolated: nobody is heard for one and a half beacons, or no interface has a carrier.
+
+use crate::effect::Event;
+use crate::effect::context::Context;
+use crate::ground::time::{Duration, Instant};
+
+/// Whether anybody is heard.
+#[derive(Debug)]
+pub(super) struct Isolation {
+    last_heard: Instant,
+    isolated: bool,
+    next_look: Instant,
+}
+
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+impl Isolation {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { last_heard: now, isolated: false, next_look: now + LOOK_EVERY }
+    }
+
+    pub(super) fn is_isolated(&self) -> bool {
+        self.isolated
+    }
+
+    /// Whether nobody was heard since then.
+    pub(super) fn is_deaf_since(&self, since: Instant) -> bool {
+        self.last_heard <= since
+    }
+
+    pub(super) fn on_heard(&mut self, now: Instant, ctx: &mut Context) {
+        self.last_heard = now;
+        if self.isolated {
+            self.isolated = false;
+            ctx.out.event(Event::Isolated(false));
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        Some(self.next_look)
+    }
+
+    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK_EVERY;
+        let silence = ctx.config.broadcast_interval * 3 / 2;
+        let is_deaf = ctx.interfaces.is_empty() || now.since(self.last_heard) >= silence;
+        // Whoever has no peers is alone, not isolated.
+        if is_deaf && !self.isolated && ctx.roster.present_count() > 0 {
+            self.isolated = true;
+            ctx.out.event(Event::Isolated(true));
+        }
+        if self.isolated && ctx.roster.present_count() == 0 {
+            self.isolated = false;
+            ctx.out.event(Event::Isolated(false));
+        }
+    }
+}

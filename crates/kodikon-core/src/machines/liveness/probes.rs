@@ -1,0 +1,205 @@
+//! Decides how a doubted peer is asked: seven direct tries over all its addresses, and six by way of others.
+
+use std::collections::BTreeMap;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Destination;
+use crate::ground::bounded::BoundedMap;
+use crate::ground::id::NodeId;
+use crate::ground::time::{Duration, Instant};
+use crate::machines::liveness::{ByPeer, Doubt};
+use crate::wire::message::{Heard, Inquiry, Message, Ping};
+
+/// Trains under way at once: half of the largest mesh may crash together.
+pub(super) const MAX_TRAINS: usize = 4_096;
+/// Probes whose answer is awaited; the oldest is given up first.
+const MAX_PENDING: usize = 8_192;
+/// Third nodes waiting for what we find out about one subject.
+const MAX_CLIENTS: usize = 16;
+/// An answer that takes longer serves nobody: trains are over by then.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// When the direct tries of a train leave, after its start: close together first for a lost datagram, then apart for a
+/// burst of loss.
+const DIRECT_MS: [u64; 7] = [0, 60, 150, 270, 420, 600, 800];
+/// When others are asked: twice three, late enough that most doubts are settled.
+const RELAYED_MS: [u64; 2] = [480, 680];
+/// How many others each time.
+const RELAYS: usize = 3;
+/// When a train is over.
+const VERDICT_MS: u64 = 900;
+
+/// Probes under way.
+#[derive(Debug)]
+pub(super) struct Probes {
+    trains: ByPeer<Train>,
+    pending: BTreeMap<u64, (NodeId, Instant)>,
+    clients: BoundedMap<NodeId, Clients>,
+}
+
+#[derive(Debug)]
+struct Clients {
+    since: Instant,
+    waiting: Vec<NodeId>,
+}
+
+#[derive(Debug)]
+struct Train {
+    started: Instant,
+    doubt: Doubt,
+    step: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Direct,
+    Relayed,
+    Verdict,
+}
+
+/// All steps of a train in the order of their times.
+const STEPS: [(u64, Step); 10] = [
+    (DIRECT_MS[0], Step::Direct),
+    (DIRECT_MS[1], Step::Direct),
+    (DIRECT_MS[2], Step::Direct),
+    (DIRECT_MS[3], Step::Direct),
+    (DIRECT_MS[4], Step::Direct),
+    (RELAYED_MS[0], Step::Relayed),
+    (DIRECT_MS[5], Step::Direct),
+    (RELAYED_MS[1], Step::Relayed),
+    (DIRECT_MS[6], Step::Direct),
+    (VERDICT_MS, Step::Verdict),
+];
+
+impl Probes {
+    pub(super) fn new() -> Self {
+        Self { trains: ByPeer::new(MAX_TRAINS), pending: BTreeMap::new(), clients: BoundedMap::new(MAX_TRAINS) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.trains.len()
+    }
+
+    /// Begins to ask a peer, unless it is being asked.
+    pub(super) fn start(&mut self, now: Instant, id: NodeId, doubt: Doubt, ctx: &mut Context) {
+        if self.trains.contains_key(&id) {
+            return;
+        }
+        let mut train = Train { started: now, doubt, step: 0 };
+        ctx.stats.probes_started += 1;
+        self.advance(now, id, &mut train, 0, ctx);
+        // A full table means thousands of doubts at once: the next missed turn brings this one back.
+        drop(self.trains.insert(id, train));
+    }
+
+    /// Ends the doubt about a peer; `true` if there was one. Whoever asked us about it learns.
+    pub(super) fn stop(&mut self, id: &NodeId) -> bool {
+        self.trains.remove(id).is_some()
+    }
+
+    /// Since when a peer is being asked.
+    pub(super) fn since(&self, id: &NodeId) -> Option<Instant> {
+        self.trains.get(id).map(|train| train.started)
+    }
+
+    /// Asks a peer once on behalf of a third node.
+    pub(super) fn ask_for(&mut self, now: Instant, subject: NodeId, client: NodeId, ctx: &mut Context) {
+        self.clients.retain(|_, clients| now.since(clients.since) < PATIENCE);
+        let mut clients = self.clients.remove(&subject).unwrap_or(Clients { since: now, waiting: Vec::new() });
+        let is_new = clients.waiting.len() < MAX_CLIENTS && !clients.waiting.contains(&client);
+        if is_new {
+            clients.waiting.push(client);
+        }
+        if self.clients.insert(subject, clients).is_ok() && is_new {
+            self.ping(now, subject, Destination::Peer(subject), ctx);
+        }
+    }
+
+    /// When the probe with this nonce to this peer was sent. Tells those who asked about the peer.
+    pub(super) fn answered(&mut self, nonce: u64, id: &NodeId) -> Option<Instant> {
+        let (_, sent) = self.pending.remove(&nonce).filter(|(subject, _)| subject == id)?;
+        Some(sent)
+    }
+
+    /// A peer was heard: whoever asked us about it is told.
+    pub(super) fn tell_clients(&mut self, id: &NodeId, ctx: &mut Context) {
+        let Some(clients) = self.clients.remove(id) else { return };
+        let Some(peer) = ctx.roster.get(id) else { return };
+        let heard = Heard { subject: id.0, epoch: peer.epoch().0, age_ms: 0 };
+        for client in clients.waiting {
+            ctx.out.send(Destination::Peer(client), Message::Heard(heard.clone()));
+        }
+    }
+
+    pub(super) fn has_clients(&self) -> bool {
+        !self.clients.is_empty()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.trains
+            .values()
+            .map(|train| train.started + Duration::from_millis(STEPS[train.step.min(STEPS.len() - 1)].0))
+            .min()
+    }
+
+    /// Sends the tries that are due and returns those who answered none. In ill health a train waits longer at its end.
+    pub(super) fn on_wake(&mut self, now: Instant, health: u32, ctx: &mut Context) -> Vec<(NodeId, Doubt)> {
+        self.expire(now);
+        let due: Vec<NodeId> =
+            self.trains.iter().filter(|(_, train)| now >= step_at(train, 0)).map(|(id, _)| *id).collect();
+        let mut unanswered = Vec::new();
+        for id in due {
+            let Some(mut train) = self.trains.remove(&id) else { continue };
+            if self.advance(now, id, &mut train, health, ctx) {
+                unanswered.push((id, train.doubt));
+            } else {
+                drop(self.trains.insert(id, train));
+            }
+        }
+        unanswered
+    }
+
+    /// Does the train's due steps; `true` when it is over.
+    fn advance(&mut self, now: Instant, id: NodeId, train: &mut Train, health: u32, ctx: &mut Context) -> bool {
+        while train.step < STEPS.len() && now >= step_at(train, health) {
+            let (_, step) = STEPS[train.step];
+            train.step += 1;
+            match step {
+                Step::Direct => self.ping(now, id, Destination::EveryPath(id), ctx),
+                Step::Relayed => inquire(id, ctx),
+                Step::Verdict => return true,
+            }
+        }
+        false
+    }
+
+    fn ping(&mut self, now: Instant, id: NodeId, to: Destination, ctx: &mut Context) {
+        let nonce = ctx.random.bits();
+        if self.pending.len() >= MAX_PENDING {
+            self.pending.pop_first();
+        }
+        self.pending.insert(nonce, (id, now));
+        ctx.out.send(to, Message::Ping(Ping { nonce }));
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if self.trains.is_empty() {
+            self.pending.retain(|_, (_, sent)| now.since(*sent) < PATIENCE);
+        }
+    }
+}
+
+fn step_at(train: &Train, health: u32) -> Instant {
+    let (after, step) = STEPS[train.step.min(STEPS.len() - 1)];
+    let patience = if step == Step::Verdict { u64::from(health) * 300 } else { 0 };
+    train.started + Duration::from_millis(after + patience)
+}
+
+/// Asks a few others, drawn anew each time, whether they hear the subject.
+fn inquire(subject: NodeId, ctx: &mut Context) {
+    let mut others: Vec<NodeId> = ctx.roster.alive().map(|(id, _)| *id).filter(|id| *id != subject).collect();
+    for _ in 0..RELAYS.min(others.len()) {
+        let n = usize::try_from(ctx.random.below(others.len() as u64)).unwrap_or(0);
+        let relay = others.swap_remove(n);
+        ctx.out.send(Destination::Peer(relay), Message::Inquiry(Inquiry { subject: subject.0 }));
+    }
+}

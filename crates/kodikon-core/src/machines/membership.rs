@@ -1,0 +1,404 @@
+//! Decides who is in the mesh: when a session counts as proven, when a peer is held alive, failed or gone, and for how long.
+
+mod names;
+mod verdicts;
+
+use core::time::Duration;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::{Destination, Notice};
+use crate::effect::{Arrival, Event, Persist, Remembered};
+use crate::ground::id::NodeId;
+use crate::ground::stats::Reject;
+use crate::ground::time::Instant;
+use crate::model::member::{Card, Liveness};
+use crate::model::op::{OpKind, SignedOp};
+use crate::model::roster::{DirectoryEntry, Peer};
+use crate::wire::message::{Message, Ops, Ping};
+
+pub use names::Names;
+pub use verdicts::{OpinionBody, read_opinion};
+
+/// Nodes vouched for and not yet heard at once; what exceeds it comes back with the next digest.
+const MAX_INTRODUCED: usize = 256;
+/// How long a node that was vouched for may take to be heard: three probes on a slow Wi-Fi.
+const INTRODUCTION: Duration = Duration::from_secs(5);
+/// Probes to a node that was vouched for, after the introduction.
+const INTRODUCTION_PROBES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(1_000)];
+/// The directory is written at most this often: flash cards wear out.
+const DIRECTORY_EVERY: Duration = Duration::from_secs(60);
+/// How long the directory remembers: a week, over a camera's longest repair.
+const DIRECTORY_AGE_MS: u64 = 7 * 24 * 3_600 * 1_000;
+/// Returns from suspicion within this span count as one spell of flapping.
+const FLAP_SPELL: Duration = Duration::from_secs(600);
+
+/// How a frame's source address stands to the peer whose session sealed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The peer proved it.
+    Proven,
+    /// The peer never proved it: the frame may be a copy sent from elsewhere.
+    Unproven,
+}
+
+/// Who is in the mesh. See the module's first line.
+#[derive(Debug)]
+pub struct Membership {
+    names: Names,
+    introduced: Vec<Introduction>,
+    /// Of whom we said that they failed, and did not withdraw it.
+    opined: std::collections::BTreeSet<NodeId>,
+    directory_changed: Option<Instant>,
+    next_sweep: Instant,
+}
+
+#[derive(Debug)]
+struct Introduction {
+    peer: NodeId,
+    since: Instant,
+    probes: usize,
+}
+
+impl Membership {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(now: Instant, settled: bool) -> Self {
+        Self {
+            names: Names::new(now, settled),
+            introduced: Vec::new(),
+            opined: std::collections::BTreeSet::new(),
+            directory_changed: None,
+            next_sweep: now + SWEEP,
+        }
+    }
+
+    /// A node proved that it is here now, over this address, with this card. `false` when it could not be taken in.
+    pub fn prove(&mut self, now: Instant, op: SignedOp, card: Card, arrival: Arrival, ctx: &mut Context) -> bool {
+        let id = op.author();
+        if ctx.roster.highest_epoch(&id).is_some_and(|known| op.epoch() < known) {
+            ctx.stats.drop(Reject::Stale);
+            return false;
+        }
+        let is_newer =
+            ctx.roster.get(&id).is_none_or(|peer| (op.epoch(), op.seq()) > (peer.epoch(), peer.signed.seq()));
+        if is_newer && !self.take_in(now, op, card, Liveness::Introduced, ctx) {
+            return false;
+        }
+        if let Some(peer) = ctx.roster.get_mut(&id) {
+            peer.learn_path(now, arrival.from, arrival.interface);
+        }
+        self.heard(now, id, arrival, ctx);
+        true
+    }
+
+    /// A live peer vouches for a node: it is asked for itself before it counts.
+    pub fn introduce(&mut self, now: Instant, op: SignedOp, card: Card, ctx: &mut Context) {
+        let id = op.author();
+        let is_news = ctx.roster.highest_epoch(&id).is_none_or(|known| op.epoch() >= known);
+        if !is_news
+            || self.introduced.len() >= MAX_INTRODUCED
+            || ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present())
+        {
+            return;
+        }
+        if self.take_in(now, op, card, Liveness::Introduced, ctx) {
+            self.introduced.retain(|introduction| introduction.peer != id);
+            self.introduced.push(Introduction { peer: id, since: now, probes: 0 });
+            self.probe_introduced(now, ctx);
+        }
+    }
+
+    /// Places a card and its session. An older run of the same node ends with it.
+    fn take_in(&mut self, now: Instant, op: SignedOp, card: Card, liveness: Liveness, ctx: &mut Context) -> bool {
+        let id = op.author();
+        let known = ctx.roster.get(&id).map(|peer| (peer.card.session(), peer.epoch(), peer.liveness));
+        if known.is_none() && ctx.roster.is_full() {
+            self.refuse(id, &card, ctx);
+            return false;
+        }
+        if let Some((tag, epoch, held)) = known {
+            if tag != card.session() {
+                ctx.sessions.forget(tag);
+            }
+            if epoch == op.epoch() {
+                // The same run with a newer card: what was known of it stays.
+                self.renew(now, op, card, ctx);
+                return true;
+            }
+            if held.is_present() {
+                // Restarted before anybody noticed the end: its old ops end, and the events say so once.
+                ctx.out.notice(Notice::Down(id));
+            }
+        }
+        if !ctx.sessions.admit(&ctx.group, card.session(), id) {
+            self.refuse(id, &card, ctx);
+            return false;
+        }
+        let mut peer = Peer::new(now, op, card, liveness);
+        if let Some(old) = ctx.roster.get(&id) {
+            peer.skew_ms = old.skew_ms;
+        }
+        ctx.roster.recall(&id);
+        ctx.roster.insert(id, peer)
+    }
+
+    fn refuse(&mut self, id: NodeId, card: &Card, ctx: &mut Context) {
+        ctx.stats.drop(Reject::Refused);
+        ctx.stats.peers_refused += 1;
+        if self.names.is_new_refusal(id) {
+            ctx.out.event(Event::Refused { peer: id, name: card.shown_name() });
+        }
+    }
+
+    /// A newer card of a run that is known: applied in place.
+    pub fn renew(&mut self, now: Instant, op: SignedOp, card: Card, ctx: &mut Context) {
+        let id = op.author();
+        let Some(peer) = ctx.roster.get(&id) else { return };
+        if op.epoch() != peer.epoch() || op.seq() <= peer.signed.seq() || card.life() < peer.life() {
+            return;
+        }
+        let old_tag = peer.card.session();
+        if old_tag != card.session() {
+            ctx.sessions.forget(old_tag);
+            ctx.sessions.admit(&ctx.group, card.session(), id);
+        }
+        let peer = ctx.roster.get_mut(&id).expect("it was there above");
+        let refutes = card.life() > peer.life();
+        peer.signed = op;
+        peer.card = card;
+        peer.learn_card_addresses();
+        if refutes {
+            // Verdicts named an earlier life: none of them holds for this one.
+            peer.witnesses.clear();
+        }
+        let returns = refutes && peer.liveness == Liveness::Suspect;
+        ctx.roster.touch();
+        if returns {
+            self.clear(now, id, ctx);
+        }
+        ctx.out.notice(Notice::CardChanged(id));
+    }
+
+    /// A sealed packet of a peer's own session arrived: it is alive, whatever others think.
+    pub fn heard(&mut self, now: Instant, id: NodeId, arrival: Arrival, ctx: &mut Context) -> Source {
+        let Some(peer) = ctx.roster.get_mut(&id) else { return Source::Unproven };
+        peer.datagrams += 1;
+        peer.heard = Some(now);
+        peer.witnesses.clear();
+        let source = match peer.paths.iter_mut().find(|path| path.address == arrival.from) {
+            Some(path) => {
+                path.heard = Some(now);
+                path.interface = Some(arrival.interface);
+                Source::Proven
+            }
+            None => Source::Unproven,
+        };
+        match peer.liveness {
+            // What a node sent before its goodbye may arrive after it.
+            Liveness::Alive | Liveness::Left => {}
+            Liveness::Suspect => self.clear(now, id, ctx),
+            Liveness::Introduced | Liveness::Failed => self.rise(now, id, ctx),
+        }
+        source
+    }
+
+    /// A suspect answered, refuted, or was heard by a third node.
+    pub fn clear(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get_mut(&id).filter(|peer| peer.liveness == Liveness::Suspect) else { return };
+        let is_spell = now.since(peer.since) < FLAP_SPELL;
+        peer.flaps = if is_spell { peer.flaps.saturating_add(1) } else { 0 };
+        ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
+        ctx.out.notice(Notice::Cleared(id));
+    }
+
+    fn rise(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get(&id) else { return };
+        let returned = peer.liveness == Liveness::Failed;
+        let event = Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
+        ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
+        self.introduced.retain(|introduction| introduction.peer != id);
+        if !returned {
+            ctx.stats.peers_discovered += 1;
+        }
+        ctx.out.event(event);
+        ctx.out.notice(Notice::Up(id));
+        if returned {
+            // It may hold us failed too, and so may those around it.
+            ctx.out.notice(Notice::ShowCard);
+        }
+        self.names.compare(now, id, ctx);
+    }
+
+    /// A peer did not answer its probes: suspect from now on.
+    pub fn suspect(&mut self, now: Instant, id: NodeId, witness: NodeId, reason: &'static str, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get(&id).filter(|peer| peer.liveness == Liveness::Alive) else { return };
+        let event = Event::PeerSuspect { peer: id, name: peer.card.shown_name(), witnesses: vec![witness], reason };
+        ctx.roster.set_liveness(now, &id, Liveness::Suspect, reason);
+        ctx.out.event(event);
+    }
+
+    /// A peer said goodbye; the signature was checked.
+    pub fn leave(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get(&id) else { return };
+        let was_present = peer.liveness.is_present();
+        let name = peer.card.shown_name();
+        if matches!(peer.liveness, Liveness::Left) {
+            return;
+        }
+        ctx.roster.set_liveness(now, &id, Liveness::Left, "goodbye");
+        self.directory_changed.get_or_insert(now);
+        if was_present {
+            ctx.out.event(Event::PeerLeft { peer: id, name });
+            ctx.out.notice(Notice::Down(id));
+        }
+    }
+
+    /// Compares names after a card changed in place.
+    pub fn card_changed(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        self.names.compare(now, id, ctx);
+    }
+
+    /// When something here is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let introductions = self.introduced.iter().map(|introduction| {
+            INTRODUCTION_PROBES
+                .get(introduction.probes)
+                .map_or(introduction.since + INTRODUCTION, |&after| introduction.since + after)
+        });
+        introductions.chain(self.names.next_deadline()).chain([self.next_sweep]).min()
+    }
+
+    /// Does what is due.
+    pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+        self.probe_introduced(now, ctx);
+        self.names.on_wake(now, ctx);
+        if now >= self.next_sweep {
+            self.next_sweep = now + SWEEP;
+            self.sweep(now, ctx);
+        }
+    }
+
+    fn probe_introduced(&mut self, now: Instant, ctx: &mut Context) {
+        for introduction in &mut self.introduced {
+            let due =
+                INTRODUCTION_PROBES.get(introduction.probes).is_some_and(|&after| now >= introduction.since + after);
+            if due {
+                introduction.probes += 1;
+                let nonce = ctx.random.bits();
+                ctx.out.send(Destination::EveryPath(introduction.peer), Message::Ping(Ping { nonce }));
+            }
+        }
+        let mut silent = Vec::new();
+        self.introduced.retain(|introduction| {
+            let waits = now < introduction.since + INTRODUCTION;
+            if !waits {
+                silent.push(introduction.peer);
+            }
+            waits
+        });
+        for id in silent {
+            if let Some(peer) = ctx.roster.remove(&id) {
+                ctx.sessions.forget(peer.card.session());
+            }
+        }
+    }
+
+    /// Moves rows that have been failed or gone for `heartbeat_timeout` to the directory, and keeps that on disk.
+    fn sweep(&mut self, now: Instant, ctx: &mut Context) {
+        let gone: Vec<NodeId> = ctx
+            .roster
+            .iter()
+            .filter(|(_, peer)| matches!(peer.liveness, Liveness::Failed | Liveness::Left))
+            .filter(|(_, peer)| now >= peer.since + ctx.config.heartbeat_timeout)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            if let Some(peer) = ctx.roster.remove(&id) {
+                ctx.sessions.forget(peer.card.session());
+                let entry = to_directory(now, peer, ctx);
+                ctx.roster.remember(id, entry);
+                self.directory_changed.get_or_insert(now);
+            }
+        }
+        let oldest = ctx.wall(now).0.saturating_sub(DIRECTORY_AGE_MS);
+        ctx.roster.retain_directory(|_, entry| entry.wall.0 >= oldest);
+        if self.directory_changed.is_some_and(|since| now >= since + DIRECTORY_EVERY) {
+            self.keep_directory(now, ctx);
+        }
+    }
+
+    /// Writes the directory, with those present now: they are who to look for after a restart.
+    pub fn keep_directory(&mut self, now: Instant, ctx: &mut Context) {
+        self.directory_changed = None;
+        let remembered = remembered(now, ctx);
+        ctx.out.persist(Persist::Directory(remembered));
+    }
+
+    /// Something about who is here changed: worth keeping, within a minute.
+    pub fn note_change(&mut self, now: Instant) {
+        self.directory_changed.get_or_insert(now);
+    }
+}
+
+/// How often rows are looked at for having been failed long enough; a second is below what people see.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The directory and those present, as they are kept on disk.
+#[must_use]
+pub fn remembered(now: Instant, ctx: &Context) -> Vec<Remembered> {
+    let present = ctx.roster.iter().filter(|(_, peer)| peer.heard.is_some()).map(|(id, peer)| Remembered {
+        id: *id,
+        epoch: peer.epoch(),
+        life: peer.life(),
+        name: peer.card.shown_name(),
+        wall: ctx.wall(peer.heard.unwrap_or(now)),
+        left: peer.liveness == Liveness::Left,
+        addresses: proven_addresses(peer),
+        signed: Some(peer.signed.clone()),
+    });
+    let departed = ctx.roster.directory().iter().map(|(id, entry)| Remembered {
+        id: *id,
+        epoch: entry.epoch,
+        life: entry.life,
+        name: entry.name.clone(),
+        wall: entry.wall,
+        left: entry.liveness == Liveness::Left,
+        addresses: entry.addresses.clone(),
+        signed: entry.signed.clone(),
+    });
+    present.chain(departed).collect()
+}
+
+fn proven_addresses(peer: &Peer) -> Vec<std::net::SocketAddr> {
+    peer.paths.iter().filter(|path| path.heard.is_some()).map(|path| path.address).collect()
+}
+
+fn to_directory(now: Instant, peer: Peer, ctx: &Context) -> DirectoryEntry {
+    DirectoryEntry {
+        epoch: peer.epoch(),
+        life: peer.life(),
+        name: peer.card.shown_name(),
+        liveness: peer.liveness,
+        reason: peer.reason,
+        heard: peer.heard,
+        wall: ctx.wall(peer.heard.unwrap_or(now)),
+        addresses: proven_addresses(&peer),
+        signed: Some(peer.signed),
+    }
+}
+
+/// Reads a card op: its author's own, whole, and within limits. Its signature is not checked here.
+#[must_use]
+pub fn read_card(op: &SignedOp) -> Option<Card> {
+    if op.kind() != OpKind::Card {
+        return None;
+    }
+    Card::parse(op.body()).filter(|card| NodeId::of(&card.public_key) == op.author())
+}
+
+/// Shows a card that was just proven to the rest of the segment, so that not everyone must ask for itself.
+pub fn vouch(arrival: Arrival, cast: crate::effect::Cast, op: SignedOp, ctx: &mut Context) {
+    let ops = Message::Ops(Ops { ops: vec![op], covered: Vec::new() });
+    ctx.out.send(Destination::Segment(arrival.interface, cast), ops);
+}

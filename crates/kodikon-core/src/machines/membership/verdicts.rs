@@ -1,0 +1,173 @@
+//! Decides when a peer is dead: how many witnesses a verdict needs, and when our own ears overrule them.
+
+use core::time::Duration;
+
+use minicbor::{Decode, Encode};
+
+use crate::effect::Event;
+use crate::effect::context::Context;
+use crate::effect::outbox::{Destination, Notice};
+use crate::ground::id::{Epoch, Life, NodeId};
+use crate::ground::time::Instant;
+use crate::machines::membership::Membership;
+use crate::model::member::{CardAddress, Liveness, REASON_BOUND, REASON_PROCESS, REASON_SILENCE};
+use crate::model::op::SignedOp;
+use crate::model::roster::Peer;
+use crate::wire::message::{Heard, Message};
+
+/// Whoever heard the subject this lately does not believe that it is dead: two turns of a heartbeat.
+const OWN_EARS: Duration = Duration::from_secs(2);
+
+/// The body of an opinion op; its key is the subject's id.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct OpinionBody {
+    /// In which of its runs.
+    #[n(0)]
+    pub epoch: u64,
+    /// In which of its lives.
+    #[n(1)]
+    pub life: u32,
+    /// Whether it failed; `false` withdraws an earlier opinion.
+    #[n(2)]
+    pub failed: bool,
+    /// Why: 0 silence, 1 process ended, 2 the hard bound.
+    #[n(3)]
+    pub reason: u8,
+}
+
+impl OpinionBody {
+    /// The reason's number.
+    #[must_use]
+    pub fn code(reason: &str) -> u8 {
+        match reason {
+            REASON_PROCESS => 1,
+            REASON_BOUND => 2,
+            _silence => 0,
+        }
+    }
+
+    /// The reason in words.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self.reason {
+            1 => REASON_PROCESS,
+            2 => REASON_BOUND,
+            _silence => REASON_SILENCE,
+        }
+    }
+}
+
+impl Membership {
+    /// The body of our opinion that the subject failed; `None` if it is not held.
+    #[must_use]
+    pub fn opine(&mut self, subject: NodeId, reason: &str, ctx: &Context) -> Option<OpinionBody> {
+        let peer = ctx.roster.get(&subject)?;
+        if self.opined.len() >= MAX_OPINED {
+            self.opined.pop_first();
+        }
+        self.opined.insert(subject);
+        Some(OpinionBody {
+            epoch: peer.epoch().0,
+            life: peer.life().0,
+            failed: true,
+            reason: OpinionBody::code(reason),
+        })
+    }
+
+    /// The subject is back: the body that withdraws our opinion, if we had one.
+    #[must_use]
+    pub fn withdraw(&mut self, subject: NodeId, ctx: &Context) -> Option<OpinionBody> {
+        let peer = ctx.roster.get(&subject)?;
+        let had = self.opined.remove(&subject);
+        had.then(|| OpinionBody { epoch: peer.epoch().0, life: peer.life().0, failed: false, reason: 0 })
+    }
+
+    /// A present peer, or this node, holds the subject failed, or does so no more.
+    pub fn on_opinion(&mut self, now: Instant, op: &SignedOp, ctx: &mut Context) {
+        let Some((subject, opinion)) = read_opinion(op) else { return };
+        let witness = op.author();
+        let Some(peer) = ctx.roster.get_mut(&subject) else { return };
+        if peer.epoch() != Epoch(opinion.epoch) || peer.life() > Life(opinion.life) {
+            return;
+        }
+        if !opinion.failed {
+            peer.witnesses.remove(&witness);
+            return;
+        }
+        let heard_lately = peer.heard.is_some_and(|heard| now.since(heard) < OWN_EARS);
+        if heard_lately && peer.liveness == Liveness::Alive && opinion.reason() != REASON_PROCESS {
+            let age_ms = peer.heard.map_or(0, |heard| u32::try_from(now.since(heard).as_millis()).unwrap_or(u32::MAX));
+            let heard = Heard { subject: subject.0, epoch: opinion.epoch, age_ms };
+            ctx.out.send(Destination::Peer(witness), Message::Heard(heard));
+            return;
+        }
+        peer.witnesses.insert(witness, now);
+        self.weigh(now, subject, opinion.reason(), ctx);
+    }
+
+    /// Our own verdict.
+    pub fn on_verdict(&mut self, now: Instant, subject: NodeId, reason: &'static str, ctx: &mut Context) {
+        let me = ctx.me.id;
+        let Some(peer) = ctx.roster.get_mut(&subject) else { return };
+        peer.witnesses.insert(me, now);
+        if reason == REASON_BOUND {
+            // The hard bound asks nobody.
+            self.fail(now, subject, reason, ctx);
+        } else {
+            self.weigh(now, subject, reason, ctx);
+        }
+    }
+
+    /// Calls the peer failed if enough live witnesses say so.
+    fn weigh(&mut self, now: Instant, subject: NodeId, reason: &'static str, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get(&subject) else { return };
+        let credible = |id: &NodeId| {
+            *id == ctx.me.id || ctx.roster.get(id).is_some_and(|witness| witness.liveness == Liveness::Alive)
+        };
+        let count = peer.witnesses.keys().filter(|id| credible(id)).count();
+        if count >= witnesses_needed(&subject, peer, ctx) {
+            self.fail(now, subject, reason, ctx);
+        }
+    }
+
+    fn fail(&mut self, now: Instant, subject: NodeId, reason: &'static str, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get(&subject) else { return };
+        if !peer.liveness.is_present() {
+            return;
+        }
+        let witnesses = peer.witnesses.keys().copied().collect();
+        let event = Event::PeerFailed { peer: subject, name: peer.card.shown_name(), witnesses, reason };
+        ctx.roster.set_liveness(now, &subject, Liveness::Failed, reason);
+        self.note_change(now);
+        ctx.out.event(event);
+        ctx.out.notice(Notice::Down(subject));
+    }
+}
+
+/// Opinions of ours that may need to be withdrawn.
+const MAX_OPINED: usize = 4_096;
+
+/// Reads an opinion op: about whom, and what.
+#[must_use]
+pub fn read_opinion(op: &SignedOp) -> Option<(NodeId, OpinionBody)> {
+    let (_, key) = op.key();
+    let subject = NodeId(<[u8; 16]>::try_from(&key[..]).ok()?);
+    Some((subject, minicbor::decode(op.body()).ok()?))
+}
+
+/// Two, or fewer where fewer live nodes share a network with the subject; never none.
+fn witnesses_needed(subject: &NodeId, peer: &Peer, ctx: &Context) -> usize {
+    let shares =
+        |addresses: &[CardAddress]| addresses.iter().any(|a| peer.card.addresses.iter().any(|b| a.shares_network(b)));
+    // Where the subject lists no address (loopback meshes, a moved host), everybody may witness.
+    let anywhere = peer.card.addresses.is_empty();
+    let others = ctx
+        .roster
+        .alive()
+        .filter(|(id, other)| *id != subject && (anywhere || shares(&other.card.addresses)))
+        .take(2)
+        .count();
+    // This node is one of them: it weighs because it heard the subject or its witnesses.
+    (others + 1).clamp(1, 2)
+}

@@ -1,0 +1,249 @@
+//! Decides what each node holds of the facts of all: the `live` lane, compared by roots and repaired by digests.
+
+mod intervals;
+mod lane;
+mod own;
+mod sync;
+
+use std::collections::BTreeMap;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::{Destination, Notice};
+use crate::ground::bounded::TokenBucket;
+use crate::ground::id::{Epoch, NodeId};
+use crate::ground::stats::Reject;
+use crate::ground::time::{Duration, Instant};
+use crate::machines::replication::lane::{Lane, Placed};
+use crate::machines::replication::own::Own;
+use crate::machines::replication::sync::Sync;
+use crate::model::op::{OpKind, SignedOp};
+use crate::model::state::NodeSnapshot;
+use crate::wire::message::{Message, Ops};
+
+/// Bytes of ops in one message: a datagram's text less the message's own few bytes and a cover list.
+const OPS_BYTES: usize = 1_150;
+/// Ops of one author checked a second, and at once: a whole lane fits the burst.
+const AUTHOR_RATE: u32 = 100;
+const AUTHOR_BURST: u32 = 600;
+/// Withdrawn opinions and unset keys are dropped after this; whoever was away longer was failed, and starts afresh.
+const EXPIRY: Duration = Duration::from_secs(600);
+/// How often that is looked at.
+const EXPIRY_LOOK: Duration = Duration::from_secs(30);
+
+/// The `live` lane. See the module's first line.
+#[derive(Debug)]
+pub struct Replication {
+    own: Own,
+    lanes: BTreeMap<NodeId, Lane>,
+    allowances: BTreeMap<NodeId, TokenBucket>,
+    root: u64,
+    sync: Sync,
+    lamport: u64,
+    next_expiry: Instant,
+}
+
+impl Replication {
+    /// Holds only what the own disk remembered.
+    #[must_use]
+    pub fn new(now: Instant, state: NodeSnapshot, epoch: Epoch) -> Self {
+        Self {
+            own: Own::new(state, epoch),
+            lanes: BTreeMap::new(),
+            allowances: BTreeMap::new(),
+            root: 0,
+            sync: Sync::new(),
+            lamport: 0,
+            next_expiry: now + EXPIRY_LOOK,
+        }
+    }
+
+    /// Digest of all that is covered here; equal on nodes that agree on who is present and what they said.
+    #[must_use]
+    pub fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// A peer is present from now on: its card opens its lane.
+    pub fn on_up(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get(&id) else { return };
+        let card = peer.signed.clone();
+        if self.lanes.get(&id).is_some_and(|lane| lane.epoch != card.epoch()) {
+            self.drop_lane(&id);
+        }
+        self.adopt(now, card, ctx);
+        self.own.on_up(now);
+        // Whoever knows few asks at once; whoever knows many is asked.
+        if ctx.roster.present_count() <= sync::EAGER_PEERS {
+            let digests = self.digests(true);
+            self.sync.ask_now(now, id, digests, ctx);
+        }
+    }
+
+    /// A peer is gone: its facts and the memory of them go together, so that it can come back.
+    pub fn on_down(&mut self, id: &NodeId) {
+        self.drop_lane(id);
+        self.sync.forget(id);
+    }
+
+    fn drop_lane(&mut self, id: &NodeId) {
+        if let Some(lane) = self.lanes.remove(id) {
+            self.root = self.root.wrapping_sub(lane.part());
+        }
+        self.allowances.remove(id);
+    }
+
+    /// Takes in a card that was proven or verified elsewhere.
+    pub fn adopt(&mut self, now: Instant, op: SignedOp, ctx: &Context) {
+        let present = ctx.roster.get(&op.author()).is_some_and(|peer| peer.liveness.is_present());
+        if present {
+            self.place(now, op, ctx);
+        }
+    }
+
+    fn place(&mut self, now: Instant, op: SignedOp, ctx: &Context) -> Placed {
+        let lane = self.lanes.entry(op.author()).or_insert_with(|| Lane::new(ctx.mesh, op.author(), op.epoch()));
+        self.lamport = self.lamport.max(op.lamport());
+        let before = lane.part();
+        let placed = lane.place(now, op);
+        self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
+        placed
+    }
+
+    /// Ops arrived from a proven peer: pushed, or because we lacked them.
+    pub fn on_ops(&mut self, now: Instant, from: NodeId, ops: Ops, ctx: &mut Context) {
+        for op in ops.ops {
+            self.on_op(now, from, op, ctx);
+        }
+        for cover in ops.covered {
+            let author = NodeId(cover.author);
+            let Some(lane) = self.lanes.get_mut(&author).filter(|lane| lane.epoch == Epoch(cover.epoch)) else {
+                continue;
+            };
+            if author == ctx.me.id {
+                continue;
+            }
+            let before = lane.part();
+            lane.cover_hearsay(&cover.intervals);
+            self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
+        }
+    }
+
+    fn on_op(&mut self, now: Instant, from: NodeId, op: SignedOp, ctx: &mut Context) {
+        let author = op.author();
+        if author == ctx.me.id {
+            if op.epoch() >= ctx.me.epoch && !self.own.is_mine(&op, self.lanes.get(&author)) {
+                ctx.out.notice(Notice::OwnGhost(op, None));
+            }
+            return;
+        }
+        let present = ctx.roster.get(&author).filter(|peer| peer.liveness.is_present());
+        let Some(peer) = present.filter(|peer| peer.epoch() == op.epoch()) else {
+            let is_news = ctx.roster.highest_epoch(&author).is_none_or(|known| op.epoch() >= known);
+            if is_news && op.kind() == OpKind::Card {
+                ctx.out.notice(Notice::Introduced(op, from));
+            } else if !is_news {
+                ctx.stats.drop(Reject::Stale);
+            }
+            return;
+        };
+        if self.lanes.get(&author).is_some_and(|lane| lane.covers(op.seq())) {
+            return;
+        }
+        let key = peer.card.public_key;
+        let allowance = self.allowances.entry(author).or_insert_with(|| TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST));
+        if !allowance.take(now, 1) {
+            ctx.stats.drop(Reject::Budget);
+            return;
+        }
+        if !ctx.verify_op(&op, &key) {
+            ctx.stats.drop(Reject::Signature);
+            return;
+        }
+        match self.place(now, op.clone(), ctx) {
+            Placed::Newest => {
+                ctx.stats.ops_applied += 1;
+                ctx.out.notice(Notice::Applied(op));
+            }
+            Placed::Superseded => {}
+            Placed::Full => ctx.stats.drop(Reject::Limit),
+        }
+    }
+
+    /// The state of a node as far as it is known here.
+    #[must_use]
+    pub fn state_of(&self, id: &NodeId, me: &NodeId) -> Option<NodeSnapshot> {
+        if id == me { Some(self.own.state().clone()) } else { self.lanes.get(id)?.snapshot() }
+    }
+
+    /// The ops held of an author, for a node that asks for its own.
+    #[must_use]
+    pub fn ops_of(&self, author: &NodeId) -> Vec<SignedOp> {
+        self.lanes.get(author).map_or_else(Vec::new, |lane| lane.ops().cloned().collect())
+    }
+
+    /// When something here is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [self.own.next_deadline(), self.sync.next_deadline(), Some(self.next_expiry)].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+        if now >= self.next_expiry {
+            self.next_expiry = now + EXPIRY_LOOK;
+            for lane in self.lanes.values_mut() {
+                lane.expire(now, EXPIRY);
+            }
+        }
+        if self.own.announce_is_due(now) {
+            let state: Vec<SignedOp> = self
+                .lanes
+                .get(&ctx.me.id)
+                .into_iter()
+                .flat_map(Lane::ops)
+                .filter(|op| op.kind() == OpKind::State)
+                .cloned()
+                .collect();
+            push(state, ctx);
+        }
+        if self.sync.is_due(now) {
+            let digests = self.digests(true);
+            self.sync.on_wake(now, self.root, &digests, ctx);
+        }
+    }
+
+    /// Tables with their limits.
+    #[must_use]
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 2] {
+        let fullest = self.lanes.values().map(Lane::len).max().unwrap_or(0);
+        [
+            ("lanes", self.lanes.len(), crate::ground::config::MAX_PEERS + 1),
+            ("ops_of_an_author", fullest, lane::MAX_OPS),
+        ]
+    }
+}
+
+/// Sends ops to everyone, in as few messages as they fit.
+fn push(ops: Vec<SignedOp>, ctx: &mut Context) {
+    for ops in in_messages(ops) {
+        ctx.out.send(Destination::Everyone, Message::Ops(Ops { ops, covered: Vec::new() }));
+    }
+}
+
+/// Splits ops so that each part fits a datagram.
+fn in_messages(ops: Vec<SignedOp>) -> Vec<Vec<SignedOp>> {
+    let mut parts: Vec<Vec<SignedOp>> = Vec::new();
+    let mut room = 0;
+    for op in ops {
+        let len = op.wire_len();
+        match parts.last_mut().filter(|_| len <= room) {
+            Some(part) => part.push(op),
+            None => {
+                parts.push(vec![op]);
+                room = OPS_BYTES;
+            }
+        }
+        room = room.saturating_sub(len);
+    }
+    parts
+}

@@ -1,0 +1,107 @@
+//! Decides which numbers of an author were processed: a set of intervals, so that gaps are fine.
+
+use std::collections::BTreeMap;
+
+use crate::wire::message::Interval;
+
+/// Intervals of one author's run at most: beyond, the smallest gap is treated as covered by none and the op waits.
+pub(super) const MAX_INTERVALS: usize = 512;
+
+/// A set of numbers as disjoint, ascending, non-adjacent intervals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Intervals {
+    /// Last by first.
+    spans: BTreeMap<u64, u64>,
+}
+
+impl Intervals {
+    /// Whether a number is in the set.
+    #[must_use]
+    pub(super) fn contains(&self, number: u64) -> bool {
+        self.spans.range(..=number).next_back().is_some_and(|(_, last)| *last >= number)
+    }
+
+    /// Adds the numbers from `first` to `last`. `false` if that would make more than 512 intervals; nothing is added then.
+    pub(super) fn insert(&mut self, first: u64, last: u64) -> bool {
+        if first > last {
+            return true;
+        }
+        let touches_left = self.spans.range(..=first).next_back().filter(|(_, end)| end.saturating_add(1) >= first);
+        let (mut start, mut end) = (first, last);
+        if let Some((left_start, left_end)) = touches_left {
+            start = *left_start;
+            end = end.max(*left_end);
+        }
+        let swallowed: Vec<u64> = self.spans.range(start..=end.saturating_add(1)).map(|(first, _)| *first).collect();
+        if self.spans.len() - swallowed.len() >= MAX_INTERVALS {
+            return false;
+        }
+        for key in swallowed {
+            end = end.max(self.spans.remove(&key).unwrap_or(0));
+        }
+        self.spans.insert(start, end);
+        true
+    }
+
+    /// Whether every number of the other set is in this one.
+    #[must_use]
+    pub(super) fn contains_all(&self, other: &[Interval]) -> bool {
+        other.iter().all(|interval| {
+            self.spans.range(..=interval.first).next_back().is_some_and(|(_, last)| *last >= interval.last)
+        })
+    }
+
+    /// The intervals as they travel.
+    #[must_use]
+    pub(super) fn to_wire(&self) -> Vec<Interval> {
+        self.spans.iter().map(|(first, last)| Interval { first: *first, last: *last }).collect()
+    }
+
+    /// Reads intervals from the wire; those that make no sense are left out.
+    #[must_use]
+    pub(super) fn from_wire(intervals: &[Interval]) -> Self {
+        let mut set = Self::default();
+        for interval in intervals.iter().take(MAX_INTERVALS).filter(|interval| interval.first > 0) {
+            set.insert(interval.first, interval.last);
+        }
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn intervals_hold_what_a_plain_set_holds(spans in proptest::collection::vec((1u64..120, 0u64..9), 0..40)) {
+            let mut set = Intervals::default();
+            let mut model = BTreeSet::new();
+            for (first, len) in spans {
+                set.insert(first, first + len);
+                model.extend(first..=first + len);
+            }
+            for number in 0..140 {
+                prop_assert_eq!(set.contains(number), model.contains(&number), "{}", number);
+            }
+            let wire = set.to_wire();
+            for pair in wire.windows(2) {
+                prop_assert!(pair[0].last + 1 < pair[1].first, "adjacent intervals are one: {:?}", wire);
+            }
+            prop_assert_eq!(&Intervals::from_wire(&wire), &set);
+            prop_assert!(set.contains_all(&wire));
+        }
+    }
+
+    #[test]
+    fn the_513th_interval_is_refused_and_one_that_joins_is_not() {
+        let mut set = Intervals::default();
+        assert!((0..512).all(|n| set.insert(3 * n + 1, 3 * n + 1)));
+        assert!(!set.insert(10_000, 10_000));
+        assert!(set.insert(2, 3), "it joins two");
+        assert!(set.insert(10_000, 10_000));
+    }
+}

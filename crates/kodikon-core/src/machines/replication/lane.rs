@@ -1,0 +1,151 @@
+//! Decides what is held of one author's run: the newest op of each key, and which numbers were processed.
+
+use std::collections::BTreeMap;
+
+use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::replication::intervals::Intervals;
+use crate::model::op::{OpKey, OpKind, SignedOp};
+use crate::model::state::{NodeSnapshot, StateEntry};
+use crate::wire::message::{Cover, Interval};
+
+/// Ops held of one author at most: its card, 64 state keys and as many unset ones, and opinions of its peers.
+pub(super) const MAX_OPS: usize = 4_096 + 256;
+
+/// What became of an op.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// It is the newest of its key.
+    Newest,
+    /// A newer one of its key was known.
+    Superseded,
+    /// The author holds more keys than it may: only the number is remembered.
+    Full,
+}
+
+/// One author's run.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) epoch: Epoch,
+    author: NodeId,
+    mesh: MeshId,
+    covered: Intervals,
+    highest_signed: u64,
+    ops: BTreeMap<OpKey, (Instant, SignedOp)>,
+    part: u64,
+}
+
+impl Lane {
+    pub(super) fn new(mesh: MeshId, author: NodeId, epoch: Epoch) -> Self {
+        Self { epoch, author, mesh, covered: Intervals::default(), highest_signed: 0, ops: BTreeMap::new(), part: 0 }
+    }
+
+    /// What this lane adds to the root.
+    pub(super) fn part(&self) -> u64 {
+        self.part
+    }
+
+    pub(super) fn covers(&self, seq: Seq) -> bool {
+        self.covered.contains(seq.0)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Takes in a verified op of this author and run.
+    pub(super) fn place(&mut self, now: Instant, op: SignedOp) -> Placed {
+        debug_assert!(op.author() == self.author && op.epoch() == self.epoch, "the caller chose the lane");
+        let seq = op.seq();
+        if !self.covered.insert(seq.0, seq.0) {
+            return Placed::Full;
+        }
+        self.highest_signed = self.highest_signed.max(seq.0);
+        self.renew_part();
+        let key = op.key();
+        let held = self.ops.get(&key).map(|(_, held)| held.seq());
+        if held.is_some_and(|held| held >= seq) {
+            return Placed::Superseded;
+        }
+        if held.is_none() && self.ops.len() >= MAX_OPS {
+            return Placed::Full;
+        }
+        self.ops.insert(key, (now, op));
+        Placed::Newest
+    }
+
+    /// Covers numbers on a third node's word, up to the highest that the author itself was seen to sign.
+    pub(super) fn cover_hearsay(&mut self, intervals: &[Interval]) {
+        for interval in intervals {
+            let last = interval.last.min(self.highest_signed);
+            if interval.first > 0 && !self.covered.insert(interval.first, last) {
+                break;
+            }
+        }
+        self.renew_part();
+    }
+
+    fn renew_part(&mut self) {
+        let mut hasher = blake3::Hasher::new_derive_key("kodikon mesh 2026-11 live root");
+        hasher.update(&self.mesh.0).update(&self.author.0).update(&self.epoch.0.to_le_bytes());
+        for interval in self.covered.to_wire() {
+            hasher.update(&interval.first.to_le_bytes()).update(&interval.last.to_le_bytes());
+        }
+        let mut bytes = [0; 8];
+        hasher.finalize_xof().fill(&mut bytes);
+        self.part = u64::from_le_bytes(bytes);
+    }
+
+    /// What is covered, as it travels.
+    pub(super) fn cover(&self) -> Cover {
+        Cover { author: self.author.0, epoch: self.epoch.0, intervals: self.covered.to_wire() }
+    }
+
+    /// Whether a foreign cover holds a number that this lane lacks.
+    pub(super) fn lacks(&self, foreign: &[Interval]) -> bool {
+        !self.covered.contains_all(foreign)
+    }
+
+    /// The ops held.
+    pub(super) fn ops(&self) -> impl Iterator<Item = &SignedOp> {
+        self.ops.values().map(|(_, op)| op)
+    }
+
+    /// The ops held that are not in a foreign cover.
+    pub(super) fn beyond(&self, foreign: &Intervals) -> impl Iterator<Item = &SignedOp> {
+        self.ops().filter(|op| !foreign.contains(op.seq().0))
+    }
+
+    /// Drops what no longer says anything: opinions and unset keys of long ago. Their numbers stay covered.
+    pub(super) fn expire(&mut self, now: Instant, age: Duration) {
+        self.ops.retain(|_, (since, op)| now.since(*since) < age || !is_fleeting(op));
+    }
+
+    /// The author's state; `None` if it never set any.
+    pub(super) fn snapshot(&self) -> Option<NodeSnapshot> {
+        let mut snapshot = NodeSnapshot::default();
+        let mut any = false;
+        for op in self.ops().filter(|op| op.kind() == OpKind::State) {
+            let Ok(entry) = minicbor::decode::<StateEntry>(op.body()) else { continue };
+            let (_, key) = op.key();
+            let Ok(key) = String::from_utf8(key.into_vec()) else { continue };
+            any = true;
+            if entry.version > snapshot.version {
+                snapshot.version = entry.version;
+                snapshot.changed = op.wall();
+            }
+            if let Some(json) = entry.json {
+                snapshot.values.insert(key, json);
+            }
+        }
+        any.then_some(snapshot)
+    }
+}
+
+fn is_fleeting(op: &SignedOp) -> bool {
+    match op.kind() {
+        OpKind::Opinion => true,
+        OpKind::State => minicbor::decode::<StateEntry>(op.body()).is_ok_and(|entry| entry.json.is_none()),
+        OpKind::Card | OpKind::Unknown(_) => false,
+    }
+}

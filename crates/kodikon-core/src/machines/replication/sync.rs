@@ -1,0 +1,273 @@
+//! Decides when two nodes compare what they cover, and what each sends the other: nothing but what it lacks.
+
+use std::collections::BTreeMap;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Destination;
+use crate::ground::bounded::BoundedMap;
+use crate::ground::id::{Epoch, NodeId};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::replication::intervals::Intervals;
+use crate::machines::replication::lane::Lane;
+use crate::machines::replication::{Replication, in_messages};
+use crate::model::op::SignedOp;
+use crate::wire::message::{Cover, Digest, Message, Ops};
+
+/// A difference younger than this is on its way already.
+const SETTLE: Duration = Duration::from_millis(250);
+/// Digests sent a second.
+const PER_SECOND: usize = 2;
+/// A pair of roots that was compared rests: a second, doubled each time it stays different, up to a minute.
+const REST_FIRST: Duration = Duration::from_secs(1);
+const REST_LAST: Duration = Duration::from_secs(60);
+/// Pairs of roots remembered.
+const MAX_RESTING: usize = 256;
+/// Peers whose roots wait to be compared; others come again with their next heartbeat.
+const MAX_CANDIDATES: usize = 64;
+/// Whoever knows no more than this asks each new acquaintance at once.
+pub(super) const EAGER_PEERS: usize = 3;
+/// Authors whose covers fit one datagram: about 33 B each.
+const FLAT_AUTHORS: usize = 38;
+/// Buckets of authors above that.
+const BUCKETS: usize = 64;
+/// All buckets.
+const EVERYTHING: u64 = u64::MAX;
+/// Digests in one answer at most; the next round goes on.
+const MAX_DIGESTS: usize = 8;
+/// Bytes of ops in one answer at most; the next round goes on.
+const MAX_ANSWER: usize = 48 * 1_024;
+
+/// Comparisons under way.
+#[derive(Debug)]
+pub(super) struct Sync {
+    candidates: BTreeMap<NodeId, Candidate>,
+    resting: BoundedMap<(u64, u64), Rest>,
+    sent: Vec<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    root: u64,
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    until: Instant,
+    wait: Duration,
+}
+
+impl Sync {
+    pub(super) fn new() -> Self {
+        Self { candidates: BTreeMap::new(), resting: BoundedMap::new(MAX_RESTING), sent: Vec::new() }
+    }
+
+    pub(super) fn forget(&mut self, id: &NodeId) {
+        self.candidates.remove(id);
+    }
+
+    fn on_root(&mut self, now: Instant, from: NodeId, theirs: u64, mine: u64) {
+        if theirs == mine {
+            self.candidates.remove(&from);
+            return;
+        }
+        let rests = self.resting.get(&(mine, theirs)).is_some_and(|rest| now < rest.until);
+        let known = self.candidates.contains_key(&from);
+        if rests || (!known && self.candidates.len() >= MAX_CANDIDATES) {
+            return;
+        }
+        let candidate = self.candidates.entry(from).or_insert(Candidate { root: theirs, since: now });
+        candidate.root = theirs;
+    }
+
+    fn may_send(&mut self, now: Instant) -> bool {
+        self.sent.retain(|at| now.since(*at) < Duration::from_secs(1));
+        self.sent.len() < PER_SECOND
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.next_deadline().is_some_and(|at| now >= at)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let ready = self.candidates.values().map(|candidate| candidate.since + SETTLE).min()?;
+        // With the second's share spent, the oldest must lapse first.
+        let share =
+            (self.sent.len() >= PER_SECOND).then(|| self.sent[self.sent.len() - PER_SECOND] + Duration::from_secs(1));
+        Some(ready.max(share.unwrap_or(ready)))
+    }
+
+    pub(super) fn on_wake(&mut self, now: Instant, mine: u64, digests: &[Digest], ctx: &mut Context) {
+        let ready: Vec<(NodeId, Candidate)> = self
+            .candidates
+            .iter()
+            .filter(|(_, candidate)| now >= candidate.since + SETTLE)
+            .map(|(id, candidate)| (*id, *candidate))
+            .collect();
+        for (id, candidate) in ready {
+            if !self.may_send(now) {
+                return;
+            }
+            self.candidates.remove(&id);
+            let rests = self.resting.get(&(mine, candidate.root)).is_some_and(|rest| now < rest.until);
+            if candidate.root != mine && !rests {
+                self.rest(now, mine, candidate.root);
+                self.sent.push(now);
+                ctx.stats.syncs_started += 1;
+                send_digests(id, digests, ctx);
+            }
+        }
+    }
+
+    /// Asks a peer at once, if this second's share allows.
+    pub(super) fn ask_now(&mut self, now: Instant, id: NodeId, digests: Vec<Digest>, ctx: &mut Context) {
+        if self.may_send(now) {
+            self.sent.push(now);
+            ctx.stats.syncs_started += 1;
+            send_digests(id, &digests, ctx);
+        }
+    }
+
+    fn rest(&mut self, now: Instant, mine: u64, theirs: u64) {
+        let pair = (mine, theirs);
+        let wait = self.resting.get(&pair).map_or(REST_FIRST, |rest| (rest.wait * 2).min(REST_LAST));
+        if self.resting.is_full() && !self.resting.contains_key(&pair) {
+            self.resting.retain(|_, rest| now < rest.until);
+        }
+        if self.resting.is_full() && !self.resting.contains_key(&pair) {
+            self.resting.pop_first();
+        }
+        drop(self.resting.insert(pair, Rest { until: now + wait, wait }));
+    }
+}
+
+fn send_digests(to: NodeId, digests: &[Digest], ctx: &mut Context) {
+    for digest in digests {
+        ctx.out.send(Destination::Peer(to), Message::Digest(digest.clone()));
+    }
+}
+
+fn bucket_of(author: &NodeId) -> usize {
+    usize::from(author.0[0] >> 2)
+}
+
+impl Replication {
+    /// A peer says its root.
+    pub fn on_root(&mut self, now: Instant, from: NodeId, root: u64) {
+        let mine = self.root;
+        self.sync.on_root(now, from, root, mine);
+    }
+
+    /// What we cover: per author where that fits a datagram, else the sums of 64 buckets.
+    pub(super) fn digests(&self, question: bool) -> Vec<Digest> {
+        if self.lanes.len() <= FLAT_AUTHORS {
+            return self.flat(EVERYTHING, question);
+        }
+        let mut sums = vec![0u64; BUCKETS];
+        for (author, lane) in &self.lanes {
+            let sum = &mut sums[bucket_of(author)];
+            *sum = sum.wrapping_add(lane.part());
+        }
+        vec![Digest { covers: Vec::new(), scope: EVERYTHING, sums, question }]
+    }
+
+    /// The covers of all authors in these buckets, in as many digests as they need.
+    fn flat(&self, scope: u64, question: bool) -> Vec<Digest> {
+        let mut digests = vec![Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question }];
+        for bucket in (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1) {
+            let covers: Vec<Cover> = self.bucket(bucket).map(|(_, lane)| lane.cover()).collect();
+            let weight = |covers: &[Cover]| covers.iter().map(|cover| 1 + cover.intervals.len() / 4).sum::<usize>();
+            let last = digests.last_mut().expect("there is one from the start");
+            if !last.covers.is_empty() && weight(&last.covers) + weight(&covers) > FLAT_AUTHORS {
+                digests.push(Digest { covers, scope: 1 << bucket, sums: Vec::new(), question });
+            } else {
+                last.covers.extend(covers);
+                last.scope |= 1 << bucket;
+            }
+        }
+        digests.truncate(MAX_DIGESTS);
+        digests
+    }
+
+    fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&NodeId, &Lane)> {
+        let first = u8::try_from(bucket << 2).unwrap_or(u8::MAX);
+        let (mut low, mut high) = ([0; 16], [0xff; 16]);
+        low[0] = first;
+        high[0] = first | 3;
+        self.lanes.range(NodeId(low)..=NodeId(high))
+    }
+
+    /// A peer says what it covers.
+    pub fn on_digest(&mut self, now: Instant, from: NodeId, digest: &Digest, ctx: &mut Context) {
+        if digest.sums.len() == BUCKETS {
+            self.on_sums(from, digest, ctx);
+        } else if digest.sums.is_empty() {
+            self.on_covers(now, from, digest, ctx);
+        }
+    }
+
+    fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) {
+        let mut differing = 0;
+        for (bucket, theirs) in digest.sums.iter().enumerate() {
+            let mine = self.bucket(bucket).fold(0u64, |sum, (_, lane)| sum.wrapping_add(lane.part()));
+            differing |= u64::from(mine != *theirs) << bucket;
+        }
+        if differing != 0 {
+            send_digests(from, &self.flat(differing, true), ctx);
+        }
+    }
+
+    fn on_covers(&mut self, now: Instant, from: NodeId, digest: &Digest, ctx: &mut Context) {
+        let theirs: BTreeMap<NodeId, &Cover> =
+            digest.covers.iter().map(|cover| (NodeId(cover.author), cover)).collect();
+        self.give(from, digest.scope, &theirs, ctx);
+        if digest.question && self.lacks_any(&theirs, ctx) {
+            // An answer to an answer would go on for ever; this one asks nothing.
+            send_digests(from, &self.flat(digest.scope, false), ctx);
+        }
+        self.sync.candidates.remove(&from);
+        let _ = now;
+    }
+
+    /// Sends what the other lacks of the authors it speaks of.
+    fn give(&self, to: NodeId, scope: u64, theirs: &BTreeMap<NodeId, &Cover>, ctx: &mut Context) {
+        let mut given: Vec<SignedOp> = Vec::new();
+        let mut covered: Vec<Cover> = Vec::new();
+        let mut bytes = 0;
+        for (author, lane) in
+            (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1).flat_map(|bucket| self.bucket(bucket))
+        {
+            let foreign = theirs.get(author).filter(|cover| Epoch(cover.epoch) == lane.epoch);
+            if theirs.get(author).is_some_and(|cover| Epoch(cover.epoch) > lane.epoch) || *author == to {
+                continue;
+            }
+            let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
+            let mine = lane.cover();
+            if known.contains_all(&mine.intervals) {
+                continue;
+            }
+            let ops: Vec<SignedOp> = lane.beyond(&known).cloned().collect();
+            bytes += ops.iter().map(SignedOp::wire_len).sum::<usize>();
+            given.extend(ops);
+            covered.push(mine);
+            if bytes > MAX_ANSWER {
+                break;
+            }
+        }
+        for ops in in_messages(given) {
+            ctx.out.send(Destination::Peer(to), Message::Ops(Ops { ops, covered: Vec::new() }));
+        }
+        // After the ops: hearsay counts only up to what the author was seen to sign.
+        for covered in covered.chunks(FLAT_AUTHORS) {
+            ctx.out.send(Destination::Peer(to), Message::Ops(Ops { ops: Vec::new(), covered: covered.to_vec() }));
+        }
+    }
+
+    fn lacks_any(&self, theirs: &BTreeMap<NodeId, &Cover>, ctx: &Context) -> bool {
+        theirs.iter().any(|(author, cover)| {
+            let lane = self.lanes.get(author).filter(|lane| lane.epoch == Epoch(cover.epoch));
+            let is_old = ctx.roster.highest_epoch(author).is_some_and(|known| Epoch(cover.epoch) < known);
+            *author != ctx.me.id && !is_old && lane.is_none_or(|lane| lane.lacks(&cover.intervals))
+        })
+    }
+}

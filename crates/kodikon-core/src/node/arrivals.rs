@@ -1,0 +1,330 @@
+//! Decides what becomes of a frame: opened, placed by its session, read, and handed to the machine it concerns.
+
+use crate::effect::Arrival;
+use crate::effect::outbox::{Destination, Notice};
+use crate::ground::id::{Epoch, NodeId, SessionTag, StreamId};
+use crate::ground::stats::Reject;
+use crate::ground::time::Instant;
+use crate::machines::membership::{Source, read_card, vouch};
+use crate::model::member::Card;
+use crate::model::op::SignedOp;
+use crate::node::Node;
+use crate::node::outbound::is_group;
+use crate::wire::codec::{self, Batch};
+use crate::wire::header::Header;
+use crate::wire::message::{Bye, Hello, Message, Ops, Pong, Proof, Refusal, bye_bytes, short_of};
+
+/// Whose frame it is.
+#[derive(Debug, Clone, Copy)]
+enum Sealer {
+    /// A peer whose session was proven.
+    Peer(NodeId),
+    /// Whoever bears this tag.
+    Stranger(SessionTag),
+}
+
+impl Node {
+    pub(super) fn on_datagram(&mut self, now: Instant, arrival: Arrival, frame: &mut [u8]) {
+        self.ctx.stats.bytes_received += frame.len() as u64;
+        match self.open(now, arrival, frame) {
+            Ok(Some((Sealer::Peer(id), batch))) => self.on_peer_batch(now, id, arrival, batch),
+            Ok(Some((Sealer::Stranger(tag), batch))) => self.on_stranger_batch(now, tag, arrival, batch),
+            Ok(None) => {}
+            Err(reason) => self.ctx.stats.drop(reason),
+        }
+    }
+
+    /// Opens and reads a frame. `None` for our own, come back.
+    fn open(&mut self, now: Instant, arrival: Arrival, frame: &mut [u8]) -> Result<Option<(Sealer, Batch)>, Reject> {
+        let header = Header::decode(frame)?;
+        if header.tag == self.ctx.me.tag {
+            self.ctx.group.session(header.tag).open(&header, frame)?;
+            if is_group(arrival.cast) {
+                self.discovery.on_echo(now, arrival);
+            }
+            return Ok(None);
+        }
+        let (sealer, text) = match self.ctx.sessions.get_mut(header.tag) {
+            Some(session) => {
+                if !session.allowance.take(now, 1) {
+                    return Err(Reject::Rate);
+                }
+                let text = session.key.open(&header, frame)?;
+                if !session.window.accept(header.counter) {
+                    return Err(Reject::Replay);
+                }
+                (Sealer::Peer(session.peer), text)
+            }
+            None => (Sealer::Stranger(header.tag), self.ctx.group.session(header.tag).open(&header, frame)?),
+        };
+        let batch = codec::decode(text)?;
+        self.ctx.stats.datagrams_received += 1;
+        self.ctx.stats.messages_received += batch.messages.len() as u64;
+        self.ctx.stats.unknown_messages += batch.unknown;
+        if is_group(arrival.cast) {
+            self.discovery.on_group(now, arrival);
+        }
+        Ok(Some((sealer, batch)))
+    }
+
+    fn on_peer_batch(&mut self, now: Instant, id: NodeId, arrival: Arrival, batch: Batch) {
+        let source = self.membership.heard(now, id, arrival, &mut self.ctx);
+        if let Some(peer) = self.ctx.roster.get_mut(&id).filter(|_| is_group(arrival.cast)) {
+            peer.group_heard = Some(now);
+        }
+        self.liveness.on_heard(now, id, &mut self.ctx);
+        if source == Source::Unproven && self.lacks_a_way(now, &id) {
+            let tag = self.ctx.roster.get(&id).map(|peer| peer.card.session());
+            if let Some(tag) = tag {
+                self.discovery.on_stranger(now, tag, arrival, None, &mut self.ctx);
+            }
+        }
+        for message in batch.messages {
+            self.on_peer_message(now, id, arrival, message);
+        }
+    }
+
+    /// Whether another address of a peer is worth a challenge: none of those proven was heard from lately.
+    fn lacks_a_way(&self, now: Instant, id: &NodeId) -> bool {
+        let lately = self.ctx.config.heartbeat_interval * 2;
+        self.ctx
+            .roster
+            .get(id)
+            .is_some_and(|peer| peer.paths.iter().all(|path| path.heard.is_none_or(|heard| now.since(heard) > lately)))
+    }
+
+    fn on_peer_message(&mut self, now: Instant, id: NodeId, arrival: Arrival, message: Message) {
+        match message {
+            Message::Hello(hello) => self.on_peer_hello(now, id, arrival, hello),
+            Message::Challenge(challenge) => {
+                self.discovery.challenges().answer(now, &challenge, arrival, &mut self.ctx)
+            }
+            Message::Proof(proof) => self.on_proof(now, proof, arrival),
+            Message::Beacon(beacon) => {
+                self.discovery.on_report(id, arrival, beacon.heard);
+                self.replication.on_root(now, id, beacon.root);
+                if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
+                    self.liveness.on_beat(now, id, turn.due_ms, &self.ctx);
+                }
+            }
+            Message::Beat(beat) => {
+                self.replication.on_root(now, id, beat.root);
+                self.liveness.on_beat(now, id, beat.due_ms, &self.ctx);
+            }
+            Message::Ping(ping) => {
+                let pong = Message::Pong(Pong { nonce: ping.nonce, root: 0, wall_ms: self.ctx.wall(now).0 });
+                self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
+            }
+            Message::Pong(pong) => self.on_pong(now, id, &pong),
+            Message::Inquiry(inquiry) => self.liveness.on_inquiry(now, id, &inquiry, &mut self.ctx),
+            Message::Heard(heard) => self.liveness.on_heard_elsewhere(now, &heard, &mut self.ctx),
+            Message::Suspicion(suspicion) => self.liveness.on_suspicion(now, id, &suspicion, &mut self.ctx),
+            Message::Bye(bye) => self.on_bye(now, arrival, &bye),
+            Message::Ops(ops) => self.replication.on_ops(now, id, ops, &mut self.ctx),
+            Message::Digest(digest) => self.replication.on_digest(now, id, &digest, &mut self.ctx),
+            Message::Refusal(refusal) => self.on_refusal(arrival, &refusal),
+            // Streams alone carry it.
+            Message::Canary => {}
+        }
+    }
+
+    /// A known session shows its card, perhaps a newer one.
+    fn on_peer_hello(&mut self, now: Instant, id: NodeId, arrival: Arrival, hello: Hello) {
+        let Some(card) = read_card(&hello.card).filter(|_| hello.card.author() == id) else {
+            self.ctx.stats.drop(Reject::Malformed);
+            return;
+        };
+        let held = self.ctx.roster.get(&id).map(|peer| (peer.epoch(), peer.signed.seq()));
+        if held.is_some_and(|held| (hello.card.epoch(), hello.card.seq()) > held) {
+            self.take_newer_card(now, hello.card, card, arrival);
+        }
+    }
+
+    fn take_newer_card(&mut self, now: Instant, op: SignedOp, card: Card, arrival: Arrival) {
+        if !self.discovery.may_check(now, arrival.from, true) {
+            self.ctx.stats.drop(Reject::Budget);
+        } else if self.ctx.verify_op(&op, &card.public_key) {
+            self.replication.adopt(now, op.clone(), &self.ctx);
+            self.membership.renew(now, op, card, &mut self.ctx);
+        } else {
+            self.ctx.stats.drop(Reject::Signature);
+        }
+    }
+
+    fn on_pong(&mut self, now: Instant, id: NodeId, pong: &Pong) {
+        self.replication.on_root(now, id, pong.root);
+        self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
+        let ours = self.ctx.wall(now).0;
+        if let Some(peer) = self.ctx.roster.get_mut(&id) {
+            peer.skew_ms = Some(pong.wall_ms.cast_signed().wrapping_sub(ours.cast_signed()));
+        }
+    }
+
+    fn on_bye(&mut self, now: Instant, arrival: Arrival, bye: &Bye) {
+        let author = NodeId(bye.author);
+        let Some(peer) = self.ctx.roster.get(&author).filter(|peer| peer.epoch() == Epoch(bye.epoch)) else { return };
+        if peer.liveness == crate::model::member::Liveness::Left {
+            return;
+        }
+        let key = peer.card.public_key;
+        if !self.discovery.may_check(now, arrival.from, true) {
+            self.ctx.stats.drop(Reject::Budget);
+        } else if self.ctx.verify(&key, &bye_bytes(self.ctx.mesh, &bye.author, bye.epoch), &bye.signature) {
+            self.membership.leave(now, author, &mut self.ctx);
+        } else {
+            self.ctx.stats.drop(Reject::Signature);
+        }
+    }
+
+    fn on_refusal(&mut self, arrival: Arrival, refusal: &Refusal) {
+        let event = crate::effect::Event::RefusedBy { max_peers: refusal.max_peers, address: arrival.from };
+        self.ctx.out.event(event);
+    }
+
+    /// A session nobody has proven: it may show its card, prove itself or ask us to; nothing else it says is heard.
+    fn on_stranger_batch(&mut self, now: Instant, tag: SessionTag, arrival: Arrival, batch: Batch) {
+        let mut shown = None;
+        let mut settled = false;
+        for message in batch.messages {
+            match message {
+                Message::Hello(hello) => match self.on_strange_hello(now, tag, arrival, hello) {
+                    Shown::Settled => settled = true,
+                    Shown::Unknown(id, index) => shown = Some((id, index)),
+                },
+                Message::Proof(proof) => {
+                    self.on_proof(now, proof, arrival);
+                    settled = true;
+                }
+                Message::Challenge(challenge) => {
+                    self.discovery.challenges().answer(now, &challenge, arrival, &mut self.ctx)
+                }
+                Message::Ops(ops) => self.look_for_ghosts(ops, arrival),
+                Message::Refusal(refusal) => self.on_refusal(arrival, &refusal),
+                Message::Beacon(_)
+                | Message::Beat(_)
+                | Message::Ping(_)
+                | Message::Pong(_)
+                | Message::Inquiry(_)
+                | Message::Heard(_)
+                | Message::Suspicion(_)
+                | Message::Bye(_)
+                | Message::Digest(_)
+                | Message::Canary => {}
+            }
+        }
+        if !settled {
+            self.discovery.on_stranger(now, tag, arrival, shown, &mut self.ctx);
+        }
+    }
+
+    fn on_strange_hello(&mut self, now: Instant, tag: SessionTag, arrival: Arrival, hello: Hello) -> Shown {
+        let Some(card) = read_card(&hello.card).filter(|card| card.session() == tag) else {
+            self.ctx.stats.drop(Reject::Malformed);
+            return Shown::Settled;
+        };
+        let author = hello.card.author();
+        if author == self.ctx.me.id {
+            self.ctx.out.notice(Notice::OwnGhost(hello.card, Some(arrival)));
+            return Shown::Settled;
+        }
+        let known = self.ctx.roster.highest_epoch(&author);
+        if known.is_some_and(|known| hello.card.epoch() > known) {
+            // A run above all that were known is fresh by itself: nobody can have recorded it before it began.
+            if !self.discovery.may_check(now, arrival.from, true) {
+                self.ctx.stats.drop(Reject::Budget);
+            } else if self.ctx.verify_op(&hello.card, &card.public_key) {
+                self.membership.prove(now, hello.card, card, arrival, &mut self.ctx);
+            } else {
+                self.ctx.stats.drop(Reject::Signature);
+            }
+            return Shown::Settled;
+        }
+        if known.is_some_and(|known| hello.card.epoch() < known) {
+            self.show_newest(now, &author, arrival);
+            return Shown::Settled;
+        }
+        Shown::Unknown(author, hello.index)
+    }
+
+    /// A run below one already known is a replay, or a restored backup: its own newer signature tells it so.
+    fn show_newest(&mut self, now: Instant, author: &NodeId, arrival: Arrival) {
+        self.ctx.stats.drop(Reject::Stale);
+        let Some(op) = self.ctx.roster.newest_card(author).cloned() else { return };
+        if self.discovery.may_check(now, arrival.from, true) {
+            let mut ops = self.replication.ops_of(author);
+            ops.retain(|held| !held.is_same_bytes(&op));
+            ops.truncate(2);
+            ops.insert(0, op);
+            let to = Destination::Address(arrival.from, Some(arrival.interface));
+            // One at a time, so that the answer's datagrams stay about as large as the question's.
+            for op in ops {
+                self.ctx.out.send(to, Message::Ops(Ops { ops: vec![op], covered: Vec::new() }));
+            }
+        }
+    }
+
+    fn on_proof(&mut self, now: Instant, proof: Proof, arrival: Arrival) {
+        let Some(card) = read_card(&proof.card) else {
+            self.ctx.stats.drop(Reject::Malformed);
+            return;
+        };
+        let author = proof.card.author();
+        if !self.discovery.challenges().check(now, &proof, &card, arrival, &mut self.ctx) {
+            return;
+        }
+        if author == self.ctx.me.id {
+            self.on_rival(now, &proof.card, &card);
+            return;
+        }
+        if self.ctx.roster.highest_epoch(&author).is_some_and(|known| proof.card.epoch() < known) {
+            self.show_newest(now, &author, arrival);
+            return;
+        }
+        let was_present = self.ctx.roster.get(&author).is_some_and(|peer| peer.liveness.is_present());
+        let op = proof.card.clone();
+        if !self.membership.prove(now, proof.card, card, arrival, &mut self.ctx) {
+            let max_peers = u32::try_from(self.ctx.config.max_peers).unwrap_or(u32::MAX);
+            let to = Destination::Address(arrival.from, Some(arrival.interface));
+            self.ctx.out.send(to, Message::Refusal(Refusal { max_peers }));
+            return;
+        }
+        if !was_present && self.discovery.is_ours_to_vouch(&author, &self.ctx) {
+            for cast in self.discovery.best_cast(now, arrival.interface) {
+                vouch(arrival, cast, op.clone(), &mut self.ctx);
+            }
+        }
+    }
+
+    /// Ops from a stranger count for nothing, but our own signature speaks for itself.
+    fn look_for_ghosts(&mut self, ops: Ops, arrival: Arrival) {
+        for op in ops.ops {
+            if op.author() == self.ctx.me.id && op.epoch() >= self.ctx.me.epoch {
+                self.ctx.out.notice(Notice::OwnGhost(op, Some(arrival)));
+            }
+        }
+    }
+
+    /// The first frame on an offered stream.
+    pub(super) fn on_stream_frame(&mut self, stream: StreamId, frame: &mut [u8]) {
+        let opened = Header::decode(frame).and_then(|header| {
+            let session = self.ctx.sessions.get_mut(header.tag).ok_or(Reject::Stranger)?;
+            session.key.open(&header, frame)?;
+            if session.window.accept(header.counter) { Ok(session.peer) } else { Err(Reject::Replay) }
+        });
+        match opened {
+            Ok(peer) => self.liveness.on_stream_introduced(stream, peer),
+            Err(reason) => {
+                self.ctx.stats.drop(reason);
+                self.liveness.on_stream_nonsense(stream, &mut self.ctx);
+            }
+        }
+    }
+}
+
+/// What a strange HELLO came to.
+enum Shown {
+    /// Nothing more to ask.
+    Settled,
+    /// It must prove itself: who it says it is, and which HELLO of its burst this was.
+    Unknown(NodeId, u8),
+}

@@ -1,0 +1,136 @@
+//! Decides which machine must hear what another decided: the one place where machines meet.
+
+use std::collections::BTreeSet;
+
+use crate::effect::Event;
+use crate::effect::outbox::{Destination, Notice};
+use crate::ground::id::{Epoch, Life, NodeId};
+use crate::ground::time::Instant;
+use crate::machines::liveness::beat;
+use crate::machines::membership::{OpinionBody, read_card, read_opinion};
+use crate::model::member::Liveness as Held;
+use crate::model::op::{OpKind, SignedOp};
+use crate::node::Node;
+
+impl Node {
+    /// Reads all notices, and those they cause.
+    pub(super) fn read_notices(&mut self, now: Instant) {
+        let mut changed = BTreeSet::new();
+        while let Some(notice) = self.ctx.out.take_notice() {
+            self.on_notice(now, notice, &mut changed);
+        }
+        for node in changed {
+            self.tell_state(node);
+        }
+    }
+
+    fn on_notice(&mut self, now: Instant, notice: Notice, changed: &mut BTreeSet<NodeId>) {
+        match notice {
+            Notice::Up(id) => self.on_up(now, id),
+            Notice::Down(id) => self.on_down(now, id),
+            Notice::CardChanged(id) => self.membership.card_changed(now, id, &mut self.ctx),
+            Notice::Unanswered(id, reason) => {
+                let me = self.ctx.me.id;
+                self.membership.suspect(now, id, me, reason, &mut self.ctx);
+            }
+            Notice::Cleared(id) => {
+                self.membership.clear(now, id, &mut self.ctx);
+                self.liveness.on_cleared(id);
+                self.withdraw(now, id);
+            }
+            Notice::Verdict(id, reason) => self.on_verdict(now, id, reason),
+            Notice::Applied(op) => self.on_applied(now, &op, changed),
+            Notice::Introduced(op, from) => self.on_introduced(now, op, from),
+            Notice::OwnGhost(op, arrival) => self.on_own_ghost(now, op, arrival),
+            Notice::RenewCard => self.renew_card(now),
+            Notice::ShowCard => self.discovery.show(now),
+            Notice::Turn(observer, due_ms) => {
+                if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {
+                    self.ctx.stats.heartbeats_sent += 1;
+                    self.ctx.out.send(Destination::Peer(observer), beat(0, due_ms));
+                }
+            }
+        }
+    }
+
+    fn on_up(&mut self, now: Instant, id: NodeId) {
+        self.replication.on_up(now, id, &mut self.ctx);
+        self.liveness.on_up(now, id, &mut self.ctx);
+        self.discovery.on_up(&id, &self.ctx);
+        self.membership.note_change(now);
+        self.withdraw(now, id);
+    }
+
+    fn on_down(&mut self, now: Instant, id: NodeId) {
+        let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
+        self.replication.on_down(&id);
+        self.liveness.on_down(now, id, &mut self.ctx);
+        self.discovery.on_down(now, &id, failed, &self.ctx);
+    }
+
+    fn on_verdict(&mut self, now: Instant, subject: NodeId, reason: &'static str) {
+        if let Some(opinion) = self.membership.opine(subject, reason, &self.ctx) {
+            self.publish_opinion(now, subject, &opinion);
+            self.membership.on_verdict(now, subject, reason, &mut self.ctx);
+        }
+    }
+
+    fn withdraw(&mut self, now: Instant, subject: NodeId) {
+        if let Some(opinion) = self.membership.withdraw(subject, &self.ctx) {
+            self.publish_opinion(now, subject, &opinion);
+        }
+    }
+
+    fn publish_opinion(&mut self, now: Instant, subject: NodeId, opinion: &OpinionBody) {
+        let body = minicbor::to_vec(opinion).expect("encoding into memory cannot fail");
+        self.replication.publish(now, vec![(OpKind::Opinion, subject.0.to_vec(), body)], &mut self.ctx);
+    }
+
+    fn on_applied(&mut self, now: Instant, op: &SignedOp, changed: &mut BTreeSet<NodeId>) {
+        match op.kind() {
+            OpKind::Card => {
+                if let Some(card) = read_card(op) {
+                    self.membership.renew(now, op.clone(), card, &mut self.ctx);
+                }
+            }
+            OpKind::State => {
+                changed.insert(op.author());
+            }
+            OpKind::Opinion => {
+                let about_us = read_opinion(op).filter(|(subject, _)| *subject == self.ctx.me.id);
+                match about_us.map(|(_, opinion)| opinion) {
+                    Some(opinion) if opinion.failed && Epoch(opinion.epoch) == self.ctx.me.epoch => {
+                        self.liveness.refute(Life(opinion.life), &mut self.ctx);
+                    }
+                    Some(_) => {}
+                    None => self.membership.on_opinion(now, op, &mut self.ctx),
+                }
+            }
+            // Held and passed on: a later version understands it.
+            OpKind::Unknown(_) => {}
+        }
+    }
+
+    /// A live peer vouches for somebody: its card must be its own before it is asked for itself.
+    fn on_introduced(&mut self, now: Instant, op: SignedOp, from: NodeId) {
+        let Some(card) = read_card(&op) else { return };
+        if self.ctx.roster.get(&from).is_none_or(|peer| peer.liveness != Held::Alive) {
+            return;
+        }
+        if self.ctx.roster.get(&op.author()).is_some_and(|peer| peer.signed.is_same_bytes(&op)) {
+            return;
+        }
+        if self.discovery.may_check_vouched(now) && self.ctx.verify_op(&op, &card.public_key) {
+            self.membership.introduce(now, op, card, &mut self.ctx);
+        }
+    }
+
+    fn tell_state(&mut self, node: NodeId) {
+        let Some(peer) = self.ctx.roster.get(&node) else { return };
+        let name = peer.card.shown_name();
+        if let Some(snapshot) = self.replication.state_of(&node, &self.ctx.me.id) {
+            self.ctx.roster.touch();
+            self.ctx.out.event(Event::State { node, name, snapshot });
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Decides how words leave: by which way each destination is reached, which messages share a datagram, and their numbers.
+
+use std::collections::VecDeque;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Destination;
+use crate::effect::{Cast, Output, StreamWish, Target, Transmit};
+use crate::ground::config::MAX_PLAIN;
+use crate::ground::id::{NodeId, StreamId};
+use crate::ground::time::{Duration, Instant};
+use crate::node::Node;
+use crate::node::start::scope;
+use crate::wire::codec;
+use crate::wire::header::Header;
+use crate::wire::message::Message;
+use crate::wire::seal::SessionKey;
+
+/// Unicast copies of what is said to all, for peers that no group datagram of theirs was heard from: beyond it the
+/// roots repair.
+const MAX_COPIES: usize = 64;
+/// Group datagrams older than this do not prove that a peer hears the group.
+const GROUP_EVIDENCE: Duration = Duration::from_secs(130);
+
+/// The way out.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    key: SessionKey,
+    next_counter: u64,
+    later: VecDeque<(Instant, Destination, Message)>,
+    batches: Vec<(Target, Vec<u8>)>,
+}
+
+impl Outbound {
+    pub(super) fn new(ctx: &Context) -> Self {
+        Self { key: ctx.group.session(ctx.me.tag), next_counter: 0, later: VecDeque::new(), batches: Vec::new() }
+    }
+
+    /// A new tag: its key, and numbers from the first.
+    pub(super) fn restart(&mut self, ctx: &Context) {
+        self.key = ctx.group.session(ctx.me.tag);
+        self.next_counter = 0;
+    }
+
+    /// Says something at a later time. Only a goodbye is repeated, so the queue holds three at most.
+    pub(super) fn later(&mut self, at: Instant, to: Destination, message: Message) {
+        self.later.push_back((at, to, message));
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.later.front().map(|(at, _, _)| *at)
+    }
+
+    /// Seals a text under the next number, which is given last so that no sender reorders.
+    fn seal(&mut self, text: &[u8], ctx: &mut Context) -> Vec<u8> {
+        let header = Header { tag: ctx.me.tag, counter: self.next_counter };
+        self.next_counter += 1;
+        let bytes = self.key.seal(&header, text);
+        ctx.stats.datagrams_sent += 1;
+        ctx.stats.bytes_sent += bytes.len() as u64;
+        bytes
+    }
+
+    /// Adds a message to the open datagram of its target, or opens one.
+    fn add(&mut self, target: Target, message: &[u8], ctx: &mut Context) {
+        ctx.stats.messages_sent += 1;
+        let open = self.batches.iter_mut().rev().take(OPEN).find(|(held, _)| *held == target);
+        match open.filter(|(_, text)| text.len() + message.len() <= MAX_PLAIN) {
+            Some((_, text)) => text.extend_from_slice(message),
+            None => self.batches.push((target, message.to_vec())),
+        }
+    }
+
+    fn send_batches(&mut self, ctx: &mut Context) {
+        for (target, text) in std::mem::take(&mut self.batches) {
+            debug_assert!(text.len() <= MAX_PLAIN, "no message is longer than a datagram");
+            let bytes = self.seal(&text, ctx);
+            ctx.out.output(Output::Transmit(Transmit { target, bytes }));
+        }
+    }
+}
+
+/// Open datagrams looked at when a message is added: the last few, since messages to one target come together.
+const OPEN: usize = 8;
+
+impl Node {
+    /// Puts all messages on their way.
+    pub(super) fn flush(&mut self, now: Instant) {
+        while self.outbound.next_deadline().is_some_and(|at| now >= at) {
+            let Some((_, to, message)) = self.outbound.later.pop_front() else { break };
+            self.ctx.out.send(to, message);
+        }
+        let root = self.replication.root();
+        let mut text = Vec::new();
+        while let Some((to, mut message)) = self.ctx.out.take_message() {
+            fill_root(&mut message, root);
+            text.clear();
+            codec::encode(&message, &mut text);
+            for target in self.targets(now, &to) {
+                self.outbound.add(target, &text, &mut self.ctx);
+            }
+        }
+        self.outbound.send_batches(&mut self.ctx);
+    }
+
+    fn targets(&self, now: Instant, to: &Destination) -> Vec<Target> {
+        match to {
+            Destination::Peer(id) => self.best(id).into_iter().collect(),
+            Destination::EveryPath(id) => {
+                let paths = self.ctx.roster.get(id).map(|peer| peer.paths.as_slice()).unwrap_or_default();
+                paths.iter().map(|path| Target::Address(path.address, scope(&path.address, path.interface))).collect()
+            }
+            Destination::Address(address, interface) => vec![Target::Address(*address, scope(address, *interface))],
+            Destination::Segment(index, cast) => vec![Target::Segment(*index, *cast)],
+            Destination::Everyone => self.everyone(now),
+        }
+    }
+
+    fn best(&self, id: &NodeId) -> Option<Target> {
+        let path = self.ctx.roster.get(id)?.best_path()?;
+        Some(Target::Address(path.address, scope(&path.address, path.interface)))
+    }
+
+    /// Every segment by its proven way, and those whom no group datagram connects with us, one by one.
+    fn everyone(&self, now: Instant) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for index in self.discovery.segments() {
+            targets.extend(self.discovery.best_cast(now, index).into_iter().map(|cast| Target::Segment(index, cast)));
+        }
+        let unreached = self
+            .ctx
+            .roster
+            .present()
+            .filter(|(_, peer)| peer.group_heard.is_none_or(|at| now.since(at) > GROUP_EVIDENCE));
+        targets.extend(unreached.take(MAX_COPIES).filter_map(|(id, _)| self.best(id)));
+        targets
+    }
+
+    /// A connection of ours stands: the first frame on it says whose it is.
+    pub(super) fn on_stream_opened(&mut self, now: Instant, stream: StreamId, peer: NodeId) {
+        if self.liveness.on_stream_opened(now, stream, peer, &mut self.ctx) {
+            let mut text = Vec::new();
+            codec::encode(&Message::Canary, &mut text);
+            let bytes = self.outbound.seal(&text, &mut self.ctx);
+            self.ctx.out.stream(StreamWish::Send { stream, bytes });
+        }
+    }
+}
+
+/// Roots are filled in last, so that each says what is true when it leaves.
+fn fill_root(message: &mut Message, root: u64) {
+    match message {
+        Message::Beacon(beacon) => beacon.root = root,
+        Message::Beat(beat) => beat.root = root,
+        Message::Pong(pong) => pong.root = root,
+        Message::Hello(_)
+        | Message::Challenge(_)
+        | Message::Proof(_)
+        | Message::Ping(_)
+        | Message::Inquiry(_)
+        | Message::Heard(_)
+        | Message::Suspicion(_)
+        | Message::Bye(_)
+        | Message::Ops(_)
+        | Message::Digest(_)
+        | Message::Refusal(_)
+        | Message::Canary => {}
+    }
+}
+
+/// Whether a group datagram counts as said to all on the segment.
+#[must_use]
+pub(super) fn is_group(cast: Cast) -> bool {
+    match cast {
+        Cast::Multicast4 | Cast::Multicast6 | Cast::Broadcast => true,
+        Cast::Unicast => false,
+    }
+}

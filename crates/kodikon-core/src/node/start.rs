@@ -1,0 +1,232 @@
+//! Decides how a node begins, what its card says, and how it goes.
+
+use crate::effect::context::{Context, Myself};
+use crate::effect::outbox::{Destination, Outbox};
+use crate::effect::{Interface, Medium};
+use crate::ground::config::MAX_PEERS;
+use crate::ground::id::{Epoch, InterfaceIndex, Life, SessionTag};
+use crate::ground::random::Random;
+use crate::ground::stats::Stats;
+use crate::ground::time::{Duration, Instant};
+use crate::machines::discovery::Discovery;
+use crate::machines::liveness::Liveness;
+use crate::machines::membership::Membership;
+use crate::machines::replication::Replication;
+use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES};
+use crate::model::op::OpKind;
+use crate::model::roster::{DirectoryEntry, Roster};
+use crate::node::ghosts::Ghosts;
+use crate::node::outbound::Outbound;
+use crate::node::{Boot, Node, Saved};
+use crate::wire::message::{Bye, Message, bye_bytes};
+use crate::wire::seal::{GroupKey, Sessions};
+
+/// When the goodbye is said again: a lost datagram must not cost others a suspicion.
+const GOODBYES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(30)];
+
+impl Node {
+    /// A node that has not spoken yet.
+    #[must_use]
+    pub fn new(now: Instant, boot: Boot) -> Self {
+        let Boot { config, identity, epoch, seed, port, wall, saved, verifier } = boot;
+        let mut random = Random::from_seed(seed);
+        let me = Myself {
+            id: identity.id(),
+            identity,
+            epoch,
+            tag: SessionTag(random.bytes()),
+            life: Life(0),
+            rank: saved.rank.unwrap_or(1),
+            settled: saved.rank.is_some(),
+            card: None,
+            port,
+        };
+        let mut roster = Roster::new(config.max_peers.min(MAX_PEERS));
+        let cached = remember(&saved, &mut roster);
+        let discovery = Discovery::new(now, random.bytes(), &config.peers, &cached);
+        let mut ctx = Context {
+            mesh: config.mesh_id(),
+            group: GroupKey::new(&config.group_key()),
+            sessions: Sessions::new(config.max_peers.min(MAX_PEERS)),
+            me,
+            roster,
+            interfaces: Vec::new(),
+            random,
+            stats: Stats::default(),
+            verifier,
+            wall_at_start: crate::ground::time::WallTime(wall.0.saturating_sub(now.as_nanos() / 1_000_000)),
+            out: Outbox::default(),
+            config,
+        };
+        let liveness = Liveness::new(now, &mut ctx);
+        let membership = Membership::new(now, saved.rank.is_some());
+        let replication = Replication::new(now, saved.state, epoch);
+        let outbound = Outbound::new(&ctx);
+        let mut node = Self {
+            ctx,
+            discovery,
+            membership,
+            liveness,
+            replication,
+            outbound,
+            ghosts: Ghosts::default(),
+            planned: None,
+            left: false,
+        };
+        node.planned = node.soonest();
+        node
+    }
+
+    /// The host's interfaces, at start and after each change.
+    pub(super) fn on_interfaces(&mut self, now: Instant, interfaces: &[Interface]) {
+        let usable = usable(interfaces);
+        if usable == self.ctx.interfaces && self.ctx.me.card.is_some() {
+            return;
+        }
+        self.ctx.interfaces = usable;
+        let is_first = self.ctx.me.card.is_none();
+        self.renew_card(now);
+        if is_first {
+            self.replication.publish_saved(now, &mut self.ctx);
+        }
+        self.discovery.on_interfaces(now, &mut self.ctx);
+        // The burst's first HELLO and the first beat need not wait for a wake of their own.
+        self.on_wake(now);
+    }
+
+    /// Signs the card anew, if it would say something else.
+    pub(super) fn renew_card(&mut self, now: Instant) {
+        let me = &self.ctx.me;
+        let card = Card {
+            public_key: me.identity.public_key(),
+            exchange_key: me.identity.exchange_key(),
+            tag: me.tag.0,
+            life: me.life.0,
+            name: self.ctx.config.node_name.clone(),
+            rank: me.rank,
+            settled: me.settled,
+            addresses: announced(&self.ctx.interfaces, me.port),
+            version: self.ctx.config.version.clone(),
+        };
+        let body = minicbor::to_vec(&card).expect("encoding into memory cannot fail");
+        if me.card.as_ref().is_some_and(|held| held.body() == body && held.epoch() == me.epoch) {
+            return;
+        }
+        let op = self.replication.publish(now, vec![(OpKind::Card, Vec::new(), body)], &mut self.ctx);
+        self.ctx.me.card = op.into_iter().next();
+    }
+
+    /// Says goodbye; silent afterwards.
+    pub(super) fn leave(&mut self, now: Instant) {
+        let me = &self.ctx.me;
+        let signature = me.identity.sign(&bye_bytes(self.ctx.mesh, &me.id.0, me.epoch.0));
+        let bye = Message::Bye(Bye { epoch: me.epoch.0, author: me.id.0, signature });
+        self.membership.keep_directory(now, &mut self.ctx);
+        for after in GOODBYES {
+            self.outbound.later(now + after, Destination::Everyone, bye.clone());
+        }
+        self.liveness.fall_silent();
+        self.discovery.fall_silent();
+        self.flush(now);
+        self.liveness.close_streams(&mut self.ctx);
+        self.left = true;
+    }
+
+    /// The host slept or its clock jumped: frames from here on bear a new tag, so that no counter is ever used twice.
+    pub(super) fn on_disturbed(&mut self, now: Instant) {
+        self.ctx.me.tag = SessionTag(self.ctx.random.bytes());
+        self.outbound.restart(&self.ctx);
+        self.renew_card(now);
+        self.discovery.show(now);
+    }
+
+    /// Goes on in a new run: under the same identity, or under a new one.
+    pub(super) fn begin_run(&mut self, now: Instant, secret: Option<[u8; 32]>, epoch: Epoch) {
+        let identity = match secret {
+            Some(secret) => crate::model::identity::Identity::from_secret(&secret),
+            None => {
+                std::mem::replace(&mut self.ctx.me.identity, crate::model::identity::Identity::from_secret(&[0; 32]))
+            }
+        };
+        self.liveness.close_streams(&mut self.ctx);
+        let saved = Saved {
+            state: self.replication.own_state().clone(),
+            rank: self.ctx.me.settled.then_some(self.ctx.me.rank),
+            directory: crate::machines::membership::remembered(now, &self.ctx),
+        };
+        let boot = Boot {
+            config: self.ctx.config.clone(),
+            identity,
+            epoch,
+            seed: self.ctx.random.bytes(),
+            port: self.ctx.me.port,
+            wall: self.ctx.wall(now),
+            saved,
+            verifier: std::mem::replace(&mut self.ctx.verifier, Box::new(crate::model::identity::StrictVerifier)),
+        };
+        let interfaces = std::mem::take(&mut self.ctx.interfaces);
+        let out = std::mem::take(&mut self.ctx.out);
+        let stats = std::mem::take(&mut self.ctx.stats);
+        *self = Self::new(now, boot);
+        self.ctx.out = out;
+        self.ctx.stats = stats;
+        self.on_interfaces(now, &interfaces);
+    }
+}
+
+/// Enters what the disk remembers into the directory; returns where to look for those nodes.
+fn remember(saved: &Saved, roster: &mut Roster) -> Vec<std::net::SocketAddr> {
+    let mut cached = Vec::new();
+    for known in &saved.directory {
+        if !known.left {
+            cached.extend(known.addresses.iter().copied());
+        }
+        let entry = DirectoryEntry {
+            epoch: known.epoch,
+            life: known.life,
+            name: known.name.clone(),
+            liveness: if known.left { Held::Left } else { Held::Failed },
+            reason: if known.left { "goodbye" } else { "not heard since this node started" },
+            heard: None,
+            wall: known.wall,
+            signed: known.signed.clone(),
+            addresses: known.addresses.clone(),
+        };
+        roster.remember(known.id, entry);
+    }
+    cached
+}
+
+/// The interfaces worth speaking on: with a carrier and an address; loopback only where there is nothing else.
+fn usable(interfaces: &[Interface]) -> Vec<Interface> {
+    let able = |interface: &&Interface| interface.carrier && !interface.addresses.is_empty();
+    let (loopback, real): (Vec<Interface>, Vec<Interface>) =
+        interfaces.iter().filter(able).cloned().partition(|interface| interface.medium == Medium::Loopback);
+    if real.is_empty() { loopback } else { real }
+}
+
+/// What others may be told to send to: no loopback, no bridge of this host's own, no link-local address (which means
+/// something on its own link alone).
+fn announced(interfaces: &[Interface], port: u16) -> Vec<CardAddress> {
+    let real = interfaces.iter().filter(|interface| matches!(interface.medium, Medium::Wired | Medium::Wireless));
+    let addresses = real.flat_map(|interface| &interface.addresses).filter(|address| match address.address {
+        std::net::IpAddr::V4(ip) => !ip.is_loopback(),
+        std::net::IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    });
+    addresses
+        .map(|address| CardAddress { ip: address.address, port, prefix: address.prefix })
+        .take(MAX_ADDRESSES)
+        .collect()
+}
+
+/// Whether frames to this address need their interface named.
+#[must_use]
+pub(super) fn needs_interface(address: &std::net::SocketAddr) -> bool {
+    matches!(address, std::net::SocketAddr::V6(v6) if v6.ip().is_unicast_link_local())
+}
+
+/// The interface to name in a target.
+#[must_use]
+pub(super) fn scope(address: &std::net::SocketAddr, interface: Option<InterfaceIndex>) -> Option<InterfaceIndex> {
+    interface.filter(|_| needs_interface(address))
+}

@@ -1,0 +1,112 @@
+//! Decides what the face may look at: peers, states and sizes, as they are now.
+
+use std::collections::BTreeMap;
+
+use crate::effect::{PeerView, Remembered};
+use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
+use crate::ground::time::Instant;
+use crate::machines::membership::remembered;
+use crate::model::member::Liveness as Held;
+use crate::model::roster::{MAX_DIRECTORY, Peer};
+use crate::model::state::NodeSnapshot;
+use crate::node::Node;
+
+impl Node {
+    /// Who this is. Changes only when a cloned identity makes room ([`crate::effect::Event::Cloned`]).
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.ctx.me.id
+    }
+
+    /// The own name as shown to others.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let (name, rank) = (&self.ctx.config.node_name, self.ctx.me.rank);
+        if rank <= 1 { name.clone() } else { format!("{name}-{rank}") }
+    }
+
+    /// This run.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.ctx.me.epoch
+    }
+
+    /// Whether nobody is heard although somebody should be.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        self.liveness.is_isolated()
+    }
+
+    /// The peers present, suspect or lately failed, by id. Those only vouched for are not shown.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerView> {
+        let shown = || self.ctx.roster.iter().filter(|(_, peer)| peer.liveness != Held::Introduced);
+        let mut holders: BTreeMap<String, usize> = BTreeMap::from([(self.name(), 1)]);
+        for (_, peer) in shown().filter(|(_, peer)| peer.liveness.is_present()) {
+            *holders.entry(peer.card.shown_name()).or_default() += 1;
+        }
+        shown().map(|(id, peer)| view(id, peer, &holders)).collect()
+    }
+
+    /// Those who were here, with those who are: what the disk remembers.
+    #[must_use]
+    pub fn directory(&self, now: Instant) -> Vec<Remembered> {
+        remembered(now, &self.ctx)
+    }
+
+    /// The state of a node, our own included; `None` if it is not present or never set any.
+    #[must_use]
+    pub fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot> {
+        self.replication.state_of(id, &self.ctx.me.id)
+    }
+
+    /// Raised whenever `peers`, `directory` or a state would show something else; freshness of `heard` aside.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.ctx.roster.version()
+    }
+
+    /// Digest of all that this node has covered of the `live` lane; equal on nodes that agree.
+    #[must_use]
+    pub fn root(&self) -> u64 {
+        self.replication.root()
+    }
+
+    /// For `doctor`: per interface in use, by which ways we heard ourselves and others lately, as bits of `Cast`.
+    #[must_use]
+    pub fn echoes(&self, now: Instant) -> Vec<(InterfaceIndex, u8, u8)> {
+        self.discovery.echoes(now)
+    }
+
+    /// Entries of the tables that the network fills, by name, with their limits: for the checks and for `stats`.
+    #[must_use]
+    pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        let roster = [
+            ("peers", self.ctx.roster.len(), self.ctx.config.max_peers),
+            ("sessions", self.ctx.sessions.len(), self.ctx.config.max_peers),
+            ("directory", self.ctx.roster.directory().len(), MAX_DIRECTORY),
+        ];
+        roster.into_iter().chain(self.liveness.table_sizes()).chain(self.replication.table_sizes()).collect()
+    }
+}
+
+fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, usize>) -> PeerView {
+    let name = peer.card.shown_name();
+    let is_shared = peer.liveness.is_present() && holders.get(&name).is_some_and(|count| *count > 1);
+    let path = peer.best_path();
+    PeerView {
+        id: *id,
+        name: if is_shared { format!("{name}@{}", id.short()) } else { name },
+        liveness: peer.liveness,
+        epoch: peer.epoch(),
+        life: peer.life(),
+        address: path.map(|path| path.address),
+        rtt: path.and_then(|path| path.rtt),
+        heard: peer.heard,
+        witnesses: peer.witnesses.keys().copied().collect(),
+        reason: peer.reason,
+        version: peer.card.version.clone(),
+        skew_ms: peer.skew_ms,
+        datagrams: peer.datagrams,
+    }
+}

@@ -1,0 +1,126 @@
+//! A perfect LAN in virtual time, just enough to let nodes talk in a test; faults are the simulator's business.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use kodikon_core::effect::{Arrival, Cast, Event, Input, Interface, InterfaceAddress, Medium, Output, Target};
+use kodikon_core::ground::config::Config;
+use kodikon_core::ground::id::{Epoch, InterfaceIndex};
+use kodikon_core::ground::time::{Duration, Instant, WallTime};
+use kodikon_core::model::identity::{Identity, StrictVerifier};
+use kodikon_core::node::{Boot, Node, Saved};
+
+const DELAY: Duration = Duration::from_micros(100);
+const CARD: InterfaceIndex = InterfaceIndex(2);
+
+type Flight = (SocketAddr, Target, Vec<u8>);
+
+/// Hosts on one segment, each with one node at 10.0.0.N:10000.
+pub(crate) struct Lan {
+    pub(crate) now: Instant,
+    pub(crate) nodes: BTreeMap<u8, Node>,
+    pub(crate) events: Vec<(u8, Instant, Event)>,
+    pub(crate) sent: usize,
+    flights: BTreeMap<(Instant, usize), Flight>,
+    serial: usize,
+}
+
+impl Lan {
+    pub(crate) fn new() -> Self {
+        Self {
+            now: Instant::ZERO + Duration::from_secs(1),
+            nodes: BTreeMap::new(),
+            events: Vec::new(),
+            sent: 0,
+            flights: BTreeMap::new(),
+            serial: 0,
+        }
+    }
+
+    /// Starts node N with the name camN.
+    pub(crate) fn start(&mut self, n: u8) {
+        let config = Config::new(&format!("cam{n}"));
+        let boot = Boot {
+            config,
+            identity: Identity::from_secret(&[n; 32]),
+            epoch: Epoch::new(1, u32::from(n)),
+            seed: [n; 32],
+            port: 10_000,
+            wall: WallTime(1_800_000_000_000),
+            saved: Saved::default(),
+            verifier: Box::new(StrictVerifier),
+        };
+        self.nodes.insert(n, Node::new(self.now, boot));
+        self.hand(n, Input::Interfaces(&[interface(n)]));
+    }
+
+    /// Hands one input to a node and carries out what it wishes.
+    pub(crate) fn hand(&mut self, n: u8, input: Input<'_>) {
+        let Some(node) = self.nodes.get_mut(&n) else { return };
+        node.handle(self.now, input);
+        let from = SocketAddr::new(ip(n), 10_000);
+        while let Some(output) = node.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    self.sent += 1;
+                    self.serial += 1;
+                    self.flights.insert((self.now + DELAY, self.serial), (from, transmit.target, transmit.bytes));
+                }
+                Output::Event(event) => self.events.push((n, self.now, event)),
+                Output::Persist(_) | Output::Stream(_) => {}
+            }
+        }
+    }
+
+    /// Lets virtual time pass.
+    pub(crate) fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let wake = self.nodes.iter().filter_map(|(n, node)| node.next_wake().map(|wake| (wake.at, *n))).min();
+            let flight = self.flights.first_key_value().map(|(key, _)| *key);
+            let next = wake.map(|(at, _)| at).into_iter().chain(flight.map(|(at, _)| at)).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.now = self.now.max(next);
+            if flight.is_some_and(|(at, _)| at <= next) {
+                let ((_, _), flight) = self.flights.pop_first().expect("it was just seen");
+                self.deliver(flight);
+            } else if let Some((_, n)) = wake {
+                self.hand(n, Input::Wake);
+            }
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self, (from, target, bytes): Flight) {
+        let everyone: Vec<u8> = self.nodes.keys().copied().collect();
+        let (cast, receivers) = match target {
+            Target::Address(to, _) => (Cast::Unicast, everyone.into_iter().filter(|n| ip(*n) == to.ip()).collect()),
+            Target::Segment(_, cast) => (cast, everyone),
+        };
+        for n in receivers {
+            let mut frame = bytes.clone();
+            self.hand(n, Input::Datagram(Arrival { from, interface: CARD, cast }, &mut frame));
+        }
+    }
+
+    /// When each event for which `pick` holds happened, by node.
+    pub(crate) fn times(&self, pick: impl Fn(&Event) -> bool) -> Vec<(u8, Duration)> {
+        self.events.iter().filter(|(_, _, event)| pick(event)).map(|(n, at, _)| (*n, at.since(Instant::ZERO))).collect()
+    }
+}
+
+fn ip(n: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, n))
+}
+
+fn interface(n: u8) -> Interface {
+    let address = InterfaceAddress { address: ip(n), prefix: 24, broadcast: Some(Ipv4Addr::new(10, 0, 0, 255)) };
+    Interface {
+        index: CARD,
+        name: "eth0".to_owned(),
+        mtu: 1_500,
+        carrier: true,
+        medium: Medium::Wired,
+        addresses: vec![address],
+    }
+}

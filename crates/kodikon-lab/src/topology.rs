@@ -1,0 +1,158 @@
+//! Decides which hosts a lab has, on which segments they sit, and how hosts, interfaces and addresses are called.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
+
+/// Interface names are at most 15 characters long; the interface of a segment is `e` and the segment's name.
+const SEGMENT_NAME_LIMIT: usize = 14;
+/// The second byte of the addresses is 77 + the index of the segment.
+const FIRST_NETWORK: usize = 77;
+const SEGMENTS_LIMIT: usize = 100;
+/// The last host whose address fits the third byte.
+const LAST_HOST: u16 = 60_000;
+
+/// One computer of the lab, known by a number from 1 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Host(pub u16);
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+/// The hosts of a lab and the LAN segments they are attached to. A host on two segments forwards no IP between them.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    pub(crate) segments: Vec<(String, BTreeSet<Host>)>,
+    pub(crate) hosts: BTreeSet<Host>,
+    pub(crate) ipv6: bool,
+    pub(crate) offload: bool,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Topology {
+    /// No host yet.
+    pub fn new() -> Self {
+        Self { segments: Vec::new(), hosts: BTreeSet::new(), ipv6: true, offload: false }
+    }
+
+    /// Hosts 1 to `hosts` on one segment called `a`.
+    pub fn flat(hosts: u16) -> Self {
+        Self::new().segment("a", 1..=hosts)
+    }
+
+    /// Adds a segment with these hosts on it.
+    pub fn segment(mut self, name: &str, hosts: impl IntoIterator<Item = u16>) -> Self {
+        let members: BTreeSet<Host> = hosts.into_iter().map(Host).collect();
+        self.hosts.extend(&members);
+        self.segments.push((name.to_owned(), members));
+        self
+    }
+
+    /// Adds a host that has only its loopback interface until [`crate::Lab::plug`] gives it a cable.
+    pub fn lonely(mut self, host: u16) -> Self {
+        self.hosts.insert(Host(host));
+        self
+    }
+
+    /// Hosts without IPv6, as where an administrator switched it off by sysctl.
+    pub fn without_ipv6(mut self) -> Self {
+        self.ipv6 = false;
+        self
+    }
+
+    /// Leaves segmentation offload on: fast, but one frame at the switch may then be many datagrams.
+    pub fn with_offload(mut self) -> Self {
+        self.offload = true;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        ensure!(self.segments.len() <= SEGMENTS_LIMIT, "at most {SEGMENTS_LIMIT} segments");
+        for (index, (name, _)) in self.segments.iter().enumerate() {
+            check_segment_name(name)?;
+            ensure!(self.segments.iter().take(index).all(|(other, _)| other != name), "segment {name} is there twice");
+        }
+        for host in &self.hosts {
+            ensure!((1..=LAST_HOST).contains(&host.0), "host numbers are 1 to {LAST_HOST}, not {}", host.0);
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn check_segment_name(name: &str) -> Result<()> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    ensure!(
+        plain && (1..=SEGMENT_NAME_LIMIT).contains(&name.len()),
+        "segment {name:?}: 1 to {SEGMENT_NAME_LIMIT} letters and digits"
+    );
+    Ok(())
+}
+
+/// The host's interface on a segment.
+pub(crate) fn interface(segment: &str) -> String {
+    format!("e{segment}")
+}
+
+/// The switch's port for a host.
+pub(crate) fn port(host: Host) -> String {
+    format!("v{}", host.0)
+}
+
+/// The host whose port this is.
+pub(crate) fn host_of_port(name: &str) -> Option<Host> {
+    name.strip_prefix('v')?.parse().ok().map(Host)
+}
+
+/// A host's first address on the segment with this index.
+pub(crate) fn address(segment_index: usize, host: Host) -> Ipv4Addr {
+    let network = u8::try_from(FIRST_NETWORK + segment_index).expect("at most 100 segments were let in");
+    let third = u8::try_from(host.0 / 250).expect("60,000 / 250 fits a byte");
+    let fourth = u8::try_from(host.0 % 250 + 1).expect("at most 250");
+    Ipv4Addr::new(10, network, third, fourth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_differ_by_segment_and_host() {
+        assert_eq!(address(0, Host(1)), Ipv4Addr::new(10, 77, 0, 2));
+        assert_eq!(address(1, Host(249)), Ipv4Addr::new(10, 78, 0, 250));
+        assert_eq!(address(0, Host(250)), Ipv4Addr::new(10, 77, 1, 1));
+        assert_eq!(address(0, Host(LAST_HOST)), Ipv4Addr::new(10, 77, 240, 1));
+    }
+
+    #[test]
+    fn a_topology_that_cannot_be_built_is_refused() {
+        let table = [
+            (Topology::flat(3), true),
+            (Topology::new().segment("a", [0]), false),
+            (Topology::new().segment("a", [1]).segment("a", [2]), false),
+            (Topology::new().segment("", [1]), false),
+            (Topology::new().segment("fourteenletter", [1]), true),
+            (Topology::new().segment("fifteenletters1", [1]), false),
+            (Topology::new().segment("a b", [1]), false),
+        ];
+        for (topology, good) in table {
+            assert_eq!(topology.check().is_ok(), good, "{topology:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_names_its_host() {
+        assert_eq!(host_of_port(&port(Host(17))), Some(Host(17)));
+        assert_eq!(host_of_port("br0"), None);
+        assert_eq!(host_of_port("vx"), None);
+    }
+}

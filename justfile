@@ -1,0 +1,42 @@
+# Recipes for who works here; `just` lists them. The gate is `.ci/run` and needs none of this.
+
+_list:
+    @just --list
+
+# What must hold before a change lands (root, Debian)
+gate:
+    .ci/run
+
+# The README's own test command
+test:
+    cargo test
+
+# Formatting, lints and documentation, warnings as errors
+lint:
+    cargo fmt --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+
+# The core alone with the rules of the house
+core:
+    cargo test -p kodikon-core
+
+# Every scenario of the simulator under the seeds FROM..TO
+sim from="0" to="20":
+    cargo run --release -p kodikon-sim -- run --seeds {{from}}..{{to}} --jobs 2
+
+# One story of the simulator again
+replay scenario seed:
+    cargo run --release -p kodikon-sim -- replay --scenario {{scenario}} --seed {{seed}}
+
+# Real processes in network namespaces (root)
+netns:
+    KODIKON_NETNS=require cargo test --release -p kodikon-cli --test netns
+
+# The small binary
+dist:
+    cargo build --profile dist -p kodikon-cli
+
+# Licences, bans and sources of the dependencies (needs `cargo install cargo-deny`)
+deny:
+    cargo deny check
