@@ -15,7 +15,6 @@ pub const CAPABILITY_KEYS: [&str; 6] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[non_exhaustive]
 pub enum Liveness {
     /// Heard within its time.
     Alive,
@@ -295,6 +294,48 @@ impl Serialize for Event {
         }
         Line { event: self.what.name(), at: self.at, what: &self.what }.serialize(serializer)
     }
+}
+
+/// How a check of `kodikon doctor` ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Status {
+    /// Nothing is wrong.
+    Ok,
+    /// Works, but not as it should.
+    Warn,
+    /// Does not work.
+    Fail,
+    /// Could not be checked.
+    Unknown,
+}
+
+impl Status {
+    /// The word used in JSON and in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One line of `kodikon doctor` and `GET /v1/doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FindingRow {
+    /// What was checked.
+    pub check: String,
+    /// How it ended.
+    pub status: Status,
+    /// What was seen.
+    pub evidence: String,
+    /// What to do; empty where nothing is wrong.
+    pub cure: String,
 }
 
 /// Counters, as `kodikon stats` and `GET /v1/stats` show them: the seed's keys first. Seed name: `get_network_stats`.

@@ -1,0 +1,257 @@
+//! The command line: every verb, its flags, its help and an example.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+use kodikon::settings::{Flag, Key};
+
+/// A brokerless mesh for cameras and edge devices.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kodikon", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = "\
+Example, in two terminals or on two machines of one LAN:
+  kodikon up
+  kodikon peers
+
+Exit codes: 0 done, 1 it could not be done, 2 wrong usage or configuration, 3 no running node found")]
+pub(crate) struct Args {
+    /// Print JSON for programs: one document, or one object a line for streams
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Where the node keeps its files [env: KODIKON_DATA_DIR] [default: the platform's data folder + /kodikon]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show who is in the mesh, without oneself
+    #[command(after_help = "Example:\n  kodikon peers --all\n  kodikon peers --json | jq -r '.[].node_id'")]
+    Peers(PeersArgs),
+
+    /// Show or change versioned node state
+    #[command(subcommand, after_help = "Example:\n  kodikon state set battery_level=85\n  kodikon state get")]
+    State(StateVerb),
+
+    /// Show events as they come
+    #[command(after_help = "Example:\n  kodikon watch --type peer_failed --type state\n  kodikon watch --json")]
+    Watch(WatchArgs),
+
+    /// Show counters
+    #[command(after_help = "Example:\n  kodikon stats\n  kodikon stats --json | jq .bytes_sent")]
+    Stats(NodeArgs),
+
+    /// Say what is wrong with this machine's network, with evidence and a cure
+    #[command(
+        after_help = "Exits with 1 if a check fails.\n\nExample:\n  kodikon doctor\n  kodikon doctor --json | jq '.[] | select(.status != \"ok\")'"
+    )]
+    Doctor(NodeArgs),
+
+    /// Make a mesh key
+    #[command(subcommand, after_help = "Example:\n  kodikon key new /etc/kodikon.key")]
+    Key(KeyVerb),
+
+    /// Check or show the configuration
+    #[command(subcommand, after_help = "Example:\n  kodikon config show --origin")]
+    Config(ConfigVerb),
+
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  kodikon completions bash > ~/.local/share/bash-completion/completions/kodikon\n  kodikon completions zsh > ~/.zfunc/_kodikon"
+    )]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+
+    /// Print the manual as man pages
+    #[command(after_help = "Example:\n  kodikon man | man -l -\n  kodikon man --dir /usr/local/share/man/man1")]
+    Man {
+        /// Write one page for each verb into this folder
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// How to reach the node that is asked.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct NodeArgs {
+    /// The node's API, instead of the one found in the data folder
+    #[arg(long, env = "KODIKON_API", value_name = "URL", hide_env_values = true)]
+    pub(crate) api: Option<String>,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct PeersArgs {
+    /// Also show those who left or failed longer ago
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum StateVerb {
+    /// Show the state of one node or of all
+    #[command(after_help = "Example:\n  kodikon state get camera-7\n  kodikon state get --json")]
+    Get {
+        /// Its name; all nodes without
+        #[arg(value_name = "NODE")]
+        name: Option<String>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Set keys of one's own state
+    #[command(
+        after_help = "A value is JSON, or else a text; null removes the key. `state` sets the NodeState: active, idle, processing, offline.\n\nExample:\n  kodikon state set processing_fps=29.5 location='{\"zone\":\"A\"}'\n  kodikon state set state=processing"
+    )]
+    Set {
+        /// What to set
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        pairs: Vec<String>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Remove keys of one's own state
+    #[command(after_help = "Example:\n  kodikon state unset location")]
+    Unset {
+        /// What to remove
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct WatchArgs {
+    /// Show only this type of event (may be repeated)
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["peer_up", "peer_suspect", "peer_failed", "peer_left", "state", "isolated"])]
+    pub(crate) types: Vec<String>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Make a mesh key: 32 random bytes as 64 hex digits, in a file that only you can read
+    #[command(
+        after_help = "Give every node the same file: `mesh: {key: /etc/kodikon.key}`, or `kodikon up --mesh-key FILE`.\n\nExample:\n  kodikon key new /etc/kodikon.key\n  kodikon key new | ssh camera-7 'umask 077; cat > kodikon.key'"
+    )]
+    New {
+        /// The file to write, never over another; stdout without
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Check the configuration and say what is wrong, with file, line and column
+    #[command(after_help = "Example:\n  kodikon config check\n  kodikon config check kodikon.yaml")]
+    Check {
+        /// Check this file together with everything else that counts
+        file: Option<PathBuf>,
+    },
+    /// Show the configuration that counts
+    #[command(
+        after_help = "Example:\n  kodikon config show --origin\n  kodikon config show --config kodikon.yaml --json"
+    )]
+    Show {
+        /// Say where each value comes from
+        #[arg(long)]
+        origin: bool,
+        #[command(flatten)]
+        settings: Box<SettingsArgs>,
+    },
+}
+
+/// Flags that set what a configuration file sets.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct SettingsArgs {
+    /// A configuration file (YAML), over /etc/kodikon.yaml and the user's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What people call this node
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_id: Option<String>,
+    /// Fleets with different names never meet
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mesh: Option<String>,
+    /// The key file that all nodes of the mesh share
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mesh_key: Option<String>,
+    /// Use only this interface (may be repeated)
+    #[arg(long, value_name = "IF")]
+    pub(crate) interface: Vec<String>,
+    /// A peer that broadcasts do not reach (may be repeated)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) peer: Vec<String>,
+    /// The shared discovery port; the node's own is the first free one of the next 64
+    #[arg(long, value_name = "N")]
+    pub(crate) udp_port: Option<String>,
+    /// How soon a silent peer is given up: lan, fast, wan or eco
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) profile: Option<String>,
+    /// Where the API listens [default: 127.0.0.1:8888 or the next free port], or none
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) api: Option<String>,
+    /// How the log is written: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// What is logged: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+impl SettingsArgs {
+    /// The flags that were given.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let one = |name, key, value: &Option<String>| (name, key, value.iter().cloned().collect::<Vec<_>>());
+        [
+            one("--node-id", Key::NodeId, &self.node_id),
+            one("--mesh", Key::MeshName, &self.mesh),
+            one("--mesh-key", Key::MeshKey, &self.mesh_key),
+            ("--interface", Key::Interfaces, self.interface.clone()),
+            ("--peer", Key::Peers, self.peer.clone()),
+            one("--udp-port", Key::UdpPort, &self.udp_port),
+            one("--profile", Key::Profile, &self.profile),
+            one("--api", Key::ApiAddress, &self.api),
+            one("--log-format", Key::LogFormat, &self.log_format),
+            one("--log-level", Key::LogLevel, &self.log_level),
+        ]
+        .into_iter()
+        .filter(|(_, _, values)| !values.is_empty())
+        .map(|(name, key, values)| Flag { name, key, values })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_help_with_an_example() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} says nothing");
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains("Example"), "{name} has no example");
+            command.get_subcommands().for_each(check);
+        }
+        check(&Args::command());
+    }
+}

@@ -1,0 +1,272 @@
+//! Speaks to the running node: finds its `api.json`, asks over HTTP/1.0 (each answer ends with its connection), reads its events.
+
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::args::NodeArgs;
+use crate::outcome::Failure;
+use crate::places;
+
+/// No answer is larger: a full roster with full states is below it.
+const MAX_ANSWER: u64 = 128 << 20;
+/// No line of head or stream is longer: a message has at most 64 KiB.
+const MAX_LINE: u64 = 1 << 20;
+/// The node is on this machine, or a tunnel away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest a node thinks about a question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a running node leaves in its data folder, mode 0600.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ApiFile {
+    /// `http://127.0.0.1:8888`.
+    pub(crate) url: String,
+    /// What a caller must show.
+    pub(crate) token: String,
+    /// The node's process.
+    pub(crate) pid: u32,
+}
+
+/// The name of that file.
+pub(crate) const API_FILE: &str = "api.json";
+
+/// A node that can be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    authority: String,
+    base: String,
+    token: Option<String>,
+}
+
+/// A problem document (RFC 9457), as far as a person reads it.
+#[derive(Debug, Deserialize)]
+struct ProblemDocument {
+    title: String,
+    detail: Option<String>,
+}
+
+impl Client {
+    /// Finds the node: `--api URL` first, else the data folder's.
+    pub(crate) fn find(node: &NodeArgs, data_dir: Option<&Path>) -> Result<Self, Failure> {
+        let dirs = places::candidate_dirs(data_dir)?;
+        let known = dirs.iter().filter_map(|dir| read_api_file(dir));
+        if let Some(url) = &node.api {
+            let (authority, base) = split_url(url)?;
+            // The token belongs to one node: it is shown to that one only.
+            let same = |file: &ApiFile| split_url(&file.url).is_ok_and(|(other, _)| other == authority);
+            let token = known.into_iter().find(same).map(|file| file.token);
+            return Ok(Self { authority, base, token });
+        }
+        for file in known {
+            let (authority, base) = split_url(&file.url)?;
+            let client = Self { authority, base, token: Some(file.token) };
+            if client.connect().is_ok() {
+                return Ok(client);
+            }
+        }
+        Err(no_node(&dirs))
+    }
+
+    /// Asks for a document.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.ask("GET", path, None)
+    }
+
+    /// Sends a change.
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask("PATCH", path, Some(body))
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let mut answer = self.open(method, path, body, Some(ANSWER_TIMEOUT))?;
+        let mut text = Vec::new();
+        let most = answer.length.unwrap_or(MAX_ANSWER).min(MAX_ANSWER);
+        answer.body.by_ref().take(most).read_to_end(&mut text).map_err(|error| broken(&error))?;
+        if answer.length.is_some_and(|length| length != text.len() as u64) {
+            return Err(Failure::Undone("the node's answer is incomplete: it may have stopped just now".into()));
+        }
+        answer.check(&text)?;
+        serde_json::from_slice(&text)
+            .map_err(|error| Failure::Undone(format!("the node's answer is not JSON: {error}")))
+    }
+
+    /// Opens the stream of events.
+    pub(crate) fn events(&self, path: &str) -> Result<Events, Failure> {
+        let mut answer = self.open("GET", path, None, None)?;
+        if answer.status != 200 {
+            let mut text = Vec::new();
+            answer.body.by_ref().take(MAX_LINE).read_to_end(&mut text).map_err(|error| broken(&error))?;
+            answer.check(&text)?;
+        }
+        Ok(Events { body: answer.body })
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in self.authority.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn open(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        patience: Option<Duration>,
+    ) -> Result<Answer, Failure> {
+        let gone = |error| Failure::NoNode(format!("no running node found at http://{}: {error}", self.authority));
+        let mut stream = self.connect().map_err(gone)?;
+        stream.set_read_timeout(patience).map_err(|error| broken(&error))?;
+        let mut head = format!("{method} {}{path} HTTP/1.0\r\nHost: {}\r\n", self.base, self.authority);
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        if !body.is_empty() {
+            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+        }
+        stream.write_all(format!("{head}\r\n{body}").as_bytes()).map_err(|error| broken(&error))?;
+        Answer::read(BufReader::new(stream))
+    }
+}
+
+/// The head of an answer, and its body still to be read.
+struct Answer {
+    status: u16,
+    length: Option<u64>,
+    body: BufReader<TcpStream>,
+}
+
+impl Answer {
+    fn read(mut body: BufReader<TcpStream>) -> Result<Self, Failure> {
+        let foreign = || Failure::Undone("what answers there does not speak HTTP: is it a Kodikon node?".into());
+        let first = read_line(&mut body).map_err(|error| broken(&error))?.ok_or_else(foreign)?;
+        let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+        let status = status.ok_or_else(foreign)?;
+        let mut length = None;
+        for _ in 0..128 {
+            let line = read_line(&mut body).map_err(|error| broken(&error))?.ok_or_else(foreign)?;
+            if line.is_empty() {
+                return Ok(Self { status, length, body });
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().ok();
+            }
+        }
+        Err(foreign())
+    }
+
+    /// Turns a refusal into what the verb says of it.
+    fn check(&self, text: &[u8]) -> Result<(), Failure> {
+        if (200..300).contains(&self.status) {
+            return Ok(());
+        }
+        let said = match serde_json::from_slice::<ProblemDocument>(text) {
+            Ok(ProblemDocument { title, detail: Some(detail) }) => format!("{title}: {detail}"),
+            Ok(ProblemDocument { title, detail: None }) => title,
+            Err(_) => format!("the node answered with HTTP status {}", self.status),
+        };
+        Err(if self.status == 400 { Failure::Usage(said) } else { Failure::Undone(said) })
+    }
+}
+
+/// The node's events as they come.
+#[derive(Debug)]
+pub(crate) struct Events {
+    body: BufReader<TcpStream>,
+}
+
+impl Events {
+    /// The next event as its line of JSON; none when the node has stopped.
+    pub(crate) fn next(&mut self) -> Result<Option<String>, Failure> {
+        loop {
+            match read_line(&mut self.body) {
+                // Each of our events is one `data:` line; comments keep the connection alive, ids serve browsers.
+                Ok(Some(line)) => {
+                    if let Some(data) = line.strip_prefix("data:") {
+                        return Ok(Some(data.trim_start().to_owned()));
+                    }
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+    }
+}
+
+/// A line without its end; none at the end of the stream.
+fn read_line(from: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    from.take(MAX_LINE).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.len() as u64 == MAX_LINE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
+    }
+    let text = String::from_utf8(line).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))?;
+    Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+fn broken(error: &io::Error) -> Failure {
+    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+        return Failure::Undone("the node does not answer in time".into());
+    }
+    Failure::Undone(format!("the connection to the node broke: {error}"))
+}
+
+fn no_node(dirs: &[PathBuf]) -> Failure {
+    let first = dirs.first().map(|dir| dir.display().to_string()).unwrap_or_default();
+    Failure::NoNode(format!(
+        "no running node found in {first}: start one with `kodikon up`, or name another's folder with --data-dir DIR or its API with --api URL"
+    ))
+}
+
+fn read_api_file(dir: &Path) -> Option<ApiFile> {
+    let file = std::fs::File::open(dir.join(API_FILE)).ok()?;
+    let mut text = String::new();
+    file.take(MAX_LINE).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// `http://HOST:PORT/BASE` as `HOST:PORT` and `/BASE`.
+fn split_url(url: &str) -> Result<(String, String), Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("`{url}` {why}: write http://HOST:PORT"));
+    let rest = match url.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some(_) => return Err(wrong("is not an http URL")),
+        None => url,
+    };
+    let (authority, base) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.is_empty() || authority.contains(|c: char| c.is_control() || c.is_whitespace() || c == '@') {
+        return Err(wrong("has no host"));
+    }
+    if base.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#')) {
+        return Err(wrong("has more than a path"));
+    }
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    let base = base.trim_end_matches('/');
+    Ok((authority, if base.is_empty() { String::new() } else { format!("/{base}") }))
+}
+
+/// Writes a name as one segment of a path (RFC 3986 §2.1).
+pub(crate) fn segment(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'@');
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests;

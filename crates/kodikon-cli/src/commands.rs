@@ -1,0 +1,52 @@
+//! Hands each verb to its command.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::args::{Args, ConfigVerb, KeyVerb, StateVerb, Verb};
+use crate::outcome::{Done, Failure};
+
+mod completions;
+mod config;
+mod doctor;
+mod key;
+mod man;
+mod peers;
+mod state;
+mod stats;
+mod watch;
+
+/// Does what was asked for.
+pub(crate) fn run(args: Args) -> Result<Done, Failure> {
+    let common = Common { json: args.json, data_dir: args.data_dir };
+    match args.verb {
+        Verb::Peers(peers) => peers::run(&common, &peers),
+        Verb::State(StateVerb::Get { name, node }) => state::get(&common, &node, name.as_deref()),
+        Verb::State(StateVerb::Set { pairs, node }) => state::set(&common, &node, &pairs),
+        Verb::State(StateVerb::Unset { keys, node }) => state::unset(&common, &node, &keys),
+        Verb::Watch(watch) => watch::run(&common, &watch),
+        Verb::Stats(node) => stats::run(&common, &node),
+        Verb::Doctor(node) => doctor::run(&common, &node),
+        Verb::Key(KeyVerb::New { file }) => key::new(&common, file.as_deref()),
+        Verb::Config(ConfigVerb::Check { file }) => config::check(&common, file),
+        Verb::Config(ConfigVerb::Show { origin, settings }) => config::show(&common, origin, &settings),
+        Verb::Completions { shell } => completions::run(shell),
+        Verb::Man { dir } => man::run(dir.as_deref()),
+    }
+}
+
+/// The flags that every verb understands.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    /// Print JSON.
+    pub(crate) json: bool,
+    /// The data folder, where it was named.
+    pub(crate) data_dir: Option<std::path::PathBuf>,
+}
+
+/// Reads an answer into the rows this program knows; fields it does not know are no error.
+fn understand<'a, T: Deserialize<'a>>(document: &'a Value) -> Result<T, Failure> {
+    T::deserialize(document).map_err(|error| {
+        Failure::Undone(format!("the node's answer is not understood ({error}): does it run another version?"))
+    })
+}

@@ -1,0 +1,77 @@
+//! `peers`: who is in the mesh, without oneself.
+
+use kodikon::api::{Liveness, PeerRow};
+
+use super::Common;
+use crate::args::PeersArgs;
+use crate::client::Client;
+use crate::outcome::{Done, Failure};
+use crate::print::{self, Tone, span_ms};
+
+pub(crate) fn run(common: &Common, args: &PeersArgs) -> Result<Done, Failure> {
+    let client = Client::find(&args.node, common.data_dir.as_deref())?;
+    let document = client.get(if args.all { "/v1/peers?all=true" } else { "/v1/peers" })?;
+    if common.json {
+        // Passed on as it came: a newer node may know more fields than this program.
+        print::json(&document)?;
+        return Ok(Done::Well);
+    }
+    let peers: Vec<PeerRow> = super::understand(&document)?;
+    if peers.is_empty() {
+        eprintln!("nobody else is here; `kodikon doctor` says why that may be");
+    }
+    let rows: Vec<(Tone, Vec<String>)> = peers.iter().map(row).collect();
+    print::table(&["node", "life", "state", "address", "hops", "rtt", "heard", "version", "witnesses"], &rows)?;
+    Ok(Done::Well)
+}
+
+fn row(peer: &PeerRow) -> (Tone, Vec<String>) {
+    let tone = match peer.liveness {
+        Liveness::Suspect => Tone::Odd,
+        Liveness::Failed => Tone::Bad,
+        Liveness::Left => Tone::Faint,
+        Liveness::Alive => Tone::Plain,
+    };
+    let dash = || "-".to_owned();
+    #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let heard = span_ms(peer.last_heard_ms as f64);
+    let cells = vec![
+        peer.node_id.clone(),
+        peer.liveness.as_str().to_owned(),
+        peer.state.as_str().to_owned(),
+        peer.address.clone().unwrap_or_else(dash),
+        peer.hops.map_or_else(dash, |hops| hops.to_string()),
+        peer.rtt_ms.map_or_else(dash, span_ms),
+        format!("{heard} ago"),
+        peer.version.clone(),
+        peer.witnesses.join(", "),
+    ];
+    (tone, cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use kodikon::api::NodeState;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_peer_is_shown_as_bad_with_its_witnesses() {
+        let peer = PeerRow {
+            node_id: "cam1".into(),
+            id: "00".into(),
+            liveness: Liveness::Failed,
+            state: NodeState::Offline,
+            address: None,
+            hops: None,
+            rtt_ms: None,
+            last_heard_ms: 4_200,
+            witnesses: vec!["cam2".into(), "cam3".into()],
+            version: "0.1.0".into(),
+            capabilities: serde_json::Map::new(),
+        };
+        let (tone, cells) = row(&peer);
+        assert_eq!(tone, Tone::Bad);
+        assert_eq!(cells, ["cam1", "failed", "offline", "-", "-", "-", "4.2 s ago", "0.1.0", "cam2, cam3"]);
+    }
+}

@@ -1,0 +1,51 @@
+//! What a verb's end is to the shell: 0 done, 1 it could not be done, 2 wrong usage or configuration, 3 no running node found.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// A verb that ran to its end and printed its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// All is well.
+    Well,
+    /// The result is that something is not: an unhealthy network, a message that was not delivered.
+    Unwell,
+}
+
+impl From<Done> for ExitCode {
+    fn from(done: Done) -> Self {
+        match done {
+            Done::Well => Self::SUCCESS,
+            Done::Unwell => Self::from(1),
+        }
+    }
+}
+
+/// Why a verb ended early. Its `Display` goes to stderr.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It could not be done.
+    Undone(String),
+    /// It was asked for in the wrong way.
+    Usage(String),
+    /// There is no node to ask.
+    NoNode(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Undone(text) | Self::Usage(text) | Self::NoNode(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<Failure> for ExitCode {
+    fn from(failure: Failure) -> Self {
+        Self::from(match failure {
+            Failure::Undone(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::NoNode(_) => 3,
+        })
+    }
+}

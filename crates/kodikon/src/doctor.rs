@@ -1,0 +1,427 @@
+//! What is wrong with this machine's network: each check a pure function of one [`Symptoms`], its finding with evidence and a cure.
+//!
+//! A check fails (`fail`) only where the mesh cannot work as it should for a reason that was seen; a suspicion is a `warn`, and what
+//! could not be looked at is `unknown`, never `ok`.
+
+use crate::api::{FindingRow, Status};
+
+pub mod firewall;
+pub mod host;
+
+#[cfg(test)]
+mod tests;
+
+/// Everything the checks look at. What was not looked at is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Symptoms {
+    /// `mesh.udp_port`.
+    pub discovery_port: u16,
+    /// What became of it.
+    pub port: Option<PortUse>,
+    /// The interfaces of this machine, the unusable ones too.
+    pub interfaces: Option<Vec<InterfaceUse>>,
+    /// What the rules of the firewall say.
+    pub firewall: Option<firewall::Rules>,
+    /// The room for datagrams that wait to be read.
+    pub receive_buffer: Option<ReceiveBuffer>,
+    /// The clocks of peers against ours.
+    pub skews: Option<Vec<Skew>>,
+    /// The version of this program.
+    pub own_version: String,
+    /// The versions of peers: name and version.
+    pub versions: Option<Vec<(String, String)>>,
+    /// Whether this node has its name and identity for itself.
+    pub identity: Option<IdentityUse>,
+    /// Who was turned away, here and elsewhere.
+    pub refusals: Option<Refusals>,
+    /// What arrived from outside the mesh.
+    pub foreign: Option<Foreign>,
+}
+
+/// What became of the discovery port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortUse {
+    /// This node listens on it, perhaps with other nodes of this machine.
+    Ours,
+    /// Another program holds it for itself.
+    Taken {
+        /// Which, where the system tells.
+        holder: Option<host::Holder>,
+    },
+    /// It could not be had for another reason.
+    Failed {
+        /// What the system says.
+        error: String,
+    },
+}
+
+/// A network interface, as far as the mesh can use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceUse {
+    /// Its name.
+    pub name: String,
+    /// Why the mesh does not use it; none if it does.
+    pub unused: Option<String>,
+    /// Whether only this machine is behind it.
+    pub loopback: bool,
+    /// Peers heard on it.
+    pub neighbours: u32,
+    /// Each way of reaching all of them at once.
+    pub casts: Vec<CastUse>,
+}
+
+/// A way of reaching all neighbours at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CastUse {
+    /// `multicast v4`, `multicast v6` or `broadcast`.
+    pub name: &'static str,
+    /// Datagrams sent this way.
+    pub sent: u64,
+    /// Neighbours that said they hear us this way.
+    pub confirmed: u32,
+    /// Neighbours that were heard this way.
+    pub heard: u32,
+}
+
+/// The room for datagrams that wait to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveBuffer {
+    /// Bytes that were asked for.
+    pub wanted: u64,
+    /// Bytes that the system gave.
+    pub granted: u64,
+    /// Datagrams this machine lost since its start because a buffer was full.
+    pub overflows: u64,
+}
+
+/// A peer's wall clock minus ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skew {
+    /// The peer.
+    pub node_id: String,
+    /// In milliseconds.
+    pub skew_ms: i64,
+}
+
+/// Whether this node has its name and identity for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityUse {
+    /// The name it was given.
+    pub name: String,
+    /// The name it is shown by: `name-2` where another held it first.
+    pub shown: String,
+    /// Times another node with this very identity was seen: a copied disk.
+    pub clones: u64,
+    /// Times this node found its disk restored from a backup.
+    pub restored: u64,
+}
+
+/// Who was turned away because a table is full.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// How many peers this node keeps.
+    pub limit: usize,
+    /// Where that was set, if it was: `kodikon.yaml:4:14`.
+    pub origin: Option<String>,
+    /// Whether a key keeps strangers out.
+    pub keyed: bool,
+    /// Peers it holds now.
+    pub held: usize,
+    /// Times this node turned one away.
+    pub refused: u64,
+    /// The addresses of peers that turned this node away, with their limit.
+    pub refused_by: Vec<(String, usize)>,
+}
+
+/// What arrived from outside the mesh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Frames of ours that this mesh's key does not open.
+    pub sealed: u64,
+    /// Datagrams that are no frames: other programs, JSON of the Python original.
+    pub unknown: u64,
+}
+
+/// A finding before it knows its check.
+type Finding = (Status, String, String);
+
+/// A check.
+type Check = fn(&Symptoms) -> Finding;
+
+/// Runs every check, in the order in which a network is built up.
+#[must_use]
+pub fn examine(symptoms: &Symptoms) -> Vec<FindingRow> {
+    const CHECKS: [(&str, Check); 10] = [
+        ("discovery_port", discovery_port),
+        ("interfaces", interfaces),
+        ("multicast", multicast),
+        ("firewall", firewall_rules),
+        ("receive_buffer", receive_buffer),
+        ("clock_skew", clock_skew),
+        ("versions", versions),
+        ("identity", identity),
+        ("refused_peers", refused_peers),
+        ("foreign_nodes", foreign_nodes),
+    ];
+    let row = |(check, examine): (&str, Check)| {
+        let (status, evidence, cure) = examine(symptoms);
+        FindingRow { check: check.to_owned(), status, evidence, cure }
+    };
+    CHECKS.into_iter().map(row).collect()
+}
+
+fn ok(evidence: impl Into<String>) -> Finding {
+    (Status::Ok, evidence.into(), String::new())
+}
+
+fn unknown(why: impl Into<String>) -> Finding {
+    (Status::Unknown, why.into(), String::new())
+}
+
+fn warn(evidence: impl Into<String>, cure: impl Into<String>) -> Finding {
+    (Status::Warn, evidence.into(), cure.into())
+}
+
+fn fail(evidence: impl Into<String>, cure: impl Into<String>) -> Finding {
+    (Status::Fail, evidence.into(), cure.into())
+}
+
+fn discovery_port(symptoms: &Symptoms) -> Finding {
+    let port = symptoms.discovery_port;
+    match &symptoms.port {
+        None => unknown("not looked at"),
+        Some(PortUse::Ours) => ok(format!("UDP port {port} is open for discovery")),
+        Some(PortUse::Taken { holder }) => {
+            let who = holder.as_ref().map_or("another program".to_owned(), ToString::to_string);
+            let evidence = format!("UDP port {port} is held by {who}: this node runs without it and hears no beacons");
+            fail(
+                evidence,
+                format!("stop {who}, or give all nodes of the mesh another port: --udp-port N (mesh.udp_port)"),
+            )
+        }
+        Some(PortUse::Failed { error }) => fail(
+            format!("UDP port {port} cannot be opened: {error}"),
+            "give all nodes of the mesh another port: --udp-port N (mesh.udp_port)",
+        ),
+    }
+}
+
+fn interfaces(symptoms: &Symptoms) -> Finding {
+    let Some(interfaces) = &symptoms.interfaces else { return unknown("not looked at") };
+    let used = |interface: &&InterfaceUse| interface.unused.is_none();
+    let outward: Vec<&str> =
+        interfaces.iter().filter(used).filter(|i| !i.loopback).map(|interface| interface.name.as_str()).collect();
+    if !outward.is_empty() {
+        return ok(format!("in use: {}", outward.join(", ")));
+    }
+    let why = |interface: &InterfaceUse| Some(format!("{}: {}", interface.name, interface.unused.as_ref()?));
+    let reasons: Vec<String> = interfaces.iter().filter_map(why).collect();
+    let reasons = if reasons.is_empty() { "there is none".to_owned() } else { reasons.join("; ") };
+    let cure = "plug in the cable or join the Wi-Fi, and see that the interface has an address (`ip address`); the node joins by itself then";
+    if interfaces.iter().any(|interface| used(&interface) && interface.loopback) {
+        return warn(format!("only nodes of this machine can be met; other interfaces: {reasons}"), cure);
+    }
+    fail(format!("no usable interface: {reasons}"), cure)
+}
+
+fn multicast(symptoms: &Symptoms) -> Finding {
+    let Some(interfaces) = &symptoms.interfaces else { return unknown("not looked at") };
+    let (mut works, mut deaf, mut mute) = (Vec::new(), Vec::new(), Vec::new());
+    let busy = |interface: &&InterfaceUse| interface.unused.is_none() && interface.neighbours > 0;
+    for interface in interfaces.iter().filter(busy) {
+        let name = &interface.name;
+        for cast in &interface.casts {
+            match (cast.sent, cast.confirmed, cast.heard) {
+                (0, _, _) => {}
+                (_, 1.., _) => works.push(format!("{} on {name}", cast.name)),
+                (_, 0, 1..) => mute.push(format!("{} on {name}", cast.name)),
+                (_, 0, 0) => deaf.push(format!("{} on {name}", cast.name)),
+            }
+        }
+    }
+    let cure = "let the switch or access point pass multicast (IGMP snooping without a querier, client isolation and \
+                \"multicast to unicast\" settings stop it), open the firewall, or name peers: --peer HOST:PORT (mesh.peers)";
+    match (works.is_empty(), deaf.is_empty() && mute.is_empty()) {
+        (true, true) => unknown("nobody is there who could say whether he hears us"),
+        (false, true) => ok(format!("heard by others: {}", works.join(", "))),
+        (some_works, _) => {
+            let mut evidence = String::new();
+            if !mute.is_empty() {
+                evidence.push_str(&format!("others are heard but do not hear us: {}. ", mute.join(", ")));
+            }
+            if !deaf.is_empty() {
+                evidence.push_str(&format!("neither heard nor hearing: {}. ", deaf.join(", ")));
+            }
+            if some_works {
+                evidence.push_str("Peers are reached one by one");
+            } else {
+                evidence.push_str(&format!("Works: {}", works.join(", ")));
+            }
+            warn(evidence, cure)
+        }
+    }
+}
+
+fn firewall_rules(symptoms: &Symptoms) -> Finding {
+    match &symptoms.firewall {
+        None => unknown("not looked at"),
+        Some(firewall::Rules::Unreadable(why)) => unknown(format!("the rules cannot be read: {why}")),
+        Some(firewall::Rules::Read { tool, text }) => {
+            let suspects = firewall::suspects(text, symptoms.discovery_port);
+            if suspects.is_empty() {
+                return ok(format!("{tool} shows no rule against the mesh"));
+            }
+            let (low, high) = firewall::own_ports(symptoms.discovery_port);
+            warn(
+                format!("{tool}: {}", suspects.join("; ")),
+                format!(
+                    "let in UDP {} and {low}-{high}, and TCP {low}-{high}, from the local network",
+                    symptoms.discovery_port
+                ),
+            )
+        }
+    }
+}
+
+fn receive_buffer(symptoms: &Symptoms) -> Finding {
+    let Some(buffer) = symptoms.receive_buffer else { return unknown("not looked at") };
+    let lost = format!("{} datagrams lost on this machine to full buffers since its start", buffer.overflows);
+    if buffer.granted >= buffer.wanted {
+        return ok(format!("{} bytes as asked for; {lost}", buffer.granted));
+    }
+    let evidence = format!("{} of {} bytes; {lost}", buffer.granted, buffer.wanted);
+    let cure = format!("sudo sysctl -w net.core.rmem_max={}", buffer.wanted);
+    // A small buffer that never overflowed is large enough.
+    if buffer.overflows == 0 { ok(evidence) } else { warn(evidence, cure) }
+}
+
+/// Beyond this, times that people compare across nodes mislead them: NTP keeps a LAN within some ms.
+const SKEW_WARN_MS: u64 = 1_000;
+
+fn clock_skew(symptoms: &Symptoms) -> Finding {
+    let Some(skews) = &symptoms.skews else { return unknown("not looked at") };
+    let Some(worst) = skews.iter().max_by_key(|skew| skew.skew_ms.unsigned_abs()) else {
+        return unknown("no peer's clock is known");
+    };
+    let far = |skew: &&Skew| skew.skew_ms.unsigned_abs() > SKEW_WARN_MS;
+    let wrong: Vec<&Skew> = skews.iter().filter(far).collect();
+    let Some(first) = wrong.first() else {
+        return ok(format!("within {} ms of {} peers", worst.skew_ms.unsigned_abs(), skews.len()));
+    };
+    let cure = "set the clocks by NTP (`timedatectl set-ntp true`); the mesh itself does not depend on them";
+    // If most peers are off the same way, it is this clock that is wrong.
+    let ahead = wrong.iter().filter(|skew| skew.skew_ms > 0).count();
+    if skews.len() > 2 && (ahead.max(wrong.len() - ahead)) * 2 > skews.len() {
+        let way = if ahead * 2 > wrong.len() { "behind" } else { "ahead of" };
+        let by = seconds(worst.skew_ms);
+        return warn(
+            format!("this machine's clock is {way} most peers', by {}", by.trim_start_matches(['+', '-'])),
+            cure,
+        );
+    }
+    let all: Vec<String> =
+        wrong.iter().take(8).map(|skew| format!("{} by {}", skew.node_id, seconds(skew.skew_ms))).collect();
+    let more = if wrong.len() > 8 { format!(" and {} more", wrong.len() - 8) } else { String::new() };
+    let verb = if wrong.len() == 1 && first.skew_ms > 0 { "ahead" } else { "off" };
+    warn(format!("clocks {verb}: {}{more}", all.join(", ")), cure)
+}
+
+/// A skew for people.
+fn seconds(ms: i64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let seconds = ms as f64 / 1_000.0;
+    format!("{seconds:+.1} s")
+}
+
+fn versions(symptoms: &Symptoms) -> Finding {
+    let Some(versions) = &symptoms.versions else { return unknown("not looked at") };
+    let own = &symptoms.own_version;
+    let other: Vec<String> = versions
+        .iter()
+        .filter(|(_, version)| version != own)
+        .map(|(name, version)| format!("{name} runs {version}"))
+        .collect();
+    if other.is_empty() {
+        return ok(format!("all {} peers run {own}, as this node", versions.len()));
+    }
+    let shown = other.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+    let more = if other.len() > 8 { format!(" and {} more", other.len() - 8) } else { String::new() };
+    warn(
+        format!("this node runs {own}, but {shown}{more}"),
+        "bring all nodes to one version when it suits you; mixed ones work together",
+    )
+}
+
+fn identity(symptoms: &Symptoms) -> Finding {
+    let Some(identity) = &symptoms.identity else { return unknown("not looked at") };
+    if identity.clones > 0 {
+        return fail(
+            format!(
+                "another node had this node's identity ({} times seen): its data folder was copied",
+                identity.clones
+            ),
+            "one of the two took a new identity by itself; copy a machine's image without the data folder, and see that both have the name you want",
+        );
+    }
+    if identity.shown != identity.name {
+        return warn(
+            format!("another node was called `{}` first: this one is shown as `{}`", identity.name, identity.shown),
+            "give each node a name of its own: --node-id NAME (mesh.node_id)",
+        );
+    }
+    if identity.restored > 0 {
+        return warn(
+            "the data folder was restored from a backup; the node took a higher epoch and goes on",
+            "nothing to do; keep the data folder out of backups to avoid it",
+        );
+    }
+    ok(format!("`{}` is this node's alone", identity.name))
+}
+
+fn refused_peers(symptoms: &Symptoms) -> Finding {
+    let Some(refusals) = &symptoms.refusals else { return unknown("not looked at") };
+    let limit = refusals.limit;
+    let place = refusals.origin.as_ref().map_or(String::new(), |origin| format!(" (set in {origin})"));
+    let raise = if refusals.keyed {
+        "raise mesh.max_peers (at most 4096) on every node"
+    } else {
+        "raise mesh.max_peers on every node; an open mesh keeps at most 256, a mesh key (`kodikon key new`) allows 4096"
+    };
+    if refusals.refused > 0 {
+        let evidence = format!("{} times a peer was refused: this node keeps at most {limit}{place}", refusals.refused);
+        return fail(evidence, raise);
+    }
+    if let Some((address, limit)) = refusals.refused_by.first() {
+        let more = refusals.refused_by.len() - 1;
+        let others = if more > 0 { format!(" and {more} more") } else { String::new() };
+        return fail(format!("{address}{others} refused this node: it keeps at most {limit} peers"), raise);
+    }
+    // The seed's file says 10: whoever starts an eleventh node should hear it before it is refused.
+    if refusals.origin.is_some() && refusals.held * 5 >= limit * 4 {
+        return warn(
+            format!("{} of at most {limit} peers{place}: number {} is refused", refusals.held, limit + 1),
+            raise,
+        );
+    }
+    ok(format!("{} of at most {limit} peers, none refused", refusals.held))
+}
+
+fn foreign_nodes(symptoms: &Symptoms) -> Finding {
+    let Some(foreign) = symptoms.foreign else { return unknown("not looked at") };
+    let Foreign { sealed, unknown } = foreign;
+    if sealed == 0 && unknown == 0 {
+        return ok("nothing arrived from outside the mesh");
+    }
+    let mut evidence = Vec::new();
+    if sealed > 0 {
+        evidence.push(format!("{sealed} datagrams of another mesh, which this node cannot open"));
+    }
+    if unknown > 0 {
+        evidence.push(format!("{unknown} datagrams that are no frames: another program, or the Python original"));
+    }
+    warn(
+        evidence.join("; "),
+        "if a node is missing, compare `kodikon config show` there and here: mesh.name, mesh.key and registry.deletes must be equal; else \
+         give your mesh a port of its own: --udp-port N",
+    )
+}

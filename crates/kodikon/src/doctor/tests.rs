@@ -1,0 +1,222 @@
+//! What the doctor finds: rows on both sides of each boundary.
+
+use super::*;
+
+/// The status of a check and its evidence.
+fn found(symptoms: &Symptoms, check: &str) -> (Status, String) {
+    let rows = examine(symptoms);
+    let row = rows.into_iter().find(|row| row.check == check).expect("the check is one of those that are run");
+    assert_eq!(
+        row.cure.is_empty(),
+        matches!(row.status, Status::Ok | Status::Unknown),
+        "a cure where one is needed: {row:?}"
+    );
+    (row.status, row.evidence)
+}
+
+fn interface(name: &str, casts: Vec<CastUse>) -> InterfaceUse {
+    InterfaceUse { name: name.into(), unused: None, loopback: name == "lo", neighbours: 2, casts }
+}
+
+fn cast(name: &'static str, sent: u64, confirmed: u32, heard: u32) -> CastUse {
+    CastUse { name, sent, confirmed, heard }
+}
+
+#[test]
+fn what_was_not_looked_at_is_unknown_and_never_ok() {
+    for row in examine(&Symptoms::default()) {
+        assert_eq!(row.status, Status::Unknown, "{row:?}");
+    }
+}
+
+#[test]
+fn a_taken_discovery_port_names_its_holder() {
+    let holder = Some(host::Holder { pid: 42, name: "python3".into() });
+    for (port, status, says) in [
+        (PortUse::Ours, Status::Ok, "9999 is open"),
+        (PortUse::Taken { holder }, Status::Fail, "held by `python3` (process 42)"),
+        (PortUse::Taken { holder: None }, Status::Fail, "held by another program"),
+        (PortUse::Failed { error: "no sockets left".into() }, Status::Fail, "no sockets left"),
+    ] {
+        let symptoms = Symptoms { discovery_port: 9_999, port: Some(port.clone()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "discovery_port");
+        assert_eq!(found, status, "{port:?}");
+        assert!(evidence.contains(says), "{evidence}");
+    }
+}
+
+#[test]
+fn no_interface_is_a_failure_and_loopback_alone_a_warning() {
+    let down = InterfaceUse { unused: Some("no carrier".into()), neighbours: 0, ..interface("eth0", vec![]) };
+    for (interfaces, status, says) in [
+        (vec![interface("eth0", vec![])], Status::Ok, "in use: eth0"),
+        (vec![interface("lo", vec![]), interface("wlan0", vec![])], Status::Ok, "in use: wlan0"),
+        (vec![interface("lo", vec![]), down.clone()], Status::Warn, "eth0: no carrier"),
+        (vec![down], Status::Fail, "eth0: no carrier"),
+        (vec![], Status::Fail, "there is none"),
+    ] {
+        let symptoms = Symptoms { interfaces: Some(interfaces.clone()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "interfaces");
+        assert_eq!(found, status, "{interfaces:?}");
+        assert!(evidence.contains(says), "{evidence}");
+    }
+}
+
+#[test]
+fn multicast_that_nobody_confirms_is_a_warning_where_somebody_could() {
+    let alone = InterfaceUse { neighbours: 0, ..interface("eth0", vec![cast("multicast v4", 9, 0, 0)]) };
+    for (interfaces, status, says) in [
+        (vec![alone], Status::Unknown, "nobody is there"),
+        (vec![interface("eth0", vec![cast("multicast v4", 9, 2, 2)])], Status::Ok, "multicast v4 on eth0"),
+        (vec![interface("eth0", vec![cast("multicast v6", 0, 0, 0)])], Status::Unknown, "nobody is there"),
+        (
+            vec![interface("eth0", vec![cast("multicast v4", 9, 0, 2)])],
+            Status::Warn,
+            "do not hear us: multicast v4 on eth0",
+        ),
+        (vec![interface("eth0", vec![cast("broadcast", 9, 0, 0)])], Status::Warn, "Peers are reached one by one"),
+        (
+            vec![interface("eth0", vec![cast("multicast v4", 9, 0, 0), cast("broadcast", 9, 1, 1)])],
+            Status::Warn,
+            "Works: broadcast on eth0",
+        ),
+    ] {
+        let symptoms = Symptoms { interfaces: Some(interfaces.clone()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "multicast");
+        assert_eq!(found, status, "{interfaces:?}");
+        assert!(evidence.contains(says), "{evidence}");
+    }
+}
+
+#[test]
+fn a_firewall_is_suspected_for_a_dropping_policy_without_a_door_or_a_rule_against_our_ports() {
+    let nft = |rules: &str, policy: &str| {
+        format!(
+            "table inet filter {{\n\tchain input {{\n\t\ttype filter hook input priority filter; policy {policy};\n{rules}\t}}\n}}\n"
+        )
+    };
+    let table: &[(String, &[&str])] = &[
+        (String::new(), &[]),
+        (nft("", "accept"), &[]),
+        (
+            nft("\t\ttcp dport 22 accept\n", "drop"),
+            &["chain input drops what arrives and has no rule that lets UDP 9999 in"],
+        ),
+        (nft("\t\tudp dport 9999-10063 accept\n", "drop"), &[]),
+        (nft("\t\tudp dport { 53, 9999, 10000-10063 } accept\n", "drop"), &[]),
+        (
+            nft("\t\tudp dport 9999 counter packets 3 bytes 99 drop\n", "accept"),
+            &["`udp dport 9999 counter packets 3 bytes 99 drop`"],
+        ),
+        (nft("\t\ttcp dport 10005 reject\n", "accept"), &["`tcp dport 10005 reject`"]),
+        (nft("\t\ttcp dport 10064 reject\n", "accept"), &[]),
+        (nft("\t\tip daddr 239.255.107.100 drop\n", "accept"), &["`ip daddr 239.255.107.100 drop`"]),
+        ("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n".into(), &[]),
+        (
+            "*filter\n:INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n".into(),
+            &["INPUT drops what arrives and has no rule that lets UDP 9999 in"],
+        ),
+        ("*filter\n:INPUT DROP [0:0]\n-A INPUT -p udp -m udp --dport 9999:10063 -j ACCEPT\nCOMMIT\n".into(), &[]),
+        (
+            "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p udp -m udp --dport 9999 -j DROP\nCOMMIT\n".into(),
+            &["`-A INPUT -p udp -m udp --dport 9999 -j DROP`"],
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(firewall::suspects(text, 9_999), *expected, "{text}");
+        let firewall = Some(firewall::Rules::Read { tool: "nft", text: text.clone() });
+        let status = if expected.is_empty() { Status::Ok } else { Status::Warn };
+        let symptoms = Symptoms { discovery_port: 9_999, firewall, ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "firewall").0, status, "{text}");
+    }
+    let many = nft(&"\t\tudp dport 9999 drop\n".repeat(100), "accept");
+    assert_eq!(firewall::suspects(&many, 9_999).len(), 5);
+}
+
+#[test]
+fn a_small_receive_buffer_matters_once_it_overflowed() {
+    for (granted, overflows, status) in
+        [(4_096, 0, Status::Ok), (4_096, 9, Status::Ok), (4_095, 0, Status::Ok), (4_095, 1, Status::Warn)]
+    {
+        let receive_buffer = Some(ReceiveBuffer { wanted: 4_096, granted, overflows });
+        let symptoms = Symptoms { receive_buffer, ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "receive_buffer").0, status, "{granted} bytes, {overflows} lost");
+    }
+}
+
+#[test]
+fn a_clock_more_than_a_second_off_is_told_and_whose_it_is() {
+    for (skews, status, says) in [
+        (&[][..], Status::Unknown, "no peer"),
+        (&[1_000, -1_000, 3][..], Status::Ok, "within 1000 ms of 3 peers"),
+        (&[1_001, 0, 0][..], Status::Warn, "clocks ahead: cam0 by +1.0 s"),
+        (&[-90_000, 0, 5_000][..], Status::Warn, "clocks off: cam0 by -90.0 s, cam2 by +5.0 s"),
+        (&[9_000, 9_001, 9_002][..], Status::Warn, "this machine's clock is behind most peers', by 9.0 s"),
+        (&[-9_000, -9_001, -9_002][..], Status::Warn, "this machine's clock is ahead of most peers'"),
+        (&[i64::MIN, 0, 0][..], Status::Warn, "clocks off: cam0"),
+    ] {
+        let skew = |(n, skew_ms): (usize, &i64)| Skew { node_id: format!("cam{n}"), skew_ms: *skew_ms };
+        let symptoms = Symptoms { skews: Some(skews.iter().enumerate().map(skew).collect()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "clock_skew");
+        assert_eq!(found, status, "{skews:?}");
+        assert!(evidence.contains(says), "{skews:?}: {evidence}");
+    }
+}
+
+#[test]
+fn a_mix_of_versions_is_told() {
+    let peer = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+    for (versions, status) in [
+        (vec![], Status::Ok),
+        (vec![peer("a", "1.0.0")], Status::Ok),
+        (vec![peer("a", "1.0.0"), peer("b", "1.1.0")], Status::Warn),
+    ] {
+        let symptoms =
+            Symptoms { own_version: "1.0.0".into(), versions: Some(versions.clone()), ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "versions").0, status, "{versions:?}");
+    }
+}
+
+#[test]
+fn a_clone_is_a_failure_and_a_shared_name_a_warning() {
+    let identity =
+        |shown: &str, clones, restored| IdentityUse { name: "cam".into(), shown: shown.into(), clones, restored };
+    for (identity, status) in [
+        (identity("cam", 0, 0), Status::Ok),
+        (identity("cam-2", 0, 0), Status::Warn),
+        (identity("cam", 0, 1), Status::Warn),
+        (identity("cam", 1, 0), Status::Fail),
+    ] {
+        let symptoms = Symptoms { identity: Some(identity.clone()), ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "identity").0, status, "{identity:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_a_failure_with_the_limit_and_its_place_and_a_nearly_full_table_a_warning() {
+    let base = Refusals { limit: 10, origin: Some("defaults.yaml:4:14".into()), ..Refusals::default() };
+    for (refusals, status, says) in [
+        (Refusals { held: 7, ..base.clone() }, Status::Ok, "7 of at most 10"),
+        (Refusals { held: 8, ..base.clone() }, Status::Warn, "number 11 is refused"),
+        (Refusals { held: 10, refused: 1, ..base.clone() }, Status::Fail, "at most 10 (set in defaults.yaml:4:14)"),
+        (
+            Refusals { refused_by: vec![("10.0.0.7:10000".into(), 10)], ..base.clone() },
+            Status::Fail,
+            "10.0.0.7:10000 refused",
+        ),
+        (Refusals { held: 250, limit: 256, origin: None, ..base }, Status::Ok, "250 of at most 256"),
+    ] {
+        let symptoms = Symptoms { refusals: Some(refusals.clone()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "refused_peers");
+        assert_eq!(found, status, "{refusals:?}");
+        assert!(evidence.contains(says), "{evidence}");
+    }
+}
+
+#[test]
+fn what_arrives_from_outside_is_a_warning() {
+    for (sealed, unknown, status) in [(0, 0, Status::Ok), (1, 0, Status::Warn), (0, 1, Status::Warn)] {
+        let symptoms = Symptoms { foreign: Some(Foreign { sealed, unknown }), ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "foreign_nodes").0, status, "{sealed} {unknown}");
+    }
+}
