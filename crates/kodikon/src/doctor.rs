@@ -1,4 +1,4 @@
-//! What is wrong with this machine's network: each check a pure function of one [`Diagnosis`], its finding with evidence and a cure.
+//! What is wrong with this machine's network: each check a pure function of one [`Symptoms`], its finding with evidence and a cure.
 //!
 //! A check fails (`fail`) only where the mesh cannot work as it should for a reason that was seen; a suspicion is a `warn`, and what
 //! could not be looked at is `unknown`, never `ok`.
@@ -13,7 +13,7 @@ mod tests;
 
 /// Everything the checks look at. What was not looked at is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Diagnosis {
+pub struct Symptoms {
     /// `mesh.udp_port`.
     pub discovery_port: u16,
     /// What became of it.
@@ -146,11 +146,11 @@ pub struct Foreign {
 type Finding = (Status, String, String);
 
 /// A check.
-type Check = fn(&Diagnosis) -> Finding;
+type Check = fn(&Symptoms) -> Finding;
 
 /// Runs every check, in the order in which a network is built up.
 #[must_use]
-pub fn examine(diagnosis: &Diagnosis) -> Vec<FindingRow> {
+pub fn examine(symptoms: &Symptoms) -> Vec<FindingRow> {
     const CHECKS: [(&str, Check); 10] = [
         ("discovery_port", discovery_port),
         ("interfaces", interfaces),
@@ -164,7 +164,7 @@ pub fn examine(diagnosis: &Diagnosis) -> Vec<FindingRow> {
         ("foreign_nodes", foreign_nodes),
     ];
     let row = |(check, examine): (&str, Check)| {
-        let (status, evidence, cure) = examine(diagnosis);
+        let (status, evidence, cure) = examine(symptoms);
         FindingRow { check: check.to_owned(), status, evidence, cure }
     };
     CHECKS.into_iter().map(row).collect()
@@ -186,9 +186,9 @@ fn fail(evidence: impl Into<String>, cure: impl Into<String>) -> Finding {
     (Status::Fail, evidence.into(), cure.into())
 }
 
-fn discovery_port(diagnosis: &Diagnosis) -> Finding {
-    let port = diagnosis.discovery_port;
-    match &diagnosis.port {
+fn discovery_port(symptoms: &Symptoms) -> Finding {
+    let port = symptoms.discovery_port;
+    match &symptoms.port {
         None => unknown("not looked at"),
         Some(PortUse::Ours) => ok(format!("UDP port {port} is open for discovery")),
         Some(PortUse::Taken { holder }) => {
@@ -206,8 +206,8 @@ fn discovery_port(diagnosis: &Diagnosis) -> Finding {
     }
 }
 
-fn interfaces(diagnosis: &Diagnosis) -> Finding {
-    let Some(interfaces) = &diagnosis.interfaces else { return unknown("not looked at") };
+fn interfaces(symptoms: &Symptoms) -> Finding {
+    let Some(interfaces) = &symptoms.interfaces else { return unknown("not looked at") };
     let used = |interface: &&InterfaceUse| interface.unused.is_none();
     let outward: Vec<&str> =
         interfaces.iter().filter(used).filter(|i| !i.loopback).map(|interface| interface.name.as_str()).collect();
@@ -224,8 +224,8 @@ fn interfaces(diagnosis: &Diagnosis) -> Finding {
     fail(format!("no usable interface: {reasons}"), cure)
 }
 
-fn multicast(diagnosis: &Diagnosis) -> Finding {
-    let Some(interfaces) = &diagnosis.interfaces else { return unknown("not looked at") };
+fn multicast(symptoms: &Symptoms) -> Finding {
+    let Some(interfaces) = &symptoms.interfaces else { return unknown("not looked at") };
     let (mut works, mut deaf, mut mute) = (Vec::new(), Vec::new(), Vec::new());
     let busy = |interface: &&InterfaceUse| interface.unused.is_none() && interface.neighbours > 0;
     for interface in interfaces.iter().filter(busy) {
@@ -262,29 +262,29 @@ fn multicast(diagnosis: &Diagnosis) -> Finding {
     }
 }
 
-fn firewall_rules(diagnosis: &Diagnosis) -> Finding {
-    match &diagnosis.firewall {
+fn firewall_rules(symptoms: &Symptoms) -> Finding {
+    match &symptoms.firewall {
         None => unknown("not looked at"),
         Some(firewall::Rules::Unreadable(why)) => unknown(format!("the rules cannot be read: {why}")),
         Some(firewall::Rules::Read { tool, text }) => {
-            let suspects = firewall::suspects(text, diagnosis.discovery_port);
+            let suspects = firewall::suspects(text, symptoms.discovery_port);
             if suspects.is_empty() {
                 return ok(format!("{tool} shows no rule against the mesh"));
             }
-            let (low, high) = firewall::own_ports(diagnosis.discovery_port);
+            let (low, high) = firewall::own_ports(symptoms.discovery_port);
             warn(
                 format!("{tool}: {}", suspects.join("; ")),
                 format!(
                     "let in UDP {} and {low}-{high}, and TCP {low}-{high}, from the local network",
-                    diagnosis.discovery_port
+                    symptoms.discovery_port
                 ),
             )
         }
     }
 }
 
-fn receive_buffer(diagnosis: &Diagnosis) -> Finding {
-    let Some(buffer) = diagnosis.receive_buffer else { return unknown("not looked at") };
+fn receive_buffer(symptoms: &Symptoms) -> Finding {
+    let Some(buffer) = symptoms.receive_buffer else { return unknown("not looked at") };
     let lost = format!("{} datagrams lost on this machine to full buffers since its start", buffer.overflows);
     if buffer.granted >= buffer.wanted {
         return ok(format!("{} bytes as asked for; {lost}", buffer.granted));
@@ -298,8 +298,8 @@ fn receive_buffer(diagnosis: &Diagnosis) -> Finding {
 /// Beyond this, times that people compare across nodes mislead them: NTP keeps a LAN within some ms.
 const SKEW_WARN_MS: u64 = 1_000;
 
-fn clock_skew(diagnosis: &Diagnosis) -> Finding {
-    let Some(skews) = &diagnosis.skews else { return unknown("not looked at") };
+fn clock_skew(symptoms: &Symptoms) -> Finding {
+    let Some(skews) = &symptoms.skews else { return unknown("not looked at") };
     let Some(worst) = skews.iter().max_by_key(|skew| skew.skew_ms.unsigned_abs()) else {
         return unknown("no peer's clock is known");
     };
@@ -333,9 +333,9 @@ fn seconds(ms: i64) -> String {
     format!("{seconds:+.1} s")
 }
 
-fn versions(diagnosis: &Diagnosis) -> Finding {
-    let Some(versions) = &diagnosis.versions else { return unknown("not looked at") };
-    let own = &diagnosis.own_version;
+fn versions(symptoms: &Symptoms) -> Finding {
+    let Some(versions) = &symptoms.versions else { return unknown("not looked at") };
+    let own = &symptoms.own_version;
     let other: Vec<String> = versions
         .iter()
         .filter(|(_, version)| version != own)
@@ -352,8 +352,8 @@ fn versions(diagnosis: &Diagnosis) -> Finding {
     )
 }
 
-fn identity(diagnosis: &Diagnosis) -> Finding {
-    let Some(identity) = &diagnosis.identity else { return unknown("not looked at") };
+fn identity(symptoms: &Symptoms) -> Finding {
+    let Some(identity) = &symptoms.identity else { return unknown("not looked at") };
     if identity.clones > 0 {
         return fail(
             format!(
@@ -378,8 +378,8 @@ fn identity(diagnosis: &Diagnosis) -> Finding {
     ok(format!("`{}` is this node's alone", identity.name))
 }
 
-fn refused_peers(diagnosis: &Diagnosis) -> Finding {
-    let Some(refusals) = &diagnosis.refusals else { return unknown("not looked at") };
+fn refused_peers(symptoms: &Symptoms) -> Finding {
+    let Some(refusals) = &symptoms.refusals else { return unknown("not looked at") };
     let limit = refusals.limit;
     let place = refusals.origin.as_ref().map_or(String::new(), |origin| format!(" (set in {origin})"));
     let raise = if refusals.keyed {
@@ -406,8 +406,8 @@ fn refused_peers(diagnosis: &Diagnosis) -> Finding {
     ok(format!("{} of at most {limit} peers, none refused", refusals.held))
 }
 
-fn foreign_nodes(diagnosis: &Diagnosis) -> Finding {
-    let Some(foreign) = diagnosis.foreign else { return unknown("not looked at") };
+fn foreign_nodes(symptoms: &Symptoms) -> Finding {
+    let Some(foreign) = symptoms.foreign else { return unknown("not looked at") };
     let Foreign { sealed, unknown } = foreign;
     if sealed == 0 && unknown == 0 {
         return ok("nothing arrived from outside the mesh");

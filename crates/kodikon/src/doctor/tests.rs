@@ -3,8 +3,8 @@
 use super::*;
 
 /// The status of a check and its evidence.
-fn found(diagnosis: &Diagnosis, check: &str) -> (Status, String) {
-    let rows = examine(diagnosis);
+fn found(symptoms: &Symptoms, check: &str) -> (Status, String) {
+    let rows = examine(symptoms);
     let row = rows.into_iter().find(|row| row.check == check).expect("the check is one of those that are run");
     assert_eq!(
         row.cure.is_empty(),
@@ -24,7 +24,7 @@ fn cast(name: &'static str, sent: u64, confirmed: u32, heard: u32) -> CastUse {
 
 #[test]
 fn what_was_not_looked_at_is_unknown_and_never_ok() {
-    for row in examine(&Diagnosis::default()) {
+    for row in examine(&Symptoms::default()) {
         assert_eq!(row.status, Status::Unknown, "{row:?}");
     }
 }
@@ -38,8 +38,8 @@ fn a_taken_discovery_port_names_its_holder() {
         (PortUse::Taken { holder: None }, Status::Fail, "held by another program"),
         (PortUse::Failed { error: "no sockets left".into() }, Status::Fail, "no sockets left"),
     ] {
-        let diagnosis = Diagnosis { discovery_port: 9_999, port: Some(port.clone()), ..Diagnosis::default() };
-        let (found, evidence) = found(&diagnosis, "discovery_port");
+        let symptoms = Symptoms { discovery_port: 9_999, port: Some(port.clone()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "discovery_port");
         assert_eq!(found, status, "{port:?}");
         assert!(evidence.contains(says), "{evidence}");
     }
@@ -55,8 +55,8 @@ fn no_interface_is_a_failure_and_loopback_alone_a_warning() {
         (vec![down], Status::Fail, "eth0: no carrier"),
         (vec![], Status::Fail, "there is none"),
     ] {
-        let diagnosis = Diagnosis { interfaces: Some(interfaces.clone()), ..Diagnosis::default() };
-        let (found, evidence) = found(&diagnosis, "interfaces");
+        let symptoms = Symptoms { interfaces: Some(interfaces.clone()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "interfaces");
         assert_eq!(found, status, "{interfaces:?}");
         assert!(evidence.contains(says), "{evidence}");
     }
@@ -81,8 +81,8 @@ fn multicast_that_nobody_confirms_is_a_warning_where_somebody_could() {
             "Works: broadcast on eth0",
         ),
     ] {
-        let diagnosis = Diagnosis { interfaces: Some(interfaces.clone()), ..Diagnosis::default() };
-        let (found, evidence) = found(&diagnosis, "multicast");
+        let symptoms = Symptoms { interfaces: Some(interfaces.clone()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "multicast");
         assert_eq!(found, status, "{interfaces:?}");
         assert!(evidence.contains(says), "{evidence}");
     }
@@ -126,8 +126,8 @@ fn a_firewall_is_suspected_for_a_dropping_policy_without_a_door_or_a_rule_agains
         assert_eq!(firewall::suspects(text, 9_999), *expected, "{text}");
         let firewall = Some(firewall::Rules::Read { tool: "nft", text: text.clone() });
         let status = if expected.is_empty() { Status::Ok } else { Status::Warn };
-        let diagnosis = Diagnosis { discovery_port: 9_999, firewall, ..Diagnosis::default() };
-        assert_eq!(found(&diagnosis, "firewall").0, status, "{text}");
+        let symptoms = Symptoms { discovery_port: 9_999, firewall, ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "firewall").0, status, "{text}");
     }
     let many = nft(&"\t\tudp dport 9999 drop\n".repeat(100), "accept");
     assert_eq!(firewall::suspects(&many, 9_999).len(), 5);
@@ -139,8 +139,8 @@ fn a_small_receive_buffer_matters_once_it_overflowed() {
         [(4_096, 0, Status::Ok), (4_096, 9, Status::Ok), (4_095, 0, Status::Ok), (4_095, 1, Status::Warn)]
     {
         let receive_buffer = Some(ReceiveBuffer { wanted: 4_096, granted, overflows });
-        let diagnosis = Diagnosis { receive_buffer, ..Diagnosis::default() };
-        assert_eq!(found(&diagnosis, "receive_buffer").0, status, "{granted} bytes, {overflows} lost");
+        let symptoms = Symptoms { receive_buffer, ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "receive_buffer").0, status, "{granted} bytes, {overflows} lost");
     }
 }
 
@@ -156,8 +156,8 @@ fn a_clock_more_than_a_second_off_is_told_and_whose_it_is() {
         (&[i64::MIN, 0, 0][..], Status::Warn, "clocks off: cam0"),
     ] {
         let skew = |(n, skew_ms): (usize, &i64)| Skew { node_id: format!("cam{n}"), skew_ms: *skew_ms };
-        let diagnosis = Diagnosis { skews: Some(skews.iter().enumerate().map(skew).collect()), ..Diagnosis::default() };
-        let (found, evidence) = found(&diagnosis, "clock_skew");
+        let symptoms = Symptoms { skews: Some(skews.iter().enumerate().map(skew).collect()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "clock_skew");
         assert_eq!(found, status, "{skews:?}");
         assert!(evidence.contains(says), "{skews:?}: {evidence}");
     }
@@ -171,9 +171,9 @@ fn a_mix_of_versions_is_told() {
         (vec![peer("a", "1.0.0")], Status::Ok),
         (vec![peer("a", "1.0.0"), peer("b", "1.1.0")], Status::Warn),
     ] {
-        let diagnosis =
-            Diagnosis { own_version: "1.0.0".into(), versions: Some(versions.clone()), ..Diagnosis::default() };
-        assert_eq!(found(&diagnosis, "versions").0, status, "{versions:?}");
+        let symptoms =
+            Symptoms { own_version: "1.0.0".into(), versions: Some(versions.clone()), ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "versions").0, status, "{versions:?}");
     }
 }
 
@@ -187,8 +187,8 @@ fn a_clone_is_a_failure_and_a_shared_name_a_warning() {
         (identity("cam", 0, 1), Status::Warn),
         (identity("cam", 1, 0), Status::Fail),
     ] {
-        let diagnosis = Diagnosis { identity: Some(identity.clone()), ..Diagnosis::default() };
-        assert_eq!(found(&diagnosis, "identity").0, status, "{identity:?}");
+        let symptoms = Symptoms { identity: Some(identity.clone()), ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "identity").0, status, "{identity:?}");
     }
 }
 
@@ -206,8 +206,8 @@ fn a_refusal_is_a_failure_with_the_limit_and_its_place_and_a_nearly_full_table_a
         ),
         (Refusals { held: 250, limit: 256, origin: None, ..base }, Status::Ok, "250 of at most 256"),
     ] {
-        let diagnosis = Diagnosis { refusals: Some(refusals.clone()), ..Diagnosis::default() };
-        let (found, evidence) = found(&diagnosis, "refused_peers");
+        let symptoms = Symptoms { refusals: Some(refusals.clone()), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "refused_peers");
         assert_eq!(found, status, "{refusals:?}");
         assert!(evidence.contains(says), "{evidence}");
     }
@@ -216,7 +216,7 @@ fn a_refusal_is_a_failure_with_the_limit_and_its_place_and_a_nearly_full_table_a
 #[test]
 fn what_arrives_from_outside_is_a_warning() {
     for (sealed, unknown, status) in [(0, 0, Status::Ok), (1, 0, Status::Warn), (0, 1, Status::Warn)] {
-        let diagnosis = Diagnosis { foreign: Some(Foreign { sealed, unknown }), ..Diagnosis::default() };
-        assert_eq!(found(&diagnosis, "foreign_nodes").0, status, "{sealed} {unknown}");
+        let symptoms = Symptoms { foreign: Some(Foreign { sealed, unknown }), ..Symptoms::default() };
+        assert_eq!(found(&symptoms, "foreign_nodes").0, status, "{sealed} {unknown}");
     }
 }

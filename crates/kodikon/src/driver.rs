@@ -1,0 +1,538 @@
+//! Decides what happens next in a running node: the one loop that waits, hands the core what happened, and carries out what it wants.
+//!
+//! The loop is the root future of a single-threaded runtime on a thread of its own. A datagram passes socket → loop → `Node::handle`
+//! → loop → socket without a lock or a channel; disk, readers and user handlers are behind hand-overs that never make it wait.
+
+mod boot;
+mod evidence;
+mod keeper;
+mod saved;
+mod show;
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kodikon_core::effect::{Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Remembered};
+use kodikon_core::ground::config::Security as CoreSecurity;
+use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::state::StateChange;
+use kodikon_core::node::Node;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::api::{Event, Security};
+use crate::clock::{Clock, Deadline, Jump, JumpWatch, SystemClock};
+use crate::doctor::Symptoms;
+use crate::handlers::{Handler, HandlerCounts};
+use crate::interfaces::{InterfaceWatch, choose};
+use crate::mesh::{Board, Mesh, OwnState, Shared, StartError};
+use crate::socket::{Discovery, Family, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
+
+pub(crate) use boot::{Home, Plan};
+pub(crate) use evidence::DriverCounts;
+use evidence::{Evidence, Scene};
+use keeper::Keeper;
+use show::{Rest, Show};
+
+/// Orders that wait for the loop; whoever has one more is told to slow down.
+pub(crate) const ORDERS_MAX: usize = 1_024;
+/// Orders carried out in one turn, so that a flood of them holds up no datagram for long.
+const ORDERS_A_TURN: usize = 64;
+/// Wakes served in one turn. A node that wants more at one moment would spin; the next turn goes on.
+const WAKES_A_TURN: usize = 8;
+/// How long the goodbye may take: its last repeat is due after 30 ms, and a busy machine may be late.
+const GOODBYE_WITHIN: Duration = Duration::from_millis(250);
+/// The interfaces are known within a fraction of a millisecond; a kernel that takes longer does not hold up the start.
+const INTERFACES_WITHIN: Duration = Duration::from_secs(1);
+/// A discovery port that another program holds, or a watch that the kernel ended, is tried again this often.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// What an application wants of the loop.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Change the own state.
+    SetState {
+        /// How; checked.
+        changes: Vec<StateChange>,
+        /// The wall clock when it was asked for.
+        wall: WallTime,
+        /// Which of the application's changes this is.
+        number: u64,
+    },
+    /// Call a handler from now on.
+    On(Handler),
+    /// Tell who was here and is not now.
+    Departed(oneshot::Sender<Vec<Remembered>>),
+    /// Tell what is known of the network.
+    Symptoms(oneshot::Sender<Symptoms>),
+    /// Say goodbye and end.
+    Leave,
+}
+
+/// The wall clock, for people.
+pub(crate) fn wall_time(clock: &impl Clock) -> WallTime {
+    // A clock before 1970 is wrong anyway, and shown as 1970.
+    WallTime(Duration::try_from_secs_f64(clock.wall()).map_or(0, |since| since.as_millis() as u64))
+}
+
+/// What a node that has begun hands to whoever started it.
+struct Begun {
+    board: Arc<Board>,
+    clock: SystemClock,
+    orders: mpsc::Sender<Order>,
+    events: broadcast::WeakSender<Arc<Event>>,
+    security: Security,
+    directory: Option<PathBuf>,
+}
+
+/// Starts a node on a thread of its own.
+pub(crate) async fn start(plan: Plan) -> Result<Mesh, StartError> {
+    let (ready, begun) = oneshot::channel();
+    let (end, ended) = watch::channel(false);
+    let life = move || {
+        // A bug of ours must not leave the application with a node that looks alive.
+        if catch_unwind(AssertUnwindSafe(|| live(plan, ready))).is_err() {
+            tracing::error!("the node's loop panicked and has ended; please report this");
+        }
+        end.send_replace(true);
+    };
+    let thread = std::thread::Builder::new()
+        .name("kodikon".into())
+        .spawn(life)
+        .map_err(|source| StartError::System { what: "a thread", source })?;
+    let begun: Begun = begun.await.map_err(|_| StartError::Ended)??;
+    Ok(Mesh::new(Shared {
+        board: begun.board,
+        clock: begun.clock,
+        orders: begun.orders,
+        events: begun.events,
+        handlers: Arc::new(HandlerCounts::default()),
+        own: Mutex::new(OwnState::default()),
+        security: begun.security,
+        directory: begun.directory,
+        ended,
+        thread: Mutex::new(Some(thread)),
+    }))
+}
+
+fn live(plan: Plan, ready: oneshot::Sender<Result<Begun, StartError>>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        // An error means that nobody waits for the node any more.
+        Err(source) => return drop(ready.send(Err(StartError::System { what: "an event loop", source }))),
+    };
+    runtime.block_on(async {
+        match Driver::boot(plan).await {
+            Ok((mut driver, begun)) => {
+                if ready.send(Ok(begun)).is_ok() {
+                    driver.run().await;
+                }
+                driver.end();
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    });
+}
+
+/// One running node.
+struct Driver {
+    node: Node,
+    clock: SystemClock,
+    jumps: JumpWatch,
+    deadline: Deadline,
+    watch: Option<InterfaceWatch>,
+    only: Vec<String>,
+    discovery: Discovery,
+    udp: UnicastSockets,
+    streams: Streams,
+    orders: mpsc::Receiver<Order>,
+    /// No handle of this node is left, so no order will come.
+    is_abandoned: bool,
+    keeper: Keeper,
+    show: Show,
+    evidence: Evidence,
+    facts: Facts,
+    own_changes: u64,
+    addresses: Vec<SocketAddr>,
+    /// When what could not be opened is tried again.
+    retry_at: Instant,
+    leaving: Option<Instant>,
+}
+
+/// What does not change while a node runs.
+struct Facts {
+    name: String,
+    port: u16,
+    discovery_port: u16,
+    max_peers: usize,
+    max_peers_origin: Option<String>,
+    is_keyed: bool,
+}
+
+/// What the loop woke up for.
+enum Turn {
+    Unicast(Family, io::Result<()>),
+    Discovery(Family, io::Result<()>),
+    Interfaces(io::Result<Vec<Interface>>),
+    Stream(StreamEvent),
+    Order(Option<Order>),
+    Deadline(io::Result<()>),
+}
+
+impl Driver {
+    async fn boot(plan: Plan) -> Result<(Self, Begun), StartError> {
+        let clock = SystemClock::new();
+        let mut config = plan.config;
+        let (mut store, directory) = boot::open_store(&plan.home)?;
+        let ports = Ports::open(config.discovery_port)?;
+        let discovery = Discovery::open(config.discovery_port);
+        for problem in discovery.problems() {
+            tracing::warn!(%problem, "discovery is limited");
+        }
+        (config.peers, _) = boot::resolve(&plan.peers);
+        let facts = Facts {
+            name: config.node_name.clone(),
+            port: ports.port,
+            discovery_port: config.discovery_port,
+            max_peers: config.max_peers,
+            max_peers_origin: plan.max_peers_origin,
+            is_keyed: matches!(config.security, CoreSecurity::Key(_)),
+        };
+        let system = |what| move |source| StartError::System { what, source };
+        let deadline = Deadline::new(clock).map_err(system("a timer"))?;
+        let watch = InterfaceWatch::open().map_err(system("a view of the network interfaces"))?;
+        let node = boot::make_node(&clock, store.as_mut(), config, ports.port)?;
+        let keeper = Keeper::spawn(store).map_err(system("a thread"))?;
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
+        let board = Arc::new(Board::default());
+        let show = Show::new(Arc::clone(&board));
+        let begun = Begun {
+            board,
+            clock,
+            orders: sender,
+            events: show.events(),
+            security: if facts.is_keyed { Security::Psk } else { Security::Open },
+            directory,
+        };
+        let mut driver = Self {
+            node,
+            clock,
+            jumps: JumpWatch::default(),
+            deadline,
+            watch: Some(watch),
+            only: plan.interfaces,
+            discovery,
+            udp: ports.udp,
+            streams: Streams::new(ports.tcp),
+            orders,
+            is_abandoned: false,
+            keeper,
+            show,
+            evidence: Evidence::default(),
+            facts,
+            own_changes: 0,
+            addresses: Vec::new(),
+            retry_at: Instant::from_start(clock.now()) + RETRY,
+            leaving: None,
+        };
+        driver.begin(plan.state).await?;
+        Ok((driver, begun))
+    }
+
+    /// The first words: the interfaces, then the state to publish.
+    async fn begin(&mut self, state: Vec<StateChange>) -> Result<(), StartError> {
+        let watch = self.watch.as_mut().expect("it was just opened");
+        let interfaces = match tokio::time::timeout(INTERFACES_WITHIN, watch.changed()).await {
+            Ok(Ok(interfaces)) => interfaces,
+            Ok(Err(source)) => return Err(StartError::System { what: "a view of the network interfaces", source }),
+            Err(_) => Vec::new(),
+        };
+        let now = self.now();
+        self.follow_interfaces(now, interfaces);
+        let held = self.node.state_of(&self.node.id()).unwrap_or_default();
+        let is_new = |change: &StateChange| held.values.get(&change.key) != change.json.as_ref();
+        let changes: Vec<StateChange> = state.into_iter().filter(is_new).collect();
+        if !changes.is_empty() {
+            held.changed_by(&changes).map_err(crate::mesh::MeshError::from)?;
+            self.node.handle(now, Input::Command(Command::SetState(changes, wall_time(&self.clock))));
+            self.carry_out();
+        }
+        self.settle(now);
+        tracing::info!(name = %self.node.name(), id = %self.node.id(), port = self.facts.port, "node started");
+        Ok(())
+    }
+
+    async fn run(&mut self) {
+        let mut inbox = Inbox::new();
+        while !self.is_over() {
+            if let Err(error) = self.set_deadline() {
+                return tracing::error!(%error, "no timer: the node ends");
+            }
+            let turn = tokio::select! {
+                ready = self.udp.ready(Family::V4) => Turn::Unicast(Family::V4, ready),
+                ready = self.udp.ready(Family::V6) => Turn::Unicast(Family::V6, ready),
+                ready = self.discovery.ready(Family::V4) => Turn::Discovery(Family::V4, ready),
+                ready = self.discovery.ready(Family::V6) => Turn::Discovery(Family::V6, ready),
+                changed = changed(&mut self.watch) => Turn::Interfaces(changed),
+                event = self.streams.next() => Turn::Stream(event),
+                order = self.orders.recv(), if !self.is_abandoned => Turn::Order(order),
+                reached = self.deadline.reached() => Turn::Deadline(reached),
+            };
+            let now = self.now();
+            if let Err(error) = self.take(now, turn, &mut inbox) {
+                return tracing::error!(%error, "the node ends");
+            }
+            self.settle(now);
+        }
+    }
+
+    fn take(&mut self, now: Instant, turn: Turn, inbox: &mut Inbox) -> io::Result<()> {
+        self.watch_clocks(now);
+        match turn {
+            Turn::Unicast(family, ready) => {
+                ready?;
+                if let Err(error) = self.udp.receive(family, inbox) {
+                    tracing::debug!(?family, %error, "receiving");
+                }
+                for (arrival, bytes) in inbox.datagrams() {
+                    self.node.handle(now, Input::Datagram(arrival, bytes));
+                    self.carry_out();
+                }
+                self.take_unreachable(now);
+            }
+            Turn::Discovery(family, ready) => {
+                ready?;
+                if let Err(error) = self.discovery.receive(family, inbox) {
+                    tracing::debug!(?family, %error, "receiving");
+                }
+                for (arrival, bytes) in inbox.datagrams() {
+                    self.take_discovery(now, arrival, bytes);
+                }
+            }
+            Turn::Interfaces(Ok(interfaces)) => self.follow_interfaces(now, interfaces),
+            Turn::Interfaces(Err(error)) => {
+                tracing::warn!(%error, "interface changes are not seen; tried again soon");
+                self.watch = None;
+            }
+            Turn::Stream(event) => self.take_stream(now, event),
+            Turn::Order(None) => {
+                self.is_abandoned = true;
+                self.leave(now);
+            }
+            Turn::Order(Some(order)) => {
+                self.obey(now, order);
+                for _ in 1..ORDERS_A_TURN {
+                    let Ok(order) = self.orders.try_recv() else { break };
+                    self.obey(now, order);
+                }
+            }
+            Turn::Deadline(reached) => reached?,
+        }
+        Ok(())
+    }
+
+    /// Tells the core before anything else if the machine slept or its clock was set: what was sent before may come again.
+    fn watch_clocks(&mut self, now: Instant) {
+        let Some(jump) = self.jumps.observe(self.clock.reading()) else { return };
+        match jump {
+            Jump::Suspended(slept) => tracing::info!(?slept, "the machine slept"),
+            Jump::WallStepped(seconds) => tracing::info!(seconds, "the wall clock was set"),
+        }
+        self.evidence.counts.disturbances += 1;
+        self.node.handle(now, Input::Disturbed);
+        self.carry_out();
+    }
+
+    fn take_discovery(&mut self, now: Instant, arrival: Arrival, bytes: &mut [u8]) {
+        let before = self.node.stats().datagrams_received;
+        self.node.handle(now, Input::Datagram(arrival, bytes));
+        let is_member = self.node.stats().datagrams_received > before;
+        if is_member && arrival.cast != Cast::Unicast && !self.addresses.contains(&arrival.from) {
+            self.evidence.note_heard(arrival);
+        }
+        self.carry_out();
+    }
+
+    fn take_unreachable(&mut self, now: Instant) {
+        while let Some(address) = self.udp.take_unreachable() {
+            self.evidence.counts.unreachable += 1;
+            self.node.handle(now, Input::Unreachable(address));
+            self.carry_out();
+        }
+    }
+
+    fn take_stream(&mut self, now: Instant, event: StreamEvent) {
+        match event {
+            StreamEvent::Offered { stream, from } => self.node.handle(now, Input::StreamOffered { stream, from }),
+            StreamEvent::Opened { stream, peer } => self.node.handle(now, Input::StreamOpened { stream, peer }),
+            StreamEvent::Failed { peer } => self.node.handle(now, Input::StreamFailed { peer }),
+            StreamEvent::Frame { stream, mut bytes } => {
+                self.node.handle(now, Input::StreamFrame { stream, frame: &mut bytes });
+            }
+            StreamEvent::Ended { stream } => self.node.handle(now, Input::StreamEnded { stream }),
+        }
+        self.carry_out();
+    }
+
+    fn follow_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>) {
+        let choice = choose(&interfaces, &self.only);
+        let find = |index| interfaces.iter().find(|interface| interface.index == index).cloned();
+        let usable: Vec<Interface> = choice.usable.iter().filter_map(|&index| find(index)).collect();
+        let present: Vec<_> = interfaces.iter().map(|interface| interface.index).collect();
+        tracing::info!(
+            usable = ?usable.iter().map(|interface| interface.name.as_str()).collect::<Vec<_>>(),
+            alone = choice.alone,
+            "interfaces"
+        );
+        self.discovery.follow(&choice.usable, &present);
+        self.udp.follow(&usable);
+        self.addresses = choice.announced.iter().map(|&ip| SocketAddr::new(ip, self.facts.port)).collect();
+        self.evidence.note_interfaces(interfaces, choice);
+        self.node.handle(now, Input::Interfaces(&usable));
+        self.carry_out();
+    }
+
+    fn obey(&mut self, now: Instant, order: Order) {
+        match order {
+            Order::SetState { changes, wall, number } => {
+                self.node.handle(now, Input::Command(Command::SetState(changes, wall)));
+                self.own_changes = number;
+                self.carry_out();
+            }
+            Order::On(handler) => self.show.add_handler(handler),
+            // An error means that nobody waits for the answer any more.
+            Order::Departed(answer) => drop(answer.send(self.node.directory(now))),
+            Order::Symptoms(answer) => {
+                self.refresh(now);
+                let scene = Scene {
+                    view: self.show.view(),
+                    discovery: &self.discovery,
+                    udp: &self.udp,
+                    discovery_port: self.facts.discovery_port,
+                    own_name: &self.facts.name,
+                    max_peers: self.facts.max_peers,
+                    max_peers_origin: self.facts.max_peers_origin.as_deref(),
+                    is_keyed: self.facts.is_keyed,
+                };
+                drop(answer.send(self.evidence.symptoms(&scene)));
+            }
+            Order::Leave => self.leave(now),
+        }
+    }
+
+    fn leave(&mut self, now: Instant) {
+        if self.leaving.is_none() {
+            tracing::info!("leaving");
+            self.leaving = Some(now);
+            self.node.handle(now, Input::Command(Command::Leave));
+            self.carry_out();
+        }
+    }
+
+    /// Carries out all that the core wishes.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    self.evidence.note_sent(transmit.target);
+                    self.udp.send(transmit.target, &transmit.bytes);
+                }
+                Output::Event(event) => self.hear(event),
+                Output::Persist(what) => self.keeper.keep(what),
+                Output::Stream(wish) => self.streams.wish(wish),
+            }
+        }
+    }
+
+    fn hear(&mut self, event: CoreEvent) {
+        self.evidence.note_event(&event);
+        self.show.push(event);
+    }
+
+    /// After each turn: serves wakes that are due, sends what is queued, shows what has changed.
+    fn settle(&mut self, now: Instant) {
+        for _ in 0..WAKES_A_TURN {
+            if self.node.next_wake().is_none_or(|wake| wake.at > now) {
+                break;
+            }
+            self.node.handle(now, Input::Wake);
+            self.carry_out();
+        }
+        if now >= self.retry_at {
+            self.retry(now);
+        }
+        self.udp.flush();
+        if self.show.is_due(now, &self.node) {
+            self.refresh(now);
+        }
+    }
+
+    /// Tries again what could not be opened.
+    fn retry(&mut self, now: Instant) {
+        self.retry_at = now + RETRY;
+        if self.watch.is_none() {
+            self.watch = InterfaceWatch::open().ok();
+        }
+        if self.discovery.problems().next().is_some() && self.discovery.retry() {
+            tracing::info!("the discovery port is free now, and ours too");
+            let present: Vec<_> = self.evidence.interfaces.iter().map(|interface| interface.index).collect();
+            self.discovery.follow(&self.evidence.choice.usable, &present);
+        }
+    }
+
+    fn refresh(&mut self, now: Instant) {
+        let counts = &mut self.evidence.counts;
+        counts.sends = self.udp.stats();
+        counts.streams = self.streams.stats();
+        counts.streams_open = self.streams.len() as u64;
+        counts.store_failures = self.keeper.failures();
+        counts.events = self.show.told();
+        let rest = Rest { counts: *counts, own_changes: self.own_changes, addresses: &self.addresses };
+        self.show.refresh(now, self.clock.wall(), &self.node, rest);
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_start(self.clock.now())
+    }
+
+    /// Wakes the loop when the core, the board or a retry wants it.
+    fn set_deadline(&mut self) -> io::Result<()> {
+        let wishes = [
+            self.node.next_wake().map(|wake| wake.at),
+            self.show.next_wake(),
+            self.needs_retry().then_some(self.retry_at),
+            self.leaving.map(|since| since + GOODBYE_WITHIN),
+        ];
+        let next = wishes.into_iter().flatten().min();
+        self.deadline.set(next.map(|at| Duration::from_nanos(at.as_nanos())))
+    }
+
+    fn needs_retry(&self) -> bool {
+        self.watch.is_none() || self.discovery.problems().next().is_some()
+    }
+
+    /// Whether the goodbye has been said, or has had its time.
+    fn is_over(&self) -> bool {
+        self.leaving.is_some_and(|since| self.node.next_wake().is_none() || self.now() >= since + GOODBYE_WITHIN)
+    }
+
+    /// Leaves everything in order: the last view, and all on disk.
+    fn end(&mut self) {
+        self.udp.flush();
+        self.refresh(self.now());
+        self.show.end();
+        self.keeper.close();
+        tracing::info!("node ended");
+    }
+}
+
+/// The next change of the interfaces; none while they are not watched.
+async fn changed(watch: &mut Option<InterfaceWatch>) -> io::Result<Vec<Interface>> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,212 @@
+//! Decides how what a node keeps looks as files: text that a person can read, except for the directory, whose cards are signed bytes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use kodikon_core::effect::{Persist, Remembered};
+use kodikon_core::ground::id::{Epoch, Life, NodeId};
+use kodikon_core::ground::time::WallTime;
+use kodikon_core::model::op::SignedOp;
+use kodikon_core::model::state::NodeSnapshot;
+use kodikon_core::node::Saved;
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::store::{IdentitySeed, Store, StoreError};
+
+const STATE: &str = "state.json";
+const RANK: &str = "rank";
+const DIRECTORY: &str = "directory.cbor";
+
+/// Directory entries that are read; the core holds no more.
+const DIRECTORY_MAX: usize = 4_096;
+/// Addresses of one entry that are read.
+const ADDRESSES_MAX: usize = 8;
+
+/// The own state on disk.
+#[derive(Serialize, Deserialize)]
+struct StateFile {
+    version: u64,
+    changed_ms: u64,
+    state: BTreeMap<String, Value>,
+}
+
+/// One entry of the directory on disk.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Entry {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    id: [u8; 16],
+    #[n(1)]
+    epoch: u64,
+    #[n(2)]
+    life: u32,
+    #[n(3)]
+    name: String,
+    #[n(4)]
+    wall: u64,
+    #[n(5)]
+    left: bool,
+    #[n(6)]
+    addresses: Vec<String>,
+    #[n(7)]
+    signed: Option<SignedOp>,
+}
+
+/// Writes one thing.
+///
+/// # Errors
+/// What the store says; the old value is then still there.
+pub(crate) fn write(store: &mut dyn Store, what: &Persist) -> Result<(), StoreError> {
+    match what {
+        Persist::State(state) => store.save(STATE, &state_bytes(state)),
+        Persist::Rank(rank) => store.save(RANK, format!("{rank}\n").as_bytes()),
+        Persist::EpochCounter(counter) => store.raise_epoch(*counter),
+        Persist::Identity(secret) => store.replace_identity(&IdentitySeed(secret.0)),
+        Persist::Directory(entries) => store.save(DIRECTORY, &directory_bytes(entries)),
+    }
+}
+
+/// Reads everything. What is damaged is left out and told: a node without its memory is better than none.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn read(store: &mut dyn Store) -> Result<Saved, StoreError> {
+    let state = store.load(STATE)?.map(|bytes| parse_state(&bytes));
+    let rank = store.load(RANK)?.map(|bytes| parse_rank(&bytes));
+    let directory = store.load(DIRECTORY)?.map(|bytes| parse_directory(&bytes));
+    Ok(Saved {
+        state: usable(STATE, state).unwrap_or_default(),
+        rank: usable(RANK, rank),
+        directory: usable(DIRECTORY, directory).unwrap_or_default(),
+    })
+}
+
+/// `Some(None)` is a file that holds something else.
+fn usable<T>(file: &'static str, found: Option<Option<T>>) -> Option<T> {
+    if matches!(found, Some(None)) {
+        tracing::warn!(file, "damaged, and left out; the next change replaces it");
+    }
+    found.flatten()
+}
+
+fn state_bytes(state: &NodeSnapshot) -> Vec<u8> {
+    // Values were checked to be JSON before they were taken in.
+    let value = |json: &String| serde_json::from_str(json).unwrap_or(Value::Null);
+    let values = state.values.iter().map(|(key, json)| (key.clone(), value(json))).collect();
+    let file = StateFile { version: state.version, changed_ms: state.changed.0, state: values };
+    serde_json::to_vec_pretty(&file).expect("text keys and JSON values are JSON")
+}
+
+fn parse_state(bytes: &[u8]) -> Option<NodeSnapshot> {
+    let file: StateFile = serde_json::from_slice(bytes).ok()?;
+    let values = file.state.into_iter().map(|(key, value)| (key, value.to_string())).collect();
+    Some(NodeSnapshot { version: file.version, changed: WallTime(file.changed_ms), values })
+}
+
+fn parse_rank(bytes: &[u8]) -> Option<u16> {
+    std::str::from_utf8(bytes).ok()?.trim_end().parse().ok().filter(|rank| *rank > 0)
+}
+
+fn directory_bytes(entries: &[Remembered]) -> Vec<u8> {
+    let entry = |entry: &Remembered| Entry {
+        id: entry.id.0,
+        epoch: entry.epoch.0,
+        life: entry.life.0,
+        name: entry.name.clone(),
+        wall: entry.wall.0,
+        left: entry.left,
+        addresses: entry.addresses.iter().map(ToString::to_string).collect(),
+        signed: entry.signed.clone(),
+    };
+    let entries: Vec<Entry> = entries.iter().map(entry).collect();
+    minicbor::to_vec(entries).expect("encoding into memory cannot fail")
+}
+
+fn parse_directory(bytes: &[u8]) -> Option<Vec<Remembered>> {
+    let mut entries: Vec<Entry> = minicbor::decode(bytes).ok()?;
+    entries.truncate(DIRECTORY_MAX);
+    let remembered = |entry: Entry| Remembered {
+        id: NodeId(entry.id),
+        epoch: Epoch(entry.epoch),
+        life: Life(entry.life),
+        name: entry.name,
+        wall: WallTime(entry.wall),
+        left: entry.left,
+        addresses: parse_addresses(&entry.addresses),
+        signed: entry.signed,
+    };
+    Some(entries.into_iter().map(remembered).collect())
+}
+
+fn parse_addresses(texts: &[String]) -> Vec<SocketAddr> {
+    texts.iter().filter_map(|text| text.parse().ok()).take(ADDRESSES_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kodikon_core::ground::id::{MeshId, Seq};
+    use kodikon_core::model::identity::Identity;
+    use kodikon_core::model::op::{OpKind, Statement};
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    fn saved() -> Saved {
+        let statement =
+            Statement { kind: OpKind::Card, key: Vec::new(), body: vec![1, 2], lamport: 1, wall: WallTime(5) };
+        let identity = Identity::from_secret(&[1; 32]);
+        let signed = SignedOp::sign(&identity, MeshId([2; 16]), Epoch::new(3, 4), Seq(1), statement);
+        let entry = Remembered {
+            id: identity.id(),
+            epoch: Epoch::new(3, 4),
+            life: Life(5),
+            name: "cam".to_owned(),
+            wall: WallTime(6),
+            left: true,
+            addresses: vec!["10.0.0.1:10000".parse().unwrap(), "[fe80::1%3]:10000".parse().unwrap()],
+            signed: Some(signed),
+        };
+        let values = [("fps", "29.97"), ("location", r#"{"zone":"A"}"#), ("note", r#""\u00e9\n""#)];
+        let values = values.map(|(key, json)| (key.to_owned(), json.parse::<Value>().unwrap().to_string()));
+        let state = NodeSnapshot { version: 7, changed: WallTime(8), values: values.into() };
+        Saved { state, rank: Some(2), directory: vec![entry] }
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again() {
+        let mut store = MemoryStore::new();
+        let before = saved();
+        write(&mut store, &Persist::State(before.state.clone())).unwrap();
+        write(&mut store, &Persist::Rank(2)).unwrap();
+        write(&mut store, &Persist::Directory(before.directory.clone())).unwrap();
+        write(&mut store, &Persist::EpochCounter(40)).unwrap();
+        write(&mut store, &Persist::Identity(kodikon_core::effect::NewSecret([9; 32]))).unwrap();
+        let after = read(&mut store).unwrap();
+        assert_eq!((after.state, after.rank, after.directory), (before.state, before.rank, before.directory));
+        assert_eq!(store.next_epoch().unwrap(), 41);
+        assert_eq!(store.identity().unwrap(), IdentitySeed([9; 32]));
+    }
+
+    #[test]
+    fn a_new_store_remembers_nothing_and_a_damaged_file_costs_only_itself() {
+        let mut store = MemoryStore::new();
+        let empty = read(&mut store).unwrap();
+        assert_eq!((empty.state.version, empty.rank, empty.directory.len()), (0, None, 0));
+
+        write(&mut store, &Persist::State(saved().state)).unwrap();
+        for (file, bytes) in
+            [(RANK, &b"zero"[..]), (RANK, b"0"), (RANK, b"\xff"), (DIRECTORY, b"\x9f"), (DIRECTORY, b"")]
+        {
+            store.save(file, bytes).unwrap();
+            let found = read(&mut store).unwrap();
+            assert_eq!((found.rank, found.directory.len()), (None, 0), "{file} {bytes:?}");
+            assert_eq!(found.state.version, 7);
+        }
+        for bytes in [&b"{"[..], b"[]", br#"{"version":-1,"changed_ms":0,"state":{}}"#] {
+            store.save(STATE, bytes).unwrap();
+            assert_eq!(read(&mut store).unwrap().state, NodeSnapshot::default(), "{bytes:?}");
+        }
+    }
+}

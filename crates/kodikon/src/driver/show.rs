@@ -1,0 +1,245 @@
+//! Decides when the loop shows what it knows, and turns the core's events into those that people read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kodikon_core::effect::Event as CoreEvent;
+use kodikon_core::ground::id::NodeId;
+use kodikon_core::ground::time::Instant;
+use kodikon_core::node::Node;
+use tokio::sync::broadcast;
+
+use crate::api::{Event, What};
+use crate::driver::DriverCounts;
+use crate::events::EVENTS_KEPT;
+use crate::handlers::Handler;
+use crate::mesh::{Board, View, row_of};
+
+/// A snapshot that a reader was just taking is shown again after this.
+pub(crate) const SHOW_AGAIN: Duration = Duration::from_millis(1);
+
+/// The loop's side of the board, and its voice.
+#[derive(Debug)]
+pub(crate) struct Show {
+    board: Arc<Board>,
+    view: Arc<View>,
+    /// The core's version that the view shows; none before the first.
+    version: Option<u64>,
+    /// Whose state has changed since.
+    changed: BTreeSet<NodeId>,
+    /// The view could not be pinned up: a reader was taking the one before.
+    is_owed: bool,
+    pending: Vec<CoreEvent>,
+    events: broadcast::Sender<Arc<Event>>,
+    handlers: Vec<Handler>,
+    told: u64,
+}
+
+impl Show {
+    pub(crate) fn new(board: Arc<Board>) -> Self {
+        Self {
+            board,
+            view: Arc::default(),
+            version: None,
+            changed: BTreeSet::new(),
+            is_owed: false,
+            pending: Vec::new(),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            handlers: Vec::new(),
+            told: 0,
+        }
+    }
+
+    /// Where readers subscribe.
+    pub(crate) fn events(&self) -> broadcast::WeakSender<Arc<Event>> {
+        self.events.downgrade()
+    }
+
+    /// Sets a handler.
+    pub(crate) fn add_handler(&mut self, handler: Handler) {
+        self.handlers.push(handler);
+    }
+
+    /// What is shown now.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Events told since the start.
+    pub(crate) fn told(&self) -> u64 {
+        self.told
+    }
+
+    /// Keeps an event until the view shows what it tells of.
+    pub(crate) fn push(&mut self, event: CoreEvent) {
+        match &event {
+            CoreEvent::PeerUp { peer, .. }
+            | CoreEvent::PeerSuspect { peer, .. }
+            | CoreEvent::PeerFailed { peer, .. }
+            | CoreEvent::PeerLeft { peer, .. }
+            | CoreEvent::State { node: peer, .. } => _ = self.changed.insert(*peer),
+            CoreEvent::Isolated(_)
+            | CoreEvent::NameClash { .. }
+            | CoreEvent::Cloned { .. }
+            | CoreEvent::Restored { .. }
+            | CoreEvent::RefusedBy { .. }
+            | CoreEvent::Refused { .. }
+            | _ => {}
+        }
+        self.pending.push(event);
+    }
+
+    /// Whether the view can no longer be left as it is.
+    pub(crate) fn is_due(&self, now: Instant, node: &Node) -> bool {
+        self.version != Some(node.version())
+            || !self.pending.is_empty()
+            || self.is_owed
+            || self.board.is_stale(now.since(self.view.at))
+    }
+
+    /// When to come back though nothing happens.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        self.is_owed.then(|| self.view.at + SHOW_AGAIN)
+    }
+
+    /// Pins up what the core knows now, then tells what has happened: whoever hears of a peer finds it.
+    pub(crate) fn refresh(&mut self, now: Instant, wall: f64, node: &Node, rest: Rest<'_>) {
+        let has_changed = self.version != Some(node.version()) || !self.changed.is_empty();
+        let view = Arc::make_mut(&mut self.view);
+        view.at = now;
+        view.peers = node.peers();
+        view.stats = node.stats().clone();
+        view.tables = node.table_sizes();
+        view.driver = rest.counts;
+        view.own_changes = rest.own_changes;
+        if has_changed {
+            view.id = node.id();
+            view.name = node.name();
+            view.epoch = node.epoch();
+            view.isolated = node.is_isolated();
+            view.root = node.root();
+            view.addresses = rest.addresses.to_vec();
+            view.own = Arc::new(node.state_of(&view.id).unwrap_or_default());
+            update_states(view, node, &self.changed);
+            self.changed.clear();
+            self.version = Some(node.version());
+        }
+        self.is_owed = !self.board.try_publish(Arc::clone(&self.view));
+        self.tell(wall);
+    }
+
+    /// Pins up the last view, whoever is reading.
+    pub(crate) fn end(&self) {
+        self.board.publish_last(Arc::clone(&self.view));
+    }
+
+    fn tell(&mut self, wall: f64) {
+        for event in std::mem::take(&mut self.pending) {
+            log(&event);
+            let Some(what) = what(&event, &self.view) else { continue };
+            let event = Arc::new(Event { at: wall, what });
+            for handler in &self.handlers {
+                handler.offer(&event);
+            }
+            self.told += 1;
+            // An error means that nobody listens.
+            let _ = self.events.send(event);
+        }
+    }
+}
+
+/// What the view shows beside the core's knowledge.
+#[derive(Debug)]
+pub(crate) struct Rest<'a> {
+    pub(crate) counts: DriverCounts,
+    pub(crate) own_changes: u64,
+    pub(crate) addresses: &'a [std::net::SocketAddr],
+}
+
+/// Brings the states up to date: of those who are present, and only those that changed are read anew.
+fn update_states(view: &mut View, node: &Node, changed: &BTreeSet<NodeId>) {
+    let present: BTreeSet<NodeId> =
+        view.peers.iter().filter(|peer| peer.liveness.is_present()).map(|peer| peer.id).collect();
+    let states = Arc::make_mut(&mut view.states);
+    states.retain(|id, _| present.contains(id));
+    for id in present {
+        if changed.contains(&id) || !states.contains_key(&id) {
+            let row = node.state_of(&id).map(|snapshot| row_of(&snapshot)).unwrap_or_default();
+            states.insert(id, Arc::new(row));
+        }
+    }
+}
+
+/// An event as people read it; `None` for what only the log and `doctor` tell.
+fn what(event: &CoreEvent, view: &View) -> Option<What> {
+    let names = |ids: &[NodeId]| ids.iter().map(|id| view.name_of(id)).collect();
+    Some(match event {
+        CoreEvent::PeerUp { peer, name, .. } => {
+            let row = view.peers.iter().find(|row| row.id == *peer);
+            What::PeerUp {
+                node_id: name.clone(),
+                id: peer.to_string(),
+                address: row.and_then(|row| row.address).map(|address| address.to_string()),
+                version: row.map(|row| row.version.clone()).unwrap_or_default(),
+            }
+        }
+        CoreEvent::PeerSuspect { peer, name, witnesses, reason } => What::PeerSuspect {
+            node_id: name.clone(),
+            id: peer.to_string(),
+            witnesses: names(witnesses),
+            reason: (*reason).to_owned(),
+        },
+        CoreEvent::PeerFailed { peer, name, witnesses, reason } => What::PeerFailed {
+            node_id: name.clone(),
+            id: peer.to_string(),
+            witnesses: names(witnesses),
+            reason: (*reason).to_owned(),
+        },
+        CoreEvent::PeerLeft { peer, name } => {
+            What::PeerLeft { node_id: name.clone(), id: peer.to_string(), reason: "goodbye".to_owned() }
+        }
+        CoreEvent::State { name, snapshot, .. } => {
+            let row = row_of(snapshot);
+            What::State { node_id: name.clone(), source: name.clone(), version: row.version, state: row.state }
+        }
+        CoreEvent::Isolated(isolated) => {
+            let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
+            What::Isolated { isolated: *isolated, reason: reason.to_owned() }
+        }
+        CoreEvent::NameClash { .. }
+        | CoreEvent::Cloned { .. }
+        | CoreEvent::Restored { .. }
+        | CoreEvent::RefusedBy { .. }
+        | CoreEvent::Refused { .. }
+        | _ => return None,
+    })
+}
+
+/// What an operator would tell another goes to the log.
+fn log(event: &CoreEvent) {
+    match event {
+        CoreEvent::PeerUp { name, peer, .. } => tracing::info!(%name, id = ?peer, "peer up"),
+        CoreEvent::PeerSuspect { name, peer, reason, .. } => tracing::info!(%name, id = ?peer, reason, "peer suspect"),
+        CoreEvent::PeerFailed { name, peer, reason, .. } => tracing::info!(%name, id = ?peer, reason, "peer failed"),
+        CoreEvent::PeerLeft { name, peer } => tracing::info!(%name, id = ?peer, "peer left"),
+        CoreEvent::State { name, snapshot, .. } => tracing::debug!(%name, version = snapshot.version, "state changed"),
+        CoreEvent::Isolated(isolated) => tracing::info!(isolated, "whether nobody is heard"),
+        CoreEvent::NameClash { other, rank } => {
+            tracing::warn!(?other, rank, "another node bears this node's name; give each its own");
+        }
+        CoreEvent::Cloned { rekeyed } => {
+            tracing::warn!(rekeyed, "another node runs with this identity; one of the two takes a new one");
+        }
+        CoreEvent::Restored { epoch } => {
+            tracing::warn!(epoch = epoch.counter(), "the data directory was restored from a backup");
+        }
+        CoreEvent::RefusedBy { max_peers, address } => {
+            tracing::warn!(max_peers, %address, "a peer's table is full: it does not take this node in");
+        }
+        CoreEvent::Refused { name, peer } => {
+            tracing::warn!(%name, id = ?peer, "not taken in: the table of peers is full, raise mesh.max_peers");
+        }
+        _ => tracing::info!(?event, "event"),
+    }
+}

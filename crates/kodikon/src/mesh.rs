@@ -1,0 +1,363 @@
+//! Decides what an embedder holds: a handle to one running node, cheap to clone and usable from any thread.
+
+mod board;
+mod builder;
+mod error;
+mod own;
+mod peer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use kodikon_core::ground::id::NodeId;
+use kodikon_core::ground::stats::{Reject, Stats};
+use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::state::StateChange;
+use serde_json::Value;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::api::{Event, Security, StateDoc, StateRow, StatsDoc};
+use crate::clock::{Clock as _, SystemClock};
+use crate::doctor::Symptoms;
+use crate::driver::{ORDERS_MAX, Order};
+use crate::events::{EventKind, EventStream};
+use crate::handlers::{Handler, HandlerCounts};
+
+pub(crate) use board::{Board, View};
+pub use builder::Builder;
+pub use error::{MeshError, StartError};
+pub(crate) use own::{OwnState, row_of};
+pub use peer::Peer;
+pub(crate) use peer::is_called;
+
+/// A running node of the mesh.
+///
+/// Every clone is the same node. It says goodbye and ends with [`Mesh::shutdown`], or when the last clone is dropped; only
+/// `shutdown` waits for the goodbye to be sent. Getters answer from a snapshot that the node's loop pins up after every
+/// change: they never wait for the loop and the loop never for them.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use kodikon::Mesh;
+/// let mesh = Mesh::builder("node_001").in_memory().state(serde_json::json!({"status": "active"})).start().await?;
+/// for peer in mesh.peers() {
+///     println!("{} was heard {:?} ago", peer.name(), peer.last_heard());
+/// }
+/// mesh.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[doc(alias = "MeshProtocol")]
+pub struct Mesh(Arc<Shared>);
+
+/// What all clones share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) board: Arc<Board>,
+    pub(crate) clock: SystemClock,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) events: broadcast::WeakSender<Arc<Event>>,
+    pub(crate) handlers: Arc<HandlerCounts>,
+    pub(crate) own: Mutex<OwnState>,
+    pub(crate) security: Security,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) ended: watch::Receiver<bool>,
+    pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Mesh {
+    /// Begins a node that people will call `node_name`.
+    #[doc(alias = "start")]
+    pub fn builder(node_name: &str) -> Builder {
+        Builder::new(node_name)
+    }
+
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// Changes keys of this node's state: each member of the object replaces the key of its name, others stay.
+    ///
+    /// It is visible to [`Mesh::state`] at once and on its way to the others before this returns or shortly after.
+    ///
+    /// # Errors
+    /// The first limit that a key or value breaks, [`MeshError::Busy`], [`MeshError::Stopped`]; nothing is changed then.
+    #[doc(alias = "update_node_state")]
+    pub fn set_state(&self, keys: Value) -> Result<(), MeshError> {
+        self.change_state(changes_of(&keys)?)
+    }
+
+    /// Removes keys from this node's state; those that are not there are left out.
+    ///
+    /// # Errors
+    /// As [`Mesh::set_state`].
+    pub fn unset_state<K: Into<String>>(&self, keys: impl IntoIterator<Item = K>) -> Result<(), MeshError> {
+        self.change_state(keys.into_iter().map(|key| StateChange { key: key.into(), json: None }).collect())
+    }
+
+    fn change_state(&self, changes: Vec<StateChange>) -> Result<(), MeshError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let wall = self.wall();
+        // Held over check and order, so that changes reach the node in the order in which they were checked.
+        let mut own = self.0.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = own.after(&self.0.board.read(), &changes, wall)?;
+        self.order(Order::SetState { changes, wall, number: next.number() })?;
+        *own = next;
+        Ok(())
+    }
+
+    /// Calls `handler` for each event of a kind, on a thread of its own: it may block, and holds up neither the node nor other
+    /// handlers. Behind it wait up to 1,024 events; more are dropped and counted. A panic is caught and counted
+    /// (`handler_panics` in [`Mesh::stats`]). At most 64 handlers.
+    ///
+    /// A handler that keeps a clone of this `Mesh` keeps the node running until [`Mesh::shutdown`].
+    ///
+    /// # Errors
+    /// [`MeshError::TooManyHandlers`], [`MeshError::NoThread`], [`MeshError::Busy`], [`MeshError::Stopped`].
+    pub fn on(&self, kind: EventKind, handler: impl FnMut(&Event) + Send + 'static) -> Result<(), MeshError> {
+        self.order(Order::On(Handler::spawn(kind, &self.0.handlers, handler)?))
+    }
+
+    /// Says goodbye, waits until it is sent and everything is on disk, and ends the node. A second call changes nothing.
+    ///
+    /// Afterwards the getters answer from the last snapshot.
+    #[doc(alias = "stop")]
+    pub async fn shutdown(&self) {
+        // A closed channel means that it has ended, or is about to.
+        let _ = self.0.orders.send(Order::Leave).await;
+        // An error means that the loop is gone without a word: ended as well.
+        let _ = self.0.ended.clone().wait_for(|ended| *ended).await;
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // Its last act was to say that it ended, and it catches its own panics.
+            let _ = thread.join();
+        }
+    }
+
+    /// The peers of this node, without itself: alive, suspect, and failed until they leave the roster.
+    #[must_use]
+    #[doc(alias = "discover_peers")]
+    pub fn peers(&self) -> Vec<Peer> {
+        let (view, now) = (self.0.board.read(), self.now());
+        view.peers.iter().filter_map(|peer| view.peer(peer, now)).collect()
+    }
+
+    /// The peers, and behind them those who left or failed longer ago, as long as the directory remembers them (7 days).
+    ///
+    /// # Errors
+    /// [`MeshError::Stopped`].
+    pub async fn peers_ever(&self) -> Result<Vec<Peer>, MeshError> {
+        let departed = self.ask(Order::Departed).await?;
+        let mut peers = self.peers();
+        let wall = self.wall();
+        for entry in departed {
+            if peers.iter().all(|peer| peer.id() != entry.id) {
+                peers.push(Peer::from_remembered(&entry, wall));
+            }
+        }
+        Ok(peers)
+    }
+
+    /// The peer of this name: as shown, as `name@hhhh` (first hex digits of its identity), or by its whole identity.
+    #[must_use]
+    pub fn peer(&self, name: &str) -> Option<Peer> {
+        let view = self.0.board.read();
+        let found = view.peers.iter().find(|peer| is_called(&peer.name, &peer.id, name))?;
+        view.peer(found, self.now())
+    }
+
+    /// The state of a node by its name, this one's own included; `None` if it is not present.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<StateRow> {
+        let view = self.0.board.read();
+        if is_called(&view.name, &view.id, name) {
+            return Some(self.own_state(&view));
+        }
+        let peer = view.peers.iter().find(|peer| is_called(&peer.name, &peer.id, name))?;
+        view.states.get(&peer.id).map(|row| StateRow::clone(row))
+    }
+
+    /// The states of all who are present, this node included, by name.
+    #[must_use]
+    pub fn states(&self) -> StateDoc {
+        let view = self.0.board.read();
+        let others = view.peers.iter().filter_map(|peer| {
+            let row = view.states.get(&peer.id)?;
+            Some((peer.name.clone(), StateRow::clone(row)))
+        });
+        let mut states: StateDoc = others.collect();
+        states.insert(view.name.clone(), self.own_state(&view));
+        states
+    }
+
+    fn own_state(&self, view: &View) -> StateRow {
+        let own = self.0.own.lock().unwrap_or_else(PoisonError::into_inner);
+        row_of(own.newest(view))
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> EventStream {
+        match self.0.events.upgrade() {
+            Some(events) => EventStream::new(&events, self.0.clock),
+            None => EventStream::ended(self.0.clock),
+        }
+    }
+
+    /// What was counted since the start; up to a second old, or 100 ms while somebody asks often.
+    #[must_use]
+    #[doc(alias = "get_network_stats")]
+    pub fn stats(&self) -> StatsDoc {
+        let view = self.0.board.read();
+        let alive = view.peers.iter().filter(|peer| peer.liveness.is_present()).count();
+        let shown = view.peers.iter().filter(|peer| peer::liveness(peer.liveness).is_some()).count();
+        let mut stats = StatsDoc {
+            node_id: view.name.clone(),
+            alive_peers: alive as u64,
+            total_peers: shown as u64,
+            is_running: self.is_running(),
+            id: view.id.to_string(),
+            uptime_s: self.0.clock.now().as_secs_f64(),
+            ..StatsDoc::default()
+        };
+        count_core(&mut stats, &view.stats);
+        for (name, used, _) in &view.tables {
+            stats.registry.insert((*name).to_owned(), *used as u64);
+        }
+        let handlers = &self.0.handlers;
+        stats.counters.insert("handler_panics".to_owned(), handlers.panics.load(Ordering::Relaxed));
+        stats.counters.insert("handler_overflows".to_owned(), handlers.overflows.load(Ordering::Relaxed));
+        view.driver.add_to(&mut stats);
+        stats
+    }
+
+    /// What this node knows about its machine's network, for [`doctor::examine`](crate::doctor::examine) to judge; the firewall's
+    /// rules are for the caller to add.
+    ///
+    /// # Errors
+    /// [`MeshError::Stopped`].
+    pub async fn symptoms(&self) -> Result<Symptoms, MeshError> {
+        self.ask(Order::Symptoms).await
+    }
+
+    /// The name people call this node, with its rank if another held the name first.
+    #[must_use]
+    #[doc(alias = "node_id")]
+    pub fn name(&self) -> String {
+        self.0.board.read().name.clone()
+    }
+
+    /// Who this node is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.0.board.read().id
+    }
+
+    /// Where it receives unicast: address and port per interface.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<std::net::SocketAddr> {
+        self.0.board.read().addresses.clone()
+    }
+
+    /// Whether it hears nobody.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        self.0.board.read().isolated
+    }
+
+    /// Digest of all states this node holds: equal on nodes that agree.
+    #[must_use]
+    pub fn root(&self) -> u64 {
+        self.0.board.read().root
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !*self.0.ended.borrow()
+    }
+
+    /// How strangers are kept out.
+    #[must_use]
+    pub fn security(&self) -> Security {
+        self.0.security
+    }
+
+    /// Where it keeps identity and state; `None` in memory.
+    #[must_use]
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.0.directory.as_deref()
+    }
+
+    fn order(&self, order: Order) -> Result<(), MeshError> {
+        self.0.orders.try_send(order).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => MeshError::Busy { limit: ORDERS_MAX },
+            mpsc::error::TrySendError::Closed(_) => MeshError::Stopped,
+        })
+    }
+
+    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, MeshError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.orders.send(order(answer)).await.map_err(|_| MeshError::Stopped)?;
+        answered.await.map_err(|_| MeshError::Stopped)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_start(self.0.clock.now())
+    }
+
+    fn wall(&self) -> WallTime {
+        crate::driver::wall_time(&self.0.clock)
+    }
+}
+
+/// The changes that a JSON object asks for.
+pub(crate) fn changes_of(keys: &Value) -> Result<Vec<StateChange>, MeshError> {
+    let found = match keys {
+        Value::Object(keys) => {
+            let change =
+                |(key, value): (&String, &Value)| StateChange { key: key.clone(), json: Some(value.to_string()) };
+            return Ok(keys.iter().map(change).collect());
+        }
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+    };
+    Err(MeshError::NotAnObject { found })
+}
+
+/// Enters what the core counts.
+fn count_core(doc: &mut StatsDoc, stats: &Stats) {
+    doc.messages_sent = stats.messages_sent;
+    doc.messages_received = stats.messages_received;
+    doc.peers_discovered = stats.peers_discovered;
+    doc.heartbeats_sent = stats.heartbeats_sent;
+    doc.datagrams_sent = stats.datagrams_sent;
+    doc.datagrams_received = stats.datagrams_received;
+    doc.bytes_sent = stats.bytes_sent;
+    doc.bytes_received = stats.bytes_received;
+    for reason in Reject::ALL {
+        doc.drops.insert(reason.name().to_owned(), stats.dropped(reason));
+    }
+    for (name, value) in [
+        ("unknown_messages", stats.unknown_messages),
+        ("challenges_sent", stats.challenges_sent),
+        ("signatures_checked", stats.signatures_checked),
+        ("probes_started", stats.probes_started),
+        ("verdicts", stats.verdicts),
+        ("refutations", stats.refutations),
+        ("ops_applied", stats.ops_applied),
+        ("syncs_started", stats.syncs_started),
+        ("peers_refused", stats.peers_refused),
+        ("stalls", stats.stalls),
+    ] {
+        doc.counters.insert(name.to_owned(), value);
+    }
+}

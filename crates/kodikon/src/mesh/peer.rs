@@ -1,0 +1,243 @@
+//! Decides how a peer looks to the application: one row, frozen when it was asked for.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kodikon_core::effect::{PeerView, Remembered};
+use kodikon_core::ground::id::NodeId;
+use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::member;
+
+use crate::api::{Liveness, NodeState, PeerDetail, PeerRow, StateRow, capabilities};
+
+/// A peer as it was when it was asked for.
+#[derive(Debug, Clone, PartialEq)]
+#[doc(alias = "PeerInfo")]
+pub struct Peer {
+    pub(crate) id: NodeId,
+    pub(crate) name: String,
+    pub(crate) liveness: Liveness,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) last_heard: Duration,
+    pub(crate) witnesses: Vec<String>,
+    pub(crate) reason: &'static str,
+    pub(crate) version: String,
+    pub(crate) skew_ms: Option<i64>,
+    pub(crate) datagrams: u64,
+    pub(crate) state: Arc<StateRow>,
+}
+
+impl Peer {
+    /// A peer of the roster. Nodes others only vouch for are none of ours yet.
+    pub(crate) fn from_view(
+        view: &PeerView,
+        witnesses: Vec<String>,
+        state: Arc<StateRow>,
+        now: Instant,
+    ) -> Option<Self> {
+        Some(Self {
+            id: view.id,
+            name: view.name.clone(),
+            liveness: liveness(view.liveness)?,
+            address: view.address,
+            rtt: view.rtt,
+            // Heard from never means vouched for by others only; it counts as heard since the start.
+            last_heard: now.since(view.heard.unwrap_or(Instant::ZERO)),
+            witnesses,
+            reason: view.reason,
+            version: view.version.clone(),
+            skew_ms: view.skew_ms,
+            datagrams: view.datagrams,
+            state,
+        })
+    }
+
+    /// A node of the directory: here once, and not now.
+    pub(crate) fn from_remembered(entry: &Remembered, wall: WallTime) -> Self {
+        Self {
+            id: entry.id,
+            name: entry.name.clone(),
+            liveness: if entry.left { Liveness::Left } else { Liveness::Failed },
+            address: entry.addresses.first().copied(),
+            rtt: None,
+            last_heard: Duration::from_millis(wall.0.saturating_sub(entry.wall.0)),
+            witnesses: Vec::new(),
+            reason: "",
+            version: String::new(),
+            skew_ms: None,
+            datagrams: 0,
+            state: Arc::default(),
+        }
+    }
+
+    /// The name shown here: its own, or `name-2` where another held it first.
+    #[must_use]
+    #[doc(alias = "node_id")]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// What this node believes of its life.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.liveness
+    }
+
+    /// Whether it is alive as far as this node knows. A suspect is: silence has not convicted it yet.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        is_alive(self.liveness)
+    }
+
+    /// How long ago it was last heard. Up to a second too long, or 100 ms while somebody asks often.
+    #[must_use]
+    #[doc(alias = "last_heartbeat")]
+    pub fn last_heard(&self) -> Duration {
+        self.last_heard
+    }
+
+    /// Where it is reached; none while no way is known.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Smoothed round trip; none before the first answer.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// Who says that it is suspect or failed, by name.
+    #[must_use]
+    pub fn witnesses(&self) -> &[String] {
+        &self.witnesses
+    }
+
+    /// Why it is suspect or failed; empty otherwise.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.reason
+    }
+
+    /// The program version it runs.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Its wall clock minus ours in milliseconds, when it last told.
+    #[must_use]
+    pub fn clock_skew_ms(&self) -> Option<i64> {
+        self.skew_ms
+    }
+
+    /// What it says it is doing; `offline` once it is not alive.
+    #[must_use]
+    pub fn state(&self) -> NodeState {
+        if self.is_alive() { NodeState::from_state(&self.state.state) } else { NodeState::Offline }
+    }
+
+    /// The row that `kodikon peers` shows.
+    #[must_use]
+    pub fn row(&self) -> PeerRow {
+        PeerRow {
+            node_id: self.name.clone(),
+            id: self.id.to_string(),
+            liveness: self.liveness,
+            state: self.state(),
+            address: self.address.map(|address| address.to_string()),
+            hops: self.address.map(|_| 0),
+            rtt_ms: self.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+            last_heard_ms: u64::try_from(self.last_heard.as_millis()).unwrap_or(u64::MAX),
+            witnesses: self.witnesses.clone(),
+            version: self.version.clone(),
+            capabilities: capabilities(&self.state.state),
+        }
+    }
+
+    /// The row with what is counted of this peer alone.
+    #[must_use]
+    pub fn detail(&self) -> PeerDetail {
+        let counters = BTreeMap::from([("datagrams_received".to_owned(), self.datagrams)]);
+        PeerDetail { peer: self.row(), counters }
+    }
+}
+
+/// Whether `wanted` means the node of this name and identity.
+pub(crate) fn is_called(name: &str, id: &NodeId, wanted: &str) -> bool {
+    if name == wanted {
+        return true;
+    }
+    let hex = id.to_string();
+    match wanted.rsplit_once('@') {
+        // Four digits or more. The bare name belongs to it too where the node is shown with a rank.
+        Some((base, digits)) => {
+            digits.len() >= 4
+                && hex.starts_with(&digits.to_ascii_lowercase())
+                && (base == name || is_ranked(name, base))
+        }
+        None => hex == wanted,
+    }
+}
+
+/// Whether `shown` is `base` with a rank or an id behind it.
+fn is_ranked(shown: &str, base: &str) -> bool {
+    let Some(rest) = shown.strip_prefix(base) else { return false };
+    let is_rank = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    rest.starts_with('@') || rest.strip_prefix('-').is_some_and(is_rank)
+}
+
+/// Whether it counts as alive for people.
+pub(crate) fn is_alive(liveness: Liveness) -> bool {
+    match liveness {
+        Liveness::Alive | Liveness::Suspect => true,
+        Liveness::Failed | Liveness::Left => false,
+    }
+}
+
+/// How the core's word is shown; those only vouched for are not.
+pub(crate) fn liveness(liveness: member::Liveness) -> Option<Liveness> {
+    match liveness {
+        member::Liveness::Introduced => None,
+        member::Liveness::Alive => Some(Liveness::Alive),
+        member::Liveness::Suspect => Some(Liveness::Suspect),
+        member::Liveness::Failed => Some(Liveness::Failed),
+        member::Liveness::Left => Some(Liveness::Left),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_found_by_its_shown_name_by_name_and_digits_and_by_its_identity() {
+        let id = NodeId([0xab; 16]);
+        for (shown, wanted, expected) in [
+            ("cam", "cam", true),
+            ("cam", "cam-2", false),
+            ("cam-2", "cam", false),
+            ("cam-2", "cam-2", true),
+            ("cam", "cam@abab", true),
+            ("cam-2", "cam@abab", true),
+            ("cam-2", "cam-2@ABAB", true),
+            ("camera", "cam@abab", false),
+            ("cam", "cam@aba", false),
+            ("cam", "cam@abac", false),
+            ("cam", "abababababababababababababababab", true),
+            ("cam", "", false),
+        ] {
+            assert_eq!(is_called(shown, &id, wanted), expected, "{shown} {wanted}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Decides that nodes on one machine find each other, share state, say goodbye, and answer from any thread.
+
+mod fleet;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use fleet::{Fleet, within};
+use kodikon::api::{Liveness, What};
+use kodikon::{EventKind, MeshError};
+use serde_json::json;
+
+#[tokio::test]
+async fn two_nodes_find_each_other_and_one_that_leaves_is_missed_at_once() {
+    let fleet = Fleet::new();
+    let a = fleet.node("a").start().await.unwrap();
+    let mut events = a.events();
+    let b = fleet.node("b").state(json!({"state": "processing", "processing_fps": 30})).start().await.unwrap();
+
+    let up = within(async { events.next().await.unwrap() }).await;
+    assert!(matches!(&up.what, What::PeerUp { node_id, address: Some(_), .. } if node_id == "b"), "{up:?}");
+    let peer = a.peer("b").expect("whoever is told of a peer finds it");
+    assert!(peer.is_alive() && peer.last_heard() < Duration::from_secs(5), "{peer:?}");
+    within(fleet::until(|| b.peers().iter().any(|peer| peer.name() == "a"))).await;
+    within(fleet::until(|| a.state("b").is_some_and(|row| row.state["processing_fps"] == 30))).await;
+    let row = a.peer("b").unwrap().row();
+    assert_eq!((row.state.as_str(), &row.capabilities["processing_fps"]), ("processing", &json!(30)));
+    within(fleet::until(|| a.root() == b.root())).await;
+
+    b.shutdown().await;
+    assert!(!b.is_running() && b.set_state(json!({"k": 1})) == Err(MeshError::Stopped));
+    loop {
+        let event = within(async { events.next().await.unwrap() }).await;
+        if matches!(&event.what, What::PeerLeft { node_id, .. } if node_id == "b") {
+            break;
+        }
+    }
+    assert!(a.peer("b").is_none_or(|peer| peer.liveness() == Liveness::Left), "{:?}", a.peers());
+    let ever = a.peers_ever().await.unwrap();
+    assert!(ever.iter().any(|peer| peer.name() == "b" && peer.liveness() == Liveness::Left), "{ever:?}");
+    a.shutdown().await;
+}
+
+#[tokio::test]
+async fn eight_threads_use_one_node() {
+    let fleet = Fleet::new();
+    let a = fleet.node("a").start().await.unwrap();
+    let b = fleet.node("b").start().await.unwrap();
+    let threads: Vec<_> = (0..8)
+        .map(|n| {
+            let mesh = a.clone();
+            std::thread::spawn(move || {
+                for round in 0..20 {
+                    let key = format!("thread_{n}");
+                    while mesh.set_state(json!({ &key: round })) == Err(MeshError::Busy { limit: 1_024 }) {
+                        std::thread::yield_now();
+                    }
+                    assert_eq!(mesh.state("a").unwrap().state[&key], round, "one's own change is seen at once");
+                    let _ = (mesh.peers(), mesh.stats(), mesh.states(), mesh.peer("b"), mesh.root());
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let all = |row: kodikon::api::StateRow| (0..8).all(|n| row.state.get(&format!("thread_{n}")) == Some(&json!(19)));
+    within(fleet::until(|| b.state("a").is_some_and(all))).await;
+    assert_eq!(b.state("a").unwrap().version, a.state("a").unwrap().version);
+    a.shutdown().await;
+    b.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_handler_hears_its_kind_and_one_that_panics_holds_nobody_up() {
+    let fleet = Fleet::new();
+    let a = fleet.node("a").start().await.unwrap();
+    let (heard, hears) = mpsc::channel();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&calls);
+    a.on(EventKind::PeerUp, move |event| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        heard.send(event.clone()).unwrap();
+        panic!("as a user's bug would");
+    })
+    .unwrap();
+    let b = fleet.node("b").start().await.unwrap();
+    let c = fleet.node("c").start().await.unwrap();
+    within(fleet::until(|| a.stats().counters["handler_panics"] == 2)).await;
+    let mut names: Vec<String> = hears
+        .try_iter()
+        .map(|event| match event.what {
+            What::PeerUp { node_id, .. } => node_id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    names.sort();
+    assert_eq!(names, ["b", "c"]);
+    assert!(a.is_running());
+    for mesh in [a, b, c] {
+        mesh.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_ends_with_its_last_handle_and_its_peers_hear_the_goodbye() {
+    let fleet = Fleet::new();
+    let a = fleet.node("a").start().await.unwrap();
+    let mut events = a.events();
+    let b = fleet.node("b").start().await.unwrap();
+    within(fleet::until(|| a.peer("b").is_some())).await;
+    let mut ends = b.events();
+    drop(b);
+    within(async { while ends.next().await.is_some() {} }).await;
+    loop {
+        let event = within(async { events.next().await.unwrap() }).await;
+        if matches!(event.what, What::PeerLeft { .. }) {
+            break;
+        }
+    }
+    a.shutdown().await;
+    assert!(within(async { events.next().await }).await.is_none(), "the stream ends with its node");
+}
+
+#[tokio::test]
+async fn what_a_node_remembers_survives_its_restart() {
+    let fleet = Fleet::new();
+    let directory = std::env::temp_dir().join(format!("kodikon-mesh-test-{}", std::process::id()));
+    let node = || fleet.node("cam").data_dir(&directory);
+    let first = node().state(json!({"zone": "A"})).start().await.unwrap();
+    let id = first.id();
+    first.set_state(json!({"mode": "night"})).unwrap();
+    let before = first.state("cam").unwrap();
+    let second = node().start().await.map(|_| ()).expect_err("one process at a time");
+    assert!(second.to_string().contains("in use"), "{second}");
+    first.shutdown().await;
+
+    let again = node().state(json!({"zone": "A"})).start().await.unwrap();
+    assert_eq!(again.id(), id);
+    let after = again.state("cam").unwrap();
+    assert_eq!(after.state, before.state);
+    assert_eq!(after.version, before.version, "nothing has changed");
+    again.shutdown().await;
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn shutting_down_twice_from_two_handles_is_harmless() {
+    let fleet = Fleet::new();
+    let a = fleet.node("a").start().await.unwrap();
+    let b = a.clone();
+    within(async { tokio::join!(a.shutdown(), b.shutdown()) }).await;
+    within(a.shutdown()).await;
+    assert_eq!(a.name(), "a");
+    assert!(a.events().next().await.is_none());
+    assert_eq!(a.peers_ever().await, Err(MeshError::Stopped));
+}
