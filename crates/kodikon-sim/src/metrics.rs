@@ -89,7 +89,9 @@ impl Metrics {
     /// Every live node shows every other.
     pub fn completed(&mut self, now: Moment) {
         if let Some(since) = self.last_boot.take() {
-            self.sample("full_roster_ms", millis(now, since));
+            // The last one of a cold start is its time to full roster; of a late joiner, its time until all know it.
+            self.sample("joined_ms", millis(now, since));
+            self.set("full_roster_ms", millis(now, since));
         }
         if let Some(since) = self.healed.take() {
             self.sample("heal_ms", millis(now, since));

@@ -19,7 +19,7 @@ struct Subject {
     node: usize,
     id: NodeId,
     name: String,
-    state: Option<NodeSnapshot>,
+    state: NodeSnapshot,
 }
 
 /// Checks all that calm must have brought about.
@@ -37,7 +37,7 @@ pub fn check(cluster: &mut Cluster<Watch>) {
 fn subject(cluster: &Cluster<Watch>, node: usize) -> Option<Subject> {
     let endpoint = cluster.endpoint(node)?;
     let id = endpoint.id();
-    Some(Subject { node, id, name: endpoint.name(), state: endpoint.state_of(&id) })
+    Some(Subject { node, id, name: endpoint.name(), state: endpoint.state_of(&id).unwrap_or_default() })
 }
 
 fn check_observer(cluster: &mut Cluster<Watch>, observer: usize, subjects: &[Subject]) {
@@ -65,7 +65,8 @@ fn check_observer(cluster: &mut Cluster<Watch>, observer: usize, subjects: &[Sub
         watch.tally.check(now, Check::CalmNames, name.is_none_or(|name| name == subject.name), || {
             format!("node {observer} shows node {} as {name:?}, which calls itself {}", subject.node, subject.name)
         });
-        let state = endpoint.state_of(&subject.id);
+        // Who has published nothing may be shown with nothing, or not at all.
+        let state = endpoint.state_of(&subject.id).unwrap_or_default();
         watch.tally.check(now, Check::CalmState, !alive || state == subject.state, || {
             format!("node {observer} shows {state:?} of node {}, which has {:?}", subject.node, subject.state)
         });
