@@ -46,6 +46,7 @@ pub enum Source {
 pub struct Membership {
     names: Names,
     introduced: Vec<Introduction>,
+    next_introduction: Option<Instant>,
     /// Of whom we said that they failed, and did not withdraw it.
     opined: std::collections::BTreeSet<NodeId>,
     directory_changed: Option<Instant>,
@@ -59,6 +60,13 @@ struct Introduction {
     probes: usize,
 }
 
+impl Introduction {
+    /// When it is probed next, or given up.
+    fn next(&self) -> Instant {
+        INTRODUCTION_PROBES.get(self.probes).map_or(self.since + INTRODUCTION, |&after| self.since + after)
+    }
+}
+
 impl Membership {
     /// Nobody yet.
     #[must_use]
@@ -66,6 +74,7 @@ impl Membership {
         Self {
             names: Names::new(now, settled),
             introduced: Vec::new(),
+            next_introduction: None,
             opined: std::collections::BTreeSet::new(),
             directory_changed: None,
             next_sweep: now + SWEEP,
@@ -103,8 +112,12 @@ impl Membership {
         }
         if self.take_in(now, op, card, Liveness::Introduced, ctx) {
             self.introduced.retain(|introduction| introduction.peer != id);
-            self.introduced.push(Introduction { peer: id, since: now, probes: 0 });
-            self.probe_introduced(now, ctx);
+            let nonce = ctx.random.bits();
+            ctx.out.send(Destination::EveryPath(id), Message::Ping(Ping { nonce }));
+            let introduction = Introduction { peer: id, since: now, probes: 1 };
+            let next = introduction.next();
+            self.next_introduction = Some(self.next_introduction.map_or(next, |at| at.min(next)));
+            self.introduced.push(introduction);
         }
     }
 
@@ -216,7 +229,9 @@ impl Membership {
         let returned = peer.liveness == Liveness::Failed;
         let event = Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
         ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
-        self.introduced.retain(|introduction| introduction.peer != id);
+        if !self.introduced.is_empty() {
+            self.introduced.retain(|introduction| introduction.peer != id);
+        }
         if !returned {
             ctx.stats.peers_discovered += 1;
         }
@@ -261,17 +276,14 @@ impl Membership {
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let introductions = self.introduced.iter().map(|introduction| {
-            INTRODUCTION_PROBES
-                .get(introduction.probes)
-                .map_or(introduction.since + INTRODUCTION, |&after| introduction.since + after)
-        });
-        introductions.chain(self.names.next_deadline()).chain([self.next_sweep]).min()
+        [self.next_introduction, self.names.next_deadline(), Some(self.next_sweep)].into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
-        self.probe_introduced(now, ctx);
+        if self.next_introduction.is_some_and(|at| now >= at) {
+            self.probe_introduced(now, ctx);
+        }
         self.names.on_wake(now, ctx);
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
@@ -302,6 +314,7 @@ impl Membership {
                 ctx.sessions.forget(peer.card.session());
             }
         }
+        self.next_introduction = self.introduced.iter().map(Introduction::next).min();
     }
 
     /// Moves rows that have been failed or gone for `heartbeat_timeout` to the directory, and keeps that on disk.
