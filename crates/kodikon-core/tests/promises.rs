@@ -82,6 +82,7 @@ fn each_change_raises_the_version_by_one_and_a_restart_goes_on_above_it() {
     let state = lan.nodes[&1].state_of(&owner).expect("one's own state is known");
     lan.start_with(1, |boot| {
         boot.epoch = Epoch::new(2, 1);
+        boot.seed = [101; 32];
         boot.saved.state = state;
     });
     lan.run(Duration::from_secs(1));
@@ -90,6 +91,22 @@ fn each_change_raises_the_version_by_one_and_a_restart_goes_on_above_it() {
     set(&mut lan, 1, "60");
     lan.run(Duration::from_secs(1));
     assert_eq!(lan.nodes[&2].state_of(&owner).map(|state| state.version), Some(3));
+}
+
+#[test]
+fn a_later_run_in_the_frames_of_an_earlier_one_is_not_believed() {
+    let mut lan = started(3);
+    lan.run(Duration::from_secs(5));
+    // The same chance draws the same session tag: what only a broken generator or a liar does.
+    lan.start_with(1, |boot| boot.epoch = Epoch::new(2, 1));
+    let liar = lan.nodes[&1].id();
+    set(&mut lan, 1, "15");
+    lan.run(Duration::from_secs(5));
+    for n in [2, 3] {
+        let held = lan.nodes[&n].peers().into_iter().find(|peer| peer.id == liar).map(|peer| peer.epoch);
+        assert_eq!(held, Some(Epoch::new(1, 1)), "at node {n}");
+        assert_eq!(lan.nodes[&n].state_of(&liar), None, "no fact of one run counts for the other");
+    }
 }
 
 #[test]
