@@ -3,14 +3,22 @@
 #[path = "segment/lan.rs"]
 mod lan;
 
+use std::net::SocketAddr;
+
 use kodikon_core::effect::{Arrival, Cast, Command, Event, Input};
-use kodikon_core::ground::config::Security;
-use kodikon_core::ground::id::{Epoch, InterfaceIndex};
+use kodikon_core::ground::config::{Config, Security};
+use kodikon_core::ground::id::{Epoch, InterfaceIndex, Seq, SessionTag};
 use kodikon_core::ground::stats::Reject;
 use kodikon_core::ground::time::{Duration, WallTime};
-use kodikon_core::model::member::Liveness;
+use kodikon_core::model::identity::Identity;
+use kodikon_core::model::member::{Card, Liveness};
+use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
+use kodikon_core::wire::codec;
+use kodikon_core::wire::header::Header;
+use kodikon_core::wire::message::{Hello, Message};
+use kodikon_core::wire::seal::GroupKey;
 use lan::Lan;
 
 #[test]
@@ -148,6 +156,42 @@ fn noise_is_counted_by_reason_and_leads_to_nothing() {
 }
 
 #[test]
+fn invented_identities_fill_no_table_and_keep_no_known_peer_out() {
+    let mut lan = started(4);
+    lan.run(Duration::from_secs(10));
+    let returning = lan.nodes.remove(&4).expect("it was started").id();
+    lan.run(Duration::from_secs(10));
+    assert_eq!(lan.nodes[&1].peers().len(), 3, "the dead one is still shown");
+    let sent = lan.nodes[&1].stats().datagrams_sent;
+    let mut back = None;
+    for n in 0..10_000u32 {
+        // A thousand a second, each from an address of its own.
+        lan.run(Duration::from_millis(1));
+        lan.hand(1, Input::Datagram(from_stranger(n), &mut invented_hello(n)));
+        if n == 4_000 {
+            lan.start_with(4, |boot| {
+                boot.epoch = Epoch::new(2, 4);
+                boot.seed = [104; 32];
+            });
+        }
+        let is_back =
+            |node: &Node| node.peers().iter().any(|peer| peer.id == returning && peer.liveness == Liveness::Alive);
+        if back.is_none() && is_back(&lan.nodes[&1]) {
+            back = Some(n);
+        }
+    }
+    assert!(back.is_some_and(|n| n <= 6_000), "back within two seconds of its start at 4,000 ms: {back:?}");
+    let node = &lan.nodes[&1];
+    assert_eq!(node.peers().len(), 3, "no invented peer is shown");
+    for (table, held, limit) in node.table_sizes() {
+        assert!(held <= limit.min(600), "{table} holds {held}");
+    }
+    let answers = node.stats().datagrams_sent - sent;
+    assert!(node.stats().challenges_sent > 100, "the flood was heard and asked to prove itself");
+    assert!(answers <= 10 * 450, "{answers} datagrams in ten seconds");
+}
+
+#[test]
 fn acting_at_a_deadline_moves_it() {
     for fleet in [1u8, 5] {
         let mut lan = started(fleet);
@@ -170,6 +214,39 @@ fn started(nodes: u8) -> Lan {
     let mut lan = Lan::new();
     (1..=nodes).for_each(|n| lan.start(n));
     lan
+}
+
+fn from_stranger(n: u32) -> Arrival {
+    let [_, a, b, c] = n.to_be_bytes();
+    let from = SocketAddr::from(([10, a.wrapping_add(1), b, c], 10_000));
+    Arrival { from, interface: InterfaceIndex(2), cast: Cast::Multicast4 }
+}
+
+/// A HELLO that is right in every respect, of a node that does not exist.
+fn invented_hello(n: u32) -> Vec<u8> {
+    let config = Config::new("ghost");
+    let tag = [n.to_be_bytes(), *b"fake"].concat().try_into().expect("eight bytes");
+    let identity = Identity::from_secret(blake3::hash(&n.to_be_bytes()).as_bytes());
+    let mut body = Vec::new();
+    write_card(&mut minicbor::Encoder::new(&mut body), &identity, tag, n).expect("encoding into memory cannot fail");
+    assert!(Card::parse(&body).is_some(), "the card is one");
+    let statement = Statement { kind: OpKind::Card, key: Vec::new(), body, lamport: 1, wall: WallTime(0) };
+    let card = SignedOp::sign(&identity, config.mesh_id(), Epoch::new(1, n), Seq(1), statement);
+    let mut text = Vec::new();
+    codec::encode(&Message::Hello(Hello { card, index: 0 }), &mut text);
+    let header = Header { tag: SessionTag(tag), counter: 0 };
+    GroupKey::new(&config.group_key()).session(header.tag).seal(&header, &text)
+}
+
+fn write_card(
+    to: &mut minicbor::Encoder<&mut Vec<u8>>,
+    identity: &Identity,
+    tag: [u8; 8],
+    n: u32,
+) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
+    to.map(9)?.u8(0)?.bytes(&identity.public_key())?.u8(1)?.bytes(&identity.exchange_key())?.u8(2)?.bytes(&tag)?;
+    to.u8(3)?.u32(0)?.u8(4)?.str(&format!("ghost{n}"))?.u8(5)?.u16(1)?.u8(6)?.bool(false)?;
+    to.u8(7)?.array(0)?.u8(8)?.str("0.1.0")?.ok()
 }
 
 fn set(lan: &mut Lan, n: u8, json: &str) {
