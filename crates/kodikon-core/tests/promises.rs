@@ -102,6 +102,28 @@ fn each_change_raises_the_version_by_one_and_a_restart_goes_on_above_it() {
 }
 
 #[test]
+fn ten_cameras_show_each_others_states_each_under_its_own_name() {
+    let states: Vec<serde_json::Map<String, serde_json::Value>> =
+        serde_json::from_str(include_str!("fixtures/node_states.json")).expect("the fixture is an array of objects");
+    let mut lan = started(10);
+    for (n, state) in (1..).zip(&states).take(10) {
+        let changes = state.iter().map(|(key, value)| StateChange { key: key.clone(), json: Some(value.to_string()) });
+        lan.hand(n, Input::Command(Command::SetState(changes.collect(), WallTime(5))));
+    }
+    lan.run(Duration::from_secs(5));
+    for (n, node) in &lan.nodes {
+        let peers = node.peers();
+        assert_eq!(peers.len(), 9, "at node {n}");
+        for peer in peers {
+            let number: u8 = peer.name.trim_start_matches("cam").parse().expect("named camN");
+            let shown = node.state_of(&peer.id).map(|snapshot| snapshot.values).unwrap_or_default();
+            let published = states[usize::from(number) - 1].iter().map(|(key, value)| (key.clone(), value.to_string()));
+            assert_eq!(shown, published.collect(), "{} at node {n}", peer.name);
+        }
+    }
+}
+
+#[test]
 fn a_later_run_in_the_frames_of_an_earlier_one_is_not_believed() {
     let mut lan = started(3);
     lan.run(Duration::from_secs(5));
