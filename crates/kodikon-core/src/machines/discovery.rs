@@ -42,6 +42,7 @@ const ALL_WAYS_EVERY: Duration = Duration::from_secs(60);
 
 /// Finds peers. See the module's first line.
 #[derive(Debug)]
+#[doc(alias = "PeerDiscovery")]
 pub struct Discovery {
     segments: BTreeMap<InterfaceIndex, Segment>,
     challenges: Challenges,

@@ -333,7 +333,7 @@ impl Liveness {
             Doubt::Hearsay => false,
         };
         let suspicion = Suspicion { subject: id.0, epoch: peer.epoch().0, life: peer.life().0 };
-        let flaps = peer.flaps;
+        let flaps = peer.flaps(now);
         if !self.suspicions.begin(now, id, mine, self.patience(flaps, ctx), ctx.config.profile.suspicion()) {
             return;
         }

@@ -29,8 +29,6 @@ const INTRODUCTION_PROBES: [Duration; 3] = [Duration::ZERO, Duration::from_milli
 const DIRECTORY_EVERY: Duration = Duration::from_secs(60);
 /// How long the directory remembers: a week, over a camera's longest repair.
 const DIRECTORY_AGE_MS: u64 = 7 * 24 * 3_600 * 1_000;
-/// Returns from suspicion within this span count as one spell of flapping.
-const FLAP_SPELL: Duration = Duration::from_secs(600);
 
 /// How a frame's source address stands to the peer whose session sealed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,8 +216,7 @@ impl Membership {
     /// A suspect answered, refuted, or was heard by a third node.
     pub fn clear(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         let Some(peer) = ctx.roster.get_mut(&id).filter(|peer| peer.liveness == Liveness::Suspect) else { return };
-        let is_spell = now.since(peer.since) < FLAP_SPELL;
-        peer.flaps = if is_spell { peer.flaps.saturating_add(1) } else { 0 };
+        peer.note_return(now);
         ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
         ctx.out.notice(Notice::Cleared(id));
     }
