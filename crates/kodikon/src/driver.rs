@@ -257,8 +257,7 @@ impl Driver {
         let changes: Vec<StateChange> = state.into_iter().filter(is_new).collect();
         if !changes.is_empty() {
             held.changed_by(&changes).map_err(crate::mesh::MeshError::from)?;
-            self.node.handle(now, Input::Command(Command::SetState(changes, wall_time(&self.clock))));
-            self.carry_out();
+            self.set_state(now, changes, wall_time(&self.clock));
         }
         self.settle(now);
         tracing::info!(name = %self.node.name(), id = %self.node.id(), port = self.facts.port, "node started");
@@ -398,9 +397,8 @@ impl Driver {
     fn obey(&mut self, now: Instant, order: Order) {
         match order {
             Order::SetState { changes, wall, number } => {
-                self.node.handle(now, Input::Command(Command::SetState(changes, wall)));
                 self.own_changes = number;
-                self.carry_out();
+                self.set_state(now, changes, wall);
             }
             Order::On(handler) => self.show.add_handler(handler),
             // An error means that nobody waits for the answer any more.
@@ -420,6 +418,16 @@ impl Driver {
                 drop(answer.send(self.evidence.symptoms(&scene)));
             }
             Order::Leave => self.leave(now),
+        }
+    }
+
+    /// Changes the own state and tells it: the core tells only of others.
+    fn set_state(&mut self, now: Instant, changes: Vec<StateChange>, wall: WallTime) {
+        self.node.handle(now, Input::Command(Command::SetState(changes, wall)));
+        self.carry_out();
+        let node = self.node.id();
+        if let Some(snapshot) = self.node.state_of(&node) {
+            self.hear(CoreEvent::State { node, name: self.node.name(), snapshot });
         }
     }
 

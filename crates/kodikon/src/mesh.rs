@@ -99,13 +99,10 @@ impl Mesh {
     }
 
     fn change_state(&self, changes: Vec<StateChange>) -> Result<(), MeshError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
         let wall = self.wall();
         // Held over check and order, so that changes reach the node in the order in which they were checked.
         let mut own = self.0.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = own.after(&self.0.board.read(), &changes, wall)?;
+        let Some(next) = own.after(&self.0.board.read(), &changes, wall)? else { return Ok(()) };
         self.order(Order::SetState { changes, wall, number: next.number() })?;
         *own = next;
         Ok(())
