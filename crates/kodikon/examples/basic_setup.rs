@@ -14,7 +14,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
     // example to itself; without them the node would join every other node of the LAN.
     let mesh = Mesh::builder("node_001")
         .in_memory()
-        .mesh_name(&format!("example-{}", std::process::id()))
+        .mesh_name(&format!("setup-{}", std::process::id()))
         .interfaces(["lo"])
         .state(json!({"status": "active"}))
         .start()

@@ -53,7 +53,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
 async fn node(name: &str) -> Result<Mesh, StartError> {
     Mesh::builder(name)
         .in_memory()
-        .mesh_name(&format!("example-{}", std::process::id()))
+        .mesh_name(&format!("discovery-{}", std::process::id()))
         .interfaces(["lo"])
         .start()
         .await
