@@ -1,5 +1,7 @@
 //! The `kodikon` command: which verb was meant, and what its outcome is to the shell.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser as _;

@@ -95,6 +95,14 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Removes what labs of killed programs left behind, as every new lab does.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn sweep() -> Result<()> {
+        Claim::take("sweep").map(drop)
+    }
+
     /// A directory for data and logs that goes when the lab goes.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -346,6 +354,14 @@ impl Lab {
             }
         }
         Ok(found)
+    }
+
+    /// All hosts forget the hardware addresses they have learned, as after a power cut.
+    ///
+    /// # Errors
+    /// When a host does not.
+    pub fn forget_neighbours(&self) -> Result<()> {
+        self.hosts().iter().try_for_each(|host| netns::ip(Some(&self.namespace(*host)), "neigh flush all\n"))
     }
 
     // ---- how it is done ----

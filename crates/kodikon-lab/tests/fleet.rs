@@ -1,7 +1,5 @@
 //! A fleet starts its nodes, follows what they tell, and says what is missing; shown with a shell script for a node.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
-
 use std::fs;
 use std::time::Duration;
 

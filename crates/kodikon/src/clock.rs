@@ -1,4 +1,5 @@
-//! Decides what time it is: one clock that counts suspended time for the mesh, one for people, and whether either has jumped.
+//! Decides what time it is: one clock that counts suspended time for the mesh, one for people, and whether either has
+//! jumped.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +7,8 @@ use crate::sys;
 
 /// Suspended time below this is taken for the distance between two readings of two clocks.
 ///
-/// A suspend to RAM and back takes a second at least; two readings are microseconds apart unless the process was preempted between them.
+/// A suspend to RAM and back takes a second at least; two readings are microseconds apart unless the process was
+/// preempted between them.
 const SUSPENDED_AT_LEAST: Duration = Duration::from_millis(500);
 /// A smaller step of the wall clock is left to whoever slews it (`adjtime` steps only above half a second by default).
 const STEPPED_AT_LEAST: f64 = 0.5;
@@ -104,8 +106,8 @@ impl JumpWatch {
 
 /// A deadline on the clock of a [`SystemClock`], precise to tens of microseconds and true across a suspend.
 ///
-/// tokio's own timers have millisecond ticks and stand still while the machine sleeps: a node would wake from a night's suspend and
-/// wait for the rest of a heartbeat period before it says that it is back.
+/// tokio's own timers have millisecond ticks and stand still while the machine sleeps: a node would wake from a night's
+/// suspend and wait for the rest of a heartbeat period before it says that it is back.
 #[derive(Debug)]
 pub struct Deadline {
     timer: sys::Timer,

@@ -24,7 +24,8 @@ const QUIET: Duration = Duration::from_millis(20);
 const QUIET_MAX: Duration = Duration::from_millis(200);
 /// The kernel fills at most 32 KiB at once (`net/netlink/af_netlink.c`).
 const BUFFER: usize = 32 << 10;
-/// A dump that is torn this often in a row is taken as it is, and the next event mends it; one refused this often is an error.
+/// A dump that is torn this often in a row is taken as it is, and the next event mends it; one refused this often is an
+/// error.
 const RESTARTS_MAX: u32 = 16;
 
 /// Watches the host's interfaces through the kernel's route netlink.
@@ -74,8 +75,8 @@ impl InterfaceWatch {
         })
     }
 
-    /// Waits for a list that differs from the one returned before; the first call returns the first list, after a fraction of a
-    /// millisecond.
+    /// Waits for a list that differs from the one returned before; the first call returns the first list, after a
+    /// fraction of a millisecond.
     ///
     /// Dropping the future loses nothing.
     ///

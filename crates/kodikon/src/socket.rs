@@ -28,7 +28,8 @@ pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 107, 100);
 /// The mesh's IPv6 group: link-local scope, `kd` in ASCII.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x6b64);
 
-/// Asked for as receive buffer: a second of the fastest peer allowed (5,000 datagrams, each charged 768 B or more by the kernel).
+/// Asked for as receive buffer: a second of the fastest peer allowed (5,000 datagrams, each charged 768 B or more by
+/// the kernel).
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Asked for as send buffer: what a node may have queued for all its neighbours would not fit the default of 208 KiB.
 const SEND_BUFFER: usize = 1 << 20;
@@ -65,8 +66,8 @@ impl Family {
 pub enum OpenError {
     /// A program that does not share it holds the discovery port.
     #[error(
-        "discovery port {port}/udp is held by {}; the node goes on without it and finds only configured and remembered peers: \
-         stop that program, or give the whole fleet another --udp-port",
+        "discovery port {port}/udp is held by {}; the node goes on without it and finds only configured and \
+         remembered peers: stop that program, or give the whole fleet another --udp-port",
         name_holder(holder.as_ref())
     )]
     PortTaken {
@@ -76,7 +77,11 @@ pub enum OpenError {
         holder: Option<Holder>,
     },
     /// None of the ports a node may take is free.
-    #[error("no port of {first}-{last} is free for UDP and TCP ({last} is held by {}): stop a program there, or choose another --udp-port", name_holder(holder.as_ref()))]
+    #[error(
+        "no port of {first}-{last} is free for UDP and TCP ({last} is held by {}): stop a program there, or choose \
+         another --udp-port",
+        name_holder(holder.as_ref())
+    )]
     NoFreePort {
         /// The first one tried.
         first: u16,
@@ -159,3 +164,6 @@ fn no_family(family: Family, source: io::Error) -> OpenError {
         _ => OpenError::Io { what: "socket", source },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! Decides how a node's few files are kept: one process per directory, whole files or none, an epoch that never repeats.
+//! Decides how a node's few files are kept: one process per directory, whole files or none, an epoch that never
+//! repeats.
 
 use std::path::PathBuf;
 use std::{fmt, io};
@@ -136,7 +137,8 @@ pub enum StoreError {
         /// How much was to be saved.
         len: usize,
     },
-    /// The epoch counter has come to its end, which takes four thousand million starts or a forged counter. Nothing was changed.
+    /// The epoch counter has come to its end, which takes four thousand million starts or a forged counter. Nothing was
+    /// changed.
     #[error("the epoch counter of this identity is used up; remove identity.key and epoch for a new identity")]
     EpochsUsedUp,
     /// Anything else the system said.

@@ -1,6 +1,8 @@
-//! Decides nothing: the few Linux calls that neither std nor socket2 nor quinn-udp offers, each behind a safe face. The only file with `unsafe`.
+//! Decides nothing: the few Linux calls that neither std nor socket2 nor quinn-udp offers, each behind a safe face. The
+//! only file with `unsafe`.
 //!
-//! What the kernel writes (control messages, addresses, error records) is read as bytes by total functions below, never by casting pointers.
+//! What the kernel writes (control messages, addresses, error records) is read as bytes by total functions below, never
+//! by casting pointers.
 #![expect(unsafe_code, reason = "the one file that calls libc; every block says why it is sound and has a test")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -320,7 +322,8 @@ fn receive_message(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: c_int) -> i
     header.msg_control = message.control.0.as_mut_ptr().cast();
     header.msg_controllen = CONTROL_LEN as _;
     let len = loop {
-        // SAFETY: every pointer in `header` is to memory we own, of the length that stands beside it, alive through the call.
+        // SAFETY: every pointer in `header` is to memory we own, of the length that stands beside it, alive through the
+        // call.
         let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
         match usize::try_from(len) {
             Ok(len) => break len,

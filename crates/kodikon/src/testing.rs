@@ -23,8 +23,9 @@ pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Se
     });
 }
 
-/// Runs two tests on threads and in namespaces of their own, joined by a cable without any route: `near` has 192.0.2.1 and `far`
-/// 192.0.2.2 on an interface `eth`, and both have IPv6 of link-local scope. Each gets an end of a line to the other.
+/// Runs two tests on threads and in namespaces of their own, joined by a cable without any route: `near` has 192.0.2.1
+/// and `far` 192.0.2.2 on an interface `eth`, and both have IPv6 of link-local scope. Each gets an end of a line to the
+/// other.
 pub(crate) fn in_two_namespaces<A, B>(near: impl FnOnce(Line) -> A + Send, far: impl FnOnce(Line) -> B + Send)
 where
     A: Future<Output = ()>,

@@ -6,10 +6,9 @@ use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::effect::{Cast, Output, StreamWish, Target, Transmit};
 use crate::ground::config::MAX_PLAIN;
-use crate::ground::id::{NodeId, StreamId};
+use crate::ground::id::{InterfaceIndex, NodeId, StreamId};
 use crate::ground::time::{Duration, Instant};
 use crate::node::Node;
-use crate::node::start::scope;
 use crate::wire::codec;
 use crate::wire::header::Header;
 use crate::wire::message::Message;
@@ -174,4 +173,10 @@ pub(super) fn is_group(cast: Cast) -> bool {
         Cast::Multicast4 | Cast::Multicast6 | Cast::Broadcast => true,
         Cast::Unicast => false,
     }
+}
+
+/// The interface to name in a target: only link-local IPv6 means nothing without it.
+fn scope(address: &std::net::SocketAddr, interface: Option<InterfaceIndex>) -> Option<InterfaceIndex> {
+    let is_link_local = matches!(address, std::net::SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
+    interface.filter(|_| is_link_local)
 }

@@ -4,7 +4,7 @@ use crate::effect::context::{Context, Myself};
 use crate::effect::outbox::{Destination, Outbox};
 use crate::effect::{Interface, Medium};
 use crate::ground::config::MAX_PEERS;
-use crate::ground::id::{Epoch, InterfaceIndex, Life, SessionTag};
+use crate::ground::id::{Epoch, Life, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant};
@@ -217,16 +217,4 @@ fn announced(interfaces: &[Interface], port: u16) -> Vec<CardAddress> {
         .map(|address| CardAddress { ip: address.address, port, prefix: address.prefix })
         .take(MAX_ADDRESSES)
         .collect()
-}
-
-/// Whether frames to this address need their interface named.
-#[must_use]
-pub(super) fn needs_interface(address: &std::net::SocketAddr) -> bool {
-    matches!(address, std::net::SocketAddr::V6(v6) if v6.ip().is_unicast_link_local())
-}
-
-/// The interface to name in a target.
-#[must_use]
-pub(super) fn scope(address: &std::net::SocketAddr, interface: Option<InterfaceIndex>) -> Option<InterfaceIndex> {
-    interface.filter(|_| needs_interface(address))
 }

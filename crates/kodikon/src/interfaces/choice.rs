@@ -23,10 +23,10 @@ pub struct Choice {
 
 /// Chooses among `interfaces`; where `only` names some, among those alone, whatever they are made of.
 ///
-/// Usable is what has an address and something at the other end: cables before Wi-Fi before networks inside this host. Those last
-/// reach containers, and are told to nobody, for other hosts would try in vain. Tunnels are left out: their other end is one host, which
-/// a configured peer reaches better. When only this host can be reached, and nobody named an interface, the loopback is used too, so
-/// that the nodes of one machine find each other.
+/// Usable is what has an address and something at the other end: cables before Wi-Fi before networks inside this host.
+/// Those last reach containers, and are told to nobody, for other hosts would try in vain. Tunnels are left out: their
+/// other end is one host, which a configured peer reaches better. When only this host can be reached, and nobody named
+/// an interface, the loopback is used too, so that the nodes of one machine find each other.
 #[must_use]
 pub fn choose(interfaces: &[Interface], only: &[String]) -> Choice {
     let ready = |interface: &&Interface| interface.carrier && !interface.addresses.is_empty();
@@ -66,7 +66,8 @@ fn rank(medium: Medium) -> u8 {
     }
 }
 
-/// An interface's addresses that mean something to others: IPv4 first, a link-local IPv6 address only where there is no other.
+/// An interface's addresses that mean something to others: IPv4 first, a link-local IPv6 address only where there is no
+/// other.
 fn addresses(interface: &Interface) -> Vec<IpAddr> {
     let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) =
         interface.addresses.iter().map(|address| address.address).partition(IpAddr::is_ipv4);

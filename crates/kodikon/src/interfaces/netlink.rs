@@ -1,6 +1,8 @@
-//! Decides what the kernel's route netlink messages say about links and addresses. Total: any bytes give facts or nothing.
+//! Decides what the kernel's route netlink messages say about links and addresses. Total: any bytes give facts or
+//! nothing.
 //!
-//! Layouts: linux/netlink.h, rtnetlink.h, if_link.h, if_addr.h. Numbers are in the host's byte order, addresses in the network's.
+//! Layouts: linux/netlink.h, rtnetlink.h, if_link.h, if_addr.h. Numbers are in the host's byte order, addresses in the
+//! network's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

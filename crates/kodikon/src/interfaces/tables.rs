@@ -8,7 +8,8 @@ use kodikon_core::ground::id::InterfaceIndex;
 
 use super::netlink::Link;
 
-/// Links beyond this many are ignored, the latest first: a host of containers has thousands, its network cards are the oldest.
+/// Links beyond this many are ignored, the latest first: a host of containers has thousands, its network cards are the
+/// oldest.
 const LINKS_MAX: usize = 1_024;
 /// Addresses of one interface beyond this many are ignored, the latest first.
 const ADDRESSES_MAX: usize = 64;
@@ -86,7 +87,8 @@ impl Tables {
             carrier: link.carrier,
             medium: self.medium(link, &is_wireless),
             addresses: if self.is_port(link) {
-                // A bridge takes what comes in here before IP sees it, so the addresses the kernel puts here hear nothing.
+                // A bridge takes what comes in here before IP sees it, so the addresses the kernel puts here hear
+                // nothing.
                 Vec::new()
             } else {
                 self.addresses.get(&link.index).cloned().unwrap_or_default()

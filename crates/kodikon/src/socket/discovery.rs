@@ -1,4 +1,5 @@
-//! Decides how the discovery port is shared, which groups are joined on which interfaces, and what happens when it is taken.
+//! Decides how the discovery port is shared, which groups are joined on which interfaces, and what happens when it is
+//! taken.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,7 +14,8 @@ use super::inbox::Inbox;
 use super::{Family, GROUP_V4, GROUP_V6, OpenError, SocketReport, holder, report, udp};
 use crate::sys;
 
-/// What pending errors a receive may meet before it is left for the next turn; a discovery socket sends nothing, so it should meet none.
+/// What pending errors a receive may meet before it is left for the next turn; a discovery socket sends nothing, so it
+/// should meet none.
 const RETRIES: usize = 4;
 
 /// The two discovery sockets, as far as they could be had.
@@ -60,14 +62,16 @@ impl Discovery {
         }
     }
 
-    /// Joins the groups on the interfaces of `usable`, best first, and forgets those that are not among `present` any more.
+    /// Joins the groups on the interfaces of `usable`, best first, and forgets those that are not among `present` any
+    /// more.
     pub fn follow(&mut self, usable: &[InterfaceIndex], present: &[InterfaceIndex]) {
         for socket in [&mut self.v4, &mut self.v6].into_iter().flatten() {
             socket.follow(usable, present);
         }
     }
 
-    /// Waits until a socket of this family has something; for ever where there is none. Dropping the future loses nothing.
+    /// Waits until a socket of this family has something; for ever where there is none. Dropping the future loses
+    /// nothing.
     ///
     /// # Errors
     /// When the runtime is shutting down.
@@ -88,7 +92,8 @@ impl Discovery {
     }
 }
 
-/// One socket on the discovery port. It only listens: what it would send should come from the node's own port, to be answered there.
+/// One socket on the discovery port. It only listens: what it would send should come from the node's own port, to be
+/// answered there.
 #[derive(Debug)]
 pub struct DiscoverySocket {
     family: Family,
@@ -103,8 +108,8 @@ impl DiscoverySocket {
     /// [`OpenError::PortTaken`] when a program that does not share holds the port.
     pub fn open(family: Family, port: u16) -> Result<Self, OpenError> {
         let socket = udp(family)?;
-        // Each node of this host then gets its own copy of every multicast and broadcast. SO_REUSEPORT would ask for one user
-        // for all of them, and would keep out those that set only this.
+        // Each node of this host then gets its own copy of every multicast and broadcast. SO_REUSEPORT would ask for
+        // one user for all of them, and would keep out those that set only this.
         socket.set_reuse_address(true).map_err(OpenError::io("SO_REUSEADDR"))?;
         // Otherwise whatever any program of this host joined on any interface would arrive here.
         match family {
@@ -132,7 +137,8 @@ impl DiscoverySocket {
             }
             let mut result = self.join(index);
             if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOBUFS)) {
-                // The kernel's limit (igmp_max_memberships): those that are not usable now make room for those that are.
+                // The kernel's limit (igmp_max_memberships): those that are not usable now make room for those that
+                // are.
                 self.leave_all_but(usable);
                 result = self.join(index);
             }

@@ -107,7 +107,8 @@ impl Default for Inbox {
     }
 }
 
-/// How a datagram was addressed, from its destination and, where known, the own address that the kernel accepted it for.
+/// How a datagram was addressed, from its destination and, where known, the own address that the kernel accepted it
+/// for.
 fn cast(destination: Option<IpAddr>, accepted_for: Option<Ipv4Addr>) -> Cast {
     match destination {
         Some(IpAddr::V4(address)) if address.is_multicast() => Cast::Multicast4,

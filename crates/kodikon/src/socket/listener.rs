@@ -1,4 +1,5 @@
-//! Decides how connections are accepted: from both listeners in turn, and not at all for a moment when the process has no descriptor left.
+//! Decides how connections are accepted: from both listeners in turn, and not at all for a moment when the process has
+//! no descriptor left.
 
 use std::io;
 use std::net::SocketAddr;
@@ -47,7 +48,8 @@ impl Listeners {
                         self.first = index + 1;
                         return Poll::Ready(accepted);
                     }
-                    // It was gone before it was accepted, which is none of our trouble: the next call sees the next one.
+                    // It was gone before it was accepted, which is none of our trouble: the next call sees the next
+                    // one.
                     Poll::Ready(Err(error)) if is_about_the_connection(&error) => {
                         self.failures += 1;
                         cx.waker().wake_by_ref();

@@ -1,7 +1,7 @@
 //! Decides how a node's few TCP streams are opened, bounded, cut into frames, and found to have ended.
 //!
-//! Most of them are idle for ever: their only purpose is that the kernel ends them when a process dies. A frame is preceded by its
-//! length in two bytes, most significant first.
+//! Most of them are idle for ever: their only purpose is that the kernel ends them when a process dies. A frame is
+//! preceded by its length in two bytes, most significant first.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -23,13 +23,15 @@ use super::ways::scoped;
 
 /// Streams at once, of both directions (design: limits).
 const STREAMS_MAX: usize = 64;
-/// Of these, at most so many that others opened and have not said anything on: strangers must not take the place of our own.
+/// Of these, at most so many that others opened and have not said anything on: strangers must not take the place of our
+/// own.
 const HALF_OPEN_MAX: usize = 32;
 /// Of these, at most so many from one address.
 const HALF_OPEN_A_SOURCE: usize = 4;
 /// Within this time the first frame must come.
 const FIRST_FRAME: Duration = Duration::from_secs(1);
-/// Within this time a stream we open must stand: long enough for the kernel to repeat a lost SYN, which it does after a second.
+/// Within this time a stream we open must stand: long enough for the kernel to repeat a lost SYN, which it does after a
+/// second.
 const CONNECT: Duration = Duration::from_millis(2_500);
 /// Bytes that wait to be written on one stream; one that takes no more for so long is no use.
 const OUTPUT_MAX: usize = 256 << 10;

@@ -1,4 +1,5 @@
-//! Decides how a node's own UDP sockets send and receive: in batches, and without letting one peer's error touch another's datagram.
+//! Decides how a node's own UDP sockets send and receive: in batches, and without letting one peer's error touch
+//! another's datagram.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +17,8 @@ use super::ways::{Way, Ways};
 use super::{Family, OpenError, SEND_BUFFER, SocketReport, report};
 use crate::sys::{self, QueuedError};
 
-/// Unreachable addresses kept until they are asked for, the oldest dropped first: a probe goes to a few addresses at once.
+/// Unreachable addresses kept until they are asked for, the oldest dropped first: a probe goes to a few addresses at
+/// once.
 const UNREACHABLE_MAX: usize = 64;
 /// Records taken from the error queue in one turn; the rest keeps the socket ready.
 const ERRORS_A_TURN: usize = 256;
@@ -91,7 +93,8 @@ impl UnicastSockets {
         }
     }
 
-    /// Waits until the socket of this family has something; for ever where there is none. Dropping the future loses nothing.
+    /// Waits until the socket of this family has something; for ever where there is none. Dropping the future loses
+    /// nothing.
     ///
     /// # Errors
     /// When the runtime is shutting down.
@@ -102,7 +105,8 @@ impl UnicastSockets {
         }
     }
 
-    /// Takes datagrams into the emptied `inbox`, which may stay empty, and errors for [`UnicastSockets::take_unreachable`].
+    /// Takes datagrams into the emptied `inbox`, which may stay empty, and errors for
+    /// [`UnicastSockets::take_unreachable`].
     ///
     /// # Errors
     /// What the system said, other than that there is nothing and what ICMP says of peers.
@@ -242,7 +246,8 @@ impl UnicastSocket {
             loop {
                 match inbox.fill(|parts, metas| self.state.recv(socket.into(), parts, metas)) {
                     Ok(true) => return Ok(()),
-                    // Fewer than fit: the queue was empty, and a further call would only be told so. What comes after makes a new event.
+                    // Fewer than fit: the queue was empty, and a further call would only be told so. What comes after
+                    // makes a new event.
                     Ok(false) => return Err(io::ErrorKind::WouldBlock.into()),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock || retries == 0 => return Err(error),
                     // What a peer's ICMP left pending fails one call and says nothing about what waits to be received.
@@ -267,7 +272,8 @@ impl UnicastSocket {
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return stats.full += datagrams,
-                // The card refuses, or the kernel counts otherwise than we do: each one alone tells which it does not like.
+                // The card refuses, or the kernel counts otherwise than we do: each one alone tells which it does not
+                // like.
                 Err(_) => {}
             }
         }
@@ -301,8 +307,8 @@ impl UnicastSocket {
         }
         tracing::trace!(to = %way.to, from = ?way.from, len = datagram.len(), %error, "datagram not sent");
         if self.offload && self.state.max_gso_segments() == 1 && error.raw_os_error() == Some(libc::EINVAL) {
-            // A source address that has just vanished looks to quinn-udp like a card without offload, which it would then never use
-            // again. Nothing was to be cut here, so it was the address.
+            // A source address that has just vanished looks to quinn-udp like a card without offload, which it would
+            // then never use again. Nothing was to be cut here, so it was the address.
             if let Ok(state) = UdpSocketState::new((&self.socket).into()) {
                 self.state = state;
             }
@@ -315,7 +321,8 @@ impl UnicastSocket {
         match self.state.try_send((&self.socket).into(), &transmit) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            // What ICMP said of one peer fails the next call, whomever that is for. With the queue empty nothing is pending any more.
+            // What ICMP said of one peer fails the next call, whomever that is for. With the queue empty nothing is
+            // pending any more.
             Err(error) if drain_errors(&self.socket, &mut self.unreachable) == 0 => Err(error),
             Err(_) => self.state.try_send((&self.socket).into(), &transmit),
         }

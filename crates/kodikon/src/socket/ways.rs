@@ -1,4 +1,5 @@
-//! Decides by which addresses a datagram leaves: its destination, and the source that makes the kernel take the right interface.
+//! Decides by which addresses a datagram leaves: its destination, and the source that makes the kernel take the right
+//! interface.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
@@ -19,8 +20,8 @@ pub struct Way {
 
 /// What is known of the interfaces for sending.
 ///
-/// IPv4 takes the interface whose address is the source, for the group and for broadcasts alike, and needs no route for it;
-/// IPv6 takes the one in the destination's scope.
+/// IPv4 takes the interface whose address is the source, for the group and for broadcasts alike, and needs no route for
+/// it; IPv6 takes the one in the destination's scope.
 #[derive(Clone, Debug)]
 pub struct Ways {
     port: u16,
@@ -50,8 +51,8 @@ impl Ways {
         self.port
     }
 
-    /// Calls `send` with each way to `target`: none where the interface is gone or has no such address, several only where an interface
-    /// has several IPv4 networks to broadcast to.
+    /// Calls `send` with each way to `target`: none where the interface is gone or has no such address, several only
+    /// where an interface has several IPv4 networks to broadcast to.
     pub fn each(&self, target: Target, mut send: impl FnMut(Way)) {
         let (index, cast) = match target {
             Target::Address(to, interface) => return send(Way { to: scoped(to, interface), from: None }),
@@ -101,7 +102,8 @@ impl Exits {
     }
 }
 
-/// The broadcast address of a network whose interface does not name one (the loopback, or an address added without `brd +`).
+/// The broadcast address of a network whose interface does not name one (the loopback, or an address added without `brd
+/// +`).
 fn directed(own: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     // A network of one or two addresses has none (RFC 3021).
     (1..=30).contains(&prefix).then(|| Ipv4Addr::from_bits(own.to_bits() | (u32::MAX >> prefix)))

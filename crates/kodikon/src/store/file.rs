@@ -1,7 +1,7 @@
 //! Decides how the store lies on disk: a locked directory of small files, each replaced whole.
 //!
-//! `lock` holds the pid of the process that has locked it; `format` the version of all the rest; `identity.key` 32 secret bytes;
-//! `epoch` a decimal number. What `save` keeps lies beside them under its own name.
+//! `lock` holds the pid of the process that has locked it; `format` the version of all the rest; `identity.key` 32
+//! secret bytes; `epoch` a decimal number. What `save` keeps lies beside them under its own name.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

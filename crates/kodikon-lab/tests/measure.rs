@@ -1,0 +1,42 @@
+//! The measurement program writes a document and a table, and says by its exit code whether everything was measured.
+
+use std::fs;
+use std::process::Command;
+
+use kodikon_lab::{Lab, Topology};
+use serde_json::Value;
+
+const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fake-node.sh");
+
+#[test]
+fn a_cold_start_becomes_a_document_and_a_table() {
+    let Some(lab) = Lab::for_test("document", &Topology::new()) else { return };
+    let (json, markdown) = (lab.directory().join("report.json"), lab.directory().join("table.md"));
+    let mut measure = Command::new(env!("CARGO_BIN_EXE_kodikon-measure"));
+    measure.args(["--shared", "--binary", FAKE, "--json"]).arg(&json).arg("--markdown").arg(&markdown);
+    // The stand-in says of whom it is told that they are up, whether they are or not.
+    let done = measure.args(["cold-start", "--nodes", "2,3", "--runs", "2"]).env("PEERS", "n1 n2 n3").output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let report: Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    let sizes: Vec<_> = report["measurements"].as_array().unwrap().iter().map(|row| row["nodes"].clone()).collect();
+    assert_eq!(sizes, [2, 3]);
+    assert_eq!(report["measurements"][0]["figures"]["n"], 2);
+    assert_eq!(report["measurements"][0]["told"]["p50"], 250.0);
+    assert_eq!(report["failures"].as_array().unwrap().len(), 0);
+    let table = fs::read_to_string(markdown).unwrap();
+    assert!(table.contains("| cold start: last started to full roster at all | kodikon | 3 | 2 | ms |"), "{table}");
+}
+
+#[test]
+fn what_could_not_be_measured_is_written_down_and_fails_the_call() {
+    let Some(_lab) = Lab::for_test("unmeasured", &Topology::new()) else { return };
+    let mut measure = Command::new(env!("CARGO_BIN_EXE_kodikon-measure"));
+    measure
+        .args(["--shared", "--binary", FAKE, "cold-start", "--nodes", "2", "--runs", "1"])
+        .env("COMPLAIN", "no port is free");
+    let done = measure.output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let error = report["failures"][0]["error"].as_str().unwrap();
+    assert!(error.contains("no port is free"), "{error}");
+}

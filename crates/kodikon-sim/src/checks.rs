@@ -1,0 +1,388 @@
+//! Decides whether a run kept its promises: every check has a name, is counted, and says what it saw where it failed.
+
+pub mod calm;
+pub mod truth;
+pub mod view;
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use kodikon_core::effect::Event;
+use kodikon_core::ground::id::{Epoch, NodeId};
+
+use crate::checks::truth::Truth;
+use crate::checks::view::{Standing, View};
+use crate::cluster::endpoint::Endpoint;
+use crate::cluster::{Death, Observer};
+use crate::metrics::Metrics;
+use crate::moment::Moment;
+
+/// What a run must hold to, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// Nobody shows a peer that never was.
+    KnownPeer,
+    /// Nobody shows a run of a peer that its owner never began.
+    RealEpoch,
+    /// Epoch and life of a peer never go down at an observer.
+    LifeForward,
+    /// Everything shown as a peer's state was published by that peer.
+    StateTrue,
+    /// The version of a peer's state never goes down at an observer within one run of the peer.
+    VersionForward,
+    /// A node's own state survives its restart: nobody has seen a later version than it finds on its disk.
+    StateSurvives,
+    /// Every table holds at most its limit.
+    Tables,
+    /// No healthy node is called failed by a healthy one.
+    FalseFailed,
+    /// A dead node is called failed, or left, within the hard bound everywhere.
+    VerdictInTime,
+    /// Acting at a wake moves the wake.
+    NoSpin,
+    /// After calm all connected live nodes show the same roster: exactly each other.
+    CalmRoster,
+    /// After calm no dead node is shown as present.
+    CalmDeadGone,
+    /// After calm every live node's state is the same everywhere.
+    CalmState,
+    /// After calm all roots are equal.
+    CalmRoot,
+    /// After calm nobody who has company feels alone.
+    CalmCompany,
+    /// After calm names as shown are unique and the same everywhere.
+    CalmNames,
+}
+
+impl Check {
+    /// Its name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KnownPeer => "known_peer",
+            Self::RealEpoch => "real_epoch",
+            Self::LifeForward => "life_forward",
+            Self::StateTrue => "state_true",
+            Self::VersionForward => "version_forward",
+            Self::StateSurvives => "state_survives",
+            Self::Tables => "tables",
+            Self::FalseFailed => "false_failed",
+            Self::VerdictInTime => "verdict_in_time",
+            Self::NoSpin => "no_spin",
+            Self::CalmRoster => "calm_roster",
+            Self::CalmDeadGone => "calm_dead_gone",
+            Self::CalmState => "calm_state",
+            Self::CalmRoot => "calm_root",
+            Self::CalmCompany => "calm_company",
+            Self::CalmNames => "calm_names",
+        }
+    }
+}
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// When.
+    pub at: Moment,
+    /// Which promise.
+    pub check: Check,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s {}: {}", self.at, self.check.name(), self.what)
+    }
+}
+
+/// Violations kept in words; a run that breaks more is only counted on.
+const KEPT: usize = 20;
+/// Wakes in a row that may each ask to be called again at once: a machine may share long work out, not spin.
+const SPINS: u32 = 64;
+/// From a healthy node's last trouble until a verdict of FAILED about it counts as false: the hard bound twice, since
+/// suspicions raised during the trouble may be in the air until then.
+const RECOVERY: Duration = Duration::from_secs(75);
+/// What a verdict may take beyond the hard bound: the last packet's way, a turn of the timer, a freeze after a stall.
+const VERDICT_MARGIN: Duration = Duration::from_secs(6);
+
+/// How often each check was made, and what it found.
+#[derive(Debug, Default)]
+pub struct Tally {
+    counts: BTreeMap<Check, u64>,
+    violations: Vec<Violation>,
+    broken: u64,
+}
+
+impl Tally {
+    /// Makes a check; `what` is asked only if it fails.
+    pub fn check(&mut self, now: Moment, check: Check, holds: bool, what: impl FnOnce() -> String) {
+        *self.counts.entry(check).or_default() += 1;
+        if holds {
+            return;
+        }
+        self.broken += 1;
+        if self.violations.len() < KEPT {
+            self.violations.push(Violation { at: now, check, what: what() });
+        }
+    }
+
+    /// How often each check was made.
+    #[must_use]
+    pub fn counts(&self) -> &BTreeMap<Check, u64> {
+        &self.counts
+    }
+
+    /// What was broken, the first few in words.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// How often a check failed.
+    #[must_use]
+    pub fn broken(&self) -> u64 {
+        self.broken
+    }
+}
+
+/// Watches a run: knows what is true, what every node shows, and what that may never be.
+#[derive(Debug)]
+pub struct Watch {
+    /// What is true.
+    pub truth: Truth,
+    /// What each node has told its application.
+    pub views: Vec<View>,
+    /// What was checked.
+    pub tally: Tally,
+    /// What was measured.
+    pub metrics: Metrics,
+    heartbeat_timeout: Duration,
+    verdicts_due: Vec<VerdictDue>,
+    // Pairs (observer, subject) of live nodes where the one shows the other's present run.
+    pairs: usize,
+}
+
+#[derive(Debug)]
+struct VerdictDue {
+    at: Moment,
+    died: Moment,
+    peer: NodeId,
+    epoch: Epoch,
+}
+
+impl Watch {
+    /// Watches this many nodes.
+    #[must_use]
+    pub fn new(nodes: usize, heartbeat_timeout: Duration) -> Self {
+        Self {
+            truth: Truth::new(nodes),
+            views: (0..nodes).map(|_| View::default()).collect(),
+            tally: Tally::default(),
+            metrics: Metrics::default(),
+            heartbeat_timeout,
+            verdicts_due: Vec::new(),
+            pairs: 0,
+        }
+    }
+
+    /// Makes the checks that are due; to be called about once a second.
+    pub fn tick(&mut self, now: Moment) {
+        let due: Vec<VerdictDue> = self.verdicts_due.extract_if(.., |verdict| verdict.at <= now).collect();
+        for verdict in due {
+            if self.truth.holder(&verdict.peer).is_some() {
+                continue;
+            }
+            for observer in 0..self.views.len() {
+                self.check_verdict(now, &verdict, observer);
+            }
+        }
+    }
+
+    /// Looks into a node's tables.
+    pub fn look_into(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint) {
+        for (table, entries, limit) in endpoint.table_sizes() {
+            self.tally.check(now, Check::Tables, entries <= limit, || {
+                format!("node {node}: table {table} holds {entries} of {limit}")
+            });
+        }
+    }
+
+    /// A node is told to say goodbye.
+    pub fn leaves(&mut self, now: Moment, node: usize) {
+        let peer = self.truth.nodes[node].id;
+        self.uncount_subject(&peer);
+        self.pairs -= self.views[node].uncount_all();
+        self.truth.leaves(node);
+        self.metrics.leaves(now, peer);
+    }
+
+    /// Whether every live node shows every other's present run.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let live = self.truth.live_count();
+        live > 0 && self.pairs == live * (live - 1)
+    }
+
+    fn check_verdict(&mut self, now: Moment, verdict: &VerdictDue, observer: usize) {
+        let person = &self.truth.nodes[observer];
+        // Who was stopped or without a cable could not tell the time or the silence.
+        if !person.up || person.since >= verdict.died || person.own_trouble >= verdict.died {
+            return;
+        }
+        let row = self.views[observer].row(&verdict.peer);
+        let shown = row.is_some_and(|row| row.standing.is_present() && row.epoch <= verdict.epoch);
+        self.tally.check(now, Check::VerdictInTime, !shown, || {
+            format!("node {observer} still shows {:?}, dead since {} s", verdict.peer, verdict.died)
+        });
+    }
+
+    fn met(&mut self, now: Moment, node: usize, peer: NodeId, (epoch, life): (Epoch, u32)) {
+        let real = self.truth.person(&peer);
+        self.tally
+            .check(now, Check::KnownPeer, real.is_some(), || format!("node {node} shows {peer:?}, who never was"));
+        if let Some(person) = real {
+            let begun = person.hostile || person.epochs.contains(&epoch);
+            self.tally.check(now, Check::RealEpoch, begun, || {
+                format!("node {node} shows {peer:?} in {epoch:?}, which its owner never began")
+            });
+        }
+        let newest = self.views[node].row(&peer).map(|row| (row.epoch, row.life));
+        let forward = newest.is_none_or(|newest| newest <= (epoch, life));
+        self.tally.check(now, Check::LifeForward, forward, || {
+            format!("node {node} shows {peer:?} in {:?} after {newest:?}", (epoch, life))
+        });
+        let lives = |node: usize| self.truth.nodes[node].up && !self.truth.nodes[node].left;
+        let is_current = |holder: usize| lives(holder) && self.truth.nodes[holder].epoch == epoch;
+        let current = lives(node) && self.truth.holder(&peer).is_some_and(is_current);
+        self.pairs -= usize::from(self.views[node].is_counted(&peer));
+        self.pairs += usize::from(current);
+        self.views[node].met(peer, (epoch, life), current);
+        if self.is_complete() {
+            self.metrics.completed(now);
+        }
+    }
+
+    fn lost(&mut self, node: usize, peer: NodeId, standing: Standing) {
+        self.pairs -= usize::from(self.views[node].is_counted(&peer));
+        self.views[node].lost(peer, standing);
+    }
+
+    fn check_failed(&mut self, now: Moment, node: usize, peer: NodeId, words: &dyn Fn() -> String) {
+        let Some(holder) = self.truth.holder(&peer) else { return };
+        let (subject, observer) = (&self.truth.nodes[holder], &self.truth.nodes[node]);
+        let shown = self.views[node].row(&peer).map(|row| row.epoch);
+        let healthy = |trouble: Moment| trouble + RECOVERY < now || trouble == Moment::START;
+        if shown == Some(subject.epoch) && healthy(subject.trouble()) && healthy(observer.trouble()) {
+            self.tally.check(now, Check::FalseFailed, false, || {
+                format!("node {node} calls node {holder} failed: {}", words())
+            });
+        }
+    }
+
+    fn check_state(
+        &mut self,
+        now: Moment,
+        node: usize,
+        peer: NodeId,
+        snapshot: &kodikon_core::model::state::NodeSnapshot,
+    ) {
+        let Some(person) = self.truth.person(&peer) else { return };
+        let stranger = snapshot.values.iter().find(|(key, json)| !person.published(key, json));
+        self.tally.check(now, Check::StateTrue, person.hostile || stranger.is_none(), || {
+            format!("node {node} shows {stranger:?} as state of {peer:?}, who never said so")
+        });
+        let seen = self.views[node].version(&peer);
+        self.tally.check(now, Check::VersionForward, seen <= snapshot.version, || {
+            format!("node {node} shows state {} of {peer:?} after {seen}", snapshot.version)
+        });
+        self.views[node].saw_version(peer, snapshot.version);
+        self.truth.seen_version(&peer, snapshot.version);
+    }
+
+    fn uncount_subject(&mut self, peer: &NodeId) {
+        for view in &mut self.views {
+            self.pairs -= usize::from(view.uncount(peer));
+        }
+    }
+
+    fn identify(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint) {
+        let own = endpoint.state_of(&endpoint.id()).unwrap_or_default();
+        self.truth.identified(node, endpoint.id(), endpoint.epoch(), &own);
+        let person = self.truth.person(&endpoint.id()).expect("identified the line before");
+        let (seen, rolled_back) = (person.seen_version, person.rolled_back);
+        self.tally.check(now, Check::StateSurvives, rolled_back || seen <= own.version, || {
+            format!("node {node} starts with state {}, others have seen {seen}", own.version)
+        });
+        // Those who show its present run already (it took another number while it ran) count from now on.
+        for view in &mut self.views {
+            self.pairs += usize::from(view.recount(&endpoint.id(), endpoint.epoch()));
+        }
+    }
+}
+
+impl Observer for Watch {
+    fn booted(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint) {
+        self.views[node] = View::default();
+        self.truth.booted(now, node);
+        self.identify(now, node, endpoint);
+        self.metrics.booted(now);
+    }
+
+    fn died(&mut self, now: Moment, node: usize, death: Death) {
+        let (peer, epoch) = (self.truth.nodes[node].id, self.truth.nodes[node].epoch);
+        self.pairs -= self.views[node].counted();
+        self.views[node] = View::default();
+        self.uncount_subject(&peer);
+        self.truth.died(node);
+        let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
+        self.verdicts_due.push(VerdictDue { at, died: now, peer, epoch });
+        self.metrics.died(now, peer, death, self.truth.nodes[node].left);
+    }
+
+    fn renamed(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint) {
+        let before = self.truth.nodes[node].id;
+        self.uncount_subject(&before);
+        self.identify(now, node, endpoint);
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "events of a later core promise nothing that is checked here")]
+    fn event(&mut self, now: Moment, node: usize, event: &Event) {
+        match event {
+            Event::PeerUp { peer, epoch, life, .. } => self.met(now, node, *peer, (*epoch, life.0)),
+            Event::PeerSuspect { peer, .. } => {
+                self.views[node].suspected(peer);
+                self.metrics.suspected(now, peer);
+            }
+            Event::PeerFailed { peer, witnesses, reason, .. } => {
+                self.check_failed(now, node, *peer, &|| format!("{reason}, witnesses {witnesses:?}"));
+                self.tally.check(now, Check::FalseFailed, true, String::new);
+                self.metrics.failed(now, peer);
+                self.lost(node, *peer, Standing::Failed);
+            }
+            Event::PeerLeft { peer, .. } => {
+                self.metrics.left(now, peer);
+                self.lost(node, *peer, Standing::Left);
+            }
+            Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
+            _ => {}
+        }
+    }
+
+    fn published(&mut self, _now: Moment, node: usize, endpoint: &dyn Endpoint) {
+        if let Some(own) = endpoint.state_of(&endpoint.id()) {
+            self.truth.published(&endpoint.id(), &own);
+        }
+        self.metrics.published(node);
+    }
+
+    fn spun(&mut self, now: Moment, node: usize, times: u32, by: &'static str) {
+        self.tally.check(now, Check::NoSpin, times != SPINS, || {
+            format!("node {node} asked {times} times in a row to be woken at once, by {by}")
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Decides whether a mesh has found peace: what must be equal everywhere once nothing has gone wrong for a while.
+
+use std::collections::BTreeMap;
+
+use kodikon_core::effect::PeerView;
+use kodikon_core::ground::id::NodeId;
+use kodikon_core::model::member::Liveness;
+use kodikon_core::model::state::NodeSnapshot;
+
+use crate::checks::{Check, Watch};
+use crate::cluster::Cluster;
+use crate::cluster::endpoint::Endpoint;
+
+/// In a large mesh this many observers are asked, evenly chosen: a million rows would cost more than the run.
+const OBSERVERS: usize = 64;
+
+/// What one live node says of itself.
+struct Subject {
+    node: usize,
+    id: NodeId,
+    name: String,
+    state: NodeSnapshot,
+}
+
+/// Checks all that calm must have brought about.
+pub fn check(cluster: &mut Cluster<Watch>) {
+    let live: Vec<usize> = cluster.observer.truth.live().collect();
+    let subjects: Vec<Subject> = live.iter().filter_map(|&node| subject(cluster, node)).collect();
+    let step = live.len().div_ceil(OBSERVERS).max(1);
+    for &observer in live.iter().step_by(step) {
+        check_observer(cluster, observer, &subjects);
+    }
+    check_names(cluster, &subjects);
+    check_roots(cluster, &live);
+}
+
+fn subject(cluster: &Cluster<Watch>, node: usize) -> Option<Subject> {
+    let endpoint = cluster.endpoint(node)?;
+    let id = endpoint.id();
+    Some(Subject { node, id, name: endpoint.name(), state: endpoint.state_of(&id).unwrap_or_default() })
+}
+
+fn check_observer(cluster: &mut Cluster<Watch>, observer: usize, subjects: &[Subject]) {
+    let now = cluster.now;
+    let Some(process) = &cluster.nodes[observer].process else { return };
+    let endpoint: &dyn Endpoint = &*process.endpoint;
+    let shown: BTreeMap<NodeId, PeerView> = endpoint.peers().into_iter().map(|peer| (peer.id, peer)).collect();
+    let host = cluster.nodes[observer].host;
+    let watch = &mut cluster.observer;
+    let mut company = false;
+    for subject in subjects.iter().filter(|subject| subject.node != observer) {
+        let other = cluster.nodes[subject.node].host;
+        if !cluster.network.is_linked(host, other) || !cluster.network.is_linked(other, host) {
+            continue;
+        }
+        company = true;
+        let epoch = watch.truth.nodes[subject.node].epoch;
+        let row = shown.get(&subject.id);
+        let alive = row.is_some_and(|row| row.liveness == Liveness::Alive && row.epoch == epoch);
+        watch.tally.check(now, Check::CalmRoster, alive, || {
+            let row = row.map(|row| (row.liveness, row.epoch, row.reason));
+            format!("node {observer} shows node {} ({:?}, {epoch:?}) as {row:?}", subject.node, subject.id)
+        });
+        let name = row.map(|row| row.name.as_str());
+        watch.tally.check(now, Check::CalmNames, name.is_none_or(|name| name == subject.name), || {
+            format!("node {observer} shows node {} as {name:?}, which calls itself {}", subject.node, subject.name)
+        });
+        // Who has published nothing may be shown with nothing, or not at all.
+        let state = endpoint.state_of(&subject.id).unwrap_or_default();
+        watch.tally.check(now, Check::CalmState, !alive || state == subject.state, || {
+            format!("node {observer} shows {state:?} of node {}, which has {:?}", subject.node, subject.state)
+        });
+    }
+    for (id, row) in &shown {
+        let lives = subjects.iter().any(|subject| subject.id == *id);
+        let hostile = watch.truth.person(id).is_some_and(|person| person.hostile);
+        watch.tally.check(now, Check::CalmDeadGone, lives || hostile || !row.liveness.is_present(), || {
+            format!("node {observer} shows {id:?} as {:?}, who is dead", row.liveness)
+        });
+    }
+    watch.tally.check(now, Check::CalmCompany, !(company && endpoint.is_isolated()), || {
+        format!("node {observer} has company and feels alone")
+    });
+}
+
+fn check_names(cluster: &mut Cluster<Watch>, subjects: &[Subject]) {
+    let mut bearers: BTreeMap<&str, &Subject> = BTreeMap::new();
+    for subject in subjects {
+        let Some(other) = bearers.insert(&subject.name, subject) else { continue };
+        let [one, two] = [other, subject].map(|subject| cluster.nodes[subject.node].host);
+        let apart = !cluster.network.is_linked(one, two) || !cluster.network.is_linked(two, one);
+        cluster.observer.tally.check(cluster.now, Check::CalmNames, apart, || {
+            format!("nodes {} and {} are both shown as {}", other.node, subject.node, subject.name)
+        });
+    }
+}
+
+fn check_roots(cluster: &mut Cluster<Watch>, live: &[usize]) {
+    // Where not all hear each other, roots differ by right.
+    let hosts: Vec<_> = live.iter().map(|&node| cluster.nodes[node].host).collect();
+    let Some((&first, others)) = hosts.split_first() else { return };
+    let network = &cluster.network;
+    if !others.iter().all(|&other| network.is_linked(first, other) && network.is_linked(other, first)) {
+        return;
+    }
+    let roots: Vec<(usize, u64)> =
+        live.iter().filter_map(|&node| cluster.endpoint(node).map(|endpoint| (node, endpoint.root()))).collect();
+    let hostile = cluster.observer.truth.has_hostile();
+    for pair in roots.windows(2) {
+        let [(a, root_a), (b, root_b)] = [pair[0], pair[1]];
+        cluster.observer.tally.check(cluster.now, Check::CalmRoot, hostile || root_a == root_b, || {
+            format!("the roots of nodes {a} and {b} differ")
+        });
+    }
+}

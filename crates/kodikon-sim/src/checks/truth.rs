@@ -1,0 +1,185 @@
+//! Decides what is true: who really lives, in which run, and what everyone really said.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use kodikon_core::ground::id::{Epoch, NodeId};
+use kodikon_core::model::state::NodeSnapshot;
+
+use crate::moment::Moment;
+use crate::trace::digest;
+
+/// What is true of one node.
+#[derive(Debug, Clone)]
+pub struct Living {
+    /// Whether its process lives.
+    pub up: bool,
+    /// Since when.
+    pub since: Moment,
+    /// Whether it has said goodbye.
+    pub left: bool,
+    /// Who it is.
+    pub id: NodeId,
+    /// In which run.
+    pub epoch: Epoch,
+    /// Until when it was stopped, asleep or without an interface.
+    pub own_trouble: Moment,
+    /// Until when its links were worse than a healthy node's may be.
+    pub link_trouble: Moment,
+}
+
+impl Living {
+    /// Until when it was not healthy.
+    #[must_use]
+    pub fn trouble(&self) -> Moment {
+        self.own_trouble.max(self.link_trouble)
+    }
+}
+
+/// What is true of one identity.
+#[derive(Debug, Default)]
+pub struct Person {
+    /// The runs it really began.
+    pub epochs: BTreeSet<Epoch>,
+    /// Whether it belongs to a hostile member, who may say of itself what it likes.
+    pub hostile: bool,
+    /// Whether its disk was ever set back, copied or lost: then its numbers may be too.
+    pub rolled_back: bool,
+    /// The newest version of its state that anybody has shown.
+    pub seen_version: u64,
+    said: HashSet<u64>,
+}
+
+impl Person {
+    /// Whether it ever had this value under this key.
+    #[must_use]
+    pub fn published(&self, key: &str, json: &str) -> bool {
+        self.said.contains(&word(key, json))
+    }
+}
+
+/// What is true.
+#[derive(Debug)]
+pub struct Truth {
+    /// By node.
+    pub nodes: Vec<Living>,
+    people: BTreeMap<NodeId, Person>,
+    holders: BTreeMap<NodeId, Vec<usize>>,
+    live: usize,
+}
+
+impl Truth {
+    /// Nobody lives yet.
+    #[must_use]
+    pub fn new(nodes: usize) -> Self {
+        let unborn = Living {
+            up: false,
+            since: Moment::START,
+            left: false,
+            id: NodeId::default(),
+            epoch: Epoch::default(),
+            own_trouble: Moment::START,
+            link_trouble: Moment::START,
+        };
+        Self { nodes: vec![unborn; nodes], people: BTreeMap::new(), holders: BTreeMap::new(), live: 0 }
+    }
+
+    /// An identity that really exists.
+    #[must_use]
+    pub fn person(&self, id: &NodeId) -> Option<&Person> {
+        self.people.get(id)
+    }
+
+    /// The live node that bears an identity, if exactly one does.
+    #[must_use]
+    pub fn holder(&self, id: &NodeId) -> Option<usize> {
+        match self.holders.get(id).map(Vec::as_slice) {
+            Some(&[node]) => Some(node),
+            Some(_) | None => None,
+        }
+    }
+
+    /// How many nodes live and have not said goodbye.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.live
+    }
+
+    /// The nodes that live and have not said goodbye.
+    pub fn live(&self) -> impl Iterator<Item = usize> {
+        (0..self.nodes.len()).filter(|&node| self.nodes[node].up && !self.nodes[node].left)
+    }
+
+    /// A process began.
+    pub fn booted(&mut self, now: Moment, node: usize) {
+        let living = &mut self.nodes[node];
+        living.up = true;
+        living.left = false;
+        living.since = now;
+        self.live += 1;
+    }
+
+    /// A process ended.
+    pub fn died(&mut self, node: usize) {
+        self.live -= usize::from(!self.nodes[node].left);
+        self.nodes[node].up = false;
+        self.vacate(node);
+    }
+
+    /// A node said goodbye, or is about to.
+    pub fn leaves(&mut self, node: usize) {
+        if self.nodes[node].up && !self.nodes[node].left {
+            self.nodes[node].left = true;
+            self.live -= 1;
+        }
+    }
+
+    /// A node goes by this identity and run from now on.
+    pub fn identified(&mut self, node: usize, id: NodeId, epoch: Epoch, own: &NodeSnapshot) {
+        self.vacate(node);
+        self.nodes[node].id = id;
+        self.nodes[node].epoch = epoch;
+        self.holders.entry(id).or_default().push(node);
+        self.people.entry(id).or_default().epochs.insert(epoch);
+        self.published(&id, own);
+    }
+
+    /// A node's own state is this now.
+    pub fn published(&mut self, id: &NodeId, own: &NodeSnapshot) {
+        let Some(person) = self.people.get_mut(id) else { return };
+        person.said.extend(own.values.iter().map(|(key, json)| word(key, json)));
+    }
+
+    /// Somebody showed this version of a node's state.
+    pub fn seen_version(&mut self, id: &NodeId, version: u64) {
+        if let Some(person) = self.people.get_mut(id) {
+            person.seen_version = person.seen_version.max(version);
+        }
+    }
+
+    /// A disk of this identity was set back or copied.
+    pub fn rolled_back(&mut self, id: NodeId) {
+        self.people.entry(id).or_default().rolled_back = true;
+    }
+
+    /// This identity belongs to a hostile member.
+    pub fn hostile(&mut self, id: NodeId) {
+        self.people.entry(id).or_default().hostile = true;
+    }
+
+    /// Whether a hostile member takes part.
+    #[must_use]
+    pub fn has_hostile(&self) -> bool {
+        self.people.values().any(|person| person.hostile)
+    }
+
+    fn vacate(&mut self, node: usize) {
+        let id = self.nodes[node].id;
+        if let Some(nodes) = self.holders.get_mut(&id) {
+            nodes.retain(|&holder| holder != node);
+        }
+    }
+}
+
+fn word(key: &str, json: &str) -> u64 {
+    digest(key.as_bytes()).rotate_left(17) ^ digest(json.as_bytes())
+}

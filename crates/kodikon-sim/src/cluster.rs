@@ -1,0 +1,667 @@
+//! Decides how nodes live: their processes are fed what the network and the clock bring, and what they wish is carried out.
+
+pub mod clock;
+pub mod endpoint;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod process;
+
+use core::time::Duration;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use kodikon_core::effect::{Arrival, Command, Event, Input, Output, StreamWish, Transmit};
+use kodikon_core::ground::config::Config;
+use kodikon_core::ground::id::InterfaceIndex;
+use kodikon_core::ground::random::Random;
+use kodikon_core::ground::time::WallTime;
+use kodikon_core::node::Boot;
+
+use crate::agenda::Agenda;
+use crate::chance::{fork, source};
+use crate::cluster::clock::LocalClock;
+use crate::cluster::endpoint::{Endpoint, Maker};
+use crate::cluster::process::{Deferred, Process};
+use crate::disk::Disk;
+use crate::moment::Moment;
+use crate::network::host::{FIRST_PORT, HostId};
+use crate::network::streams::{News, Outcome, Owner, Step, Streams};
+use crate::network::{Frame, Network, Passage, Socket};
+use crate::trace::{Detail, Mark, Trace, digest};
+use crate::verify::SharedVerifier;
+
+/// Timers fire late by up to this much: the runtime's ticks (driver facts: 0.6-1.6 ms, p50 1.1).
+const LATENESS: Duration = Duration::from_micros(1_200);
+/// From a change of an interface to the notice of it (driver facts: below 6 ms).
+const NETLINK: Duration = Duration::from_millis(5);
+/// Where wall clocks begin: 2026-11-01.
+const WALL_START_MS: u64 = 1_793_491_200_000;
+
+/// What will happen in a cluster.
+#[derive(Debug)]
+pub enum Happening {
+    /// A node's process starts.
+    Boot(usize),
+    /// A node's timer fires.
+    Wake(Owner),
+    /// The network does something.
+    Pass(Passage),
+    /// ICMP reaches a process.
+    Unreachable(Owner, SocketAddr),
+    /// A stream does something.
+    Stream(Step),
+    /// A host's nodes learn of its interfaces.
+    Interfaces(HostId),
+    /// Something else that the owner of the cluster entered.
+    Other(u64),
+}
+
+/// One node of the run, whether its process lives or not.
+#[derive(Debug)]
+pub struct Slot {
+    /// On which host.
+    pub host: HostId,
+    /// Its unicast port.
+    pub port: u16,
+    /// How it is configured.
+    pub config: Config,
+    /// What it finds at its next start.
+    pub disk: Disk,
+    /// How many processes it has had.
+    pub run: u32,
+    /// Its process.
+    pub process: Option<Box<Process>>,
+    /// Drift of its clock.
+    pub drift_ppm: i32,
+    /// How wrong its wall clock is.
+    pub wall_offset_ms: i64,
+    /// Bytes it put onto the wire.
+    pub wire_bytes: u64,
+    /// Datagrams it sent.
+    pub datagrams: u64,
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// Killed; its host goes on.
+    Crash,
+    /// Its host lost power.
+    PowerOff,
+}
+
+/// What the cluster tells whoever watches it.
+pub trait Observer {
+    /// A process began.
+    fn booted(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint);
+    /// A process ended.
+    fn died(&mut self, now: Moment, node: usize, death: Death);
+    /// A node goes by another identity or epoch.
+    fn renamed(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint);
+    /// A node told its application something.
+    fn event(&mut self, now: Moment, node: usize, event: &Event);
+    /// A node's own state changed.
+    fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint);
+    /// A node woke and at once asked to be woken again, this many times in a row.
+    fn spun(&mut self, now: Moment, node: usize, times: u32, by: &'static str);
+}
+
+/// Hosts, their nodes, and all that lies between them.
+#[derive(Debug)]
+pub struct Cluster<O> {
+    /// The moment.
+    pub now: Moment,
+    /// What will happen.
+    pub agenda: Agenda<Happening>,
+    /// What lies between the hosts.
+    pub network: Network,
+    /// Who watches.
+    pub observer: O,
+    /// What happened.
+    pub trace: Trace,
+    /// The nodes, grouped by host.
+    pub nodes: Vec<Slot>,
+    streams: Streams,
+    first_of_host: Vec<usize>,
+    maker: Maker,
+    verifier: SharedVerifier,
+    seed: u64,
+    random: Random,
+    passages: Vec<(Moment, Passage)>,
+    scratch: Vec<u8>,
+}
+
+/// What a cluster is made of.
+#[derive(Debug)]
+pub struct Plan {
+    /// The run's seed.
+    pub seed: u64,
+    /// What lies between the hosts.
+    pub network: Network,
+    /// One configuration for each node, by host.
+    pub configs: Vec<Vec<Config>>,
+    /// Makes nodes.
+    pub maker: Maker,
+    /// How much of the story to tell.
+    pub detail: Detail,
+}
+
+impl<O: Observer> Cluster<O> {
+    /// A cluster in which nothing runs yet.
+    #[must_use]
+    pub fn new(plan: Plan, observer: O) -> Self {
+        let mut network = plan.network;
+        let (mut nodes, mut first_of_host) = (Vec::new(), Vec::new());
+        for (place, configs) in plan.configs.into_iter().enumerate() {
+            first_of_host.push(nodes.len());
+            network.hosts[place].nodes = u16::try_from(configs.len()).expect("a host has few nodes");
+            let host = HostId(u32::try_from(place).expect("a run has few hosts"));
+            for (port, config) in (FIRST_PORT..).zip(configs) {
+                let secret = fork(plan.seed, "identity", nodes.len() as u64);
+                nodes.push(Slot::new(Socket { host, port }, config, Disk::new(secret)));
+            }
+        }
+        Self {
+            now: Moment::START,
+            agenda: Agenda::new(),
+            network,
+            observer,
+            trace: Trace::new(plan.detail),
+            nodes,
+            streams: Streams::default(),
+            first_of_host,
+            maker: plan.maker,
+            verifier: SharedVerifier::default(),
+            seed: plan.seed,
+            random: source(plan.seed, "cluster"),
+            passages: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Enters something into the agenda.
+    pub fn enter(&mut self, at: Moment, what: Happening) {
+        self.agenda.enter(at, what);
+    }
+
+    /// Lets the next thing happen, if it happens before `end`. What it does not know is handed back.
+    pub fn advance(&mut self, end: Moment) -> Option<Option<u64>> {
+        let (at, what) = self.agenda.next_before(end)?;
+        debug_assert!(at >= self.now, "time runs forward");
+        self.now = at;
+        match what {
+            Happening::Boot(node) => self.boot(node),
+            Happening::Wake(owner) => self.wake(owner),
+            Happening::Pass(passage) => self.pass(passage),
+            Happening::Unreachable(owner, address) => {
+                if self.nodes[owner.node].run == owner.run {
+                    self.give(owner.node, Deferred::Unreachable(address));
+                }
+            }
+            Happening::Stream(step) => self.step_stream(step),
+            Happening::Interfaces(host) => self.tell_interfaces(host),
+            Happening::Other(number) => return Some(Some(number)),
+        }
+        Some(None)
+    }
+
+    /// Starts a node's process, unless it runs or its host is off.
+    pub fn boot(&mut self, node: usize) {
+        let slot = &mut self.nodes[node];
+        if slot.process.is_some() || !self.network.hosts[slot.host.place()].on {
+            return;
+        }
+        slot.run += 1;
+        let random = u32::try_from(self.random.below(1 << 32)).expect("32 bits");
+        let epoch = slot.disk.next_epoch(random);
+        let clock = LocalClock::new(self.now, slot.drift_ppm);
+        let boot = Boot {
+            config: slot.config.clone(),
+            identity: kodikon_core::model::identity::Identity::from_secret(&slot.disk.secret),
+            epoch,
+            seed: fork(self.seed, "node", ((node as u64) << 32) | u64::from(slot.run)),
+            port: slot.port,
+            wall: slot.wall(self.now),
+            saved: slot.disk.saved(),
+            verifier: Box::new(self.verifier.clone()),
+        };
+        let endpoint = (self.maker)(clock.local(self.now), boot);
+        self.trace.mark(self.now, Mark::Boot, node, epoch.0);
+        let (now, name) = (self.now, &self.nodes[node].config.node_name);
+        self.trace.tell(now, Detail::Events, format_args!("{name} boots as {:?} in {epoch:?}", endpoint.id()));
+        self.observer.booted(self.now, node, &*endpoint);
+        self.nodes[node].process = Some(Box::new(Process::new(endpoint, clock)));
+        self.give(node, Deferred::Interfaces);
+    }
+
+    /// Ends a node's process.
+    pub fn kill(&mut self, node: usize, death: Death) {
+        if let Some(process) = self.nodes[node].process.take() {
+            self.bury(node, process, death);
+        }
+    }
+
+    /// Lets a node's process die after this many more outputs.
+    pub fn light_fuse(&mut self, node: usize, outputs: u32) {
+        if let Some(process) = &mut self.nodes[node].process {
+            process.fuse = Some(outputs);
+        }
+    }
+
+    /// Stops a node's process, as SIGSTOP does.
+    pub fn pause(&mut self, node: usize) {
+        if let Some(process) = &mut self.nodes[node].process {
+            process.paused = true;
+        }
+    }
+
+    /// Lets a stopped process go on; `disturbed` if its driver notices that the host slept.
+    pub fn resume(&mut self, node: usize, disturbed: bool) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if !process.paused {
+            return;
+        }
+        process.paused = false;
+        let waiting = process.take_waiting();
+        if disturbed {
+            self.give(node, Deferred::Disturbed);
+        }
+        // Whether the timer or the sockets come first is the runtime's whim.
+        let timer_first = self.random.below(2) == 0;
+        if timer_first {
+            self.give(node, Deferred::Wake);
+        }
+        for deferred in waiting {
+            self.give(node, deferred);
+        }
+        if !timer_first {
+            self.give(node, Deferred::Wake);
+        }
+    }
+
+    /// The application of a node wants something.
+    pub fn command(&mut self, node: usize, command: Command) {
+        self.give(node, Deferred::Command(Box::new(command)));
+    }
+
+    /// A datagram of no node's making reaches a host, as if sent by the given one.
+    pub fn inject(&mut self, host: HostId, interface: InterfaceIndex, port: Option<u16>, frame: Rc<Frame>) {
+        self.pass(Passage::Arrive { host, interface, port, bent: None, frame });
+    }
+
+    /// The nodes of a host learn of its interfaces soon.
+    pub fn interfaces_changed(&mut self, host: HostId) {
+        self.agenda.enter(self.now + NETLINK, Happening::Interfaces(host));
+    }
+
+    /// An address of a host is gone: its streams stall.
+    pub fn strand_streams(&mut self, host: HostId) {
+        self.streams.strand(host);
+    }
+
+    /// The nodes of a host.
+    #[must_use]
+    pub fn nodes_of(&self, host: HostId) -> core::ops::Range<usize> {
+        let first = self.first_of_host[host.place()];
+        first..first + usize::from(self.network.hosts[host.place()].nodes)
+    }
+
+    /// A node's endpoint, if its process lives.
+    #[must_use]
+    pub fn endpoint(&self, node: usize) -> Option<&dyn Endpoint> {
+        self.nodes[node].process.as_ref().map(|process| &*process.endpoint)
+    }
+
+    /// How many signatures were really checked.
+    #[must_use]
+    pub fn signatures_checked(&self) -> u64 {
+        self.verifier.checked()
+    }
+
+    fn wake(&mut self, owner: Owner) {
+        let now = self.now;
+        let slot = &mut self.nodes[owner.node];
+        let Some(process) = slot.process.as_mut().filter(|process| slot.run == owner.run && process.armed == Some(now))
+        else {
+            return;
+        };
+        process.armed = None;
+        // A stopped process is woken when it goes on.
+        if process.paused {
+            return;
+        }
+        let due = process.endpoint.next_wake().is_some_and(|wake| wake.at <= process.clock.local(now));
+        if due {
+            self.give(owner.node, Deferred::Wake);
+        } else {
+            self.arm(owner.node);
+        }
+    }
+
+    fn pass(&mut self, passage: Passage) {
+        match passage {
+            Passage::Arrive { host, interface, port, bent, frame } => {
+                if !self.network.is_listening(host, interface) {
+                    self.network.counts.blocked += 1;
+                    return;
+                }
+                match port {
+                    Some(port) => self.arrive_at_port(host, interface, port, bent, &frame),
+                    None => self.arrive_at_group(host, interface, bent, &frame),
+                }
+            }
+            Passage::Spread { segment, frame } => {
+                let mut place = 0;
+                loop {
+                    let mut passages = std::mem::take(&mut self.passages);
+                    let fate = self.network.spread(self.now, (segment, place), &frame, &mut passages);
+                    self.passages = passages;
+                    self.enter_passages();
+                    let Some(now) = fate else { return };
+                    if let Some((host, interface)) = now {
+                        self.arrive_at_group(host, interface, None, &frame);
+                    }
+                    place += 1;
+                }
+            }
+        }
+    }
+
+    fn arrive_at_group(&mut self, host: HostId, interface: InterfaceIndex, bent: Option<u64>, frame: &Rc<Frame>) {
+        for node in self.nodes_of(host) {
+            self.hear(node, interface, bent, frame);
+        }
+    }
+
+    fn arrive_at_port(
+        &mut self,
+        host: HostId,
+        interface: InterfaceIndex,
+        port: u16,
+        bent: Option<u64>,
+        frame: &Rc<Frame>,
+    ) {
+        let node = self.node_at(Socket { host, port });
+        if let Some(node) = node.filter(|&node| self.nodes[node].process.is_some()) {
+            self.hear(node, interface, bent, frame);
+            return;
+        }
+        let asker = frame.sender;
+        let Some(asking) = self.node_at(asker) else { return };
+        if self.network.answers_closed_port(self.now, host, asker.host) {
+            let owner = Owner { node: asking, run: self.nodes[asking].run };
+            let address = SocketAddr::new(self.address_of(host, interface, frame), port);
+            let at = self.now + self.network.travel(host, asker.host);
+            self.agenda.enter(at, Happening::Unreachable(owner, address));
+        }
+    }
+
+    fn address_of(&self, host: HostId, interface: InterfaceIndex, frame: &Frame) -> std::net::IpAddr {
+        let nic = self.network.hosts[host.place()].nic(interface);
+        let own = nic.and_then(|nic| match frame.from {
+            SocketAddr::V4(_) => nic.v4.map(std::net::IpAddr::V4),
+            SocketAddr::V6(_) => nic.v6.map(std::net::IpAddr::V6),
+        });
+        own.unwrap_or(frame.from.ip())
+    }
+
+    fn node_at(&self, socket: Socket) -> Option<usize> {
+        let place = socket.port.checked_sub(FIRST_PORT)?;
+        let host = self.network.hosts.get(socket.host.place())?;
+        (place < host.nodes).then(|| self.first_of_host[socket.host.place()] + usize::from(place))
+    }
+
+    /// A datagram reaches a process.
+    fn hear(&mut self, node: usize, interface: InterfaceIndex, bent: Option<u64>, frame: &Rc<Frame>) {
+        let Some(mut process) = self.nodes[node].process.take() else { return };
+        if process.paused {
+            process.defer(Deferred::Datagram { interface, bent, frame: Rc::clone(frame) });
+            self.nodes[node].process = Some(process);
+            return;
+        }
+        self.network.counts.arrived += 1;
+        self.trace.mark(
+            self.now,
+            Mark::Heard,
+            node,
+            u64::from(frame.sender.host.0) << 16 | u64::from(frame.sender.port),
+        );
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&frame.bytes);
+        if let Some(bent) = bent {
+            let bit = bent % (8 * self.scratch.len().max(1) as u64);
+            if let Some(byte) = self.scratch.get_mut((bit / 8) as usize) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+        let arrival = Arrival { from: scoped(frame.from, interface), interface, cast: frame.cast };
+        let now = process.clock.local(self.now);
+        process.endpoint.handle(now, Input::Datagram(arrival, &mut self.scratch));
+        self.carry_out(node, process);
+    }
+
+    /// Hands something other than a datagram on its way to a process.
+    fn give(&mut self, node: usize, what: Deferred) {
+        if let Deferred::Datagram { interface, bent, frame } = what {
+            return self.hear(node, interface, bent, &frame);
+        }
+        let Some(mut process) = self.nodes[node].process.take() else { return };
+        if process.paused {
+            process.defer(what);
+            self.nodes[node].process = Some(process);
+            return;
+        }
+        let now = process.clock.local(self.now);
+        self.trace.mark(self.now, what.mark(), node, what.word());
+        let mut changes_state = false;
+        match what {
+            Deferred::Wake => {
+                process.endpoint.handle(now, Input::Wake);
+                self.watch_spin(node, &mut process);
+            }
+            Deferred::Interfaces => {
+                let interfaces = self.network.hosts[self.nodes[node].host.place()].interfaces();
+                process.endpoint.handle(now, Input::Interfaces(&interfaces));
+            }
+            Deferred::Disturbed => process.endpoint.handle(now, Input::Disturbed),
+            Deferred::Unreachable(address) => process.endpoint.handle(now, Input::Unreachable(address)),
+            Deferred::Command(command) => {
+                changes_state = matches!(*command, Command::SetState(..));
+                process.endpoint.handle(now, Input::Command(*command));
+            }
+            Deferred::News(News::Offered(stream, from)) => {
+                process.endpoint.handle(now, Input::StreamOffered { stream, from });
+            }
+            Deferred::News(News::Opened(stream, peer)) => {
+                process.endpoint.handle(now, Input::StreamOpened { stream, peer });
+            }
+            Deferred::News(News::Failed(peer)) => process.endpoint.handle(now, Input::StreamFailed { peer }),
+            Deferred::News(News::Frame(stream, mut frame)) => {
+                process.endpoint.handle(now, Input::StreamFrame { stream, frame: &mut frame });
+            }
+            Deferred::News(News::Ended(stream)) => process.endpoint.handle(now, Input::StreamEnded { stream }),
+            Deferred::Datagram { .. } => unreachable!("handed on above"),
+        }
+        if changes_state {
+            self.observer.published(self.now, node, &*process.endpoint);
+        }
+        self.carry_out(node, process);
+    }
+
+    fn watch_spin(&mut self, node: usize, process: &mut Process) {
+        let next = process.endpoint.next_wake();
+        let now = process.clock.local(self.now);
+        match next {
+            Some(wake) if wake.at <= now => {
+                process.spins += 1;
+                let by = process::name_of(wake.by);
+                self.observer.spun(self.now, node, process.spins, by);
+            }
+            Some(_) | None => process.spins = 0,
+        }
+    }
+
+    /// Carries out what a process wishes, and puts it back where it lives.
+    fn carry_out(&mut self, node: usize, mut process: Box<Process>) {
+        while let Some(output) = process.endpoint.poll_output() {
+            if let Some(left) = &mut process.fuse {
+                if *left == 0 {
+                    return self.bury(node, process, Death::Crash);
+                }
+                *left -= 1;
+            }
+            match output {
+                Output::Transmit(transmit) => self.transmit(node, transmit),
+                Output::Event(event) => self.report(node, &event),
+                Output::Persist(what) => {
+                    self.trace.mark(self.now, Mark::Kept, node, 0);
+                    self.nodes[node].disk.keep(what);
+                }
+                Output::Stream(wish) => self.wish_stream(node, wish),
+            }
+        }
+        let names = (process.endpoint.id(), process.endpoint.epoch());
+        if process.names != names {
+            process.names = names;
+            self.observer.renamed(self.now, node, &*process.endpoint);
+        }
+        self.nodes[node].process = Some(process);
+        self.arm(node);
+    }
+
+    fn transmit(&mut self, node: usize, transmit: Transmit) {
+        self.trace.mark(self.now, Mark::Sent, node, digest(&transmit.bytes));
+        let slot = &mut self.nodes[node];
+        let socket = Socket { host: slot.host, port: slot.port };
+        let mut passages = std::mem::take(&mut self.passages);
+        slot.datagrams += 1;
+        slot.wire_bytes += self.network.send(self.now, socket, transmit.target, transmit.bytes, &mut passages);
+        self.passages = passages;
+        self.enter_passages();
+    }
+
+    fn enter_passages(&mut self) {
+        for (at, passage) in self.passages.drain(..) {
+            self.agenda.enter(at, Happening::Pass(passage));
+        }
+    }
+
+    fn report(&mut self, node: usize, event: &Event) {
+        let (now, name) = (self.now, &self.nodes[node].config.node_name);
+        self.trace.mark(now, Mark::Event, node, process::word_of(event));
+        self.trace.tell(now, Detail::Events, format_args!("{name} learns {event:?}"));
+        self.observer.event(now, node, event);
+    }
+
+    /// Asks for a wake, if none is entered that comes early enough.
+    fn arm(&mut self, node: usize) {
+        let run = self.nodes[node].run;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(wake) = process.endpoint.next_wake() else { return };
+        let due = process.clock.moment(wake.at).max(self.now);
+        if process.armed.is_some_and(|armed| armed <= due + LATENESS) || due == Moment::NEVER {
+            return;
+        }
+        let at = due + self.random.span(LATENESS);
+        process.armed = Some(at);
+        self.agenda.enter(at, Happening::Wake(Owner { node, run }));
+    }
+
+    fn wish_stream(&mut self, node: usize, wish: StreamWish) {
+        let slot = &self.nodes[node];
+        let owner = Owner { node, run: slot.run };
+        let from = Socket { host: slot.host, port: slot.port };
+        let mut outcome = Outcome::default();
+        match wish {
+            StreamWish::Connect { peer, to, interface } => {
+                let way = self.network.locate(from, to, interface);
+                let (to, source) =
+                    way.map_or((None, to), |(host, source)| (Some(Socket { host, port: to.port() }), source));
+                self.streams.connect(self.now, owner, (from, source), (to, peer), &mut outcome);
+            }
+            StreamWish::Send { stream, bytes } => self.streams.send(self.now, owner, stream, bytes, &mut outcome),
+            StreamWish::Close { stream } => self.streams.close(self.now, owner, stream, &mut outcome),
+        }
+        self.settle_streams(outcome);
+    }
+
+    fn step_stream(&mut self, step: Step) {
+        let mut outcome = Outcome::default();
+        let (nodes, first, hosts) = (&self.nodes, &self.first_of_host, self.network.hosts.len());
+        let listener = |socket: Socket| {
+            let place = socket.port.checked_sub(FIRST_PORT).map(usize::from)?;
+            let node = first.get(socket.host.place())? + place;
+            let last = if socket.host.place() + 1 < hosts { first[socket.host.place() + 1] } else { nodes.len() };
+            let slot = nodes.get(node).filter(|_| node < last)?;
+            slot.process.is_some().then_some(Owner { node, run: slot.run })
+        };
+        self.streams.step(self.now, step, &mut self.network, listener, &mut outcome);
+        self.settle_streams(outcome);
+    }
+
+    fn settle_streams(&mut self, outcome: Outcome) {
+        for (at, step) in outcome.steps {
+            self.agenda.enter(at, Happening::Stream(step));
+        }
+        for (owner, news) in outcome.news {
+            if self.nodes[owner.node].run == owner.run {
+                self.give(owner.node, Deferred::News(news));
+            }
+        }
+    }
+
+    fn tell_interfaces(&mut self, host: HostId) {
+        for node in self.nodes_of(host) {
+            self.give(node, Deferred::Interfaces);
+        }
+    }
+
+    fn bury(&mut self, node: usize, process: Box<Process>, death: Death) {
+        drop(process);
+        let owner = Owner { node, run: self.nodes[node].run };
+        self.trace.mark(self.now, Mark::Death, node, death as u64);
+        let (now, name) = (self.now, &self.nodes[node].config.node_name);
+        self.trace.tell(now, Detail::Events, format_args!("{name} dies: {death:?}"));
+        let mut outcome = Outcome::default();
+        self.streams.owner_died(self.now, owner, death == Death::Crash, &mut outcome);
+        self.observer.died(self.now, node, death);
+        self.settle_streams(outcome);
+    }
+}
+
+impl Slot {
+    fn new(socket: Socket, config: Config, disk: Disk) -> Self {
+        Self {
+            host: socket.host,
+            port: socket.port,
+            config,
+            disk,
+            run: 0,
+            process: None,
+            drift_ppm: 0,
+            wall_offset_ms: 0,
+            wire_bytes: 0,
+            datagrams: 0,
+        }
+    }
+
+    /// What its wall clock shows.
+    #[must_use]
+    pub fn wall(&self, now: Moment) -> WallTime {
+        WallTime((WALL_START_MS + now.millis()).saturating_add_signed(self.wall_offset_ms))
+    }
+}
+
+/// The receiver's kernel notes the interface in the source address where the address means nothing without it.
+fn scoped(from: SocketAddr, interface: InterfaceIndex) -> SocketAddr {
+    match from {
+        SocketAddr::V6(mut v6) if v6.ip().is_unicast_link_local() => {
+            v6.set_scope_id(interface.0);
+            SocketAddr::V6(v6)
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => from,
+    }
+}
+
+#[cfg(test)]
+mod tests;

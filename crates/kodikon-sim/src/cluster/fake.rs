@@ -1,0 +1,222 @@
+//! Decides nothing of worth: a small mesh protocol in clear, honest or lying, to try the simulator and its checks on.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use kodikon_core::effect::{
+    Cast, Command, Event, Input, Output, PeerView, Persist, StreamWish, Target, Transmit, Wake, WakeBy,
+};
+use kodikon_core::ground::id::{Epoch, InterfaceIndex, Life, NodeId};
+use kodikon_core::ground::stats::Stats;
+use kodikon_core::ground::time::{Duration, Instant};
+use kodikon_core::model::member::Liveness;
+use kodikon_core::model::state::NodeSnapshot;
+use kodikon_core::node::Boot;
+
+use crate::cluster::endpoint::Endpoint;
+
+/// What a fake node does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vice {
+    /// Nothing.
+    None,
+    /// Asks to be woken at once, always.
+    Spins,
+    /// Calls everybody failed after ten seconds, whoever is heard.
+    Slanders,
+    /// Never calls anybody failed.
+    Believes,
+    /// Shows a peer that never was.
+    Invents,
+    /// Changes what others publish.
+    Falsifies,
+    /// Holds more than it may.
+    Hoards,
+    /// Shows an older run of a peer after a newer.
+    Reverts,
+}
+
+/// Node that multicasts `id | epoch | fps` each second and holds dead whoever is silent for five.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    vice: Vice,
+    id: NodeId,
+    epoch: Epoch,
+    name: String,
+    state: NodeSnapshot,
+    peers: BTreeMap<NodeId, (Epoch, Instant, Liveness, NodeSnapshot, String)>,
+    next: Instant,
+    outputs: VecDeque<Output>,
+    stats: Stats,
+    began: Instant,
+    left: bool,
+}
+
+impl Fake {
+    fn new(now: Instant, boot: &Boot, vice: Vice) -> Self {
+        Self {
+            vice,
+            id: boot.identity.id(),
+            epoch: boot.epoch,
+            name: boot.config.node_name.clone(),
+            state: boot.saved.state.clone(),
+            peers: BTreeMap::new(),
+            next: now,
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            began: now,
+            left: false,
+        }
+    }
+
+    fn hear(&mut self, now: Instant, bytes: &[u8]) {
+        let Some((id, rest)) = bytes.split_first_chunk::<16>() else { return };
+        let (epoch, rest) = rest.split_first_chunk::<8>().expect("fakes send whole datagrams");
+        let (id, epoch) = (NodeId(*id), Epoch(u64::from_be_bytes(*epoch)));
+        let text = String::from_utf8_lossy(rest);
+        let (name, fps) = text.split_once('|').expect("fakes send whole datagrams");
+        if id == self.id {
+            return;
+        }
+        let known = self.peers.get(&id).is_some_and(|row| row.0 == epoch && row.2 == Liveness::Alive);
+        let fps = if self.vice == Vice::Falsifies && !fps.is_empty() { "61" } else { fps };
+        let mut snapshot = NodeSnapshot { version: fps.parse().unwrap_or(0), ..NodeSnapshot::default() };
+        if !fps.is_empty() {
+            snapshot.values.insert("fps".to_owned(), fps.to_owned());
+        }
+        self.peers.insert(id, (epoch, now, Liveness::Alive, snapshot.clone(), name.to_owned()));
+        if !known {
+            let up = |epoch| Event::PeerUp { peer: id, name: String::new(), epoch, life: Life(0) };
+            self.outputs.push_back(Output::Event(up(epoch)));
+            if self.vice == Vice::Reverts {
+                self.outputs.push_back(Output::Event(up(Epoch(epoch.0 - 1))));
+            }
+        }
+        if snapshot.version > 0 {
+            self.outputs.push_back(Output::Event(Event::State { node: id, name: String::new(), snapshot }));
+        }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        if self.vice != Vice::Spins {
+            self.next = now + Duration::from_secs(1);
+        }
+        if self.left {
+            return;
+        }
+        let fps = self.state.values.get("fps").cloned().unwrap_or_default();
+        let bytes = [&self.id.0[..], &self.epoch.0.to_be_bytes(), self.name.as_bytes(), b"|", fps.as_bytes()].concat();
+        let target = Target::Segment(InterfaceIndex(2), Cast::Multicast4);
+        self.outputs.push_back(Output::Transmit(Transmit { target, bytes }));
+        let slander = self.vice == Vice::Slanders && now.since(self.began) > Duration::from_secs(10);
+        let silent = |heard| slander || now.since(heard) > Duration::from_secs(5);
+        for (&peer, row) in &mut self.peers {
+            if row.2 == Liveness::Alive && silent(row.1) && self.vice != Vice::Believes {
+                row.2 = Liveness::Failed;
+                let event = Event::PeerFailed { peer, name: String::new(), witnesses: Vec::new(), reason: "silent" };
+                self.outputs.push_back(Output::Event(event));
+            }
+        }
+        if self.vice == Vice::Invents {
+            let ghost =
+                Event::PeerUp { peer: NodeId([9; 16]), name: "ghost".to_owned(), epoch: Epoch(1), life: Life(0) };
+            self.outputs.push_back(Output::Event(ghost));
+        }
+    }
+}
+
+impl Endpoint for Fake {
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Wake => self.wake(now),
+            Input::Datagram(_, bytes) => self.hear(now, bytes),
+            Input::Command(Command::SetState(..)) => {
+                self.state.version += 1;
+                self.state.values.insert("fps".to_owned(), self.state.version.to_string());
+                self.outputs.push_back(Output::Persist(Persist::State(self.state.clone())));
+            }
+            Input::Command(Command::Leave) => self.left = true,
+            Input::StreamOffered { stream, .. } => {
+                self.outputs.push_back(Output::Stream(StreamWish::Send { stream, bytes: b"welcome".to_vec() }));
+            }
+            Input::Interfaces(_)
+            | Input::Unreachable(_)
+            | Input::StreamOpened { .. }
+            | Input::StreamFailed { .. }
+            | Input::StreamFrame { .. }
+            | Input::StreamEnded { .. }
+            | Input::Disturbed => {}
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn next_wake(&self) -> Option<Wake> {
+        Some(Wake { at: self.next, by: WakeBy::Discovery })
+    }
+
+    fn id(&self) -> NodeId {
+        self.id
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn is_isolated(&self) -> bool {
+        false
+    }
+
+    fn peers(&self) -> Vec<PeerView> {
+        let view = |(&id, row): (&NodeId, &(Epoch, Instant, Liveness, NodeSnapshot, String))| PeerView {
+            id,
+            name: row.4.clone(),
+            liveness: row.2,
+            epoch: row.0,
+            life: Life(0),
+            address: None,
+            rtt: None,
+            heard: Some(row.1),
+            witnesses: Vec::new(),
+            reason: "",
+            version: String::new(),
+            skew_ms: None,
+            datagrams: 0,
+        };
+        self.peers.iter().map(view).collect()
+    }
+
+    fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot> {
+        if *id == self.id { Some(self.state.clone()) } else { self.peers.get(id).map(|row| row.3.clone()) }
+    }
+
+    fn root(&self) -> u64 {
+        0
+    }
+
+    fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        vec![("peers", if self.vice == Vice::Hoards { 11 } else { 10 }, 10)]
+    }
+
+    fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}
+
+macro_rules! makers {
+    ($($name:ident: $vice:ident),* $(,)?) => {
+        $(pub(crate) fn $name(now: Instant, boot: Boot) -> Box<dyn Endpoint> {
+            Box::new(Fake::new(now, &boot, Vice::$vice))
+        })*
+    };
+}
+
+makers! {
+    honest: None, spinning: Spins, slandering: Slanders, believing: Believes, inventing: Invents,
+    falsifying: Falsifies, hoarding: Hoards, reverting: Reverts,
+}

@@ -1,0 +1,158 @@
+//! Decides what a process is between start and death: its node, its clock, its timer, and what waits while it is stopped.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use kodikon_core::effect::{Command, Event, WakeBy};
+use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId};
+
+use crate::cluster::clock::LocalClock;
+use crate::cluster::endpoint::Endpoint;
+use crate::moment::Moment;
+use crate::network::Frame;
+use crate::network::streams::News;
+use crate::trace::{Mark, digest};
+
+/// Datagrams that wait in the sockets of a stopped process: 212,992 B of buffer (Linux: `rmem_default`), 768 B each.
+const SOCKET_BUFFER: usize = 277;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Process {
+    /// The node itself.
+    pub endpoint: Box<dyn Endpoint>,
+    /// Its clock.
+    pub clock: LocalClock,
+    /// When its timer is set to fire.
+    pub armed: Option<Moment>,
+    /// Whether it is stopped.
+    pub paused: bool,
+    /// Outputs until it dies.
+    pub fuse: Option<u32>,
+    /// Wakes in a row after which it asked to be woken at once.
+    pub spins: u32,
+    /// Its identity and epoch when last looked at.
+    pub names: (NodeId, Epoch),
+    waiting: VecDeque<Deferred>,
+    datagrams: usize,
+}
+
+/// Something for a process.
+#[derive(Debug)]
+pub enum Deferred {
+    /// Its timer.
+    Wake,
+    /// The interfaces of its host, as they are when it reads them.
+    Interfaces,
+    /// Its host slept.
+    Disturbed,
+    /// A datagram.
+    Datagram {
+        /// By which interface.
+        interface: InterfaceIndex,
+        /// Which bit is bent.
+        bent: Option<u64>,
+        /// The datagram.
+        frame: Rc<Frame>,
+    },
+    /// An ICMP port unreachable.
+    Unreachable(SocketAddr),
+    /// News of a stream.
+    News(News),
+    /// A wish of its application.
+    Command(Box<Command>),
+}
+
+impl Process {
+    /// A process that has just begun.
+    #[must_use]
+    pub fn new(endpoint: Box<dyn Endpoint>, clock: LocalClock) -> Self {
+        let names = (endpoint.id(), endpoint.epoch());
+        Self {
+            endpoint,
+            clock,
+            armed: None,
+            paused: false,
+            fuse: None,
+            spins: 0,
+            names,
+            waiting: VecDeque::new(),
+            datagrams: 0,
+        }
+    }
+
+    /// Lets something wait until the process goes on; datagrams beyond the sockets' buffer are lost.
+    pub fn defer(&mut self, what: Deferred) {
+        if matches!(what, Deferred::Datagram { .. }) {
+            if self.datagrams >= SOCKET_BUFFER {
+                return;
+            }
+            self.datagrams += 1;
+        }
+        self.waiting.push_back(what);
+    }
+
+    /// What waited.
+    pub fn take_waiting(&mut self) -> VecDeque<Deferred> {
+        self.datagrams = 0;
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+impl Deferred {
+    /// How the trace counts it.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        match self {
+            Self::Wake => Mark::Wake,
+            Self::Datagram { .. } => Mark::Heard,
+            Self::News(_) => Mark::Stream,
+            Self::Interfaces | Self::Disturbed | Self::Unreachable(_) | Self::Command(_) => Mark::Told,
+        }
+    }
+
+    /// A word that tells it from others of its kind.
+    #[must_use]
+    pub fn word(&self) -> u64 {
+        match self {
+            Self::Wake => 0,
+            Self::Interfaces => 1,
+            Self::Disturbed => 2,
+            Self::Datagram { frame, .. } => digest(&frame.bytes),
+            Self::Unreachable(address) => 3 ^ u64::from(address.port()) << 8,
+            Self::Command(_) => 4,
+            Self::News(News::Offered(stream, _)) => 5 ^ stream.0 << 8,
+            Self::News(News::Opened(stream, _)) => 6 ^ stream.0 << 8,
+            Self::News(News::Failed(peer)) => 7 ^ digest(&peer.0),
+            Self::News(News::Frame(stream, _)) => 8 ^ stream.0 << 8,
+            Self::News(News::Ended(stream)) => 9 ^ stream.0 << 8,
+        }
+    }
+}
+
+/// Who asked for a wake, in a word.
+#[must_use]
+pub fn name_of(by: WakeBy) -> &'static str {
+    match by {
+        WakeBy::Discovery => "discovery",
+        WakeBy::Membership => "membership",
+        WakeBy::Liveness => "liveness",
+        WakeBy::Replication => "replication",
+        WakeBy::Outbound => "outbound",
+    }
+}
+
+/// A word that tells events apart.
+#[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "events of a later core are told apart by their text")]
+pub fn word_of(event: &Event) -> u64 {
+    match event {
+        Event::PeerUp { peer, epoch, life, .. } => 1 ^ digest(&peer.0) ^ epoch.0 ^ u64::from(life.0) << 7,
+        Event::PeerSuspect { peer, .. } => 2 ^ digest(&peer.0),
+        Event::PeerFailed { peer, witnesses, .. } => 3 ^ digest(&peer.0) ^ (witnesses.len() as u64) << 9,
+        Event::PeerLeft { peer, .. } => 4 ^ digest(&peer.0),
+        Event::State { node, snapshot, .. } => 5 ^ digest(&node.0) ^ snapshot.version << 11,
+        other => digest(format!("{other:?}").as_bytes()),
+    }
+}
