@@ -49,10 +49,5 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn node(name: &str) -> Result<Mesh, StartError> {
-    Mesh::builder(name)
-        .in_memory()
-        .mesh_name(&format!("state-{}", std::process::id()))
-        .interfaces(["lo"])
-        .start()
-        .await
+    Mesh::builder(name).in_memory().mesh_name(&format!("state-{}", std::process::id())).interfaces(["lo"]).start().await
 }

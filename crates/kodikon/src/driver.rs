@@ -349,10 +349,16 @@ impl Driver {
         let before = self.node.stats().datagrams_received;
         self.node.handle(now, Input::Datagram(arrival, bytes));
         let is_member = self.node.stats().datagrams_received > before;
-        if is_member && arrival.cast != Cast::Unicast && !self.addresses.contains(&arrival.from) {
+        if is_member && arrival.cast != Cast::Unicast && !self.is_own(arrival.from) {
             self.evidence.note_heard(arrival);
         }
         self.carry_out();
+    }
+
+    /// Whether this is an address of ours: what we send to all comes back to us.
+    fn is_own(&self, address: SocketAddr) -> bool {
+        let mut own = self.evidence.interfaces.iter().flat_map(|interface| &interface.addresses);
+        address.port() == self.facts.port && own.any(|own| own.address == address.ip())
     }
 
     fn take_unreachable(&mut self, now: Instant) {
@@ -407,6 +413,7 @@ impl Driver {
                 self.refresh(now);
                 let scene = Scene {
                     view: self.show.view(),
+                    reports: &self.node.reports(),
                     discovery: &self.discovery,
                     udp: &self.udp,
                     discovery_port: self.facts.discovery_port,
@@ -544,3 +551,6 @@ async fn changed(watch: &mut Option<InterfaceWatch>) -> io::Result<Vec<Interface
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
