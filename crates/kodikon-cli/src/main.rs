@@ -11,6 +11,7 @@ use crate::args::Args;
 mod args;
 mod client;
 mod commands;
+mod http;
 mod outcome;
 mod places;
 mod print;

@@ -257,8 +257,7 @@ impl Driver {
         let changes: Vec<StateChange> = state.into_iter().filter(is_new).collect();
         if !changes.is_empty() {
             held.changed_by(&changes).map_err(crate::mesh::MeshError::from)?;
-            self.node.handle(now, Input::Command(Command::SetState(changes, wall_time(&self.clock))));
-            self.carry_out();
+            self.set_state(now, changes, wall_time(&self.clock));
         }
         self.settle(now);
         tracing::info!(name = %self.node.name(), id = %self.node.id(), port = self.facts.port, "node started");
@@ -350,10 +349,16 @@ impl Driver {
         let before = self.node.stats().datagrams_received;
         self.node.handle(now, Input::Datagram(arrival, bytes));
         let is_member = self.node.stats().datagrams_received > before;
-        if is_member && arrival.cast != Cast::Unicast && !self.addresses.contains(&arrival.from) {
+        if is_member && arrival.cast != Cast::Unicast && !self.is_own(arrival.from) {
             self.evidence.note_heard(arrival);
         }
         self.carry_out();
+    }
+
+    /// Whether this is an address of ours: what we send to all comes back to us.
+    fn is_own(&self, address: SocketAddr) -> bool {
+        let mut own = self.evidence.interfaces.iter().flat_map(|interface| &interface.addresses);
+        address.port() == self.facts.port && own.any(|own| own.address == address.ip())
     }
 
     fn take_unreachable(&mut self, now: Instant) {
@@ -398,9 +403,8 @@ impl Driver {
     fn obey(&mut self, now: Instant, order: Order) {
         match order {
             Order::SetState { changes, wall, number } => {
-                self.node.handle(now, Input::Command(Command::SetState(changes, wall)));
                 self.own_changes = number;
-                self.carry_out();
+                self.set_state(now, changes, wall);
             }
             Order::On(handler) => self.show.add_handler(handler),
             // An error means that nobody waits for the answer any more.
@@ -409,6 +413,7 @@ impl Driver {
                 self.refresh(now);
                 let scene = Scene {
                     view: self.show.view(),
+                    reports: &self.node.reports(),
                     discovery: &self.discovery,
                     udp: &self.udp,
                     discovery_port: self.facts.discovery_port,
@@ -420,6 +425,16 @@ impl Driver {
                 drop(answer.send(self.evidence.symptoms(&scene)));
             }
             Order::Leave => self.leave(now),
+        }
+    }
+
+    /// Changes the own state and tells it: the core tells only of others.
+    fn set_state(&mut self, now: Instant, changes: Vec<StateChange>, wall: WallTime) {
+        self.node.handle(now, Input::Command(Command::SetState(changes, wall)));
+        self.carry_out();
+        let node = self.node.id();
+        if let Some(snapshot) = self.node.state_of(&node) {
+            self.hear(CoreEvent::State { node, name: self.node.name(), snapshot });
         }
     }
 
@@ -536,3 +551,6 @@ async fn changed(watch: &mut Option<InterfaceWatch>) -> io::Result<Vec<Interface
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,14 +98,20 @@ impl Mesh {
         self.change_state(keys.into_iter().map(|key| StateChange { key: key.into(), json: None }).collect())
     }
 
+    /// Changes keys like [`Mesh::set_state`], and removes those whose value is `null`: all or nothing.
+    ///
+    /// # Errors
+    /// As [`Mesh::set_state`].
+    pub fn patch_state(&self, keys: Value) -> Result<(), MeshError> {
+        let removing = |change: StateChange| StateChange { json: change.json.filter(|json| json != "null"), ..change };
+        self.change_state(changes_of(&keys)?.into_iter().map(removing).collect())
+    }
+
     fn change_state(&self, changes: Vec<StateChange>) -> Result<(), MeshError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
         let wall = self.wall();
         // Held over check and order, so that changes reach the node in the order in which they were checked.
         let mut own = self.0.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = own.after(&self.0.board.read(), &changes, wall)?;
+        let Some(next) = own.after(&self.0.board.read(), &changes, wall)? else { return Ok(()) };
         self.order(Order::SetState { changes, wall, number: next.number() })?;
         *own = next;
         Ok(())
@@ -250,6 +256,13 @@ impl Mesh {
     #[doc(alias = "node_id")]
     pub fn name(&self) -> String {
         self.0.board.read().name.clone()
+    }
+
+    /// Whether `name` means this node: its name, `name@hhhh`, or its whole identity.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        let view = self.0.board.read();
+        is_called(&view.name, &view.id, name)
     }
 
     /// Who this node is.

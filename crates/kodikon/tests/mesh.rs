@@ -23,7 +23,7 @@ async fn two_nodes_find_each_other_and_one_that_leaves_is_missed_at_once() {
     let peer = a.peer("b").expect("whoever is told of a peer finds it");
     assert!(peer.is_alive() && peer.last_heard() < Duration::from_secs(5), "{peer:?}");
     within(fleet::until(|| b.peers().iter().any(|peer| peer.name() == "a"))).await;
-    within(fleet::until(|| a.state("b").is_some_and(|row| row.state["processing_fps"] == 30))).await;
+    within(fleet::until(|| a.state("b").is_some_and(|row| row.state.get("processing_fps") == Some(&json!(30))))).await;
     let row = a.peer("b").unwrap().row();
     assert_eq!((row.state.as_str(), &row.capabilities["processing_fps"]), ("processing", &json!(30)));
     within(fleet::until(|| a.root() == b.root())).await;
@@ -90,9 +90,9 @@ async fn a_handler_hears_its_kind_and_one_that_panics_holds_nobody_up() {
     within(fleet::until(|| a.stats().counters["handler_panics"] == 2)).await;
     let mut names: Vec<String> = hears
         .try_iter()
-        .map(|event| match event.what {
-            What::PeerUp { node_id, .. } => node_id,
-            other => panic!("{other:?}"),
+        .map(|event| {
+            let What::PeerUp { node_id, .. } = event.what else { panic!("{event:?}") };
+            node_id
         })
         .collect();
     names.sort();

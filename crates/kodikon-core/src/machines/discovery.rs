@@ -248,6 +248,16 @@ impl Discovery {
         self.segments.iter().map(|(index, segment)| (*index, segment.echo_mask(now), segment.heard_mask(now))).collect()
     }
 
+    /// For `doctor`: per segment, how many peers report how they hear it, and how many of them hear others by each way.
+    #[must_use]
+    pub fn reports(&self) -> Vec<(InterfaceIndex, usize, [usize; 3])> {
+        let reports = |(index, segment): (&InterfaceIndex, &Segment)| {
+            let (peers, ways) = segment.reports();
+            (*index, peers, ways)
+        };
+        self.segments.iter().map(reports).collect()
+    }
+
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self, beat_period: Duration) -> Option<Instant> {

@@ -78,6 +78,13 @@ impl Node {
         self.discovery.echoes(now)
     }
 
+    /// For `doctor`: per interface in use, how many peers report how they hear it, and how many of them hear others by each way,
+    /// in the order of [`crate::effect::Cast::GROUPS`].
+    #[must_use]
+    pub fn reports(&self) -> Vec<(InterfaceIndex, usize, [usize; 3])> {
+        self.discovery.reports()
+    }
+
     /// Entries of the tables that the network fills, by name, with their limits: for the checks and for `stats`.
     #[must_use]
     pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {

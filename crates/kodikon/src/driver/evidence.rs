@@ -1,11 +1,13 @@
 //! Decides what the loop notes about its machine's network, for `doctor` to judge.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use kodikon_core::effect::{Arrival, Cast, Event, Interface, Target};
+use kodikon_core::effect::{Arrival, Cast, Event, Interface, InterfaceAddress, Target};
 use kodikon_core::ground::id::InterfaceIndex;
 use kodikon_core::ground::stats::{Reject, Stats};
+use kodikon_core::ground::time::Instant;
 use kodikon_core::model::member::CardAddress;
 
 use crate::api::StatsDoc;
@@ -20,6 +22,8 @@ use crate::socket::{Discovery, Family, OpenError, SendStats, SocketReport, Strea
 const SENDERS_MAX: usize = 64;
 /// Peers that refused us, kept by address.
 const REFUSERS_MAX: usize = 16;
+/// By then beacons have been exchanged where they get through at all: six rounds of them.
+const REPORTS_WITHIN: Duration = Duration::from_secs(30);
 /// What the sockets ask the kernel for; it grants twice that on its own books.
 const RECEIVE_BUFFER_WANTED: u64 = 8 << 20;
 
@@ -90,6 +94,8 @@ pub(crate) struct Evidence {
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
     pub(crate) view: &'a View,
+    /// What peers report of how they hear each interface; see [`kodikon_core::node::Node::reports`].
+    pub(crate) reports: &'a [(InterfaceIndex, usize, [usize; 3])],
     pub(crate) discovery: &'a Discovery,
     pub(crate) udp: &'a UnicastSockets,
     pub(crate) discovery_port: u16,
@@ -159,7 +165,7 @@ impl Evidence {
         Symptoms {
             discovery_port: scene.discovery_port,
             port: Some(port_use(scene.discovery)),
-            interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, view)).collect()),
+            interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, scene)).collect()),
             firewall: None,
             receive_buffer: receive_buffer(&reports(scene.discovery, scene.udp)),
             skews: Some(
@@ -185,15 +191,19 @@ impl Evidence {
         }
     }
 
-    fn interface_use(&self, interface: &Interface, view: &View) -> InterfaceUse {
-        let is_neighbour =
-            |address: SocketAddr| interface.addresses.iter().any(|own| shares(own.address, own.prefix, address.ip()));
-        let present = view.peers.iter().filter(|peer| peer.liveness.is_present());
-        let neighbours = present.filter(|peer| peer.address.is_some_and(is_neighbour)).count();
-        let cast_use = |cast: Cast| CastUse {
+    fn interface_use(&self, interface: &Interface, scene: &Scene<'_>) -> InterfaceUse {
+        let report = scene.reports.iter().find(|(index, _, _)| *index == interface.index);
+        let (reporters, confirmed) = report.map_or((0, [0; 3]), |(_, peers, ways)| (*peers, *ways));
+        // A peer reports with its first beacon. Where none comes after a while, those who are known to be there count.
+        let neighbours = if scene.view.at.since(Instant::ZERO) < REPORTS_WITHIN {
+            reporters
+        } else {
+            reporters.max(neighbours(interface, scene.view))
+        };
+        let cast_use = |(cast, confirmed): (Cast, usize)| CastUse {
             name: cast_name(cast),
             sent: self.sent.get(&(interface.index, cast)).copied().unwrap_or(0),
-            confirmed: 0,
+            confirmed: count(confirmed),
             heard: count(self.heard.get(&(interface.index, cast)).map_or(0, BTreeSet::len)),
         };
         InterfaceUse {
@@ -201,7 +211,7 @@ impl Evidence {
             unused: (!self.choice.usable.contains(&interface.index)).then(|| why_unused(interface).to_owned()),
             loopback: interface.medium == kodikon_core::effect::Medium::Loopback,
             neighbours: count(neighbours),
-            casts: Cast::GROUPS.map(cast_use).into(),
+            casts: Cast::GROUPS.into_iter().zip(confirmed).map(cast_use).collect(),
         }
     }
 }
@@ -230,10 +240,16 @@ fn why_unused(interface: &Interface) -> &'static str {
     }
 }
 
-/// Whether an address lies in the network of our own one.
-fn shares(own: IpAddr, prefix: u8, other: IpAddr) -> bool {
-    let card = |ip| CardAddress { ip, port: 0, prefix };
-    card(own).shares_network(&card(other))
+/// Peers whose address lies in a network of this interface.
+fn neighbours(interface: &Interface, view: &View) -> usize {
+    let card = |ip, prefix| CardAddress { ip, port: 0, prefix };
+    let is_near = |address: SocketAddr| {
+        let shares =
+            |own: &InterfaceAddress| card(own.address, own.prefix).shares_network(&card(address.ip(), own.prefix));
+        interface.addresses.iter().any(shares)
+    };
+    let present = view.peers.iter().filter(|peer| peer.liveness.is_present());
+    present.filter(|peer| peer.address.is_some_and(is_near)).count()
 }
 
 fn port_use(discovery: &Discovery) -> PortUse {

@@ -46,9 +46,14 @@ impl Keeper {
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn spawn(store: Box<dyn Store>) -> std::io::Result<Self> {
+        Self::spawn_trying_each(RETRY, store)
+    }
+
+    fn spawn_trying_each(pause: Duration, store: Box<dyn Store>) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let shared = Arc::clone(&queue);
-        let thread = std::thread::Builder::new().name("kodikon-keeper".into()).spawn(move || run(store, &shared))?;
+        let write = move || run(store, &shared, pause);
+        let thread = std::thread::Builder::new().name("kodikon-keeper".into()).spawn(write)?;
         Ok(Self { queue, thread: Some(thread) })
     }
 
@@ -89,7 +94,7 @@ impl Drop for Keeper {
     }
 }
 
-fn run(mut store: Box<dyn Store>, queue: &Queue) {
+fn run(mut store: Box<dyn Store>, queue: &Queue, pause: Duration) {
     while let Some((what, is_closing)) = queue.next() {
         match saved::write(store.as_mut(), &what) {
             Ok(()) => queue.lock().is_failing = false,
@@ -102,7 +107,7 @@ fn run(mut store: Box<dyn Store>, queue: &Queue) {
                     continue;
                 }
                 queue.put_back(what);
-                queue.pause();
+                queue.pause(pause);
             }
         }
     }
@@ -148,10 +153,10 @@ impl Queue {
     }
 
     /// Waits before the next try, but not once it is closing time.
-    fn pause(&self) {
+    fn pause(&self, pause: Duration) {
         let waiting = self.lock();
         // How it ended does not matter: whatever comes next is tried.
-        let _ = self.changed.wait_timeout_while(waiting, RETRY, |waiting| !waiting.is_closing);
+        let _ = self.changed.wait_timeout_while(waiting, pause, |waiting| !waiting.is_closing);
     }
 }
 
@@ -213,7 +218,11 @@ mod tests {
     fn slow() -> (Keeper, Receiver<String>, Sender<bool>) {
         let (entered, enters) = channel();
         let (outcome, outcomes) = channel();
-        let keeper = Keeper::spawn(Box::new(SlowStore { inner: MemoryStore::new(), entered, outcomes })).unwrap();
+        let keeper = Keeper::spawn_trying_each(
+            Duration::from_secs(3_600),
+            Box::new(SlowStore { inner: MemoryStore::new(), entered, outcomes }),
+        )
+        .unwrap();
         (keeper, enters, outcome)
     }
 

@@ -106,25 +106,31 @@ impl Show {
     /// Pins up what the core knows now, then tells what has happened: whoever hears of a peer finds it.
     pub(crate) fn refresh(&mut self, now: Instant, wall: f64, node: &Node, rest: Rest<'_>) {
         let has_changed = self.version != Some(node.version()) || !self.changed.is_empty();
-        let view = Arc::make_mut(&mut self.view);
-        view.at = now;
-        view.peers = node.peers();
-        view.stats = node.stats().clone();
-        view.tables = node.table_sizes();
-        view.driver = rest.counts;
-        view.own_changes = rest.own_changes;
+        let last = &self.view;
+        let mut view = View {
+            at: now,
+            id: last.id,
+            name: last.name.clone(),
+            addresses: rest.addresses.to_vec(),
+            peers: node.peers(),
+            states: Arc::clone(&last.states),
+            own: Arc::clone(&last.own),
+            own_changes: rest.own_changes,
+            isolated: node.is_isolated(),
+            root: node.root(),
+            stats: node.stats().clone(),
+            driver: rest.counts,
+            tables: node.table_sizes(),
+        };
         if has_changed {
             view.id = node.id();
             view.name = node.name();
-            view.epoch = node.epoch();
-            view.isolated = node.is_isolated();
-            view.root = node.root();
-            view.addresses = rest.addresses.to_vec();
             view.own = Arc::new(node.state_of(&view.id).unwrap_or_default());
-            update_states(view, node, &self.changed);
+            update_states(&mut view, node, &self.changed);
             self.changed.clear();
             self.version = Some(node.version());
         }
+        self.view = Arc::new(view);
         self.is_owed = !self.board.try_publish(Arc::clone(&self.view));
         self.tell(wall);
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kodikon_core::effect::PeerView;
-use kodikon_core::ground::id::{Epoch, NodeId};
+use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::model::state::NodeSnapshot;
@@ -33,8 +33,6 @@ pub(crate) struct View {
     pub(crate) id: NodeId,
     /// Its name as shown to others.
     pub(crate) name: String,
-    /// This run.
-    pub(crate) epoch: Epoch,
     /// Where it receives unicast.
     pub(crate) addresses: Vec<SocketAddr>,
     /// The roster.

@@ -18,11 +18,20 @@ pub(crate) struct OwnState {
 }
 
 impl OwnState {
-    /// The state after these changes, checked.
-    pub(crate) fn after(&self, view: &View, changes: &[StateChange], wall: WallTime) -> Result<Self, StateError> {
+    /// The state after these changes, checked; `None` if they change nothing.
+    pub(crate) fn after(
+        &self,
+        view: &View,
+        changes: &[StateChange],
+        wall: WallTime,
+    ) -> Result<Option<Self>, StateError> {
         let now = self.newest(view);
-        let ahead = NodeSnapshot { values: now.changed_by(changes)?, version: now.version + 1, changed: wall };
-        Ok(Self { ahead, changes: self.changes + 1 })
+        let values = now.changed_by(changes)?;
+        if values == now.values {
+            return Ok(None);
+        }
+        let ahead = NodeSnapshot { values, version: now.version + 1, changed: wall };
+        Ok(Some(Self { ahead, changes: self.changes + 1 }))
     }
 
     /// The number of the last change.
@@ -55,8 +64,8 @@ mod tests {
     #[test]
     fn a_change_is_seen_at_once_and_the_loops_word_counts_when_it_has_caught_up() {
         let mut view = View::default();
-        let own = OwnState::default().after(&view, &set("fps", "30"), WallTime(1)).unwrap();
-        let own = own.after(&view, &set("mode", "\"day\""), WallTime(2)).unwrap();
+        let own = OwnState::default().after(&view, &set("fps", "30"), WallTime(1)).unwrap().unwrap();
+        let own = own.after(&view, &set("mode", "\"day\""), WallTime(2)).unwrap().unwrap();
         assert_eq!(own.newest(&view).values.len(), 2, "the second change stands on the first");
 
         view.own_changes = 1;
@@ -72,5 +81,14 @@ mod tests {
         let own = OwnState::default();
         assert!(own.after(&view, &set("", "1"), WallTime(0)).is_err());
         assert_eq!(own.number(), 0);
+    }
+
+    #[test]
+    fn what_changes_nothing_is_no_change() {
+        let held = NodeSnapshot { values: [("fps".to_owned(), "30".to_owned())].into(), ..NodeSnapshot::default() };
+        let view = View { own: Arc::new(held), ..View::default() };
+        let unset = [StateChange { key: "mode".to_owned(), json: None }];
+        assert!(OwnState::default().after(&view, &set("fps", "30"), WallTime(1)).unwrap().is_none());
+        assert!(OwnState::default().after(&view, &unset, WallTime(1)).unwrap().is_none());
     }
 }

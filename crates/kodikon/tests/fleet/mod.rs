@@ -16,7 +16,7 @@ impl Fleet {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         // The port is shared, as discovery ports are; it only should not be crowded by other tests' nodes.
-        let port = 20_000 + u16::try_from((process + number) % 300 * 100).unwrap();
+        let port = 20_000 + u16::try_from((process + number) % 300 * 100).expect("below 30,000");
         Self { name: format!("test-{process}-{number}"), port }
     }
 

@@ -67,6 +67,12 @@ impl Segment {
         mask(&self.echoed, now)
     }
 
+    /// How many peers report, and how many of them hear others by each way.
+    pub(super) fn reports(&self) -> (usize, [usize; 3]) {
+        let hear = |cast: Cast| self.reports.values().filter(|heard| **heard & cast.bit() != 0).count();
+        (self.reports.len(), Cast::GROUPS.map(hear))
+    }
+
     /// The first way by which all who report hear others, and by which we hear them.
     pub(super) fn proven(&self, now: Instant) -> Option<Cast> {
         let all = self.reports.values().fold(self.heard_mask(now), |all, report| all & report);

@@ -1,0 +1,134 @@
+//! The local HTTP API: which paths there are, who may call them, and how the server starts and ends.
+//!
+//! It is for programs of this machine: it listens on the loopback only, every caller shows the token from `api.json`, and a browser
+//! is let in from no page but the node's own. `/healthz` and `/readyz` tell nothing and need no token.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::get;
+use kodikon::settings::ApiAddress;
+use tokio::net::TcpListener;
+
+mod connections;
+mod events;
+mod guard;
+mod handlers;
+mod metrics;
+mod openapi;
+mod problem;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::events::EventRing;
+pub(crate) use self::guard::Token;
+pub(crate) use self::view::{NodeView, ViewError};
+
+/// The largest body of a request.
+const MAX_BODY: usize = 1 << 20;
+/// The port that is tried first.
+const FIRST_PORT: u16 = 8_888;
+/// As many nodes as find ports of their own on one machine find one for their API.
+const PORTS_TRIED: u16 = 64;
+
+/// Why the API does not listen.
+#[derive(Debug)]
+pub(crate) enum BindError {
+    /// The port that was asked for is not to be had.
+    Given(SocketAddr, io::Error),
+    /// None of the ports that are tried in turn is to be had.
+    Auto(io::Error),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "the API's address {address} is taken by another program: stop it, or name another with --api ADDR"
+                )
+            }
+            Self::Given(address, error) => write!(f, "the API cannot listen on {address}: {error}"),
+            Self::Auto(error) => write!(
+                f,
+                "the API finds no free port from {FIRST_PORT} to {}: {error}. Name one with --api ADDR, or go without: --api none",
+                FIRST_PORT + PORTS_TRIED - 1
+            ),
+        }
+    }
+}
+
+/// Takes the API's port; none where no API is wanted.
+pub(crate) async fn bind(address: ApiAddress) -> Result<Option<TcpListener>, BindError> {
+    let given = match address {
+        ApiAddress::None => return Ok(None),
+        ApiAddress::At(address) => Some(address),
+        // `Auto`, and whatever a later version adds: the default.
+        _ => None,
+    };
+    if let Some(address) = given {
+        return TcpListener::bind(address).await.map(Some).map_err(|error| BindError::Given(address, error));
+    }
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in FIRST_PORT..FIRST_PORT + PORTS_TRIED {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            Ok(listener) => return Ok(Some(listener)),
+            Err(error) => last = error,
+        }
+    }
+    Err(BindError::Auto(last))
+}
+
+/// What every handler works with.
+#[derive(Debug)]
+pub(crate) struct Api<N> {
+    /// The node.
+    pub(crate) node: N,
+    /// Its events.
+    pub(crate) events: EventRing,
+    /// What callers must show.
+    pub(crate) token: Token,
+}
+
+/// Serves until `end` comes true; streams of events end with the ring that feeds them.
+pub(crate) async fn serve<N: NodeView>(
+    listener: TcpListener,
+    api: Arc<Api<N>>,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let events = api.events.clone();
+    let end = async move {
+        end.await;
+        events.close();
+    };
+    axum::serve(connections::Limited::new(listener), router(api)).with_graceful_shutdown(end).await
+}
+
+fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {
+    Router::new()
+        .route("/v1/peers", get(handlers::peers::<N>))
+        .route("/v1/peers/{name}", get(handlers::peer::<N>))
+        .route("/v1/state", get(handlers::states::<N>).patch(handlers::change_state::<N>))
+        .route("/v1/state/{name}", get(handlers::state::<N>).patch(handlers::change_named_state::<N>))
+        .route("/v1/events", get(events::stream::<N>))
+        .route("/v1/stats", get(handlers::stats::<N>))
+        .route("/v1/doctor", get(handlers::doctor::<N>))
+        .route("/metrics", get(handlers::metrics::<N>))
+        .route("/healthz", get(handlers::health::<N>))
+        .route("/readyz", get(handlers::ready::<N>))
+        .route("/openapi.json", get(openapi::document))
+        .fallback(handlers::no_such_path)
+        .method_not_allowed_fallback(handlers::no_such_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::check::<N>))
+        .with_state(api)
+}

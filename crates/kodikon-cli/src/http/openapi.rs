@@ -1,0 +1,259 @@
+//! The API described for programs (OpenAPI 3.1): paths from one table, schemas from the rows themselves.
+
+use axum::Json;
+use kodikon::api::{FindingRow, Liveness, NodeState, PeerDetail, PeerRow, StateRow, StatsDoc, Status};
+use serde_json::{Map, Value, json};
+use utoipa::PartialSchema;
+
+/// A way to call the API.
+struct Operation {
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    /// The type of a good answer.
+    content: &'static str,
+    /// Its schema.
+    schema: fn() -> Value,
+}
+
+const JSON: &str = "application/json";
+
+/// Every path and method there is.
+const OPERATIONS: [Operation; 13] = [
+    Operation {
+        method: "get",
+        path: "/v1/peers",
+        summary: "Who is in the mesh, without the node itself",
+        content: JSON,
+        schema: || list("PeerRow"),
+    },
+    Operation {
+        method: "get",
+        path: "/v1/peers/{name}",
+        summary: "One peer with its counters",
+        content: JSON,
+        schema: || named("PeerDetail"),
+    },
+    Operation {
+        method: "get",
+        path: "/v1/state",
+        summary: "The states of all nodes",
+        content: JSON,
+        schema: || by_name("StateRow"),
+    },
+    Operation {
+        method: "patch",
+        path: "/v1/state",
+        summary: "Set keys of the node's own state; null removes one",
+        content: JSON,
+        schema: || by_name("StateRow"),
+    },
+    Operation {
+        method: "get",
+        path: "/v1/state/{name}",
+        summary: "The state of one node",
+        content: JSON,
+        schema: || by_name("StateRow"),
+    },
+    Operation {
+        method: "patch",
+        path: "/v1/state/{name}",
+        summary: "The same as PATCH /v1/state, where the name is the node's own",
+        content: JSON,
+        schema: || by_name("StateRow"),
+    },
+    Operation {
+        method: "get",
+        path: "/v1/events",
+        summary: "Events as they come (SSE); Last-Event-ID resumes",
+        content: "text/event-stream",
+        schema: text,
+    },
+    Operation { method: "get", path: "/v1/stats", summary: "Counters", content: JSON, schema: || named("StatsDoc") },
+    Operation {
+        method: "get",
+        path: "/v1/doctor",
+        summary: "What is wrong with the machine's network",
+        content: JSON,
+        schema: || list("FindingRow"),
+    },
+    Operation {
+        method: "get",
+        path: "/metrics",
+        summary: "Counters for a scraper",
+        content: super::metrics::CONTENT_TYPE,
+        schema: text,
+    },
+    Operation {
+        method: "get",
+        path: "/healthz",
+        summary: "Whether the process answers",
+        content: JSON,
+        schema: object,
+    },
+    Operation {
+        method: "get",
+        path: "/readyz",
+        summary: "Whether the node takes part in the mesh",
+        content: JSON,
+        schema: object,
+    },
+    Operation { method: "get", path: "/openapi.json", summary: "This document", content: JSON, schema: object },
+];
+
+fn named(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn list(name: &str) -> Value {
+    json!({"type": "array", "items": named(name)})
+}
+
+fn by_name(name: &str) -> Value {
+    json!({"type": "object", "additionalProperties": named(name)})
+}
+
+fn text() -> Value {
+    json!({"type": "string"})
+}
+
+fn object() -> Value {
+    json!({"type": "object"})
+}
+
+/// `GET /openapi.json`.
+pub(crate) async fn document() -> Json<Value> {
+    Json(build())
+}
+
+fn build() -> Value {
+    let mut paths = Map::new();
+    for operation in &OPERATIONS {
+        let item = paths.entry(operation.path).or_insert_with(object_value);
+        if let Value::Object(item) = item {
+            item.insert(operation.method.to_owned(), describe(operation));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Kodikon node",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The API of one node, on its machine's loopback. The token lies in `api.json` in the node's data folder.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    })
+}
+
+fn object_value() -> Value {
+    Value::Object(Map::new())
+}
+
+fn describe(operation: &Operation) -> Value {
+    let mut parameters = Vec::new();
+    let parameter = |name: &str, place: &str, schema: Value| json!({"name": name, "in": place, "required": place == "path", "schema": schema});
+    if operation.path.ends_with("{name}") {
+        parameters.push(parameter("name", "path", text()));
+    }
+    match operation.path {
+        "/v1/peers" => parameters.push(parameter("all", "query", json!({"type": "boolean"}))),
+        "/v1/events" => {
+            let kinds = json!({"type": "array", "items": {"enum": super::events::KINDS}});
+            parameters.push(parameter("type", "query", kinds));
+            parameters.push(parameter("Last-Event-ID", "header", text()));
+        }
+        _ => {}
+    }
+    let mut described = json!({
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "done", "content": {operation.content: {"schema": (operation.schema)()}}},
+            "default": {
+                "description": "refused",
+                "content": {"application/problem+json": {"schema": named("Problem")}},
+            },
+        },
+    });
+    if operation.method == "patch" {
+        described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": object()}}});
+    }
+    if matches!(operation.path, "/healthz" | "/readyz") {
+        described["security"] = json!([]);
+    }
+    described
+}
+
+fn schemas() -> Value {
+    let schema = |schema| {
+        serde_json::to_value::<utoipa::openapi::RefOr<utoipa::openapi::Schema>>(schema)
+            .expect("a schema has no keys but strings")
+    };
+    json!({
+        "PeerRow": schema(PeerRow::schema()),
+        "PeerDetail": schema(PeerDetail::schema()),
+        "StateRow": schema(StateRow::schema()),
+        "StatsDoc": schema(StatsDoc::schema()),
+        "FindingRow": schema(FindingRow::schema()),
+        "Liveness": schema(Liveness::schema()),
+        "NodeState": schema(NodeState::schema()),
+        "Status": schema(Status::schema()),
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457",
+            "properties": {
+                "type": text(),
+                "title": text(),
+                "status": {"type": "integer"},
+                "detail": text(),
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every `$ref` in a document.
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|field| references(field, found));
+            }
+            Value::Array(list) => list.iter().for_each(|element| references(element, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_to_a_schema() {
+        let document = build();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 10, "{found:?}");
+        for reference in found {
+            let pointer = reference.strip_prefix('#').expect("within the document");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn the_rows_fields_are_described() {
+        let document = build();
+        for pointer in [
+            "/components/schemas/PeerRow/properties/rtt_ms",
+            "/components/schemas/StatsDoc/properties/drops",
+            "/components/schemas/FindingRow/properties/cure",
+            "/paths/~1v1~1state/patch/requestBody",
+        ] {
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The API as its callers find it, over real connections, before a node that is made up.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use kodikon::api::{
+    Event, FindingRow, Liveness, NodeState, PeerDetail, PeerRow, StateDoc, StateRow, StatsDoc, Status, What,
+};
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::*;
+
+/// A node with one peer and a state that can be changed.
+#[derive(Debug, Default)]
+struct Fake {
+    state: Mutex<Map<String, Value>>,
+}
+
+fn row() -> PeerRow {
+    PeerRow {
+        node_id: "cam2".into(),
+        id: "22".into(),
+        liveness: Liveness::Alive,
+        state: NodeState::Active,
+        address: Some("10.0.0.2:10000".into()),
+        hops: Some(0),
+        rtt_ms: Some(0.4),
+        last_heard_ms: 12,
+        witnesses: Vec::new(),
+        version: "0.1.0".into(),
+        capabilities: Map::new(),
+    }
+}
+
+impl Fake {
+    fn own(&self) -> StateDoc {
+        let state = self.state.lock().expect("no test panics with it").clone();
+        BTreeMap::from([("cam1".to_owned(), StateRow { version: state.len() as u64, timestamp: 1.0, state })])
+    }
+}
+
+impl NodeView for Fake {
+    async fn peers(&self, all: bool) -> Result<Vec<PeerRow>, ViewError> {
+        let left = PeerRow { node_id: "cam3".into(), liveness: Liveness::Left, ..row() };
+        Ok(if all { vec![row(), left] } else { vec![row()] })
+    }
+
+    async fn peer(&self, name: &str) -> Result<Option<PeerDetail>, ViewError> {
+        let counters = BTreeMap::from([("datagrams_received".to_owned(), 5)]);
+        Ok((name == "cam2").then(|| PeerDetail { peer: row(), counters }))
+    }
+
+    async fn states(&self) -> Result<StateDoc, ViewError> {
+        Ok(self.own())
+    }
+
+    async fn state(&self, name: &str) -> Result<Option<StateDoc>, ViewError> {
+        Ok(self.is_own_name(name).then(|| self.own()))
+    }
+
+    async fn change_state(&self, changes: Map<String, Value>) -> Result<StateDoc, ViewError> {
+        if changes.len() > 64 {
+            return Err(ViewError::Refused("a node has at most 64 keys".into()));
+        }
+        let mut state = self.state.lock().expect("no test panics with it");
+        for (key, value) in changes {
+            if value.is_null() {
+                state.remove(&key)
+            } else {
+                state.insert(key, value)
+            };
+        }
+        drop(state);
+        Ok(self.own())
+    }
+
+    fn is_own_name(&self, name: &str) -> bool {
+        name == "cam1"
+    }
+
+    async fn stats(&self) -> Result<StatsDoc, ViewError> {
+        Err(ViewError::Stopped)
+    }
+
+    async fn doctor(&self) -> Result<Vec<FindingRow>, ViewError> {
+        let finding = FindingRow { check: "x".into(), status: Status::Ok, evidence: "y".into(), cure: String::new() };
+        Ok(vec![finding])
+    }
+
+    fn is_ready(&self) -> bool {
+        false
+    }
+}
+
+/// A served API and what its tests need of it.
+struct Served {
+    address: SocketAddr,
+    token: Token,
+    ring: EventRing,
+    end: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<io::Result<()>>,
+}
+
+async fn served() -> Served {
+    let any = ApiAddress::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let listener = bind(any).await.expect("a free port").expect("an API is wanted");
+    let address = listener.local_addr().expect("bound");
+    let (token, ring) = (Token::generate().expect("random bytes"), EventRing::new("run"));
+    let api = Arc::new(Api { node: Fake::default(), events: ring.clone(), token: token.clone() });
+    let (end, ended) = oneshot::channel::<()>();
+    let task = tokio::spawn(serve(listener, api, async move {
+        let _ = ended.await;
+    }));
+    Served { address, token, ring, end, task }
+}
+
+impl Served {
+    /// Calls the API and gives back status, content type and body.
+    async fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        let token = self.token.as_str();
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            self.address,
+            body.len()
+        );
+        // A server that has answered already may close before all is written.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8(answer).expect("text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let kind = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-type: ").map(str::to_owned));
+        (status, kind.unwrap_or_default(), body.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let (status, _, body) = self.call("GET", path, "", "").await;
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+}
+
+#[tokio::test]
+async fn each_path_answers_with_its_rows() {
+    let served = served().await;
+    let (status, peers) = served.get("/v1/peers").await;
+    assert_eq!((status, &peers[0]["node_id"], &peers[0]["liveness"]), (200, &json!("cam2"), &json!("alive")));
+    assert_eq!(served.get("/v1/peers?all=true").await.1.as_array().map(Vec::len), Some(2));
+    let (status, peer) = served.get("/v1/peers/cam2").await;
+    assert_eq!((status, &peer["counters"]["datagrams_received"], &peer["hops"]), (200, &json!(5), &json!(0)));
+    assert_eq!(
+        served.get("/v1/doctor").await,
+        (200, json!([{"check": "x", "status": "ok", "evidence": "y", "cure": ""}]))
+    );
+    assert_eq!(served.get("/healthz").await, (200, json!({"status": "ok"})));
+    assert_eq!(served.get("/openapi.json").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_patch_sets_keys_and_null_removes_one() {
+    let served = served().await;
+    let patch = async |path: &str, body: &str| {
+        let (status, _, body) = served.call("PATCH", path, "", body).await;
+        (status, serde_json::from_str::<Value>(&body).expect("JSON"))
+    };
+    assert_eq!(
+        patch("/v1/state", r#"{"fps":30,"mode":"x"}"#).await.1["cam1"]["state"],
+        json!({"fps": 30, "mode": "x"})
+    );
+    assert_eq!(patch("/v1/state/cam1", r#"{"mode":null}"#).await.1["cam1"]["state"], json!({"fps": 30}));
+    assert_eq!(served.get("/v1/state/cam1").await.1["cam1"]["state"], json!({"fps": 30}));
+    assert_eq!(patch("/v1/state/cam2", r#"{"fps":1}"#).await.0, 403, "a peer's state is its own");
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_problem_document() {
+    let served = served().await;
+    let many = Value::Object((0..65).map(|n| (n.to_string(), json!(n))).collect()).to_string();
+    let huge = "x".repeat(MAX_BODY + 1);
+    for (method, path, headers, body, expected) in [
+        ("GET", "/v1/nothing", "", "", 404),
+        ("GET", "/", "", "", 404),
+        ("GET", "/v1/peers/cam9", "", "", 404),
+        ("GET", "/v1/state/cam9", "", "", 404),
+        ("DELETE", "/v1/peers", "", "", 405),
+        ("GET", "/v1/peers?al=true", "", "", 400),
+        ("GET", "/v1/events?type=party", "", "", 400),
+        ("PATCH", "/v1/state", "", "", 400),
+        ("PATCH", "/v1/state", "", "[1]", 400),
+        ("PATCH", "/v1/state", "", "{\"a\":", 400),
+        ("PATCH", "/v1/state", "", &many, 422),
+        ("PATCH", "/v1/state", "", &huge, 413),
+        ("GET", "/v1/peers", "Origin: http://evil.example\r\n", "", 403),
+        ("GET", "/v1/stats", "", "", 503),
+        ("GET", "/metrics", "", "", 503),
+        ("GET", "/readyz", "", "", 503),
+    ] {
+        let (status, kind, body) = served.call(method, path, headers, body).await;
+        assert_eq!((status, kind.as_str()), (expected, "application/problem+json"), "{method} {path}");
+        let problem: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(problem["status"], json!(expected), "{body}");
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_described_is_there() {
+    let served = served().await;
+    let document = served.get("/openapi.json").await.1;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let name = if path.starts_with("/v1/peers") { "cam2" } else { "cam1" };
+        let path = path.replace("{name}", name);
+        for method in item.as_object().expect("methods").keys() {
+            if path == "/v1/events" {
+                continue; // it does not end by itself
+            }
+            let status = served.call(&method.to_uppercase(), &path, "", "{}").await.0;
+            assert!(status != 404 && status != 405, "{method} {path}: {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_come_as_they_happen_resume_and_end_with_the_node() {
+    let served = served().await;
+    let event = |reason: &str| Event { at: 1.0, what: What::Isolated { isolated: true, reason: reason.into() } };
+    served.ring.push(&event("before"));
+    let mut stream = TcpStream::connect(served.address).await.expect("it listens");
+    let (host, token) = (served.address, served.token.as_str());
+    let head = format!(
+        "GET /v1/events HTTP/1.0\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nLast-Event-ID: old-3\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    let mut lines = BufReader::new(stream).lines();
+    let mut data = async || {
+        while let Some(line) = lines.next_line().await.expect("readable") {
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(serde_json::from_str::<Value>(data).expect("JSON"));
+            }
+        }
+        None
+    };
+    assert_eq!(data().await.expect("an event")["event"], json!("missed"));
+    assert_eq!(data().await.expect("an event")["reason"], json!("before"));
+    served.ring.push(&event("after"));
+    assert_eq!(data().await.expect("an event")["reason"], json!("after"));
+    served.end.send(()).expect("it runs");
+    assert_eq!(data().await, None, "the stream ends with the node");
+    let ended = tokio::time::timeout(Duration::from_secs(10), served.task).await.expect("it ends");
+    ended.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn a_taken_address_is_an_error_where_it_was_given_and_passed_over_where_not() {
+    let first = bind(ApiAddress::Auto).await.expect("a free port").expect("an API is wanted");
+    let second = bind(ApiAddress::Auto).await.expect("a free port").expect("an API is wanted");
+    let address = first.local_addr().expect("bound");
+    assert_ne!(address, second.local_addr().expect("bound"));
+    let error = bind(ApiAddress::At(address)).await.expect_err("taken");
+    assert!(error.to_string().contains("is taken by another program"), "{error}");
+    assert!(bind(ApiAddress::None).await.expect("nothing to take").is_none());
+}

@@ -1,0 +1,47 @@
+//! What the API needs of a node, and why a node may refuse.
+
+use std::future::Future;
+
+use kodikon::api::{FindingRow, PeerDetail, PeerRow, StateDoc, StatsDoc};
+use serde_json::{Map, Value};
+
+/// A running node, as the API sees it.
+pub(crate) trait NodeView: Send + Sync + 'static {
+    /// The peers, without the node itself; with `all`, those who left or failed longer ago, too.
+    fn peers(&self, all: bool) -> impl Future<Output = Result<Vec<PeerRow>, ViewError>> + Send;
+
+    /// One peer by its name or `name@hhhh`.
+    fn peer(&self, name: &str) -> impl Future<Output = Result<Option<PeerDetail>, ViewError>> + Send;
+
+    /// The states of all nodes, its own included.
+    fn states(&self) -> impl Future<Output = Result<StateDoc, ViewError>> + Send;
+
+    /// The state of one node by its name or `name@hhhh`, under the name it is shown by.
+    fn state(&self, name: &str) -> impl Future<Output = Result<Option<StateDoc>, ViewError>> + Send;
+
+    /// Sets keys of the node's own state, and removes those whose value is null; all or nothing.
+    fn change_state(&self, changes: Map<String, Value>) -> impl Future<Output = Result<StateDoc, ViewError>> + Send;
+
+    /// Whether this is the node's own name or `name@hhhh`.
+    fn is_own_name(&self, name: &str) -> bool;
+
+    /// The counters.
+    fn stats(&self) -> impl Future<Output = Result<StatsDoc, ViewError>> + Send;
+
+    /// What is wrong with the machine's network.
+    fn doctor(&self) -> impl Future<Output = Result<Vec<FindingRow>, ViewError>> + Send;
+
+    /// Whether it takes part in the mesh: its sockets are open and it does not go.
+    fn is_ready(&self) -> bool;
+}
+
+/// Why a node did not do what it was asked for. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ViewError {
+    /// It stops, or has stopped.
+    Stopped,
+    /// It has too much to do at the moment.
+    Busy(String),
+    /// What was asked for breaks a limit or a rule.
+    Refused(String),
+}

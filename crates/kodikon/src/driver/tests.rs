@@ -1,0 +1,107 @@
+//! Decides what a node does on a host that is not as it should be: ports taken, no interface, no discovery.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::api::What;
+use crate::doctor::PortUse;
+use crate::testing::{in_namespace, ip};
+use crate::{Builder, Mesh};
+
+/// A builder of nodes that meet each other and nobody else, and their discovery port.
+fn fleet() -> (impl Fn(&str) -> Builder, u16) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let port = 50_000 + u16::try_from((process + number) % 150 * 100).unwrap();
+    let mesh = format!("driver-{process}-{number}");
+    (move |name: &str| Mesh::builder(name).in_memory().mesh_name(&mesh).udp_port(port).interfaces(["lo"]), port)
+}
+
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let asking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.expect("it should have happened long ago");
+}
+
+#[tokio::test]
+async fn without_the_discovery_port_a_node_goes_on_and_finds_configured_peers() {
+    let (node, port) = fleet();
+    let foreign = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap(); // does not share
+    let a = node("a").start().await.unwrap();
+    let symptoms = a.symptoms().await.unwrap();
+    assert!(matches!(symptoms.port, Some(PortUse::Taken { .. })), "{:?}", symptoms.port);
+    let own = a.addresses()[0].port();
+    let b = node("b").peers([format!("127.0.0.1:{own}")]).start().await.unwrap();
+    until(|| a.peer("b").is_some() && b.peer("a").is_some()).await;
+    drop(foreign);
+    for mesh in [a, b] {
+        mesh.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn each_node_of_a_host_takes_a_port_of_its_own_and_strange_datagrams_change_nothing() {
+    let (node, port) = fleet();
+    let (a, b) = (node("a").start().await.unwrap(), node("b").start().await.unwrap());
+    until(|| a.peer("b").is_some()).await;
+    let ports = [&a, &b].map(|mesh| mesh.addresses()[0].port());
+    assert!(ports[0] != ports[1] && ports.iter().all(|own| (port + 1..=port + 64).contains(own)), "{ports:?}");
+
+    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    for bytes in [&b"{\"type\": 1}"[..], &[0x01; 34], &[0xff; 1_400], &[7]] {
+        stranger.send_to(bytes, (Ipv4Addr::LOCALHOST, ports[0])).unwrap();
+    }
+    until(|| a.stats().drops.values().sum::<u64>() >= 4).await;
+    assert_eq!(a.peers().len(), 1);
+    stranger.set_nonblocking(true).unwrap();
+    assert!(stranger.recv(&mut [0; 1]).is_err(), "a stranger gets no answer");
+    for mesh in [a, b] {
+        mesh.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_takes_no_longer_than_its_goodbye() {
+    let (node, _) = fleet();
+    let mesh = node("a").start().await.unwrap();
+    let begun = Instant::now();
+    mesh.shutdown().await;
+    assert!(begun.elapsed() < super::GOODBYE_WITHIN + Duration::from_millis(750), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn ones_own_change_is_an_event_too_and_a_patch_removes_what_is_null() {
+    let (node, _) = fleet();
+    let mesh = node("a").state(json!({"fps": 10, "zone": "A"})).start().await.unwrap();
+    let mut events = mesh.events();
+    mesh.patch_state(json!({"fps": 20, "zone": null, "none": null})).unwrap();
+    let event = tokio::time::timeout(Duration::from_secs(30), events.next()).await.unwrap().unwrap();
+    let What::State { node_id, version, state, .. } = event.what else { panic!("{event:?}") };
+    assert_eq!((node_id.as_str(), version), ("a", 2));
+    assert_eq!(serde_json::Value::Object(state.clone()), json!({"fps": 20}));
+    assert_eq!(mesh.state("a").unwrap().state, state);
+    mesh.set_state(json!({"fps": 20})).unwrap();
+    assert_eq!(mesh.state("a").unwrap().version, 2, "what changes nothing is no change");
+    mesh.shutdown().await;
+}
+
+#[test]
+fn without_an_interface_a_node_starts_and_joins_when_one_comes_up() {
+    in_namespace(async || {
+        let node = |name: &str| Mesh::builder(name).in_memory().mesh_name("waiting");
+        let (a, b) = (node("a").start().await.unwrap(), node("b").start().await.unwrap());
+        assert_eq!((a.addresses(), a.peers().len()), (Vec::new(), 0));
+        ip("link set lo up");
+        until(|| a.peer("b").is_some() && b.peer("a").is_some()).await;
+        assert!(!a.addresses().is_empty());
+        for mesh in [a, b] {
+            mesh.shutdown().await;
+        }
+    });
+}
