@@ -248,7 +248,8 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Stopped`].
     pub async fn symptoms(&self) -> Result<Symptoms, MeshError> {
-        self.ask(Order::Symptoms).await
+        let symptoms = self.ask(Order::Symptoms).await?;
+        Ok(Symptoms { uptime: Some(self.0.clock.now()), ..symptoms })
     }
 
     /// The name people call this node, with its rank if another held the name first.

@@ -163,6 +163,7 @@ impl Evidence {
         let view = scene.view;
         let alive = || view.peers.iter().filter(|peer| peer.liveness.is_present());
         Symptoms {
+            uptime: None,
             discovery_port: scene.discovery_port,
             port: Some(port_use(scene.discovery)),
             interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, scene)).collect()),
@@ -203,7 +204,7 @@ impl Evidence {
         let cast_use = |(cast, confirmed): (Cast, usize)| CastUse {
             name: cast_name(cast),
             sent: self.sent.get(&(interface.index, cast)).copied().unwrap_or(0),
-            confirmed: count(confirmed),
+            confirmed: report.map(|_| count(confirmed)),
             heard: count(self.heard.get(&(interface.index, cast)).map_or(0, BTreeSet::len)),
         };
         InterfaceUse {
