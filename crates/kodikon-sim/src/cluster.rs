@@ -7,15 +7,17 @@ pub(crate) mod fake;
 pub mod process;
 
 use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use kodikon_core::effect::{Arrival, Command, Event, Input, Output, StreamWish, Transmit};
+use kodikon_core::effect::{Arrival, Cast, Command, Event, Input, Output, StreamWish, Target, Transmit};
 use kodikon_core::ground::config::Config;
-use kodikon_core::ground::id::InterfaceIndex;
+use kodikon_core::ground::id::{InterfaceIndex, SessionTag};
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::node::Boot;
+use kodikon_core::wire::header::Header;
 
 use crate::agenda::Agenda;
 use crate::chance::{fork, source};
@@ -106,6 +108,18 @@ pub trait Observer {
     fn spun(&mut self, now: Moment, node: usize, times: u32, by: &'static str);
 }
 
+/// What an enemy has heard: everything that was sent lately.
+#[derive(Debug, Default)]
+pub struct Tap {
+    /// Datagrams and where they came from, the newest last.
+    pub recorded: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// By node: the session of its frames and their highest counter.
+    pub sessions: BTreeMap<usize, (SessionTag, u64)>,
+}
+
+/// Datagrams an enemy remembers.
+const RECORDED: usize = 512;
+
 /// Hosts, their nodes, and all that lies between them.
 #[derive(Debug)]
 pub struct Cluster<O> {
@@ -121,6 +135,8 @@ pub struct Cluster<O> {
     pub trace: Trace,
     /// The nodes, grouped by host.
     pub nodes: Vec<Slot>,
+    /// What an enemy has heard, if there is one.
+    pub tap: Option<Tap>,
     streams: Streams,
     first_of_host: Vec<usize>,
     maker: Maker,
@@ -168,6 +184,7 @@ impl<O: Observer> Cluster<O> {
             observer,
             trace: Trace::new(plan.detail),
             nodes,
+            tap: None,
             streams: Streams::default(),
             first_of_host,
             maker: plan.maker,
@@ -284,9 +301,35 @@ impl<O: Observer> Cluster<O> {
         self.give(node, Deferred::Command(Box::new(command)));
     }
 
-    /// A datagram of no node's making reaches a host, as if sent by the given one.
-    pub fn inject(&mut self, host: HostId, interface: InterfaceIndex, port: Option<u16>, frame: Rc<Frame>) {
-        self.pass(Passage::Arrive { host, interface, port, bent: None, frame });
+    /// A datagram of no node's making leaves a host.
+    pub fn send_raw(&mut self, host: HostId, port: u16, target: Target, bytes: Vec<u8>) {
+        self.trace.mark(self.now, Mark::Sent, usize::MAX >> 40, digest(&bytes));
+        let mut passages = std::mem::take(&mut self.passages);
+        self.network.send(self.now, Socket { host, port }, target, bytes, &mut passages);
+        self.passages = passages;
+        self.enter_passages();
+    }
+
+    /// A datagram reaches a whole segment as if it came from the given address.
+    pub fn spread_raw(&mut self, host: HostId, interface: InterfaceIndex, from: SocketAddr, bytes: Vec<u8>) {
+        self.trace.mark(self.now, Mark::Sent, usize::MAX >> 40, digest(&bytes));
+        let segment = self.network.hosts[host.place()].nic(interface).and_then(|nic| nic.segment);
+        let Some(segment) = segment.filter(|_| self.network.is_listening(host, interface)) else { return };
+        let frame = Rc::new(Frame { bytes, sender: Socket { host, port: 0 }, from, cast: Cast::Multicast4 });
+        self.agenda.enter(self.now, Happening::Pass(Passage::Spread { segment, frame }));
+    }
+
+    /// A lit fuse goes out.
+    pub fn disarm(&mut self, node: usize) {
+        if let Some(process) = &mut self.nodes[node].process {
+            process.fuse = None;
+        }
+    }
+
+    /// The run's seed.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The nodes of a host learn of its interfaces soon.
@@ -531,6 +574,9 @@ impl<O: Observer> Cluster<O> {
 
     fn transmit(&mut self, node: usize, transmit: Transmit) {
         self.trace.mark(self.now, Mark::Sent, node, digest(&transmit.bytes));
+        if self.tap.is_some() {
+            self.overhear(node, &transmit);
+        }
         let slot = &mut self.nodes[node];
         let socket = Socket { host: slot.host, port: slot.port };
         let mut passages = std::mem::take(&mut self.passages);
@@ -538,6 +584,19 @@ impl<O: Observer> Cluster<O> {
         slot.wire_bytes += self.network.send(self.now, socket, transmit.target, transmit.bytes, &mut passages);
         self.passages = passages;
         self.enter_passages();
+    }
+
+    fn overhear(&mut self, node: usize, transmit: &Transmit) {
+        let slot = &self.nodes[node];
+        let address = self.network.hosts[slot.host.place()].nic(InterfaceIndex(2)).and_then(|nic| nic.v4);
+        let (Some(tap), Some(address)) = (&mut self.tap, address) else { return };
+        if let Ok(header) = Header::decode(&transmit.bytes) {
+            tap.sessions.insert(node, (header.tag, header.counter));
+        }
+        if tap.recorded.len() >= RECORDED {
+            tap.recorded.pop_front();
+        }
+        tap.recorded.push_back((SocketAddr::new(address.into(), slot.port), transmit.bytes.clone()));
     }
 
     fn enter_passages(&mut self) {

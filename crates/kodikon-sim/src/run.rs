@@ -1,19 +1,27 @@
-//! Decides how one run goes: a cluster as the scenario says, the seed's chance, and the report at the end.
+//! Decides how one run goes: a cluster as the scenario says, cycles of chaos and calm, and the report at the end.
+
+pub mod stage;
 
 use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kodikon_core::ground::config::{Config, MAX_PEERS, Security};
+use kodikon_core::ground::random::Random;
 use serde_json::{Map, Value, json};
 
-use crate::chance::{self, fork, source};
+use crate::chance::{self, Odds, source};
 use crate::checks::{Violation, Watch, calm};
 use crate::cluster::endpoint::Maker;
-use crate::cluster::{Cluster, Happening, Plan};
+use crate::cluster::{Cluster, Happening, Tap};
+use crate::faults::deeds::{self, Comeback, Deed};
+use crate::faults::script::{self, ScriptStep};
+use crate::faults::{Faults, Kind, swarm};
+use crate::hostile::Hostile;
 use crate::moment::Moment;
-use crate::network::Network;
-use crate::network::host::SegmentId;
+use crate::network::host::HostId;
+use crate::network::quality::Quality;
 use crate::scenario::Scenario;
 use crate::trace::Detail;
+use crate::workload::Workload;
 
 /// How a scenario is to be run.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +39,8 @@ pub struct Order {
 pub struct Report {
     /// How often each check was made.
     pub checks: Map<String, Value>,
+    /// Which kinds of fault were on, and how often each struck.
+    pub faults: Map<String, Value>,
     /// What was broken.
     pub violations: Vec<Violation>,
     /// How often anything was broken.
@@ -43,65 +53,330 @@ pub struct Report {
     pub metrics: Value,
 }
 
-/// Runs a scenario with one seed; `story` is told line by line as it happens.
-pub fn run(scenario: &Scenario, order: &Order, story: &mut dyn FnMut(String)) -> Report {
-    let mut cluster = build(scenario, order);
-    let mut starts = source(order.seed, "starts");
-    let within = Duration::from_secs_f64(scenario.start_within_s);
-    for node in 0..scenario.nodes {
-        let at = Moment::START + chance::between(&mut starts, Duration::ZERO, within);
-        cluster.enter(at, Happening::Boot(node));
-    }
-    let end = Moment::START + Duration::from_secs_f64(scenario.hours * 3600.0);
-    while cluster.now < end {
-        let pause = (cluster.now + TICK).min(end);
-        while let Some(_foreign) = cluster.advance(pause) {}
-        cluster.now = pause;
-        cluster.observer.tick(pause);
-        look_into_one(&mut cluster);
-        cluster.trace.take_story().into_iter().for_each(&mut *story);
-    }
-    calm::check(&mut cluster);
-    report(&cluster)
+/// Something the run itself entered into the agenda.
+#[derive(Debug)]
+enum Todo {
+    /// A fault, in this cycle only.
+    Deed(u64, Deed),
+    /// A step of the script or the swarm, in this cycle only.
+    Step(u64, ScriptStep),
+    /// An application changes its node's state.
+    Work,
+    /// An enemy acts, in this cycle only.
+    Enemy(u64, usize),
+    /// Chaos begins.
+    Chaos,
+    /// Calm begins.
+    Calm,
+    /// Calm must have done its work.
+    Judge,
+    /// The start is over: from now on bytes are counted.
+    Count,
+}
+
+/// One run.
+#[derive(Debug)]
+struct Run<'a> {
+    scenario: &'a Scenario,
+    cluster: Cluster<Watch>,
+    todo: BTreeMap<u64, Todo>,
+    entered: u64,
+    cycle: u64,
+    calm_from: Moment,
+    faults: Faults,
+    chance: Random,
+    workload: Workload,
+    enemies: Vec<Hostile>,
+    due_back: BTreeSet<usize>,
+    counted_from: Option<(Moment, u64)>,
 }
 
 /// How often what is due is looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// What happens in the first minute is not idle traffic.
+const START: Duration = Duration::from_secs(60);
+/// How many of the dead are back when calm begins, in a swarm.
+const BACK: f64 = 0.8;
 
-/// Looks into the tables of one node, another each second.
-fn look_into_one(cluster: &mut Cluster<Watch>) {
-    let nodes = cluster.nodes.len() as u64;
-    let node = usize::try_from(cluster.now.millis() / 1_000 % nodes.max(1)).expect("below the number of nodes");
-    let now = cluster.now;
-    if let Some(process) = &cluster.nodes[node].process {
-        cluster.observer.look_into(now, node, &*process.endpoint);
+/// Runs a scenario with one seed; `story` is told line by line as it happens.
+pub fn run(scenario: &Scenario, order: &Order, story: &mut dyn FnMut(String)) -> Report {
+    let mut run = Run::new(scenario, order);
+    run.schedule_starts(order.seed);
+    let end = Moment::START + Duration::from_secs_f64(scenario.hours * 3600.0);
+    while run.cluster.now < end {
+        let pause = (run.cluster.now + TICK).min(end);
+        while let Some(own) = run.cluster.advance(pause) {
+            if let Some(todo) = own.and_then(|number| run.todo.remove(&number)) {
+                run.perform(todo);
+            }
+        }
+        run.cluster.now = pause;
+        run.cluster.observer.tick(pause);
+        run.look_into_one();
+        run.cluster.trace.take_story().into_iter().for_each(&mut *story);
+    }
+    run.judge();
+    run.cluster.trace.take_story().into_iter().for_each(&mut *story);
+    run.report()
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, order: &Order) -> Self {
+        let mut chance = source(order.seed, "faults");
+        let mut faults = if scenario.mild { Faults::draw(&mut chance, scenario.swarm) } else { Faults::default() };
+        scenario
+            .bad
+            .kinds()
+            .chain(scenario.step.iter().map(|step| step.what.kind()))
+            .for_each(|kind| faults.switch_on(kind));
+        if scenario.hostile {
+            faults.switch_on(Kind::Hostile);
+        }
+        if scenario.name_clash {
+            faults.switch_on(Kind::NameClash);
+        }
+        let mut cluster = stage::build(scenario, order, &faults);
+        swarm::drift(&faults, &mut cluster, &mut chance);
+        let every = (scenario.state_every_s > 0.0).then(|| Duration::from_secs_f64(scenario.state_every_s));
+        let mut enemies = Vec::new();
+        let host = |place: usize| HostId(u32::try_from(place).expect("few hosts"));
+        if faults.is_on(Kind::Stranger) {
+            enemies.push(Hostile::stranger(source(order.seed, "stranger"), host(cluster.network.hosts.len() - 1)));
+        }
+        if faults.is_on(Kind::Hostile) {
+            let node = scenario.nodes - 1;
+            let config = cluster.nodes[node].config.clone();
+            enemies.push(Hostile::member(source(order.seed, "hostile"), cluster.nodes[node].host, node, &config));
+        }
+        if !enemies.is_empty() {
+            cluster.tap = Some(Tap::default());
+        }
+        let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every);
+        Self {
+            scenario,
+            cluster,
+            todo: BTreeMap::new(),
+            entered: 0,
+            cycle: 0,
+            calm_from: Moment::START,
+            faults,
+            chance,
+            workload,
+            enemies,
+            due_back: BTreeSet::new(),
+            counted_from: None,
+        }
+    }
+
+    fn schedule_starts(&mut self, seed: u64) {
+        let mut starts = source(seed, "starts");
+        let within = Duration::from_secs_f64(self.scenario.start_within_s);
+        let early = self.scenario.nodes - self.scenario.late;
+        for node in 0..early {
+            let at = Moment::START + chance::between(&mut starts, Duration::ZERO, within);
+            self.cluster.enter(at, Happening::Boot(node));
+        }
+        for (turn, node) in (1u32..).zip(early..self.scenario.nodes) {
+            let at = Moment::START + within + Duration::from_secs_f64(self.scenario.late_every_s) * turn;
+            self.cluster.enter(at, Happening::Boot(node));
+        }
+        self.enter(Moment::START, Todo::Chaos);
+        self.enter(Moment::START + START, Todo::Count);
+        self.enter_work();
+    }
+
+    fn enter(&mut self, at: Moment, todo: Todo) {
+        self.todo.insert(self.entered, todo);
+        self.cluster.enter(at, Happening::Other(self.entered));
+        self.entered += 1;
+    }
+
+    fn enter_work(&mut self) {
+        if let Some(at) = self.workload.next(self.cluster.now) {
+            self.enter(at, Todo::Work);
+        }
+    }
+
+    fn perform(&mut self, todo: Todo) {
+        match todo {
+            Todo::Deed(cycle, deed) if cycle == self.cycle => self.strike(deed),
+            Todo::Step(cycle, step) if cycle == self.cycle => self.step(step),
+            Todo::Enemy(cycle, enemy) if cycle == self.cycle => self.let_act(enemy),
+            Todo::Deed(..) | Todo::Step(..) | Todo::Enemy(..) => {}
+            Todo::Work => {
+                let node = self.workload.who();
+                let command = self.workload.change(self.cluster.nodes[node].wall(self.cluster.now));
+                if !self.cluster.observer.truth.nodes[node].left {
+                    self.strike(Deed::Command(node, command));
+                }
+                // State rests while calm does its work: the judgement is about one state, not a moving one.
+                self.enter_work();
+            }
+            Todo::Chaos => self.begin_chaos(),
+            Todo::Calm => self.begin_calm(),
+            Todo::Judge => {
+                self.judge();
+                self.enter(self.cluster.now, Todo::Chaos);
+            }
+            Todo::Count => self.counted_from = Some((self.cluster.now, self.wire_bytes())),
+        }
+    }
+
+    fn strike(&mut self, deed: Deed) {
+        if let Some(kind) = deed.kind() {
+            self.faults.struck(kind);
+        }
+        if matches!(deed, Deed::Command(..)) && self.is_calm() {
+            return;
+        }
+        for node in self.started_by(&deed) {
+            self.due_back.remove(&node);
+        }
+        if let Some((after, next)) = deeds::perform(&mut self.cluster, deed) {
+            self.enter(self.cluster.now + after, Todo::Deed(self.cycle, next));
+        }
+    }
+
+    /// The nodes that a deed starts.
+    fn started_by(&self, deed: &Deed) -> core::ops::Range<usize> {
+        if let Deed::Boot(node, _) = deed {
+            *node..*node + 1
+        } else if let Deed::PowerOn(host) = deed {
+            self.cluster.nodes_of(*host)
+        } else {
+            0..0
+        }
+    }
+
+    fn step(&mut self, step: ScriptStep) {
+        let deeds = script::deeds(&step, self.scenario.nodes, &self.cluster, &mut self.chance);
+        let now = self.cluster.now;
+        for (after, deed) in deeds {
+            let back = self.started_by(&deed);
+            self.due_back.extend(back);
+            if after.is_zero() {
+                self.strike(deed);
+            } else {
+                self.enter(now + after, Todo::Deed(self.cycle, deed));
+            }
+        }
+        if let Some(every) = step.every_s {
+            self.enter(now + Duration::from_secs_f64(every), Todo::Step(self.cycle, step));
+        }
+    }
+
+    fn let_act(&mut self, enemy: usize) {
+        let kind = if self.enemies[enemy].is_member() { Kind::Hostile } else { Kind::Stranger };
+        self.faults.struck(kind);
+        let rest = self.enemies[enemy].act(&mut self.cluster);
+        self.enter(self.cluster.now + rest, Todo::Enemy(self.cycle, enemy));
+    }
+
+    fn is_calm(&self) -> bool {
+        self.cluster.now >= self.calm_from
+    }
+
+    fn begin_chaos(&mut self) {
+        self.cycle += 1;
+        let now = self.cluster.now;
+        let cycle = Duration::from_secs_f64(self.scenario.cycle());
+        self.calm_from = now + cycle.saturating_sub(Duration::from_secs_f64(self.scenario.calm_s));
+        self.enter(self.calm_from, Todo::Calm);
+        self.enter(now + cycle, Todo::Judge);
+        if self.cycle > 1 {
+            (0..self.scenario.nodes).for_each(|node| self.strike(Deed::Boot(node, Comeback::Own)));
+        }
+        let mut quality = Quality::clean();
+        let drawn = swarm::draw_quality(&self.faults, self.scenario.swarm, &mut quality, &mut self.chance);
+        let healthy = self.scenario.bad.apply(&mut quality) && drawn;
+        for deed in script::spoil(&self.cluster, &quality, healthy) {
+            self.strike(deed);
+        }
+        let hosts = self.cluster.network.hosts.len();
+        for deed in swarm::spoil_hosts(&self.faults, hosts, &mut self.chance) {
+            self.strike(deed);
+        }
+        if self.scenario.bad.tcp_dropped {
+            let all = (0..u32::try_from(hosts).expect("few hosts")).map(HostId);
+            all.for_each(|host| self.strike(Deed::DropTcp(host, true)));
+        }
+        let span = self.calm_from.since(now);
+        for (after, deed) in swarm::wall_steps(&self.faults, hosts, span, &mut self.chance) {
+            self.enter(now + after, Todo::Deed(self.cycle, deed));
+        }
+        for (at, step) in swarm::steps(&self.faults, &self.scripted(), (now, self.calm_from), &mut self.chance) {
+            self.enter(at, Todo::Step(self.cycle, step));
+        }
+        for step in &self.scenario.step {
+            self.enter(now + Duration::from_secs_f64(step.at_s), Todo::Step(self.cycle, step.clone()));
+        }
+        for enemy in 0..self.enemies.len() {
+            self.enter(now + TICK * 5, Todo::Enemy(self.cycle, enemy));
+        }
+    }
+
+    /// Kinds that the script itself brings: chance does not add to them.
+    fn scripted(&self) -> BTreeSet<Kind> {
+        self.scenario.step.iter().map(|step| step.what.kind()).collect()
+    }
+
+    fn begin_calm(&mut self) {
+        // What was entered for this cycle does not happen any more.
+        self.cycle += 1;
+        deeds::end_all(&mut self.cluster, &Quality::clean());
+        let odds = Odds::of(BACK);
+        for node in 0..self.scenario.nodes {
+            let back = self.due_back.contains(&node) || (self.scenario.swarm && odds.draw(&mut self.chance));
+            if back && self.cluster.nodes[node].process.is_none() && self.cluster.nodes[node].run > 0 {
+                self.strike(Deed::Boot(node, Comeback::Own));
+            }
+        }
+        self.due_back.clear();
+    }
+
+    fn judge(&mut self) {
+        if self.is_calm() {
+            calm::check(&mut self.cluster);
+        }
+    }
+
+    /// Looks into the tables of one node, another each second.
+    fn look_into_one(&mut self) {
+        let now = self.cluster.now;
+        let node = usize::try_from(now.millis() / 1_000).expect("hours") % self.cluster.nodes.len();
+        if let Some(process) = &self.cluster.nodes[node].process {
+            self.cluster.observer.look_into(now, node, &*process.endpoint);
+        }
+    }
+
+    fn wire_bytes(&self) -> u64 {
+        self.cluster.nodes.iter().map(|slot| slot.wire_bytes).sum()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+    fn report(mut self) -> Report {
+        if let Some((since, bytes)) = self.counted_from {
+            let minutes = self.cluster.now.since(since).as_secs_f64() / 60.0;
+            let per_minute = (self.wire_bytes() - bytes) as f64 / self.scenario.nodes as f64 / minutes.max(1e-9);
+            self.cluster.observer.metrics.set("bytes_per_node_minute", per_minute);
+        }
+        let counts = self.cluster.network.counts;
+        self.cluster.observer.metrics.set("datagrams_sent", counts.sent as f64);
+        self.cluster.observer.metrics.set("datagrams_heard", counts.arrived as f64);
+        self.cluster.observer.metrics.set("datagrams_too_large", counts.too_large as f64);
+        self.cluster.observer.metrics.set("signatures_checked", self.cluster.signatures_checked() as f64);
+        let tally = &self.cluster.observer.tally;
+        Report {
+            checks: tally.counts().iter().map(|(check, count)| (check.name().to_owned(), json!(count))).collect(),
+            faults: self.faults.counts().iter().map(|(kind, count)| (kind.name().to_owned(), json!(count))).collect(),
+            violations: tally.violations().to_vec(),
+            broken: tally.broken(),
+            events: self.cluster.trace.happened(),
+            hash: self.cluster.trace.hash(),
+            metrics: self.cluster.observer.metrics.to_json(),
+        }
     }
 }
 
-fn build(scenario: &Scenario, order: &Order) -> Cluster<Watch> {
-    let homes = vec![vec![SegmentId(0)]; scenario.nodes];
-    let network = Network::new(1, &homes, true, source(order.seed, "network"));
-    let key = fork(order.seed, "mesh key", 0);
-    let config = |node: usize| {
-        let mut config = Config::new(&format!("cam-{node:03}"));
-        config.security = Security::Key(key.into());
-        config.max_peers = MAX_PEERS;
-        config
-    };
-    let configs: Vec<Vec<Config>> = (0..scenario.nodes).map(|node| vec![config(node)]).collect();
-    let timeout = config(0).heartbeat_timeout;
-    let plan = Plan { seed: order.seed, network, configs, maker: order.maker, detail: order.detail };
-    Cluster::new(plan, Watch::new(scenario.nodes, timeout))
-}
-
-fn report(cluster: &Cluster<Watch>) -> Report {
-    let tally = &cluster.observer.tally;
-    Report {
-        checks: tally.counts().iter().map(|(check, count)| (check.name().to_owned(), json!(count))).collect(),
-        violations: tally.violations().to_vec(),
-        broken: tally.broken(),
-        events: cluster.trace.happened(),
-        hash: cluster.trace.hash(),
-        metrics: cluster.observer.metrics.to_json(),
-    }
-}
+#[cfg(test)]
+mod tests;

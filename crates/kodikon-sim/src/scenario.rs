@@ -1,9 +1,11 @@
 //! Decides what a scenario file may say, and which scenarios there are.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
-/// A story to be told with many seeds.
+use crate::faults::script::{Bad, ScriptStep};
+
+/// A story to be told with many seeds. It goes in cycles of chaos and calm; steps are counted from a cycle's beginning.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
@@ -16,18 +18,135 @@ pub struct Scenario {
     /// Nodes are started within this many seconds, evenly by chance.
     #[serde(default = "second")]
     pub start_within_s: f64,
+    /// So many of the nodes start later, one after the other.
+    #[serde(default)]
+    pub late: usize,
+    /// Seconds between two late starts.
+    #[serde(default)]
+    pub late_every_s: f64,
+    /// Nodes on each host.
+    #[serde(default = "one")]
+    pub nodes_per_host: usize,
+    /// Segments there are.
+    #[serde(default = "one")]
+    pub segments: usize,
+    /// Which hosts are plugged into which segments.
+    #[serde(default)]
+    pub homes: Homes,
+    /// Mean seconds between two changes of a node's state; 0: it never changes.
+    #[serde(default = "minute")]
+    pub state_every_s: f64,
+    /// Whether the kinds of fault are drawn from all there are, and strike by chance.
+    #[serde(default)]
+    pub swarm: bool,
+    /// Whether one of the members is hostile.
+    #[serde(default)]
+    pub hostile: bool,
+    /// Whether several nodes claim one name.
+    #[serde(default)]
+    pub name_clash: bool,
+    /// Whether mild faults may be in the background.
+    #[serde(default = "yes")]
+    pub mild: bool,
+    /// Seconds of one cycle; 0: the whole run is one.
+    #[serde(default)]
+    pub cycle_s: f64,
+    /// Seconds of calm at the end of each cycle.
+    #[serde(default = "calm")]
+    pub calm_s: f64,
+    /// What is bad throughout the chaos.
+    #[serde(default)]
+    pub bad: Bad,
+    /// What happens when.
+    #[serde(default)]
+    pub step: Vec<ScriptStep>,
+}
+
+/// Which hosts are plugged into which segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Homes {
+    /// Every host into every segment.
+    #[default]
+    All,
+    /// In a line: host n into the segments n and n + 1, so that neighbours hear each other.
+    Mixed,
+    /// As the seed has it.
+    Drawn,
 }
 
 fn second() -> f64 {
     1.0
 }
 
+fn minute() -> f64 {
+    60.0
+}
+
+fn calm() -> f64 {
+    75.0
+}
+
+fn one() -> usize {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+macro_rules! scenarios {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../scenarios/", $name, ".toml")))),*]
+    };
+}
+
 /// The scenarios of this repository: name and text.
-const ALL: &[(&str, &str)] = &[
-    ("cold-start-3", include_str!("../scenarios/cold-start-3.toml")),
-    ("cold-start-10", include_str!("../scenarios/cold-start-10.toml")),
-    ("cold-start-100", include_str!("../scenarios/cold-start-100.toml")),
-    ("cold-start-1000", include_str!("../scenarios/cold-start-1000.toml")),
+const ALL: &[(&str, &str)] = scenarios![
+    "cold-start-3",
+    "cold-start-10",
+    "cold-start-100",
+    "cold-start-1000",
+    "late-joiner",
+    "rolling-restart",
+    "rolling-crash",
+    "loss-10",
+    "loss-20",
+    "loss-30",
+    "bursty-loss",
+    "partition",
+    "silence",
+    "one-way",
+    "pauses",
+    "pauses-all",
+    "sleep",
+    "wall-clocks",
+    "half-crash",
+    "half-power-off",
+    "crash",
+    "power-off",
+    "goodbye",
+    "clone",
+    "name-clash",
+    "restored-backup",
+    "lost-disk",
+    "hostile-member",
+    "tcp-dropped",
+    "multicast-off",
+    "two-on-a-host",
+    "one-host",
+    "readdress",
+    "cable",
+    "two-segments",
+    "segment-line",
+    "swarm-5",
+    "swarm-10",
+    "swarm-30",
+    "swarm-50",
+    "idle-3",
+    "idle-10",
+    "idle-100",
+    "idle-1000",
 ];
 
 /// The names of all scenarios.
@@ -42,5 +161,52 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub fn find(name: &str) -> Result<Scenario> {
     let found = ALL.iter().find(|(known, _)| *known == name);
     let (_, text) = found.with_context(|| format!("no scenario `{name}`; `kodikon-sim list` shows all"))?;
-    toml::from_str(text).with_context(|| format!("scenarios/{name}.toml"))
+    let scenario: Scenario = toml::from_str(text).with_context(|| format!("scenarios/{name}.toml"))?;
+    scenario.check().with_context(|| format!("scenarios/{name}.toml"))?;
+    Ok(scenario)
+}
+
+impl Scenario {
+    /// Seconds of one cycle.
+    #[must_use]
+    pub fn cycle(&self) -> f64 {
+        if self.cycle_s > 0.0 { self.cycle_s.min(self.hours * 3600.0) } else { self.hours * 3600.0 }
+    }
+
+    /// Checks what its fields must be to each other.
+    ///
+    /// # Errors
+    /// The first that is not so.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.nodes >= 1 && self.nodes <= 4_000, "1 to 4,000 nodes");
+        ensure!(self.nodes_per_host >= 1 && self.nodes_per_host <= 64, "1 to 64 nodes on a host");
+        ensure!(self.segments >= 1 && self.segments <= 200, "1 to 200 segments");
+        ensure!(self.late < self.nodes, "someone must be there before the late");
+        ensure!(self.hours > 0.0 && self.hours <= 24.0, "at most 24 hours");
+        ensure!(self.calm_s < self.cycle(), "a cycle must be longer than its calm");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_can_be_read_and_lasts_two_hours_at_most() {
+        for name in names() {
+            let scenario = find(name).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+            assert!(scenario.hours <= 2.0, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_scenario_file_is_in_the_list() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap();
+            assert!(names().any(|known| known == name), "{name} is not listed");
+        }
+    }
 }

@@ -42,6 +42,7 @@ const ALL_WAYS_EVERY: Duration = Duration::from_secs(60);
 
 /// Finds peers. See the module's first line.
 #[derive(Debug)]
+#[doc(alias = "PeerDiscovery")]
 pub struct Discovery {
     segments: BTreeMap<InterfaceIndex, Segment>,
     challenges: Challenges,
@@ -349,7 +350,8 @@ fn is_ours_to_ask(newcomer: &NodeId, burst: u8, ctx: &Context) -> bool {
         return true;
     }
     let mine = newcomer.rendezvous(&ctx.me.id);
-    let heavier = ctx.roster.alive().filter(|(id, _)| newcomer.rendezvous(id) > mine).count();
+    // Most are far from answering, and find so many heavier ones after a few looks.
+    let heavier = ctx.roster.alive().filter(|(id, _)| newcomer.rendezvous(id) > mine).take(answering as usize).count();
     heavier < answering as usize
 }
 

@@ -83,8 +83,9 @@ impl Liveness {
     /// A peer became alive: it may be an observer, and no doubt about it stands.
     pub fn on_up(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.forget_doubts(&id);
-        self.beats.choose(now, ctx);
-        self.canaries.choose(now, self.beats.observers(), ctx);
+        if self.beats.on_up(now, id, ctx) {
+            self.canaries.choose(now, self.beats.observers(), ctx);
+        }
     }
 
     /// A peer is gone.
@@ -92,8 +93,9 @@ impl Liveness {
         self.forget_doubts(&id);
         self.watches.remove(&id);
         self.canaries.drop_peer(&id, ctx);
-        self.beats.choose(now, ctx);
-        self.canaries.choose(now, self.beats.observers(), ctx);
+        if self.beats.on_down(now, &id, ctx) {
+            self.canaries.choose(now, self.beats.observers(), ctx);
+        }
     }
 
     /// A suspect is cleared: by being heard, by a refutation, or by a third node's ears.
@@ -331,7 +333,7 @@ impl Liveness {
             Doubt::Hearsay => false,
         };
         let suspicion = Suspicion { subject: id.0, epoch: peer.epoch().0, life: peer.life().0 };
-        let flaps = peer.flaps;
+        let flaps = peer.flaps(now);
         if !self.suspicions.begin(now, id, mine, self.patience(flaps, ctx), ctx.config.profile.suspicion()) {
             return;
         }

@@ -29,8 +29,6 @@ const INTRODUCTION_PROBES: [Duration; 3] = [Duration::ZERO, Duration::from_milli
 const DIRECTORY_EVERY: Duration = Duration::from_secs(60);
 /// How long the directory remembers: a week, over a camera's longest repair.
 const DIRECTORY_AGE_MS: u64 = 7 * 24 * 3_600 * 1_000;
-/// Returns from suspicion within this span count as one spell of flapping.
-const FLAP_SPELL: Duration = Duration::from_secs(600);
 
 /// How a frame's source address stands to the peer whose session sealed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +44,7 @@ pub enum Source {
 pub struct Membership {
     names: Names,
     introduced: Vec<Introduction>,
+    next_introduction: Option<Instant>,
     /// Of whom we said that they failed, and did not withdraw it.
     opined: std::collections::BTreeSet<NodeId>,
     directory_changed: Option<Instant>,
@@ -59,6 +58,13 @@ struct Introduction {
     probes: usize,
 }
 
+impl Introduction {
+    /// When it is probed next, or given up.
+    fn next(&self) -> Instant {
+        INTRODUCTION_PROBES.get(self.probes).map_or(self.since + INTRODUCTION, |&after| self.since + after)
+    }
+}
+
 impl Membership {
     /// Nobody yet.
     #[must_use]
@@ -66,6 +72,7 @@ impl Membership {
         Self {
             names: Names::new(now, settled),
             introduced: Vec::new(),
+            next_introduction: None,
             opined: std::collections::BTreeSet::new(),
             directory_changed: None,
             next_sweep: now + SWEEP,
@@ -103,8 +110,12 @@ impl Membership {
         }
         if self.take_in(now, op, card, Liveness::Introduced, ctx) {
             self.introduced.retain(|introduction| introduction.peer != id);
-            self.introduced.push(Introduction { peer: id, since: now, probes: 0 });
-            self.probe_introduced(now, ctx);
+            let nonce = ctx.random.bits();
+            ctx.out.send(Destination::EveryPath(id), Message::Ping(Ping { nonce }));
+            let introduction = Introduction { peer: id, since: now, probes: 1 };
+            let next = introduction.next();
+            self.next_introduction = Some(self.next_introduction.map_or(next, |at| at.min(next)));
+            self.introduced.push(introduction);
         }
     }
 
@@ -205,8 +216,7 @@ impl Membership {
     /// A suspect answered, refuted, or was heard by a third node.
     pub fn clear(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         let Some(peer) = ctx.roster.get_mut(&id).filter(|peer| peer.liveness == Liveness::Suspect) else { return };
-        let is_spell = now.since(peer.since) < FLAP_SPELL;
-        peer.flaps = if is_spell { peer.flaps.saturating_add(1) } else { 0 };
+        peer.note_return(now);
         ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
         ctx.out.notice(Notice::Cleared(id));
     }
@@ -216,7 +226,9 @@ impl Membership {
         let returned = peer.liveness == Liveness::Failed;
         let event = Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
         ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
-        self.introduced.retain(|introduction| introduction.peer != id);
+        if !self.introduced.is_empty() {
+            self.introduced.retain(|introduction| introduction.peer != id);
+        }
         if !returned {
             ctx.stats.peers_discovered += 1;
         }
@@ -261,17 +273,14 @@ impl Membership {
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let introductions = self.introduced.iter().map(|introduction| {
-            INTRODUCTION_PROBES
-                .get(introduction.probes)
-                .map_or(introduction.since + INTRODUCTION, |&after| introduction.since + after)
-        });
-        introductions.chain(self.names.next_deadline()).chain([self.next_sweep]).min()
+        [self.next_introduction, self.names.next_deadline(), Some(self.next_sweep)].into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
-        self.probe_introduced(now, ctx);
+        if self.next_introduction.is_some_and(|at| now >= at) {
+            self.probe_introduced(now, ctx);
+        }
         self.names.on_wake(now, ctx);
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
@@ -302,6 +311,7 @@ impl Membership {
                 ctx.sessions.forget(peer.card.session());
             }
         }
+        self.next_introduction = self.introduced.iter().map(Introduction::next).min();
     }
 
     /// Moves rows that have been failed or gone for `heartbeat_timeout` to the directory, and keeps that on disk.

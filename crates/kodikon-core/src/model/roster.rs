@@ -42,8 +42,8 @@ pub struct Peer {
     pub witnesses: BTreeMap<NodeId, Instant>,
     /// Why it is suspect or failed, in words for people.
     pub reason: &'static str,
-    /// When it was last suspected, and how often it came back from that within ten minutes.
-    pub flaps: u32,
+    /// How often it came back from suspicion in its last spell of flapping, and when last: see [`Peer::flaps`].
+    returns: Option<(Instant, u32)>,
     /// Its wall clock minus ours when last told, in milliseconds.
     pub skew_ms: Option<i64>,
     /// When a group datagram of its own last arrived: whoever hears us that way is not told twice.
@@ -70,7 +70,7 @@ impl Peer {
             paths: Vec::new(),
             witnesses: BTreeMap::new(),
             reason: "",
-            flaps: 0,
+            returns: None,
             skew_ms: None,
             group_heard: None,
             datagrams: 0,
@@ -127,6 +127,17 @@ impl Peer {
         }
     }
 
+    /// How often it came back from suspicion without ten quiet minutes in between.
+    #[must_use]
+    pub fn flaps(&self, now: Instant) -> u32 {
+        self.returns.filter(|(last, _)| now.since(*last) < FLAP_SPELL).map_or(0, |(_, count)| count)
+    }
+
+    /// It came back from suspicion once more.
+    pub fn note_return(&mut self, now: Instant) {
+        self.returns = Some((now, self.flaps(now).saturating_add(1)));
+    }
+
     fn make_room(&mut self) {
         if self.paths.len() >= MAX_PATHS {
             let oldest = (0..self.paths.len()).min_by_key(|&n| self.paths[n].heard).expect("there are paths");
@@ -135,6 +146,8 @@ impl Peer {
     }
 }
 
+/// Returns from suspicion that lie closer together than this are one spell of flapping.
+const FLAP_SPELL: Duration = Duration::from_secs(600);
 /// Ways heard within this span are equally fresh: a beacon and a heartbeat lie at most that far apart.
 const SAME_FRESHNESS: Duration = Duration::from_secs(10);
 /// What an unmeasured way counts for: above any LAN round trip, below a failing one.
@@ -316,5 +329,47 @@ impl Roster {
     #[must_use]
     pub fn holder_of(&self, id: &NodeId, tag: SessionTag) -> Option<&Peer> {
         self.peers.get(id).filter(|peer| peer.card.session() == tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::id::{MeshId, Seq};
+    use crate::model::identity::Identity;
+    use crate::model::op::{OpKind, Statement};
+
+    #[test]
+    fn a_spell_of_flapping_ends_ten_minutes_after_the_last_return() {
+        let at = |s| Instant::ZERO + Duration::from_secs(s);
+        let mut peer = peer();
+        assert_eq!(peer.flaps(at(0)), 0);
+        // (a return at, returns counted right after it, counted just before the next)
+        for (returned, counted, later, left) in
+            [(0, 1, 599, 1), (599, 2, 1_198, 2), (1_198, 3, 1_798, 0), (1_800, 1, 1_801, 1)]
+        {
+            peer.note_return(at(returned));
+            assert_eq!(peer.flaps(at(returned)), counted, "at {returned} s");
+            assert_eq!(peer.flaps(at(later)), left, "at {later} s");
+        }
+    }
+
+    fn peer() -> Peer {
+        let identity = Identity::from_secret(&[7; 32]);
+        let card = Card {
+            public_key: identity.public_key(),
+            exchange_key: identity.exchange_key(),
+            tag: [1; 8],
+            life: 0,
+            name: "cam".to_owned(),
+            rank: 1,
+            settled: false,
+            addresses: Vec::new(),
+            version: "0.1.0".to_owned(),
+        };
+        let body = minicbor::to_vec(&card).unwrap();
+        let statement = Statement { kind: OpKind::Card, key: Vec::new(), body, lamport: 1, wall: WallTime(0) };
+        let signed = SignedOp::sign(&identity, MeshId::default(), Epoch(1), Seq(1), statement);
+        Peer::new(Instant::ZERO, signed, card, Liveness::Alive)
     }
 }

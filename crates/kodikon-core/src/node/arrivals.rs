@@ -134,8 +134,9 @@ impl Node {
             self.ctx.stats.drop(Reject::Malformed);
             return;
         };
-        let held = self.ctx.roster.get(&id).map(|peer| (peer.epoch(), peer.signed.seq()));
-        if held.is_some_and(|held| (hello.card.epoch(), hello.card.seq()) > held) {
+        // A session belongs to one run: a card of another run has to come in that run's own frames.
+        let held = self.ctx.roster.get(&id).filter(|peer| peer.epoch() == hello.card.epoch());
+        if held.is_some_and(|peer| hello.card.seq() > peer.signed.seq()) {
             self.take_newer_card(now, hello.card, card, arrival);
         }
     }

@@ -39,9 +39,13 @@ impl Lan {
 
     /// Starts node N with the name camN.
     pub(crate) fn start(&mut self, n: u8) {
-        let config = Config::new(&format!("cam{n}"));
-        let boot = Boot {
-            config,
+        self.start_with(n, |_| {});
+    }
+
+    /// Starts node N with the name camN, after a change to what it starts with.
+    pub(crate) fn start_with(&mut self, n: u8, change: impl FnOnce(&mut Boot)) {
+        let mut boot = Boot {
+            config: Config::new(&format!("cam{n}")),
             identity: Identity::from_secret(&[n; 32]),
             epoch: Epoch::new(1, u32::from(n)),
             seed: [n; 32],
@@ -50,6 +54,7 @@ impl Lan {
             saved: Saved::default(),
             verifier: Box::new(StrictVerifier),
         };
+        change(&mut boot);
         self.nodes.insert(n, Node::new(self.now, boot));
         self.hand(n, Input::Interfaces(&[interface(n)]));
     }

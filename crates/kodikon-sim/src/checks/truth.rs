@@ -28,6 +28,12 @@ pub struct Living {
 }
 
 impl Living {
+    /// What troubled it is over.
+    pub fn end_trouble(&mut self, now: Moment) {
+        self.own_trouble = self.own_trouble.min(now);
+        self.link_trouble = self.link_trouble.min(now);
+    }
+
     /// Until when it was not healthy.
     #[must_use]
     pub fn trouble(&self) -> Moment {

@@ -33,6 +33,8 @@ pub(crate) enum Vice {
     Hoards,
     /// Shows an older run of a peer after a newer.
     Reverts,
+    /// Keeps nothing on disk.
+    Forgets,
 }
 
 /// Node that multicasts `id | epoch | fps` each second and holds dead whoever is silent for five.
@@ -70,10 +72,10 @@ impl Fake {
 
     fn hear(&mut self, now: Instant, bytes: &[u8]) {
         let Some((id, rest)) = bytes.split_first_chunk::<16>() else { return };
-        let (epoch, rest) = rest.split_first_chunk::<8>().expect("fakes send whole datagrams");
+        let Some((epoch, rest)) = rest.split_first_chunk::<8>() else { return };
         let (id, epoch) = (NodeId(*id), Epoch(u64::from_be_bytes(*epoch)));
         let text = String::from_utf8_lossy(rest);
-        let (name, fps) = text.split_once('|').expect("fakes send whole datagrams");
+        let Some((name, fps)) = text.split_once('|') else { return };
         if id == self.id {
             return;
         }
@@ -132,7 +134,9 @@ impl Endpoint for Fake {
             Input::Command(Command::SetState(..)) => {
                 self.state.version += 1;
                 self.state.values.insert("fps".to_owned(), self.state.version.to_string());
-                self.outputs.push_back(Output::Persist(Persist::State(self.state.clone())));
+                if self.vice != Vice::Forgets {
+                    self.outputs.push_back(Output::Persist(Persist::State(self.state.clone())));
+                }
             }
             Input::Command(Command::Leave) => self.left = true,
             Input::StreamOffered { stream, .. } => {
@@ -218,5 +222,5 @@ macro_rules! makers {
 
 makers! {
     honest: None, spinning: Spins, slandering: Slanders, believing: Believes, inventing: Invents,
-    falsifying: Falsifies, hoarding: Hoards, reverting: Reverts,
+    falsifying: Falsifies, hoarding: Hoards, reverting: Reverts, forgetting: Forgets,
 }

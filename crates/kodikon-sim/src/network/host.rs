@@ -95,8 +95,10 @@ impl Nic {
 pub struct Host {
     /// Loop-back first; the place in this list plus one is the kernel's number.
     pub nics: Vec<Nic>,
-    /// Whether it has power and is awake.
+    /// Whether it has power and does not sleep.
     pub on: bool,
+    /// Whether it sleeps: its processes are stopped and its kernel answers nothing.
+    pub asleep: bool,
     /// Whether its firewall drops TCP connections to it.
     pub drops_tcp: bool,
     /// Whether its firewall drops ICMP.
@@ -130,13 +132,18 @@ impl Host {
                 ..nics[0].clone()
             });
         }
-        Self { nics, on: true, drops_tcp: false, drops_icmp: false, nodes: 0 }
+        Self { nics, on: true, asleep: false, drops_tcp: false, drops_icmp: false, nodes: 0 }
     }
 
     /// The interface with this number.
     #[must_use]
     pub fn nic(&self, index: InterfaceIndex) -> Option<&Nic> {
         self.nics.get((index.0 as usize).checked_sub(1)?)
+    }
+
+    /// The interface with this number, to change it.
+    pub fn nic_mut(&mut self, index: InterfaceIndex) -> Option<&mut Nic> {
+        self.nics.get_mut((index.0 as usize).checked_sub(1)?)
     }
 
     /// The interface by which the kernel sends to an address.

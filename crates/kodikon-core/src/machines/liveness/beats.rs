@@ -29,19 +29,41 @@ impl Beats {
         &self.observers
     }
 
+    /// A peer came: it is drawn if fewer than five were there, or if it outweighs one of them. `true` if it changed
+    /// who is drawn.
+    pub(super) fn on_up(&mut self, now: Instant, id: NodeId, ctx: &mut Context) -> bool {
+        let me = ctx.me.id;
+        // Observers stand heaviest first, so the last is the one to outweigh.
+        let outweighs = self.observers.last().is_none_or(|last| me.rendezvous(&id) > me.rendezvous(last));
+        let is_drawn = !self.observers.contains(&id) && (outweighs || self.observers.len() < OBSERVERS as usize);
+        if is_drawn {
+            self.draw(now, ctx);
+        }
+        is_drawn
+    }
+
+    /// A peer is gone. `true` if it was drawn.
+    pub(super) fn on_down(&mut self, now: Instant, id: &NodeId, ctx: &mut Context) -> bool {
+        let was_drawn = self.observers.contains(id);
+        if was_drawn {
+            self.draw(now, ctx);
+        }
+        was_drawn
+    }
+
     /// Draws the observers anew; those no longer drawn are released.
-    pub(super) fn choose(&mut self, now: Instant, ctx: &mut Context) {
-        let chosen = observers_of(&ctx.me.id, ctx);
-        for released in self.observers.iter().filter(|id| !chosen.contains(id)) {
+    fn draw(&mut self, now: Instant, ctx: &mut Context) {
+        let drawn = observers_of(&ctx.me.id, ctx);
+        for released in self.observers.iter().filter(|id| !drawn.contains(id)) {
             if ctx.roster.get(released).is_some_and(|peer| peer.liveness.is_present()) {
                 ctx.out.send(Destination::Peer(*released), beat(0, 0));
             }
         }
-        if self.observers.is_empty() && !chosen.is_empty() {
+        if self.observers.is_empty() && !drawn.is_empty() {
             // Nobody expects us yet: the first observer need not wait for a whole period.
             self.next = self.next.min(now + ctx.config.beat_period());
         }
-        self.observers = chosen;
+        self.observers = drawn;
     }
 
     pub(super) fn next_deadline(&self) -> Instant {

@@ -1,0 +1,275 @@
+//! Decides what the steps of a scenario file mean: who is struck, when, and when it ends.
+
+use core::time::Duration;
+
+use kodikon_core::ground::id::InterfaceIndex;
+use kodikon_core::ground::random::Random;
+use serde::Deserialize;
+
+use crate::chance::{Odds, between, pick, shuffle};
+use crate::checks::Watch;
+use crate::cluster::Cluster;
+use crate::faults::Kind;
+use crate::faults::deeds::{Comeback, Deed};
+use crate::network::host::HostId;
+use crate::network::quality::{Burst, Quality};
+
+/// The first interface behind loop-back.
+const ETH0: InterfaceIndex = InterfaceIndex(2);
+
+/// One step of a scenario.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptStep {
+    /// Seconds after the run began.
+    pub at_s: f64,
+    /// Again each so many seconds, until the last calm.
+    pub every_s: Option<f64>,
+    /// What.
+    #[serde(rename = "do")]
+    pub what: What,
+    /// To whom. Default one.
+    #[serde(default)]
+    pub who: Who,
+    /// Seconds until it ends: the dead come back, links are mended. Default: never.
+    pub for_s: Option<f64>,
+    /// Seconds over which those struck are spread. Default 0: all at once.
+    #[serde(default)]
+    pub over_s: f64,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Processes die and come back with their disks.
+    Crash,
+    /// Hosts lose power.
+    PowerOff,
+    /// Nodes say goodbye and come back.
+    Leave,
+    /// A node comes back with the disk it had at the step before.
+    RestoreBackup,
+    /// A node comes back without its disk.
+    LoseDisk,
+    /// A copy of a node's disk starts on the spare host.
+    Clone,
+    /// Processes are stopped.
+    Pause,
+    /// Hosts sleep.
+    Sleep,
+    /// Those struck do not hear the others, nor are heard by them; among each other they do.
+    Partition,
+    /// Each of those struck hears nobody and is heard by nobody, though its cable is in.
+    Silence,
+    /// The one struck is not heard by one other.
+    OneWay,
+    /// Cables are out.
+    Unplug,
+    /// Interfaces are switched off, and come back with another address.
+    Readdress,
+    /// Interfaces are switched off, and come back as they were.
+    InterfaceDown,
+}
+
+/// Whom a step strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Who {
+    /// One, by chance.
+    #[default]
+    One,
+    /// Half of all, by chance.
+    Half,
+    /// All.
+    All,
+}
+
+impl What {
+    /// The kind of fault this is.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Crash => Kind::Crash,
+            Self::PowerOff => Kind::PowerOff,
+            Self::Leave => Kind::Leave,
+            Self::RestoreBackup => Kind::DiskOld,
+            Self::LoseDisk => Kind::DiskLost,
+            Self::Clone => Kind::Clone,
+            Self::Pause => Kind::LongPause,
+            Self::Sleep => Kind::Sleep,
+            Self::Partition => Kind::Partition,
+            Self::Silence => Kind::Silence,
+            Self::OneWay => Kind::OneWay,
+            Self::Unplug => Kind::Cable,
+            Self::Readdress => Kind::Readdress,
+            Self::InterfaceDown => Kind::InterfaceDown,
+        }
+    }
+}
+
+/// What stays bad for the whole chaos of a scenario.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bad {
+    /// Share of datagrams lost, each by itself.
+    pub loss: f64,
+    /// Mean seconds of a good spell; with `bad_s` and `bad_loss` makes bursts.
+    pub good_s: f64,
+    /// Mean seconds of a bad spell.
+    pub bad_s: f64,
+    /// Share of datagrams lost in a bad spell.
+    pub bad_loss: f64,
+    /// Milliseconds of jitter.
+    pub jitter_ms: f64,
+    /// All firewalls drop TCP.
+    pub tcp_dropped: bool,
+    /// Wall clocks are wrong by up to this many days.
+    pub wall_days: f64,
+    /// Multicast does not pass.
+    pub multicast_off: bool,
+}
+
+/// Loss up to which a node is healthy (the promise of no false FAILED).
+pub const HEALTHY_LOSS: f64 = 0.2;
+
+impl Bad {
+    /// The quality it makes of a better one, and whether nodes remain healthy under it.
+    #[must_use]
+    pub fn apply(&self, quality: &mut Quality) -> bool {
+        if self.loss > 0.0 {
+            quality.loss = Odds::of(self.loss);
+        }
+        if self.bad_s > 0.0 {
+            quality.burst = Some(Burst {
+                good: Duration::from_secs_f64(self.good_s),
+                bad: Duration::from_secs_f64(self.bad_s),
+                loss: Odds::of(self.bad_loss),
+            });
+        }
+        if self.jitter_ms > 0.0 {
+            quality.jitter = Duration::from_secs_f64(self.jitter_ms / 1e3);
+        }
+        if self.multicast_off {
+            (quality.multicast4, quality.multicast6) = (false, false);
+        }
+        self.loss <= HEALTHY_LOSS && self.bad_s == 0.0
+    }
+
+    /// The kinds of fault it stands for.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let on = [
+            (self.loss > 0.0, Kind::Loss),
+            (self.bad_s > 0.0, Kind::Burst),
+            (self.jitter_ms > 0.0, Kind::Jitter),
+            (self.tcp_dropped, Kind::TcpDropped),
+            (self.wall_days > 0.0, Kind::WallWrong),
+            (self.multicast_off, Kind::MulticastOff),
+        ];
+        on.into_iter().filter(|(on, _)| *on).map(|(_, kind)| kind)
+    }
+}
+
+/// Deeds by how long from now they are to be done.
+pub type Deeds = Vec<(Duration, Deed)>;
+
+/// The deeds of one step. `nodes` are those that take part; the first slot after them is the spare.
+pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: &mut Random) -> Deeds {
+    let mut deeds = Vec::new();
+    let span = step.for_s.map(Duration::from_secs_f64);
+    let lasting = span.unwrap_or(Duration::from_secs(1_000_000));
+    let struck = choose(step.who, nodes, random);
+    let hosts: Vec<HostId> = distinct(struck.iter().map(|&node| cluster.nodes[node].host));
+    let mut do_for = |at: Duration, deed: Deed, undo: Option<Deed>| {
+        deeds.push((at, deed));
+        deeds.extend(span.zip(undo).map(|(span, undo)| (at + span, undo)));
+    };
+    let spread = |random: &mut Random| between(random, Duration::ZERO, Duration::from_secs_f64(step.over_s));
+    match step.what {
+        What::Partition => {
+            let sides = hosts.iter().map(|&host| (host, 1)).collect();
+            do_for(Duration::ZERO, Deed::Sides(sides, lasting), Some(Deed::Heal));
+        }
+        What::Silence => {
+            let sides = hosts.iter().zip((1u8..=255).cycle()).map(|(&host, side)| (host, side)).collect();
+            do_for(Duration::ZERO, Deed::Sides(sides, lasting), Some(Deed::Heal));
+        }
+        What::OneWay => {
+            let from = hosts[0];
+            let all: Vec<HostId> = distinct((0..nodes).map(|node| cluster.nodes[node].host))
+                .into_iter()
+                .filter(|&host| host != from)
+                .collect();
+            if let Some(&to) = pick(random, &all) {
+                do_for(Duration::ZERO, Deed::Cut(from, to, lasting), Some(Deed::Mend(from, to)));
+            }
+        }
+        What::Unplug => hosts.iter().for_each(|&host| {
+            do_for(spread(random), Deed::Unplug(host, ETH0, lasting), Some(Deed::Plug(host, ETH0)));
+        }),
+        What::Readdress => hosts.iter().for_each(|&host| {
+            let lease = Some(u8::try_from(1 + random.below(14)).expect("below 15"));
+            do_for(spread(random), Deed::Down(host, ETH0, lasting), Some(Deed::Up(host, ETH0, lease)));
+        }),
+        What::InterfaceDown => hosts.iter().for_each(|&host| {
+            do_for(spread(random), Deed::Down(host, ETH0, lasting), Some(Deed::Up(host, ETH0, None)));
+        }),
+        What::PowerOff => hosts.iter().for_each(|&host| {
+            do_for(spread(random), Deed::PowerOff(host), Some(Deed::PowerOn(host)));
+        }),
+        What::Sleep => hosts.iter().for_each(|&host| {
+            do_for(spread(random), Deed::Sleep(host, lasting), Some(Deed::Awake(host)));
+        }),
+        What::Clone => do_for(Duration::ZERO, Deed::Clone(struck[0], nodes), None),
+        What::RestoreBackup => struck.iter().for_each(|&node| {
+            // The copy is made now. Two restarts later its epoch counter is behind for certain.
+            let copy = Box::new(cluster.nodes[node].disk.clone());
+            for (second, back) in [(0, Comeback::Own), (20, Comeback::Own), (40, Comeback::Old(copy))] {
+                let at = Duration::from_secs(second);
+                do_for(at, Deed::Crash(node, 0), Some(Deed::Boot(node, back)));
+            }
+        }),
+        What::Crash | What::Leave | What::LoseDisk | What::Pause => {
+            for &node in &struck {
+                let at = spread(random);
+                let (deed, undo) = to_process(step.what, node, lasting, random);
+                do_for(at, deed, Some(undo));
+            }
+        }
+    }
+    deeds
+}
+
+fn to_process(what: What, node: usize, span: Duration, random: &mut Random) -> (Deed, Deed) {
+    let fuse = u32::try_from(random.below(4)).expect("below 4");
+    if what == What::Pause {
+        return (Deed::Pause(node, span), Deed::Resume(node));
+    }
+    let end = if what == What::Leave { Deed::Leave(node) } else { Deed::Crash(node, fuse) };
+    let comeback = if what == What::LoseDisk { Comeback::Lost } else { Comeback::Own };
+    (end, Deed::Boot(node, comeback))
+}
+
+fn choose(who: Who, nodes: usize, random: &mut Random) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..nodes).collect();
+    shuffle(random, &mut all);
+    all.truncate(match who {
+        Who::One => 1,
+        Who::Half => nodes / 2,
+        Who::All => nodes,
+    });
+    all
+}
+
+fn distinct(hosts: impl Iterator<Item = HostId>) -> Vec<HostId> {
+    let mut hosts: Vec<HostId> = hosts.collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
+}
+
+/// All segments get this quality.
+#[must_use]
+pub fn spoil(cluster: &Cluster<Watch>, quality: &Quality, healthy: bool) -> Vec<Deed> {
+    cluster.network.segments().map(|segment| Deed::Quality(segment, Box::new(quality.clone()), healthy)).collect()
+}

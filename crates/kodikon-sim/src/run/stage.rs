@@ -1,0 +1,88 @@
+//! Decides where the nodes of a run stand: hosts, segments, names, keys, and what the seed draws of them.
+
+use kodikon_core::ground::config::{Config, MAX_PEERS, Profile, Security};
+use kodikon_core::ground::random::Random;
+
+use crate::chance::{Odds, fork, source};
+use crate::checks::Watch;
+use crate::cluster::{Cluster, Plan};
+use crate::faults::{Faults, Kind};
+use crate::network::Network;
+use crate::network::host::SegmentId;
+use crate::run::Order;
+use crate::scenario::{Homes, Scenario};
+
+/// An open mesh holds at most 256 peers; from here on a key is needed.
+const MOST_IN_OPEN_MESH: usize = 200;
+
+/// The cluster of a run, with one spare host at the end on which nothing runs yet.
+pub fn build(scenario: &Scenario, order: &Order, faults: &Faults) -> Cluster<Watch> {
+    let mut random = source(order.seed, "stage");
+    let per_host = if scenario.swarm && random.below(4) == 0 { 2 } else { scenario.nodes_per_host };
+    let (segments, homes) = place(scenario, scenario.nodes.div_ceil(per_host), &mut random);
+    let v6 = random.below(2) == 0;
+    let network = Network::new(segments, &homes, v6, source(order.seed, "network"));
+    let base = base(scenario, order.seed, &mut random);
+    let names = names(scenario, faults, &mut random);
+    let config = |name: &String| {
+        let mut config = base.clone();
+        config.node_name.clone_from(name);
+        config
+    };
+    let mut configs: Vec<Vec<Config>> =
+        names.chunks(per_host).map(|names| names.iter().map(config).collect()).collect();
+    configs.push(vec![config(&"spare".to_owned())]);
+    let timeout = base.heartbeat_timeout;
+    let plan = Plan { seed: order.seed, network, configs, maker: order.maker, detail: order.detail };
+    Cluster::new(plan, Watch::new(scenario.nodes + 1, timeout))
+}
+
+fn base(scenario: &Scenario, seed: u64, random: &mut Random) -> Config {
+    let mut config = Config::new("");
+    if scenario.nodes > MOST_IN_OPEN_MESH || random.below(4) > 0 {
+        config.security = Security::Key(fork(seed, "mesh key", 0).into());
+        config.max_peers = MAX_PEERS;
+    }
+    if scenario.swarm {
+        config.profile = match random.below(8) {
+            0 => Profile::Wan,
+            1 => Profile::Eco,
+            _ => Profile::Lan,
+        };
+    }
+    config
+}
+
+/// Segments, and for every host those it is plugged into; the spare host is plugged into the first.
+fn place(scenario: &Scenario, hosts: usize, random: &mut Random) -> (usize, Vec<Vec<SegmentId>>) {
+    let id = |n: usize| SegmentId(u32::try_from(n).expect("few segments"));
+    let drawn = match scenario.homes {
+        Homes::Drawn => random.below(5),
+        Homes::All => 0,
+        Homes::Mixed => 4,
+    };
+    let segments = if scenario.homes == Homes::Drawn {
+        [1, 1, 1, 2, 2][usize::try_from(drawn).expect("below 5")]
+    } else {
+        scenario.segments
+    };
+    let home = |host: usize| match drawn {
+        0..4 => (0..segments).map(id).collect(),
+        _ => vec![id(host % segments), id((host + 1) % segments)],
+    };
+    let mut homes: Vec<Vec<SegmentId>> = (0..hosts).map(home).collect();
+    for home in &mut homes {
+        home.sort_unstable();
+        home.dedup();
+    }
+    homes.push(vec![id(0)]);
+    (segments, homes)
+}
+
+fn names(scenario: &Scenario, faults: &Faults, random: &mut Random) -> Vec<String> {
+    let clash = Odds::of(if faults.is_on(Kind::NameClash) { 0.4 } else { 0.0 });
+    let name = |node: usize, random: &mut Random| {
+        if clash.draw(random) { "twin".to_owned() } else { format!("cam-{node:03}") }
+    };
+    (0..scenario.nodes).map(|node| name(node, random)).collect()
+}
