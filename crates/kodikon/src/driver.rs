@@ -50,6 +50,8 @@ const GOODBYE_WITHIN: Duration = Duration::from_millis(250);
 const INTERFACES_WITHIN: Duration = Duration::from_secs(1);
 /// A discovery port that another program holds, or a watch that the kernel ended, is tried again this often.
 const RETRY: Duration = Duration::from_secs(30);
+/// The kernel is asked this often how much it dropped; that takes a few system calls.
+const DROPS_EVERY: Duration = Duration::from_secs(10);
 
 /// What an application wants of the loop.
 #[derive(Debug)]
@@ -163,6 +165,8 @@ struct Driver {
     addresses: Vec<SocketAddr>,
     /// When what could not be opened is tried again.
     retry_at: Instant,
+    /// When the kernel is asked again how much it dropped.
+    drops_at: Instant,
     leaving: Option<Instant>,
 }
 
@@ -241,6 +245,7 @@ impl Driver {
             own_changes: 0,
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
+            drops_at: Instant::ZERO,
             leaving: None,
         };
         driver.begin(plan.state).await?;
@@ -505,6 +510,11 @@ impl Driver {
 
     fn refresh(&mut self, now: Instant) {
         let counts = &mut self.evidence.counts;
+        if now >= self.drops_at {
+            self.drops_at = now + DROPS_EVERY;
+            let drops = evidence::reports(&self.discovery, &self.udp).into_iter().filter_map(|report| report.dropped);
+            counts.kernel_drops = drops.map(u64::from).sum();
+        }
         counts.sends = self.udp.stats();
         counts.streams = self.streams.stats();
         counts.streams_open = self.streams.len() as u64;

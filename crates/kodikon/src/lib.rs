@@ -1,17 +1,48 @@
-//! The library: what an embedder links.
+//! The library: what an embedder links to make its program a node of a Kodikon mesh.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use kodikon::{EventKind, Mesh};
+//! use serde_json::json;
+//!
+//! let mesh = Mesh::builder("node_001").data_dir("/var/lib/kodikon").state(json!({"status": "active"})).start().await?;
+//! mesh.on(EventKind::PeerFailed, |event| eprintln!("a camera is gone: {event:?}"))?;
+//! mesh.set_state(json!({"processing_fps": 29.7, "battery_level": 80}))?;
+//! for peer in mesh.peers() {
+//!     println!("{} {:?} {:?}", peer.name(), peer.state(), mesh.state(peer.name()));
+//! }
+//! mesh.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | name in the Python original | here |
+//! |---|---|
+//! | `MeshProtocol("node_001").start({…})` | [`Mesh::builder`]`("node_001").state({…}).start()` |
+//! | `stop()` | [`Mesh::shutdown`] |
+//! | `discover_peers()` | [`Mesh::peers`] |
+//! | `PeerInfo`, `is_alive()`, last heartbeat | [`Peer`], [`Peer::is_alive`], [`Peer::last_heard`] |
+//! | `update_node_state({…})` | [`Mesh::set_state`] |
+//! | `get_network_stats()` | [`Mesh::stats`] |
+//! | message handlers | [`Mesh::on`], [`Mesh::events`] |
 #![deny(unsafe_code)]
 
 pub mod api;
+// The rooms below the driver: public for tests and tools of this workspace, without a promise to anyone else.
+#[doc(hidden)]
 pub mod clock;
 pub mod doctor;
 mod driver;
 mod events;
 mod handlers;
+#[doc(hidden)]
 pub mod interfaces;
 mod mesh;
 pub mod mesh_key;
 pub mod settings;
+#[doc(hidden)]
 pub mod socket;
+#[doc(hidden)]
 pub mod store;
 mod sys;
 #[cfg(test)]
@@ -21,4 +52,7 @@ pub use events::{EVENTS_KEPT, EventKind, EventStream};
 pub use handlers::{HANDLER_QUEUE, HANDLERS_MAX};
 pub use kodikon_core::ground::config::Profile;
 pub use kodikon_core::ground::id::NodeId;
+pub use kodikon_core::model::state::StateError;
 pub use mesh::{Builder, Mesh, MeshError, Peer, StartError};
+pub use socket::{Holder, OpenError};
+pub use store::StoreError;

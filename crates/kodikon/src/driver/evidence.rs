@@ -282,3 +282,73 @@ fn foreign(stats: &Stats) -> Foreign {
         unknown: stats.dropped(Reject::FrameType) + stats.dropped(Reject::Length),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kodikon_core::effect::Medium;
+
+    use super::*;
+
+    fn interface(index: u32) -> Interface {
+        Interface {
+            index: InterfaceIndex(index),
+            name: format!("eth{index}"),
+            mtu: 1_500,
+            carrier: true,
+            medium: Medium::Wired,
+            addresses: Vec::new(),
+        }
+    }
+
+    fn heard(port: usize, index: u32) -> Arrival {
+        let from = SocketAddr::from(([192, 0, 2, 1], u16::try_from(port).unwrap()));
+        Arrival { from, interface: InterfaceIndex(index), cast: Cast::Multicast4 }
+    }
+
+    #[test]
+    fn what_strangers_can_add_to_is_bounded_and_goes_with_its_interface() {
+        let mut evidence = Evidence::default();
+        evidence.note_interfaces(vec![interface(1)], Choice::default());
+        for n in 0..SENDERS_MAX + 9 {
+            evidence.note_heard(heard(n + 1, 1));
+            evidence.note_heard(heard(n + 1, 2));
+            let address = SocketAddr::from(([192, 0, 2, 1], u16::try_from(n + 1).unwrap()));
+            evidence.note_event(&Event::RefusedBy { max_peers: 10, address });
+            evidence.note_event(&Event::RefusedBy { max_peers: 20, address });
+        }
+        assert_eq!(
+            evidence.heard.values().map(BTreeSet::len).collect::<Vec<_>>(),
+            [SENDERS_MAX],
+            "interface 2 is not there"
+        );
+        assert_eq!(evidence.refused_by.len(), REFUSERS_MAX);
+        assert!(evidence.refused_by.iter().all(|(_, limit)| *limit == 20), "the newest word of each counts");
+
+        evidence.note_interfaces(vec![interface(2)], Choice::default());
+        assert!(evidence.heard.is_empty());
+    }
+
+    #[test]
+    fn a_peer_whose_address_lies_in_the_interfaces_network_is_a_neighbour() {
+        let own = InterfaceAddress { address: [192, 0, 2, 7].into(), prefix: 24, broadcast: None };
+        let interface = Interface { addresses: vec![own], ..interface(1) };
+        assert_eq!(neighbours(&interface, &View::default()), 0);
+        let peer = |address: &str| kodikon_core::effect::PeerView {
+            id: kodikon_core::ground::id::NodeId::default(),
+            name: "peer".to_owned(),
+            liveness: kodikon_core::model::member::Liveness::Alive,
+            epoch: kodikon_core::ground::id::Epoch::default(),
+            life: kodikon_core::ground::id::Life::default(),
+            address: Some(address.parse().unwrap()),
+            rtt: None,
+            heard: None,
+            witnesses: Vec::new(),
+            reason: "",
+            version: String::new(),
+            skew_ms: None,
+            datagrams: 0,
+        };
+        let peers = ["192.0.2.9:10000", "198.51.100.9:10000", "[fd00::1]:10000"].map(peer).into();
+        assert_eq!(neighbours(&interface, &View { peers, ..View::default() }), 1);
+    }
+}

@@ -1,7 +1,8 @@
 //! Decides what a node does on a host that is not as it should be: ports taken, no interface, no discovery.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -61,6 +62,38 @@ async fn each_node_of_a_host_takes_a_port_of_its_own_and_strange_datagrams_chang
     assert_eq!(a.peers().len(), 1);
     stranger.set_nonblocking(true).unwrap();
     assert!(stranger.recv(&mut [0; 1]).is_err(), "a stranger gets no answer");
+    for mesh in [a, b] {
+        mesh.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_noise_holds_up_neither_orders_nor_peers() {
+    let (node, _) = fleet();
+    let (a, b) = (node("a").start().await.unwrap(), node("b").start().await.unwrap());
+    until(|| a.peer("b").is_some()).await;
+    let target = a.addresses()[0];
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let flood = std::thread::spawn(move || {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        // It looks like a frame of ours, so that each costs a vain attempt to open it.
+        let mut frame = [7; 200];
+        frame[..2].copy_from_slice(&[1, 0]);
+        while !stopped.load(Ordering::Relaxed) {
+            // A full queue drops it; that is part of the flood.
+            let _ = socket.send_to(&frame, target);
+        }
+    });
+    for round in 0..50 {
+        a.set_state(json!({"round": round})).unwrap();
+        tokio::time::timeout(Duration::from_secs(5), a.symptoms()).await.expect("orders are obeyed").unwrap();
+    }
+    until(|| b.state("a").is_some_and(|row| row.state.get("round") == Some(&json!(49)))).await;
+    stop.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
+    assert!(a.peers().len() == 1 && a.peer("b").is_some_and(|peer| peer.is_alive()), "{:?}", a.peers());
+    assert!(a.stats().drops["seal"] > 0, "{:?}", a.stats().drops);
     for mesh in [a, b] {
         mesh.shutdown().await;
     }

@@ -109,7 +109,8 @@ impl Board {
 
     /// Whether the snapshot is old enough to be refreshed; asks readers anew if so.
     pub(crate) fn is_stale(&self, age: Duration) -> bool {
-        age >= REFRESH_UNREAD || (age >= REFRESH_READ && self.wanted.swap(false, Ordering::Relaxed))
+        let is_wanted = || self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed);
+        age >= REFRESH_UNREAD || (age >= REFRESH_READ && is_wanted())
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<View>> {
