@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use kodikon_core::effect::Event;
 use kodikon_core::ground::id::{Epoch, NodeId};
+use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
@@ -99,6 +100,8 @@ impl fmt::Display for Violation {
 
 /// Violations kept in words; a run that breaks more is only counted on.
 const KEPT: usize = 20;
+/// Characters of a violation that are kept.
+const WORDS: usize = 400;
 /// Wakes in a row that may each ask to be called again at once: a machine may share long work out, not spin.
 const SPINS: u32 = 64;
 /// From a healthy node's last trouble until a verdict of FAILED about it counts as false: the hard bound twice, since
@@ -124,7 +127,13 @@ impl Tally {
         }
         self.broken += 1;
         if self.violations.len() < KEPT {
-            self.violations.push(Violation { at: now, check, what: what() });
+            let mut what = what();
+            // A state may hold kilobytes; what is wrong with it is told by its beginning.
+            if let Some((end, _)) = what.char_indices().nth(WORDS) {
+                what.truncate(end);
+                what.push('…');
+            }
+            self.violations.push(Violation { at: now, check, what });
         }
     }
 
@@ -281,13 +290,7 @@ impl Watch {
         }
     }
 
-    fn check_state(
-        &mut self,
-        now: Moment,
-        node: usize,
-        peer: NodeId,
-        snapshot: &kodikon_core::model::state::NodeSnapshot,
-    ) {
+    fn check_state(&mut self, now: Moment, node: usize, peer: NodeId, snapshot: &NodeSnapshot) {
         let Some(person) = self.truth.person(&peer) else { return };
         let stranger = snapshot.values.iter().find(|(key, json)| !person.published(key, json));
         self.tally.check(now, Check::StateTrue, person.hostile || stranger.is_none(), || {
@@ -370,10 +373,13 @@ impl Observer for Watch {
         }
     }
 
-    fn published(&mut self, _now: Moment, node: usize, endpoint: &dyn Endpoint) {
-        if let Some(own) = endpoint.state_of(&endpoint.id()) {
-            self.truth.published(&endpoint.id(), &own);
+    fn published(&mut self, _now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]) {
+        let id = endpoint.id();
+        if let Some(own) = endpoint.state_of(&id) {
+            self.truth.published(&id, &own);
         }
+        // Of two changes of one key in one command the first is said too, for a moment.
+        changes.iter().for_each(|change| self.truth.said(&id, change));
         self.metrics.published(node);
     }
 

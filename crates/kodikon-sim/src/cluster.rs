@@ -16,6 +16,7 @@ use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{InterfaceIndex, SessionTag};
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
+use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Boot;
 use kodikon_core::wire::header::Header;
 
@@ -103,7 +104,7 @@ pub trait Observer {
     /// A node told its application something.
     fn event(&mut self, now: Moment, node: usize, event: &Event);
     /// A node's own state changed.
-    fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint);
+    fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]);
     /// A node woke and at once asked to be woken again, this many times in a row.
     fn spun(&mut self, now: Moment, node: usize, times: u32, by: &'static str);
 }
@@ -496,7 +497,7 @@ impl<O: Observer> Cluster<O> {
         }
         let now = process.clock.local(self.now);
         self.trace.mark(self.now, what.mark(), node, what.word());
-        let mut changes_state = false;
+        let mut changes = Vec::new();
         match what {
             Deferred::Wake => {
                 process.endpoint.handle(now, Input::Wake);
@@ -509,7 +510,9 @@ impl<O: Observer> Cluster<O> {
             Deferred::Disturbed => process.endpoint.handle(now, Input::Disturbed),
             Deferred::Unreachable(address) => process.endpoint.handle(now, Input::Unreachable(address)),
             Deferred::Command(command) => {
-                changes_state = matches!(*command, Command::SetState(..));
+                if let Command::SetState(wished, _) = &*command {
+                    changes.clone_from(wished);
+                }
                 process.endpoint.handle(now, Input::Command(*command));
             }
             Deferred::News(News::Offered(stream, from)) => {
@@ -525,8 +528,8 @@ impl<O: Observer> Cluster<O> {
             Deferred::News(News::Ended(stream)) => process.endpoint.handle(now, Input::StreamEnded { stream }),
             Deferred::Datagram { .. } => unreachable!("handed on above"),
         }
-        if changes_state {
-            self.observer.published(self.now, node, &*process.endpoint);
+        if !changes.is_empty() {
+            self.observer.published(self.now, node, &*process.endpoint, &changes);
         }
         self.carry_out(node, process);
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use kodikon_core::ground::id::{Epoch, NodeId};
-use kodikon_core::model::state::NodeSnapshot;
+use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
 use crate::moment::Moment;
 use crate::trace::digest;
@@ -153,6 +153,12 @@ impl Truth {
     pub fn published(&mut self, id: &NodeId, own: &NodeSnapshot) {
         let Some(person) = self.people.get_mut(id) else { return };
         person.said.extend(own.values.iter().map(|(key, json)| word(key, json)));
+    }
+
+    /// A node's application wished this.
+    pub fn said(&mut self, id: &NodeId, change: &StateChange) {
+        let Some(person) = self.people.get_mut(id) else { return };
+        person.said.extend(change.json.as_ref().map(|json| word(&change.key, json)));
     }
 
     /// Somebody showed this version of a node's state.
