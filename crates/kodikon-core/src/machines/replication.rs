@@ -109,6 +109,11 @@ impl Replication {
         placed
     }
 
+    /// Whether an op in our name is one we made.
+    pub fn remembers(&self, op: &SignedOp) -> bool {
+        self.own.is_mine(op, self.lanes.get(&op.author()))
+    }
+
     /// Ops arrived from a proven peer: pushed, or because we lacked them.
     pub fn on_ops(&mut self, now: Instant, from: NodeId, ops: Ops, ctx: &mut Context) {
         for op in ops.ops {

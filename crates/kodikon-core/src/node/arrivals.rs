@@ -299,7 +299,7 @@ impl Node {
     /// Ops from a stranger count for nothing, but our own signature speaks for itself.
     fn look_for_ghosts(&mut self, ops: Ops, arrival: Arrival) {
         for op in ops.ops {
-            if op.author() == self.ctx.me.id && op.epoch() >= self.ctx.me.epoch {
+            if op.author() == self.ctx.me.id && op.epoch() >= self.ctx.me.epoch && !self.replication.remembers(&op) {
                 self.ctx.out.notice(Notice::OwnGhost(op, Some(arrival)));
             }
         }

@@ -65,10 +65,21 @@ impl Replication {
         facts: Vec<(OpKind, Vec<u8>, Vec<u8>)>,
         ctx: &mut Context,
     ) -> Vec<SignedOp> {
+        let wall = ctx.wall(now);
+        self.publish_at(now, facts, wall, ctx)
+    }
+
+    fn publish_at(
+        &mut self,
+        now: Instant,
+        facts: Vec<(OpKind, Vec<u8>, Vec<u8>)>,
+        wall: WallTime,
+        ctx: &mut Context,
+    ) -> Vec<SignedOp> {
         let mut ops = Vec::with_capacity(facts.len());
         for (kind, key, body) in facts {
             self.lamport += 1;
-            let statement = Statement { kind, key, body, lamport: self.lamport, wall: ctx.wall(now) };
+            let statement = Statement { kind, key, body, lamport: self.lamport, wall };
             let seq = Seq(self.own.next_seq);
             self.own.next_seq += 1;
             let op = SignedOp::sign(&ctx.me.identity, ctx.mesh, ctx.me.epoch, seq, statement);
@@ -83,7 +94,7 @@ impl Replication {
     pub fn publish_saved(&mut self, now: Instant, ctx: &mut Context) {
         let version = self.own.state.version;
         let facts = self.own.state.values.iter().map(|(key, json)| fact(key, Some(json), version)).collect();
-        self.publish(now, facts, ctx);
+        self.publish_at(now, facts, self.own.state.changed, ctx);
     }
 
     /// Changes the own state. Changes that break a limit are ignored whole: the caller checked them.
@@ -98,7 +109,7 @@ impl Replication {
         let facts = changed.iter().map(|change| fact(&change.key, change.json.as_ref(), version)).collect();
         self.own.state = NodeSnapshot { version, changed: wall, values };
         ctx.out.persist(Persist::State(self.own.state.clone()));
-        self.publish(now, facts, ctx);
+        self.publish_at(now, facts, wall, ctx);
     }
 
     /// Others remember a later version of our state than we do: ours goes on above it.
