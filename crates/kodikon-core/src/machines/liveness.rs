@@ -57,6 +57,8 @@ pub struct Liveness {
 const FREEZE: Duration = Duration::from_secs(2);
 /// How often the hard bound is looked at; a second in thirty.
 const BOUND_EVERY: Duration = Duration::from_secs(1);
+/// Quiet peers asked each time the bound is looked at; the others are asked the next time.
+const MAX_ASKED: usize = 64;
 /// Worst local health.
 const MAX_HEALTH: u32 = 3;
 
@@ -233,7 +235,8 @@ impl Liveness {
             return None;
         }
         let frozen = |at: Instant| at.max(self.frozen_until);
-        let judging = [self.watches.next_deadline(), self.probes.next_deadline(), self.suspicions.next_deadline()];
+        let judging =
+            [self.watches.next_deadline(), self.probes.next_deadline(self.health), self.suspicions.next_deadline()];
         judging
             .into_iter()
             .flatten()
@@ -369,19 +372,28 @@ impl Liveness {
     }
 
     /// FAILED at the latest `heartbeat_timeout` after the last sealed packet; without a carrier nobody is judged.
+    ///
+    /// Whoever is no observer of a peer hears its beacons alone, and may lose several in a row, or all where a switch
+    /// passes no group datagrams: long before the bound it asks for itself.
     fn check_bound(&mut self, now: Instant, ctx: &mut Context) {
         if ctx.interfaces.is_empty() {
             return;
         }
-        let silent_for = |peer: &crate::model::roster::Peer| now.since(peer.heard.unwrap_or(peer.since));
-        let timeout = ctx.config.heartbeat_timeout;
-        let bound: Vec<NodeId> = ctx
-            .roster
-            .present()
-            .filter(|(_, peer)| silent_for(peer) >= bound_for(timeout, ctx))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in bound {
+        let bound = bound_for(ctx.config.heartbeat_timeout, ctx);
+        let mut overdue = Vec::new();
+        let mut quiet = Vec::new();
+        for (id, peer) in ctx.roster.present() {
+            let silence = now.since(peer.heard.unwrap_or(peer.since));
+            if silence >= bound {
+                overdue.push(*id);
+            } else if silence >= bound * 2 / 5 && quiet.len() < MAX_ASKED {
+                quiet.push(*id);
+            }
+        }
+        for id in quiet {
+            self.probes.ask(now, id, ctx);
+        }
+        for id in overdue {
             self.suspicions.remove(&id);
             self.probes.stop(&id);
             ctx.stats.verdicts += 1;

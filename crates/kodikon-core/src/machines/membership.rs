@@ -122,6 +122,12 @@ impl Membership {
     /// Places a card and its session. An older run of the same node ends with it.
     fn take_in(&mut self, now: Instant, op: SignedOp, card: Card, liveness: Liveness, ctx: &mut Context) -> bool {
         let id = op.author();
+        // Whoever shows an older card than one already known is no liar, but the newer one is what its author says.
+        let newer = ctx.roster.newest_card(&id).filter(|held| (held.epoch(), held.seq()) > (op.epoch(), op.seq()));
+        let (op, card) = match newer.and_then(|held| Some((held.clone(), read_card(held)?))) {
+            Some(newer) => newer,
+            None => (op, card),
+        };
         let known = ctx.roster.get(&id).map(|peer| (peer.card.session(), peer.epoch(), peer.liveness));
         if known.is_none() && ctx.roster.is_full() {
             self.refuse(id, &card, ctx);

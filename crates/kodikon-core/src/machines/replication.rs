@@ -180,10 +180,10 @@ impl Replication {
         if id == me { Some(self.own.state().clone()) } else { self.lanes.get(id)?.snapshot() }
     }
 
-    /// The ops held of an author, for a node that asks for its own.
+    /// The change of an author's state that bears its newest version, for a node that lost its own memory of it.
     #[must_use]
-    pub fn ops_of(&self, author: &NodeId) -> Vec<SignedOp> {
-        self.lanes.get(author).map_or_else(Vec::new, |lane| lane.ops().cloned().collect())
+    pub fn newest_state_of(&self, author: &NodeId) -> Option<SignedOp> {
+        self.lanes.get(author).and_then(Lane::newest_state).cloned()
     }
 
     /// When something here is due.

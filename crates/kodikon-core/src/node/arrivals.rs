@@ -240,27 +240,18 @@ impl Node {
             }
             return Shown::Settled;
         }
-        if known.is_some_and(|known| hello.card.epoch() < known) {
-            self.show_newest(now, &author, arrival);
-            return Shown::Settled;
-        }
         Shown::Unknown(author, hello.index)
     }
 
-    /// A run below one already known is a replay, or a restored backup: its own newer signature tells it so.
-    fn show_newest(&mut self, now: Instant, author: &NodeId, arrival: Arrival) {
+    /// A run below one already known, at an address just proven, is a restored backup: its own newer signatures tell it
+    /// so, its card and the change of its state that bears the newest version.
+    fn show_newest(&mut self, author: &NodeId, arrival: Arrival) {
         self.ctx.stats.drop(Reject::Stale);
-        let Some(op) = self.ctx.roster.newest_card(author).cloned() else { return };
-        if self.discovery.may_check(now, arrival.from, true) {
-            let mut ops = self.replication.ops_of(author);
-            ops.retain(|held| !held.is_same_bytes(&op));
-            ops.truncate(2);
-            ops.insert(0, op);
-            let to = Destination::Address(arrival.from, Some(arrival.interface));
-            // One at a time, so that the answer's datagrams stay about as large as the question's.
-            for op in ops {
-                self.ctx.out.send(to, Message::Ops(Ops { ops: vec![op], covered: Vec::new() }));
-            }
+        let card = self.ctx.roster.newest_card(author).cloned();
+        let ops: Vec<SignedOp> = card.into_iter().chain(self.replication.newest_state_of(author)).collect();
+        let to = Destination::Address(arrival.from, Some(arrival.interface));
+        for op in ops {
+            self.ctx.out.send(to, Message::Ops(Ops { ops: vec![op], covered: Vec::new() }));
         }
     }
 
@@ -278,7 +269,7 @@ impl Node {
             return;
         }
         if self.ctx.roster.highest_epoch(&author).is_some_and(|known| proof.card.epoch() < known) {
-            self.show_newest(now, &author, arrival);
+            self.show_newest(&author, arrival);
             return;
         }
         let was_present = self.ctx.roster.get(&author).is_some_and(|peer| peer.liveness.is_present());

@@ -101,6 +101,11 @@ impl Probes {
         self.trains.get(id).map(|train| train.started)
     }
 
+    /// Asks a peer once, without a doubt: it is only quiet.
+    pub(super) fn ask(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        self.ping(now, id, Destination::Peer(id), ctx);
+    }
+
     /// Asks a peer once on behalf of a third node.
     pub(super) fn ask_for(&mut self, now: Instant, subject: NodeId, client: NodeId, ctx: &mut Context) {
         self.clients.retain(|_, clients| now.since(clients.since) < PATIENCE);
@@ -134,18 +139,15 @@ impl Probes {
         !self.clients.is_empty()
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.trains
-            .values()
-            .map(|train| train.started + Duration::from_millis(STEPS[train.step.min(STEPS.len() - 1)].0))
-            .min()
+    pub(super) fn next_deadline(&self, health: u32) -> Option<Instant> {
+        self.trains.values().map(|train| step_at(train, health)).min()
     }
 
     /// Sends the tries that are due and returns those who answered none. In ill health a train waits longer at its end.
     pub(super) fn on_wake(&mut self, now: Instant, health: u32, ctx: &mut Context) -> Vec<(NodeId, Doubt)> {
         self.expire(now);
         let due: Vec<NodeId> =
-            self.trains.iter().filter(|(_, train)| now >= step_at(train, 0)).map(|(id, _)| *id).collect();
+            self.trains.iter().filter(|(_, train)| now >= step_at(train, health)).map(|(id, _)| *id).collect();
         let mut unanswered = Vec::new();
         for id in due {
             let Some(mut train) = self.trains.remove(&id) else { continue };

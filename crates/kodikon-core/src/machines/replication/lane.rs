@@ -116,17 +116,29 @@ impl Lane {
         self.ops().filter(|op| !foreign.contains(op.seq().0))
     }
 
-    /// Drops what no longer says anything: opinions and unset keys of long ago. Their numbers stay covered.
+    /// Drops what no longer says anything: opinions and unset keys of long ago. Their numbers stay covered. The newest
+    /// change of the state stays even if it unset a key: it bears the version.
     pub(super) fn expire(&mut self, now: Instant, age: Duration) {
+        let newest = self.newest_state().and_then(entry_of).map(|entry| entry.version);
+        let is_fleeting = |op: &SignedOp| match op.kind() {
+            OpKind::Opinion => true,
+            OpKind::State => entry_of(op).is_some_and(|entry| entry.json.is_none() && Some(entry.version) != newest),
+            OpKind::Card | OpKind::Unknown(_) => false,
+        };
         self.ops.retain(|_, (since, op)| now.since(*since) < age || !is_fleeting(op));
+    }
+
+    /// The change of the state that bears the newest version.
+    pub(super) fn newest_state(&self) -> Option<&SignedOp> {
+        let states = self.ops().filter_map(|op| Some((entry_of(op)?.version, op)));
+        states.max_by_key(|(version, _)| *version).map(|(_, op)| op)
     }
 
     /// The author's state; `None` if it never set any.
     pub(super) fn snapshot(&self) -> Option<NodeSnapshot> {
         let mut snapshot = NodeSnapshot::default();
         let mut any = false;
-        for op in self.ops().filter(|op| op.kind() == OpKind::State) {
-            let Ok(entry) = minicbor::decode::<StateEntry>(op.body()) else { continue };
+        for (op, entry) in self.ops().filter_map(|op| Some((op, entry_of(op)?))) {
             let (_, key) = op.key();
             let Ok(key) = String::from_utf8(key.into_vec()) else { continue };
             any = true;
@@ -142,10 +154,6 @@ impl Lane {
     }
 }
 
-fn is_fleeting(op: &SignedOp) -> bool {
-    match op.kind() {
-        OpKind::Opinion => true,
-        OpKind::State => minicbor::decode::<StateEntry>(op.body()).is_ok_and(|entry| entry.json.is_none()),
-        OpKind::Card | OpKind::Unknown(_) => false,
-    }
+fn entry_of(op: &SignedOp) -> Option<StateEntry> {
+    if op.kind() == OpKind::State { minicbor::decode(op.body()).ok() } else { None }
 }
