@@ -4,10 +4,10 @@
 pub mod api;
 pub mod clock;
 pub mod doctor;
-pub mod interfaces;
 mod driver;
 mod events;
 mod handlers;
+pub mod interfaces;
 mod mesh;
 pub mod mesh_key;
 pub mod settings;

@@ -157,6 +157,7 @@ impl Evidence {
         let view = scene.view;
         let alive = || view.peers.iter().filter(|peer| peer.liveness.is_present());
         Symptoms {
+            uptime: None,
             discovery_port: scene.discovery_port,
             port: Some(port_use(scene.discovery)),
             interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, view)).collect()),
@@ -193,7 +194,7 @@ impl Evidence {
         let cast_use = |cast: Cast| CastUse {
             name: cast_name(cast),
             sent: self.sent.get(&(interface.index, cast)).copied().unwrap_or(0),
-            confirmed: 0,
+            confirmed: None,
             heard: count(self.heard.get(&(interface.index, cast)).map_or(0, BTreeSet::len)),
         };
         InterfaceUse {
