@@ -31,6 +31,12 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Run a node until SIGTERM or Ctrl-C
+    #[command(
+        after_help = "A second `up` on the same machine takes the next data folder and the next free ports.\n\nExample:\n  kodikon up\n  kodikon up --node-id camera-7 --interface eth0\n  kodikon up --mesh-key /etc/kodikon.key --json"
+    )]
+    Up(Box<UpArgs>),
+
     /// Show who is in the mesh, without oneself
     #[command(after_help = "Example:\n  kodikon peers --all\n  kodikon peers --json | jq -r '.[].node_id'")]
     Peers(PeersArgs),
@@ -77,6 +83,15 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct UpArgs {
+    /// Keep nothing on disk: a new identity at each start
+    #[arg(long)]
+    pub(crate) in_memory: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
 }
 
 /// How to reach the node that is asked.

@@ -5,9 +5,10 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
+use crate::api_file::ApiFile;
 use crate::args::NodeArgs;
 use crate::outcome::Failure;
 use crate::places;
@@ -20,20 +21,6 @@ const MAX_LINE: u64 = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest a node thinks about a question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What a running node leaves in its data folder, mode 0600.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ApiFile {
-    /// `http://127.0.0.1:8888`.
-    pub(crate) url: String,
-    /// What a caller must show.
-    pub(crate) token: String,
-    /// The node's process.
-    pub(crate) pid: u32,
-}
-
-/// The name of that file.
-pub(crate) const API_FILE: &str = "api.json";
 
 /// A node that can be asked.
 #[derive(Clone, Debug)]
@@ -54,7 +41,7 @@ impl Client {
     /// Finds the node: `--api URL` first, else the data folder's.
     pub(crate) fn find(node: &NodeArgs, data_dir: Option<&Path>) -> Result<Self, Failure> {
         let dirs = places::candidate_dirs(data_dir)?;
-        let known = dirs.iter().filter_map(|dir| read_api_file(dir));
+        let known = dirs.iter().filter_map(|dir| ApiFile::read(dir));
         if let Some(url) = &node.api {
             let (authority, base) = split_url(url)?;
             // The token belongs to one node: it is shown to that one only.
@@ -232,13 +219,6 @@ fn no_node(dirs: &[PathBuf]) -> Failure {
     Failure::NoNode(format!(
         "no running node found in {first}: start one with `kodikon up`, or name another's folder with --data-dir DIR or its API with --api URL"
     ))
-}
-
-fn read_api_file(dir: &Path) -> Option<ApiFile> {
-    let file = std::fs::File::open(dir.join(API_FILE)).ok()?;
-    let mut text = String::new();
-    file.take(MAX_LINE).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
 }
 
 /// `http://HOST:PORT/BASE` as `HOST:PORT` and `/BASE`.

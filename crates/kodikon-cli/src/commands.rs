@@ -16,10 +16,13 @@ mod state;
 mod stats;
 mod watch;
 
+pub(crate) use watch::human as human_event;
+
 /// Does what was asked for.
 pub(crate) fn run(args: Args) -> Result<Done, Failure> {
     let common = Common { json: args.json, data_dir: args.data_dir };
     match args.verb {
+        Verb::Up(up) => crate::daemon::run(&common, &up),
         Verb::Peers(peers) => peers::run(&common, &peers),
         Verb::State(StateVerb::Get { name, node }) => state::get(&common, &node, name.as_deref()),
         Verb::State(StateVerb::Set { pairs, node }) => state::set(&common, &node, &pairs),

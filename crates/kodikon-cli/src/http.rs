@@ -72,8 +72,7 @@ pub(crate) async fn bind(address: ApiAddress) -> Result<Option<TcpListener>, Bin
     let given = match address {
         ApiAddress::None => return Ok(None),
         ApiAddress::At(address) => Some(address),
-        // `Auto`, and whatever a later version adds: the default.
-        _ => None,
+        ApiAddress::Auto | _ => None,
     };
     if let Some(address) = given {
         return TcpListener::bind(address).await.map(Some).map_err(|error| BindError::Given(address, error));

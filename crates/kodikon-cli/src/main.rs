@@ -8,10 +8,13 @@ use clap::Parser as _;
 
 use crate::args::Args;
 
+mod api_file;
 mod args;
 mod client;
 mod commands;
+mod daemon;
 mod http;
+mod node_view;
 mod outcome;
 mod places;
 mod print;

@@ -28,9 +28,19 @@ impl Tone {
     }
 }
 
-/// Whether stdout shows colour: a terminal, and `NO_COLOR` (no-color.org) unset or empty.
+/// Whether stdout shows colour: it is a terminal, and nobody forbids it.
 fn coloured() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stdout().is_terminal() && colour_allowed()
+}
+
+/// The same for stderr.
+pub(crate) fn stderr_is_coloured() -> bool {
+    io::stderr().is_terminal() && colour_allowed()
+}
+
+/// `NO_COLOR` (no-color.org) is unset or empty.
+fn colour_allowed() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes a text to stdout. A reader that went away is no error: `kodikon peers | head -1`.

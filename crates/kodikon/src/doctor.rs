@@ -3,6 +3,8 @@
 //! A check fails (`fail`) only where the mesh cannot work as it should for a reason that was seen; a suspicion is a `warn`, and what
 //! could not be looked at is `unknown`, never `ok`.
 
+use std::time::Duration;
+
 use crate::api::{FindingRow, Status};
 
 pub mod firewall;
@@ -14,6 +16,8 @@ mod tests;
 /// Everything the checks look at. What was not looked at is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Symptoms {
+    /// How long the node has run.
+    pub uptime: Option<Duration>,
     /// `mesh.udp_port`.
     pub discovery_port: u16,
     /// What became of it.
@@ -77,8 +81,8 @@ pub struct CastUse {
     pub name: &'static str,
     /// Datagrams sent this way.
     pub sent: u64,
-    /// Neighbours that said they hear us this way.
-    pub confirmed: u32,
+    /// Neighbours that said they hear us this way, where they were asked.
+    pub confirmed: Option<u32>,
     /// Neighbours that were heard this way.
     pub heard: u32,
 }
@@ -224,42 +228,48 @@ fn interfaces(symptoms: &Symptoms) -> Finding {
     fail(format!("no usable interface: {reasons}"), cure)
 }
 
+/// Neighbours speak all ways at their start and once a minute: a way that was silent for longer than twice that is shut.
+const SILENCE_TELLS: Duration = Duration::from_secs(150);
+
 fn multicast(symptoms: &Symptoms) -> Finding {
     let Some(interfaces) = &symptoms.interfaces else { return unknown("not looked at") };
-    let (mut works, mut deaf, mut mute) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut works, mut mute, mut silent, mut cut_off) = (Vec::new(), Vec::new(), Vec::new(), false);
     let busy = |interface: &&InterfaceUse| interface.unused.is_none() && interface.neighbours > 0;
     for interface in interfaces.iter().filter(busy) {
-        let name = &interface.name;
-        for cast in &interface.casts {
-            match (cast.sent, cast.confirmed, cast.heard) {
-                (0, _, _) => {}
-                (_, 1.., _) => works.push(format!("{} on {name}", cast.name)),
-                (_, 0, 1..) => mute.push(format!("{} on {name}", cast.name)),
-                (_, 0, 0) => deaf.push(format!("{} on {name}", cast.name)),
+        let before = works.len();
+        for cast in interface.casts.iter().filter(|cast| cast.sent > 0) {
+            let way = format!("{} on {}", cast.name, interface.name);
+            match (cast.confirmed, cast.heard) {
+                (Some(1..), _) | (None, 1..) => works.push(way),
+                (Some(0), 1..) => mute.push(way),
+                // The loopback carries no IPv6 multicast: one way is enough there.
+                (Some(0) | None, 0) if interface.loopback => {}
+                (Some(0) | None, 0) => silent.push(way),
             }
         }
+        cut_off |= works.len() == before && interface.casts.iter().any(|cast| cast.sent > 0);
     }
-    let cure = "let the switch or access point pass multicast (IGMP snooping without a querier, client isolation and \
-                \"multicast to unicast\" settings stop it), open the firewall, or name peers: --peer HOST:PORT (mesh.peers)";
-    match (works.is_empty(), deaf.is_empty() && mute.is_empty()) {
-        (true, true) => unknown("nobody is there who could say whether he hears us"),
-        (false, true) => ok(format!("heard by others: {}", works.join(", "))),
-        (some_works, _) => {
-            let mut evidence = String::new();
-            if !mute.is_empty() {
-                evidence.push_str(&format!("others are heard but do not hear us: {}. ", mute.join(", ")));
-            }
-            if !deaf.is_empty() {
-                evidence.push_str(&format!("neither heard nor hearing: {}. ", deaf.join(", ")));
-            }
-            if some_works {
-                evidence.push_str("Peers are reached one by one");
-            } else {
-                evidence.push_str(&format!("Works: {}", works.join(", ")));
-            }
-            warn(evidence, cure)
+    if works.is_empty() && mute.is_empty() && silent.is_empty() {
+        return unknown("nobody is there who could be heard");
+    }
+    let mut evidence = Vec::new();
+    for (what, ways) in
+        [("works", &works), ("others are heard but do not hear us", &mute), ("nobody is heard", &silent)]
+    {
+        if !ways.is_empty() {
+            evidence.push(format!("{what}: {}", ways.join(", ")));
         }
     }
+    let evidence = evidence.join("; ");
+    let silence_tells = symptoms.uptime.is_some_and(|uptime| uptime > SILENCE_TELLS);
+    if !cut_off && mute.is_empty() && (silent.is_empty() || !silence_tells) {
+        return ok(evidence);
+    }
+    warn(
+        evidence,
+        "let the switch or access point pass multicast (IGMP snooping without a querier, client isolation and \
+         \"multicast to unicast\" settings stop it), open the firewall, or name peers: --peer HOST:PORT (mesh.peers)",
+    )
 }
 
 fn firewall_rules(symptoms: &Symptoms) -> Finding {

@@ -26,6 +26,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::api::{Event, Security};
 use crate::clock::{Clock, Deadline, Jump, JumpWatch, SystemClock};
 use crate::doctor::Symptoms;
+use crate::events::EventStream;
 use crate::handlers::{Handler, HandlerCounts};
 use crate::interfaces::{InterfaceWatch, choose};
 use crate::mesh::{Board, Mesh, OwnState, Shared, StartError};
@@ -86,12 +87,14 @@ struct Begun {
     clock: SystemClock,
     orders: mpsc::Sender<Order>,
     events: broadcast::WeakSender<Arc<Event>>,
+    /// Everything from the first event on.
+    watched: EventStream,
     security: Security,
     directory: Option<PathBuf>,
 }
 
-/// Starts a node on a thread of its own.
-pub(crate) async fn start(plan: Plan) -> Result<Mesh, StartError> {
+/// Starts a node on a thread of its own; with it come all its events, the first included.
+pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError> {
     let (ready, begun) = oneshot::channel();
     let (end, ended) = watch::channel(false);
     let life = move || {
@@ -106,7 +109,7 @@ pub(crate) async fn start(plan: Plan) -> Result<Mesh, StartError> {
         .spawn(life)
         .map_err(|source| StartError::System { what: "a thread", source })?;
     let begun: Begun = begun.await.map_err(|_| StartError::Ended)??;
-    Ok(Mesh::new(Shared {
+    let mesh = Mesh::new(Shared {
         board: begun.board,
         clock: begun.clock,
         orders: begun.orders,
@@ -117,7 +120,8 @@ pub(crate) async fn start(plan: Plan) -> Result<Mesh, StartError> {
         directory: begun.directory,
         ended,
         thread: Mutex::new(Some(thread)),
-    }))
+    });
+    Ok((mesh, begun.watched))
 }
 
 fn live(plan: Plan, ready: oneshot::Sender<Result<Begun, StartError>>) {
@@ -218,6 +222,7 @@ impl Driver {
             clock,
             orders: sender,
             events: show.events(),
+            watched: show.watched(clock),
             security: if facts.is_keyed { Security::Psk } else { Security::Open },
             directory,
         };

@@ -102,6 +102,8 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use axum::http::HeaderName;
 
     use super::*;
@@ -116,11 +118,12 @@ mod tests {
     fn only_the_machine_itself_with_the_token_and_from_no_page_comes_in() {
         use header::{AUTHORIZATION, HOST, ORIGIN};
         let (host, token) = ((HOST, "127.0.0.1:8888"), (AUTHORIZATION, "Bearer abc"));
-        let table: &[(&[(HeaderName, &str)], &str, Option<u16>)] = &[
+        type Row<'a> = (&'a [(HeaderName, &'a str)], &'a str, Option<u16>);
+        let table: &[Row<'_>] = &[
             (&[host.clone(), token.clone()], "/v1/peers", None),
             (&[(HOST, "localhost:9000"), token.clone()], "/v1/peers", None),
             (&[(HOST, "[::1]:8888"), (AUTHORIZATION, "bearer  abc")], "/v1/peers", None),
-            (&[token.clone()], "/v1/peers", Some(421)),
+            (from_ref(&token), "/v1/peers", Some(421)),
             (&[(HOST, "evil.example:8888"), token.clone()], "/v1/peers", Some(421)),
             (&[(HOST, "127.0.0.1.evil.example"), token.clone()], "/v1/peers", Some(421)),
             (&[(HOST, "localhost:8888:evil"), token.clone()], "/v1/peers", Some(421)),
@@ -129,16 +132,16 @@ mod tests {
             (&[host.clone(), token.clone(), (ORIGIN, "http://127.0.0.1:8888")], "/v1/peers", None),
             (&[host.clone(), token.clone(), (ORIGIN, "http://evil.example")], "/v1/peers", Some(403)),
             (&[host.clone(), token.clone(), (ORIGIN, "http://127.0.0.1:80")], "/v1/peers", Some(403)),
-            (&[host.clone(), token, (ORIGIN, "null")], "/v1/peers", Some(403)),
-            (&[host.clone()], "/v1/peers", Some(401)),
+            (&[host.clone(), token.clone(), (ORIGIN, "null")], "/v1/peers", Some(403)),
+            (from_ref(&host), "/v1/peers", Some(401)),
             (&[host.clone(), (AUTHORIZATION, "Bearer abd")], "/v1/peers", Some(401)),
             (&[host.clone(), (AUTHORIZATION, "Bearer ab")], "/v1/peers", Some(401)),
             (&[host.clone(), (AUTHORIZATION, "Bearer abcd")], "/v1/peers", Some(401)),
             (&[host.clone(), (AUTHORIZATION, "Bearer ")], "/metrics", Some(401)),
             (&[host.clone(), (AUTHORIZATION, "Basic abc")], "/v1/peers", Some(401)),
-            (&[host.clone()], "/healthz", None),
-            (&[host.clone()], "/readyz", None),
-            (&[host], "/healthz/", Some(401)),
+            (from_ref(&host), "/healthz", None),
+            (from_ref(&host), "/readyz", None),
+            (from_ref(&host), "/healthz/", Some(401)),
         ];
         for (headers, path, expected) in table {
             assert_eq!(verdict(headers, path), *expected, "{path} {headers:?}");

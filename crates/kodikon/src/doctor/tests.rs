@@ -18,8 +18,8 @@ fn interface(name: &str, casts: Vec<CastUse>) -> InterfaceUse {
     InterfaceUse { name: name.into(), unused: None, loopback: name == "lo", neighbours: 2, casts }
 }
 
-fn cast(name: &'static str, sent: u64, confirmed: u32, heard: u32) -> CastUse {
-    CastUse { name, sent, confirmed, heard }
+fn cast(name: &'static str, sent: u64, confirmed: impl Into<Option<u32>>, heard: u32) -> CastUse {
+    CastUse { name, sent, confirmed: confirmed.into(), heard }
 }
 
 #[test]
@@ -63,27 +63,42 @@ fn no_interface_is_a_failure_and_loopback_alone_a_warning() {
 }
 
 #[test]
-fn multicast_that_nobody_confirms_is_a_warning_where_somebody_could() {
+fn multicast_that_does_not_pass_is_a_warning_where_somebody_is_there_and_was_silent_long_enough() {
     let alone = InterfaceUse { neighbours: 0, ..interface("eth0", vec![cast("multicast v4", 9, 0, 0)]) };
-    for (interfaces, status, says) in [
-        (vec![alone], Status::Unknown, "nobody is there"),
-        (vec![interface("eth0", vec![cast("multicast v4", 9, 2, 2)])], Status::Ok, "multicast v4 on eth0"),
-        (vec![interface("eth0", vec![cast("multicast v6", 0, 0, 0)])], Status::Unknown, "nobody is there"),
+    let one_way = |uptime| {
+        (vec![interface("eth0", vec![cast("multicast v4", 9, None, 0), cast("broadcast", 9, None, 1)])], uptime)
+    };
+    for ((interfaces, uptime), status, says) in [
+        ((vec![alone], 999), Status::Unknown, "nobody is there"),
+        ((vec![interface("eth0", vec![cast("multicast v6", 0, 0, 0)])], 999), Status::Unknown, "nobody is there"),
+        ((vec![interface("eth0", vec![cast("multicast v4", 9, 2, 2)])], 1), Status::Ok, "works: multicast v4 on eth0"),
         (
-            vec![interface("eth0", vec![cast("multicast v4", 9, 0, 2)])],
+            (vec![interface("eth0", vec![cast("multicast v4", 9, None, 2)])], 1),
+            Status::Ok,
+            "works: multicast v4 on eth0",
+        ),
+        (
+            (vec![interface("eth0", vec![cast("multicast v4", 9, 0, 2)])], 1),
             Status::Warn,
             "do not hear us: multicast v4 on eth0",
         ),
-        (vec![interface("eth0", vec![cast("broadcast", 9, 0, 0)])], Status::Warn, "Peers are reached one by one"),
         (
-            vec![interface("eth0", vec![cast("multicast v4", 9, 0, 0), cast("broadcast", 9, 1, 1)])],
+            (vec![interface("eth0", vec![cast("broadcast", 9, None, 0)])], 1),
             Status::Warn,
-            "Works: broadcast on eth0",
+            "nobody is heard: broadcast on eth0",
         ),
+        (
+            (vec![interface("lo", vec![cast("multicast v4", 9, None, 1), cast("multicast v6", 9, None, 0)])], 999),
+            Status::Ok,
+            "works: multicast v4 on lo",
+        ),
+        (one_way(150), Status::Ok, "works: broadcast on eth0; nobody is heard: multicast v4 on eth0"),
+        (one_way(151), Status::Warn, "works: broadcast on eth0; nobody is heard: multicast v4 on eth0"),
     ] {
-        let symptoms = Symptoms { interfaces: Some(interfaces.clone()), ..Symptoms::default() };
+        let uptime = Some(Duration::from_secs(uptime));
+        let symptoms = Symptoms { interfaces: Some(interfaces.clone()), uptime, ..Symptoms::default() };
         let (found, evidence) = found(&symptoms, "multicast");
-        assert_eq!(found, status, "{interfaces:?}");
+        assert_eq!(found, status, "{interfaces:?} after {uptime:?}");
         assert!(evidence.contains(says), "{evidence}");
     }
 }

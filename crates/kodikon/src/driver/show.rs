@@ -11,8 +11,9 @@ use kodikon_core::node::Node;
 use tokio::sync::broadcast;
 
 use crate::api::{Event, What};
+use crate::clock::SystemClock;
 use crate::driver::DriverCounts;
-use crate::events::EVENTS_KEPT;
+use crate::events::{EVENTS_KEPT, EventStream};
 use crate::handlers::Handler;
 use crate::mesh::{Board, View, row_of};
 
@@ -54,6 +55,11 @@ impl Show {
     /// Where readers subscribe.
     pub(crate) fn events(&self) -> broadcast::WeakSender<Arc<Event>> {
         self.events.downgrade()
+    }
+
+    /// Everything told from now on.
+    pub(crate) fn watched(&self, clock: SystemClock) -> EventStream {
+        EventStream::new(&self.events, clock)
     }
 
     /// Sets a handler.

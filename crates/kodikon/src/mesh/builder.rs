@@ -8,6 +8,7 @@ use kodikon_core::model::state::NodeSnapshot;
 use serde_json::Value;
 
 use crate::driver::{self, Home, Plan};
+use crate::events::EventStream;
 use crate::mesh::{Mesh, MeshError, StartError, changes_of};
 use crate::mesh_key::MeshKey;
 use crate::settings::{Choice as _, Flag, Key, Origin, Settings, Sources};
@@ -117,6 +118,15 @@ impl Builder {
     /// A wrong option, a data directory or ports that cannot be used, or what the system refuses; each says what to do.
     #[doc(alias = "MeshProtocol")]
     pub async fn start(self) -> Result<Mesh, StartError> {
+        Ok(self.start_watched().await?.0)
+    }
+
+    /// The same, and gives everything that happens from the very start: [`Mesh::events`] begins when it is called, and a
+    /// neighbour may have answered before.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub async fn start_watched(self) -> Result<(Mesh, EventStream), StartError> {
         driver::start(self.plan()?).await
     }
 

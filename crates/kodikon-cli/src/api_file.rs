@@ -1,0 +1,100 @@
+//! `api.json`: how the verbs find a running node and what they must show it; mode 0600, there as long as the node runs.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Its name.
+pub(crate) const API_FILE: &str = "api.json";
+/// No such file is larger.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// What a running node leaves in its data folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ApiFile {
+    /// `http://127.0.0.1:8888`.
+    pub(crate) url: String,
+    /// What a caller must show.
+    pub(crate) token: String,
+    /// The node's process.
+    pub(crate) pid: u32,
+}
+
+impl ApiFile {
+    /// Reads it; none where there is none that makes sense.
+    pub(crate) fn read(dir: &Path) -> Option<Self> {
+        let mut text = String::new();
+        File::open(dir.join(API_FILE)).ok()?.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Writes it whole or not at all, and removes it when the node ends.
+    pub(crate) fn leave(&self, dir: &Path) -> io::Result<Left> {
+        let (path, draft) = (dir.join(API_FILE), dir.join(format!(".{API_FILE}.{}", self.pid)));
+        let text = serde_json::to_string(self).expect("its fields are texts and a number");
+        // A draft that a process of the same number left would keep its own mode.
+        let _ = fs::remove_file(&draft);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(format!("{text}\n").as_bytes())?;
+        fs::rename(&draft, &path)?;
+        Ok(Left { dir: dir.to_owned(), pid: self.pid, with_dir: false })
+    }
+}
+
+/// The file of a node that runs; dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct Left {
+    dir: PathBuf,
+    pid: u32,
+    with_dir: bool,
+}
+
+impl Left {
+    /// The folder was made for the file alone, and goes with it.
+    pub(crate) fn with_dir(self) -> Self {
+        let mut left = self;
+        left.with_dir = true;
+        left
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // Not one that another node has written since.
+        if ApiFile::read(&self.dir).is_some_and(|file| file.pid == self.pid) {
+            // Left behind, it is found to lead nowhere.
+            let _ = fs::remove_file(self.dir.join(API_FILE));
+            if self.with_dir {
+                let _ = fs::remove_dir(&self.dir);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn it_is_for_its_owner_only_and_gone_with_its_node() {
+        let dir = std::env::temp_dir().join(format!("kodikon-api-file-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("the temporary folder is writable");
+        let file = ApiFile { url: "http://127.0.0.1:1".into(), token: "t".into(), pid: 1 };
+        let other = ApiFile { pid: 2, ..file.clone() };
+        let left = file.leave(&dir).expect("written");
+        assert_eq!(ApiFile::read(&dir), Some(file));
+        let mode = fs::metadata(dir.join(API_FILE)).expect("written").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let other_left = other.leave(&dir).expect("written over");
+        drop(left);
+        assert_eq!(ApiFile::read(&dir), Some(other), "another's file stays");
+        drop(other_left);
+        assert_eq!(ApiFile::read(&dir), None);
+        fs::remove_dir(&dir).expect("nothing else was left");
+    }
+}

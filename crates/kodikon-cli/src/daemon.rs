@@ -1,0 +1,249 @@
+//! `up`: a node from its settings to its goodbye: mesh, API, `api.json`, events on stdout, signals.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kodikon::api::{Security, Started};
+use kodikon::settings::{LogFormat, LogLevel, Settings};
+use kodikon::{EventStream, Mesh, StartError};
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::api_file::{ApiFile, Left};
+use crate::args::UpArgs;
+use crate::commands::{Common, human_event};
+use crate::http::{self, Api, EventRing, Token};
+use crate::outcome::{Done, Failure};
+use crate::{places, print};
+
+/// How long the last lines may take to be read; a reader that stopped reading must not keep the node from ending.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Runs a node until it is told to end.
+pub(crate) fn run(common: &Common, args: &UpArgs) -> Result<Done, Failure> {
+    let mut settings = places::load_settings(&args.settings, common.data_dir.as_deref())?;
+    if settings.node_id.value.is_none() {
+        settings.node_id.value = Some(places::machine_name());
+    }
+    start_log(&settings);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
+    runtime.block_on(live(common.json, args.in_memory, settings))
+}
+
+async fn live(json: bool, in_memory: bool, settings: Settings) -> Result<Done, Failure> {
+    // Before the node speaks: a signal that comes while it starts ends it, too, with a goodbye.
+    let mut signals = Signals::listen()?;
+    let listener = http::bind(settings.api_address.value).await.map_err(|error| Failure::Undone(error.to_string()))?;
+    let (mesh, events) = start_mesh(&settings, in_memory).await?;
+    let ring = EventRing::new(&run_name());
+    let api = match listener {
+        Some(listener) => Some(start_api(listener, &mesh, &ring, &settings)?),
+        None => None,
+    };
+    // Subscribed before the first line is out: whoever reads `started` and then acts finds it all.
+    let for_readers = mesh.events();
+    let started = Started {
+        at: now(),
+        node_id: mesh.name(),
+        id: mesh.id().to_string(),
+        addresses: mesh.addresses().iter().map(ToString::to_string).collect(),
+        api: api.as_ref().map(|api| api.url.clone()),
+        security: mesh.security(),
+    };
+    banner(&started, &settings);
+    let printed = spawn_printer(json, &started, events)?;
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let ended_by_signal = tokio::select! {
+        () = signals.any() => true,
+        () = feed(&ring, for_readers) => false,
+    };
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    // A second signal ends at once what the first began to end.
+    tokio::select! {
+        () = end(&mesh, api, &printed) => {}
+        () = signals.any() => return Err(Failure::Undone("ended without a goodbye".into())),
+    }
+    if ended_by_signal {
+        Ok(Done::Well)
+    } else {
+        Err(Failure::Undone("the node has stopped by itself: see the log".into()))
+    }
+}
+
+/// Says goodbye, then ends the API and waits for the last lines.
+async fn end(mesh: &Mesh, api: Option<RunningApi>, printed: &mpsc::Receiver<()>) {
+    mesh.shutdown().await;
+    if let Some(api) = api {
+        drop(api.left);
+        // An error means that the API has ended by itself.
+        let _ = api.end.send(());
+        let _ = tokio::time::timeout(LAST_WORDS, api.task).await;
+    }
+    // An error means that all is printed and the printer gone, or that its reader reads no more.
+    let _ = printed.recv_timeout(LAST_WORDS);
+}
+
+async fn start_mesh(settings: &Settings, in_memory: bool) -> Result<(Mesh, EventStream), Failure> {
+    let name = settings.node_id.value.clone().unwrap_or_default();
+    let builder = Mesh::builder(&name).settings(settings.clone());
+    let builder = match &settings.data_dir.value {
+        _ if in_memory => builder.in_memory(),
+        Some(dir) => builder.data_dir(dir.clone()),
+        None => builder.data_dir_or_next(places::default_data_dir()?),
+    };
+    builder.start_watched().await.map_err(|error| match error {
+        StartError::Settings(_) | StartError::MeshKey(_) | StartError::State(_) => Failure::Usage(error.to_string()),
+        StartError::NoDataDir
+        | StartError::Store(_)
+        | StartError::Ports { .. }
+        | StartError::System { .. }
+        | StartError::Ended
+        | _ => Failure::Undone(error.to_string()),
+    })
+}
+
+/// The API as long as it runs.
+struct RunningApi {
+    url: String,
+    left: Left,
+    end: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn start_api(listener: TcpListener, mesh: &Mesh, ring: &EventRing, settings: &Settings) -> Result<RunningApi, Failure> {
+    let undone = |what: &str, error: std::io::Error| Failure::Undone(format!("{what}: {error}"));
+    let address = listener.local_addr().map_err(|error| undone("the API has no address", error))?;
+    let token = Token::generate().ok_or_else(|| Failure::Undone("the system gives no random bytes".into()))?;
+    let file = ApiFile { url: format!("http://{address}"), token: token.as_str().to_owned(), pid: std::process::id() };
+    let dir = api_dir(mesh, settings).map_err(|error| undone("no folder for api.json", error))?;
+    let left = file.leave(&dir).map_err(|error| undone(&format!("{} cannot be written", dir.display()), error))?;
+    let is_ours = mesh.data_dir().is_none() && settings.data_dir.value.is_none();
+    let left = if is_ours { left.with_dir() } else { left };
+    let (end, ended) = oneshot::channel::<()>();
+    let api = Arc::new(Api { node: mesh.clone(), events: ring.clone(), token });
+    let task = tokio::spawn(async move {
+        let ended = async {
+            let _ = ended.await;
+        };
+        if let Err(error) = http::serve(listener, api, ended).await {
+            tracing::error!(%error, "the API has ended; the node goes on without it");
+        }
+    });
+    Ok(RunningApi { url: file.url, left, end, task })
+}
+
+/// Where `api.json` goes: the data folder, also a named one that holds nothing else, or a folder of this process.
+fn api_dir(mesh: &Mesh, settings: &Settings) -> std::io::Result<PathBuf> {
+    match (mesh.data_dir(), &settings.data_dir.value) {
+        (Some(dir), _) => Ok(dir.to_owned()),
+        (None, Some(dir)) => std::fs::create_dir_all(dir).map(|()| dir.clone()),
+        (None, None) => places::make_memory_dir(),
+    }
+}
+
+/// Hands events to the readers of the API until the node ends.
+async fn feed(ring: &EventRing, mut events: EventStream) {
+    while let Some(event) = events.next().await {
+        ring.push(&event);
+    }
+}
+
+/// Prints the first line and then events, on a thread of its own: whoever reads slowly holds up nobody but himself.
+fn spawn_printer(json: bool, started: &Started, mut events: EventStream) -> Result<mpsc::Receiver<()>, Failure> {
+    if json {
+        print::line(&serde_json::to_string(started).expect("its fields are texts and lists of texts"))?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
+    let (done, printed) = mpsc::channel::<()>();
+    let print_all = async move {
+        while let Some(event) = events.next().await {
+            let line = serde_json::to_string(&event).expect("an event has no keys but strings");
+            let line = if json { line } else { human_event(&line) };
+            // Nobody reads any more: the node lives on.
+            if !print::line(&line).unwrap_or(false) {
+                break;
+            }
+        }
+        drop(done);
+    };
+    let spawned = thread::Builder::new().name("kodikon-print".into()).spawn(move || runtime.block_on(print_all));
+    spawned.map_err(|error| Failure::Undone(format!("the system gives no thread: {error}")))?;
+    Ok(printed)
+}
+
+/// What a person should know at the start.
+fn banner(started: &Started, settings: &Settings) {
+    let addresses = if started.addresses.is_empty() { "no address yet".into() } else { started.addresses.join(", ") };
+    eprintln!("node {} ({}) on {addresses}", started.node_id, started.id);
+    match &started.api {
+        Some(url) => eprintln!("API {url}"),
+        None => eprintln!("no API: the other verbs cannot reach this node"),
+    }
+    if started.security == Security::Open {
+        eprintln!(
+            "open mesh `{}`: anyone on this network can join it, and disturb it; `kodikon key new FILE` makes a key",
+            settings.mesh_name.value
+        );
+    }
+    for notice in settings.notices() {
+        eprintln!("{notice}");
+    }
+}
+
+/// The signals that end a node.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::Undone(format!("no signals: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The log goes to stderr: stdout holds results.
+fn start_log(settings: &Settings) {
+    let level = match settings.log_level.value {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Info | _ => LevelFilter::INFO,
+    };
+    let ansi = print::stderr_is_coloured();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_ansi(ansi);
+    // An error means that there is a log already.
+    let _ = match settings.log_format.value {
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text | _ => log.with_target(false).try_init(),
+    };
+}
+
+/// Names this run in the ids of events, so that one of an earlier run is not taken for one of this.
+fn run_name() -> String {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    format!("{:x}{:x}", std::process::id(), nanos & 0xffff_ffff_ffff)
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

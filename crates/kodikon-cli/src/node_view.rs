@@ -1,0 +1,70 @@
+//! The running node as the HTTP API sees it.
+
+use kodikon::api::{FindingRow, PeerDetail, PeerRow, StateDoc, StatsDoc};
+use kodikon::doctor::{self, Symptoms};
+use kodikon::{Mesh, MeshError, Peer};
+use serde_json::{Map, Value};
+
+use crate::http::{NodeView, ViewError};
+
+impl NodeView for Mesh {
+    async fn peers(&self, all: bool) -> Result<Vec<PeerRow>, ViewError> {
+        let peers = if all { self.peers_ever().await.map_err(refusal)? } else { Self::peers(self) };
+        Ok(peers.iter().map(Peer::row).collect())
+    }
+
+    async fn peer(&self, name: &str) -> Result<Option<PeerDetail>, ViewError> {
+        Ok(Self::peer(self, name).map(|peer| peer.detail()))
+    }
+
+    async fn states(&self) -> Result<StateDoc, ViewError> {
+        Ok(Self::states(self))
+    }
+
+    async fn state(&self, name: &str) -> Result<Option<StateDoc>, ViewError> {
+        let Some(row) = Self::state(self, name) else { return Ok(None) };
+        let shown = match Self::peer(self, name) {
+            Some(peer) => peer.name().to_owned(),
+            None => self.name(),
+        };
+        Ok(Some(StateDoc::from([(shown, row)])))
+    }
+
+    async fn change_state(&self, changes: Map<String, Value>) -> Result<StateDoc, ViewError> {
+        self.patch_state(changes).map_err(refusal)?;
+        let name = self.name();
+        let row = Self::state(self, &name).unwrap_or_default();
+        Ok(StateDoc::from([(name, row)]))
+    }
+
+    fn is_own_name(&self, name: &str) -> bool {
+        Self::peer(self, name).is_none() && Self::state(self, name).is_some()
+    }
+
+    async fn stats(&self) -> Result<StatsDoc, ViewError> {
+        Ok(Self::stats(self))
+    }
+
+    async fn doctor(&self) -> Result<Vec<FindingRow>, ViewError> {
+        let symptoms = self.symptoms().await.map_err(refusal)?;
+        // It starts a program and waits for it. A panic there leaves the rules unread.
+        let firewall = tokio::task::spawn_blocking(doctor::host::firewall_rules).await.ok();
+        Ok(doctor::examine(&Symptoms { firewall, ..symptoms }))
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_running()
+    }
+}
+
+fn refusal(error: MeshError) -> ViewError {
+    match error {
+        MeshError::Stopped => ViewError::Stopped,
+        MeshError::Busy { .. } => ViewError::Busy(error.to_string()),
+        MeshError::NotAnObject { .. }
+        | MeshError::State(_)
+        | MeshError::TooManyHandlers { .. }
+        | MeshError::NoThread(_)
+        | _ => ViewError::Refused(error.to_string()),
+    }
+}

@@ -1,0 +1,206 @@
+//! Two nodes of this machine, as processes, through the eyes of every verb: they meet, share state, and say goodbye.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The slowest machine is through by then; nothing is decided by it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder that goes with its test.
+struct Home(PathBuf);
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("kodikon-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the temporary folder is writable");
+        Self(path)
+    }
+
+    fn kodikon(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kodikon"));
+        command.args(arguments).current_dir(&self.0).env_clear().env("HOME", &self.0);
+        command.env("XDG_RUNTIME_DIR", &self.0).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a verb to its end.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let Output { status, stdout, stderr } = self.kodikon(arguments).output().expect("it was built");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (status.code().expect("no signal ended it"), text(stdout), text(stderr))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let (code, stdout, stderr) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {stderr}");
+        serde_json::from_str(&stdout).expect("one JSON document")
+    }
+
+    /// Starts a verb that goes on, and reads its lines.
+    fn start(&self, arguments: &[&str]) -> Going {
+        let mut child =
+            self.kodikon(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it was built");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Going { child, lines }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A verb that goes on.
+struct Going {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Going {
+    /// The next event of a kind.
+    fn event(&self, kind: &str) -> Value {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no {kind}: {error}"));
+            let event: Value = serde_json::from_str(&line).expect("a line of JSON");
+            if event["event"] == kind {
+                return event;
+            }
+        }
+    }
+
+    fn end(&mut self) -> i32 {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().expect("kill is there").success());
+        self.child.wait().expect("it ends").code().expect("it ends by itself")
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A discovery port of the test's own, with room for the ports above it.
+fn free_port() -> String {
+    let mut held = Vec::new();
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let port = socket.local_addr().expect("bound").port();
+        if port < 65_000 {
+            return port.to_string();
+        }
+        held.push(socket);
+    }
+}
+
+#[test]
+fn two_nodes_meet_share_state_and_say_goodbye() {
+    let home = Home::new("two-nodes");
+    let port = free_port();
+    let up = |name: &str, more: &[&str]| {
+        let mut arguments = vec!["up", "--json", "--interface", "lo", "--udp-port", &port, "--node-id", name];
+        arguments.extend(more);
+        home.start(&arguments)
+    };
+    let mut one = up("cam1", &[]);
+    let started = one.event("started");
+    assert_eq!((&started["node_id"], &started["security"]), (&json!("cam1"), &json!("open")));
+    let mut two = up("cam2", &[]);
+    assert_eq!(two.event("started")["node_id"], "cam2");
+    assert_eq!(one.event("peer_up")["node_id"], "cam2");
+    assert_eq!(two.event("peer_up")["node_id"], "cam1");
+
+    let data = home.0.join(".local/share/kodikon");
+    let (first, second) = (data.display().to_string(), format!("{}-2", data.display()));
+    let mode = std::fs::metadata(data.join("api.json")).expect("a node runs").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    sees_the_other(&home, &second);
+    assert_eq!(one.event("state")["node_id"], "cam1", "one's own changes are told, too");
+    refuses_what_is_taken(&home, &first, started["api"].as_str().expect("an API"));
+
+    assert_eq!(two.end(), 0);
+    assert_eq!(one.event("peer_left")["node_id"], "cam2");
+    assert_eq!(home.json(&["peers", "--json", "--all"])[0]["liveness"], "left");
+    assert_eq!(one.end(), 0);
+    assert!(!data.join("api.json").exists(), "it goes with its node");
+    assert_eq!(home.run(&["peers"]).0, 3);
+}
+
+/// What the verbs show of the first node and, through `second`, of the other.
+fn sees_the_other(home: &Home, second: &str) {
+    let peers = home.json(&["peers", "--json"]);
+    let (name, life, hops) = (&peers[0]["node_id"], &peers[0]["liveness"], &peers[0]["hops"]);
+    assert_eq!((name, life, hops), (&json!("cam2"), &json!("alive"), &json!(0)));
+
+    let watch = home.start(&["watch", "--json", "--type", "state", "--data-dir", second]);
+    let (code, table, _) = home.run(&["state", "set", "fps=29.5", "state=processing", "mode=night"]);
+    assert!(code == 0 && table.contains("29.5"), "{table}");
+    // The watch may have begun after that: what it cannot have missed is the next change.
+    let mut seen = Value::Null;
+    for n in 0.. {
+        home.json(&["state", "set", "--json", &format!("n={n}")]);
+        if let Ok(line) = watch.lines.recv_timeout(Duration::from_secs(1)) {
+            seen = serde_json::from_str(&line).expect("a line of JSON");
+            break;
+        }
+        assert!(n < 30, "no change is seen");
+    }
+    assert_eq!(
+        (&seen["node_id"], &seen["source"], &seen["state"]["fps"]),
+        (&json!("cam1"), &json!("cam1"), &json!(29.5))
+    );
+    home.json(&["state", "unset", "--json", "mode"]);
+    let own = home.json(&["state", "get", "--json", "cam1"]);
+    assert!(own["cam1"]["state"].get("mode").is_none(), "{own}");
+    assert_eq!(home.run(&["state", "get", "nobody"]).0, 1);
+    assert_eq!(home.run(&["state", "set", "state=asleep"]).0, 1);
+
+    let stats = home.json(&["stats", "--json"]);
+    assert_eq!(
+        (&stats["node_id"], &stats["alive_peers"], &stats["is_running"]),
+        (&json!("cam1"), &json!(1), &json!(true))
+    );
+    let findings = home.json(&["doctor", "--json"]);
+    assert!(
+        findings.as_array().is_some_and(|list| list.iter().any(|row| row["check"] == "discovery_port")),
+        "{findings}"
+    );
+}
+
+/// A folder and an address belong to one node.
+fn refuses_what_is_taken(home: &Home, data_dir: &str, url: &str) {
+    let (code, _, stderr) = home.run(&["up", "--data-dir", data_dir, "--api", "none"]);
+    assert!(code == 1 && stderr.contains("in use by pid"), "{code}: {stderr}");
+    let address = url.strip_prefix("http://").expect("an http URL");
+    let (code, _, stderr) = home.run(&["up", "--in-memory", "--api", address]);
+    assert!(code == 1 && stderr.contains("is taken"), "{code}: {stderr}");
+    let (code, _, stderr) = home.run(&["up", "--mesh-key", "absent.key"]);
+    assert!(code == 2 && stderr.contains("absent.key"), "{code}: {stderr}");
+    assert!(Path::new(data_dir).join("api.json").exists(), "the running node's is not touched");
+}
+
+#[test]
+fn a_node_without_a_data_folder_is_found_too_and_leaves_nothing() {
+    let home = Home::new("in-memory");
+    let port = free_port();
+    let mut node =
+        home.start(&["up", "--json", "--in-memory", "--interface", "lo", "--udp-port", &port, "--node-id", "m"]);
+    node.event("started");
+    assert_eq!(home.json(&["stats", "--json"])["node_id"], "m");
+    assert_eq!(node.end(), 0);
+    let left: Vec<_> = std::fs::read_dir(&home.0).expect("it is there").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
