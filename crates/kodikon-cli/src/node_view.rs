@@ -31,7 +31,7 @@ impl NodeView for Mesh {
     }
 
     async fn change_state(&self, changes: Map<String, Value>) -> Result<StateDoc, ViewError> {
-        self.patch_state(Value::Object(changes)).map_err(refusal)?;
+        self.patch_state(changes).map_err(refusal)?;
         let name = self.name();
         let row = Self::state(self, &name).unwrap_or_default();
         Ok(StateDoc::from([(name, row)]))

@@ -98,13 +98,16 @@ impl Mesh {
         self.change_state(keys.into_iter().map(|key| StateChange { key: key.into(), json: None }).collect())
     }
 
-    /// Changes keys like [`Mesh::set_state`], and removes those whose value is `null`: all or nothing.
+    /// Both at once: each member of the object replaces the key of its name, or removes it where it is null.
     ///
     /// # Errors
     /// As [`Mesh::set_state`].
-    pub fn patch_state(&self, keys: Value) -> Result<(), MeshError> {
-        let removing = |change: StateChange| StateChange { json: change.json.filter(|json| json != "null"), ..change };
-        self.change_state(changes_of(&keys)?.into_iter().map(removing).collect())
+    pub fn patch_state(&self, keys: serde_json::Map<String, Value>) -> Result<(), MeshError> {
+        let change = |(key, value): (String, Value)| StateChange {
+            key,
+            json: if value.is_null() { None } else { Some(value.to_string()) },
+        };
+        self.change_state(keys.into_iter().map(change).collect())
     }
 
     fn change_state(&self, changes: Vec<StateChange>) -> Result<(), MeshError> {

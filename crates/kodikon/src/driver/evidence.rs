@@ -163,7 +163,7 @@ impl Evidence {
         let view = scene.view;
         let alive = || view.peers.iter().filter(|peer| peer.liveness.is_present());
         Symptoms {
-            uptime: None,
+            uptime: Some(view.at.since(Instant::ZERO)),
             discovery_port: scene.discovery_port,
             port: Some(port_use(scene.discovery)),
             interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, scene)).collect()),
@@ -195,23 +195,19 @@ impl Evidence {
     fn interface_use(&self, interface: &Interface, scene: &Scene<'_>) -> InterfaceUse {
         let report = scene.reports.iter().find(|(index, _, _)| *index == interface.index);
         let (reporters, confirmed) = report.map_or((0, [0; 3]), |(_, peers, ways)| (*peers, *ways));
-        // A peer reports with its first beacon. Where none comes after a while, those who are known to be there count.
-        let neighbours = if scene.view.at.since(Instant::ZERO) < REPORTS_WITHIN {
-            reporters
-        } else {
-            reporters.max(neighbours(interface, scene.view))
-        };
+        // A peer reports with its first beacon, and may have spoken it before it could hear us.
+        let has_settled = scene.view.at.since(Instant::ZERO) >= REPORTS_WITHIN;
         let cast_use = |(cast, confirmed): (Cast, usize)| CastUse {
             name: cast_name(cast),
             sent: self.sent.get(&(interface.index, cast)).copied().unwrap_or(0),
-            confirmed: report.map(|_| count(confirmed)),
+            confirmed: (confirmed > 0 || (reporters > 0 && has_settled)).then_some(count(confirmed)),
             heard: count(self.heard.get(&(interface.index, cast)).map_or(0, BTreeSet::len)),
         };
         InterfaceUse {
             name: interface.name.clone(),
             unused: (!self.choice.usable.contains(&interface.index)).then(|| why_unused(interface).to_owned()),
             loopback: interface.medium == kodikon_core::effect::Medium::Loopback,
-            neighbours: count(neighbours),
+            neighbours: count(reporters.max(neighbours(interface, scene.view))),
             casts: Cast::GROUPS.into_iter().zip(confirmed).map(cast_use).collect(),
         }
     }

@@ -113,7 +113,8 @@ async fn ones_own_change_is_an_event_too_and_a_patch_removes_what_is_null() {
     let (node, _) = fleet();
     let mesh = node("a").state(json!({"fps": 10, "zone": "A"})).start().await.unwrap();
     let mut events = mesh.events();
-    mesh.patch_state(json!({"fps": 20, "zone": null, "none": null})).unwrap();
+    let patch = json!({"fps": 20, "zone": null, "none": null});
+    mesh.patch_state(patch.as_object().unwrap().clone()).unwrap();
     let event = tokio::time::timeout(Duration::from_secs(30), events.next()).await.unwrap().unwrap();
     let What::State { node_id, version, state, .. } = event.what else { panic!("{event:?}") };
     assert_eq!((node_id.as_str(), version), ("a", 2));
