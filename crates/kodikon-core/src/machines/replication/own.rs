@@ -1,5 +1,7 @@
 //! Decides how this node's own facts are numbered, signed and told: it is the only writer of its lane.
 
+use std::collections::BTreeSet;
+
 use crate::effect::Persist;
 use crate::effect::context::Context;
 use crate::ground::id::{Epoch, Seq};
@@ -100,13 +102,15 @@ impl Replication {
     /// Changes the own state. Changes that break a limit are ignored whole: the caller checked them.
     pub fn set_state(&mut self, now: Instant, changes: &[StateChange], wall: WallTime, ctx: &mut Context) {
         let Ok(values) = self.own.state.changed_by(changes) else { return };
-        let changed: Vec<&StateChange> =
-            changes.iter().filter(|change| self.own.state.values.get(&change.key) != change.json.as_ref()).collect();
+        // What counts is how the keys end: one command may name a key twice.
+        let keys: BTreeSet<&String> = changes.iter().map(|change| &change.key).collect();
+        let changed: Vec<&String> =
+            keys.into_iter().filter(|key| self.own.state.values.get(*key) != values.get(*key)).collect();
         if changed.is_empty() {
             return;
         }
         let version = self.own.state.version + 1;
-        let facts = changed.iter().map(|change| fact(&change.key, change.json.as_ref(), version)).collect();
+        let facts = changed.iter().map(|key| fact(key, values.get(*key), version)).collect();
         self.own.state = NodeSnapshot { version, changed: wall, values };
         ctx.out.persist(Persist::State(self.own.state.clone()));
         self.publish_at(now, facts, wall, ctx);

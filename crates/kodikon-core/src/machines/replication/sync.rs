@@ -147,6 +147,29 @@ fn send_digests(to: NodeId, digests: &[Digest], ctx: &mut Context) {
     }
 }
 
+/// How much of a datagram covers take, in plain authors.
+fn weight(covers: &[Cover]) -> usize {
+    covers.iter().map(|cover| 1 + cover.intervals.len() / 4).sum()
+}
+
+/// Splits covers so that each part fits a datagram; of one author with very many gaps only what fits travels, and the
+/// rest with the next round.
+fn in_datagrams(covers: Vec<Cover>) -> Vec<Vec<Cover>> {
+    let mut parts: Vec<Vec<Cover>> = Vec::new();
+    for mut cover in covers {
+        cover.intervals.truncate(MAX_TOLD);
+        let one = weight(std::slice::from_ref(&cover));
+        match parts.last_mut().filter(|part| weight(part) + one <= FLAT_AUTHORS) {
+            Some(part) => part.push(cover),
+            None => parts.push(vec![cover]),
+        }
+    }
+    parts
+}
+
+/// Intervals of one author told in one message at most: half a datagram.
+const MAX_TOLD: usize = 64;
+
 fn bucket_of(author: &NodeId) -> usize {
     usize::from(author.0[0] >> 2)
 }
@@ -176,7 +199,6 @@ impl Replication {
         let mut digests = vec![Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question }];
         for bucket in (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1) {
             let covers: Vec<Cover> = self.bucket(bucket).map(|(_, lane)| lane.cover()).collect();
-            let weight = |covers: &[Cover]| covers.iter().map(|cover| 1 + cover.intervals.len() / 4).sum::<usize>();
             let last = digests.last_mut().expect("there is one from the start");
             if !last.covers.is_empty() && weight(&last.covers) + weight(&covers) > FLAT_AUTHORS {
                 digests.push(Digest { covers, scope: 1 << bucket, sums: Vec::new(), question });
@@ -242,14 +264,13 @@ impl Replication {
                 continue;
             }
             let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
-            let mine = lane.cover();
-            if known.contains_all(&mine.intervals) {
+            if known.contains_all(&lane.cover().intervals) {
                 continue;
             }
             let ops: Vec<SignedOp> = lane.beyond(&known).cloned().collect();
             bytes += ops.iter().map(SignedOp::wire_len).sum::<usize>();
             given.extend(ops);
-            covered.push(mine);
+            covered.push(lane.hollow());
             if bytes > MAX_ANSWER {
                 break;
             }
@@ -258,8 +279,8 @@ impl Replication {
             ctx.out.send(Destination::Peer(to), Message::Ops(Ops { ops, covered: Vec::new() }));
         }
         // After the ops: hearsay counts only up to what the author was seen to sign.
-        for covered in covered.chunks(FLAT_AUTHORS) {
-            ctx.out.send(Destination::Peer(to), Message::Ops(Ops { ops: Vec::new(), covered: covered.to_vec() }));
+        for covered in in_datagrams(covered) {
+            ctx.out.send(Destination::Peer(to), Message::Ops(Ops { ops: Vec::new(), covered }));
         }
     }
 
