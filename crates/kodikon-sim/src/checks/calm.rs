@@ -1,6 +1,6 @@
 //! Decides whether a mesh has found peace: what must be equal everywhere once nothing has gone wrong for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kodikon_core::effect::PeerView;
 use kodikon_core::ground::id::NodeId;
@@ -68,7 +68,7 @@ fn check_observer(cluster: &mut Cluster<Watch>, observer: usize, subjects: &[Sub
         // Who has published nothing may be shown with nothing, or not at all.
         let state = endpoint.state_of(&subject.id).unwrap_or_default();
         watch.tally.check(now, Check::CalmState, !alive || state == subject.state, || {
-            format!("node {observer} shows {state:?} of node {}, which has {:?}", subject.node, subject.state)
+            format!("node {observer} shows of node {}: {}", subject.node, difference(&state, &subject.state))
         });
     }
     for (id, row) in &shown {
@@ -81,6 +81,21 @@ fn check_observer(cluster: &mut Cluster<Watch>, observer: usize, subjects: &[Sub
     watch.tally.check(now, Check::CalmCompany, !(company && endpoint.is_isolated()), || {
         format!("node {observer} has company and feels alone")
     });
+}
+
+/// What one shows and the other has, where they differ.
+fn difference(shown: &NodeSnapshot, real: &NodeSnapshot) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for key in shown.values.keys().chain(real.values.keys()).collect::<BTreeSet<_>>() {
+        let [one, two] = [shown, real].map(|snapshot| snapshot.values.get(key).map(|json| &json[..json.len().min(24)]));
+        if shown.values.get(key) != real.values.get(key) {
+            all.push(format!("{key} = {one:?}, not {two:?}"));
+        }
+    }
+    if shown.changed != real.changed {
+        all.push(format!("changed at {} instead of {}", shown.changed.0, real.changed.0));
+    }
+    format!("version {}, not {}: {}", shown.version, real.version, all.join(", "))
 }
 
 fn check_names(cluster: &mut Cluster<Watch>, subjects: &[Subject]) {

@@ -85,7 +85,7 @@ fn a_process_may_die_between_two_outputs() {
 fn a_restarted_node_finds_what_it_had_kept_and_has_a_new_epoch() {
     let mut cluster = cluster(2, 1, 1);
     run_until(&mut cluster, 2);
-    let change = kodikon_core::model::state::StateChange { key: "k".to_owned(), json: Some("1".to_owned()) };
+    let change = StateChange { key: "k".to_owned(), json: Some("1".to_owned()) };
     cluster.command(1, Command::SetState(vec![change], WallTime(0)));
     let (id, epoch) = cluster.endpoint(1).map(|node| (node.id(), node.epoch())).unwrap();
     cluster.kill(1, Death::Crash);
