@@ -28,8 +28,10 @@ use crate::network::host::HostId;
 const PORT: u16 = 31_337;
 /// The first interface behind loop-back.
 const ETH0: InterfaceIndex = InterfaceIndex(2);
-/// New identities in one flood.
-const FLOOD: u64 = 200;
+/// HELLOs in one flood.
+const FLOOD: usize = 200;
+/// Invented identities: each costs us two signatures, and a receiver cannot know that we tire of making more.
+const IDENTITIES: usize = 1_000;
 
 /// An enemy.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ struct Member {
     mesh: MeshId,
     /// The node whose session it abuses.
     node: usize,
+    /// Identities that nobody will ever prove, with their cards.
+    invented: Vec<(SessionTag, SignedOp)>,
 }
 
 /// Whom a lie is about.
@@ -65,7 +69,7 @@ impl Hostile {
     /// A member, who abuses the session of this node.
     #[must_use]
     pub fn member(random: Random, host: HostId, node: usize, config: &Config) -> Self {
-        let member = Member { group: GroupKey::new(&config.group_key()), mesh: config.mesh_id(), node };
+        let member = Member { group: GroupKey::new(&config.group_key()), mesh: config.mesh_id(), node, invented: Vec::new() };
         Self { random, host, key: Some(member) }
     }
 
@@ -131,14 +135,13 @@ impl Hostile {
     /// HELLOs of identities that nobody will ever prove.
     fn flood(&mut self, cluster: &mut Cluster<Watch>) {
         for _ in 0..FLOOD {
-            let Some(member) = &self.key else { return };
-            let identity = Identity::from_secret(&self.random.bytes());
-            let tag = SessionTag(self.random.bytes());
-            let card = card(&identity, tag, "intruder");
-            let statement = statement(OpKind::Card, card);
-            let epoch = Epoch::new(1, 1);
-            let op = SignedOp::sign(&identity, member.mesh, epoch, Seq(1), statement);
-            let frame = seal(member, tag, self.random.below(1 << 20), &[Message::Hello(Hello { card: op, index: 0 })]);
+            let Some(member) = &mut self.key else { return };
+            if member.invented.len() < IDENTITIES {
+                member.invent(&mut self.random);
+            }
+            let Some((tag, op)) = pick(&mut self.random, &member.invented) else { return };
+            let hello = Message::Hello(Hello { card: op.clone(), index: 0 });
+            let frame = seal(member, *tag, self.random.below(1 << 20), &[hello]);
             self.send(cluster, frame);
         }
     }
@@ -206,7 +209,10 @@ impl Hostile {
     }
 
     fn victim(&mut self, cluster: &Cluster<Watch>) -> Option<Victim> {
-        let all: Vec<usize> = (0..cluster.nodes.len()).filter(|&node| cluster.nodes[node].run > 0).collect();
+        // In the name of the node I abuse I may say what I like; that is no forgery.
+        let own = self.key.as_ref().map(|member| member.node);
+        let is_other = |node: &usize| cluster.nodes[*node].run > 0 && Some(*node) != own;
+        let all: Vec<usize> = (0..cluster.nodes.len()).filter(is_other).collect();
         let &node = pick(&mut self.random, &all)?;
         let living = &cluster.observer.truth.nodes[node];
         Some(Victim { id: living.id, epoch: living.epoch, secret: cluster.nodes[node].disk.secret })
@@ -230,6 +236,16 @@ impl Hostile {
             Some(_) | None => Target::Segment(ETH0, Cast::Multicast4),
         };
         cluster.send_raw(self.host, PORT, target, bytes);
+    }
+}
+
+impl Member {
+    fn invent(&mut self, random: &mut Random) {
+        let identity = Identity::from_secret(&random.bytes());
+        let tag = SessionTag(random.bytes());
+        let statement = statement(OpKind::Card, card(&identity, tag, "intruder"));
+        let op = SignedOp::sign(&identity, self.mesh, Epoch::new(1, 1), Seq(1), statement);
+        self.invented.push((tag, op));
     }
 }
 
