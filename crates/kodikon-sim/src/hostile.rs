@@ -69,7 +69,8 @@ impl Hostile {
     /// A member, who abuses the session of this node.
     #[must_use]
     pub fn member(random: Random, host: HostId, node: usize, config: &Config) -> Self {
-        let member = Member { group: GroupKey::new(&config.group_key()), mesh: config.mesh_id(), node, invented: Vec::new() };
+        let member =
+            Member { group: GroupKey::new(&config.group_key()), mesh: config.mesh_id(), node, invented: Vec::new() };
         Self { random, host, key: Some(member) }
     }
 

@@ -1,5 +1,6 @@
 //! Decides who is in the mesh: when a session counts as proven, when a peer is held alive, failed or gone, and for how long.
 
+mod introductions;
 mod names;
 mod verdicts;
 
@@ -11,20 +12,15 @@ use crate::effect::{Arrival, Event, Persist, Remembered};
 use crate::ground::id::NodeId;
 use crate::ground::stats::Reject;
 use crate::ground::time::Instant;
+use crate::machines::membership::introductions::Introductions;
 use crate::model::member::{Card, Liveness};
 use crate::model::op::{OpKind, SignedOp};
 use crate::model::roster::{DirectoryEntry, Peer};
-use crate::wire::message::{Message, Ops, Ping};
+use crate::wire::message::{Message, Ops};
 
 pub use names::Names;
 pub use verdicts::{OpinionBody, read_opinion};
 
-/// Nodes vouched for and not yet heard at once; what exceeds it comes back with the next digest.
-const MAX_INTRODUCED: usize = 256;
-/// How long a node that was vouched for may take to be heard: three probes on a slow Wi-Fi.
-const INTRODUCTION: Duration = Duration::from_secs(5);
-/// Probes to a node that was vouched for, after the introduction.
-const INTRODUCTION_PROBES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(1_000)];
 /// The directory is written at most this often: flash cards wear out.
 const DIRECTORY_EVERY: Duration = Duration::from_secs(60);
 /// How long the directory remembers: a week, over a camera's longest repair.
@@ -43,26 +39,11 @@ pub enum Source {
 #[derive(Debug)]
 pub struct Membership {
     names: Names,
-    introduced: Vec<Introduction>,
-    next_introduction: Option<Instant>,
+    introductions: Introductions,
     /// Of whom we said that they failed, and did not withdraw it.
     opined: std::collections::BTreeSet<NodeId>,
     directory_changed: Option<Instant>,
     next_sweep: Instant,
-}
-
-#[derive(Debug)]
-struct Introduction {
-    peer: NodeId,
-    since: Instant,
-    probes: usize,
-}
-
-impl Introduction {
-    /// When it is probed next, or given up.
-    fn next(&self) -> Instant {
-        INTRODUCTION_PROBES.get(self.probes).map_or(self.since + INTRODUCTION, |&after| self.since + after)
-    }
 }
 
 impl Membership {
@@ -71,8 +52,7 @@ impl Membership {
     pub fn new(now: Instant, settled: bool) -> Self {
         Self {
             names: Names::new(now, settled),
-            introduced: Vec::new(),
-            next_introduction: None,
+            introductions: Introductions::default(),
             opined: std::collections::BTreeSet::new(),
             directory_changed: None,
             next_sweep: now + SWEEP,
@@ -95,6 +75,9 @@ impl Membership {
             peer.learn_path(now, arrival.from, arrival.interface);
         }
         self.heard(now, id, arrival, ctx);
+        if ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Liveness::Introduced) {
+            self.rise(now, id, ctx);
+        }
         true
     }
 
@@ -103,20 +86,26 @@ impl Membership {
         let id = op.author();
         let is_news = ctx.roster.highest_epoch(&id).is_none_or(|known| op.epoch() >= known);
         if !is_news
-            || self.introduced.len() >= MAX_INTRODUCED
+            || self.introductions.is_full()
             || ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present())
         {
             return;
         }
         if self.take_in(now, op, card, Liveness::Introduced, ctx) {
-            self.introduced.retain(|introduction| introduction.peer != id);
-            let nonce = ctx.random.bits();
-            ctx.out.send(Destination::EveryPath(id), Message::Ping(Ping { nonce }));
-            let introduction = Introduction { peer: id, since: now, probes: 1 };
-            let next = introduction.next();
-            self.next_introduction = Some(self.next_introduction.map_or(next, |at| at.min(next)));
-            self.introduced.push(introduction);
+            self.introductions.begin(now, id, ctx);
         }
+    }
+
+    /// A PONG arrived: if it answers our probe of somebody vouched for, that node counts from now on.
+    pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) {
+        if self.introductions.is_answer(&id, nonce) {
+            self.rise(now, id, ctx);
+        }
+    }
+
+    /// Somebody vouched for asks who we are: our proof is on its way, and a probe with it.
+    pub fn on_challenged(&self, id: &NodeId, ctx: &mut Context) {
+        self.introductions.nudge(id, ctx);
     }
 
     /// Places a card and its session. An older run of the same node ends with it.
@@ -211,10 +200,11 @@ impl Membership {
             None => Source::Unproven,
         };
         match peer.liveness {
-            // What a node sent before its goodbye may arrive after it.
-            Liveness::Alive | Liveness::Left => {}
+            // What a node sent before its goodbye may arrive after it. Of one only vouched for, a frame may be a
+            // recording: it counts when it answers our probe.
+            Liveness::Alive | Liveness::Left | Liveness::Introduced => {}
             Liveness::Suspect => self.clear(now, id, ctx),
-            Liveness::Introduced | Liveness::Failed => self.rise(now, id, ctx),
+            Liveness::Failed => self.rise(now, id, ctx),
         }
         source
     }
@@ -232,9 +222,7 @@ impl Membership {
         let returned = peer.liveness == Liveness::Failed;
         let event = Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
         ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
-        if !self.introduced.is_empty() {
-            self.introduced.retain(|introduction| introduction.peer != id);
-        }
+        self.introductions.end(&id);
         if !returned {
             ctx.stats.peers_discovered += 1;
         }
@@ -279,45 +267,24 @@ impl Membership {
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.next_introduction, self.names.next_deadline(), Some(self.next_sweep)].into_iter().flatten().min()
+        [self.introductions.next_deadline(), self.names.next_deadline(), Some(self.next_sweep)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
-        if self.next_introduction.is_some_and(|at| now >= at) {
-            self.probe_introduced(now, ctx);
+        for id in self.introductions.on_wake(now, ctx) {
+            if let Some(peer) = ctx.roster.remove(&id) {
+                ctx.sessions.forget(peer.card.session());
+            }
         }
         self.names.on_wake(now, ctx);
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
             self.sweep(now, ctx);
         }
-    }
-
-    fn probe_introduced(&mut self, now: Instant, ctx: &mut Context) {
-        for introduction in &mut self.introduced {
-            let due =
-                INTRODUCTION_PROBES.get(introduction.probes).is_some_and(|&after| now >= introduction.since + after);
-            if due {
-                introduction.probes += 1;
-                let nonce = ctx.random.bits();
-                ctx.out.send(Destination::EveryPath(introduction.peer), Message::Ping(Ping { nonce }));
-            }
-        }
-        let mut silent = Vec::new();
-        self.introduced.retain(|introduction| {
-            let waits = now < introduction.since + INTRODUCTION;
-            if !waits {
-                silent.push(introduction.peer);
-            }
-            waits
-        });
-        for id in silent {
-            if let Some(peer) = ctx.roster.remove(&id) {
-                ctx.sessions.forget(peer.card.session());
-            }
-        }
-        self.next_introduction = self.introduced.iter().map(Introduction::next).min();
     }
 
     /// Moves rows that have been failed or gone for `heartbeat_timeout` to the directory, and keeps that on disk.

@@ -186,6 +186,13 @@ impl Replication {
         self.lanes.get(author).and_then(Lane::newest_state).cloned()
     }
 
+    /// What present peers say about whether a node failed.
+    #[must_use]
+    pub fn opinions_about(&self, subject: &NodeId) -> Vec<SignedOp> {
+        let key = (OpKind::Opinion, subject.0.to_vec().into_boxed_slice());
+        self.lanes.values().filter_map(|lane| lane.get(&key)).cloned().collect()
+    }
+
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {

@@ -17,8 +17,9 @@ use crate::wire::message::{Bye, Hello, Message, Ops, Pong, Proof, Refusal, bye_b
 /// Whose frame it is.
 #[derive(Debug, Clone, Copy)]
 enum Sealer {
-    /// A peer whose session was proven.
-    Peer(NodeId),
+    /// A peer whose session is placed, and whether this is its latest frame so far: an earlier one says nothing about
+    /// whether it lives now.
+    Peer(NodeId, bool),
     /// Whoever bears this tag.
     Stranger(SessionTag),
 }
@@ -27,7 +28,12 @@ impl Node {
     pub(super) fn on_datagram(&mut self, now: Instant, arrival: Arrival, frame: &mut [u8]) {
         self.ctx.stats.bytes_received += frame.len() as u64;
         match self.open(now, arrival, frame) {
-            Ok(Some((Sealer::Peer(id), batch))) => self.on_peer_batch(now, id, arrival, batch),
+            Ok(Some((Sealer::Peer(id, is_latest), batch))) => {
+                if is_latest {
+                    self.on_heard(now, id, arrival);
+                }
+                self.on_peer_messages(now, id, arrival, batch.messages);
+            }
             Ok(Some((Sealer::Stranger(tag), batch))) => self.on_stranger_batch(now, tag, arrival, batch),
             Ok(None) => {}
             Err(reason) => self.ctx.stats.drop(reason),
@@ -50,10 +56,11 @@ impl Node {
                     return Err(Reject::Rate);
                 }
                 let text = session.key.open(&header, frame)?;
+                let is_latest = session.window.is_latest(header.counter);
                 if !session.window.accept(header.counter) {
                     return Err(Reject::Replay);
                 }
-                (Sealer::Peer(session.peer), text)
+                (Sealer::Peer(session.peer, is_latest), text)
             }
             None => (Sealer::Stranger(header.tag), self.ctx.group.session(header.tag).open(&header, frame)?),
         };
@@ -67,7 +74,7 @@ impl Node {
         Ok(Some((sealer, batch)))
     }
 
-    fn on_peer_batch(&mut self, now: Instant, id: NodeId, arrival: Arrival, batch: Batch) {
+    fn on_heard(&mut self, now: Instant, id: NodeId, arrival: Arrival) {
         let source = self.membership.heard(now, id, arrival, &mut self.ctx);
         if let Some(peer) = self.ctx.roster.get_mut(&id).filter(|_| is_group(arrival.cast)) {
             peer.group_heard = Some(now);
@@ -79,7 +86,10 @@ impl Node {
                 self.discovery.on_stranger(now, tag, arrival, None, &mut self.ctx);
             }
         }
-        for message in batch.messages {
+    }
+
+    fn on_peer_messages(&mut self, now: Instant, id: NodeId, arrival: Arrival, messages: Vec<Message>) {
+        for message in messages {
             self.on_peer_message(now, id, arrival, message);
         }
     }
@@ -97,7 +107,8 @@ impl Node {
         match message {
             Message::Hello(hello) => self.on_peer_hello(now, id, arrival, hello),
             Message::Challenge(challenge) => {
-                self.discovery.challenges().answer(now, &challenge, arrival, &mut self.ctx)
+                self.discovery.challenges().answer(now, &challenge, arrival, &mut self.ctx);
+                self.membership.on_challenged(&id, &mut self.ctx);
             }
             Message::Proof(proof) => self.on_proof(now, proof, arrival),
             Message::Beacon(beacon) => {
@@ -154,6 +165,7 @@ impl Node {
 
     fn on_pong(&mut self, now: Instant, id: NodeId, pong: &Pong) {
         self.replication.on_root(now, id, pong.root);
+        self.membership.on_pong(now, id, pong.nonce, &mut self.ctx);
         self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
         let ours = self.ctx.wall(now).0;
         if let Some(peer) = self.ctx.roster.get_mut(&id) {
@@ -186,7 +198,8 @@ impl Node {
     fn on_stranger_batch(&mut self, now: Instant, tag: SessionTag, arrival: Arrival, batch: Batch) {
         let mut shown = None;
         let mut settled = false;
-        for message in batch.messages {
+        let mut messages = batch.messages.into_iter();
+        while let Some(message) = messages.next() {
             match message {
                 Message::Hello(hello) => match self.on_strange_hello(now, tag, arrival, hello) {
                     Shown::Settled => settled = true,
@@ -195,6 +208,11 @@ impl Node {
                 Message::Proof(proof) => {
                     self.on_proof(now, proof, arrival);
                     settled = true;
+                    if let Some(peer) = self.ctx.sessions.get_mut(tag).map(|session| session.peer) {
+                        // No stranger any more: what follows the proof is a peer's word.
+                        self.on_peer_messages(now, peer, arrival, messages.collect());
+                        break;
+                    }
                 }
                 Message::Challenge(challenge) => {
                     self.discovery.challenges().answer(now, &challenge, arrival, &mut self.ctx)

@@ -32,6 +32,10 @@ impl Node {
             Notice::Unanswered(id, reason) => {
                 let me = self.ctx.me.id;
                 self.membership.suspect(now, id, me, reason, &mut self.ctx);
+                // Opinions that a frame of the suspect had overruled count again: nobody withdrew them.
+                for opinion in self.replication.opinions_about(&id) {
+                    self.membership.on_opinion(now, &opinion, &mut self.ctx);
+                }
             }
             Notice::Cleared(id) => {
                 self.membership.clear(now, id, &mut self.ctx);

@@ -120,6 +120,12 @@ impl ReplayWindow {
         fresh
     }
 
+    /// Whether a counter is above all that arrived: a frame below may have been on its way for long.
+    #[must_use]
+    pub fn is_latest(&self, counter: u64) -> bool {
+        counter >= self.next
+    }
+
     fn advance(&mut self, counter: u64) {
         if counter - self.next >= Self::BITS {
             self.seen.fill(0);

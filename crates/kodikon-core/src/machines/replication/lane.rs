@@ -133,6 +133,11 @@ impl Lane {
         self.ops.values().map(|(_, op)| op)
     }
 
+    /// The newest op of a key.
+    pub(super) fn get(&self, key: &OpKey) -> Option<&SignedOp> {
+        self.ops.get(key).map(|(_, op)| op)
+    }
+
     /// The ops held that are not in a foreign cover.
     pub(super) fn beyond(&self, foreign: &Intervals) -> impl Iterator<Item = &SignedOp> {
         self.ops().filter(|op| !foreign.contains(op.seq().0))

@@ -1,0 +1,101 @@
+//! Decides when a node that others vouch for counts: when it answers a probe of our own, and not by any frame before that.
+
+use core::time::Duration;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Destination;
+use crate::ground::id::NodeId;
+use crate::ground::time::Instant;
+use crate::wire::message::{Message, Ping};
+
+/// Nodes vouched for and not yet heard at once; what exceeds it comes back with the next digest.
+const MAX_INTRODUCED: usize = 256;
+/// How long a node that was vouched for may take to answer: three probes on a slow Wi-Fi.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// When it is probed, after the introduction.
+const PROBES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(1_000)];
+
+/// Nodes vouched for that have not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Introductions {
+    waiting: Vec<Introduction>,
+    next: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Introduction {
+    peer: NodeId,
+    since: Instant,
+    probes: usize,
+    /// Only whoever hears our probe can return this: recorded frames of the node prove nothing.
+    nonce: u64,
+}
+
+impl Introduction {
+    /// When it is probed next, or given up.
+    fn next(&self) -> Instant {
+        PROBES.get(self.probes).map_or(self.since + PATIENCE, |&after| self.since + after)
+    }
+
+    fn probe(&self, ctx: &mut Context) {
+        ctx.out.send(Destination::EveryPath(self.peer), Message::Ping(Ping { nonce: self.nonce }));
+    }
+}
+
+impl Introductions {
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_INTRODUCED
+    }
+
+    pub(super) fn begin(&mut self, now: Instant, peer: NodeId, ctx: &mut Context) {
+        self.end(&peer);
+        let introduction = Introduction { peer, since: now, probes: 1, nonce: ctx.random.bits() };
+        introduction.probe(ctx);
+        let next = introduction.next();
+        self.next = Some(self.next.map_or(next, |at| at.min(next)));
+        self.waiting.push(introduction);
+    }
+
+    /// Whether a PONG answers our probe.
+    pub(super) fn is_answer(&self, peer: &NodeId, nonce: u64) -> bool {
+        self.waiting.iter().any(|introduction| introduction.peer == *peer && introduction.nonce == nonce)
+    }
+
+    /// Probes once more: the node asked who we are, and knows us once it has read our proof.
+    pub(super) fn nudge(&self, peer: &NodeId, ctx: &mut Context) {
+        if let Some(introduction) = self.waiting.iter().find(|introduction| introduction.peer == *peer) {
+            introduction.probe(ctx);
+        }
+    }
+
+    pub(super) fn end(&mut self, peer: &NodeId) {
+        if !self.waiting.is_empty() {
+            self.waiting.retain(|introduction| introduction.peer != *peer);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Sends the probes that are due; returns who was given up.
+    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) -> Vec<NodeId> {
+        if self.next.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        let mut silent = Vec::new();
+        self.waiting.retain_mut(|introduction| {
+            if now >= introduction.next() && introduction.probes < PROBES.len() {
+                introduction.probes += 1;
+                introduction.probe(ctx);
+            }
+            let waits = now < introduction.since + PATIENCE;
+            if !waits {
+                silent.push(introduction.peer);
+            }
+            waits
+        });
+        self.next = self.waiting.iter().map(Introduction::next).min();
+        silent
+    }
+}
