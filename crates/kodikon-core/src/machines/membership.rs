@@ -75,9 +75,7 @@ impl Membership {
             peer.learn_path(now, arrival.from, arrival.interface);
         }
         self.heard(now, id, arrival, ctx);
-        if ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Liveness::Introduced) {
-            self.rise(now, id, ctx);
-        }
+        self.rise(now, id, ctx);
         true
     }
 
@@ -96,7 +94,7 @@ impl Membership {
         }
     }
 
-    /// A PONG arrived: if it answers our probe of somebody vouched for, that node counts from now on.
+    /// A PONG arrived: if it answers our probe of somebody failed or vouched for, that node counts from now on.
     pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) {
         if self.introductions.is_answer(&id, nonce) {
             self.rise(now, id, ctx);
@@ -185,12 +183,11 @@ impl Membership {
         ctx.out.notice(Notice::CardChanged(id));
     }
 
-    /// A sealed packet of a peer's own session arrived: it is alive, whatever others think.
+    /// A sealed packet of a peer's own session arrived, its latest so far: it is alive, whatever others think. One that
+    /// failed, or was only vouched for, must answer a probe first: the packet may be a recording of one that was lost.
     pub fn heard(&mut self, now: Instant, id: NodeId, arrival: Arrival, ctx: &mut Context) -> Source {
         let Some(peer) = ctx.roster.get_mut(&id) else { return Source::Unproven };
         peer.datagrams += 1;
-        peer.heard = Some(now);
-        peer.witnesses.clear();
         let source = match peer.paths.iter_mut().find(|path| path.address == arrival.from) {
             Some(path) => {
                 path.heard = Some(now);
@@ -200,11 +197,14 @@ impl Membership {
             None => Source::Unproven,
         };
         match peer.liveness {
-            // What a node sent before its goodbye may arrive after it. Of one only vouched for, a frame may be a
-            // recording: it counts when it answers our probe.
-            Liveness::Alive | Liveness::Left | Liveness::Introduced => {}
-            Liveness::Suspect => self.clear(now, id, ctx),
-            Liveness::Failed => self.rise(now, id, ctx),
+            // What a node sent before its goodbye may arrive after it.
+            Liveness::Left | Liveness::Introduced => {}
+            Liveness::Failed => self.introductions.begin_if_none(now, id, ctx),
+            Liveness::Alive => peer.note_heard(now),
+            Liveness::Suspect => {
+                peer.note_heard(now);
+                self.clear(now, id, ctx);
+            }
         }
         source
     }
@@ -218,7 +218,11 @@ impl Membership {
     }
 
     fn rise(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
-        let Some(peer) = ctx.roster.get(&id) else { return };
+        let Some(peer) = ctx.roster.get_mut(&id) else { return };
+        if !matches!(peer.liveness, Liveness::Introduced | Liveness::Failed) {
+            return;
+        }
+        peer.note_heard(now);
         let returned = peer.liveness == Liveness::Failed;
         let event = Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
         ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
@@ -276,7 +280,10 @@ impl Membership {
     /// Does what is due.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
         for id in self.introductions.on_wake(now, ctx) {
-            if let Some(peer) = ctx.roster.remove(&id) {
+            // One that failed keeps its row for as long as all who failed.
+            if ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Liveness::Introduced)
+                && let Some(peer) = ctx.roster.remove(&id)
+            {
                 ctx.sessions.forget(peer.card.session());
             }
         }

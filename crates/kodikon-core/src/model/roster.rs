@@ -79,6 +79,12 @@ impl Peer {
         peer
     }
 
+    /// Notes a packet of its own: what others say of it is older.
+    pub fn note_heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+        self.witnesses.clear();
+    }
+
     /// The run its card speaks for.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

@@ -1,4 +1,5 @@
-//! Decides when a node that others vouch for counts: when it answers a probe of our own, and not by any frame before that.
+//! Decides when a node that others vouch for, or that had failed, counts: when it answers a probe of our own, and not by
+//! any frame before that.
 
 use core::time::Duration;
 
@@ -54,6 +55,13 @@ impl Introductions {
         let next = introduction.next();
         self.next = Some(self.next.map_or(next, |at| at.min(next)));
         self.waiting.push(introduction);
+    }
+
+    /// The same, for a peer that may be waiting already.
+    pub(super) fn begin_if_none(&mut self, now: Instant, peer: NodeId, ctx: &mut Context) {
+        if !self.is_full() && self.waiting.iter().all(|introduction| introduction.peer != peer) {
+            self.begin(now, peer, ctx);
+        }
     }
 
     /// Whether a PONG answers our probe.
