@@ -128,7 +128,7 @@ impl Replication {
                 continue;
             }
             let before = lane.part();
-            lane.cover_hearsay(&cover.intervals);
+            lane.cover_hearsay(from, &cover.intervals);
             self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
         }
     }

@@ -12,6 +12,9 @@ use crate::wire::message::{Cover, Interval};
 /// Ops held of one author at most: its card, 64 state keys and as many unset ones, and opinions of its peers.
 pub(super) const MAX_OPS: usize = 4_096 + 256;
 
+/// Others whose word about an author's covered numbers is kept at once.
+const MAX_TELLERS: usize = 4;
+
 /// What became of an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Placed {
@@ -32,12 +35,23 @@ pub(super) struct Lane {
     covered: Intervals,
     highest_signed: u64,
     ops: BTreeMap<OpKey, (Instant, SignedOp)>,
+    /// What others lately said is covered; kept until a second says the same.
+    hearsay: Vec<(NodeId, Intervals)>,
     part: u64,
 }
 
 impl Lane {
     pub(super) fn new(mesh: MeshId, author: NodeId, epoch: Epoch) -> Self {
-        Self { epoch, author, mesh, covered: Intervals::default(), highest_signed: 0, ops: BTreeMap::new(), part: 0 }
+        Self {
+            epoch,
+            author,
+            mesh,
+            covered: Intervals::default(),
+            highest_signed: 0,
+            ops: BTreeMap::new(),
+            hearsay: Vec::new(),
+            part: 0,
+        }
     }
 
     /// What this lane adds to the root.
@@ -74,15 +88,28 @@ impl Lane {
         Placed::Newest
     }
 
-    /// Covers numbers on a third node's word, up to the highest that the author itself was seen to sign.
-    pub(super) fn cover_hearsay(&mut self, intervals: &[Interval]) {
-        for interval in intervals {
+    /// Covers numbers on another's word, up to the highest that the author itself was seen to sign: the author's own
+    /// word, or that of two others, so that no single liar can make a node blind for what the author says.
+    pub(super) fn cover_hearsay(&mut self, from: NodeId, intervals: &[Interval]) {
+        let believed: Vec<Interval> = intervals.iter().filter(|told| self.is_believed(from, told)).copied().collect();
+        for interval in believed {
             let last = interval.last.min(self.highest_signed);
             if interval.first > 0 && !self.covered.insert(interval.first, last) {
                 break;
             }
         }
         self.renew_part();
+        self.hearsay.retain(|(teller, _)| *teller != from);
+        if self.hearsay.len() >= MAX_TELLERS {
+            self.hearsay.remove(0);
+        }
+        self.hearsay.push((from, Intervals::from_wire(intervals)));
+    }
+
+    fn is_believed(&self, from: NodeId, told: &Interval) -> bool {
+        let told = std::slice::from_ref(told);
+        let agrees = |(teller, said): &(NodeId, Intervals)| *teller != from && said.contains_all(told);
+        from == self.author || self.hearsay.iter().any(agrees)
     }
 
     fn renew_part(&mut self) {
