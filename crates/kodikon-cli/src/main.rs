@@ -10,6 +10,7 @@ use crate::args::Args;
 
 mod api_file;
 mod args;
+mod capture;
 mod client;
 mod commands;
 mod daemon;
