@@ -166,3 +166,13 @@ fn a_closed_meshs_frames_open_with_its_key_file() {
     assert_eq!((without.code, without.lines.is_empty()), (1, true));
     assert_eq!(decode(&["--mesh-key", path, &frame], b"").code, 2, "the key file is gone");
 }
+
+#[test]
+fn the_example_of_the_paper_is_what_decode_prints() {
+    let paper = include_str!("../../../docs/wire-format.md");
+    let (_, example) = paper.split_once("\nkodikon decode ").expect("it is there");
+    let (hex, rest) = example.split_once('\n').expect("a line");
+    let printed = rest.strip_prefix("```\n```json\n").and_then(|rest| rest.lines().next()).expect("what it prints");
+    let said = decode(&[hex], b"");
+    assert_eq!(said.lines, [serde_json::from_str::<Value>(printed).expect("JSON")]);
+}
