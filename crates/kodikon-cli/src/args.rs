@@ -65,6 +65,12 @@ pub(crate) enum Verb {
     )]
     Decode(DecodeArgs),
 
+    /// Run a fleet of simulated cameras on this machine until Ctrl-C
+    #[command(
+        after_help = "All cameras run in this process, in memory and over loopback, in a mesh and on ports of their own: no real node notices. What is shown is what the first camera sees: changes of state, who comes and who goes, and every five seconds a table; with --json the events as `watch` shows them.\n\nExample:\n  kodikon demo\n  kodikon demo --nodes 12 --seconds 60 --json | jq 'select(.event == \"state\")'"
+    )]
+    Demo(DemoArgs),
+
     /// Make a mesh key
     #[command(subcommand, after_help = "Example:\n  kodikon key new /etc/kodikon.key")]
     Key(KeyVerb),
@@ -173,6 +179,19 @@ pub(crate) struct DecodeArgs {
     /// A configuration file (YAML), over /etc/kodikon.yaml and the user's
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// How many cameras there are, 1 to 50
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub(crate) nodes: u8,
+    /// End after so many seconds
+    #[arg(long, value_name = "S")]
+    pub(crate) seconds: Option<u64>,
+    /// The demo's discovery port; the cameras' own are free ones of the next 64
+    #[arg(long, value_name = "N", default_value_t = 19_999, value_parser = clap::value_parser!(u16).range(1..=65_471))]
+    pub(crate) udp_port: u16,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -32,6 +32,7 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::Stats(node) => stats::run(&common, &node),
         Verb::Doctor(node) => doctor::run(&common, &node),
         Verb::Decode(decode) => decode::run(&common, &decode),
+        Verb::Demo(demo) => crate::demo::run(&common, &demo),
         Verb::Key(KeyVerb::New { file }) => key::new(&common, file.as_deref()),
         Verb::Config(ConfigVerb::Check { file }) => config::check(&common, file),
         Verb::Config(ConfigVerb::Show { origin, settings }) => config::show(&common, origin, &settings),

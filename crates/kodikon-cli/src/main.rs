@@ -14,6 +14,7 @@ mod capture;
 mod client;
 mod commands;
 mod daemon;
+mod demo;
 mod http;
 mod node_view;
 mod outcome;
