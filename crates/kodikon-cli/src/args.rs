@@ -59,6 +59,18 @@ pub(crate) enum Verb {
     )]
     Doctor(NodeArgs),
 
+    /// Show datagrams as JSON, each message in them a line
+    #[command(
+        after_help = "The lines have the form of the Python original: {type, source, timestamp, seq, payload, path}. Its datagrams are read strictly. Of a sealed frame each message is shown: a change of node state as type 3 (NODE_STATE_SYNC), everything else that nodes say to each other as type 0 with its name as `kind` (HELLO, BEAT, OPINION, ...). `source` is the node's name, or its session's or its own id where no HELLO was seen; `seq` is the frame's counter; `timestamp` is the maker's where the message has it, else the capture's, else 0. docs/wire-format.md lists all kinds and fields.\n\nExits with 1 if a datagram cannot be shown. In a capture, what other programs sent is left out.\n\nExample:\n  kodikon decode 7b2274797065223a317d\n  kodikon decode datagrams.hex\n  tcpdump -i eth0 -w mesh.pcap udp; kodikon decode mesh.pcap --mesh-key /etc/kodikon.key\n  kodikon decode mesh.pcap | jq 'select(.kind == \"HELLO\") | .payload.card.name'"
+    )]
+    Decode(DecodeArgs),
+
+    /// Run a fleet of simulated cameras on this machine until Ctrl-C
+    #[command(
+        after_help = "All cameras run in this process, in memory and over loopback, in a mesh and on ports of their own: no real node notices. What is shown is what the first camera sees: changes of state, who comes and who goes, and every five seconds a table; with --json the events as `watch` shows them.\n\nExample:\n  kodikon demo\n  kodikon demo --nodes 12 --seconds 60 --json | jq 'select(.event == \"state\")'"
+    )]
+    Demo(DemoArgs),
+
     /// Make a mesh key
     #[command(subcommand, after_help = "Example:\n  kodikon key new /etc/kodikon.key")]
     Key(KeyVerb),
@@ -151,6 +163,35 @@ pub(crate) struct WatchArgs {
     pub(crate) types: Vec<String>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct DecodeArgs {
+    /// Hex digits, or a file: a capture (pcap), hex digits a datagram a line, or one raw datagram; stdin without, or as -
+    #[arg(value_name = "HEX|FILE")]
+    pub(crate) inputs: Vec<String>,
+    /// The mesh whose frames are opened [default: the configured one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mesh: Option<String>,
+    /// Its key file, if it has one [default: the configured one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mesh_key: Option<String>,
+    /// A configuration file (YAML), over /etc/kodikon.yaml and the user's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// How many cameras there are, 1 to 50
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub(crate) nodes: u8,
+    /// End after so many seconds
+    #[arg(long, value_name = "S")]
+    pub(crate) seconds: Option<u64>,
+    /// The demo's discovery port; the cameras' own are free ones of the next 64
+    #[arg(long, value_name = "N", default_value_t = 19_999, value_parser = clap::value_parser!(u16).range(1..=65_471))]
+    pub(crate) udp_port: u16,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -8,6 +8,7 @@ use crate::outcome::{Done, Failure};
 
 mod completions;
 mod config;
+mod decode;
 mod doctor;
 mod key;
 mod man;
@@ -30,6 +31,8 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::Watch(watch) => watch::run(&common, &watch),
         Verb::Stats(node) => stats::run(&common, &node),
         Verb::Doctor(node) => doctor::run(&common, &node),
+        Verb::Decode(decode) => decode::run(&common, &decode),
+        Verb::Demo(demo) => crate::demo::run(&common, &demo),
         Verb::Key(KeyVerb::New { file }) => key::new(&common, file.as_deref()),
         Verb::Config(ConfigVerb::Check { file }) => config::check(&common, file),
         Verb::Config(ConfigVerb::Show { origin, settings }) => config::show(&common, origin, &settings),

@@ -10,9 +10,11 @@ use crate::args::Args;
 
 mod api_file;
 mod args;
+mod capture;
 mod client;
 mod commands;
 mod daemon;
+mod demo;
 mod http;
 mod node_view;
 mod outcome;

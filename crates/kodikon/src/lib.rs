@@ -31,6 +31,7 @@ pub mod api;
 // The rooms below the driver: public for tests and tools of this workspace, without a promise to anyone else.
 #[doc(hidden)]
 pub mod clock;
+pub mod decode;
 pub mod doctor;
 mod driver;
 mod events;

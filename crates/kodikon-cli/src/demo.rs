@@ -1,0 +1,192 @@
+//! `demo`: a fleet of simulated cameras in this process, until it is told to end: who comes, what changes, who goes.
+
+mod camera;
+mod show;
+
+use std::pin::pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kodikon::api::{Started, What};
+use kodikon::{EventStream, Mesh};
+use serde_json::Value;
+
+use crate::args::DemoArgs;
+use crate::commands::Common;
+use crate::daemon::Signals;
+use crate::demo::camera::{Camera, Chance};
+use crate::demo::show::Show;
+use crate::outcome::{Done, Failure};
+
+/// A mesh of its own, so that no real node ever hears of it.
+const MESH: &str = "kodikon-demo";
+/// The one interface that leads nowhere.
+const LOOPBACK: &str = if cfg!(target_os = "linux") { "lo" } else { "lo0" };
+/// Between two changes somewhere in the fleet: each is a line, and people can read so many.
+const TURN: Duration = Duration::from_millis(500);
+/// Turns between two of the fleet itself: a camera goes, the next one comes.
+const MOVE_EVERY: u64 = 8;
+/// The first of these turns, early enough for those who look for a moment only.
+const FIRST_MOVE: u64 = 3;
+/// Between two tables.
+const TABLE: Duration = Duration::from_secs(5);
+/// How long the last events may take; a goodbye takes some 40 ms.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Runs a fleet until it is told to end.
+pub(crate) fn run(common: &Common, args: &DemoArgs) -> Result<Done, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
+    runtime.block_on(live(common.json, args))
+}
+
+async fn live(json: bool, args: &DemoArgs) -> Result<Done, Failure> {
+    let mut signals = Signals::listen()?;
+    let mut fleet = Fleet { members: Vec::new(), next: 1, chance: Chance::new(seed()), args: args.clone() };
+    let mut show = Show::new(json);
+    let mut events = fleet.join(&mut show).await?;
+    while fleet.members.len() < usize::from(args.nodes) {
+        fleet.join(&mut show).await?;
+    }
+    banner(args);
+    let ended = run_fleet(&mut fleet, &mut events, &mut show, args.seconds);
+    let ended = tokio::select! {
+        ended = ended => ended,
+        () = signals.any() => Ok(()),
+    };
+    tokio::select! {
+        () = fleet.end(&mut events, &mut show) => {}
+        () = signals.any() => return Err(Failure::Undone("ended without goodbyes".into())),
+    }
+    ended.map(|()| Done::Well)
+}
+
+/// Lets the fleet live until its time is over or nobody reads any more.
+async fn run_fleet(
+    fleet: &mut Fleet,
+    events: &mut EventStream,
+    show: &mut Show,
+    seconds: Option<u64>,
+) -> Result<(), Failure> {
+    let mut turns = tokio::time::interval_at(tokio::time::Instant::now() + TURN, TURN);
+    let mut tables = tokio::time::interval_at(tokio::time::Instant::now() + TABLE, TABLE);
+    let over = async {
+        match seconds {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut over = pin!(over);
+    let mut turn = 0;
+    while show.has_readers() {
+        tokio::select! {
+            () = &mut over => break,
+            event = events.next() => match event {
+                Some(event) => show.event(&event)?,
+                None => return Err(Failure::Undone("the first camera has stopped by itself".into())),
+            },
+            _ = turns.tick() => {
+                turn += 1;
+                fleet.turn(turn, show).await?;
+            }
+            _ = tables.tick() => show.table(&fleet.observer().mesh)?,
+        }
+    }
+    Ok(())
+}
+
+/// A camera of the fleet.
+struct Member {
+    mesh: Mesh,
+    camera: Camera,
+}
+
+/// The cameras. The first one is the observer, through whose eyes all is shown; it stays to the end.
+struct Fleet {
+    members: Vec<Member>,
+    /// The number of the next camera: none comes back under an old name.
+    next: usize,
+    chance: Chance,
+    args: DemoArgs,
+}
+
+impl Fleet {
+    fn observer(&self) -> &Member {
+        self.members.first().expect("the first camera stays to the end")
+    }
+
+    /// Starts the next camera.
+    async fn join(&mut self, show: &mut Show) -> Result<EventStream, Failure> {
+        let camera = Camera::new(self.next);
+        let builder = Mesh::builder(&format!("camera-{}", self.next)).in_memory().mesh_name(MESH);
+        let builder = builder.interfaces([LOOPBACK]).udp_port(self.args.udp_port).state(camera.state());
+        let started = builder.start_watched().await;
+        let (mesh, events) = started.map_err(|error| Failure::Undone(error.to_string()))?;
+        self.next += 1;
+        show.started(&Started {
+            at: now(),
+            node_id: mesh.name(),
+            id: mesh.id().to_string(),
+            addresses: mesh.addresses().iter().map(ToString::to_string).collect(),
+            api: None,
+            security: mesh.security(),
+        })?;
+        self.members.push(Member { mesh, camera });
+        Ok(events)
+    }
+
+    /// Something changes at one camera; now and then one goes, and later another comes.
+    async fn turn(&mut self, turn: u64, show: &mut Show) -> Result<(), Failure> {
+        if turn % MOVE_EVERY == FIRST_MOVE {
+            if self.members.len() < usize::from(self.args.nodes) {
+                self.join(show).await?;
+            } else if self.members.len() > 1 {
+                let member = self.members.remove(1 + self.chance.below(self.members.len() - 1));
+                // It says goodbye while the others go on.
+                tokio::spawn(async move { member.mesh.shutdown().await });
+            }
+        }
+        let at = self.chance.below(self.members.len());
+        let member = &mut self.members[at];
+        let change: Value = member.camera.change(&mut self.chance);
+        member.mesh.set_state(change).map_err(|error| Failure::Undone(error.to_string()))
+    }
+
+    /// Everyone says goodbye, the observer last, so that it tells of the others.
+    async fn end(&mut self, events: &mut EventStream, show: &mut Show) {
+        let others: Vec<Member> = self.members.drain(1..).collect();
+        let mut left = others.len();
+        let goodbyes: Vec<_> =
+            others.into_iter().map(|member| tokio::spawn(async move { member.mesh.shutdown().await })).collect();
+        let listen = async {
+            while left > 0 {
+                let Some(event) = events.next().await else { break };
+                left -= usize::from(matches!(event.what, What::PeerLeft { .. }));
+                // Nobody reads any more, or cannot: the goodbyes are said all the same.
+                let _ = show.event(&event);
+            }
+        };
+        // An error means that a goodbye was not heard in time.
+        let _ = tokio::time::timeout(LAST_WORDS, listen).await;
+        for goodbye in goodbyes {
+            // An error means that it panicked, which its thread has said.
+            let _ = goodbye.await;
+        }
+        self.observer().mesh.shutdown().await;
+    }
+}
+
+fn banner(args: &DemoArgs) {
+    let DemoArgs { nodes, udp_port, .. } = args;
+    eprintln!("{nodes} cameras in the open mesh `{MESH}` on this machine alone, seen by camera-1; Ctrl-C ends");
+    eprintln!("join them with: kodikon up --in-memory --mesh {MESH} --interface {LOOPBACK} --udp-port {udp_port}");
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Another story each time.
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are the ones that differ")]
+fn seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}

@@ -1,0 +1,151 @@
+//! One sample of everything that travels, every optional field filled in once and left out once, and the fixed keys of the hex dumps.
+
+use kodikon_core::ground::config::Config;
+use kodikon_core::ground::id::{Epoch, Seq, SessionTag};
+use kodikon_core::ground::time::WallTime;
+use kodikon_core::machines::membership::OpinionBody;
+use kodikon_core::model::identity::Identity;
+use kodikon_core::model::member::Card;
+use kodikon_core::model::op::{OpKind, SignedOp, Statement};
+use kodikon_core::model::state::StateEntry;
+use kodikon_core::wire::codec;
+use kodikon_core::wire::header::Header;
+use kodikon_core::wire::message::{
+    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Message, Ops, Ping, Pong, Proof,
+    Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+};
+use kodikon_core::wire::seal::GroupKey;
+
+/// The secret of the paper's node: the bytes from 0 to 31.
+pub(crate) const SECRET: [u8; 32] = {
+    let mut secret = [0; 32];
+    let mut n = 0;
+    while n < 32 {
+        secret[n] = n as u8;
+        n += 1;
+    }
+    secret
+};
+pub(crate) const TAG: [u8; 8] = [0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7];
+const EPOCH: Epoch = Epoch(0x0000_0001_0000_0002);
+/// 24 November 2025, 16:00:00 UTC.
+const WALL: WallTime = WallTime(1_764_000_000_000);
+const SOMEBODY: [u8; 16] = [0x77; 16];
+
+pub(crate) fn config() -> Config {
+    Config::new("node_001")
+}
+
+pub(crate) fn identity() -> Identity {
+    Identity::from_secret(&SECRET)
+}
+
+fn op(kind: OpKind, key: &[u8], body: Vec<u8>) -> SignedOp {
+    let statement = Statement { kind, key: key.to_vec(), body, lamport: 1, wall: WALL };
+    SignedOp::sign(&identity(), config().mesh_id(), EPOCH, Seq(1), statement)
+}
+
+/// The body of the paper's card, written by hand from the paper.
+fn card_body() -> Vec<u8> {
+    let mut e = minicbor::Encoder::new(Vec::new());
+    let write = |e: &mut minicbor::Encoder<Vec<u8>>| {
+        e.map(9)?.u8(0)?.bytes(&identity().public_key())?.u8(1)?.bytes(&identity().exchange_key())?;
+        e.u8(2)?.bytes(&TAG)?.u8(3)?.u8(0)?.u8(4)?.str("node_001")?.u8(5)?.u8(1)?.u8(6)?.bool(false)?;
+        e.u8(7)?.array(1)?.array(3)?.bytes(&[192, 168, 1, 7])?.u16(10_000)?.u8(24)?;
+        e.u8(8)?.str("0.1.0")?.ok()
+    };
+    write(&mut e).expect("a Vec takes all");
+    let body = e.into_writer();
+    let card = Card::parse(&body).expect("it is a card");
+    assert_eq!(minicbor::to_vec(&card).expect("a Vec takes all"), body, "a card is written as the paper says");
+    body
+}
+
+pub(crate) fn card() -> SignedOp {
+    op(OpKind::Card, b"", card_body())
+}
+
+fn state(json: Option<&str>) -> SignedOp {
+    let entry = StateEntry { json: json.map(str::to_owned), version: 1 };
+    op(OpKind::State, b"battery_level", minicbor::to_vec(entry).expect("a Vec takes all"))
+}
+
+fn opinion() -> SignedOp {
+    let body = OpinionBody { epoch: EPOCH.0, life: 1, failed: true, reason: 1 };
+    op(OpKind::Opinion, &SOMEBODY, minicbor::to_vec(body).expect("a Vec takes all"))
+}
+
+/// Every message. A new one belongs here: [`number_of`] does not compile without it, and a test counts.
+pub(crate) fn messages() -> Vec<Message> {
+    let cookie = [0xc0; 16];
+    let mesh = config().mesh_id();
+    let author = identity().id().0;
+    let intervals = vec![Interval { first: 1, last: 1 }, Interval { first: 3, last: u64::MAX }];
+    let cover = Cover { author, epoch: EPOCH.0, intervals };
+    let proof = identity().sign(&proof_bytes(mesh, &cookie, &TAG));
+    let goodbye = identity().sign(&bye_bytes(mesh, &author, EPOCH.0));
+    let ops = vec![card(), state(Some("85")), state(None), opinion(), op(OpKind::Unknown(200), b"k", b"b".to_vec())];
+    let turn = Turn { observer: 0x0102_0304, due_ms: 5_000 };
+    vec![
+        hello(),
+        Message::Challenge(Challenge { cookie }),
+        Message::Proof(Proof { card: card(), cookie, signature: proof }),
+        Message::Beacon(Beacon { root: u64::MAX, heard: 7, turn: Some(turn) }),
+        Message::Beacon(Beacon { root: 0, heard: 0, turn: None }),
+        beat(),
+        Message::Ping(Ping { nonce: 1 << 63 }),
+        Message::Pong(Pong { nonce: 1 << 63, root: 1, wall_ms: WALL.0 }),
+        Message::Inquiry(Inquiry { subject: SOMEBODY }),
+        Message::Heard(Heard { subject: SOMEBODY, epoch: EPOCH.0, age_ms: 80 }),
+        Message::Suspicion(Suspicion { subject: SOMEBODY, epoch: EPOCH.0, life: 1 }),
+        Message::Bye(Bye { epoch: EPOCH.0, author, signature: goodbye }),
+        Message::Ops(Ops { ops, covered: vec![cover.clone()] }),
+        Message::Digest(Digest { covers: vec![cover], scope: u64::MAX, sums: Vec::new(), question: true }),
+        Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums: vec![u64::MAX; 64], question: false }),
+        Message::Refusal(Refusal { max_peers: 256 }),
+        Message::Canary,
+    ]
+}
+
+/// The numbers of the paper, once more.
+pub(crate) fn number_of(message: &Message) -> u64 {
+    match message {
+        Message::Hello(_) => 1,
+        Message::Challenge(_) => 2,
+        Message::Proof(_) => 3,
+        Message::Beacon(_) => 4,
+        Message::Beat(_) => 5,
+        Message::Ping(_) => 6,
+        Message::Pong(_) => 7,
+        Message::Inquiry(_) => 8,
+        Message::Heard(_) => 9,
+        Message::Suspicion(_) => 10,
+        Message::Bye(_) => 11,
+        Message::Ops(_) => 12,
+        Message::Digest(_) => 13,
+        Message::Refusal(_) => 14,
+        Message::Canary => 15,
+    }
+}
+
+/// The paper's HELLO.
+pub(crate) fn hello() -> Message {
+    Message::Hello(Hello { card: card(), index: 0 })
+}
+
+/// The paper's BEAT.
+pub(crate) fn beat() -> Message {
+    Message::Beat(Beat { root: 0x0123_4567_89ab_cdef, due_ms: 5_000 })
+}
+
+pub(crate) fn text_of(message: &Message) -> Vec<u8> {
+    let mut text = Vec::new();
+    codec::encode(message, &mut text);
+    text
+}
+
+/// A frame of the paper's node in the open mesh `kodikon`.
+pub(crate) fn frame(counter: u64, message: &Message) -> Vec<u8> {
+    let header = Header { tag: SessionTag(TAG), counter };
+    GroupKey::new(&config().group_key()).session(header.tag).seal(&header, &text_of(message))
+}

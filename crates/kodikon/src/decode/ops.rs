@@ -1,0 +1,129 @@
+//! Decides how a signed op looks as JSON: its envelope under `op`, and its body by its kind.
+
+use kodikon_core::ground::id::{MeshId, NodeId};
+use kodikon_core::machines::membership::OpinionBody;
+use kodikon_core::model::identity::StrictVerifier;
+use kodikon_core::model::member::{Card, CardAddress};
+use kodikon_core::model::op::{OpKind, SignedOp};
+use kodikon_core::model::state::StateEntry;
+use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
+use serde_json::{Map, Value, json};
+
+use super::{Decoder, hex};
+
+/// Arrays and objects in one another up to which a state value is shown as JSON: the seed's form has 32 in all.
+const MAX_VALUE_DEPTH: usize = 16;
+
+/// An op as a message of its own: what it is called, and what it says.
+pub(super) struct Shown {
+    pub(super) kind: MessageKind,
+    pub(super) payload: Value,
+}
+
+impl Decoder {
+    /// An op as a message of its author's.
+    pub(super) fn show_op(&self, op: &SignedOp, mesh: MeshId) -> Shown {
+        let custom = |name: &str| MessageKind::Custom(name.to_owned());
+        match op.kind() {
+            OpKind::Card => Shown { kind: custom("CARD"), payload: self.card(op, mesh) },
+            OpKind::State => self.state(op, mesh),
+            OpKind::Opinion => Shown { kind: custom("OPINION"), payload: self.opinion(op, mesh) },
+            OpKind::Unknown(code) => {
+                let (_, key) = op.key();
+                let payload =
+                    json!({"op": self.envelope(op, mesh), "code": code, "key": hex(&key), "body": hex(op.body())});
+                Shown { kind: custom("OP"), payload }
+            }
+        }
+    }
+
+    /// A card with the envelope it was signed in: `{op, card}`.
+    pub(super) fn card(&self, op: &SignedOp, mesh: MeshId) -> Value {
+        let card = Card::parse(op.body()).filter(|_| op.kind() == OpKind::Card);
+        let card = card.map_or_else(|| hex(op.body()).into(), |card| card_fields(&card));
+        json!({"op": self.envelope(op, mesh), "card": card})
+    }
+
+    /// One key of a node's state, in the seed's form.
+    fn state(&self, op: &SignedOp, mesh: MeshId) -> Shown {
+        let (_, key) = op.key();
+        let read = minicbor::decode::<StateEntry>(op.body()).ok().zip(std::str::from_utf8(&key).ok());
+        let Some((entry, key)) = read else {
+            let payload = json!({"op": self.envelope(op, mesh), "key": hex(&key), "body": hex(op.body())});
+            return Shown { kind: MessageKind::Custom("STATE".to_owned()), payload };
+        };
+        let value = entry.json.as_deref().map_or(Value::Null, value_of);
+        let state = NodeStatePayload {
+            node_id: self.name_of(&op.author()),
+            state: Map::from_iter([(key.to_owned(), value)]),
+            version: entry.version,
+            timestamp: op.wall().seconds(),
+        };
+        let mut payload = Value::from(state);
+        payload["op"] = self.envelope(op, mesh);
+        Shown { kind: MessageType::NodeStateSync.into(), payload }
+    }
+
+    fn opinion(&self, op: &SignedOp, mesh: MeshId) -> Value {
+        let (_, key) = op.key();
+        let read = minicbor::decode::<OpinionBody>(op.body()).ok().zip(<[u8; 16]>::try_from(&key[..]).ok());
+        match read {
+            Some((opinion, subject)) => json!({
+                "op": self.envelope(op, mesh),
+                "subject": self.node(subject),
+                "epoch": opinion.epoch,
+                "life": opinion.life,
+                "failed": opinion.failed,
+                "reason": opinion.reason(),
+            }),
+            None => json!({"op": self.envelope(op, mesh), "key": hex(&key), "body": hex(op.body())}),
+        }
+    }
+
+    fn envelope(&self, op: &SignedOp, mesh: MeshId) -> Value {
+        let known = self.authors.get(&op.author());
+        json!({
+            "author": op.author().to_string(),
+            "epoch": op.epoch().0,
+            "seq": op.seq().0,
+            "lamport": op.lamport(),
+            "timestamp": op.wall().seconds(),
+            "signed": known.map(|author| op.verify(&author.public_key, mesh, &mut StrictVerifier)),
+        })
+    }
+
+    /// A node by its id, with its name where it is known.
+    pub(super) fn node(&self, id: [u8; 16]) -> Value {
+        let id = NodeId(id);
+        json!({"id": id.to_string(), "name": self.authors.get(&id).map(|author| author.name.clone())})
+    }
+}
+
+fn card_fields(card: &Card) -> Value {
+    let address = |at: &CardAddress| Value::from(format!("{}/{}", at.socket(), at.prefix));
+    json!({
+        "name": card.name,
+        "rank": card.rank,
+        "settled": card.settled,
+        "life": card.life,
+        "tag": hex(&card.tag),
+        "addresses": card.addresses.iter().map(address).collect::<Vec<_>>(),
+        "version": card.version,
+        "public_key": hex(&card.public_key),
+        "exchange_key": hex(&card.exchange_key),
+    })
+}
+
+/// A state value; one that is no JSON, or too deep for the seed's form, as the text it is.
+fn value_of(text: &str) -> Value {
+    serde_json::from_str(text).ok().filter(|value| depth(value) <= MAX_VALUE_DEPTH).unwrap_or_else(|| text.into())
+}
+
+/// How many arrays and objects lie in one another; serde_json reads no more than 128.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+    }
+}

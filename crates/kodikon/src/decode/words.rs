@@ -1,0 +1,152 @@
+//! Decides how each message of a sealed frame is said as JSON: its name, its fields, its source and its time.
+
+use kodikon_core::ground::id::{MeshId, NodeId, SessionTag};
+use kodikon_core::ground::time::WallTime;
+use kodikon_core::model::op::SignedOp;
+use kodikon_core::wire::json::{JsonMessage, MessageKind};
+use kodikon_core::wire::message::{Beacon, Bye, Cover, Digest, Message, Ops, Proof, bye_bytes, proof_bytes};
+use serde_json::{Value, json};
+
+use super::{Decoder, Opened, hex};
+
+/// What one frame says of all its messages.
+struct Frame {
+    source: String,
+    tag: [u8; 8],
+    mesh: MeshId,
+    counter: u64,
+    captured: f64,
+}
+
+impl Frame {
+    /// A message of the frame's sender.
+    fn say(&self, kind: &str, payload: Value) -> JsonMessage {
+        JsonMessage {
+            kind: MessageKind::Custom(kind.to_owned()),
+            source: self.source.clone(),
+            timestamp: self.captured,
+            seq: self.counter,
+            payload,
+            path: Vec::new(),
+        }
+    }
+
+    /// The same, with the time at which its maker says it was made.
+    fn say_at(&self, wall: WallTime, kind: &str, payload: Value) -> JsonMessage {
+        JsonMessage { timestamp: wall.seconds(), ..self.say(kind, payload) }
+    }
+}
+
+impl Decoder {
+    /// Every message of a frame, in order; an OPS becomes a message for each op.
+    pub(super) fn show(&self, opened: Opened, captured: f64) -> Vec<JsonMessage> {
+        let Opened { header, mesh, messages, unknown } = opened;
+        let source = self.source_of(header.tag);
+        let frame = Frame { source, tag: header.tag.0, mesh, counter: header.counter, captured };
+        let mut shown: Vec<JsonMessage> = messages.iter().flat_map(|message| self.say(message, &frame)).collect();
+        if unknown > 0 {
+            shown.push(frame.say("UNKNOWN", json!({"messages": unknown})));
+        }
+        shown
+    }
+
+    fn say(&self, message: &Message, frame: &Frame) -> Vec<JsonMessage> {
+        let name = message.name();
+        let payload = match message {
+            Message::Hello(hello) => {
+                let mut payload = self.card(&hello.card, frame.mesh);
+                payload["index"] = hello.index.into();
+                return vec![frame.say_at(hello.card.wall(), name, payload)];
+            }
+            Message::Proof(proof) => return vec![frame.say(name, self.proof(proof, frame))],
+            Message::Pong(pong) => {
+                let payload = json!({"nonce": hex64(pong.nonce), "root": hex64(pong.root), "wall_ms": pong.wall_ms});
+                return vec![frame.say_at(WallTime(pong.wall_ms), name, payload)];
+            }
+            Message::Ops(ops) => return self.ops(ops, frame),
+            Message::Challenge(challenge) => json!({"cookie": hex(&challenge.cookie)}),
+            Message::Beacon(beacon) => self.beacon(beacon),
+            Message::Beat(beat) => json!({"root": hex64(beat.root), "due_ms": beat.due_ms}),
+            Message::Ping(ping) => json!({"nonce": hex64(ping.nonce)}),
+            Message::Inquiry(inquiry) => json!({"subject": self.node(inquiry.subject)}),
+            Message::Heard(heard) => {
+                json!({"subject": self.node(heard.subject), "epoch": heard.epoch, "age_ms": heard.age_ms})
+            }
+            Message::Suspicion(doubt) => {
+                json!({"subject": self.node(doubt.subject), "epoch": doubt.epoch, "life": doubt.life})
+            }
+            Message::Bye(bye) => self.bye(bye, frame.mesh),
+            Message::Digest(digest) => self.digest(digest),
+            Message::Refusal(refusal) => json!({"max_peers": refusal.max_peers}),
+            Message::Canary => json!({}),
+        };
+        vec![frame.say(name, payload)]
+    }
+
+    fn proof(&self, proof: &Proof, frame: &Frame) -> Value {
+        let mut payload = self.card(&proof.card, frame.mesh);
+        let bytes = proof_bytes(frame.mesh, &proof.cookie, &frame.tag);
+        payload["cookie"] = hex(&proof.cookie).into();
+        payload["signed"] = self.is_signed(&proof.card.author(), &bytes, &proof.signature).into();
+        payload
+    }
+
+    fn beacon(&self, beacon: &Beacon) -> Value {
+        let ways = ["multicast4", "multicast6", "broadcast"];
+        let heard = ways.iter().enumerate().filter(|(bit, _)| beacon.heard >> bit & 1 == 1).map(|(_, way)| *way);
+        let turn = beacon.turn.map(|turn| json!({"observer": format!("{:08x}", turn.observer), "due_ms": turn.due_ms}));
+        json!({"root": hex64(beacon.root), "heard": heard.collect::<Vec<_>>(), "turn": turn})
+    }
+
+    fn bye(&self, bye: &Bye, mesh: MeshId) -> Value {
+        let signed = self.is_signed(&NodeId(bye.author), &bye_bytes(mesh, &bye.author, bye.epoch), &bye.signature);
+        json!({"author": self.node(bye.author), "epoch": bye.epoch, "signed": signed})
+    }
+
+    fn digest(&self, digest: &Digest) -> Value {
+        json!({
+            "covers": self.covers(&digest.covers),
+            "scope": hex64(digest.scope),
+            "sums": digest.sums.iter().map(|sum| hex64(*sum)).collect::<Vec<_>>(),
+            "question": digest.question,
+        })
+    }
+
+    fn covers(&self, covers: &[Cover]) -> Value {
+        let one = |cover: &Cover| {
+            let intervals = cover.intervals.iter().map(|interval| json!([interval.first, interval.last]));
+            json!({
+                "author": self.node(cover.author),
+                "epoch": cover.epoch,
+                "intervals": intervals.collect::<Vec<_>>(),
+            })
+        };
+        covers.iter().map(one).collect()
+    }
+
+    /// Each op as a message of its author's, passed on by the sender where that is another.
+    fn ops(&self, ops: &Ops, frame: &Frame) -> Vec<JsonMessage> {
+        let said = |op: &SignedOp| {
+            let shown = self.show_op(op, frame.mesh);
+            let is_own = self.sessions.get(&SessionTag(frame.tag)) == Some(&op.author());
+            JsonMessage {
+                kind: shown.kind,
+                source: self.name_of(&op.author()),
+                timestamp: op.wall().seconds(),
+                seq: frame.counter,
+                payload: shown.payload,
+                path: if is_own { Vec::new() } else { vec![frame.source.clone()] },
+            }
+        };
+        let mut shown: Vec<JsonMessage> = ops.ops.iter().map(said).collect();
+        if !ops.covered.is_empty() || shown.is_empty() {
+            shown.push(frame.say("OPS", json!({"ops": ops.ops.len(), "covered": self.covers(&ops.covered)})));
+        }
+        shown
+    }
+}
+
+/// A number that names something: as text, since many readers of JSON round what is above 2^53.
+fn hex64(value: u64) -> String {
+    format!("{value:016x}")
+}
