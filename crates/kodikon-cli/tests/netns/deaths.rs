@@ -13,7 +13,7 @@ const VICTIM: &str = "n5";
 #[test]
 fn a_killed_process_is_failed_at_all_within_a_second_and_a_half() -> Result<()> {
     let Some(scene) = Scene::alone("crash", &Topology::flat(NODES)) else { return Ok(()) };
-    let mut fleet = scene.full_fleet()?;
+    let mut fleet = scene.watched_fleet()?;
     let mark = fleet.kill(VICTIM)?;
     let samples = fleet.wait_at_all(&Kind::PeerFailed, VICTIM, mark, PATIENCE)?;
     expect_within("process crash", Duration::from_millis(1500), &samples)?;
@@ -23,7 +23,7 @@ fn a_killed_process_is_failed_at_all_within_a_second_and_a_half() -> Result<()> 
 #[test]
 fn a_goodbye_is_known_at_all_within_a_second() -> Result<()> {
     let Some(scene) = Scene::alone("goodbye", &Topology::flat(NODES)) else { return Ok(()) };
-    let mut fleet = scene.full_fleet()?;
+    let mut fleet = scene.watched_fleet()?;
     let (mark, status) = fleet.terminate(VICTIM, PATIENCE)?;
     ensure!(status.success(), "it ended with {status}");
     let samples = fleet.wait_at_all(&Kind::PeerLeft, VICTIM, mark, PATIENCE)?;

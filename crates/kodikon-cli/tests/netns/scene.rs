@@ -2,15 +2,21 @@
 
 use std::ops::Deref;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kodikon_lab::{Alone, Distribution, Elapsed, Fleet, Kind, Lab, Sample, Topology, alone};
+use serde_json::Value;
 
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_kodikon");
 /// The slowest machine is through by then with what no promise limits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a node is asked again whether what is awaited is there.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How many observers a node has where there are enough others.
+const OBSERVERS: usize = 5;
 
 /// Tests whose limits are short have the computer for themselves; the others run beside each other.
 static COMPUTER: RwLock<()> = RwLock::new(());
@@ -59,6 +65,13 @@ impl Scene {
         fleet.wait_full_roster(PATIENCE)?;
         Ok(fleet)
     }
+
+    /// As [`Scene::full_fleet`], and each node is watched by its observers.
+    pub(crate) fn watched_fleet(&self) -> Result<Fleet<'_>> {
+        let fleet = self.full_fleet()?;
+        await_watch(&fleet, true)?;
+        Ok(fleet)
+    }
 }
 
 impl Deref for Scene {
@@ -95,4 +108,38 @@ pub(crate) fn expect_no_false_verdict(fleet: &Fleet<'_>) -> Result<()> {
         ensure!(!wrong, "{} called {about} failed, which runs: {:?}", seen.by, seen.event.fields);
     }
     Ok(())
+}
+
+/// Waits until each node has promised all its observers a heartbeat and, where TCP passes, has a connection to each.
+pub(crate) fn await_watch(fleet: &Fleet<'_>, tcp: bool) -> Result<()> {
+    let names: Vec<&str> = fleet.story().running().collect();
+    let pairs = (names.len() * OBSERVERS.min(names.len() - 1)) as u64;
+    eventually("all observers watch", PATIENCE, || {
+        let stats = names.iter().map(|name| fleet.ctl_json(*name, ["stats"])).collect::<Result<Vec<Value>>>()?;
+        let sum = |pointer: &str| stats.iter().map(|doc| number(doc, pointer)).sum::<Result<u64>>();
+        let (watched, streams) = (sum("/registry/watched")?, sum("/queues/streams")?);
+        ensure!(watched >= pairs, "{watched} of {pairs} watched");
+        // Each is counted at both its ends.
+        ensure!(!tcp || streams >= 2 * pairs, "{streams} ends of {pairs} connections");
+        Ok(())
+    })
+}
+
+/// A counter of a JSON document.
+pub(crate) fn number(document: &Value, pointer: &str) -> Result<u64> {
+    document.pointer(pointer).and_then(Value::as_u64).with_context(|| format!("no number {pointer} in {document}"))
+}
+
+/// Tries until it succeeds; when the time is up, the last failure says what is missing.
+pub(crate) fn eventually<T>(what: &str, timeout: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() >= deadline => {
+                return Err(error.context(format!("{what}: not within {timeout:?}")));
+            }
+            Err(_) => thread::sleep(ASK_EVERY),
+        }
+    }
 }
