@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_kodikon");
+/// The one segment of a flat lab.
+pub(crate) const SEGMENT: &str = "a";
 /// The slowest machine is through by then with what no promise limits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a node is asked again whether what is awaited is there.
