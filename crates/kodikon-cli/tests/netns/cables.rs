@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use kodikon_lab::{Cut, Fleet, Host, Kind, Moment, Topology};
 use serde_json::json;
 
-use crate::scene::{PATIENCE, SEGMENT, Scene, await_watch, eventually, expect_no_false_verdict, expect_within};
+use crate::scene::{
+    PATIENCE, SEGMENT, Scene, await_watch, eventually, expect_all_alive, expect_no_false_verdict, expect_within,
+};
 use crate::state::{expect_states, set_state, state_of};
 
 const NODES: u16 = 5;
@@ -34,7 +36,7 @@ fn a_pulled_cable_is_a_death_to_the_others_and_isolation_to_the_node_which_judge
     scene.carrier(SEGMENT, VICTIMS_HOST, true)?;
     let samples = fleet.wait_at_all(&Kind::PeerUp, VICTIM, back, PATIENCE)?;
     expect_within("cable back, alive", RETURN, &samples)?;
-    fleet.wait_full_roster(PATIENCE)?;
+    expect_all_alive(&fleet)?;
     let judged = fleet.story().seen().iter().any(|seen| seen.by == VICTIM && seen.event.kind == Kind::PeerFailed);
     ensure!(!judged, "the node without a cable called others failed");
     Ok(())
@@ -55,7 +57,7 @@ fn an_interface_that_comes_back_with_another_address_is_used_again() -> Result<(
     scene.interface_up(SEGMENT, VICTIMS_HOST)?;
     let samples = fleet.wait_at_all(&Kind::PeerUp, VICTIM, back, PATIENCE)?;
     expect_within("interface up, alive", RETURN, &samples)?;
-    fleet.wait_full_roster(PATIENCE)?;
+    expect_all_alive(&fleet)?;
     expect_address(&fleet, OTHER_ADDRESS)
 }
 
@@ -133,7 +135,7 @@ fn a_healed_partition_has_one_roster_and_what_each_half_said_meanwhile() -> Resu
         }
     }
     expect_within("partition healed, alive", RETURN, &samples)?;
-    ensure!(fleet.story().full_roster(), "{}", fleet.story().summary());
+    expect_all_alive(&fleet)?;
     expect_states(&fleet, &["n1", "n6"])
 }
 

@@ -145,3 +145,25 @@ pub(crate) fn eventually<T>(what: &str, timeout: Duration, mut attempt: impl FnM
         }
     }
 }
+
+/// What `doctor` finds at a node in one of its checks. It may fail in others.
+pub(crate) fn doctor(fleet: &Fleet<'_>, name: &str, check: &str) -> Result<Value> {
+    let text = fleet.ctl(name, ["doctor", "--json"])?.stdout;
+    let findings: Vec<Value> = serde_json::from_str(&text).with_context(|| format!("doctor at {name} said: {text}"))?;
+    findings.into_iter().find(|row| row["check"] == check).with_context(|| format!("no check {check} in {text}"))
+}
+
+/// Waits until each running node, when asked, shows all others alive and nobody else.
+pub(crate) fn expect_all_alive(fleet: &Fleet<'_>) -> Result<()> {
+    let names: Vec<&str> = fleet.story().running().collect();
+    eventually("all alive at all", PATIENCE, || {
+        for reader in &names {
+            let peers = fleet.ctl_json(*reader, ["peers"])?;
+            let rows = peers.as_array().context("peers is a list")?;
+            let is_alive = |name: &str| rows.iter().any(|row| row["node_id"] == name && row["liveness"] == "alive");
+            let lacking: Vec<&&str> = names.iter().filter(|name| *name != reader && !is_alive(name)).collect();
+            ensure!(lacking.is_empty() && rows.len() + 1 == names.len(), "{reader} lacks {lacking:?} in {peers}");
+        }
+        Ok(())
+    })
+}
