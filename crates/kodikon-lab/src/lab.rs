@@ -18,6 +18,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::claim::{self, Claim};
 use crate::counters::{self, Traffic};
 use crate::faults::{Cut, Faults, Loss};
+use crate::neighbours;
 use crate::netns;
 use crate::process::{self, Finished, Line, Process};
 use crate::topology::{Host, Topology, address, check_segment_name, host_of_port, interface, port};
@@ -84,6 +85,7 @@ impl Lab {
     /// When the topology makes no sense or a command fails.
     pub fn up(prefix: &str, topology: &Topology) -> Result<Self> {
         topology.check()?;
+        neighbours::make_room(topology)?;
         let claim = Claim::take(prefix)?;
         let directory = claim::directory(claim.name());
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! Everything stays inside the namespaces, and everything is gone when the [`Lab`] is dropped, also by a panic; what a
-//! killed program left behind is removed by the next lab that comes up. Needs root, iproute2 and nftables:
-//! [`Lab::available`] says what is missing.
+//! killed program left behind is removed by the next lab that comes up. One thing remains: the kernel's limit of
+//! hardware addresses, which is one for all namespaces, stays raised where a large lab needed more. Needs root,
+//! iproute2 and nftables: [`Lab::available`] says what is missing.
 
 mod claim;
 mod counters;
@@ -23,6 +24,7 @@ mod event;
 mod faults;
 mod fleet;
 mod lab;
+mod neighbours;
 mod netns;
 mod process;
 mod story;

@@ -397,11 +397,7 @@ impl Driver {
         let find = |index| interfaces.iter().find(|interface| interface.index == index).cloned();
         let usable: Vec<Interface> = choice.usable.iter().filter_map(|&index| find(index)).collect();
         let present: Vec<_> = interfaces.iter().map(|interface| interface.index).collect();
-        tracing::info!(
-            usable = ?usable.iter().map(|interface| interface.name.as_str()).collect::<Vec<_>>(),
-            alone = choice.alone,
-            "interfaces"
-        );
+        tell_interfaces(&usable, choice.alone);
         self.discovery.follow(&choice.usable, &present);
         self.udp.follow(&usable);
         self.addresses = choice.announced.iter().map(|&ip| SocketAddr::new(ip, self.facts.port)).collect();
@@ -564,6 +560,18 @@ async fn changed(watch: &mut Option<InterfaceWatch>) -> io::Result<Vec<Interface
     match watch {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Tells an operator where the node can be met, and in words where that is nowhere else.
+fn tell_interfaces(usable: &[Interface], alone: bool) {
+    let names: Vec<&str> = usable.iter().map(|interface| interface.name.as_str()).collect();
+    if names.is_empty() {
+        tracing::warn!("no usable interface: nobody can be met; the node joins as soon as one comes up");
+    } else if alone {
+        tracing::warn!(usable = ?names, "only nodes of this machine can be met");
+    } else {
+        tracing::info!(usable = ?names, "interfaces");
     }
 }
 

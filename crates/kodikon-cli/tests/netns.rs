@@ -1,0 +1,15 @@
+//! The mesh as people run it: `kodikon up` on hosts in network namespaces, through crashes, cables, strangers and full disks.
+//!
+//! The limits are two to three times what `docs/measurements.md` promises, because two busy cores are enough to run this. What each
+//! test measured is printed with `--nocapture`. Without root or tools each test says that it is skipped.
+
+#[path = "netns/cables.rs"]
+mod cables;
+#[path = "netns/deaths.rs"]
+mod deaths;
+#[path = "netns/scene.rs"]
+mod scene;
+#[path = "netns/starts.rs"]
+mod starts;
+#[path = "netns/state.rs"]
+mod state;

@@ -1,0 +1,168 @@
+//! What becomes of a mesh whose cables, addresses and switches misbehave, and how it comes together again.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use kodikon_lab::{Cut, Fleet, Host, Kind, Moment, Topology};
+use serde_json::json;
+
+use crate::scene::{
+    PATIENCE, SEGMENT, Scene, await_watch, eventually, expect_all_alive, expect_no_false_verdict, expect_within,
+};
+use crate::state::{expect_states, set_state, state_of};
+
+const NODES: u16 = 5;
+const VICTIM: &str = "n5";
+const VICTIMS_HOST: Host = Host(NODES);
+/// Outside of what the lab gives to its hosts, on the same network.
+const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 9, 9);
+/// From a death on the wire to FAILED at all.
+const VERDICT: Duration = Duration::from_secs(10);
+/// From a network that works again to a full roster.
+const RETURN: Duration = Duration::from_secs(6);
+
+#[test]
+fn a_pulled_cable_is_a_death_to_the_others_and_isolation_to_the_node_which_judges_nobody() -> Result<()> {
+    let Some(scene) = Scene::alone("cable", &Topology::flat(NODES)) else { return Ok(()) };
+    let mut fleet = scene.watched_fleet()?;
+    let mark = Moment::now();
+    scene.carrier(SEGMENT, VICTIMS_HOST, false)?;
+    let samples = fleet.wait_at_all(&Kind::PeerFailed, VICTIM, mark, PATIENCE)?;
+    expect_within("cable pulled, FAILED", VERDICT, &samples)?;
+    expect_isolated(&mut fleet, mark)?;
+
+    let back = Moment::now();
+    scene.carrier(SEGMENT, VICTIMS_HOST, true)?;
+    let samples = fleet.wait_at_all(&Kind::PeerUp, VICTIM, back, PATIENCE)?;
+    expect_within("cable back, alive", RETURN, &samples)?;
+    expect_all_alive(&fleet)?;
+    let judged = fleet.story().seen().iter().any(|seen| seen.by == VICTIM && seen.event.kind == Kind::PeerFailed);
+    ensure!(!judged, "the node without a cable called others failed");
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_comes_back_with_another_address_is_used_again() -> Result<()> {
+    let Some(scene) = Scene::alone("interface", &Topology::flat(NODES)) else { return Ok(()) };
+    let mut fleet = scene.watched_fleet()?;
+    let mark = Moment::now();
+    scene.interface_down(SEGMENT, VICTIMS_HOST)?;
+    let samples = fleet.wait_at_all(&Kind::PeerFailed, VICTIM, mark, PATIENCE)?;
+    expect_within("interface down, FAILED", VERDICT, &samples)?;
+    expect_isolated(&mut fleet, mark)?;
+
+    scene.set_address(SEGMENT, VICTIMS_HOST, OTHER_ADDRESS)?;
+    let back = Moment::now();
+    scene.interface_up(SEGMENT, VICTIMS_HOST)?;
+    let samples = fleet.wait_at_all(&Kind::PeerUp, VICTIM, back, PATIENCE)?;
+    expect_within("interface up, alive", RETURN, &samples)?;
+    expect_all_alive(&fleet)?;
+    expect_address(&fleet, OTHER_ADDRESS)
+}
+
+#[test]
+fn an_address_that_changes_under_a_running_node_is_learned_without_a_verdict() -> Result<()> {
+    let Some(scene) = Scene::alone("renumber", &Topology::flat(NODES)) else { return Ok(()) };
+    let mut fleet = scene.watched_fleet()?;
+    let mark = Moment::now();
+    scene.set_address(SEGMENT, VICTIMS_HOST, OTHER_ADDRESS)?;
+    expect_address(&fleet, OTHER_ADDRESS)?;
+    eprintln!("new address known at all: {:?}", Moment::now().since(mark).read);
+    // Longer than suspicion takes, so that none is on its way.
+    fleet.listen(VERDICT)?;
+    expect_no_false_verdict(&fleet)
+}
+
+#[test]
+fn at_a_loss_of_a_fifth_ten_nodes_meet_nobody_is_buried_and_a_death_is_noticed() -> Result<()> {
+    let Some(scene) = Scene::alone("loss", &Topology::flat(10)) else { return Ok(()) };
+    scene.loss(SEGMENT, 20.0)?;
+    let mut fleet = scene.fleet();
+    fleet.start_all()?;
+    let elapsed = fleet.wait_full_roster(PATIENCE)?;
+    eprintln!("cold start of 10 at 20 % loss: {elapsed:?}");
+    ensure!(elapsed.read <= Duration::from_secs(6), "{elapsed:?} from the last start to full roster");
+    await_watch(&fleet, false)?;
+    fleet.listen(Duration::from_secs(15))?;
+    expect_no_false_verdict(&fleet)?;
+    let mark = fleet.kill("n10")?;
+    let samples = fleet.wait_at_all(&Kind::PeerFailed, "n10", mark, PATIENCE)?;
+    expect_within("process crash at 20 % loss", VERDICT, &samples)?;
+    expect_no_false_verdict(&fleet)
+}
+
+#[test]
+fn where_a_firewall_drops_tcp_the_mesh_works_and_a_crash_takes_as_long_as_a_silence() -> Result<()> {
+    let Some(scene) = Scene::alone("firewall", &Topology::flat(NODES)) else { return Ok(()) };
+    scene.drop_tcp(SEGMENT, true)?;
+    let mut fleet = scene.full_fleet()?;
+    await_watch(&fleet, false)?;
+    set_state(&fleet, "n1", &state_of(json!({"location": "behind the firewall"})))?;
+    expect_states(&fleet, &["n1"])?;
+    let mark = fleet.kill(VICTIM)?;
+    let samples = fleet.wait_at_all(&Kind::PeerFailed, VICTIM, mark, PATIENCE)?;
+    expect_within("process crash without TCP", VERDICT, &samples)?;
+    expect_no_false_verdict(&fleet)
+}
+
+#[test]
+fn a_healed_partition_has_one_roster_and_what_each_half_said_meanwhile() -> Result<()> {
+    let Some(scene) = Scene::alone("heal", &Topology::flat(6)) else { return Ok(()) };
+    let mut fleet = scene.watched_fleet()?;
+    let (left, right) = ([1, 2, 3].map(Host), [4, 5, 6].map(Host));
+    let across: Vec<(Host, Host)> = left.iter().flat_map(|one| right.map(|other| (*one, other))).collect();
+    let cut = Moment::now();
+    scene.cuts(SEGMENT, across.iter().map(|(one, other)| Cut::Between(*one, *other)))?;
+    let both_ways = across.iter().flat_map(|(one, other)| [(one, other), (other, one)]);
+    let pairs: Vec<(String, String)> = both_ways.map(|(by, about)| (by.to_string(), about.to_string())).collect();
+    fleet.wait("each half to bury the other", PATIENCE, |story| {
+        pairs.iter().all(|(by, about)| story.first_about(&Kind::PeerFailed, about, cut).contains_key(by.as_str()))
+    })?;
+    for name in ["n1", "n6"] {
+        set_state(&fleet, name, &state_of(json!({"location": format!("said by {name} in its half")})))?;
+    }
+
+    let healed = Moment::now();
+    scene.heal(SEGMENT)?;
+    fleet.wait("the halves to meet", PATIENCE, |story| {
+        pairs.iter().all(|(by, about)| story.first_about(&Kind::PeerUp, about, healed).contains_key(by.as_str()))
+    })?;
+    let mut samples = Vec::new();
+    for name in ["n1", "n2", "n3", "n4", "n5", "n6"] {
+        for (by, seen) in fleet.story().first_about(&Kind::PeerUp, name, healed) {
+            samples.push(kodikon_lab::Sample { by: by.to_owned(), elapsed: seen.moment.since(healed) });
+        }
+    }
+    expect_within("partition healed, alive", RETURN, &samples)?;
+    expect_all_alive(&fleet)?;
+    expect_states(&fleet, &["n1", "n6"])
+}
+
+/// The victim says that it hears nobody.
+fn expect_isolated(fleet: &mut Fleet<'_>, since: Moment) -> Result<()> {
+    let alone = |seen: &kodikon_lab::Seen| {
+        let told = seen.by == VICTIM && seen.event.kind == Kind::Isolated && seen.moment.read >= since.read;
+        told && seen.event.fields.get("isolated") == Some(&json!(true))
+    };
+    fleet.wait("the victim to say that it is isolated", PATIENCE, |story| story.seen().iter().any(alone))?;
+    let said = fleet.story().seen().iter().find(|seen| alone(seen)).context("it was there a moment ago")?;
+    eprintln!("isolated: {:?}", said.moment.since(since));
+    Ok(())
+}
+
+/// All others reach the victim at this address.
+fn expect_address(fleet: &Fleet<'_>, address: Ipv4Addr) -> Result<()> {
+    let others: Vec<&str> = fleet.story().running().filter(|name| *name != VICTIM).collect();
+    eventually("the new address at all", PATIENCE, || {
+        for name in &others {
+            let peers = fleet.ctl_json(*name, ["peers"])?;
+            let row = peers.as_array().into_iter().flatten().find(|row| row["node_id"] == VICTIM);
+            let row = row.with_context(|| format!("{name} does not show {VICTIM}: {peers}"))?;
+            let shown = row["address"].as_str().unwrap_or_default();
+            ensure!(shown.starts_with(&format!("{address}:")), "{name} shows {VICTIM} at {shown}");
+            ensure!(row["liveness"] == "alive", "{name} holds {VICTIM} {}", row["liveness"]);
+        }
+        Ok(())
+    })
+}
