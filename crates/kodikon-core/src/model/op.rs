@@ -1,5 +1,7 @@
 //! Decides what a fact looks like: one numbered, signed op of one author, passed on byte for byte.
 
+use std::sync::Arc;
+
 use minicbor::encode::Write;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
@@ -71,7 +73,11 @@ pub type OpKey = (OpKind, Box<[u8]>);
 
 /// A fact, its signed bytes and its signature. Made by [`SignedOp::sign`] or read from the wire; never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedOp {
+pub struct SignedOp(Arc<Fact>);
+
+/// Shared by all who hold the op: the roster, the lane and whatever is on its way.
+#[derive(Debug, PartialEq, Eq)]
+struct Fact {
     envelope: Envelope,
     bytes: Box<[u8]>,
     signature: Signature,
@@ -114,74 +120,74 @@ impl SignedOp {
         };
         let bytes = minicbor::to_vec(&envelope).expect("encoding into memory cannot fail").into_boxed_slice();
         let signature = identity.sign(&signed_bytes(mesh, &bytes));
-        Self { envelope, bytes, signature }
+        Self(Arc::new(Fact { envelope, bytes, signature }))
     }
 
     /// Whether the holder of `public_key` is the author and signed these bytes in this mesh.
     #[must_use]
     pub fn verify(&self, public_key: &[u8; 32], mesh: MeshId, verifier: &mut dyn Verifier) -> bool {
         NodeId::of(public_key) == self.author()
-            && verifier.verify(public_key, &signed_bytes(mesh, &self.bytes), &self.signature)
+            && verifier.verify(public_key, &signed_bytes(mesh, &self.0.bytes), &self.0.signature)
     }
 
     /// Who said it.
     #[must_use]
     pub fn author(&self) -> NodeId {
-        NodeId(self.envelope.author)
+        NodeId(self.0.envelope.author)
     }
 
     /// In which run.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        Epoch(self.envelope.epoch)
+        Epoch(self.0.envelope.epoch)
     }
 
     /// Its number.
     #[must_use]
     pub fn seq(&self) -> Seq {
-        Seq(self.envelope.seq)
+        Seq(self.0.envelope.seq)
     }
 
     /// What kind of fact it states.
     #[must_use]
     pub fn kind(&self) -> OpKind {
-        OpKind::from_code(self.envelope.kind)
+        OpKind::from_code(self.0.envelope.kind)
     }
 
     /// Which of the author's facts it is.
     #[must_use]
     pub fn key(&self) -> OpKey {
-        (self.kind(), self.envelope.key.clone().into_boxed_slice())
+        (self.kind(), self.0.envelope.key.clone().into_boxed_slice())
     }
 
     /// The fact itself.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        &self.envelope.body
+        &self.0.envelope.body
     }
 
     /// Its Lamport number.
     #[must_use]
     pub fn lamport(&self) -> u64 {
-        self.envelope.lamport
+        self.0.envelope.lamport
     }
 
     /// The author's wall clock when it spoke.
     #[must_use]
     pub fn wall(&self) -> WallTime {
-        WallTime(self.envelope.wall)
+        WallTime(self.0.envelope.wall)
     }
 
     /// Bytes it takes on the wire, within a few.
     #[must_use]
     pub fn wire_len(&self) -> usize {
-        self.bytes.len() + self.signature.len() + 8
+        self.0.bytes.len() + self.0.signature.len() + 8
     }
 
     /// Whether the other is the same op to the byte, its signature included.
     #[must_use]
     pub fn is_same_bytes(&self, other: &Self) -> bool {
-        self.bytes == other.bytes && self.signature == other.signature
+        self.0.bytes == other.0.bytes && self.0.signature == other.0.signature
     }
 }
 
@@ -191,7 +197,7 @@ fn signed_bytes(mesh: MeshId, bytes: &[u8]) -> Vec<u8> {
 
 impl<C> Encode<C> for SignedOp {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.array(2)?.bytes(&self.bytes)?.bytes(&self.signature)?.ok()
+        e.array(2)?.bytes(&self.0.bytes)?.bytes(&self.0.signature)?.ok()
     }
 }
 
@@ -207,7 +213,7 @@ impl<'b, C> Decode<'b, C> for SignedOp {
         if envelope.lane != LANE_LIVE || envelope.seq == 0 {
             return Err(minicbor::decode::Error::message("an op of the live lane, numbered from 1"));
         }
-        Ok(Self { envelope, bytes: bytes.into(), signature })
+        Ok(Self(Arc::new(Fact { envelope, bytes: bytes.into(), signature })))
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Canaries {
     streams: BoundedMap<StreamId, Stream>,
     wanted: ByPeer<Wanted>,
     bereaved: ByPeer<Instant>,
+    /// When something is due, kept since it is asked for after every datagram.
+    soonest: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,7 @@ impl Canaries {
             streams: BoundedMap::new(MAX_STREAMS),
             wanted: ByPeer::new(MAX_STREAMS),
             bereaved: ByPeer::new(MAX_STREAMS),
+            soonest: None,
         }
     }
 
@@ -67,6 +70,7 @@ impl Canaries {
                 drop(self.wanted.insert(*id, wanted));
             }
         }
+        self.plan();
     }
 
     /// Closes what concerns a peer that is gone.
@@ -78,6 +82,7 @@ impl Canaries {
         for stream in theirs {
             self.close(stream, ctx);
         }
+        self.plan();
     }
 
     pub(super) fn close_all(&mut self, ctx: &mut Context) {
@@ -85,6 +90,7 @@ impl Canaries {
             self.close(stream, ctx);
         }
         self.wanted = ByPeer::new(MAX_STREAMS);
+        self.plan();
     }
 
     pub(super) fn close(&mut self, stream: StreamId, ctx: &mut Context) {
@@ -102,6 +108,7 @@ impl Canaries {
         if !is_peer || half_open >= MAX_HALF_OPEN || self.streams.insert(stream, offered).is_err() {
             ctx.out.stream(StreamWish::Close { stream });
         }
+        self.plan();
     }
 
     /// The sealed frame on an offered stream says whose it is.
@@ -109,6 +116,7 @@ impl Canaries {
         if let Some(held) = self.streams.get_mut(&stream) {
             held.peer.get_or_insert(peer);
         }
+        self.plan();
     }
 
     /// A connection of ours stands. `true` if it is still wanted: then the caller says whose it is.
@@ -122,10 +130,12 @@ impl Canaries {
         if self.streams.insert(stream, opened).is_err() {
             wanted.next = now + RETRY_LAST;
             ctx.out.stream(StreamWish::Close { stream });
+            self.plan();
             return false;
         }
         wanted.stream = Some(stream);
         wanted.wait = RETRY_FIRST;
+        self.plan();
         true
     }
 
@@ -136,6 +146,7 @@ impl Canaries {
             wanted.next = now + wanted.wait;
             wanted.wait = (wanted.wait * 2).min(RETRY_LAST);
         }
+        self.plan();
     }
 
     /// A connection ended. The peer it belonged to, which is to be asked whether it lives.
@@ -147,6 +158,7 @@ impl Canaries {
             wanted.wait = (wanted.wait * 2).min(RETRY_LAST);
         }
         drop(self.bereaved.insert(peer, now));
+        self.plan();
         Some(peer)
     }
 
@@ -158,16 +170,22 @@ impl Canaries {
     /// The end of a peer's connection was explained.
     pub(super) fn settle(&mut self, id: &NodeId) {
         self.bereaved.remove(id);
+        self.plan();
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.soonest
+    }
+
+    /// Finds what is due next, after every change.
+    fn plan(&mut self) {
         let connects = self.wanted.values().filter(|wanted| wanted.stream.is_none() && !wanted.connecting);
         let nameless = self.streams.values().filter(|stream| stream.peer.is_none());
-        connects
+        self.soonest = connects
             .map(|wanted| wanted.next)
             .chain(nameless.map(|stream| stream.since + INTRODUCTION))
             .chain(self.bereaved.values().map(|at| *at + BEREAVEMENT))
-            .min()
+            .min();
     }
 
     pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
@@ -194,5 +212,6 @@ impl Canaries {
             let wish = StreamWish::Connect { peer: *id, to: path.address, interface: path.interface };
             ctx.out.stream(wish);
         }
+        self.plan();
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Sync {
     candidates: BTreeMap<NodeId, Candidate>,
     resting: BoundedMap<(u64, u64), Rest>,
     sent: Vec<Instant>,
+    /// Since when the oldest candidate waits, kept since it is asked for after every datagram.
+    oldest: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,16 +61,16 @@ struct Rest {
 
 impl Sync {
     pub(super) fn new() -> Self {
-        Self { candidates: BTreeMap::new(), resting: BoundedMap::new(MAX_RESTING), sent: Vec::new() }
+        Self { candidates: BTreeMap::new(), resting: BoundedMap::new(MAX_RESTING), sent: Vec::new(), oldest: None }
     }
 
     pub(super) fn forget(&mut self, id: &NodeId) {
-        self.candidates.remove(id);
+        self.drop_candidate(id);
     }
 
     fn on_root(&mut self, now: Instant, from: NodeId, theirs: u64, mine: u64) {
         if theirs == mine {
-            self.candidates.remove(&from);
+            self.drop_candidate(&from);
             return;
         }
         let rests = self.resting.get(&(mine, theirs)).is_some_and(|rest| now < rest.until);
@@ -78,6 +80,13 @@ impl Sync {
         }
         let candidate = self.candidates.entry(from).or_insert(Candidate { root: theirs, since: now });
         candidate.root = theirs;
+        self.oldest.get_or_insert(now);
+    }
+
+    fn drop_candidate(&mut self, id: &NodeId) {
+        if self.candidates.remove(id).is_some() {
+            self.oldest = self.candidates.values().map(|candidate| candidate.since).min();
+        }
     }
 
     fn may_send(&mut self, now: Instant) -> bool {
@@ -90,7 +99,7 @@ impl Sync {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let ready = self.candidates.values().map(|candidate| candidate.since + SETTLE).min()?;
+        let ready = self.oldest? + SETTLE;
         // With the second's share spent, the oldest must lapse first.
         let share =
             (self.sent.len() >= PER_SECOND).then(|| self.sent[self.sent.len() - PER_SECOND] + Duration::from_secs(1));
@@ -108,7 +117,7 @@ impl Sync {
             if !self.may_send(now) {
                 return;
             }
-            self.candidates.remove(&id);
+            self.drop_candidate(&id);
             let rests = self.resting.get(&(mine, candidate.root)).is_some_and(|rest| now < rest.until);
             if candidate.root != mine && !rests {
                 self.rest(now, mine, candidate.root);
@@ -247,7 +256,7 @@ impl Replication {
             // An answer to an answer would go on for ever; this one asks nothing.
             send_digests(from, &self.flat(digest.scope, false), ctx);
         }
-        self.sync.candidates.remove(&from);
+        self.sync.drop_candidate(&from);
         let _ = now;
     }
 
