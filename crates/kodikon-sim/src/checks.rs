@@ -282,6 +282,10 @@ impl Watch {
         let Some(holder) = self.truth.holder(&peer) else { return };
         let (subject, observer) = (&self.truth.nodes[holder], &self.truth.nodes[node]);
         let shown = self.views[node].row(&peer).map(|row| row.epoch);
+        // Whoever has no segment in common with another may think of it what it likes.
+        if !subject.homes.iter().any(|home| observer.homes.contains(home)) {
+            return;
+        }
         let healthy = |trouble: Moment| trouble + RECOVERY < now || trouble == Moment::START;
         if shown == Some(subject.epoch) && healthy(subject.trouble()) && healthy(observer.trouble()) {
             self.tally.check(now, Check::FalseFailed, false, || {

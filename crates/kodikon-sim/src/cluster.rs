@@ -27,7 +27,7 @@ use crate::cluster::endpoint::{Endpoint, Maker};
 use crate::cluster::process::{Deferred, Process};
 use crate::disk::Disk;
 use crate::moment::Moment;
-use crate::network::host::{FIRST_PORT, HostId};
+use crate::network::host::{FIRST_PORT, HostId, SegmentId};
 use crate::network::streams::{News, Outcome, Owner, Step, Streams};
 use crate::network::{Frame, Network, Passage, Socket};
 use crate::trace::{Detail, Mark, Trace, digest};
@@ -315,7 +315,7 @@ impl<O: Observer> Cluster<O> {
     pub fn spread_raw(&mut self, host: HostId, interface: InterfaceIndex, from: SocketAddr, bytes: Vec<u8>) {
         self.trace.mark(self.now, Mark::Sent, usize::MAX >> 40, digest(&bytes));
         let segment = self.network.hosts[host.place()].nic(interface).and_then(|nic| nic.segment);
-        let Some(segment) = segment.filter(|_| self.network.is_listening(host, interface)) else { return };
+        let Some(segment) = segment.filter(|_| self.network.is_listening(host, interface, host)) else { return };
         let frame = Rc::new(Frame { bytes, sender: Socket { host, port: 0 }, from, cast: Cast::Multicast4 });
         self.agenda.enter(self.now, Happening::Pass(Passage::Spread { segment, frame }));
     }
@@ -341,6 +341,13 @@ impl<O: Observer> Cluster<O> {
     /// An address of a host is gone: its streams stall.
     pub fn strand_streams(&mut self, host: HostId) {
         self.streams.strand(host);
+    }
+
+    /// The segments that a node's host is plugged into.
+    #[must_use]
+    pub fn homes_of(&self, node: usize) -> Vec<SegmentId> {
+        let host = &self.network.hosts[self.nodes[node].host.place()];
+        host.nics.iter().filter_map(|nic| nic.segment).collect()
     }
 
     /// The nodes of a host.
@@ -385,7 +392,7 @@ impl<O: Observer> Cluster<O> {
     fn pass(&mut self, passage: Passage) {
         match passage {
             Passage::Arrive { host, interface, port, bent, frame } => {
-                if !self.network.is_listening(host, interface) {
+                if !self.network.is_listening(host, interface, frame.sender.host) {
                     self.network.counts.blocked += 1;
                     return;
                 }

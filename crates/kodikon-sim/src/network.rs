@@ -297,7 +297,7 @@ impl Network {
             return Some(None);
         }
         let sender = frame.sender.host;
-        if !self.reaches(sender, host) || !self.is_listening(host, interface) {
+        if !self.reaches(sender, host) || !self.is_listening(host, interface, sender) {
             self.counts.blocked += 1;
             return Some(None);
         }
@@ -314,11 +314,12 @@ impl Network {
         Some(None)
     }
 
-    /// Whether a datagram that was on its way still finds its host and interface.
+    /// Whether a datagram that was on its way still finds its host and interface. What a host says to itself needs no
+    /// cable.
     #[must_use]
-    pub fn is_listening(&self, host: HostId, interface: InterfaceIndex) -> bool {
-        let host = &self.hosts[host.place()];
-        host.on && host.nic(interface).is_some_and(|nic| nic.up && (nic.carrier || interface == LOOPBACK))
+    pub fn is_listening(&self, host: HostId, interface: InterfaceIndex, from: HostId) -> bool {
+        let receiver = &self.hosts[host.place()];
+        receiver.on && receiver.nic(interface).is_some_and(|nic| nic.up && (nic.carrier || host == from))
     }
 
     /// Whether the kernel of `host` answers a datagram to a closed port, and the answer arrives.
@@ -500,7 +501,7 @@ impl Network {
     fn passes(&self, (from, out): (HostId, InterfaceIndex), (to, into): (HostId, InterfaceIndex)) -> bool {
         self.hosts[from.place()].nic(out).is_some_and(|nic| nic.carrier)
             && self.reaches(from, to)
-            && self.is_listening(to, into)
+            && self.is_listening(to, into, from)
     }
 
     fn reaches(&self, from: HostId, to: HostId) -> bool {

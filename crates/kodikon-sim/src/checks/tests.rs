@@ -6,7 +6,7 @@ use crate::scenario::Scenario;
 use crate::trace::Detail;
 
 fn broken(maker: Maker, more: &str) -> Vec<Check> {
-    let text = format!("what = \"test\"\nnodes = 4\nhours = 0.1\nmild = false\nstate_every_s = 10.0\n{more}");
+    let text = format!("what = \"test\"\nnodes = 3\nhours = 0.06\nmild = false\nstate_every_s = 10.0\n{more}");
     let scenario: Scenario = toml::from_str(&text).unwrap();
     let report = run(&scenario, &Order { seed: 1, detail: Detail::Silent, maker }, &mut |_| {});
     let mut checks: Vec<Check> = report.violations.iter().map(|violation| violation.check).collect();

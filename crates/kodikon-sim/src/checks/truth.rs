@@ -6,6 +6,7 @@ use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
 use crate::moment::Moment;
+use crate::network::host::SegmentId;
 use crate::trace::digest;
 
 /// What is true of one node.
@@ -21,6 +22,8 @@ pub struct Living {
     pub id: NodeId,
     /// In which run.
     pub epoch: Epoch,
+    /// The segments its host is plugged into.
+    pub homes: Vec<SegmentId>,
     /// Until when it was stopped, asleep or without an interface.
     pub own_trouble: Moment,
     /// Until when its links were worse than a healthy node's may be.
@@ -83,6 +86,7 @@ impl Truth {
             left: false,
             id: NodeId::default(),
             epoch: Epoch::default(),
+            homes: Vec::new(),
             own_trouble: Moment::START,
             link_trouble: Moment::START,
         };

@@ -34,7 +34,11 @@ pub fn build(scenario: &Scenario, order: &Order, faults: &Faults) -> Cluster<Wat
     configs.push(vec![config(&"spare".to_owned())]);
     let timeout = base.heartbeat_timeout;
     let plan = Plan { seed: order.seed, network, configs, maker: order.maker, detail: order.detail };
-    Cluster::new(plan, Watch::new(scenario.nodes + 1, timeout))
+    let mut cluster = Cluster::new(plan, Watch::new(scenario.nodes + 1, timeout));
+    for node in 0..cluster.nodes.len() {
+        cluster.observer.truth.nodes[node].homes = cluster.homes_of(node);
+    }
+    cluster
 }
 
 fn base(scenario: &Scenario, seed: u64, random: &mut Random) -> Config {
