@@ -1,4 +1,5 @@
 //! The command `kodikon-sim`: lists scenarios, runs them with many seeds, tells the story of one.
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "results go to stdout")]
 
 use std::ops::Range;

@@ -156,7 +156,7 @@ fn expect_address(fleet: &Fleet<'_>, address: Ipv4Addr) -> Result<()> {
     let others: Vec<&str> = fleet.story().running().filter(|name| *name != VICTIM).collect();
     eventually("the new address at all", PATIENCE, || {
         for name in &others {
-            let peers = fleet.ctl_json(*name, ["peers"])?;
+            let peers = fleet.ctl_json(name, ["peers"])?;
             let row = peers.as_array().into_iter().flatten().find(|row| row["node_id"] == VICTIM);
             let row = row.with_context(|| format!("{name} does not show {VICTIM}: {peers}"))?;
             let shown = row["address"].as_str().unwrap_or_default();

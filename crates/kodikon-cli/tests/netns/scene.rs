@@ -117,7 +117,7 @@ pub(crate) fn await_watch(fleet: &Fleet<'_>, tcp: bool) -> Result<()> {
     let names: Vec<&str> = fleet.story().running().collect();
     let pairs = (names.len() * OBSERVERS.min(names.len() - 1)) as u64;
     eventually("all observers watch", PATIENCE, || {
-        let stats = names.iter().map(|name| fleet.ctl_json(*name, ["stats"])).collect::<Result<Vec<Value>>>()?;
+        let stats = names.iter().map(|name| fleet.ctl_json(name, ["stats"])).collect::<Result<Vec<Value>>>()?;
         let sum = |pointer: &str| stats.iter().map(|doc| number(doc, pointer)).sum::<Result<u64>>();
         let (watched, streams) = (sum("/registry/watched")?, sum("/queues/streams")?);
         ensure!(watched >= pairs, "{watched} of {pairs} watched");
@@ -158,7 +158,7 @@ pub(crate) fn expect_all_alive(fleet: &Fleet<'_>) -> Result<()> {
     let names: Vec<&str> = fleet.story().running().collect();
     eventually("all alive at all", PATIENCE, || {
         for reader in &names {
-            let peers = fleet.ctl_json(*reader, ["peers"])?;
+            let peers = fleet.ctl_json(reader, ["peers"])?;
             let rows = peers.as_array().context("peers is a list")?;
             let is_alive = |name: &str| rows.iter().any(|row| row["node_id"] == name && row["liveness"] == "alive");
             let lacking: Vec<&&str> = names.iter().filter(|name| *name != reader && !is_alive(name)).collect();

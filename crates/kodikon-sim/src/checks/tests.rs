@@ -1,3 +1,5 @@
+//! What each check sees, shown on a cluster of made-up nodes that break one promise each.
+
 use super::*;
 use crate::cluster::endpoint::Maker;
 use crate::cluster::fake;

@@ -1,3 +1,5 @@
+//! What a cluster does to its nodes: deaths, pauses, clones and disks.
+
 use super::*;
 use crate::checks::Watch;
 use crate::cluster::fake;
