@@ -133,15 +133,15 @@ impl Liveness {
         self.watches.promise(now, id, due);
     }
 
-    /// A PONG arrived: measures the way if it answers a probe of ours.
-    pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) {
-        if let Some(sent) = self.probes.answered(nonce, &id)
-            && let Some(path) = ctx.roster.get_mut(&id).and_then(best_heard)
-        {
+    /// A PONG arrived. `true` if it answers a probe of ours, which also measures the way.
+    pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) -> bool {
+        let Some(sent) = self.probes.answered(nonce, &id) else { return false };
+        if let Some(path) = ctx.roster.get_mut(&id).and_then(best_heard) {
             let sample = now.since(sent);
             // RFC 6298's smoothing.
             path.rtt = Some(path.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
         }
+        true
     }
 
     /// Somebody asks whether we hear a third node.

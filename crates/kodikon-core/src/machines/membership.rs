@@ -97,10 +97,24 @@ impl Membership {
         }
     }
 
-    /// A PONG arrived: if it answers our probe of somebody failed or vouched for, that node counts from now on.
-    pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) {
-        if self.introductions.is_answer(&id, nonce) {
-            self.rise(now, id, ctx);
+    /// Whether a PONG answers our probe of somebody failed, suspect or vouched for.
+    #[must_use]
+    pub fn is_answer(&self, id: &NodeId, nonce: u64) -> bool {
+        self.introductions.is_answer(id, nonce)
+    }
+
+    /// A peer answered a probe of ours: it is alive now, however it was held.
+    pub fn answered(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        self.introductions.end(&id);
+        let Some(peer) = ctx.roster.get_mut(&id) else { return };
+        match peer.liveness {
+            Liveness::Alive => peer.note_heard(now),
+            Liveness::Suspect => {
+                peer.note_heard(now);
+                self.clear(now, id, ctx);
+            }
+            Liveness::Introduced | Liveness::Failed => self.rise(now, id, ctx),
+            Liveness::Left => {}
         }
     }
 
@@ -186,8 +200,8 @@ impl Membership {
         ctx.out.notice(Notice::CardChanged(id));
     }
 
-    /// A sealed packet of a peer's own session arrived, its latest so far: it is alive, whatever others think. One that
-    /// failed, or was only vouched for, must answer a probe first: the packet may be a recording of one that was lost.
+    /// A sealed packet of a peer's own session arrived, its latest so far: it is alive, whatever others think. One that is
+    /// suspect, failed, or only vouched for must answer a probe first: the packet may be a recording of one that was lost.
     pub fn heard(&mut self, now: Instant, id: NodeId, arrival: Arrival, ctx: &mut Context) -> Source {
         let Some(peer) = ctx.roster.get_mut(&id) else { return Source::Unproven };
         peer.datagrams += 1;
@@ -202,12 +216,8 @@ impl Membership {
         match peer.liveness {
             // What a node sent before its goodbye may arrive after it.
             Liveness::Left | Liveness::Introduced => {}
-            Liveness::Failed => self.introductions.begin_if_none(now, id, ctx),
+            Liveness::Failed | Liveness::Suspect => self.introductions.begin_if_none(now, id, ctx),
             Liveness::Alive => peer.note_heard(now),
-            Liveness::Suspect => {
-                peer.note_heard(now);
-                self.clear(now, id, ctx);
-            }
         }
         source
     }

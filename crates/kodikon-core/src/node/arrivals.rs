@@ -165,8 +165,10 @@ impl Node {
 
     fn on_pong(&mut self, now: Instant, id: NodeId, pong: &Pong) {
         self.replication.on_root(now, id, pong.root);
-        self.membership.on_pong(now, id, pong.nonce, &mut self.ctx);
-        self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
+        let answers = self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
+        if answers || self.membership.is_answer(&id, pong.nonce) {
+            self.membership.answered(now, id, &mut self.ctx);
+        }
         let ours = self.ctx.wall(now).0;
         if let Some(peer) = self.ctx.roster.get_mut(&id) {
             peer.skew_ms = Some(pong.wall_ms.cast_signed().wrapping_sub(ours.cast_signed()));
