@@ -13,7 +13,7 @@ use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
 use crate::checks::truth::Truth;
-use crate::checks::view::{Standing, View};
+use crate::checks::view::{Row, Standing, View};
 use crate::cluster::endpoint::Endpoint;
 use crate::cluster::{Death, Observer};
 use crate::metrics::Metrics;
@@ -28,6 +28,12 @@ pub enum Check {
     RealEpoch,
     /// Epoch and life of a peer never go down at an observer.
     LifeForward,
+    /// Nobody who is dead is shown as having come.
+    DeadStayDead,
+    /// Nothing that was not sealed with the key is accepted.
+    Sealed,
+    /// Nothing that was heard before is accepted again.
+    Replay,
     /// Everything shown as a peer's state was published by that peer.
     StateTrue,
     /// The version of a peer's state never goes down at an observer within one run of the peer.
@@ -64,6 +70,9 @@ impl Check {
             Self::KnownPeer => "known_peer",
             Self::RealEpoch => "real_epoch",
             Self::LifeForward => "life_forward",
+            Self::DeadStayDead => "dead_stay_dead",
+            Self::Sealed => "sealed",
+            Self::Replay => "replay",
             Self::StateTrue => "state_true",
             Self::VersionForward => "version_forward",
             Self::StateSurvives => "state_survives",
@@ -107,6 +116,8 @@ const SPINS: u32 = 64;
 /// From a healthy node's last trouble until a verdict of FAILED about it counts as false: the hard bound twice, since
 /// suspicions raised during the trouble may be in the air until then.
 const RECOVERY: Duration = Duration::from_secs(75);
+/// After so long nothing of the dead is on its way any more.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// What a verdict may take beyond the hard bound: the last packet's way, a turn of the timer, a freeze after a stall.
 const VERDICT_MARGIN: Duration = Duration::from_secs(6);
 
@@ -257,6 +268,13 @@ impl Watch {
                 format!("node {node} shows {peer:?} in {epoch:?}, which its owner never began")
             });
         }
+        let died = self.truth.person(&peer).and_then(|person| person.died);
+        let dead = self.truth.is_unborn(&peer) && died.is_some_and(|died| died + LAST_WORDS < now);
+        // Who was stopped reads what was said before the other died.
+        let up_to_date = recovered(now, self.truth.nodes[node].own_trouble);
+        self.tally.check(now, Check::DeadStayDead, !(dead && up_to_date), || {
+            format!("node {node} shows {peer:?}, dead since {died:?} s")
+        });
         let newest = self.views[node].row(&peer).map(|row| (row.epoch, row.life));
         let forward = newest.is_none_or(|newest| newest <= (epoch, life));
         self.tally.check(now, Check::LifeForward, forward, || {
@@ -286,7 +304,7 @@ impl Watch {
         if !subject.homes.iter().any(|home| observer.homes.contains(home)) {
             return;
         }
-        let healthy = |trouble: Moment| trouble + RECOVERY < now || trouble == Moment::START;
+        let healthy = |trouble: Moment| recovered(now, trouble);
         if shown == Some(subject.epoch) && healthy(subject.trouble()) && healthy(observer.trouble()) {
             self.tally.check(now, Check::FalseFailed, false, || {
                 format!("node {node} calls node {holder} failed: {}", words())
@@ -342,7 +360,7 @@ impl Observer for Watch {
         self.pairs -= self.views[node].counted();
         self.views[node] = View::default();
         self.uncount_subject(&peer);
-        self.truth.died(node);
+        self.truth.died(now, node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
         self.verdicts_due.push(VerdictDue { at, died: now, peer, epoch });
         self.metrics.died(now, peer, death, self.truth.nodes[node].left);
@@ -387,11 +405,30 @@ impl Observer for Watch {
         self.metrics.published(node);
     }
 
+    fn heard(&mut self, now: Moment, node: usize, sender: Option<usize>, accepted: bool) {
+        let Some(sender) = sender else {
+            self.tally.check(now, Check::Sealed, !accepted, || format!("node {node} accepts what nobody sealed"));
+            return;
+        };
+        // Of a stranger's frame nothing is kept but the question whether it is there; only a peer's is accepted.
+        let (peer, epoch) = (self.truth.nodes[sender].id, self.truth.nodes[sender].epoch);
+        let is_peer = |row: &Row| row.standing.is_present() && row.epoch == epoch;
+        if self.views[node].row(&peer).is_some_and(is_peer) {
+            self.tally
+                .check(now, Check::Replay, !accepted, || format!("node {node} accepts a frame of node {sender} twice"));
+        }
+    }
+
     fn spun(&mut self, now: Moment, node: usize, times: u32, by: &'static str) {
         self.tally.check(now, Check::NoSpin, times != SPINS, || {
             format!("node {node} asked {times} times in a row to be woken at once, by {by}")
         });
     }
+}
+
+/// Whether whatever was wrong until then has had the time to be forgotten.
+fn recovered(now: Moment, trouble: Moment) -> bool {
+    trouble == Moment::START || trouble + RECOVERY < now
 }
 
 #[cfg(test)]

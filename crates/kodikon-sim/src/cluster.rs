@@ -1,35 +1,35 @@
 //! Decides how nodes live: their processes are fed what the network and the clock bring, and what they wish is carried out.
 
+mod arrival;
 pub mod clock;
 pub mod endpoint;
+pub mod enemy;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod process;
+mod streaming;
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::rc::Rc;
 
-use kodikon_core::effect::{Arrival, Cast, Command, Event, Input, Output, StreamWish, Target, Transmit};
+use kodikon_core::effect::{Command, Event, Input, Output, Transmit};
 use kodikon_core::ground::config::Config;
-use kodikon_core::ground::id::{InterfaceIndex, SessionTag};
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Boot;
-use kodikon_core::wire::header::Header;
 
 use crate::agenda::Agenda;
 use crate::chance::{fork, source};
 use crate::cluster::clock::LocalClock;
 use crate::cluster::endpoint::{Endpoint, Maker};
+use crate::cluster::enemy::Tap;
 use crate::cluster::process::{Deferred, Process};
 use crate::disk::Disk;
 use crate::moment::Moment;
 use crate::network::host::{FIRST_PORT, HostId, SegmentId};
 use crate::network::streams::{News, Outcome, Owner, Step, Streams};
-use crate::network::{Frame, Network, Passage, Socket};
+use crate::network::{Letter, Network, Origin, Passage, Socket};
 use crate::trace::{Detail, Mark, Trace, digest};
 use crate::verify::SharedVerifier;
 
@@ -105,21 +105,11 @@ pub trait Observer {
     fn event(&mut self, now: Moment, node: usize, event: &Event);
     /// A node's own state changed.
     fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]);
+    /// A node was handed what it must not accept: something unsealed, or (by `sender`) what it had heard before.
+    fn heard(&mut self, now: Moment, node: usize, sender: Option<usize>, accepted: bool);
     /// A node woke and at once asked to be woken again, this many times in a row.
     fn spun(&mut self, now: Moment, node: usize, times: u32, by: &'static str);
 }
-
-/// What an enemy has heard: everything that was sent lately.
-#[derive(Debug, Default)]
-pub struct Tap {
-    /// Datagrams and where they came from, the newest last.
-    pub recorded: VecDeque<(SocketAddr, Vec<u8>)>,
-    /// By node: the session of its frames and their highest counter.
-    pub sessions: BTreeMap<usize, (SessionTag, u64)>,
-}
-
-/// Datagrams an enemy remembers.
-const RECORDED: usize = 512;
 
 /// Hosts, their nodes, and all that lies between them.
 #[derive(Debug)]
@@ -302,24 +292,6 @@ impl<O: Observer> Cluster<O> {
         self.give(node, Deferred::Command(Box::new(command)));
     }
 
-    /// A datagram of no node's making leaves a host.
-    pub fn send_raw(&mut self, host: HostId, port: u16, target: Target, bytes: Vec<u8>) {
-        self.trace.mark(self.now, Mark::Sent, usize::MAX >> 40, digest(&bytes));
-        let mut passages = std::mem::take(&mut self.passages);
-        self.network.send(self.now, Socket { host, port }, target, bytes, &mut passages);
-        self.passages = passages;
-        self.enter_passages();
-    }
-
-    /// A datagram reaches a whole segment as if it came from the given address.
-    pub fn spread_raw(&mut self, host: HostId, interface: InterfaceIndex, from: SocketAddr, bytes: Vec<u8>) {
-        self.trace.mark(self.now, Mark::Sent, usize::MAX >> 40, digest(&bytes));
-        let segment = self.network.hosts[host.place()].nic(interface).and_then(|nic| nic.segment);
-        let Some(segment) = segment.filter(|_| self.network.is_listening(host, interface, host)) else { return };
-        let frame = Rc::new(Frame { bytes, sender: Socket { host, port: 0 }, from, cast: Cast::Multicast4 });
-        self.agenda.enter(self.now, Happening::Pass(Passage::Spread { segment, frame }));
-    }
-
     /// A lit fuse goes out.
     pub fn disarm(&mut self, node: usize) {
         if let Some(process) = &mut self.nodes[node].process {
@@ -387,108 +359,6 @@ impl<O: Observer> Cluster<O> {
         } else {
             self.arm(owner.node);
         }
-    }
-
-    fn pass(&mut self, passage: Passage) {
-        match passage {
-            Passage::Arrive { host, interface, port, bent, frame } => {
-                if !self.network.is_listening(host, interface, frame.sender.host) {
-                    self.network.counts.blocked += 1;
-                    return;
-                }
-                match port {
-                    Some(port) => self.arrive_at_port(host, interface, port, bent, &frame),
-                    None => self.arrive_at_group(host, interface, bent, &frame),
-                }
-            }
-            Passage::Spread { segment, frame } => {
-                let mut place = 0;
-                loop {
-                    let mut passages = std::mem::take(&mut self.passages);
-                    let fate = self.network.spread(self.now, (segment, place), &frame, &mut passages);
-                    self.passages = passages;
-                    self.enter_passages();
-                    let Some(now) = fate else { return };
-                    if let Some((host, interface)) = now {
-                        self.arrive_at_group(host, interface, None, &frame);
-                    }
-                    place += 1;
-                }
-            }
-        }
-    }
-
-    fn arrive_at_group(&mut self, host: HostId, interface: InterfaceIndex, bent: Option<u64>, frame: &Rc<Frame>) {
-        for node in self.nodes_of(host) {
-            self.hear(node, interface, bent, frame);
-        }
-    }
-
-    fn arrive_at_port(
-        &mut self,
-        host: HostId,
-        interface: InterfaceIndex,
-        port: u16,
-        bent: Option<u64>,
-        frame: &Rc<Frame>,
-    ) {
-        let node = self.node_at(Socket { host, port });
-        if let Some(node) = node.filter(|&node| self.nodes[node].process.is_some()) {
-            self.hear(node, interface, bent, frame);
-            return;
-        }
-        let asker = frame.sender;
-        let Some(asking) = self.node_at(asker) else { return };
-        if self.network.answers_closed_port(self.now, host, asker.host) {
-            let owner = Owner { node: asking, run: self.nodes[asking].run };
-            let address = SocketAddr::new(self.address_of(host, interface, frame), port);
-            let at = self.now + self.network.travel(host, asker.host);
-            self.agenda.enter(at, Happening::Unreachable(owner, address));
-        }
-    }
-
-    fn address_of(&self, host: HostId, interface: InterfaceIndex, frame: &Frame) -> std::net::IpAddr {
-        let nic = self.network.hosts[host.place()].nic(interface);
-        let own = nic.and_then(|nic| match frame.from {
-            SocketAddr::V4(_) => nic.v4.map(std::net::IpAddr::V4),
-            SocketAddr::V6(_) => nic.v6.map(std::net::IpAddr::V6),
-        });
-        own.unwrap_or(frame.from.ip())
-    }
-
-    fn node_at(&self, socket: Socket) -> Option<usize> {
-        let place = socket.port.checked_sub(FIRST_PORT)?;
-        let host = self.network.hosts.get(socket.host.place())?;
-        (place < host.nodes).then(|| self.first_of_host[socket.host.place()] + usize::from(place))
-    }
-
-    /// A datagram reaches a process.
-    fn hear(&mut self, node: usize, interface: InterfaceIndex, bent: Option<u64>, frame: &Rc<Frame>) {
-        let Some(mut process) = self.nodes[node].process.take() else { return };
-        if process.paused {
-            process.defer(Deferred::Datagram { interface, bent, frame: Rc::clone(frame) });
-            self.nodes[node].process = Some(process);
-            return;
-        }
-        self.network.counts.arrived += 1;
-        self.trace.mark(
-            self.now,
-            Mark::Heard,
-            node,
-            u64::from(frame.sender.host.0) << 16 | u64::from(frame.sender.port),
-        );
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&frame.bytes);
-        if let Some(bent) = bent {
-            let bit = bent % (8 * self.scratch.len().max(1) as u64);
-            if let Some(byte) = self.scratch.get_mut((bit / 8) as usize) {
-                *byte ^= 1 << (bit % 8);
-            }
-        }
-        let arrival = Arrival { from: scoped(frame.from, interface), interface, cast: frame.cast };
-        let now = process.clock.local(self.now);
-        process.endpoint.handle(now, Input::Datagram(arrival, &mut self.scratch));
-        self.carry_out(node, process);
     }
 
     /// Hands something other than a datagram on its way to a process.
@@ -591,22 +461,10 @@ impl<O: Observer> Cluster<O> {
         let socket = Socket { host: slot.host, port: slot.port };
         let mut passages = std::mem::take(&mut self.passages);
         slot.datagrams += 1;
-        slot.wire_bytes += self.network.send(self.now, socket, transmit.target, transmit.bytes, &mut passages);
+        let letter = Letter { origin: Origin::Node, sender: socket, bytes: transmit.bytes };
+        slot.wire_bytes += self.network.send(self.now, letter, transmit.target, &mut passages);
         self.passages = passages;
         self.enter_passages();
-    }
-
-    fn overhear(&mut self, node: usize, transmit: &Transmit) {
-        let slot = &self.nodes[node];
-        let address = self.network.hosts[slot.host.place()].nic(InterfaceIndex(2)).and_then(|nic| nic.v4);
-        let (Some(tap), Some(address)) = (&mut self.tap, address) else { return };
-        if let Ok(header) = Header::decode(&transmit.bytes) {
-            tap.sessions.insert(node, (header.tag, header.counter));
-        }
-        if tap.recorded.len() >= RECORDED {
-            tap.recorded.pop_front();
-        }
-        tap.recorded.push_back((SocketAddr::new(address.into(), slot.port), transmit.bytes.clone()));
     }
 
     fn enter_passages(&mut self) {
@@ -634,49 +492,6 @@ impl<O: Observer> Cluster<O> {
         let at = due + self.random.span(LATENESS);
         process.armed = Some(at);
         self.agenda.enter(at, Happening::Wake(Owner { node, run }));
-    }
-
-    fn wish_stream(&mut self, node: usize, wish: StreamWish) {
-        let slot = &self.nodes[node];
-        let owner = Owner { node, run: slot.run };
-        let from = Socket { host: slot.host, port: slot.port };
-        let mut outcome = Outcome::default();
-        match wish {
-            StreamWish::Connect { peer, to, interface } => {
-                let way = self.network.locate(from, to, interface);
-                let (to, source) =
-                    way.map_or((None, to), |(host, source)| (Some(Socket { host, port: to.port() }), source));
-                self.streams.connect(self.now, owner, (from, source), (to, peer), &mut outcome);
-            }
-            StreamWish::Send { stream, bytes } => self.streams.send(self.now, owner, stream, bytes, &mut outcome),
-            StreamWish::Close { stream } => self.streams.close(self.now, owner, stream, &mut outcome),
-        }
-        self.settle_streams(outcome);
-    }
-
-    fn step_stream(&mut self, step: Step) {
-        let mut outcome = Outcome::default();
-        let (nodes, first, hosts) = (&self.nodes, &self.first_of_host, self.network.hosts.len());
-        let listener = |socket: Socket| {
-            let place = socket.port.checked_sub(FIRST_PORT).map(usize::from)?;
-            let node = first.get(socket.host.place())? + place;
-            let last = if socket.host.place() + 1 < hosts { first[socket.host.place() + 1] } else { nodes.len() };
-            let slot = nodes.get(node).filter(|_| node < last)?;
-            slot.process.is_some().then_some(Owner { node, run: slot.run })
-        };
-        self.streams.step(self.now, step, &mut self.network, listener, &mut outcome);
-        self.settle_streams(outcome);
-    }
-
-    fn settle_streams(&mut self, outcome: Outcome) {
-        for (at, step) in outcome.steps {
-            self.agenda.enter(at, Happening::Stream(step));
-        }
-        for (owner, news) in outcome.news {
-            if self.nodes[owner.node].run == owner.run {
-                self.give(owner.node, Deferred::News(news));
-            }
-        }
     }
 
     fn tell_interfaces(&mut self, host: HostId) {
@@ -718,17 +533,6 @@ impl Slot {
     #[must_use]
     pub fn wall(&self, now: Moment) -> WallTime {
         WallTime((WALL_START_MS + now.millis()).saturating_add_signed(self.wall_offset_ms))
-    }
-}
-
-/// The receiver's kernel notes the interface in the source address where the address means nothing without it.
-fn scoped(from: SocketAddr, interface: InterfaceIndex) -> SocketAddr {
-    match from {
-        SocketAddr::V6(mut v6) if v6.ip().is_unicast_link_local() => {
-            v6.set_scope_id(interface.0);
-            SocketAddr::V6(v6)
-        }
-        SocketAddr::V4(_) | SocketAddr::V6(_) => from,
     }
 }
 

@@ -22,10 +22,9 @@ use kodikon_core::wire::seal::GroupKey;
 use crate::chance::{between, pick};
 use crate::checks::Watch;
 use crate::cluster::Cluster;
+use crate::network::Origin;
 use crate::network::host::HostId;
 
-/// The port the enemy sends from; no node has it.
-const PORT: u16 = 31_337;
 /// The first interface behind loop-back.
 const ETH0: InterfaceIndex = InterfaceIndex(2);
 /// HELLOs in one flood.
@@ -74,6 +73,12 @@ impl Hostile {
         Self { random, host, key: Some(member) }
     }
 
+    /// Where it stands.
+    #[must_use]
+    pub fn host(&self) -> HostId {
+        self.host
+    }
+
     /// Whether it has the key.
     #[must_use]
     pub fn is_member(&self) -> bool {
@@ -98,7 +103,7 @@ impl Hostile {
     fn replay(&mut self, cluster: &mut Cluster<Watch>) {
         let Some((from, bytes)) = self.recorded(cluster) else { return };
         if self.random.below(2) == 0 {
-            self.send(cluster, bytes);
+            self.send(cluster, Origin::Enemy, bytes);
         } else {
             cluster.spread_raw(self.host, ETH0, from, bytes);
         }
@@ -117,7 +122,7 @@ impl Hostile {
         } else if let Some(byte) = bytes.get_mut(at) {
             *byte ^= 1 << self.random.below(8);
         }
-        self.send(cluster, bytes);
+        self.send(cluster, Origin::Noise, bytes);
     }
 
     fn send_noise(&mut self, cluster: &mut Cluster<Watch>) {
@@ -130,7 +135,7 @@ impl Hostile {
         if self.random.below(2) == 0 && len > HEADER {
             (bytes[0], bytes[1]) = (1, 0);
         }
-        self.send(cluster, bytes);
+        self.send(cluster, Origin::Noise, bytes);
     }
 
     /// HELLOs of identities that nobody will ever prove.
@@ -143,7 +148,7 @@ impl Hostile {
             let Some((tag, op)) = pick(&mut self.random, &member.invented) else { return };
             let hello = Message::Hello(Hello { card: op.clone(), index: 0 });
             let frame = seal(member, *tag, self.random.below(1 << 20), &[hello]);
-            self.send(cluster, frame);
+            self.send(cluster, Origin::Enemy, frame);
         }
     }
 
@@ -176,7 +181,7 @@ impl Hostile {
         let counter = counter + 1 + self.random.below(20);
         let Some(member) = &self.key else { return };
         let frame = seal(member, tag, counter, &[message]);
-        self.send(cluster, frame);
+        self.send(cluster, Origin::Enemy, frame);
     }
 
     /// An op in another's name: the author's id put over mine after signing, or a foreign key's signature.
@@ -226,7 +231,7 @@ impl Hostile {
     }
 
     /// To everybody, or to one.
-    fn send(&mut self, cluster: &mut Cluster<Watch>, bytes: Vec<u8>) {
+    fn send(&mut self, cluster: &mut Cluster<Watch>, origin: Origin, bytes: Vec<u8>) {
         let hosts = u64::try_from(cluster.network.hosts.len()).expect("few hosts");
         let one = HostId(u32::try_from(self.random.below(hosts)).expect("below 2^32"));
         let address = cluster.network.hosts[one.place()].nic(ETH0).and_then(|nic| nic.v4);
@@ -236,7 +241,7 @@ impl Hostile {
             }
             Some(_) | None => Target::Segment(ETH0, Cast::Multicast4),
         };
-        cluster.send_raw(self.host, PORT, target, bytes);
+        cluster.send_raw(self.host, origin, target, bytes);
     }
 }
 

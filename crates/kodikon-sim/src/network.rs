@@ -58,6 +58,30 @@ pub struct Frame {
     pub from: SocketAddr,
     /// To which kind of address.
     pub cast: Cast,
+    /// Who made it.
+    pub origin: Origin,
+}
+
+/// Who made a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A node.
+    Node,
+    /// An enemy, who had the key, or recorded it.
+    Enemy,
+    /// An enemy, without any seal that could hold.
+    Noise,
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub struct Letter {
+    /// Who made it.
+    pub origin: Origin,
+    /// By whom it is sent.
+    pub sender: Socket,
+    /// The bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// What the network will do later.
@@ -173,27 +197,19 @@ impl Network {
     }
 
     /// Sends a datagram: `out` gets what will happen. Returns the bytes that went onto the wire.
-    pub fn send(
-        &mut self,
-        now: Moment,
-        sender: Socket,
-        target: Target,
-        bytes: Vec<u8>,
-        out: &mut Vec<(Moment, Passage)>,
-    ) -> u64 {
+    pub fn send(&mut self, now: Moment, letter: Letter, target: Target, out: &mut Vec<(Moment, Passage)>) -> u64 {
         self.counts.sent += 1;
         match target {
-            Target::Address(to, interface) => self.send_to(now, sender, (to, interface), bytes, out),
-            Target::Segment(interface, cast) => self.send_all(now, sender, (interface, cast), bytes, out),
+            Target::Address(to, interface) => self.send_to(now, letter, (to, interface), out),
+            Target::Segment(interface, cast) => self.send_all(now, letter, (interface, cast), out),
         }
     }
 
     fn send_to(
         &mut self,
         now: Moment,
-        sender: Socket,
+        Letter { origin, sender, bytes }: Letter,
         (to, wish): (SocketAddr, Option<InterfaceIndex>),
-        bytes: Vec<u8>,
         out: &mut Vec<(Moment, Passage)>,
     ) -> u64 {
         let scope = match to {
@@ -206,7 +222,7 @@ impl Network {
             self.counts.unroutable += 1;
             return 0;
         };
-        let frame = |bytes| Rc::new(Frame { bytes, sender, from, cast: Cast::Unicast });
+        let frame = |bytes| Rc::new(Frame { bytes, sender, from, cast: Cast::Unicast, origin });
         if index == LOOPBACK {
             let arrive = Passage::Arrive {
                 host: sender.host,
@@ -243,9 +259,8 @@ impl Network {
     fn send_all(
         &mut self,
         now: Moment,
-        sender: Socket,
+        Letter { origin, sender, bytes }: Letter,
         (index, cast): (InterfaceIndex, Cast),
-        bytes: Vec<u8>,
         out: &mut Vec<(Moment, Passage)>,
     ) -> u64 {
         let group: IpAddr = match cast {
@@ -256,7 +271,7 @@ impl Network {
             self.counts.unroutable += 1;
             return 0;
         };
-        let frame = Rc::new(Frame { bytes, sender, from, cast });
+        let frame = Rc::new(Frame { bytes, sender, from, cast, origin });
         let segment = plug(&self.hosts[sender.host.place()], index);
         // The kernel hands every group datagram to the sockets of its own host too, the sender's among them.
         let own = |frame| Passage::Arrive { host: sender.host, interface: index, port: None, bent: None, frame };

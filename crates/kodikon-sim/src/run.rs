@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::chance::{self, Odds, source};
 use crate::checks::{Violation, Watch, calm};
 use crate::cluster::endpoint::Maker;
-use crate::cluster::{Cluster, Happening, Tap};
+use crate::cluster::enemy::Tap;
+use crate::cluster::{Cluster, Happening};
 use crate::faults::deeds::{self, Comeback, Deed};
 use crate::faults::script::{self, ScriptStep};
 use crate::faults::{Faults, Kind, swarm};
@@ -148,9 +149,7 @@ impl<'a> Run<'a> {
             let config = cluster.nodes[node].config.clone();
             enemies.push(Hostile::member(source(order.seed, "hostile"), cluster.nodes[node].host, node, &config));
         }
-        if !enemies.is_empty() {
-            cluster.tap = Some(Tap::default());
-        }
+        cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every);
         Self {
             scenario,

@@ -53,6 +53,8 @@ pub struct Person {
     pub hostile: bool,
     /// Whether its disk was ever set back, copied or lost: then its numbers may be too.
     pub rolled_back: bool,
+    /// When its last process ended.
+    pub died: Option<Moment>,
     /// The newest version of its state that anybody has shown.
     pub seen_version: u64,
     said: HashSet<u64>,
@@ -128,8 +130,17 @@ impl Truth {
         self.live += 1;
     }
 
+    /// Whether no live node bears an identity.
+    #[must_use]
+    pub fn is_unborn(&self, id: &NodeId) -> bool {
+        self.holders.get(id).is_none_or(Vec::is_empty)
+    }
+
     /// A process ended.
-    pub fn died(&mut self, node: usize) {
+    pub fn died(&mut self, now: Moment, node: usize) {
+        if let Some(person) = self.people.get_mut(&self.nodes[node].id) {
+            person.died = Some(now);
+        }
         self.live -= usize::from(!self.nodes[node].left);
         self.nodes[node].up = false;
         self.vacate(node);

@@ -1,6 +1,6 @@
 //! Decides what a process is between start and death: its node, its clock, its timer, and what waits while it is stopped.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -36,7 +36,12 @@ pub struct Process {
     pub names: (NodeId, Epoch),
     waiting: VecDeque<Deferred>,
     datagrams: usize,
+    // What it has heard, where an enemy is about: digest of the frame and who sent it.
+    heard: HashMap<u64, usize>,
 }
+
+/// Frames of which it is remembered that they were heard; then all are forgotten, and replays of them pass unwatched.
+const REMEMBERED: usize = 16_384;
 
 /// Something for a process.
 #[derive(Debug)]
@@ -79,7 +84,21 @@ impl Process {
             names,
             waiting: VecDeque::new(),
             datagrams: 0,
+            heard: HashMap::new(),
         }
+    }
+
+    /// Notes that it hears a frame of this node. If it had heard the frame before: from whom then.
+    pub fn first_heard(&mut self, bytes: &[u8], sender: Option<usize>) -> Option<usize> {
+        let word = digest(bytes);
+        if let Some(&first) = self.heard.get(&word) {
+            return Some(first);
+        }
+        if self.heard.len() >= REMEMBERED {
+            self.heard.clear();
+        }
+        self.heard.extend(sender.map(|sender| (word, sender)));
+        None
     }
 
     /// Lets something wait until the process goes on; datagrams beyond the sockets' buffer are lost.

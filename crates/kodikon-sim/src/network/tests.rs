@@ -27,7 +27,7 @@ fn heard(network: &mut Network, from: u32, target: Target, count: u64) -> BTreeM
     for n in 0..count {
         let now = Moment(n * 1_000_000);
         let mut out = Vec::new();
-        network.send(now, Socket { host: HostId(from), port: 10_000 }, target, vec![7; 100], &mut out);
+        network.send(now, letter(from, 100), target, &mut out);
         while let Some((at, passage)) = out.pop() {
             assert!(at >= now, "nothing arrives before it is sent");
             match passage {
@@ -46,6 +46,10 @@ fn heard(network: &mut Network, from: u32, target: Target, count: u64) -> BTreeM
         }
     }
     heard
+}
+
+fn letter(from: u32, len: usize) -> Letter {
+    Letter { origin: Origin::Node, sender: Socket { host: HostId(from), port: 10_000 }, bytes: vec![7; len] }
 }
 
 fn counts<const N: usize>(pairs: [(u32, u64); N]) -> BTreeMap<u32, u64> {
@@ -135,12 +139,11 @@ fn a_new_lease_moves_the_address_and_the_old_one_leads_nowhere() {
 fn what_is_too_large_or_too_much_stays_behind() {
     let mut network = network(2);
     let mut out = Vec::new();
-    let sender = Socket { host: HostId(0), port: 10_000 };
-    network.send(Moment::START, sender, to(1), vec![0; 1_473], &mut out);
+    network.send(Moment::START, letter(0, 1_473), to(1), &mut out);
     assert_eq!((out.len(), network.counts.too_large), (0, 1), "1,472 B fit");
     network.set_quality(SegmentId(0), Quality { rate: Some(10_000), ..Quality::clean() });
     for _ in 0..100 {
-        network.send(Moment::START, sender, to(1), vec![0; 200], &mut out);
+        network.send(Moment::START, letter(0, 200), to(1), &mut out);
     }
     // 242 B on the wire take 24 ms; the queue holds 200 ms.
     assert_eq!(out.len(), 9, "and the rest overflows");
@@ -160,9 +163,7 @@ fn a_kernel_answers_for_closed_ports_six_times_and_then_once_a_second() {
 #[test]
 fn bytes_are_counted_as_a_switch_counts_them() {
     let mut network = network(2);
-    let sender = Socket { host: HostId(0), port: 10_000 };
-    let mut wire =
-        |ms: u64, target, len| network.send(Moment(ms * 1_000_000), sender, target, vec![0; len], &mut Vec::new());
+    let mut wire = |ms: u64, target, len| network.send(Moment(ms * 1_000_000), letter(0, len), target, &mut Vec::new());
     assert_eq!(wire(0, GROUP, 50), 50 + 28 + 14);
     assert_eq!(wire(0, GROUP, 10), 60, "Ethernet carries nothing shorter");
     assert_eq!(wire(0, to(1), 50), 50 + 28 + 14 + 2 * ARP, "the neighbour must be found");

@@ -1,0 +1,92 @@
+//! Decides what an enemy hears and how it sends, and which datagrams no node may accept.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use kodikon_core::effect::{Cast, Target, Transmit};
+use kodikon_core::ground::id::{InterfaceIndex, SessionTag};
+use kodikon_core::wire::header::Header;
+
+use crate::cluster::process::Process;
+use crate::cluster::{Cluster, Happening, Observer};
+use crate::network::host::HostId;
+use crate::network::{Frame, Letter, Origin, Passage, Socket};
+use crate::trace::{Mark, digest};
+
+/// What an enemy has heard: everything that was sent lately.
+#[derive(Debug)]
+pub struct Tap {
+    /// The host it stands on.
+    pub ear: HostId,
+    /// Datagrams and where they came from, the newest last.
+    pub recorded: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// By node: the session of its frames and their highest counter.
+    pub sessions: BTreeMap<usize, (SessionTag, u64)>,
+}
+
+impl Tap {
+    /// An enemy on this host, who has heard nothing yet.
+    #[must_use]
+    pub fn new(ear: HostId) -> Self {
+        Self { ear, recorded: VecDeque::new(), sessions: BTreeMap::new() }
+    }
+}
+
+/// The port an enemy sends from; no node has it.
+const ENEMY_PORT: u16 = 31_337;
+/// Datagrams an enemy remembers.
+const RECORDED: usize = 512;
+
+impl<O: Observer> Cluster<O> {
+    /// A datagram of no node's making leaves a host.
+    pub fn send_raw(&mut self, host: HostId, origin: Origin, target: Target, bytes: Vec<u8>) {
+        self.trace.mark(self.now, Mark::Sent, usize::MAX >> 40, digest(&bytes));
+        let mut passages = std::mem::take(&mut self.passages);
+        let sender = Socket { host, port: ENEMY_PORT };
+        self.network.send(self.now, Letter { origin, sender, bytes }, target, &mut passages);
+        self.passages = passages;
+        self.enter_passages();
+    }
+
+    /// A datagram reaches a whole segment as if it came from the given address.
+    pub fn spread_raw(&mut self, host: HostId, interface: InterfaceIndex, from: SocketAddr, bytes: Vec<u8>) {
+        self.trace.mark(self.now, Mark::Sent, usize::MAX >> 40, digest(&bytes));
+        let segment = self.network.hosts[host.place()].nic(interface).and_then(|nic| nic.segment);
+        let Some(segment) = segment.filter(|_| self.network.is_listening(host, interface, host)) else { return };
+        let sender = Socket { host, port: ENEMY_PORT };
+        let frame = Rc::new(Frame { bytes, sender, from, cast: Cast::Multicast4, origin: Origin::Enemy });
+        self.agenda.enter(self.now, Happening::Pass(Passage::Spread { segment, frame }));
+    }
+
+    pub(super) fn overhear(&mut self, node: usize, transmit: &Transmit) {
+        let slot = &self.nodes[node];
+        // An enemy has ears where it stands, not on both sides of a partition.
+        if self.tap.as_ref().is_some_and(|tap| !self.network.is_linked(slot.host, tap.ear)) {
+            return;
+        }
+        let address = self.network.hosts[slot.host.place()].nic(InterfaceIndex(2)).and_then(|nic| nic.v4);
+        let (Some(tap), Some(address)) = (&mut self.tap, address) else { return };
+        if let Ok(header) = Header::decode(&transmit.bytes) {
+            tap.sessions.insert(node, (header.tag, header.counter));
+        }
+        if tap.recorded.len() >= RECORDED {
+            tap.recorded.pop_front();
+        }
+        tap.recorded.push_back((SocketAddr::new(address.into(), slot.port), transmit.bytes.clone()));
+    }
+
+    /// Whether a process must not accept a datagram: `Some(None)` if it is not sealed, `Some(Some(sender))` if it is the
+    /// sender's in its present session and was heard before. The latter is watched where an enemy is about.
+    pub(super) fn forbidden(&self, process: &mut Process, bent: Option<u64>, frame: &Frame) -> Option<Option<usize>> {
+        if bent.is_some() || frame.origin == Origin::Noise {
+            return Some(None);
+        }
+        let tap = self.tap.as_ref()?;
+        let tag = frame.bytes.get(2..10)?;
+        // An enemy's replay is its first sender's frame, which its session tag names.
+        let by_tag = || tap.sessions.iter().find(|(_, (session, _))| session.0 == tag).map(|(node, _)| *node);
+        let sender = process.first_heard(&frame.bytes, self.node_at(frame.sender).or_else(by_tag))?;
+        (tap.sessions.get(&sender)?.0.0 == tag).then_some(Some(sender))
+    }
+}
