@@ -1,11 +1,14 @@
 //! What a node says whose data directory cannot be used.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kodikon_lab::{Finished, Host, Lab, Topology};
 
-use crate::scene::{BINARY, Scene};
+use crate::scene::{BINARY, Scene, eventually, number};
 
 /// A node that refuses to start ends well before that; one that does not is ended.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -45,6 +48,41 @@ fn in_memory_is_a_way_out() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_node_whose_disk_fills_up_goes_on_tells_it_and_saves_once_there_is_room() -> Result<()> {
+    let Some(scene) = Scene::beside("fills", &Topology::flat(1)) else { return Ok(()) };
+    let run = "exec \"$0\" up --json --node-id n1 --data-dir \"$1\"";
+    let mut node = scene.spawn(&mut shell(&scene, &format!("mount -t tmpfs -o size=256k tmpfs \"$1\" && {run}")))?;
+    node.line_where(LIMIT, |line| line.contains("\"started\""))?;
+    // The mount is the node's own, and this is the way to it.
+    let data = PathBuf::from(format!("/proc/{}/root{}", node.pid(), data(&scene).display()));
+    let verb = |args: &[&str]| {
+        let mut command = scene.command(Host(1), BINARY);
+        scene.run(command.args(args).args(["--json", "--data-dir"]).arg(&data), LIMIT)?.success()
+    };
+    let failures = || number(&serde_json::from_str(&verb(&["stats"])?)?, "/counters/store_failures");
+    verb(&["state", "set", "location=gate_a"])?;
+    eventually("the state on disk", LIMIT, || holds(&data.join("state.json"), "gate_a"))?;
+
+    let filler = data.join("filler");
+    let full = fs::write(&filler, vec![0; 1 << 20]);
+    ensure!(full.is_err(), "the disk takes more than it has");
+    verb(&["state", "set", "location=gate_b"])?;
+    eventually("the failure to be counted", LIMIT, || {
+        let failures = failures()?;
+        ensure!(failures > 0, "{failures} failures");
+        Ok(())
+    })?;
+    let said = node.complaints();
+    ensure!(said.contains("no space left"), "it said: {said}");
+    holds(&data.join("state.json"), "gate_a")?;
+
+    fs::remove_file(&filler)?;
+    eventually("the newest state on disk", LIMIT, || holds(&data.join("state.json"), "gate_b"))?;
+    ensure!(node.terminate(LIMIT)?.success(), "{}", node.complaints());
+    Ok(())
+}
+
 /// Starts a node on a data directory that `prepare` has spoilt; the host's mounts are its own and go with it.
 fn up(lab: &Lab, prepare: &str) -> Result<Finished> {
     let script = format!("{prepare} && exec \"$0\" up --json --api none --data-dir \"$1\"");
@@ -52,12 +90,22 @@ fn up(lab: &Lab, prepare: &str) -> Result<Finished> {
 }
 
 /// A script that knows the program as `$0` and an empty directory as `$1`.
-fn shell(lab: &Lab, script: &str) -> std::process::Command {
-    let data = lab.directory().join("data");
-    std::fs::create_dir_all(&data).expect("the lab's directory is ours");
+fn shell(lab: &Lab, script: &str) -> Command {
+    let data = data(lab);
+    fs::create_dir_all(&data).expect("the lab's directory is ours");
     let mut command = lab.command(Host(1), "sh");
     command.args(["-c", script, BINARY]).arg(data).env("HOME", lab.directory());
     command
+}
+
+fn data(lab: &Lab) -> PathBuf {
+    lab.directory().join("data")
+}
+
+fn holds(file: &Path, text: &str) -> Result<()> {
+    let found = fs::read(file).with_context(|| format!("no {}", file.display()))?;
+    ensure!(String::from_utf8_lossy(&found).contains(text), "{} does not hold {text}", file.display());
+    Ok(())
 }
 
 fn expect_refusal(finished: &Finished, words: &[&str]) -> Result<()> {
