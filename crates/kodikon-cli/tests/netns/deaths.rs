@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use kodikon_lab::{Host, Kind, Moment, NodeSpec, Topology};
+use kodikon_lab::{Host, Kind, Moment, Topology};
 
 use crate::scene::{PATIENCE, SEGMENT, Scene, expect_no_false_verdict, expect_within};
 
@@ -23,11 +23,7 @@ fn a_killed_process_is_failed_at_all_within_a_second_and_a_half() -> Result<()> 
 #[test]
 fn a_process_killed_before_anybody_watches_it_is_failed_by_the_hard_bound() -> Result<()> {
     let Some(scene) = Scene::beside("newborn", &Topology::flat(NODES)) else { return Ok(()) };
-    let config = scene.directory().join("kodikon.yaml");
-    std::fs::write(&config, "mesh:\n  heartbeat_timeout: 10\n")?;
-    let mut fleet = scene.fleet();
-    (1..=NODES).try_for_each(|host| fleet.launch(NodeSpec::on(Host(host)).arg("--config").arg(&config)))?;
-    fleet.wait_full_roster(PATIENCE)?;
+    let mut fleet = scene.hasty_fleet()?;
     let mark = fleet.kill(VICTIM)?;
     let samples = fleet.wait_at_all(&Kind::PeerFailed, VICTIM, mark, PATIENCE)?;
     expect_within("process crash of a newborn", Duration::from_secs(12), &samples)?;

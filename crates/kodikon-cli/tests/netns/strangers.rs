@@ -47,7 +47,7 @@ fn noise_at_the_ports_is_counted_by_reason_and_changes_nothing() -> Result<()> {
     let after = fleet.process("n1")?.usage()?;
     let told = fleet.ctl_json("n1", ["stats"])?;
 
-    let grown = after.anonymous_kib.saturating_sub(before.anonymous_kib);
+    let grown = after.rss_kib.saturating_sub(before.rss_kib);
     let counted = drops(&told)? - drops(&stats)?;
     eprintln!("noise: {} datagrams, {counted} counted, + {grown} KiB: {}", VOLLEY * VOLLEYS, told["drops"]);
     ensure!(counted >= (VOLLEY * VOLLEYS) as u64, "{counted} counted of {}", VOLLEY * VOLLEYS);
@@ -94,7 +94,7 @@ fn nodes_of_another_mesh_or_another_key_never_join() -> Result<()> {
     }
     for mesh in meshes {
         for name in mesh {
-            let peers = fleet.ctl_json(*name, ["peers", "--all"])?;
+            let peers = fleet.ctl_json(name, ["peers", "--all"])?;
             let shown: Vec<&str> =
                 peers.as_array().into_iter().flatten().filter_map(|row| row["node_id"].as_str()).collect();
             let own: Vec<&str> = mesh.iter().filter(|other| *other != name).copied().collect();

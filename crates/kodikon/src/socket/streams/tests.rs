@@ -107,7 +107,7 @@ async fn what_the_node_does_not_want_is_reset_and_counted_and_what_it_had_wanted
         streams.wish(StreamWish::Close { stream });
         assert_eq!((streams.len(), streams.stats().refused), (0, refused), "said something: {said}");
         let end = client.read(&mut [0; 1]).map_err(|error| error.kind());
-        let expected = if said { Ok(0) } else { Err(std::io::ErrorKind::ConnectionReset) };
+        let expected = if said { Ok(0) } else { Err(io::ErrorKind::ConnectionReset) };
         assert_eq!(end, expected, "said something: {said}");
     }
 }
