@@ -7,9 +7,13 @@
 mod cables;
 #[path = "netns/deaths.rs"]
 mod deaths;
+#[path = "netns/disks.rs"]
+mod disks;
 #[path = "netns/scene.rs"]
 mod scene;
 #[path = "netns/starts.rs"]
 mod starts;
 #[path = "netns/state.rs"]
 mod state;
+#[path = "netns/strangers.rs"]
+mod strangers;

@@ -370,11 +370,11 @@ pub struct StatsDoc {
     pub uptime_s: f64,
     /// Datagrams handed to the kernel.
     pub datagrams_sent: u64,
-    /// Datagrams read, the dropped ones included.
+    /// Datagrams that opened: what nobody of this mesh sealed is under `drops` alone.
     pub datagrams_received: u64,
-    /// Their UDP payload bytes.
+    /// UDP payload bytes of what was handed to the kernel.
     pub bytes_sent: u64,
-    /// Their UDP payload bytes.
+    /// UDP payload bytes of what arrived, the dropped included.
     pub bytes_received: u64,
     /// Datagrams and messages dropped, by reason.
     pub drops: BTreeMap<String, u64>,

@@ -157,9 +157,17 @@ impl StoreError {
         let path = path.into();
         match source.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT) => Self::Full { path },
-            Some(libc::EACCES | libc::EPERM | libc::EROFS | libc::ENOTDIR | libc::EISDIR) => {
-                Self::NotWritable { path, source }
-            }
+            // EEXIST: a directory was to be made where a file is; ENOENT: in a place like /proc, where none can be made.
+            Some(
+                libc::EACCES
+                | libc::EPERM
+                | libc::EROFS
+                | libc::ENOTDIR
+                | libc::EISDIR
+                | libc::EEXIST
+                | libc::ENOENT
+                | libc::ENAMETOOLONG,
+            ) => Self::NotWritable { path, source },
             _ => Self::Io { path, source },
         }
     }

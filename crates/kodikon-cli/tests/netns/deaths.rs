@@ -21,6 +21,16 @@ fn a_killed_process_is_failed_at_all_within_a_second_and_a_half() -> Result<()> 
 }
 
 #[test]
+fn a_process_killed_before_anybody_watches_it_is_failed_by_the_hard_bound() -> Result<()> {
+    let Some(scene) = Scene::beside("newborn", &Topology::flat(NODES)) else { return Ok(()) };
+    let mut fleet = scene.hasty_fleet()?;
+    let mark = fleet.kill(VICTIM)?;
+    let samples = fleet.wait_at_all(&Kind::PeerFailed, VICTIM, mark, PATIENCE)?;
+    expect_within("process crash of a newborn", Duration::from_secs(12), &samples)?;
+    expect_no_false_verdict(&fleet)
+}
+
+#[test]
 fn a_goodbye_is_known_at_all_within_a_second() -> Result<()> {
     let Some(scene) = Scene::alone("goodbye", &Topology::flat(NODES)) else { return Ok(()) };
     let mut fleet = scene.watched_fleet()?;

@@ -1,12 +1,13 @@
 //! What a test stands on: a lab, the right to the computer, and how what it measured is judged and told.
 
+use std::fs;
 use std::ops::Deref;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kodikon_lab::{Alone, Distribution, Elapsed, Fleet, Kind, Lab, Sample, Topology, alone};
+use kodikon_lab::{Alone, Distribution, Elapsed, Fleet, Kind, Lab, NodeSpec, Sample, Topology, alone};
 use serde_json::Value;
 
 /// The program under test.
@@ -64,6 +65,18 @@ impl Scene {
     pub(crate) fn full_fleet(&self) -> Result<Fleet<'_>> {
         let mut fleet = self.fleet();
         fleet.start_all()?;
+        fleet.wait_full_roster(PATIENCE)?;
+        Ok(fleet)
+    }
+
+    /// As [`Scene::full_fleet`], of nodes whose hard bound is ten seconds instead of thirty.
+    pub(crate) fn hasty_fleet(&self) -> Result<Fleet<'_>> {
+        let config = self.lab.directory().join("kodikon.yaml");
+        fs::write(&config, "mesh:\n  heartbeat_timeout: 10\n")?;
+        let mut fleet = self.fleet();
+        for host in self.lab.hosts() {
+            fleet.launch(NodeSpec::on(host).arg("--config").arg(&config))?;
+        }
         fleet.wait_full_roster(PATIENCE)?;
         Ok(fleet)
     }

@@ -129,6 +129,12 @@ fn of_two_nodes_of_one_name_the_later_is_shown_with_a_number_everywhere() -> Res
     first.launch(NodeSpec::on(Host(1)).named("camera").data(scene.directory().join("first")))?;
     first.launch(NodeSpec::on(Host(3)).named("viewer"))?;
     first.wait_full_roster(PATIENCE)?;
+    // Once its claim to the name stands it is on disk; before that nobody was first.
+    let claim = first.data("camera")?.join("rank");
+    eventually("the first to hold its name", PATIENCE, || {
+        ensure!(claim.exists(), "there is no {}", claim.display());
+        Ok(())
+    })?;
     let mut second = scene.fleet();
     second.launch(NodeSpec::on(Host(2)).named("camera").data(scene.directory().join("second")))?;
     second.wait_started(PATIENCE)?;

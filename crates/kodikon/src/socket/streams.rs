@@ -80,7 +80,8 @@ pub enum StreamEvent {
 /// What was refused or ended, counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamStats {
-    /// Connections closed unread because there were too many, in all or from that address.
+    /// Connections closed unread because there were too many, in all or from that address, or because the node wants none
+    /// from there.
     pub refused: u64,
     /// Streams ended because no frame came in time.
     pub silent: u64,
@@ -178,7 +179,13 @@ impl Streams {
     }
 
     fn close(&mut self, id: StreamId) {
-        self.open.remove(&id);
+        if let Some(stream) = self.open.remove(&id)
+            && stream.silent_until.is_some()
+        {
+            // The node wants nothing from there, or has enough that say nothing.
+            self.stats.refused += 1;
+            turn_away(&stream.socket);
+        }
         // It may have ended, or said something, just before; the node has no ear for it any more.
         self.events.retain(|event| match event {
             StreamEvent::Offered { stream, .. }
@@ -236,8 +243,7 @@ impl Streams {
                 continue;
             }
             self.stats.refused += 1;
-            // A reset leaves nothing behind on our side; an orderly end would wait a minute for its last packet.
-            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+            turn_away(&socket);
             refusals += 1;
             if refusals == REFUSALS_A_TURN {
                 cx.waker().wake_by_ref();
@@ -411,6 +417,12 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// Makes the end of a connection a reset, which leaves nothing behind on our side; an orderly end would wait a minute for
+/// its last packet.
+fn turn_away(socket: &TcpStream) {
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 #[cfg(test)]

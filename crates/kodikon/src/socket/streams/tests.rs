@@ -95,6 +95,24 @@ async fn the_fifth_silent_connection_from_one_address_is_refused() {
 }
 
 #[tokio::test]
+async fn what_the_node_does_not_want_is_reset_and_counted_and_what_it_had_wanted_is_not() {
+    let (mut streams, port) = open();
+    for (said, refused) in [(false, 1), (true, 1)] {
+        let mut client = StdStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let StreamEvent::Offered { stream, .. } = next(&mut streams).await else { panic!("no offer") };
+        if said {
+            client.write_all(&[0, 1, 1]).unwrap();
+            assert!(matches!(next(&mut streams).await, StreamEvent::Frame { .. }));
+        }
+        streams.wish(StreamWish::Close { stream });
+        assert_eq!((streams.len(), streams.stats().refused), (0, refused), "said something: {said}");
+        let end = client.read(&mut [0; 1]).map_err(|error| error.kind());
+        let expected = if said { Ok(0) } else { Err(io::ErrorKind::ConnectionReset) };
+        assert_eq!(end, expected, "said something: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_flood_of_connections_takes_no_more_than_its_places_and_leaves_ours_alone() {
     let (mut near, port) = open();
     let (mut far, far_port) = open();

@@ -165,7 +165,7 @@ fn what_the_system_says_is_sorted_by_what_to_do() {
     for code in [libc::ENOSPC, libc::EDQUOT] {
         assert!(matches!(sorted(code), StoreError::Full { .. }), "{code}");
     }
-    for code in [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENOTDIR] {
+    for code in [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENOTDIR, libc::EEXIST, libc::ENOENT] {
         assert!(matches!(sorted(code), StoreError::NotWritable { .. }), "{code}");
     }
     assert!(matches!(sorted(libc::EIO), StoreError::Io { .. }));
