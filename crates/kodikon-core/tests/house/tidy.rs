@@ -8,7 +8,8 @@ const FILE_WALL: usize = 800;
 /// Lines of a function, from its signature to its last brace: one screen.
 const FUNCTION_WALL: usize = 70;
 /// Where `unsafe` may stand: a file, or everything below a folder.
-const UNSAFE_HOMES: [&str; 2] = ["crates/kodikon/src/sys.rs", "crates/kodikon-scan/src/"];
+const UNSAFE_HOMES: [&str; 3] =
+    ["crates/kodikon/src/sys.rs", "crates/kodikon-scan/src/", "crates/kodikon-core/tests/flood/counting.rs"];
 /// Crates whose roots forbid `unsafe` to the compiler as well.
 const SAFE_CRATES: [&str; 3] = ["kodikon-core", "kodikon-sim", "kodikon-cli"];
 /// Words of unfinished work, in pieces, so that this file does not hold them.
