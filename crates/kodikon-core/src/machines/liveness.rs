@@ -59,6 +59,8 @@ const FREEZE: Duration = Duration::from_secs(2);
 const BOUND_EVERY: Duration = Duration::from_secs(1);
 /// Quiet peers asked each time the bound is looked at; the others are asked the next time.
 const MAX_ASKED: usize = 64;
+/// In a larger mesh new peers are not measured at once: a thousand at a time would ask each other.
+const MEASURED: usize = 64;
 /// Worst local health.
 const MAX_HEALTH: u32 = 3;
 
@@ -85,6 +87,10 @@ impl Liveness {
     /// A peer became alive: it may be an observer, and no doubt about it stands.
     pub fn on_up(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.forget_doubts(&id);
+        if ctx.roster.present_count() <= MEASURED {
+            // Its answer tells how far it is and what its clock shows, before anybody asks for either.
+            self.probes.ask(now, id, ctx);
+        }
         if self.beats.on_up(now, id, ctx) {
             self.canaries.choose(now, self.beats.observers(), ctx);
         }

@@ -74,8 +74,10 @@ impl Membership {
         if let Some(peer) = ctx.roster.get_mut(&id) {
             peer.learn_path(now, arrival.from, arrival.interface);
         }
-        // One that failed must answer a probe, proof or not: its proof may have been on its way since before.
+        // One that is suspect or failed must answer a probe, proof or not: its proof may have been on its way since
+        // before. The address just proven may be the first on which it can.
         self.heard(now, id, arrival, ctx);
+        self.introductions.nudge(&id, ctx);
         if ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Liveness::Introduced) {
             self.rise(now, id, ctx);
         }

@@ -27,22 +27,48 @@ enum Sealer {
 impl Node {
     pub(super) fn on_datagram(&mut self, now: Instant, arrival: Arrival, frame: &mut [u8]) {
         self.ctx.stats.bytes_received += frame.len() as u64;
-        match self.open(now, arrival, frame) {
-            Ok(Some((Sealer::Peer(id, is_latest), batch))) => {
+        let opened = Header::decode(frame).and_then(|header| Ok((header, self.open(now, arrival, header, frame)?)));
+        match opened {
+            Ok((header, Some((sealer, batch)))) => {
+                let was_present = self.is_present(header.tag);
+                self.on_batch(now, sealer, arrival, batch);
+                if !was_present && self.is_present(header.tag) {
+                    // Recordings of what it said before it counted are not new.
+                    if let Some(session) = self.ctx.sessions.get_mut(header.tag) {
+                        session.window.close_below(header.counter);
+                    }
+                }
+            }
+            Ok((_, None)) => {}
+            Err(reason) => self.ctx.stats.drop(reason),
+        }
+    }
+
+    fn is_present(&mut self, tag: SessionTag) -> bool {
+        let peer = self.ctx.sessions.get_mut(tag).map(|session| session.peer);
+        peer.and_then(|peer| self.ctx.roster.get(&peer)).is_some_and(|peer| peer.liveness.is_present())
+    }
+
+    fn on_batch(&mut self, now: Instant, sealer: Sealer, arrival: Arrival, batch: Batch) {
+        match sealer {
+            Sealer::Peer(id, is_latest) => {
                 if is_latest {
                     self.on_heard(now, id, arrival);
                 }
                 self.on_peer_messages(now, id, arrival, batch.messages);
             }
-            Ok(Some((Sealer::Stranger(tag), batch))) => self.on_stranger_batch(now, tag, arrival, batch),
-            Ok(None) => {}
-            Err(reason) => self.ctx.stats.drop(reason),
+            Sealer::Stranger(tag) => self.on_stranger_batch(now, tag, arrival, batch),
         }
     }
 
     /// Opens and reads a frame. `None` for our own, come back.
-    fn open(&mut self, now: Instant, arrival: Arrival, frame: &mut [u8]) -> Result<Option<(Sealer, Batch)>, Reject> {
-        let header = Header::decode(frame)?;
+    fn open(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        header: Header,
+        frame: &mut [u8],
+    ) -> Result<Option<(Sealer, Batch)>, Reject> {
         if header.tag == self.ctx.me.tag {
             self.ctx.group.session(header.tag).open(&header, frame)?;
             if is_group(arrival.cast) {
@@ -94,7 +120,8 @@ impl Node {
         }
     }
 
-    /// Whether another address of a peer is worth a challenge: none of those proven was heard from lately.
+    /// Whether another address of a peer is worth a challenge: the peer is doubted, or none of those proven was heard
+    /// from lately.
     fn lacks_a_way(&self, now: Instant, id: &NodeId) -> bool {
         let lately = self.ctx.config.heartbeat_interval * 2;
         self.ctx

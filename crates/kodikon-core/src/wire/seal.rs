@@ -90,6 +90,8 @@ fn nonce(counter: u64) -> Nonce {
 pub struct ReplayWindow {
     seen: Box<[u64; Self::WORDS]>,
     next: u64,
+    /// Counters below belong to an earlier acquaintance with the session.
+    floor: u64,
 }
 
 impl ReplayWindow {
@@ -100,7 +102,21 @@ impl ReplayWindow {
     /// A window in which nothing arrived.
     #[must_use]
     pub fn new() -> Self {
-        Self { seen: Box::new([0; Self::WORDS]), next: 0 }
+        Self::above(0)
+    }
+
+    /// A window that takes no counter below this: they were seen, or missed, before the session was forgotten.
+    #[must_use]
+    pub fn above(floor: u64) -> Self {
+        Self { seen: Box::new([0; Self::WORDS]), next: floor, floor }
+    }
+
+    /// Takes no counter up to this one any more: what was sent before was sent before its sender counted.
+    pub fn close_below(&mut self, counter: u64) {
+        self.floor = self.floor.max(counter.saturating_add(1));
+        if self.next < self.floor {
+            self.advance(self.floor - 1);
+        }
     }
 
     /// Notes a counter; `false` if it was noted before or lies behind the window.
@@ -111,7 +127,7 @@ impl ReplayWindow {
         }
         if counter >= self.next {
             self.advance(counter);
-        } else if self.next - counter > Self::BITS {
+        } else if self.next - counter > Self::BITS || counter < self.floor {
             return false;
         }
         let (word, bit) = Self::place(counter);
@@ -170,13 +186,18 @@ const PEER_RATE: u32 = 5_000;
 #[derive(Debug)]
 pub struct Sessions {
     table: BoundedMap<SessionTag, Session>,
+    /// How far the sessions went that were forgotten, so that no recording of theirs is new when they come back.
+    forgotten: BoundedMap<SessionTag, u64>,
 }
+
+/// Forgotten sessions remembered: as many as the directory holds nodes.
+const MAX_FORGOTTEN: usize = 4_096;
 
 impl Sessions {
     /// An empty table for at most `limit` sessions.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { table: BoundedMap::new(limit) }
+        Self { table: BoundedMap::new(limit), forgotten: BoundedMap::new(MAX_FORGOTTEN) }
     }
 
     /// Places a session; `false` when the table is full.
@@ -187,7 +208,7 @@ impl Sessions {
         let session = Session {
             peer,
             key: group.session(tag),
-            window: ReplayWindow::new(),
+            window: ReplayWindow::above(self.forgotten.get(&tag).copied().unwrap_or(0)),
             allowance: TokenBucket::new(PEER_RATE, PEER_RATE),
         };
         self.table.insert(tag, session).is_ok()
@@ -195,7 +216,12 @@ impl Sessions {
 
     /// Forgets a session.
     pub fn forget(&mut self, tag: SessionTag) {
-        self.table.remove(&tag);
+        let Some(session) = self.table.remove(&tag) else { return };
+        if self.forgotten.is_full() && !self.forgotten.contains_key(&tag) {
+            self.forgotten.pop_first();
+        }
+        // Tags are random, so the first in order is any of them.
+        drop(self.forgotten.insert(tag, session.window.next));
     }
 
     /// The session with this tag.
@@ -237,6 +263,19 @@ mod tests {
             let read = Header::decode(&bent).and_then(|header| key(1, 2).open(&header, &mut bent).map(<[u8]>::to_vec));
             assert!(read.is_err(), "byte {byte} bent and opened");
         }
+    }
+
+    #[test]
+    fn a_session_that_comes_back_goes_on_where_it_was_forgotten() {
+        let group = GroupKey::new(&Zeroizing::new([1; 32]));
+        let (tag, peer) = (SessionTag([2; 8]), NodeId([3; 16]));
+        let mut sessions = Sessions::new(4);
+        assert!(sessions.admit(&group, tag, peer));
+        assert!(sessions.get_mut(tag).unwrap().window.accept(7));
+        sessions.forget(tag);
+        assert!(sessions.admit(&group, tag, peer));
+        let window = &mut sessions.get_mut(tag).unwrap().window;
+        assert_eq!([5, 7, 8].map(|counter| window.accept(counter)), [false, false, true]);
     }
 
     #[test]
