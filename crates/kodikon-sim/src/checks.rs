@@ -13,7 +13,7 @@ use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
 use crate::checks::truth::Truth;
-use crate::checks::view::{Row, Standing, View};
+use crate::checks::view::{Standing, View};
 use crate::cluster::endpoint::Endpoint;
 use crate::cluster::{Death, Observer};
 use crate::metrics::Metrics;
@@ -410,13 +410,13 @@ impl Observer for Watch {
             self.tally.check(now, Check::Sealed, !accepted, || format!("node {node} accepts what nobody sealed"));
             return;
         };
-        // Of a stranger's frame nothing is kept but the question whether it is there; only a peer's is accepted.
-        let (peer, epoch) = (self.truth.nodes[sender].id, self.truth.nodes[sender].epoch);
-        let is_peer = |row: &Row| row.standing.is_present() && row.epoch == epoch;
-        if self.views[node].row(&peer).is_some_and(is_peer) {
-            self.tally
-                .check(now, Check::Replay, !accepted, || format!("node {node} accepts a frame of node {sender} twice"));
-        }
+        self.tally
+            .check(now, Check::Replay, !accepted, || format!("node {node} accepts a frame of node {sender} twice"));
+    }
+
+    fn is_peer(&self, node: usize, other: usize) -> bool {
+        let (peer, epoch) = (&self.truth.nodes[other].id, self.truth.nodes[other].epoch);
+        self.views[node].row(peer).is_some_and(|row| row.standing.is_present() && row.epoch == epoch)
     }
 
     fn spun(&mut self, now: Moment, node: usize, times: u32, by: &'static str) {

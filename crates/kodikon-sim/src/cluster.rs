@@ -105,6 +105,8 @@ pub trait Observer {
     fn event(&mut self, now: Moment, node: usize, event: &Event);
     /// A node's own state changed.
     fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]);
+    /// Whether a node shows another in its present run, and so has its session.
+    fn is_peer(&self, node: usize, other: usize) -> bool;
     /// A node was handed what it must not accept: something unsealed, or (by `sender`) what it had heard before.
     fn heard(&mut self, now: Moment, node: usize, sender: Option<usize>, accepted: bool);
     /// A node woke and at once asked to be woken again, this many times in a row.

@@ -334,7 +334,8 @@ impl<'a> Run<'a> {
     }
 
     fn judge(&mut self) {
-        if self.is_calm() {
+        let all_fit = self.scenario.max_peers == 0 || self.scenario.max_peers >= self.scenario.nodes;
+        if self.is_calm() && all_fit {
             calm::check(&mut self.cluster);
         }
     }

@@ -45,6 +45,9 @@ pub struct Scenario {
     /// Whether several nodes claim one name.
     #[serde(default)]
     pub name_clash: bool,
+    /// Peers a node holds at most; 0: as by default. With fewer than there are nobody can know all, and calm is not judged.
+    #[serde(default)]
+    pub max_peers: usize,
     /// Whether mild faults may be in the background.
     #[serde(default = "yes")]
     pub mild: bool,
@@ -143,6 +146,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "swarm-10",
     "swarm-30",
     "swarm-50",
+    "full-table",
     "idle-3",
     "idle-10",
     "idle-100",

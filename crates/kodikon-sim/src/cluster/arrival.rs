@@ -112,7 +112,7 @@ impl<O: Observer> Cluster<O> {
         }
         let arrival = Arrival { from: scoped(frame.from, interface), interface, cast: frame.cast };
         let now = process.clock.local(self.now);
-        let forbidden = self.forbidden(&mut process, bent, frame);
+        let forbidden = self.forbidden((node, &mut process), bent, frame);
         let before = process.endpoint.stats().datagrams_received;
         process.endpoint.handle(now, Input::Datagram(arrival, &mut self.scratch));
         if let Some(sender) = forbidden {

@@ -78,15 +78,27 @@ impl<O: Observer> Cluster<O> {
 
     /// Whether a process must not accept a datagram: `Some(None)` if it is not sealed, `Some(Some(sender))` if it is the
     /// sender's in its present session and was heard before. The latter is watched where an enemy is about.
-    pub(super) fn forbidden(&self, process: &mut Process, bent: Option<u64>, frame: &Frame) -> Option<Option<usize>> {
-        if bent.is_some() || frame.origin == Origin::Noise {
-            return Some(None);
+    pub(super) fn forbidden(
+        &self,
+        (node, process): (usize, &mut Process),
+        bent: Option<u64>,
+        frame: &Frame,
+    ) -> Option<Option<usize>> {
+        match (bent.is_some(), frame.origin == Origin::Noise) {
+            (false, false) => {}
+            // Bent twice it may be straight again: that has happened.
+            (true, true) => return None,
+            (true, false) | (false, true) => return Some(None),
         }
         let tap = self.tap.as_ref()?;
         let tag = frame.bytes.get(2..10)?;
         // An enemy's replay is its first sender's frame, which its session tag names.
         let by_tag = || tap.sessions.iter().find(|(_, (session, _))| session.0 == tag).map(|(node, _)| *node);
-        let sender = process.first_heard(&frame.bytes, self.node_at(frame.sender).or_else(by_tag))?;
-        (tap.sessions.get(&sender)?.0.0 == tag).then_some(Some(sender))
+        let sender = self.node_at(frame.sender).or_else(by_tag)?;
+        // A stranger's frame leaves no trace: heard again from the peer that it has become, it is new.
+        if tap.sessions.get(&sender)?.0.0 != tag || !self.observer.is_peer(node, sender) {
+            return None;
+        }
+        process.hears_again(&frame.bytes).then_some(Some(sender))
     }
 }

@@ -1,6 +1,6 @@
 //! Decides what a process is between start and death: its node, its clock, its timer, and what waits while it is stopped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -36,8 +36,8 @@ pub struct Process {
     pub names: (NodeId, Epoch),
     waiting: VecDeque<Deferred>,
     datagrams: usize,
-    // What it has heard, where an enemy is about: digest of the frame and who sent it.
-    heard: HashMap<u64, usize>,
+    // The frames of peers that it has heard, where an enemy is about.
+    heard: HashSet<u64>,
 }
 
 /// Frames of which it is remembered that they were heard; then all are forgotten, and replays of them pass unwatched.
@@ -84,21 +84,16 @@ impl Process {
             names,
             waiting: VecDeque::new(),
             datagrams: 0,
-            heard: HashMap::new(),
+            heard: HashSet::new(),
         }
     }
 
-    /// Notes that it hears a frame of this node. If it had heard the frame before: from whom then.
-    pub fn first_heard(&mut self, bytes: &[u8], sender: Option<usize>) -> Option<usize> {
-        let word = digest(bytes);
-        if let Some(&first) = self.heard.get(&word) {
-            return Some(first);
-        }
+    /// Notes that it hears a frame of a peer; whether it had heard it before.
+    pub fn hears_again(&mut self, bytes: &[u8]) -> bool {
         if self.heard.len() >= REMEMBERED {
             self.heard.clear();
         }
-        self.heard.extend(sender.map(|sender| (word, sender)));
-        None
+        !self.heard.insert(digest(bytes))
     }
 
     /// Lets something wait until the process goes on; datagrams beyond the sockets' buffer are lost.

@@ -47,6 +47,9 @@ fn base(scenario: &Scenario, seed: u64, random: &mut Random) -> Config {
         config.security = Security::Key(fork(seed, "mesh key", 0).into());
         config.max_peers = MAX_PEERS;
     }
+    if scenario.max_peers > 0 {
+        config.max_peers = scenario.max_peers;
+    }
     if scenario.swarm {
         config.profile = match random.below(8) {
             0 => Profile::Wan,
