@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use kodikon_lab::{Api, Fleet, Host, Kind, NodeSpec, Sample, Topology};
+use kodikon_lab::{Api, Fleet, Host, Kind, Moment, NodeSpec, Sample, Story, Topology};
 use serde_json::Value;
 
 use crate::scene::{
@@ -92,9 +92,9 @@ fn a_node_without_any_interface_starts_says_so_and_joins_when_one_comes_up() -> 
         ensure!(said.contains("no usable interface"), "it said: {said}");
         Ok(())
     })?;
+    let plugged = Moment::now();
     scene.plug(SEGMENT, Host(3))?;
-    let plugged = kodikon_lab::Moment::now();
-    fleet.wait("full roster", PATIENCE, kodikon_lab::Story::full_roster)?;
+    fleet.wait("full roster", PATIENCE, Story::full_roster)?;
     eprintln!("known at all after the cable was plugged in: {:?}", plugged.read.elapsed());
     ensure!(plugged.read.elapsed() <= 6 * SECOND, "it took {:?}", plugged.read.elapsed());
     expect_no_false_verdict(&fleet)
@@ -113,9 +113,9 @@ fn an_interface_that_gets_its_address_late_is_used_then() -> Result<()> {
     let finding = doctor(&fleet, "n2", "interfaces")?;
     ensure!(finding["status"] != "ok", "doctor should miss an address: {finding}");
     let late = Ipv4Addr::new(10, 77, 8, 8);
+    let addressed = Moment::now();
     ip(&scene, Host(2), &["addr", "add", &format!("{late}/16"), "brd", "+", "dev", &device])?;
-    let addressed = kodikon_lab::Moment::now();
-    fleet.wait("full roster", PATIENCE, kodikon_lab::Story::full_roster)?;
+    fleet.wait("full roster", PATIENCE, Story::full_roster)?;
     eprintln!("known at all after the address came: {:?}", addressed.read.elapsed());
     ensure!(addressed.read.elapsed() <= 6 * SECOND, "it took {:?}", addressed.read.elapsed());
     Ok(())
