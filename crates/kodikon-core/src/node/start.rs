@@ -167,7 +167,10 @@ impl Node {
         let interfaces = std::mem::take(&mut self.ctx.interfaces);
         let out = std::mem::take(&mut self.ctx.out);
         let stats = std::mem::take(&mut self.ctx.stats);
+        let mut sessions = std::mem::replace(&mut self.ctx.sessions, Sessions::new(0));
+        sessions.forget_all();
         *self = Self::new(now, boot);
+        self.ctx.sessions = sessions;
         self.ctx.out = out;
         self.ctx.stats = stats;
         self.on_interfaces(now, &interfaces);

@@ -224,6 +224,13 @@ impl Sessions {
         drop(self.forgotten.insert(tag, session.window.next));
     }
 
+    /// Forgets all sessions; what they had sent stays old.
+    pub fn forget_all(&mut self) {
+        for tag in self.table.keys().copied().collect::<Vec<_>>() {
+            self.forget(tag);
+        }
+    }
+
     /// The session with this tag.
     pub fn get_mut(&mut self, tag: SessionTag) -> Option<&mut Session> {
         self.table.get_mut(&tag)
