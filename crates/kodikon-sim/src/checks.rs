@@ -391,6 +391,8 @@ impl Observer for Watch {
                 self.lost(node, *peer, Standing::Left);
             }
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
+            // A new run begins within the process: it knows nobody, as after a boot.
+            Event::Restored { .. } | Event::Cloned { rekeyed: true } => self.views[node] = View::default(),
             _ => {}
         }
     }
