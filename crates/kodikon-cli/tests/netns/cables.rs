@@ -180,7 +180,7 @@ fn expect_isolated(fleet: &mut Fleet<'_>, since: Moment) -> Result<()> {
 /// All others reach the victim at this address.
 fn expect_address(fleet: &Fleet<'_>, address: Ipv4Addr) -> Result<()> {
     let others: Vec<&str> = fleet.story().running().filter(|name| *name != VICTIM).collect();
-    eventually("the new address at all", PATIENCE, || {
+    eventually("the new address at all", 2 * PATIENCE, || {
         for name in &others {
             let peers = fleet.ctl_json(name, ["peers"])?;
             let row = peers.as_array().into_iter().flatten().find(|row| row["node_id"] == VICTIM);
