@@ -9,7 +9,7 @@ use crate::ground::stats::Stats;
 use crate::ground::time::{Instant, WallTime};
 use crate::model::identity::{Identity, Verifier};
 use crate::model::op::SignedOp;
-use crate::model::roster::Roster;
+use crate::model::roster::{Peer, Roster};
 use crate::wire::seal::{GroupKey, Sessions};
 
 /// Who this node is in this run.
@@ -75,6 +75,12 @@ impl Context {
     #[must_use]
     pub fn interface(&self, index: InterfaceIndex) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.index == index)
+    }
+
+    /// Whether an interface on which the peer was heard can be used now. Without one its silence proves nothing.
+    #[must_use]
+    pub fn has_carrier_to(&self, peer: &Peer) -> bool {
+        peer.paths.iter().filter_map(|path| path.interface).any(|index| self.interface(index).is_some())
     }
 
     /// Checks a signature, and counts it.

@@ -382,13 +382,10 @@ impl Liveness {
     /// Whoever is no observer of a peer hears its beacons alone, and may lose several in a row, or all where a switch
     /// passes no group datagrams: long before the bound it asks for itself.
     fn check_bound(&mut self, now: Instant, ctx: &mut Context) {
-        if ctx.interfaces.is_empty() {
-            return;
-        }
         let bound = bound_for(ctx.config.heartbeat_timeout, ctx);
         let mut overdue = Vec::new();
         let mut quiet = Vec::new();
-        for (id, peer) in ctx.roster.present() {
+        for (id, peer) in ctx.roster.present().filter(|(_, peer)| ctx.has_carrier_to(peer)) {
             let silence = now.since(peer.heard.unwrap_or(peer.since));
             if silence >= bound {
                 overdue.push(*id);

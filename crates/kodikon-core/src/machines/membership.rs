@@ -188,8 +188,7 @@ impl Membership {
         let peer = ctx.roster.get_mut(&id).expect("it was there above");
         let refutes = card.life() > peer.life();
         peer.signed = op;
-        peer.card = card;
-        peer.learn_card_addresses();
+        peer.replace_card(card);
         if refutes {
             // Verdicts named an earlier life: none of them holds for this one.
             peer.witnesses.clear();
@@ -228,7 +227,9 @@ impl Membership {
     pub fn clear(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         let Some(peer) = ctx.roster.get_mut(&id).filter(|peer| peer.liveness == Liveness::Suspect) else { return };
         peer.note_return(now);
+        let event = Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
         ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
+        ctx.out.event(event);
         ctx.out.notice(Notice::Cleared(id));
     }
 

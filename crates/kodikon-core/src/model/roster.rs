@@ -121,6 +121,14 @@ impl Peer {
         self.paths.push(Path { address, interface: Some(interface), heard: Some(now), rtt: None });
     }
 
+    /// A newer card: addresses that only the old one listed are left, those that it lists are tried.
+    pub fn replace_card(&mut self, card: Card) {
+        let old = std::mem::replace(&mut self.card, card);
+        let listed = |address: &SocketAddr, card: &Card| card.addresses.iter().any(|held| held.socket() == *address);
+        self.paths.retain(|path| !listed(&path.address, &old) || listed(&path.address, &self.card));
+        self.learn_card_addresses();
+    }
+
     /// Notes the addresses that the card lists as ways not yet heard.
     pub fn learn_card_addresses(&mut self) {
         let listed: Vec<SocketAddr> = self.card.addresses.iter().map(super::member::CardAddress::socket).collect();

@@ -47,7 +47,8 @@ impl Isolation {
         }
         self.next_look = now + LOOK_EVERY;
         let silence = ctx.config.broadcast_interval * 3 / 2;
-        let is_deaf = ctx.interfaces.is_empty() || now.since(self.last_heard) >= silence;
+        let is_cut = !ctx.roster.present().any(|(_, peer)| ctx.has_carrier_to(peer));
+        let is_deaf = is_cut || now.since(self.last_heard) >= silence;
         // Whoever has no peers is alone, not isolated.
         if is_deaf && !self.isolated && ctx.roster.present_count() > 0 {
             self.isolated = true;

@@ -11,10 +11,18 @@ use crate::wire::message::{Message, Ping};
 
 /// Nodes vouched for and not yet heard at once; what exceeds it comes back with the next digest.
 const MAX_INTRODUCED: usize = 256;
-/// How long a node that was vouched for may take to answer: three probes on a slow Wi-Fi.
+/// How long a node that was vouched for may take to answer: seven probes, of which a slow Wi-Fi passes one.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// When it is probed, after the introduction.
-const PROBES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(1_000)];
+/// When it is probed, after the introduction: at 20 % loss all seven fail once in a thousand times.
+const PROBES: [Duration; 7] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(120),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_millis(1_000),
+    Duration::from_millis(2_000),
+];
 
 /// Nodes vouched for that have not answered yet.
 #[derive(Debug, Default)]
