@@ -36,6 +36,8 @@ pub enum Notice {
     Unanswered(NodeId, &'static str),
     /// A suspected peer was heard, or a third node heard it.
     Cleared(NodeId),
+    /// The second holds the first failed, whom we heard a moment ago.
+    Disputed(NodeId, NodeId),
     /// This node's own verdict: the peer failed.
     Verdict(NodeId, &'static str),
     /// A live op of a peer arrived for the first time.

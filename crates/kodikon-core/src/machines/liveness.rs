@@ -21,7 +21,7 @@ use crate::machines::liveness::isolation::Isolation;
 use crate::machines::liveness::probes::Probes;
 use crate::machines::liveness::suspicion::Suspicions;
 use crate::model::member::{Liveness as Held, REASON_BOUND, REASON_PROCESS, REASON_SILENCE};
-use crate::wire::message::{Beat, Heard, Inquiry, Message, Suspicion};
+use crate::wire::message::{Beat, Heard, Message, Suspicion};
 
 pub use beats::observers_of;
 
@@ -127,9 +127,6 @@ impl Liveness {
             self.health = self.health.saturating_sub(1);
         }
         self.watches.on_heard(now, &id);
-        if self.probes.has_clients() {
-            self.probes.tell_clients(&id, ctx);
-        }
     }
 
     /// A peer says when its next packet to us is due; 0 releases us.
@@ -142,6 +139,7 @@ impl Liveness {
     /// A PONG arrived. `true` if it answers a probe of ours, which also measures the way.
     pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) -> bool {
         let Some(sent) = self.probes.answered(nonce, &id) else { return false };
+        self.probes.tell_clients(&id, ctx);
         if let Some(path) = ctx.roster.get_mut(&id).and_then(best_heard) {
             let sample = now.since(sent);
             // RFC 6298's smoothing.
@@ -150,11 +148,11 @@ impl Liveness {
         true
     }
 
-    /// Somebody asks whether we hear a third node.
-    pub fn on_inquiry(&mut self, now: Instant, from: NodeId, inquiry: &Inquiry, ctx: &mut Context) {
-        let subject = NodeId(inquiry.subject);
-        if !self.say_heard(now, from, subject, RECENT, ctx) && ctx.roster.get(&subject).is_some() {
-            self.probes.ask_for(now, subject, from, ctx);
+    /// Somebody asks whether a third node answers: we ask it, and tell when it does. That we heard it lately is no
+    /// answer: what we heard may have been a recording.
+    pub fn ask_for(&mut self, now: Instant, subject: NodeId, client: NodeId, ctx: &mut Context) {
+        if ctx.roster.get(&subject).is_some_and(|peer| peer.liveness.is_present()) {
+            self.probes.ask_for(now, subject, client, ctx);
         }
     }
 
@@ -187,26 +185,11 @@ impl Liveness {
             ctx.stats.drop(Reject::Stale);
             return;
         }
-        // What we heard before the suspecter gave up is no news to it.
-        if self.say_heard(now, from, subject, RECENT, ctx) {
-            return;
-        }
+        self.probes.ask_for(now, subject, from, ctx);
         if !self.suspicions.confirm(&subject, from) {
             self.suspicions.note_hearsay(now, subject, from);
             self.probes.start(now, subject, Doubt::Hearsay, ctx);
         }
-    }
-
-    fn say_heard(&self, now: Instant, to: NodeId, subject: NodeId, within: Duration, ctx: &mut Context) -> bool {
-        let Some(peer) = ctx.roster.get(&subject) else { return false };
-        let Some(age) = peer.heard.map(|heard| now.since(heard)).filter(|age| *age < within) else { return false };
-        let heard = Heard {
-            subject: subject.0,
-            epoch: peer.epoch().0,
-            age_ms: u32::try_from(age.as_millis()).unwrap_or(u32::MAX),
-        };
-        ctx.out.send(Destination::Peer(to), Message::Heard(heard));
-        true
     }
 
     /// ICMP says that nobody listens where a doubted peer was: the second sign of a process that ended.
@@ -425,8 +408,6 @@ fn best_heard(peer: &mut crate::model::roster::Peer) -> Option<&mut crate::model
     peer.paths.iter_mut().max_by_key(|path| path.heard)
 }
 
-/// A suspicion about a peer heard within this span is answered with "I hear it".
-const RECENT: Duration = Duration::from_millis(1_500);
 /// Damping ends here (RFC 2439's idea: a bounded penalty).
 const MAX_DAMPED: Duration = Duration::from_secs(30);
 /// Entries by time, so that the next is found without a look at all.

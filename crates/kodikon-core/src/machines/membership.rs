@@ -161,7 +161,6 @@ impl Membership {
         if let Some(old) = ctx.roster.get(&id) {
             peer.skew_ms = old.skew_ms;
         }
-        ctx.roster.recall(&id);
         ctx.roster.insert(id, peer)
     }
 
@@ -242,6 +241,8 @@ impl Membership {
         let returned = peer.liveness == Liveness::Failed;
         let event = Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
         ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
+        // Only now: of one that never answers, the directory must still know how far it had come.
+        ctx.roster.recall(&id);
         self.introductions.end(&id);
         if !returned {
             ctx.stats.peers_discovered += 1;

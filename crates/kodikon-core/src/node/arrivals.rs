@@ -154,7 +154,7 @@ impl Node {
                 self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
             }
             Message::Pong(pong) => self.on_pong(now, id, &pong),
-            Message::Inquiry(inquiry) => self.liveness.on_inquiry(now, id, &inquiry, &mut self.ctx),
+            Message::Inquiry(inquiry) => self.liveness.ask_for(now, NodeId(inquiry.subject), id, &mut self.ctx),
             Message::Heard(heard) => self.liveness.on_heard_elsewhere(now, &heard, &mut self.ctx),
             Message::Suspicion(suspicion) => self.liveness.on_suspicion(now, id, &suspicion, &mut self.ctx),
             Message::Bye(bye) => self.on_bye(now, arrival, &bye),

@@ -42,6 +42,7 @@ impl Node {
                 self.liveness.on_cleared(id);
                 self.withdraw(now, id);
             }
+            Notice::Disputed(subject, witness) => self.liveness.ask_for(now, subject, witness, &mut self.ctx),
             Notice::Verdict(id, reason) => self.on_verdict(now, id, reason),
             Notice::Applied(op) => self.on_applied(now, &op, changed),
             Notice::Introduced(op, from) => self.on_introduced(now, op, from),

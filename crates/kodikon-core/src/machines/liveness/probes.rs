@@ -135,10 +135,6 @@ impl Probes {
         }
     }
 
-    pub(super) fn has_clients(&self) -> bool {
-        !self.clients.is_empty()
-    }
-
     pub(super) fn next_deadline(&self, health: u32) -> Option<Instant> {
         self.trains.values().map(|train| step_at(train, health)).min()
     }

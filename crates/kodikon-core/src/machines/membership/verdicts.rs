@@ -6,14 +6,13 @@ use minicbor::{Decode, Encode};
 
 use crate::effect::Event;
 use crate::effect::context::Context;
-use crate::effect::outbox::{Destination, Notice};
+use crate::effect::outbox::Notice;
 use crate::ground::id::{Epoch, Life, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::membership::Membership;
 use crate::model::member::{CardAddress, Liveness, REASON_BOUND, REASON_PROCESS, REASON_SILENCE};
 use crate::model::op::SignedOp;
 use crate::model::roster::Peer;
-use crate::wire::message::{Heard, Message};
 
 /// Whoever heard the subject this lately does not believe that it is dead: two turns of a heartbeat.
 const OWN_EARS: Duration = Duration::from_secs(2);
@@ -97,9 +96,8 @@ impl Membership {
         }
         let heard_lately = peer.heard.is_some_and(|heard| now.since(heard) < OWN_EARS);
         if heard_lately && peer.liveness == Liveness::Alive && opinion.reason() != REASON_PROCESS {
-            let age_ms = peer.heard.map_or(0, |heard| u32::try_from(now.since(heard).as_millis()).unwrap_or(u32::MAX));
-            let heard = Heard { subject: subject.0, epoch: opinion.epoch, age_ms };
-            ctx.out.send(Destination::Peer(witness), Message::Heard(heard));
+            // Whoever holds it failed wants more than our word: the subject is asked, and the witness told if it answers.
+            ctx.out.notice(Notice::Disputed(subject, witness));
             return;
         }
         peer.witnesses.insert(witness, now);
