@@ -1,7 +1,7 @@
 //! Decides what every machine may see and touch: one context, owned by `Node`, handed to one machine at a time.
 
-use crate::effect::Interface;
 use crate::effect::outbox::Outbox;
+use crate::effect::{Interface, Medium};
 use crate::ground::config::Config;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, MeshId, NodeId, SessionTag};
 use crate::ground::random::Random;
@@ -77,10 +77,12 @@ impl Context {
         self.interfaces.iter().find(|interface| interface.index == index)
     }
 
-    /// Whether an interface on which the peer was heard can be used now. Without one its silence proves nothing.
+    /// Whether any interface leads out of this host, or the one on which the peer was heard (loopback) can be used.
+    /// Without one its silence proves nothing.
     #[must_use]
     pub fn has_carrier_to(&self, peer: &Peer) -> bool {
-        peer.paths.iter().filter_map(|path| path.interface).any(|index| self.interface(index).is_some())
+        let leads_out = self.interfaces.iter().any(|interface| interface.medium != Medium::Loopback);
+        leads_out || peer.paths.iter().filter_map(|path| path.interface).any(|index| self.interface(index).is_some())
     }
 
     /// Checks a signature, and counts it.
