@@ -392,7 +392,10 @@ impl Observer for Watch {
             }
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
             // A new run begins within the process: it knows nobody, as after a boot.
-            Event::Restored { .. } | Event::Cloned { rekeyed: true } => self.views[node] = View::default(),
+            Event::Restored { .. } | Event::Cloned { rekeyed: true } => {
+                self.pairs -= self.views[node].counted();
+                self.views[node] = View::default();
+            }
             _ => {}
         }
     }
