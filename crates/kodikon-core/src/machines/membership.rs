@@ -158,8 +158,10 @@ impl Membership {
             return false;
         }
         let mut peer = Peer::new(now, op, card, liveness);
-        if let Some(old) = ctx.roster.get(&id) {
+        if let Some(old) = ctx.roster.remove(&id) {
             peer.skew_ms = old.skew_ms;
+            // Should the new run never answer, the directory must still know how far the old one had come.
+            self.file(now, id, old, ctx);
         }
         ctx.roster.insert(id, peer)
     }
@@ -302,6 +304,10 @@ impl Membership {
                 && let Some(peer) = ctx.roster.remove(&id)
             {
                 ctx.sessions.forget(peer.card.session());
+                // Its signed card says how far it had come; of one never met there is nothing to keep.
+                if ctx.roster.directory().contains_key(&id) {
+                    self.file(now, id, peer, ctx);
+                }
             }
         }
         self.names.on_wake(now, ctx);
@@ -323,9 +329,7 @@ impl Membership {
         for id in gone {
             if let Some(peer) = ctx.roster.remove(&id) {
                 ctx.sessions.forget(peer.card.session());
-                let entry = to_directory(now, peer, ctx);
-                ctx.roster.remember(id, entry);
-                self.directory_changed.get_or_insert(now);
+                self.file(now, id, peer, ctx);
             }
         }
         let oldest = ctx.wall(now).0.saturating_sub(DIRECTORY_AGE_MS);
@@ -333,6 +337,13 @@ impl Membership {
         if self.directory_changed.is_some_and(|since| now >= since + DIRECTORY_EVERY) {
             self.keep_directory(now, ctx);
         }
+    }
+
+    /// Enters a row into the directory.
+    fn file(&mut self, now: Instant, id: NodeId, peer: Peer, ctx: &mut Context) {
+        let entry = to_directory(now, peer, ctx);
+        ctx.roster.remember(id, entry);
+        self.directory_changed.get_or_insert(now);
     }
 
     /// Writes the directory, with those present now: they are who to look for after a restart.

@@ -30,10 +30,10 @@ impl Node {
         let opened = Header::decode(frame).and_then(|header| Ok((header, self.open(now, arrival, header, frame)?)));
         match opened {
             Ok((header, Some((sealer, batch)))) => {
-                let was_present = self.is_present(header.tag);
+                let before = self.standing(header.tag);
                 self.on_batch(now, sealer, arrival, batch);
-                if !was_present && self.is_present(header.tag) {
-                    // Recordings of what it said before it counted are not new.
+                if before < self.standing(header.tag) {
+                    // Recordings of what it said before it was known, and before it counted, are not new.
                     if let Some(session) = self.ctx.sessions.get_mut(header.tag) {
                         session.window.close_below(header.counter);
                     }
@@ -44,9 +44,11 @@ impl Node {
         }
     }
 
-    fn is_present(&mut self, tag: SessionTag) -> bool {
+    /// Whether the session is placed, and whether its peer counts.
+    fn standing(&mut self, tag: SessionTag) -> (bool, bool) {
         let peer = self.ctx.sessions.get_mut(tag).map(|session| session.peer);
-        peer.and_then(|peer| self.ctx.roster.get(&peer)).is_some_and(|peer| peer.liveness.is_present())
+        let counts = peer.and_then(|peer| self.ctx.roster.get(&peer)).is_some_and(|peer| peer.liveness.is_present());
+        (peer.is_some(), counts)
     }
 
     fn on_batch(&mut self, now: Instant, sealer: Sealer, arrival: Arrival, batch: Batch) {
@@ -230,7 +232,7 @@ impl Node {
         let mut messages = batch.messages.into_iter();
         while let Some(message) = messages.next() {
             match message {
-                Message::Hello(hello) => match self.on_strange_hello(now, tag, arrival, hello) {
+                Message::Hello(hello) => match self.on_strange_hello(tag, arrival, hello) {
                     Shown::Settled => settled = true,
                     Shown::Unknown(id, index) => shown = Some((id, index)),
                 },
@@ -265,26 +267,14 @@ impl Node {
         }
     }
 
-    fn on_strange_hello(&mut self, now: Instant, tag: SessionTag, arrival: Arrival, hello: Hello) -> Shown {
-        let Some(card) = read_card(&hello.card).filter(|card| card.session() == tag) else {
+    fn on_strange_hello(&mut self, tag: SessionTag, arrival: Arrival, hello: Hello) -> Shown {
+        if read_card(&hello.card).is_none_or(|card| card.session() != tag) {
             self.ctx.stats.drop(Reject::Malformed);
             return Shown::Settled;
-        };
+        }
         let author = hello.card.author();
         if author == self.ctx.me.id {
             self.ctx.out.notice(Notice::OwnGhost(hello.card, Some(arrival)));
-            return Shown::Settled;
-        }
-        let known = self.ctx.roster.highest_epoch(&author);
-        if known.is_some_and(|known| hello.card.epoch() > known) {
-            // A run above all that were known is fresh by itself: nobody can have recorded it before it began.
-            if !self.discovery.may_check(now, arrival.from, true) {
-                self.ctx.stats.drop(Reject::Budget);
-            } else if self.ctx.verify_op(&hello.card, &card.public_key) {
-                self.membership.prove(now, hello.card, card, arrival, &mut self.ctx);
-            } else {
-                self.ctx.stats.drop(Reject::Signature);
-            }
             return Shown::Settled;
         }
         Shown::Unknown(author, hello.index)
