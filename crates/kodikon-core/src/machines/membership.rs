@@ -197,7 +197,8 @@ impl Membership {
         let returns = refutes && peer.liveness == Liveness::Suspect;
         ctx.roster.touch();
         if returns {
-            self.clear(now, id, ctx);
+            // It refuted once; whether it still can, it must say itself: its card may have come a long way.
+            self.introductions.begin_if_none(now, id, ctx);
         }
         ctx.out.notice(Notice::CardChanged(id));
     }
