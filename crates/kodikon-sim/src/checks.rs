@@ -184,8 +184,10 @@ pub struct Watch {
     pairs: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct VerdictDue {
+    /// Of whom; `None` = of all.
+    observer: Option<usize>,
     at: Moment,
     died: Moment,
     peer: NodeId,
@@ -214,7 +216,8 @@ impl Watch {
             if self.truth.holder(&verdict.peer).is_some() {
                 continue;
             }
-            for observer in 0..self.views.len() {
+            let observers = verdict.observer.map_or(0..self.views.len(), |observer| observer..observer + 1);
+            for observer in observers {
                 self.check_verdict(now, &verdict, observer);
             }
         }
@@ -252,6 +255,14 @@ impl Watch {
             return;
         }
         let row = self.views[observer].row(&verdict.peer);
+        // A recording of what it had never heard is the last that it heard of the dead: the bound runs from there.
+        let echo = row.map_or(Moment::START, |row| row.echo);
+        if echo > verdict.died {
+            let at = echo + self.heartbeat_timeout + VERDICT_MARGIN;
+            let later = VerdictDue { at, died: echo, observer: Some(observer), ..*verdict };
+            self.verdicts_due.push(later);
+            return;
+        }
         let shown = row.is_some_and(|row| row.standing.is_present() && row.epoch <= verdict.epoch);
         self.tally.check(now, Check::VerdictInTime, !shown, || {
             format!("node {observer} still shows {:?}, dead since {} s", verdict.peer, verdict.died)
@@ -362,7 +373,7 @@ impl Observer for Watch {
         self.uncount_subject(&peer);
         self.truth.died(now, node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
-        self.verdicts_due.push(VerdictDue { at, died: now, peer, epoch });
+        self.verdicts_due.push(VerdictDue { observer: None, at, died: now, peer, epoch });
         self.metrics.died(now, peer, death, self.truth.nodes[node].left);
     }
 
@@ -417,6 +428,10 @@ impl Observer for Watch {
         };
         self.tally
             .check(now, Check::Replay, !accepted, || format!("node {node} accepts a frame of node {sender} twice"));
+    }
+
+    fn echo(&mut self, now: Moment, node: usize, other: usize) {
+        self.views[node].echoed(now, &self.truth.nodes[other].id);
     }
 
     fn is_peer(&self, node: usize, other: usize) -> bool {

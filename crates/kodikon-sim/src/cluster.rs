@@ -107,6 +107,8 @@ pub trait Observer {
     fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]);
     /// Whether a node shows another in its present run, and so has its session.
     fn is_peer(&self, node: usize, other: usize) -> bool;
+    /// A node hears an enemy's recording of what it had not heard of another.
+    fn echo(&mut self, now: Moment, node: usize, other: usize);
     /// A node was handed what it must not accept: something unsealed, or (by `sender`) what it had heard before.
     fn heard(&mut self, now: Moment, node: usize, sender: Option<usize>, accepted: bool);
     /// A node woke and at once asked to be woken again, this many times in a row.

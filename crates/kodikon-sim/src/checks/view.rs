@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use kodikon_core::ground::id::{Epoch, NodeId};
 
+use crate::moment::Moment;
+
 /// How a peer was last reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -37,6 +39,8 @@ pub struct Row {
     pub epoch: Epoch,
     /// Its newest life reported.
     pub life: u32,
+    /// When an enemy last played a frame of it that was new to the observer.
+    pub echo: Moment,
     // Within this run of the peer and this spell of presence.
     version: u64,
     counted: bool,
@@ -60,7 +64,17 @@ impl View {
     pub fn met(&mut self, peer: NodeId, (epoch, life): (Epoch, u32), current: bool) {
         self.uncount(&peer);
         self.counted += usize::from(current);
-        self.rows.insert(peer, Row { standing: Standing::Up, epoch, life, version: 0, counted: current });
+        self.rows.insert(
+            peer,
+            Row { standing: Standing::Up, epoch, life, echo: Moment::START, version: 0, counted: current },
+        );
+    }
+
+    /// An enemy plays what the peer said and was not heard saying.
+    pub fn echoed(&mut self, now: Moment, peer: &NodeId) {
+        if let Some(row) = self.rows.get_mut(peer) {
+            row.echo = now;
+        }
     }
 
     /// A peer was reported suspect.

@@ -61,14 +61,14 @@ impl<O: Observer> Cluster<O> {
 
     pub(super) fn overhear(&mut self, node: usize, transmit: &Transmit) {
         let slot = &self.nodes[node];
-        // An enemy has ears where it stands, not on both sides of a partition.
-        if self.tap.as_ref().is_some_and(|tap| !self.network.is_linked(slot.host, tap.ear)) {
-            return;
-        }
         let address = self.network.hosts[slot.host.place()].nic(InterfaceIndex(2)).and_then(|nic| nic.v4);
         let (Some(tap), Some(address)) = (&mut self.tap, address) else { return };
         if let Ok(header) = Header::decode(&transmit.bytes) {
             tap.sessions.insert(node, (header.tag, header.counter));
+        }
+        // An enemy has ears where it stands, not on both sides of a partition.
+        if !self.network.is_linked(slot.host, tap.ear) {
+            return;
         }
         if tap.recorded.len() >= RECORDED {
             tap.recorded.pop_front();
@@ -79,7 +79,7 @@ impl<O: Observer> Cluster<O> {
     /// Whether a process must not accept a datagram: `Some(None)` if it is not sealed, `Some(Some(sender))` if it is the
     /// sender's in its present session and was heard before. The latter is watched where an enemy is about.
     pub(super) fn forbidden(
-        &self,
+        &mut self,
         (node, process): (usize, &mut Process),
         bent: Option<u64>,
         frame: &Frame,
@@ -91,14 +91,16 @@ impl<O: Observer> Cluster<O> {
             (true, false) | (false, true) => return Some(None),
         }
         let tap = self.tap.as_ref()?;
-        let tag = frame.bytes.get(2..10)?;
+        let header = Header::decode(&frame.bytes).ok()?;
         // An enemy's replay is its first sender's frame, which its session tag names.
-        let by_tag = || tap.sessions.iter().find(|(_, (session, _))| session.0 == tag).map(|(node, _)| *node);
+        let by_tag = || tap.sessions.iter().find(|(_, (session, _))| *session == header.tag).map(|(node, _)| *node);
         let sender = self.node_at(frame.sender).or_else(by_tag)?;
-        // A stranger's frame leaves no trace: heard again from the peer that it has become, it is new.
-        if tap.sessions.get(&sender)?.0.0 != tag || !self.observer.is_peer(node, sender) {
-            return None;
+        let is_current = tap.sessions.get(&sender)?.0 == header.tag;
+        let known = process.recall(self.now, header, &frame.bytes);
+        if frame.origin == Origin::Enemy && is_current && known.ahead {
+            self.observer.echo(self.now, node, sender);
         }
-        process.hears_again(&frame.bytes).then_some(Some(sender))
+        // A stranger's frame leaves no trace: heard again from the peer that it has become, it is new.
+        (known.again && is_current && self.observer.is_peer(node, sender)).then_some(Some(sender))
     }
 }

@@ -1,11 +1,13 @@
 //! Decides what a process is between start and death: its node, its clock, its timer, and what waits while it is stopped.
 
-use std::collections::{HashSet, VecDeque};
+use core::time::Duration;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use kodikon_core::effect::{Command, Event, WakeBy};
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId};
+use kodikon_core::wire::header::Header;
 
 use crate::cluster::clock::LocalClock;
 use crate::cluster::endpoint::Endpoint;
@@ -38,7 +40,27 @@ pub struct Process {
     datagrams: usize,
     // The frames of peers that it has heard, where an enemy is about.
     heard: HashSet<u64>,
+    sessions: HashMap<[u8; 8], Heard>,
 }
+
+/// What it has heard of a session.
+#[derive(Debug)]
+struct Heard {
+    since: Moment,
+    highest: u64,
+}
+
+/// What a process knew of a frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Recollection {
+    /// It is the latest of its session so far.
+    pub ahead: bool,
+    /// It was heard before, in a session that was placed for sure.
+    pub again: bool,
+}
+
+/// Whoever is shown for so long after its session was first heard has proven it: otherwise the hard bound had struck.
+const PLACED: Duration = Duration::from_secs(40);
 
 /// Frames of which it is remembered that they were heard; then all are forgotten, and replays of them pass unwatched.
 const REMEMBERED: usize = 16_384;
@@ -85,15 +107,22 @@ impl Process {
             waiting: VecDeque::new(),
             datagrams: 0,
             heard: HashSet::new(),
+            sessions: HashMap::new(),
         }
     }
 
-    /// Notes that it hears a frame of a peer; whether it had heard it before.
-    pub fn hears_again(&mut self, bytes: &[u8]) -> bool {
-        if self.heard.len() >= REMEMBERED {
+    /// Notes that it hears a frame of a session, and says what it knew of it.
+    pub fn recall(&mut self, now: Moment, header: Header, bytes: &[u8]) -> Recollection {
+        if self.heard.len() >= REMEMBERED || self.sessions.len() >= REMEMBERED {
             self.heard.clear();
+            self.sessions.clear();
         }
-        !self.heard.insert(digest(bytes))
+        let fresh = !self.sessions.contains_key(&header.tag.0);
+        let session = self.sessions.entry(header.tag.0).or_insert(Heard { since: now, highest: header.counter });
+        let ahead = fresh || header.counter > session.highest;
+        session.highest = session.highest.max(header.counter);
+        let placed = now.since(session.since) > PLACED;
+        Recollection { ahead, again: placed && !self.heard.insert(digest(bytes)) }
     }
 
     /// Lets something wait until the process goes on; datagrams beyond the sockets' buffer are lost.
