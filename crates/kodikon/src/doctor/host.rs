@@ -163,7 +163,13 @@ mod tests {
     #[test]
     fn a_port_of_this_very_process_has_no_other_holder() {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        assert_eq!(udp_holder(socket.local_addr().expect("bound").port()), None);
+        let port = socket.local_addr().expect("bound").port();
+        // A child that another test has forked holds all our sockets until it executes its program.
+        let is_ours_alone = || {
+            std::thread::sleep(Duration::from_millis(5));
+            udp_holder(port).is_none()
+        };
+        assert!((0..400).any(|_| is_ours_alone()), "{:?} holds it", udp_holder(port));
     }
 
     #[test]
