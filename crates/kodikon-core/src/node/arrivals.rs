@@ -90,7 +90,11 @@ impl Node {
                 }
                 (Sealer::Peer(session.peer, is_latest), text)
             }
-            None => (Sealer::Stranger(header.tag), self.ctx.group.session(header.tag).open(&header, frame)?),
+            None => {
+                let text = self.ctx.group.session(header.tag).open(&header, frame)?;
+                self.ctx.sessions.saw(header.tag, header.counter);
+                (Sealer::Stranger(header.tag), text)
+            }
         };
         let batch = codec::decode(text)?;
         self.ctx.stats.datagrams_received += 1;

@@ -217,11 +217,21 @@ impl Sessions {
     /// Forgets a session.
     pub fn forget(&mut self, tag: SessionTag) {
         let Some(session) = self.table.remove(&tag) else { return };
+        self.note_old(tag, session.window.next);
+    }
+
+    /// A frame of a session that is not placed was opened: it is old should the session be placed later.
+    pub fn saw(&mut self, tag: SessionTag, counter: u64) {
+        self.note_old(tag, counter.saturating_add(1));
+    }
+
+    fn note_old(&mut self, tag: SessionTag, next: u64) {
+        let next = self.forgotten.get(&tag).map_or(next, |floor| next.max(*floor));
         if self.forgotten.is_full() && !self.forgotten.contains_key(&tag) {
             self.forgotten.pop_first();
         }
         // Tags are random, so the first in order is any of them.
-        drop(self.forgotten.insert(tag, session.window.next));
+        drop(self.forgotten.insert(tag, next));
     }
 
     /// Forgets all sessions; what they had sent stays old.
