@@ -1,7 +1,7 @@
-what='who was vouched for counts as heard'
+what='any frame of the dead brings them back, a recording too'
 check=dead_stay_dead
 runs='hostile-member 0..8
 crash 0..12
 swarm-10 0..12'
-replace crates/kodikon-core/src/machines/membership.rs 's/if self\.introductions\.is_answer\(\&id, nonce\)/if nonce > 0 || self.introductions.is_answer(\&id, nonce)/'
+replace crates/kodikon-core/src/machines/membership.rs 's/Liveness::Failed \| Liveness::Suspect => self\.introductions\.begin_if_none\(now, id, ctx\)/Liveness::Failed | Liveness::Suspect => self.answered(now, id, ctx)/'
 replace crates/kodikon-core/src/node/arrivals.rs 's/is_latest = session\.window\.is_latest\(header\.counter\)/is_latest = true || session.window.is_latest(header.counter)/'

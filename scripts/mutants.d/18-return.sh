@@ -1,5 +1,5 @@
-what='who was called failed stays so'
+what='who is in the directory is never taken in again'
 check=calm_roster
 runs='partition 0..3
 silence 0..3'
-replace crates/kodikon-core/src/machines/membership.rs 's/if self\.introductions\.is_answer\(\&id, nonce\)/if self.introductions.is_answer(\&id, nonce) \&\& ctx.roster.get(\&id).is_none_or(|peer| peer.liveness != Liveness::Failed)/'
+replace crates/kodikon-core/src/machines/membership.rs 's/fn rise\(\&mut self, now: Instant, id: NodeId, ctx: \&mut Context\) \{/fn rise(\&mut self, now: Instant, id: NodeId, ctx: \&mut Context) { if ctx.roster.directory().contains_key(\&id) { return; }/'

@@ -280,7 +280,9 @@ impl Watch {
             });
         }
         let died = self.truth.person(&peer).and_then(|person| person.died);
-        let dead = self.truth.is_unborn(&peer) && died.is_some_and(|died| died + LAST_WORDS < now);
+        // A suspect may be cleared by a liar until the bound strikes; who is not shown any more stays so.
+        let shown = self.views[node].row(&peer).is_some_and(|row| row.standing.is_present());
+        let dead = !shown && self.truth.is_unborn(&peer) && died.is_some_and(|died| died + LAST_WORDS < now);
         // Who was stopped reads what was said before the other died.
         let up_to_date = recovered(now, self.truth.nodes[node].own_trouble);
         self.tally.check(now, Check::DeadStayDead, !(dead && up_to_date), || {

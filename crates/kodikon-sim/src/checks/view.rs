@@ -64,10 +64,10 @@ impl View {
     pub fn met(&mut self, peer: NodeId, (epoch, life): (Epoch, u32), current: bool) {
         self.uncount(&peer);
         self.counted += usize::from(current);
-        self.rows.insert(
-            peer,
-            Row { standing: Standing::Up, epoch, life, echo: Moment::START, version: 0, counted: current },
-        );
+        // Back from suspicion, or shown again: what was seen of this run stays seen.
+        let same = self.rows.get(&peer).filter(|row| row.epoch == epoch && row.standing.is_present());
+        let (version, echo) = same.map_or((0, Moment::START), |row| (row.version, row.echo));
+        self.rows.insert(peer, Row { standing: Standing::Up, epoch, life, echo, version, counted: current });
     }
 
     /// An enemy plays what the peer said and was not heard saying.

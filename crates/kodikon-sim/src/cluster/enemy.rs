@@ -96,11 +96,11 @@ impl<O: Observer> Cluster<O> {
         let by_tag = || tap.sessions.iter().find(|(_, (session, _))| *session == header.tag).map(|(node, _)| *node);
         let sender = self.node_at(frame.sender).or_else(by_tag)?;
         let is_current = tap.sessions.get(&sender)?.0 == header.tag;
-        let known = process.recall(self.now, header, &frame.bytes);
+        let is_peer = self.observer.is_peer(node, sender);
+        let known = process.recall(self.now, header, (&frame.bytes, is_peer));
         if frame.origin == Origin::Enemy && is_current && known.ahead {
             self.observer.echo(self.now, node, sender);
         }
-        // A stranger's frame leaves no trace: heard again from the peer that it has become, it is new.
-        (known.again && is_current && self.observer.is_peer(node, sender)).then_some(Some(sender))
+        (known.again && is_current).then_some(Some(sender))
     }
 }

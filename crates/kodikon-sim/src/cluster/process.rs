@@ -111,8 +111,9 @@ impl Process {
         }
     }
 
-    /// Notes that it hears a frame of a session, and says what it knew of it.
-    pub fn recall(&mut self, now: Moment, header: Header, bytes: &[u8]) -> Recollection {
+    /// Notes that it hears a frame of a session, of a peer or a stranger, and says what it knew of it.
+    /// A stranger's frame leaves no trace: heard again from the peer that it has become, it is new.
+    pub fn recall(&mut self, now: Moment, header: Header, (bytes, is_peer): (&[u8], bool)) -> Recollection {
         if self.heard.len() >= REMEMBERED || self.sessions.len() >= REMEMBERED {
             self.heard.clear();
             self.sessions.clear();
@@ -122,7 +123,7 @@ impl Process {
         let ahead = fresh || header.counter > session.highest;
         session.highest = session.highest.max(header.counter);
         let placed = now.since(session.since) > PLACED;
-        Recollection { ahead, again: placed && !self.heard.insert(digest(bytes)) }
+        Recollection { ahead, again: placed && is_peer && !self.heard.insert(digest(bytes)) }
     }
 
     /// Lets something wait until the process goes on; datagrams beyond the sockets' buffer are lost.
