@@ -18,6 +18,10 @@ use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Boot;
+use kodikon_core::wire::codec;
+use kodikon_core::wire::header::Header;
+use kodikon_core::wire::message::Message;
+use kodikon_core::wire::seal::GroupKey;
 
 use crate::agenda::Agenda;
 use crate::chance::{fork, source};
@@ -461,6 +465,9 @@ impl<O: Observer> Cluster<O> {
         if self.tap.is_some() {
             self.overhear(node, &transmit);
         }
+        if self.trace.tells(Detail::Packets) {
+            self.tell_packet(node, &transmit);
+        }
         let slot = &mut self.nodes[node];
         let socket = Socket { host: slot.host, port: slot.port };
         let mut passages = std::mem::take(&mut self.passages);
@@ -469,6 +476,26 @@ impl<O: Observer> Cluster<O> {
         slot.wire_bytes += self.network.send(self.now, letter, transmit.target, &mut passages);
         self.passages = passages;
         self.enter_passages();
+    }
+
+    /// Opens a datagram with the mesh's key and tells what it says.
+    fn tell_packet(&mut self, node: usize, transmit: &Transmit) {
+        let config = &self.nodes[node].config;
+        let said = Header::decode(&transmit.bytes).and_then(|header| {
+            let mut frame = transmit.bytes.clone();
+            let key = GroupKey::new(&config.group_key()).session(header.tag);
+            Ok(codec::decode(key.open(&header, &mut frame)?)?.messages)
+        });
+        let words = said.map_or_else(
+            |reason| reason.to_string(),
+            |messages| messages.iter().map(Message::name).collect::<Vec<_>>().join(" "),
+        );
+        let len = transmit.bytes.len();
+        self.trace.tell(
+            self.now,
+            Detail::Packets,
+            format_args!("{} says {words} to {:?}, {len} B", config.node_name, transmit.target),
+        );
     }
 
     fn enter_passages(&mut self) {
