@@ -1,1 +1,44 @@
-//! What whole runs promise: one seed tells one story, and the scenarios keep their word.
+//! Whole runs of real nodes.
+
+use super::*;
+use crate::cluster::endpoint::real;
+use crate::scenario::find;
+
+fn story(name: &str, seed: u64, hours: f64) -> Report {
+    let mut scenario = find(name).unwrap();
+    scenario.hours = hours;
+    run(&scenario, &Order { seed, detail: Detail::Silent, maker: real }, &mut |_| {})
+}
+
+#[test]
+fn one_seed_tells_one_story() {
+    for seed in 0..6 {
+        let [one, two] = [(); 2].map(|()| story("swarm-5", seed, 0.1));
+        assert_eq!((one.hash, one.events), (two.hash, two.events), "seed {seed}");
+        assert_eq!(one.violations, [], "seed {seed}");
+        assert_ne!(one.hash, story("swarm-5", seed + 1, 0.1).hash, "seeds {seed} and {} tell the same", seed + 1);
+    }
+}
+
+#[test]
+fn telling_a_story_does_not_change_it() {
+    let scenario = find("cold-start-3").unwrap();
+    let (mut lines, mut hashes) = (Vec::new(), Vec::new());
+    for detail in [Detail::Silent, Detail::Events, Detail::Packets] {
+        let mut told = 0;
+        hashes.push(run(&scenario, &Order { seed: 3, detail, maker: real }, &mut |_| told += 1).hash);
+        lines.push(told);
+    }
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
+    assert!(lines[0] == 0 && lines[1] > 0 && lines[2] > lines[1], "{lines:?}");
+}
+
+#[test]
+fn checks_are_made_and_counted() {
+    let report = story("crash", 1, 0.1);
+    for check in ["known_peer", "life_forward", "state_true", "tables", "verdict_in_time", "calm_roster", "calm_state"]
+    {
+        assert!(report.checks.get(check).and_then(Value::as_u64).is_some_and(|count| count > 0), "{check}: {report:?}");
+    }
+    assert!(report.faults.len() >= 2, "{:?}", report.faults);
+}
