@@ -169,7 +169,7 @@ impl Hostile {
                 Message::Bye(Bye { epoch: victim.epoch.0, author: victim.id.0, signature: me.sign(&bytes) })
             }
             8 => Message::Digest(self.false_digest(&victim)),
-            9 => Message::Pong(Pong { nonce: self.random.bits(), root: self.random.bits(), wall_ms: 0 }),
+            9 => Message::Pong(Pong { nonce: self.random.bits(), root: Some(self.random.bits()), wall_ms: Some(0) }),
             _ => match self.forge(&me, &victim) {
                 Some(op) if number == 10 => Message::Ops(Ops { ops: vec![op], covered: Vec::new() }),
                 Some(op) => Message::Ops(Ops { ops: vec![op], covered: self.false_digest(&victim).covers }),

@@ -10,8 +10,10 @@ use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::effect::{Arrival, Cast};
 use crate::ground::id::{InterfaceIndex, NodeId, SessionTag};
+use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
-use crate::wire::message::{Hello, Message, Turn};
+use crate::model::roster::Peer;
+use crate::wire::message::{Hello, Message, Ping, Pong, Turn};
 
 pub use challenges::Challenges;
 use segment::Segment;
@@ -26,6 +28,9 @@ const BURST: [Duration; 6] = [
     Duration::from_millis(1_000),
     Duration::from_millis(3_000),
 ];
+/// Whoever reached so many peers on a segment needs no more HELLOs there: they vouch and compare roots. A thousand nodes
+/// that went on would put eighteen group datagrams each on a Wi-Fi that carries them at its lowest rate.
+const CROWD: usize = 64;
 /// A single HELLO outside a burst is answered by all who need its sender.
 const SHOWN_TO_ALL: u8 = 5;
 /// A HELLO to all is shown at most this often.
@@ -206,6 +211,19 @@ impl Discovery {
         self.challenges.ask(now, tag, arrival, known, ctx);
     }
 
+    /// Somebody unknown asks whether we live, because others vouched for us or because our table had no room for it. It
+    /// holds the group's key, so it learns that, and no more than it sent. `true` if nothing is left to ask it: in a
+    /// crowd its own card comes from those who vouch for it, and a thousand newcomers need not ask each other for proof.
+    pub fn on_strange_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival, ctx: &mut Context) -> bool {
+        if self.challenges.may_answer_probe(now) {
+            let pong = Message::Pong(Pong { nonce: ping.nonce, root: None, wall_ms: None });
+            ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
+        } else {
+            ctx.stats.drop(Reject::Budget);
+        }
+        ctx.roster.present_count() >= CROWD
+    }
+
     /// Whether a node just proven is ours to show to the others of its segment.
     #[must_use]
     pub fn is_ours_to_vouch(&self, id: &NodeId, ctx: &Context) -> bool {
@@ -229,12 +247,13 @@ impl Discovery {
         self.silent = true;
     }
 
-    /// The way to a whole segment that is proven now, or the first if none is.
+    /// The ways to a whole segment: the one that is proven, else all. In a crowd one that works towards us will do, since
+    /// the roots repair what it does not carry.
     #[must_use]
-    pub fn best_cast(&self, now: Instant, index: InterfaceIndex) -> Vec<Cast> {
-        self.segments
-            .get(&index)
-            .map_or_else(Vec::new, |segment| segment.proven(now).map_or(Cast::GROUPS.to_vec(), |cast| vec![cast]))
+    pub fn best_casts(&self, now: Instant, index: InterfaceIndex, ctx: &Context) -> Vec<Cast> {
+        let Some(segment) = self.segments.get(&index) else { return Vec::new() };
+        let likely = || segment.likely(now).filter(|_| ctx.roster.present_count() >= CROWD);
+        segment.proven(now).or_else(likely).map_or(Cast::GROUPS.to_vec(), |cast| vec![cast])
     }
 
     /// The segments in use.
@@ -296,6 +315,11 @@ impl Discovery {
         let mut due = Vec::new();
         for (index, segment) in &mut self.segments {
             let Some((at, step)) = segment.burst.filter(|(at, _)| now >= *at) else { continue };
+            if step > 0 && is_crowded(*index, ctx) {
+                segment.burst = None;
+                segment.next_beacon = now + ctx.random.span(interval);
+                continue;
+            }
             due.push((*index, step));
             let next = usize::from(step) + 1;
             segment.burst = BURST.get(next).map(|after| (at + (*after - BURST[next - 1]), step + 1));
@@ -340,6 +364,13 @@ impl Discovery {
         }
         self.distant.retain(|distant| distant.tries_left != Some(0));
     }
+}
+
+/// Whether very many peers are heard on a segment.
+fn is_crowded(index: InterfaceIndex, ctx: &Context) -> bool {
+    let heard_there = |peer: &Peer| peer.paths.iter().any(|path| path.interface == Some(index) && path.heard.is_some());
+    ctx.roster.present_count() >= CROWD
+        && ctx.roster.present().filter(|(_, peer)| heard_there(peer)).take(CROWD).count() == CROWD
 }
 
 /// Of those present, the few with the greatest weight answer the first HELLO of a newcomer, four times as many the

@@ -6,7 +6,7 @@ use crate::ground::id::{Epoch, NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
 use crate::ground::time::Instant;
 use crate::machines::membership::{Source, read_card, vouch};
-use crate::model::member::Card;
+use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
 use crate::node::Node;
 use crate::node::outbound::is_group;
@@ -156,7 +156,8 @@ impl Node {
                 self.liveness.on_beat(now, id, beat.due_ms, &self.ctx);
             }
             Message::Ping(ping) => {
-                let pong = Message::Pong(Pong { nonce: ping.nonce, root: 0, wall_ms: self.ctx.wall(now).0 });
+                let wall_ms = Some(self.ctx.wall(now).0);
+                let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms });
                 self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
             }
             Message::Pong(pong) => self.on_pong(now, id, &pong),
@@ -197,21 +198,23 @@ impl Node {
     }
 
     fn on_pong(&mut self, now: Instant, id: NodeId, pong: &Pong) {
-        self.replication.on_root(now, id, pong.root);
+        if let Some(root) = pong.root {
+            self.replication.on_root(now, id, root);
+        }
         let answers = self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
         if answers || self.membership.is_answer(&id, pong.nonce) {
             self.membership.answered(now, id, &mut self.ctx);
         }
         let ours = self.ctx.wall(now).0;
-        if let Some(peer) = self.ctx.roster.get_mut(&id) {
-            peer.skew_ms = Some(pong.wall_ms.cast_signed().wrapping_sub(ours.cast_signed()));
+        if let Some((peer, theirs)) = self.ctx.roster.get_mut(&id).zip(pong.wall_ms) {
+            peer.skew_ms = Some(theirs.cast_signed().wrapping_sub(ours.cast_signed()));
         }
     }
 
     fn on_bye(&mut self, now: Instant, arrival: Arrival, bye: &Bye) {
         let author = NodeId(bye.author);
         let Some(peer) = self.ctx.roster.get(&author).filter(|peer| peer.epoch() == Epoch(bye.epoch)) else { return };
-        if peer.liveness == crate::model::member::Liveness::Left {
+        if peer.liveness == Liveness::Left {
             return;
         }
         let key = peer.card.public_key;
@@ -229,7 +232,8 @@ impl Node {
         self.ctx.out.event(event);
     }
 
-    /// A session nobody has proven: it may show its card, prove itself or ask us to; nothing else it says is heard.
+    /// A session nobody has proven: it may show its card, prove itself, ask us to, or ask whether we live; nothing else it
+    /// says is heard.
     fn on_stranger_batch(&mut self, now: Instant, tag: SessionTag, arrival: Arrival, batch: Batch) {
         let mut shown = None;
         let mut settled = false;
@@ -254,9 +258,9 @@ impl Node {
                 }
                 Message::Ops(ops) => self.look_for_ghosts(ops, arrival),
                 Message::Refusal(refusal) => self.on_refusal(arrival, &refusal),
+                Message::Ping(ping) => settled |= self.discovery.on_strange_ping(now, &ping, arrival, &mut self.ctx),
                 Message::Beacon(_)
                 | Message::Beat(_)
-                | Message::Ping(_)
                 | Message::Pong(_)
                 | Message::Inquiry(_)
                 | Message::Heard(_)
@@ -313,7 +317,8 @@ impl Node {
             self.show_newest(&author, arrival);
             return;
         }
-        let was_present = self.ctx.roster.get(&author).is_some_and(|peer| peer.liveness.is_present());
+        let is_held = |liveness: Liveness| liveness.is_present() || liveness == Liveness::Introduced;
+        let was_known = self.ctx.roster.get(&author).is_some_and(|peer| is_held(peer.liveness));
         let op = proof.card.clone();
         if !self.membership.prove(now, proof.card, card, arrival, &mut self.ctx) {
             let max_peers = u32::try_from(self.ctx.config.max_peers).unwrap_or(u32::MAX);
@@ -321,8 +326,9 @@ impl Node {
             self.ctx.out.send(to, Message::Refusal(Refusal { max_peers }));
             return;
         }
-        if !was_present && self.discovery.is_ours_to_vouch(&author, &self.ctx) {
-            for cast in self.discovery.best_cast(now, arrival.interface) {
+        // Whoever is known here was vouched for by somebody else.
+        if !was_known && self.discovery.is_ours_to_vouch(&author, &self.ctx) {
+            for cast in self.discovery.best_casts(now, arrival.interface, &self.ctx) {
                 vouch(arrival, cast, op.clone(), &mut self.ctx);
             }
         }

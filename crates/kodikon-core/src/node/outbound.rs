@@ -123,7 +123,7 @@ impl Node {
     fn everyone(&self, now: Instant) -> Vec<Target> {
         let mut targets = Vec::new();
         for index in self.discovery.segments() {
-            targets.extend(self.discovery.best_cast(now, index).into_iter().map(|cast| Target::Segment(index, cast)));
+            targets.extend(self.discovery.best_casts(now, index, &self.ctx).into_iter().map(|cast| Target::Segment(index, cast)));
         }
         let unreached = self
             .ctx
@@ -150,7 +150,7 @@ fn fill_root(message: &mut Message, root: u64) {
     match message {
         Message::Beacon(beacon) => beacon.root = root,
         Message::Beat(beat) => beat.root = root,
-        Message::Pong(pong) => pong.root = root,
+        Message::Pong(pong) => pong.root = pong.root.map(|_| root),
         Message::Hello(_)
         | Message::Challenge(_)
         | Message::Proof(_)

@@ -99,12 +99,12 @@ pub struct Pong {
     /// The nonce of the PING.
     #[n(0)]
     pub nonce: u64,
-    /// Digest of all the sender has covered.
+    /// Digest of all the sender has covered. Peers alone are told, so that no stranger gets more than it sent.
     #[n(1)]
-    pub root: u64,
-    /// The sender's wall clock, in ms since 1970: shown by `doctor`, used for nothing.
+    pub root: Option<u64>,
+    /// The sender's wall clock, in ms since 1970: shown by `doctor`, used for nothing. For peers alone.
     #[n(2)]
-    pub wall_ms: u64,
+    pub wall_ms: Option<u64>,
 }
 
 /// Asks a third node whether it hears the subject.

@@ -94,7 +94,7 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Beacon(Beacon { root: 0, heard: 0, turn: None }),
         beat(),
         Message::Ping(Ping { nonce: 1 << 63 }),
-        Message::Pong(Pong { nonce: 1 << 63, root: 1, wall_ms: WALL.0 }),
+        Message::Pong(Pong { nonce: 1 << 63, root: Some(1), wall_ms: Some(WALL.0) }),
         Message::Inquiry(Inquiry { subject: SOMEBODY }),
         Message::Heard(Heard { subject: SOMEBODY, epoch: EPOCH.0, age_ms: 80 }),
         Message::Suspicion(Suspicion { subject: SOMEBODY, epoch: EPOCH.0, life: 1 }),

@@ -126,7 +126,7 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
         ),
         (Message::Ping(Ping { nonce: 1 }), "PING", json!({"nonce": "0000000000000001"})),
         (
-            Message::Pong(Pong { nonce: 1, root: 2, wall_ms: 1_500 }),
+            Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500) }),
             "PONG",
             json!({"nonce": "0000000000000001", "root": "0000000000000002", "wall_ms": 1_500}),
         ),
@@ -228,7 +228,7 @@ fn a_message_has_its_makers_time_or_that_of_the_capture() {
     let ops = |op| Message::Ops(Ops { ops: vec![op], covered: Vec::new() });
     let table = [
         (Message::Hello(Hello { card: card(), index: 0 }), 1_764_000_000.25),
-        (Message::Pong(Pong { nonce: 1, root: 2, wall_ms: 1_500 }), 1.5),
+        (Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500) }), 1.5),
         (ops(state(None)), 1_764_000_000.25),
         (Message::Canary, 3.5),
     ];

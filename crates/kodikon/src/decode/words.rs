@@ -60,8 +60,13 @@ impl Decoder {
             }
             Message::Proof(proof) => return vec![frame.say(name, self.proof(proof, frame))],
             Message::Pong(pong) => {
-                let payload = json!({"nonce": hex64(pong.nonce), "root": hex64(pong.root), "wall_ms": pong.wall_ms});
-                return vec![frame.say_at(WallTime(pong.wall_ms), name, payload)];
+                let mut payload = json!({"nonce": hex64(pong.nonce)});
+                if let Some(root) = pong.root {
+                    payload["root"] = hex64(root).into();
+                }
+                let Some(wall_ms) = pong.wall_ms else { return vec![frame.say(name, payload)] };
+                payload["wall_ms"] = wall_ms.into();
+                return vec![frame.say_at(WallTime(wall_ms), name, payload)];
             }
             Message::Ops(ops) => return self.ops(ops, frame),
             Message::Challenge(challenge) => json!({"cookie": hex(&challenge.cookie)}),

@@ -30,6 +30,9 @@ const VOUCHED: u32 = 1_000;
 /// Proofs given a second: each costs a signature of our own.
 const PROOFS: u32 = 400;
 
+/// Probes of strangers answered a second: the newcomer to the largest mesh is probed by all at once, and most again.
+const STRANGE_PROBES: u32 = 2_000;
+
 /// Challenges. See the module's first line.
 #[derive(Debug)]
 pub struct Challenges {
@@ -38,6 +41,7 @@ pub struct Challenges {
     checked: Budget,
     proofs: TokenBucket,
     vouched: TokenBucket,
+    probes: TokenBucket,
     lately: BoundedMap<SessionTag, Instant>,
 }
 
@@ -76,6 +80,7 @@ impl Challenges {
             checked: Budget::new(CHECKS),
             proofs: TokenBucket::new(PROOFS, PROOFS),
             vouched: TokenBucket::new(VOUCHED, VOUCHED),
+            probes: TokenBucket::new(STRANGE_PROBES, STRANGE_PROBES),
             lately: BoundedMap::new(MAX_SOURCES),
         }
     }
@@ -141,6 +146,11 @@ impl Challenges {
             ctx.stats.drop(Reject::Signature);
         }
         valid
+    }
+
+    /// Whether one more probe of somebody unknown may be answered.
+    pub(super) fn may_answer_probe(&mut self, now: Instant) -> bool {
+        self.probes.take(now, 1)
     }
 
     /// Whether one more signature of this source may be checked.

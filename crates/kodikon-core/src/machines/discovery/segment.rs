@@ -79,6 +79,12 @@ impl Segment {
         Cast::GROUPS.into_iter().find(|cast| !self.reports.is_empty() && all & cast.bit() != 0)
     }
 
+    /// The first way by which others reach us, whatever they say of us.
+    pub(super) fn likely(&self, now: Instant) -> Option<Cast> {
+        let heard = self.heard_mask(now);
+        Cast::GROUPS.into_iter().find(|cast| heard & cast.bit() != 0)
+    }
+
     /// The ways of the next beacon.
     pub(super) fn ways(&mut self, now: Instant, all_every: Duration) -> Vec<Cast> {
         match self.proven(now) {
