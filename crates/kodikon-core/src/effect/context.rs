@@ -6,7 +6,7 @@ use crate::ground::config::Config;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, MeshId, NodeId, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
-use crate::ground::time::{Instant, WallTime};
+use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::identity::{Identity, Verifier};
 use crate::model::op::SignedOp;
 use crate::model::roster::{Peer, Roster};
@@ -75,6 +75,12 @@ impl Context {
     #[must_use]
     pub fn interface(&self, index: InterfaceIndex) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.index == index)
+    }
+
+    /// How often each of those present may send a beacon if all of them together send ten a second.
+    #[must_use]
+    pub fn crowd_interval(&self) -> Duration {
+        Duration::from_millis(100 * self.roster.present_count() as u64)
     }
 
     /// Whether any interface leads out of this host, or the one on which the peer was heard (loopback) can be used.

@@ -400,8 +400,7 @@ impl Liveness {
 
 /// In segments so large that beacons are rarer than the bound, silence towards one node proves nothing: three beacons.
 fn bound_for(timeout: Duration, ctx: &Context) -> Duration {
-    let beacon = Duration::from_millis(100 * ctx.roster.present_count() as u64);
-    timeout.max(beacon * 3)
+    timeout.max(ctx.crowd_interval() * 3)
 }
 
 fn best_heard(peer: &mut crate::model::roster::Peer) -> Option<&mut crate::model::roster::Path> {

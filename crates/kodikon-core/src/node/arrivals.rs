@@ -4,7 +4,7 @@ use crate::effect::Arrival;
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::id::{Epoch, NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
-use crate::ground::time::Instant;
+use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::{Source, read_card, vouch};
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
@@ -13,6 +13,10 @@ use crate::node::outbound::is_group;
 use crate::wire::codec::{self, Batch};
 use crate::wire::header::Header;
 use crate::wire::message::{Bye, Hello, Message, Ops, Pong, Proof, Refusal, bye_bytes, short_of};
+
+/// How long a node that others vouched for may take to answer on an address of its card, before the address that it
+/// speaks from is asked instead: three round trips of a slow Wi-Fi.
+const FIRST_WORD: Duration = Duration::from_millis(400);
 
 /// Whose frame it is.
 #[derive(Debug, Clone, Copy)]
@@ -126,14 +130,14 @@ impl Node {
         }
     }
 
-    /// Whether another address of a peer is worth a challenge: the peer is doubted, or none of those proven was heard
-    /// from lately.
+    /// Whether another address of a peer is worth a challenge: none of those it listed or proved was heard from lately,
+    /// though it had the time to speak.
     fn lacks_a_way(&self, now: Instant, id: &NodeId) -> bool {
-        let lately = self.ctx.config.heartbeat_interval * 2;
-        self.ctx
-            .roster
-            .get(id)
-            .is_some_and(|peer| peer.paths.iter().all(|path| path.heard.is_none_or(|heard| now.since(heard) > lately)))
+        let rhythm = self.ctx.config.heartbeat_interval.max(self.ctx.crowd_interval());
+        self.ctx.roster.get(id).is_some_and(|peer| {
+            let lately = if peer.liveness == Liveness::Introduced { FIRST_WORD } else { rhythm * 2 };
+            peer.paths.iter().all(|path| now.since(path.heard.unwrap_or(peer.since)) > lately)
+        })
     }
 
     fn on_peer_message(&mut self, now: Instant, id: NodeId, arrival: Arrival, message: Message) {
@@ -328,7 +332,7 @@ impl Node {
         }
         // Whoever is known here was vouched for by somebody else.
         if !was_known && self.discovery.is_ours_to_vouch(&author, &self.ctx) {
-            for cast in self.discovery.best_casts(now, arrival.interface, &self.ctx) {
+            for cast in self.discovery.vouching_casts(now, arrival.interface) {
                 vouch(arrival, cast, op.clone(), &mut self.ctx);
             }
         }

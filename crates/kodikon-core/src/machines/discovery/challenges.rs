@@ -32,6 +32,8 @@ const PROOFS: u32 = 400;
 
 /// Probes of strangers answered a second: the newcomer to the largest mesh is probed by all at once, and most again.
 const STRANGE_PROBES: u32 = 2_000;
+/// Of those who probe us unknown, so many a second are asked for proof: they know each other, and bring their cards.
+const PROBERS: u32 = 32;
 
 /// Challenges. See the module's first line.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub struct Challenges {
     proofs: TokenBucket,
     vouched: TokenBucket,
     probes: TokenBucket,
+    probers: TokenBucket,
     lately: BoundedMap<SessionTag, Instant>,
 }
 
@@ -81,6 +84,7 @@ impl Challenges {
             proofs: TokenBucket::new(PROOFS, PROOFS),
             vouched: TokenBucket::new(VOUCHED, VOUCHED),
             probes: TokenBucket::new(STRANGE_PROBES, STRANGE_PROBES),
+            probers: TokenBucket::new(PROBERS, PROBERS),
             lately: BoundedMap::new(MAX_SOURCES),
         }
     }
@@ -151,6 +155,11 @@ impl Challenges {
     /// Whether one more probe of somebody unknown may be answered.
     pub(super) fn may_answer_probe(&mut self, now: Instant) -> bool {
         self.probes.take(now, 1)
+    }
+
+    /// Whether one more of those may be asked for proof.
+    pub(super) fn may_ask_prober(&mut self, now: Instant) -> bool {
+        self.probers.take(now, 1)
     }
 
     /// Whether one more signature of this source may be checked.
