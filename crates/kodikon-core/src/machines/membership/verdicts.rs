@@ -18,6 +18,10 @@ use crate::model::roster::Peer;
 /// Whoever heard the subject this lately does not believe that it is dead: two turns of a heartbeat.
 const OWN_EARS: Duration = Duration::from_secs(2);
 
+/// Opinions of a witness that came, or came back, this lately may be from before: two rounds of heartbeats, in which all
+/// that it said has arrived.
+const BACK_LATELY: Duration = Duration::from_secs(10);
+
 /// The body of an opinion op; its key is the subject's id.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -101,6 +105,13 @@ impl Membership {
             ctx.out.notice(Notice::Disputed(subject, witness));
             return;
         }
+        let is_alive = peer.liveness == Liveness::Alive;
+        if is_alive && ctx.roster.get(&witness).is_some_and(|witness| now.since(witness.since) < BACK_LATELY) {
+            // What it said while it was away from us may be true of its own side alone.
+            ctx.out.notice(Notice::Doubted(subject));
+            return;
+        }
+        let Some(peer) = ctx.roster.get_mut(&subject) else { return };
         peer.witnesses.insert(witness, now);
         self.weigh(now, subject, opinion.reason(), ctx);
     }

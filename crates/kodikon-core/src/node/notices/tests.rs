@@ -60,6 +60,26 @@ fn the_word_of_one_host_makes_this_node_ask_for_itself() {
     assert_eq!(held, Some(Held::Suspect), "it did not answer");
 }
 
+#[test]
+fn what_was_said_beyond_a_cut_is_not_believed_when_it_heals() {
+    // (how long the witnesses are back, whether they are believed at once)
+    for (back, expected) in [(1, Held::Alive), (9, Held::Alive), (10, Held::Failed)] {
+        let mut node = node();
+        for n in [1, 2, SUBJECT] {
+            meet(&mut node, n, n + 1);
+        }
+        for n in [1, 2] {
+            let since = Instant::ZERO + Duration::from_secs(100 - back);
+            node.ctx.roster.set_liveness(since, &identity(n).id(), Held::Alive, "");
+        }
+        [1, 2].iter().for_each(|n| hear(&mut node, *n, REASON_SILENCE));
+        let held = node.ctx.roster.get(&identity(SUBJECT).id()).map(|peer| peer.liveness);
+        assert_eq!(held, Some(expected), "back for {back} s");
+        let is_asked = node.stats().probes_started > 0;
+        assert_eq!(is_asked, expected == Held::Alive, "who does not believe asks");
+    }
+}
+
 fn start() -> Instant {
     Instant::ZERO + Duration::from_secs(100)
 }
@@ -97,7 +117,7 @@ fn ip(host: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, host))
 }
 
-/// Node N of this host is a live peer.
+/// Node N of this host has been a live peer for long.
 fn meet(node: &mut Node, n: u8, host: u8) {
     let identity = identity(n);
     let card = Card {
@@ -112,7 +132,7 @@ fn meet(node: &mut Node, n: u8, host: u8) {
         version: "0.1.0".to_owned(),
     };
     let op = say(n, 1, OpKind::Card, Vec::new(), minicbor::to_vec(&card).unwrap());
-    assert!(node.ctx.roster.insert(identity.id(), Peer::new(start(), op, card, Held::Alive)));
+    assert!(node.ctx.roster.insert(identity.id(), Peer::new(Instant::ZERO, op, card, Held::Alive)));
 }
 
 /// Node N says that the subject failed.
