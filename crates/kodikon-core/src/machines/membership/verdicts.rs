@@ -187,8 +187,9 @@ pub fn read_opinion(op: &SignedOp) -> Option<(NodeId, OpinionBody)> {
 
 /// Two, or fewer where fewer live nodes share a network with the subject; never none.
 fn witnesses_needed(subject: &NodeId, peer: &Peer, ctx: &Context) -> usize {
+    let others = neighbours(subject, peer, ctx).take(2).count();
     // This node is one of them: it weighs because it heard the subject or its witnesses.
-    (neighbours(subject, peer, ctx).take(2).count() + 1).clamp(1, 2)
+    (others + 1).clamp(1, 2)
 }
 
 /// The live nodes, besides this one, that may witness: those that share a network with the subject.
