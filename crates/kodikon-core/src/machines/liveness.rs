@@ -120,10 +120,20 @@ impl Liveness {
         self.probes.stop(id);
     }
 
+    /// A peer that was being asked lives; `true` if there was a doubt. The next doubt begins anew: its clock must not run
+    /// from what others said before this one was settled.
+    fn settle_doubt(&mut self, id: &NodeId) -> bool {
+        let was_doubted = self.probes.stop(id);
+        if was_doubted {
+            self.suspicions.forget_hearsay(id);
+        }
+        was_doubted
+    }
+
     /// A sealed packet of a peer arrived.
     pub fn on_heard(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.isolation.on_heard(now, ctx);
-        if self.probes.stop(&id) {
+        if self.settle_doubt(&id) {
             self.health = self.health.saturating_sub(1);
         }
         self.watches.on_heard(now, &id);
@@ -171,7 +181,7 @@ impl Liveness {
         if is_news && peer.liveness == Held::Suspect {
             ctx.out.notice(Notice::Cleared(subject));
         } else if is_news {
-            self.probes.stop(&subject);
+            self.settle_doubt(&subject);
         }
     }
 

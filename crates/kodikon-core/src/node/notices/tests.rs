@@ -10,6 +10,7 @@ use crate::model::member::{Card, CardAddress, REASON_BOUND, REASON_PROCESS, REAS
 use crate::model::op::Statement;
 use crate::model::roster::Peer;
 use crate::node::{Boot, Saved};
+use crate::wire::message::Suspicion;
 use std::net::{IpAddr, Ipv4Addr};
 
 const SUBJECT: u8 = 9;
@@ -77,6 +78,20 @@ fn what_was_said_beyond_a_cut_is_not_believed_when_it_heals() {
         assert_eq!(held, Some(expected), "back for {back} s");
         let is_asked = node.stats().probes_started > 0;
         assert_eq!(is_asked, expected == Held::Alive, "who does not believe asks");
+    }
+}
+
+#[test]
+fn a_doubt_that_was_settled_leaves_nothing_for_the_next_one() {
+    let mut node = node();
+    [1, 2, SUBJECT].iter().for_each(|n| meet(&mut node, *n, n + 1));
+    let subject = identity(SUBJECT).id();
+    let suspicion = Suspicion { subject: subject.0, epoch: Epoch::new(1, 1).0, life: 0 };
+    for round in 1..4 {
+        let now = start() + Duration::from_secs(20 * round);
+        node.liveness.on_suspicion(now, identity(1).id(), &suspicion, &mut node.ctx);
+        assert_eq!(node.stats().probes_started, round, "asked each time that somebody doubts it");
+        node.liveness.on_heard(now + Duration::from_millis(10), subject, &mut node.ctx);
     }
 }
 
