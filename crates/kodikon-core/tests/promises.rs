@@ -78,6 +78,46 @@ fn a_full_table_refuses_the_next_peer_and_both_sides_learn_why() {
 }
 
 #[test]
+fn a_node_without_room_answers_those_it_refused_and_is_not_called_failed() {
+    let mut lan = Lan::new();
+    lan.start_with(1, |boot| boot.config.max_peers = 2);
+    (2..=6).for_each(|n| lan.start(n));
+    lan.run(Duration::from_secs(20));
+    let full = lan.nodes[&1].id();
+    for _ in 0..4 {
+        // Silent for long enough that everyone doubts it, and not for so long that it failed.
+        let node = lan.nodes.remove(&1).expect("it was started");
+        lan.run(Duration::from_secs(3));
+        lan.nodes.insert(1, node);
+        lan.run(Duration::from_secs(60));
+    }
+    let suspected = lan.times(|event| matches!(event, Event::PeerSuspect { peer, .. } if *peer == full));
+    assert!(suspected.len() > 4, "all doubt it: {suspected:?}");
+    assert_eq!(lan.times(|event| matches!(event, Event::PeerFailed { .. })), [], "it answers whoever asks");
+    for (n, node) in lan.nodes.iter().filter(|(n, _)| **n != 1) {
+        let held = node.peers().iter().filter(|peer| peer.liveness == Liveness::Alive).count();
+        assert_eq!(held, 5, "node {n} has room for all");
+    }
+    let told = lan.times(|event| matches!(event, Event::RefusedBy { .. }));
+    assert!(told.len() <= 3 * 7, "those three are told each minute, not with every frame: {}", told.len());
+}
+
+#[test]
+fn a_place_that_becomes_free_goes_to_one_that_was_refused() {
+    let mut lan = Lan::new();
+    lan.start_with(1, |boot| boot.config.max_peers = 2);
+    (2..=4).for_each(|n| lan.start(n));
+    lan.run(Duration::from_secs(10));
+    let held: Vec<_> = lan.nodes[&1].peers().iter().map(|peer| peer.id).collect();
+    let (leaving, waiting): (Vec<u8>, Vec<u8>) = (2..=4).partition(|n| held.contains(&lan.nodes[n].id()));
+    lan.hand(leaving[0], Input::Command(Command::Leave));
+    // The row of who left stays for `heartbeat_timeout`; the next beacon of who was refused comes within five seconds.
+    lan.run(Duration::from_secs(37));
+    let taken = lan.nodes[&waiting[0]].id();
+    assert!(lan.nodes[&1].peers().iter().any(|peer| peer.id == taken && peer.liveness == Liveness::Alive));
+}
+
+#[test]
 fn each_change_raises_the_version_by_one_and_a_restart_goes_on_above_it() {
     let mut lan = started(2);
     lan.run(Duration::from_secs(1));
@@ -99,6 +139,30 @@ fn each_change_raises_the_version_by_one_and_a_restart_goes_on_above_it() {
     set(&mut lan, 1, "60");
     lan.run(Duration::from_secs(1));
     assert_eq!(lan.nodes[&2].state_of(&owner).map(|state| state.version), Some(3));
+}
+
+#[test]
+fn a_state_whose_keys_are_all_unset_keeps_its_version_over_a_restart() {
+    let mut lan = started(2);
+    lan.run(Duration::from_secs(1));
+    let owner = lan.nodes[&1].id();
+    set(&mut lan, 1, "15");
+    change(&mut lan, 1, None);
+    let state = lan.nodes[&1].state_of(&owner).expect("one's own state is known");
+    lan.start_with(1, |boot| {
+        boot.epoch = Epoch::new(2, 1);
+        boot.seed = [101; 32];
+        boot.saved.state = state.clone();
+    });
+    lan.run(Duration::from_secs(1));
+    // (what is set next, what the other shows then): the change without a key must not stay in the way.
+    assert_eq!(lan.nodes[&2].state_of(&owner), Some(state), "nothing is set, at version 2");
+    for (json, version) in [(Some("30"), 3), (None, 4)] {
+        change(&mut lan, 1, json);
+        lan.run(Duration::from_secs(700));
+        let shown = lan.nodes[&2].state_of(&owner).expect("it is shown");
+        assert_eq!((shown.version, shown.values.get("fps").map(String::as_str)), (version, json));
+    }
 }
 
 #[test]
@@ -272,6 +336,10 @@ fn write_card(
 }
 
 fn set(lan: &mut Lan, n: u8, json: &str) {
-    let change = StateChange { key: "fps".to_owned(), json: Some(json.to_owned()) };
+    change(lan, n, Some(json));
+}
+
+fn change(lan: &mut Lan, n: u8, json: Option<&str>) {
+    let change = StateChange { key: "fps".to_owned(), json: json.map(str::to_owned) };
     lan.hand(n, Input::Command(Command::SetState(vec![change], WallTime(5))));
 }

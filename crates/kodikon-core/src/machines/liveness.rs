@@ -120,10 +120,20 @@ impl Liveness {
         self.probes.stop(id);
     }
 
+    /// A peer that was being asked lives; `true` if there was a doubt. The next doubt begins anew: its clock must not run
+    /// from what others said before this one was settled.
+    fn settle_doubt(&mut self, id: &NodeId) -> bool {
+        let was_doubted = self.probes.stop(id);
+        if was_doubted {
+            self.suspicions.forget_hearsay(id);
+        }
+        was_doubted
+    }
+
     /// A sealed packet of a peer arrived.
     pub fn on_heard(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.isolation.on_heard(now, ctx);
-        if self.probes.stop(&id) {
+        if self.settle_doubt(&id) {
             self.health = self.health.saturating_sub(1);
         }
         self.watches.on_heard(now, &id);
@@ -156,6 +166,11 @@ impl Liveness {
         }
     }
 
+    /// Others hold a peer failed, and their word is not enough: it is asked as for a suspicion.
+    pub fn doubt(&mut self, now: Instant, subject: NodeId, ctx: &mut Context) {
+        self.probes.start(now, subject, Doubt::Hearsay, ctx);
+    }
+
     /// A third node heard somebody we doubt.
     pub fn on_heard_elsewhere(&mut self, now: Instant, heard: &Heard, ctx: &mut Context) {
         let subject = NodeId(heard.subject);
@@ -166,7 +181,7 @@ impl Liveness {
         if is_news && peer.liveness == Held::Suspect {
             ctx.out.notice(Notice::Cleared(subject));
         } else if is_news {
-            self.probes.stop(&subject);
+            self.settle_doubt(&subject);
         }
     }
 
@@ -363,7 +378,8 @@ impl Liveness {
     /// FAILED at the latest `heartbeat_timeout` after the last sealed packet; without a carrier nobody is judged.
     ///
     /// Whoever is no observer of a peer hears its beacons alone, and may lose several in a row, or all where a switch
-    /// passes no group datagrams: long before the bound it asks for itself.
+    /// passes no group datagrams: long before the bound it asks for itself. So it does with a suspect, whose return it
+    /// would otherwise learn of only by a beacon.
     fn check_bound(&mut self, now: Instant, ctx: &mut Context) {
         let bound = bound_for(ctx.config.heartbeat_timeout, ctx);
         let mut overdue = Vec::new();
@@ -372,7 +388,7 @@ impl Liveness {
             let silence = now.since(peer.heard.unwrap_or(peer.since));
             if silence >= bound {
                 overdue.push(*id);
-            } else if silence >= bound * 2 / 5 && quiet.len() < MAX_ASKED {
+            } else if (silence >= bound * 2 / 5 || peer.liveness == Held::Suspect) && quiet.len() < MAX_ASKED {
                 quiet.push(*id);
             }
         }

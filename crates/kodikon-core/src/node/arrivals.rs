@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::node::outbound::is_group;
 use crate::wire::codec::{self, Batch};
 use crate::wire::header::Header;
-use crate::wire::message::{Bye, Hello, Message, Ops, Pong, Proof, Refusal, bye_bytes, short_of};
+use crate::wire::message::{Bye, Hello, Message, Ops, Ping, Pong, Proof, Refusal, bye_bytes, short_of};
 
 /// How long a node that others vouched for may take to answer on an address of its card, before the address that it
 /// speaks from is asked instead: three round trips of a slow Wi-Fi.
@@ -159,11 +159,7 @@ impl Node {
                 self.replication.on_root(now, id, beat.root);
                 self.liveness.on_beat(now, id, beat.due_ms, &self.ctx);
             }
-            Message::Ping(ping) => {
-                let wall_ms = Some(self.ctx.wall(now).0);
-                let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms });
-                self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
-            }
+            Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
             Message::Pong(pong) => self.on_pong(now, id, &pong),
             Message::Inquiry(inquiry) => self.liveness.ask_for(now, NodeId(inquiry.subject), id, &mut self.ctx),
             Message::Heard(heard) => self.liveness.on_heard_elsewhere(now, &heard, &mut self.ctx),
@@ -175,6 +171,12 @@ impl Node {
             // Streams alone carry it.
             Message::Canary => {}
         }
+    }
+
+    fn answer_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival) {
+        let wall_ms = Some(self.ctx.wall(now).0);
+        let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms });
+        self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
     }
 
     /// A known session shows its card, perhaps a newer one.
@@ -236,11 +238,11 @@ impl Node {
         self.ctx.out.event(event);
     }
 
-    /// A session nobody has proven: it may show its card, prove itself, ask us to, or ask whether we live; nothing else it
-    /// says is heard.
+    /// A session that is not placed: it may show its card, prove itself, ask us to, or ask whether we live; nothing else
+    /// it says is heard.
     fn on_stranger_batch(&mut self, now: Instant, tag: SessionTag, arrival: Arrival, batch: Batch) {
         let mut shown = None;
-        let mut settled = false;
+        let mut settled = self.membership.is_refused(now, tag, &self.ctx);
         let mut messages = batch.messages.into_iter();
         while let Some(message) = messages.next() {
             match message {

@@ -93,7 +93,13 @@ impl Node {
             ("sessions", self.ctx.sessions.len(), self.ctx.config.max_peers),
             ("directory", self.ctx.roster.directory().len(), MAX_DIRECTORY),
         ];
-        roster.into_iter().chain(self.liveness.table_sizes()).chain(self.replication.table_sizes()).collect()
+        let machines = self.membership.table_sizes().into_iter();
+        roster
+            .into_iter()
+            .chain(machines)
+            .chain(self.liveness.table_sizes())
+            .chain(self.replication.table_sizes())
+            .collect()
     }
 }
 
