@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use kodikon_lab::{Distribution, Elapsed, Fleet, Host, Kind, Lab, Moment, NodeSpec};
 
 use crate::report::{Report, Row, Spans};
-use crate::target;
-use crate::trial::{Contestant, ROSTER_LIMIT, Runs, lab, settle, told_at_all};
+use crate::target::{self, NO_TARGET};
+use crate::trial::{Contestant, ROSTER_LIMIT, Runs, SEGMENT, lab, settle, told_at_all};
 
 /// After the last goodbye, until the next newcomer: what a goodbye causes is over within a second.
 const CALM: Duration = Duration::from_millis(1500);
@@ -32,11 +32,15 @@ struct Joins {
 }
 
 /// Starts all nodes at once, again and again; the programs take turns, so that both meet the same computer.
-pub(crate) fn cold_start(contestants: &[Contestant], nodes: u16, runs: Runs, report: &mut Report) {
-    eprintln!("cold start of {nodes}, {} runs", runs.ours);
-    let targets = if nodes <= 10 { target::COLD_START_10 } else { target::COLD_START_30 };
-    let row = Row { what: "cold start: last `started` to full roster at all", nodes, unit: "ms", targets };
-    let lab = match lab(nodes, contestants) {
+pub(crate) fn cold_start(contestants: &[Contestant], (nodes, loss): (u16, f64), runs: Runs, report: &mut Report) {
+    eprintln!("cold start of {nodes} at {loss} % loss, {} runs", runs.ours);
+    let (what, targets) = match nodes {
+        _ if loss > 0.0 => ("cold start with loss: last `started` to full roster at all", NO_TARGET),
+        0..=10 => ("cold start: last `started` to full roster at all", target::COLD_START_10),
+        _ => ("cold start: last `started` to full roster at all", target::COLD_START_30),
+    };
+    let row = Row { what, nodes, unit: "ms", targets };
+    let lab = match lab(nodes, contestants).and_then(|lab| lab.loss(SEGMENT, loss).map(|()| lab)) {
         Ok(lab) => lab,
         Err(error) => return report.fail(format!("the lab of {nodes}"), &error),
     };
@@ -53,7 +57,8 @@ pub(crate) fn cold_start(contestants: &[Contestant], nodes: u16, runs: Runs, rep
     }
     for (contestant, starts) in contestants.iter().zip(gathered) {
         let spread = Distribution::of(starts.spread).figures().map_or(0.0, |figures| figures.p50);
-        let note = format!("all `started` within {spread:.0} ms");
+        let lost = if loss > 0.0 { format!("{loss} % of all frames lost; ") } else { String::new() };
+        let note = format!("{lost}all `started` within {spread:.0} ms");
         report.add_spans(row, contestant.name, starts.full_roster, Some(note));
     }
 }

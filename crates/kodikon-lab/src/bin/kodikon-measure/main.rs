@@ -75,6 +75,9 @@ enum What {
         /// How many starts of each size.
         #[arg(long, default_value_t = 20)]
         runs: u32,
+        /// How many of a hundred frames the switch drops, at each receiver.
+        #[arg(long, default_value_t = 0.0)]
+        loss: f64,
     },
     /// From a newcomer's `started` to the `peer_up` at each of the others.
     LateJoiner {
@@ -193,8 +196,8 @@ fn contestants(cli: &Cli) -> Result<Vec<Contestant>> {
 fn measure(cli: &Cli, what: &What, contestants: &[Contestant], report: &mut Report) -> Result<()> {
     let runs = |ours: u32, rival: u32| Runs { ours, rival: cli.rival_runs.unwrap_or(rival) };
     match what {
-        What::ColdStart { nodes, runs: starts } => {
-            nodes.iter().for_each(|size| joins::cold_start(contestants, *size, runs(*starts, 10), report));
+        What::ColdStart { nodes, runs: starts, loss } => {
+            nodes.iter().for_each(|size| joins::cold_start(contestants, (*size, *loss), runs(*starts, 10), report));
         }
         // 300 samples need eleven newcomers among thirty.
         What::LateJoiner { nodes, runs: newcomers } => {
@@ -220,11 +223,12 @@ fn measure(cli: &Cli, what: &What, contestants: &[Contestant], report: &mut Repo
     Ok(())
 }
 
-fn all(quick: bool, plan: &simulator::Plan) -> [What; 7] {
+fn all(quick: bool, plan: &simulator::Plan) -> [What; 8] {
     let few = |runs: u32, few: u32| if quick { few } else { runs };
     let minutes = if quick { Minutes { minutes: 1.0, settle: 0.5 } } else { Minutes { minutes: 10.0, settle: 1.0 } };
     [
-        What::ColdStart { nodes: vec![3, 10, 30], runs: few(20, 3) },
+        What::ColdStart { nodes: vec![3, 10, 30], runs: few(20, 3), loss: 0.0 },
+        What::ColdStart { nodes: vec![10], runs: few(20, 3), loss: 20.0 },
         What::LateJoiner { nodes: 30, runs: few(50, 5) },
         What::Deaths { nodes: 10, kills: few(50, 5) },
         What::Heal { nodes: 10, runs: few(15, 3), hold: few(5, 2).into() },

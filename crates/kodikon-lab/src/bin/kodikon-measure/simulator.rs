@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use kodikon_lab::Distribution;
 use serde_json::Value;
 
@@ -12,7 +13,9 @@ use crate::target::{IDLE, Target};
 
 /// To whom the figures belong.
 const US: &str = "kodikon";
-const SECONDS_PER_MINUTE: f64 = 60.0;
+const MINUTES: f64 = 60.0;
+/// The longer of two runs of an idle mesh, in lengths of the shorter.
+const LONGER: f64 = 1.5;
 
 /// Which scenarios to run, and for how long.
 #[derive(Clone, clap::Args)]
@@ -20,7 +23,7 @@ pub(crate) struct Plan {
     /// Scenarios in which nothing happens; several with commas.
     #[arg(long, value_delimiter = ',', default_values = ["idle-100", "idle-1000"])]
     pub(crate) idle: Vec<String>,
-    /// Virtual hours of each of them, where not as many as the scenario says.
+    /// Virtual hours of each of them, where not as many as the scenario says. They run half as long again.
     #[arg(long)]
     pub(crate) hours: Option<f64>,
     /// Scenarios whose node-hours per CPU-second are counted; several with commas.
@@ -49,29 +52,46 @@ pub(crate) fn simulate(program: &Path, plan: &Plan, report: &mut Report) {
 }
 
 fn idle(program: &Path, scenario: &str, hours: Option<f64>, report: &mut Report) -> Result<()> {
-    let mut command = Command::new(program);
-    command.args(["run", "--no-mild", "--json", "--scenario", scenario]);
-    if let Some(hours) = hours {
-        command.args(["--hours", &hours.to_string()]);
-    }
-    for run in runs(&mut command)? {
-        let nodes = run["nodes"].as_u64().and_then(|nodes| u16::try_from(nodes).ok()).context("no number of nodes")?;
-        let row = |what, unit, targets: &'static [Target]| Row { what, nodes, unit, targets };
-        let node_hours = number(&run, "/node_hours")?;
-        let hours =
-            format!("simulated, {:.2} h in {:.0} s of CPU", node_hours / f64::from(nodes), number(&run, "/cpu_s")?);
-        let bytes = number(&run, "/metrics/bytes_per_node_minute")?;
-        report.add_value(row("idle: sent per node and minute", "bytes", IDLE), US, bytes, Some(hours));
-        let packets = number(&run, "/metrics/datagrams_sent")? / (node_hours * SECONDS_PER_MINUTE);
-        let note = "simulated; the start included, ARP not".to_owned();
-        report.add_value(row("idle: sent per node and minute", "packets", &[]), US, packets, Some(note));
-        // It begins with a cold start: all boot within the first second, and no boot takes time.
-        if let Ok(full) = number(&run, "/metrics/full_roster_ms") {
-            let row = row("cold start: last `started` to full roster at all", "ms", &[]);
-            report.add_value(row, US, full, Some("simulated, virtual time".to_owned()));
-        }
+    let run = |hours: Option<f64>| {
+        let mut command = Command::new(program);
+        command.args(["run", "--no-mild", "--json", "--scenario", scenario]);
+        command.args(hours.map(|hours| format!("--hours={hours}")));
+        runs(&mut command)?.pop().context("no run")
+    };
+    let hours = hours.map_or_else(|| usual_hours(program, scenario), Ok)?;
+    // The same story, and its first part: what is sent between their ends is sent by a mesh that has long been calm. Each
+    // has a core of its own.
+    let (whole, part) = thread::scope(|scope| {
+        let part = scope.spawn(|| run(Some(hours)));
+        let whole = run(Some(hours * LONGER));
+        Ok::<_, Error>((whole?, part.join().map_err(|_| anyhow!("the thread of a run panicked"))??))
+    })?;
+    let nodes = whole["nodes"].as_u64().and_then(|nodes| u16::try_from(nodes).ok()).context("no number of nodes")?;
+    let row = |what, unit, targets: &'static [Target]| Row { what, nodes, unit, targets };
+    let node_hours = number(&whole, "/node_hours")?;
+    let cpu = number(&whole, "/cpu_s")?;
+    let bytes = number(&whole, "/metrics/bytes_per_node_minute")?;
+    let note =
+        format!("simulated, {:.2} h in {cpu:.0} s of CPU, from the second minute on", node_hours / f64::from(nodes));
+    report.add_value(row("idle: sent per node and minute", "bytes", IDLE), US, bytes, Some(note));
+    let sent = number(&whole, "/metrics/datagrams_sent")? - number(&part, "/metrics/datagrams_sent")?;
+    let minutes = (node_hours - number(&part, "/node_hours")?) * MINUTES;
+    let note = "simulated, the last third; without ARP".to_owned();
+    report.add_value(row("idle: sent per node and minute", "packets", &[]), US, sent / minutes, Some(note));
+    // It begins with a cold start: all boot within the first second, and no boot takes time.
+    if let Ok(full) = number(&whole, "/metrics/full_roster_ms") {
+        let row = row("cold start: last `started` to full roster at all", "ms", &[]);
+        report.add_value(row, US, full, Some("simulated, virtual time".to_owned()));
     }
     Ok(())
+}
+
+/// How long the scenario takes by itself.
+fn usual_hours(program: &Path, scenario: &str) -> Result<f64> {
+    let done = Command::new(program).args(["list", "--json"]).output().context("cannot run the simulator")?;
+    let scenarios: Vec<Value> = serde_json::from_slice(&done.stdout).context("its list of scenarios")?;
+    let found = scenarios.iter().find(|row| row["scenario"] == scenario);
+    found.and_then(|row| row["hours"].as_f64()).with_context(|| format!("no scenario {scenario}"))
 }
 
 fn speed(program: &Path, plan: &Plan, report: &mut Report) -> Result<()> {

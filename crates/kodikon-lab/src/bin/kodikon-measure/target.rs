@@ -22,6 +22,8 @@ pub(crate) struct Target {
     at_most: f64,
 }
 
+/// Nothing is asked for.
+pub(crate) const NO_TARGET: &[Target] = &[];
 /// Full roster at all after a cold start of up to ten, and of thirty: ms.
 pub(crate) const COLD_START_10: &[Target] = &[p50(150.0)];
 pub(crate) const COLD_START_30: &[Target] = &[p50(300.0)];
