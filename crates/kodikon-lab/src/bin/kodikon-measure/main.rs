@@ -103,10 +103,10 @@ enum What {
         #[arg(long, default_value_t = 10)]
         nodes: u16,
         /// How many partitions.
-        #[arg(long, default_value_t = 15)]
+        #[arg(long, default_value_t = 10)]
         runs: u32,
-        /// Seconds it lasts after the last FAILED, at least.
-        #[arg(long, default_value_t = 5)]
+        /// Seconds it lasts after the last FAILED, at least. In the first half minute a rival still talks to the dead.
+        #[arg(long, default_value_t = 40)]
         hold: u64,
     },
     /// Bytes and packets a node sends in a minute when nothing happens, counted at the switch; memory and CPU time of a
@@ -231,7 +231,7 @@ fn all(quick: bool, plan: &simulator::Plan) -> [What; 8] {
         What::ColdStart { nodes: vec![10], runs: few(20, 3), loss: 20.0 },
         What::LateJoiner { nodes: 30, runs: few(50, 5) },
         What::Deaths { nodes: 10, kills: few(50, 5) },
-        What::Heal { nodes: 10, runs: few(15, 3), hold: few(5, 2).into() },
+        What::Heal { nodes: 10, runs: few(10, 3), hold: few(40, 2).into() },
         What::Idle { nodes: vec![3, 10, 30], minutes },
         What::Simulator { plan: plan.clone() },
         What::Size,
