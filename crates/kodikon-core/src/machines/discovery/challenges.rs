@@ -33,7 +33,7 @@ const PROOFS: u32 = 400;
 /// Probes of strangers answered a second: the newcomer to the largest mesh is probed by all at once, and most again.
 const STRANGE_PROBES: u32 = 2_000;
 /// Of those who probe us unknown, so many a second are asked for proof: they know each other, and bring their cards.
-const PROBERS: u32 = 32;
+const PROBERS: u32 = 128;
 
 /// Challenges. See the module's first line.
 #[derive(Debug)]

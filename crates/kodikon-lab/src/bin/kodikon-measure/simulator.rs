@@ -13,6 +13,8 @@ use crate::target::{IDLE, Target};
 
 /// To whom the figures belong.
 const US: &str = "kodikon";
+/// The scenario in which nothing happens.
+const IDLE_MESH: &str = "idle-100";
 const MINUTES: f64 = 60.0;
 /// The longer of two runs of an idle mesh, in lengths of the shorter.
 const LONGER: f64 = 1.5;
@@ -20,9 +22,9 @@ const LONGER: f64 = 1.5;
 /// Which scenarios to run, and for how long.
 #[derive(Clone, clap::Args)]
 pub(crate) struct Plan {
-    /// Scenarios in which nothing happens; several with commas.
-    #[arg(long, value_delimiter = ',', default_values = ["idle-100", "idle-1000"])]
-    pub(crate) idle: Vec<String>,
+    /// Sizes of meshes in which nothing happens; several with commas.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1_000])]
+    pub(crate) idle: Vec<u16>,
     /// Virtual hours of each of them, where not as many as the scenario says. They run half as long again.
     #[arg(long)]
     pub(crate) hours: Option<f64>,
@@ -36,10 +38,10 @@ pub(crate) struct Plan {
 
 /// Runs the simulator: what an idle mesh sends, and how fast it is itself.
 pub(crate) fn simulate(program: &Path, plan: &Plan, report: &mut Report) {
-    for scenario in &plan.idle {
-        eprintln!("{scenario}, simulated");
-        if let Err(error) = idle(program, scenario, plan.hours, report) {
-            report.fail(format!("{scenario}, simulated"), &error);
+    for &nodes in &plan.idle {
+        eprintln!("{nodes} idle nodes, simulated");
+        if let Err(error) = idle(program, nodes, plan.hours, report) {
+            report.fail(format!("{nodes} idle nodes, simulated"), &error);
         }
     }
     if plan.speed.is_empty() {
@@ -51,14 +53,14 @@ pub(crate) fn simulate(program: &Path, plan: &Plan, report: &mut Report) {
     }
 }
 
-fn idle(program: &Path, scenario: &str, hours: Option<f64>, report: &mut Report) -> Result<()> {
+fn idle(program: &Path, nodes: u16, hours: Option<f64>, report: &mut Report) -> Result<()> {
     let run = |hours: Option<f64>| {
         let mut command = Command::new(program);
-        command.args(["run", "--no-mild", "--json", "--scenario", scenario]);
+        command.args(["run", "--no-mild", "--json", "--scenario", IDLE_MESH, &format!("--nodes={nodes}")]);
         command.args(hours.map(|hours| format!("--hours={hours}")));
         runs(&mut command)?.pop().context("no run")
     };
-    let hours = hours.map_or_else(|| usual_hours(program, scenario), Ok)?;
+    let hours = hours.map_or_else(|| usual_hours(program, IDLE_MESH), Ok)?;
     // The same story, and its first part: what is sent between their ends is sent by a mesh that has long been calm. Each
     // has a core of its own.
     let (whole, part) = thread::scope(|scope| {
@@ -66,7 +68,6 @@ fn idle(program: &Path, scenario: &str, hours: Option<f64>, report: &mut Report)
         let whole = run(Some(hours * LONGER));
         Ok::<_, Error>((whole?, part.join().map_err(|_| anyhow!("the thread of a run panicked"))??))
     })?;
-    let nodes = whole["nodes"].as_u64().and_then(|nodes| u16::try_from(nodes).ok()).context("no number of nodes")?;
     let row = |what, unit, targets: &'static [Target]| Row { what, nodes, unit, targets };
     let node_hours = number(&whole, "/node_hours")?;
     let cpu = number(&whole, "/cpu_s")?;
