@@ -32,7 +32,8 @@ const BURST: [Duration; 6] = [
 /// compare roots. A thousand nodes that went on would put eighteen group datagrams each on a Wi-Fi that carries them at
 /// its lowest rate.
 const CROWD: usize = 64;
-/// In a crowd the HELLO at 300 ms and those after it are left out.
+/// In a crowd the HELLO at 300 ms and those after it are left out. Fewer HELLOs or fewer vouchers cost more than they
+/// save: whoever is not shown is asked for proof by each.
 const ENOUGH: u8 = 3;
 /// A single HELLO outside a burst is answered by all who need its sender.
 const SHOWN_TO_ALL: u8 = 5;
@@ -135,9 +136,10 @@ impl Discovery {
 
     fn beacon(&mut self, now: Instant, index: InterfaceIndex, turn: Option<Turn>, ctx: &mut Context) {
         let interval = self.beacon_interval(now, ctx);
+        let is_crowded = is_crowded(index, ctx);
         let Some(segment) = self.segments.get_mut(&index) else { return };
         segment.next_beacon = now + interval;
-        let ways = segment.ways(now, ALL_WAYS_EVERY);
+        let ways = segment.ways(now, ALL_WAYS_EVERY, is_crowded);
         let heard = segment.heard_mask(now);
         ctx.stats.heartbeats_sent += 1;
         for cast in ways {

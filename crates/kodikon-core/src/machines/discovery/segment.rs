@@ -19,6 +19,7 @@ pub(super) struct Segment {
     pub(super) next_beacon: Instant,
     /// Our addresses there: a change is worth a burst.
     pub(super) addresses: Vec<IpAddr>,
+    since: Instant,
     all_ways_at: Instant,
     heard: [Option<Instant>; 3],
     echoed: [Option<Instant>; 3],
@@ -31,6 +32,7 @@ impl Segment {
             burst: Some((now, 0)),
             next_beacon: now,
             addresses: Vec::new(),
+            since: now,
             all_ways_at: now,
             heard: [None; 3],
             echoed: [None; 3],
@@ -85,8 +87,12 @@ impl Segment {
         Cast::GROUPS.into_iter().find(|cast| heard & cast.bit() != 0)
     }
 
-    /// The ways of the next beacon.
-    pub(super) fn ways(&mut self, now: Instant, all_every: Duration) -> Vec<Cast> {
+    /// The ways of the next beacon. In a crowd's first minute one that is likely to work will do.
+    pub(super) fn ways(&mut self, now: Instant, all_every: Duration, is_crowded: bool) -> Vec<Cast> {
+        if self.all_ways_at == self.since && is_crowded {
+            self.all_ways_at = now + all_every;
+            return self.likely(now).map_or(Cast::GROUPS.to_vec(), |cast| vec![cast]);
+        }
         match self.proven(now) {
             Some(cast) if now < self.all_ways_at => vec![cast],
             Some(_) | None => {
@@ -143,8 +149,8 @@ mod tests {
         segment.note_heard(at(0), Cast::Multicast4);
         segment.report(NodeId([1; 16]), M4);
         let every = Duration::from_secs(60);
-        let ways: Vec<usize> = (0..25).map(|n| segment.ways(at(5 * n), every).len()).collect();
+        let ways: Vec<usize> = (0..25).map(|n| segment.ways(at(5 * n), every, false).len()).collect();
         assert_eq!(ways.iter().filter(|&&n| n == 3).count(), 3, "at 0, 60 and 120 s: {ways:?}");
-        assert_eq!(segment.ways(at(200), every).len(), 3, "evidence is stale");
+        assert_eq!(segment.ways(at(200), every, false).len(), 3, "evidence is stale");
     }
 }
