@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::ground::bounded::BoundedMap;
-use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, SessionTag};
+use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId};
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
@@ -337,12 +337,6 @@ impl Roster {
     /// Forgets directory entries for which `keep` does not hold.
     pub fn retain_directory(&mut self, keep: impl FnMut(&NodeId, &mut DirectoryEntry) -> bool) {
         self.directory.retain(keep);
-    }
-
-    /// The peer whose frames bear this tag.
-    #[must_use]
-    pub fn holder_of(&self, id: &NodeId, tag: SessionTag) -> Option<&Peer> {
-        self.peers.get(id).filter(|peer| peer.card.session() == tag)
     }
 }
 

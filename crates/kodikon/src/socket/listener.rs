@@ -27,12 +27,6 @@ impl Listeners {
         Self { listeners, first: 0, pause: None, failures: 0 }
     }
 
-    /// Returns how often a connection could not be accepted since the start.
-    #[must_use]
-    pub fn failures(&self) -> u64 {
-        self.failures
-    }
-
     /// Returns a connection that somebody has opened to us.
     pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<(TcpStream, SocketAddr)> {
         loop {
