@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The TCP listeners of a node.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     listeners: Vec<TcpListener>,
     /// Which one is asked first: they take turns.
     first: usize,
