@@ -267,3 +267,43 @@ fn log(event: &CoreEvent) {
         _ => tracing::info!(?event, "event"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kodikon_core::effect::PeerView;
+    use kodikon_core::ground::id::{Epoch, Life};
+    use kodikon_core::model::member::Liveness;
+    use kodikon_core::model::state::NodeSnapshot;
+
+    use super::*;
+
+    #[test]
+    fn an_event_bears_the_name_that_the_rows_show() {
+        let (own, peer, gone) = (NodeId([1; 16]), NodeId([2; 16]), NodeId([3; 16]));
+        let row = PeerView {
+            id: peer,
+            name: "cam-2".to_owned(),
+            liveness: Liveness::Alive,
+            epoch: Epoch::default(),
+            life: Life::default(),
+            address: None,
+            rtt: None,
+            heard: None,
+            witnesses: Vec::new(),
+            reason: "",
+            version: String::new(),
+            skew_ms: None,
+            datagrams: 0,
+        };
+        let view = View { id: own, name: "me-2".to_owned(), peers: vec![row], ..View::default() };
+        // The core names a node as it knew it when something happened; a rank may have come since.
+        for (id, then, expected) in [(own, "me", "me-2"), (peer, "cam", "cam-2"), (gone, "door", "door")] {
+            let left = CoreEvent::PeerLeft { peer: id, name: then.to_owned() };
+            let state = CoreEvent::State { node: id, name: then.to_owned(), snapshot: NodeSnapshot::default() };
+            for event in [left, state] {
+                let shown = serde_json::to_value(what(&event, &view).unwrap()).unwrap();
+                assert_eq!((&shown["node_id"], &shown["id"]), (&expected.into(), &id.to_string().into()), "{event:?}");
+            }
+        }
+    }
+}
