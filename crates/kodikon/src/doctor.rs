@@ -235,9 +235,10 @@ fn interfaces(symptoms: &Symptoms) -> Finding {
     if !symptoms.absent.is_empty() {
         let (absent, there) = (symptoms.absent.join(", "), interfaces.iter().map(|interface| interface.name.as_str()));
         let there = there.collect::<Vec<_>>().join(", ");
-        return warn(
+        let tell = if interfaces.iter().any(|interface| used(&interface)) { warn } else { fail };
+        return tell(
             format!("asked for and not there: {absent}; there are: {there}"),
-            "correct --interface (mesh.interfaces), or plug in the adapter",
+            "correct --interface (mesh.interfaces), or plug in the adapter".to_owned(),
         );
     }
     if !outward.is_empty() {

@@ -140,11 +140,15 @@ fn connections_that_fail_again_and_again_are_a_warning() {
 
 #[test]
 fn an_interface_that_was_asked_for_and_is_not_there_is_named_with_those_that_are() {
-    let interfaces = Some(vec![interface("eth0", vec![]), interface("lo", vec![])]);
-    let symptoms = Symptoms { interfaces, absent: vec!["eth77".into()], ..Symptoms::default() };
-    let (found, evidence) = found(&symptoms, "interfaces");
-    assert_eq!(found, Status::Warn);
-    assert_eq!(evidence, "asked for and not there: eth77; there are: eth0, lo");
+    let unused = |interface| InterfaceUse { unused: Some("not asked for".into()), ..interface };
+    for (eth0, status) in [(interface("eth0", vec![]), Status::Warn), (unused(interface("eth0", vec![])), Status::Fail)]
+    {
+        let interfaces = Some(vec![eth0, unused(interface("lo", vec![]))]);
+        let symptoms = Symptoms { interfaces, absent: vec!["eth77".into()], ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "interfaces");
+        assert_eq!(found, status, "{symptoms:?}");
+        assert_eq!(evidence, "asked for and not there: eth77; there are: eth0, lo");
+    }
 }
 
 #[test]
