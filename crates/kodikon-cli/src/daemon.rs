@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +18,7 @@ use crate::api_file::{ApiFile, Left};
 use crate::args::UpArgs;
 use crate::commands::{Common, human_event};
 use crate::http::{self, Api, EventRing, Token};
+use crate::log_writer::LogWriter;
 use crate::outcome::{Done, Failure};
 use crate::{places, print};
 
@@ -31,13 +31,17 @@ pub(crate) fn run(common: &Common, args: &UpArgs) -> Result<Done, Failure> {
     if settings.node_id.value.is_none() {
         settings.node_id.value = Some(places::machine_name());
     }
-    start_log(&settings);
+    let log = LogWriter::spawn(std::io::stderr(), settings.log_format.value);
+    let log = log.map_err(|error| Failure::Undone(format!("the system gives no thread: {error}")))?;
+    start_log(&settings, log.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
-    runtime.block_on(live(common.json, args.in_memory, settings))
+    let outcome = runtime.block_on(live(common.json, args.in_memory, settings, &log));
+    log.flush(LAST_WORDS);
+    outcome
 }
 
-async fn live(json: bool, in_memory: bool, settings: Settings) -> Result<Done, Failure> {
+async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) -> Result<Done, Failure> {
     // Before the node speaks: a signal that comes while it starts ends it, too, with a goodbye.
     let mut signals = Signals::listen()?;
     let listener = http::bind(settings.api_address.value).await.map_err(|error| Failure::Undone(error.to_string()))?;
@@ -49,16 +53,9 @@ async fn live(json: bool, in_memory: bool, settings: Settings) -> Result<Done, F
     };
     // Subscribed before the first line is out: whoever reads `started` and then acts finds it all.
     let for_readers = mesh.events();
-    let started = Started {
-        at: now(),
-        node_id: mesh.name(),
-        id: mesh.id().to_string(),
-        addresses: mesh.addresses().iter().map(ToString::to_string).collect(),
-        api: api.as_ref().map(|api| api.url.clone()),
-        security: mesh.security(),
-    };
-    banner(&started, &settings);
-    let printed = spawn_printer(json, &started, events)?;
+    let started = mesh.started(api.as_ref().map(|api| api.url.clone()));
+    banner(&started, &settings, log);
+    let mut printed = spawn_printer(json, &started, events)?;
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let ended_by_signal = tokio::select! {
@@ -68,7 +65,7 @@ async fn live(json: bool, in_memory: bool, settings: Settings) -> Result<Done, F
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     // A second signal ends at once what the first began to end.
     tokio::select! {
-        () = end(&mesh, api, &printed) => {}
+        () = end(&mesh, api, &mut printed) => {}
         () = signals.any() => return Err(Failure::Undone("ended without a goodbye".into())),
     }
     if ended_by_signal {
@@ -79,7 +76,7 @@ async fn live(json: bool, in_memory: bool, settings: Settings) -> Result<Done, F
 }
 
 /// Says goodbye, then ends the API and waits for the last lines.
-async fn end(mesh: &Mesh, api: Option<RunningApi>, printed: &mpsc::Receiver<()>) {
+async fn end(mesh: &Mesh, api: Option<RunningApi>, printed: &mut oneshot::Receiver<()>) {
     mesh.shutdown().await;
     if let Some(api) = api {
         drop(api.left);
@@ -88,7 +85,7 @@ async fn end(mesh: &Mesh, api: Option<RunningApi>, printed: &mpsc::Receiver<()>)
         let _ = tokio::time::timeout(LAST_WORDS, api.task).await;
     }
     // An error means that all is printed and the printer gone, or that its reader reads no more.
-    let _ = printed.recv_timeout(LAST_WORDS);
+    let _ = tokio::time::timeout(LAST_WORDS, printed).await;
 }
 
 async fn start_mesh(settings: &Settings, in_memory: bool) -> Result<(Mesh, EventStream), Failure> {
@@ -133,9 +130,7 @@ fn start_api(listener: TcpListener, mesh: &Mesh, ring: &EventRing, settings: &Se
         let ended = async {
             let _ = ended.await;
         };
-        if let Err(error) = http::serve(listener, api, ended).await {
-            tracing::error!(%error, "the API has ended; the node goes on without it");
-        }
+        http::serve(listener, api, ended).await;
     });
     Ok(RunningApi { url: file.url, left, end, task })
 }
@@ -157,18 +152,19 @@ async fn feed(ring: &EventRing, mut events: EventStream) {
 }
 
 /// Prints the first line and then events, on a thread of its own: whoever reads slowly holds up nobody but himself.
-fn spawn_printer(json: bool, started: &Started, mut events: EventStream) -> Result<mpsc::Receiver<()>, Failure> {
-    if json {
-        print::line(&serde_json::to_string(started).expect("its fields are texts and lists of texts"))?;
-    }
+fn spawn_printer(json: bool, started: &Started, mut events: EventStream) -> Result<oneshot::Receiver<()>, Failure> {
+    let first = json.then(|| serde_json::to_string(started).expect("its fields are texts and lists of texts"));
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
-    let (done, printed) = mpsc::channel::<()>();
+    let (done, printed) = oneshot::channel::<()>();
     let print_all = async move {
+        // Nobody reads any more, now or later: the node lives on.
+        if first.is_some_and(|line| !print::line(&line).unwrap_or(false)) {
+            return;
+        }
         while let Some(event) = events.next().await {
             let line = serde_json::to_string(&event).expect("an event has no keys but strings");
             let line = if json { line } else { human_event(&line) };
-            // Nobody reads any more: the node lives on.
             if !print::line(&line).unwrap_or(false) {
                 break;
             }
@@ -181,21 +177,21 @@ fn spawn_printer(json: bool, started: &Started, mut events: EventStream) -> Resu
 }
 
 /// What a person should know at the start.
-fn banner(started: &Started, settings: &Settings) {
+fn banner(started: &Started, settings: &Settings, log: &LogWriter) {
     let addresses = if started.addresses.is_empty() { "no address yet".into() } else { started.addresses.join(", ") };
-    eprintln!("node {} ({}) on {addresses}", started.node_id, started.id);
+    log.line(&format!("node {} ({}) on {addresses}", started.node_id, started.id));
     match &started.api {
-        Some(url) => eprintln!("API {url}"),
-        None => eprintln!("no API: the other verbs cannot reach this node"),
+        Some(url) => log.line(&format!("API {url}")),
+        None => log.line("no API: the other verbs cannot reach this node"),
     }
     if started.security == Security::Open {
-        eprintln!(
+        log.line(&format!(
             "open mesh `{}`: anyone on this network can join it, and disturb it; `kodikon key new FILE` makes a key",
             settings.mesh_name.value
-        );
+        ));
     }
     for notice in settings.notices() {
-        eprintln!("{notice}");
+        log.line(&notice.to_string());
     }
 }
 
@@ -220,7 +216,7 @@ impl Signals {
 }
 
 /// The log goes to stderr: stdout holds results.
-fn start_log(settings: &Settings) {
+fn start_log(settings: &Settings, writer: LogWriter) {
     let level = match settings.log_level.value {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
@@ -230,7 +226,7 @@ fn start_log(settings: &Settings) {
         LogLevel::Info | _ => LevelFilter::INFO,
     };
     let ansi = print::stderr_is_coloured();
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_ansi(ansi);
+    let log = tracing_subscriber::fmt().with_writer(writer).with_max_level(level).with_ansi(ansi);
     // An error means that there is a log already.
     let _ = match settings.log_format.value {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
@@ -242,8 +238,4 @@ fn start_log(settings: &Settings) {
 fn run_name() -> String {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     format!("{:x}{:x}", std::process::id(), nanos & 0xffff_ffff_ffff)
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

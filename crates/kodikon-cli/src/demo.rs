@@ -6,7 +6,7 @@ mod show;
 use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kodikon::api::{Started, What};
+use kodikon::api::What;
 use kodikon::{EventStream, Mesh};
 use serde_json::Value;
 
@@ -122,14 +122,7 @@ impl Fleet {
         let started = builder.start_watched().await;
         let (mesh, events) = started.map_err(|error| Failure::Undone(error.to_string()))?;
         self.next += 1;
-        show.started(&Started {
-            at: now(),
-            node_id: mesh.name(),
-            id: mesh.id().to_string(),
-            addresses: mesh.addresses().iter().map(ToString::to_string).collect(),
-            api: None,
-            security: mesh.security(),
-        })?;
+        show.started(&mesh.started(None))?;
         self.members.push(Member { mesh, camera });
         Ok(events)
     }
@@ -179,10 +172,6 @@ fn banner(args: &DemoArgs) {
     let DemoArgs { nodes, udp_port, .. } = args;
     eprintln!("{nodes} cameras in the open mesh `{MESH}` on this machine alone, seen by camera-1; Ctrl-C ends");
     eprintln!("join them with: kodikon up --in-memory --mesh {MESH} --interface {LOOPBACK} --udp-port {udp_port}");
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Another story each time.

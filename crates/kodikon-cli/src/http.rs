@@ -28,6 +28,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+use self::connections::Limits;
 pub(crate) use self::events::EventRing;
 pub(crate) use self::guard::Token;
 pub(crate) use self::view::{NodeView, ViewError};
@@ -103,13 +104,13 @@ pub(crate) async fn serve<N: NodeView>(
     listener: TcpListener,
     api: Arc<Api<N>>,
     end: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) {
     let events = api.events.clone();
     let end = async move {
         end.await;
         events.close();
     };
-    axum::serve(connections::Limited::new(listener), router(api)).with_graceful_shutdown(end).await
+    connections::serve(listener, router(api), Limits::USUAL, end).await;
 }
 
 fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {

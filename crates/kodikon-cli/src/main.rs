@@ -3,10 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
+use kodikon::settings::LogFormat;
 
 use crate::args::Args;
+use crate::log_writer::LogWriter;
 
 mod api_file;
 mod args;
@@ -16,10 +19,14 @@ mod commands;
 mod daemon;
 mod demo;
 mod http;
+mod log_writer;
 mod node_view;
 mod outcome;
 mod places;
 mod print;
+
+/// How long the last lines may take to be read; a reader that stopped reading must not keep anything from ending.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // clap exits by itself with 2 on wrong usage and 0 on `--help`, as the contract wants it.
@@ -27,8 +34,19 @@ fn main() -> ExitCode {
     match commands::run(args) {
         Ok(done) => done.into(),
         Err(failure) => {
-            eprintln!("{failure}");
+            say(&failure.to_string());
             failure.into()
         }
+    }
+}
+
+/// Tells why it ended, on stderr; if nobody reads there, not for long.
+fn say(text: &str) {
+    match LogWriter::spawn(std::io::stderr(), LogFormat::Text) {
+        Ok(log) => {
+            log.line(text);
+            log.flush(LAST_WORDS);
+        }
+        Err(_) => eprintln!("{text}"),
     }
 }

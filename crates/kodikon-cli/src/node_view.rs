@@ -52,6 +52,10 @@ impl NodeView for Mesh {
         Ok(doctor::examine(&Symptoms { firewall, ..symptoms }))
     }
 
+    fn is_turning(&self) -> bool {
+        Self::is_turning(self)
+    }
+
     fn is_ready(&self) -> bool {
         self.is_running()
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use directories::BaseDirs;
-use kodikon::settings::{Flag, Key, Settings, SettingsFile, Sources};
+use kodikon::settings::{Flag, Key, Problems, Settings, SettingsFile, Sources};
 
 use crate::api_file::API_FILE;
 use crate::args::SettingsArgs;
@@ -19,6 +19,11 @@ pub(crate) const MAX_DEFAULT_DIRS: u32 = 64;
 
 /// Reads all that sets a value: files, environment, flags.
 pub(crate) fn load_settings(args: &SettingsArgs, data_dir: Option<&Path>) -> Result<Settings, Failure> {
+    read_settings(args, data_dir).map_err(|problems| Failure::Usage(problems.to_string()))
+}
+
+/// The same, with what is wrong one by one.
+pub(crate) fn read_settings(args: &SettingsArgs, data_dir: Option<&Path>) -> Result<Settings, Problems> {
     let mut flags = args.flags();
     flags.extend(data_dir.map(|dir| Flag {
         name: "--data-dir",
@@ -26,7 +31,7 @@ pub(crate) fn load_settings(args: &SettingsArgs, data_dir: Option<&Path>) -> Res
         values: vec![dir.display().to_string()],
     }));
     let sources = Sources { files: settings_files(args.config.as_deref()), environment: environment(), flags };
-    Settings::load(&sources).map_err(|problems| Failure::Usage(problems.to_string()))
+    Settings::load(&sources)
 }
 
 /// The files that are read, the later over the earlier.

@@ -1,13 +1,13 @@
 //! Two nodes of this machine, as processes, through the eyes of every verb: they meet, share state, and say goodbye.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -203,4 +203,44 @@ fn a_node_without_a_data_folder_is_found_too_and_leaves_nothing() {
     assert_eq!(node.end(), 0);
     let left: Vec<_> = std::fs::read_dir(&home.0).expect("it is there").collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// A pipe that takes nothing more; whoever holds its other end reads nothing.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (read, mut write) = std::io::pipe().expect("a pipe");
+    // Its default capacity (pipe(7)).
+    write.write_all(&[b'\n'; 65_536]).expect("it was empty");
+    (read, write)
+}
+
+#[test]
+fn a_node_whose_output_nobody_reads_lives_and_a_second_signal_ends_it() {
+    let home = Home::new("unread");
+    let (port, (out_reader, out), (err_reader, err)) = (free_port(), full_pipe(), full_pipe());
+    let mut arguments =
+        vec!["up", "--json", "--in-memory", "--data-dir", "d", "--interface", "lo", "--udp-port", &port];
+    arguments.extend(["--node-id", "unread"]);
+    let mut command = home.kodikon(&arguments);
+    command.env("KODIKON_LOG_LEVEL", "trace").stdout(out).stderr(err);
+    let child = command.spawn().expect("it was built");
+    drop(command); // it holds the pipes, too
+    let mut node = Going { child, lines: channel().1 };
+    let begun = Instant::now();
+    while !home.0.join("d/api.json").exists() {
+        assert!(begun.elapsed() < PATIENCE, "it does not start");
+        thread::sleep(Duration::from_millis(10));
+    }
+    // Each change is an event for stdout and a line for stderr: more than would wait anywhere.
+    for n in 0..20 {
+        home.json(&["state", "set", "--json", "--data-dir", "d", &format!("n={n}")]);
+    }
+    assert_eq!(home.json(&["stats", "--json", "--data-dir", "d"])["is_running"], true);
+
+    let pid = node.child.id().to_string();
+    let terminate = || assert!(Command::new("kill").arg(&pid).status().expect("kill is there").success());
+    terminate();
+    thread::sleep(Duration::from_millis(500)); // the goodbye is said, and its last lines wait to be read
+    terminate();
+    assert_eq!(node.child.wait().expect("it ends").code(), Some(1), "the second signal was not seen");
+    drop((out_reader, err_reader));
 }

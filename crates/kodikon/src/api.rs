@@ -15,6 +15,7 @@ pub const CAPABILITY_KEYS: [&str; 6] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub enum Liveness {
     /// Heard within its time.
     Alive,
@@ -85,6 +86,7 @@ impl NodeState {
 #[doc(alias = "PeerInfo")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct PeerRow {
     /// The name shown here: the peer's own, or `name-2` where another held it first.
     pub node_id: String,
@@ -104,6 +106,9 @@ pub struct PeerRow {
     pub last_heard_ms: u64,
     /// Who says so, where `liveness` is `suspect` or `failed`.
     pub witnesses: Vec<String>,
+    /// Why it is `suspect`, `failed` or `left`; empty otherwise.
+    #[serde(default)]
+    pub reason: String,
     /// The program version it runs.
     pub version: String,
     /// Its state keys named in [`CAPABILITY_KEYS`].
@@ -114,11 +119,12 @@ pub struct PeerRow {
 /// One peer with its own counters, as `GET /v1/peers/{name}` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct PeerDetail {
     /// The row.
     #[serde(flatten)]
     pub peer: PeerRow,
-    /// Counted since this node started, by name: `datagrams_received`, `bytes_received`, `suspicions`, …
+    /// Counted since this peer was found, by name: `datagrams_received`, its frames that opened.
     pub counters: BTreeMap<String, u64>,
 }
 
@@ -132,6 +138,7 @@ pub fn capabilities(state: &Map<String, Value>) -> Map<String, Value> {
 /// One node's state with its version.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct StateRow {
     /// Grows with every change its owner makes, across restarts too.
     pub version: u64,
@@ -171,6 +178,7 @@ impl Security {
 /// The first line of `kodikon up --json`, written once the node can be found and the API answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename = "started")]
+#[non_exhaustive]
 pub struct Started {
     /// When.
     pub at: f64,
@@ -188,6 +196,7 @@ pub struct Started {
 
 /// Something that happened, as `kodikon watch` and `GET /v1/events` show it: `{"event","at",…}`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Event {
     /// When this node learnt it.
     pub at: f64,
@@ -195,7 +204,8 @@ pub struct Event {
     pub what: What,
 }
 
-/// What an [`Event`] is about. Names are as shown here (`node_id`); `id` is the identity.
+/// What an [`Event`] is about. Names are as shown here (`node_id`), the same as in a [`PeerRow`]; `id` is the identity. Match
+/// with `..`: fields may be added.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
@@ -246,6 +256,8 @@ pub enum What {
     State {
         /// Its name.
         node_id: String,
+        /// Its identity.
+        id: String,
         /// Who wrote it: always the node itself.
         source: String,
         /// The version after the change.
@@ -265,6 +277,14 @@ pub enum What {
         /// How many, where it is known.
         count: Option<u64>,
     },
+}
+
+impl Event {
+    /// Something that this node learnt at `at`, in seconds since 1970.
+    #[must_use]
+    pub const fn new(at: f64, what: What) -> Self {
+        Self { at, what }
+    }
 }
 
 impl What {
@@ -300,6 +320,7 @@ impl Serialize for Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub enum Status {
     /// Nothing is wrong.
     Ok,
@@ -327,6 +348,7 @@ impl Status {
 /// One line of `kodikon doctor` and `GET /v1/doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct FindingRow {
     /// What was checked.
     pub check: String,
@@ -343,10 +365,11 @@ pub struct FindingRow {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
+#[non_exhaustive]
 pub struct StatsDoc {
     /// The name people call this node.
     pub node_id: String,
-    /// Peers that are alive now.
+    /// Peers that are alive now; a suspect is none of them.
     pub alive_peers: u64,
     /// Peers in the roster, alive or not.
     pub total_peers: u64,

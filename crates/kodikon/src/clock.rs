@@ -14,7 +14,7 @@ const SUSPENDED_AT_LEAST: Duration = Duration::from_millis(500);
 const STEPPED_AT_LEAST: f64 = 0.5;
 
 /// Where the driver gets its time from.
-pub trait Clock: Send {
+pub(crate) trait Clock: Send {
     /// Returns the time since this clock was made; it never runs backwards and counts suspended time.
     fn now(&self) -> Duration;
 
@@ -24,20 +24,20 @@ pub trait Clock: Send {
 
 /// The kernel's clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct SystemClock {
+pub(crate) struct SystemClock {
     start: Duration,
 }
 
 impl SystemClock {
     /// Makes a clock that starts now.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { start: sys::boot_time() }
     }
 
     /// Reads all clocks at once, for [`JumpWatch::observe`].
     #[must_use]
-    pub fn reading(&self) -> Reading {
+    pub(crate) fn reading(&self) -> Reading {
         // Monotonic first: a preemption in between then looks like suspended time, not like time running backwards.
         let awake = sys::monotonic_time();
         Reading { awake, counted: sys::boot_time(), wall: self.wall() }
@@ -65,7 +65,7 @@ impl Clock for SystemClock {
 
 /// All clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// Time since boot without suspended time.
     pub awake: Duration,
     /// Time since boot with suspended time.
@@ -77,7 +77,7 @@ pub struct Reading {
 /// A clock did what clocks should not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Jump {
+pub(crate) enum Jump {
     /// The machine slept this long: no packet was sent or heard, and others may have buried this node.
     Suspended(Duration),
     /// The wall clock was set by this many seconds: by a person, by NTP, or because a virtual machine was resumed.
@@ -86,13 +86,13 @@ pub enum Jump {
 
 /// Compares each turn's clocks with the turn before.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct JumpWatch {
+pub(crate) struct JumpWatch {
     last: Option<Reading>,
 }
 
 impl JumpWatch {
     /// Tells whether a clock jumped since the last call; a suspend explains a step of the wall clock and comes first.
-    pub fn observe(&mut self, reading: Reading) -> Option<Jump> {
+    pub(crate) fn observe(&mut self, reading: Reading) -> Option<Jump> {
         let last = self.last.replace(reading)?;
         let counted = reading.counted.saturating_sub(last.counted);
         let suspended = counted.saturating_sub(reading.awake.saturating_sub(last.awake));
@@ -109,7 +109,7 @@ impl JumpWatch {
 /// tokio's own timers have millisecond ticks and stand still while the machine sleeps: a node would wake from a night's
 /// suspend and wait for the rest of a heartbeat period before it says that it is back.
 #[derive(Debug)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     timer: sys::Timer,
     clock: SystemClock,
     set: Option<Duration>,
@@ -120,7 +120,7 @@ impl Deadline {
     ///
     /// # Errors
     /// When the kernel has no file descriptor left; needs a tokio runtime with I/O around it.
-    pub fn new(clock: SystemClock) -> std::io::Result<Self> {
+    pub(crate) fn new(clock: SystemClock) -> std::io::Result<Self> {
         Ok(Self { timer: sys::Timer::new()?, clock, set: None })
     }
 
@@ -128,7 +128,7 @@ impl Deadline {
     ///
     /// # Errors
     /// Does not happen while the process keeps its descriptors.
-    pub fn set(&mut self, at: Option<Duration>) -> std::io::Result<()> {
+    pub(crate) fn set(&mut self, at: Option<Duration>) -> std::io::Result<()> {
         if self.set != at {
             self.timer.set(at.map(|at| self.clock.start.saturating_add(at)))?;
             self.set = at;
@@ -140,7 +140,7 @@ impl Deadline {
     ///
     /// # Errors
     /// When the runtime is shutting down.
-    pub async fn reached(&mut self) -> std::io::Result<()> {
+    pub(crate) async fn reached(&mut self) -> std::io::Result<()> {
         self.timer.fired().await?;
         self.set = None;
         Ok(())

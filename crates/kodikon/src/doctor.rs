@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::api::{FindingRow, Status};
+use crate::socket::Holder;
 
 pub mod firewall;
 pub mod host;
@@ -40,6 +41,10 @@ pub struct Symptoms {
     pub refusals: Option<Refusals>,
     /// What arrived from outside the mesh.
     pub foreign: Option<Foreign>,
+    /// The connections by which a dead process is noticed.
+    pub streams: Option<StreamUse>,
+    /// Interfaces that were asked for and are not there.
+    pub absent: Vec<String>,
 }
 
 /// What became of the discovery port.
@@ -50,7 +55,7 @@ pub enum PortUse {
     /// Another program holds it for itself.
     Taken {
         /// Which, where the system tells.
-        holder: Option<host::Holder>,
+        holder: Option<Holder>,
     },
     /// It could not be had for another reason.
     Failed {
@@ -85,6 +90,8 @@ pub struct CastUse {
     pub confirmed: Option<u32>,
     /// Neighbours that were heard this way.
     pub heard: u32,
+    /// Whether this node's own calls came back, as each machine hears what it sends to all.
+    pub echoed: bool,
 }
 
 /// The room for datagrams that wait to be read.
@@ -146,6 +153,15 @@ pub struct Foreign {
     pub unknown: u64,
 }
 
+/// The connections by which a dead process is noticed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamUse {
+    /// Connections that stand, to and from peers.
+    pub standing: u64,
+    /// Peers who are here, and to whom connections failed lately, again and again.
+    pub failed: Vec<String>,
+}
+
 /// A finding before it knows its check.
 type Finding = (Status, String, String);
 
@@ -155,11 +171,12 @@ type Check = fn(&Symptoms) -> Finding;
 /// Runs every check, in the order in which a network is built up.
 #[must_use]
 pub fn examine(symptoms: &Symptoms) -> Vec<FindingRow> {
-    const CHECKS: [(&str, Check); 10] = [
+    const CHECKS: [(&str, Check); 11] = [
         ("discovery_port", discovery_port),
         ("interfaces", interfaces),
         ("multicast", multicast),
         ("firewall", firewall_rules),
+        ("tcp", tcp),
         ("receive_buffer", receive_buffer),
         ("clock_skew", clock_skew),
         ("versions", versions),
@@ -215,6 +232,15 @@ fn interfaces(symptoms: &Symptoms) -> Finding {
     let used = |interface: &&InterfaceUse| interface.unused.is_none();
     let outward: Vec<&str> =
         interfaces.iter().filter(used).filter(|i| !i.loopback).map(|interface| interface.name.as_str()).collect();
+    if !symptoms.absent.is_empty() {
+        let (absent, there) = (symptoms.absent.join(", "), interfaces.iter().map(|interface| interface.name.as_str()));
+        let there = there.collect::<Vec<_>>().join(", ");
+        let tell = if interfaces.iter().any(|interface| used(&interface)) { warn } else { fail };
+        return tell(
+            format!("asked for and not there: {absent}; there are: {there}"),
+            "correct --interface (mesh.interfaces), or plug in the adapter".to_owned(),
+        );
+    }
     if !outward.is_empty() {
         return ok(format!("in use: {}", outward.join(", ")));
     }
@@ -250,7 +276,7 @@ fn multicast(symptoms: &Symptoms) -> Finding {
         cut_off |= works.len() == before && interface.casts.iter().any(|cast| cast.sent > 0);
     }
     if works.is_empty() && mute.is_empty() && silent.is_empty() {
-        return unknown("nobody is there who could be heard");
+        return alone(symptoms, interfaces);
     }
     let mut evidence = Vec::new();
     for (what, ways) in
@@ -269,6 +295,49 @@ fn multicast(symptoms: &Symptoms) -> Finding {
         evidence,
         "let the switch or access point pass multicast (IGMP snooping without a querier, client isolation and \
          \"multicast to unicast\" settings stop it), open the firewall, or name peers: --peer HOST:PORT (mesh.peers)",
+    )
+}
+
+/// Calls that should have come back by then: each leaves within 3 s of the start by all ways, and comes back at once.
+const CALLS_ECHO: u64 = 3;
+/// IPv6 addresses are checked for duplicates for 1 to 2 s after an interface came up, in which nothing leaves.
+const ECHO_TELLS: Duration = Duration::from_secs(30);
+
+/// Nobody is heard: at least the own calls should be.
+fn alone(symptoms: &Symptoms, interfaces: &[InterfaceUse]) -> Finding {
+    let listens = matches!(symptoms.port, None | Some(PortUse::Ours));
+    if !listens || symptoms.uptime.is_none_or(|uptime| uptime < ECHO_TELLS) {
+        return unknown("nobody is there who could be heard");
+    }
+    let mut deaf = Vec::new();
+    // The loopback carries no IPv6 multicast.
+    for interface in interfaces.iter().filter(|interface| interface.unused.is_none() && !interface.loopback) {
+        let unheard = interface.casts.iter().filter(|cast| cast.sent >= CALLS_ECHO && !cast.echoed);
+        deaf.extend(unheard.map(|cast| format!("{} on {}", cast.name, interface.name)));
+    }
+    if deaf.is_empty() {
+        return unknown("nobody is there who could be heard; this node hears its own calls");
+    }
+    warn(
+        format!("nobody is heard, and this node's own calls are not heard back: {}", deaf.join(", ")),
+        format!("let in UDP {} in this machine's own firewall, for multicast and broadcast", symptoms.discovery_port),
+    )
+}
+
+fn tcp(symptoms: &Symptoms) -> Finding {
+    let Some(streams) = &symptoms.streams else { return unknown("not looked at") };
+    let standing = format!("{} connections stand", streams.standing);
+    if streams.failed.is_empty() {
+        return if streams.standing > 0 { ok(standing) } else { unknown("no connection is wanted") };
+    }
+    let shown = streams.failed.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+    let more = if streams.failed.len() > 8 { format!(" and {} more", streams.failed.len() - 8) } else { String::new() };
+    let (low, high) = firewall::own_ports(symptoms.discovery_port);
+    warn(
+        format!(
+            "no connection to {shown}{more}: if their processes die it is noticed in seconds, not at once; {standing}"
+        ),
+        format!("let in TCP {low}-{high} there, from the local network"),
     )
 }
 

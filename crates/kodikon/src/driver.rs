@@ -6,6 +6,7 @@
 mod boot;
 mod evidence;
 mod keeper;
+mod names;
 mod saved;
 mod show;
 
@@ -16,7 +17,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kodikon_core::effect::{Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Remembered};
+use kodikon_core::effect::{
+    Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, StreamWish, Target,
+    Transmit,
+};
 use kodikon_core::ground::config::Security as CoreSecurity;
 use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::state::StateChange;
@@ -36,6 +40,7 @@ pub(crate) use boot::{Home, Plan};
 pub(crate) use evidence::DriverCounts;
 use evidence::{Evidence, Scene};
 use keeper::Keeper;
+use names::{Answer, Names};
 use show::{Rest, Show};
 
 /// Orders that wait for the loop; whoever has one more is told to slow down.
@@ -151,6 +156,9 @@ struct Driver {
     deadline: Deadline,
     watch: Option<InterfaceWatch>,
     only: Vec<String>,
+    /// Those of `only` that are not there, as told last.
+    absent: Vec<String>,
+    names: Names,
     discovery: Discovery,
     udp: UnicastSockets,
     streams: Streams,
@@ -158,6 +166,8 @@ struct Driver {
     /// No handle of this node is left, so no order will come.
     is_abandoned: bool,
     keeper: Keeper,
+    /// A new epoch or identity may not be on disk yet.
+    is_run_unkept: bool,
     show: Show,
     evidence: Evidence,
     facts: Facts,
@@ -186,6 +196,7 @@ enum Turn {
     Discovery(Family, io::Result<()>),
     Interfaces(io::Result<Vec<Interface>>),
     Stream(StreamEvent),
+    Name(Answer),
     Order(Option<Order>),
     Deadline(io::Result<()>),
 }
@@ -200,7 +211,8 @@ impl Driver {
         for problem in discovery.problems() {
             tracing::warn!(%problem, "discovery is limited");
         }
-        (config.peers, _) = boot::resolve(&plan.peers);
+        let (peers, names) = Names::split(&plan.peers);
+        config.peers = peers;
         let facts = Facts {
             name: config.node_name.clone(),
             port: ports.port,
@@ -233,12 +245,15 @@ impl Driver {
             deadline,
             watch: Some(watch),
             only: plan.interfaces,
+            absent: Vec::new(),
+            names,
             discovery,
             udp: ports.udp,
             streams: Streams::new(ports.tcp),
             orders,
             is_abandoned: false,
             keeper,
+            is_run_unkept: false,
             show,
             evidence: Evidence::default(),
             facts,
@@ -287,6 +302,7 @@ impl Driver {
                 ready = self.discovery.ready(Family::V6) => Turn::Discovery(Family::V6, ready),
                 changed = changed(&mut self.watch) => Turn::Interfaces(changed),
                 event = self.streams.next() => Turn::Stream(event),
+                answer = self.names.answered() => Turn::Name(answer),
                 order = self.orders.recv(), if !self.is_abandoned => Turn::Order(order),
                 reached = self.deadline.reached() => Turn::Deadline(reached),
             };
@@ -327,6 +343,7 @@ impl Driver {
                 self.watch = None;
             }
             Turn::Stream(event) => self.take_stream(now, event),
+            Turn::Name(answer) => self.take_name(now, answer),
             Turn::Order(None) => {
                 self.is_abandoned = true;
                 self.leave(now);
@@ -380,6 +397,7 @@ impl Driver {
     }
 
     fn take_stream(&mut self, now: Instant, event: StreamEvent) {
+        self.evidence.note_stream(now, &event);
         match event {
             StreamEvent::Offered { stream, from } => self.node.handle(now, Input::StreamOffered { stream, from }),
             StreamEvent::Opened { stream, peer } => self.node.handle(now, Input::StreamOpened { stream, peer }),
@@ -398,12 +416,34 @@ impl Driver {
         let usable: Vec<Interface> = choice.usable.iter().filter_map(|&index| find(index)).collect();
         let present: Vec<_> = interfaces.iter().map(|interface| interface.index).collect();
         tell_interfaces(&usable, choice.alone);
+        self.tell_absent(&interfaces);
+        self.names.hurry(now);
         self.discovery.follow(&choice.usable, &present);
         self.udp.follow(&usable);
         self.addresses = choice.announced.iter().map(|&ip| SocketAddr::new(ip, self.facts.port)).collect();
         self.evidence.note_interfaces(interfaces, choice);
         self.node.handle(now, Input::Interfaces(&usable));
         self.carry_out();
+    }
+
+    /// Warns of interfaces that were asked for and are not there, once for each change.
+    fn tell_absent(&mut self, interfaces: &[Interface]) {
+        let absent = absent(&self.only, interfaces);
+        if absent != self.absent && !absent.is_empty() {
+            let present: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+            tracing::warn!(?absent, ?present, "no such interface here: correct --interface (mesh.interfaces)");
+        }
+        self.absent = absent;
+    }
+
+    /// A name of a configured peer leads somewhere: what waited for that leaves now.
+    fn take_name(&mut self, now: Instant, answer: Answer) {
+        let Some((bytes, addresses)) = self.names.take(now, answer) else { return };
+        if self.keeper.has_kept_run() {
+            for address in addresses {
+                self.udp.send(Target::Address(*address, None), &bytes);
+            }
+        }
     }
 
     fn obey(&mut self, now: Instant, order: Order) {
@@ -420,6 +460,8 @@ impl Driver {
                 let scene = Scene {
                     view: self.show.view(),
                     reports: &self.node.reports(),
+                    echoes: &self.node.echoes(now),
+                    absent: &self.absent,
                     discovery: &self.discovery,
                     udp: &self.udp,
                     discovery_port: self.facts.discovery_port,
@@ -457,15 +499,43 @@ impl Driver {
     fn carry_out(&mut self) {
         while let Some(output) = self.node.poll_output() {
             match output {
-                Output::Transmit(transmit) => {
-                    self.evidence.note_sent(transmit.target);
-                    self.udp.send(transmit.target, &transmit.bytes);
-                }
+                Output::Transmit(transmit) => self.transmit(&transmit),
                 Output::Event(event) => self.hear(event),
-                Output::Persist(what) => self.keeper.keep(what),
+                Output::Persist(what) => {
+                    self.is_run_unkept |= matches!(what, Persist::EpochCounter(_) | Persist::Identity(_));
+                    self.keeper.keep(what);
+                }
+                Output::Stream(StreamWish::Send { .. }) if !self.may_speak() => self.evidence.counts.unkept += 1,
                 Output::Stream(wish) => self.streams.wish(wish),
             }
         }
+    }
+
+    fn transmit(&mut self, transmit: &Transmit) {
+        if !self.may_speak() {
+            self.evidence.counts.unkept += 1;
+            return;
+        }
+        self.evidence.note_sent(transmit.target);
+        if let Target::Address(to, _) = transmit.target
+            && let Some(addresses) = self.names.lead(to, &transmit.bytes)
+        {
+            let peers = &self.show.view().peers;
+            let is_met =
+                |to: &SocketAddr| peers.iter().any(|peer| peer.liveness.is_present() && peer.address == Some(*to));
+            for address in addresses.iter().filter(|address| !is_met(address)) {
+                self.udp.send(Target::Address(*address, None), &transmit.bytes);
+            }
+            return;
+        }
+        self.udp.send(transmit.target, &transmit.bytes);
+    }
+
+    /// Whether the run that the core is in is on disk. What is said before that is dropped: loss is nothing new to the mesh, and
+    /// the loop waits for no disk.
+    fn may_speak(&mut self) -> bool {
+        self.is_run_unkept = self.is_run_unkept && !self.keeper.has_kept_run();
+        !self.is_run_unkept
     }
 
     fn hear(&mut self, event: CoreEvent) {
@@ -485,6 +555,7 @@ impl Driver {
         if now >= self.retry_at {
             self.retry(now);
         }
+        self.names.on_wake(now);
         self.udp.flush();
         if self.show.is_due(now, &self.node) {
             self.refresh(now);
@@ -529,6 +600,7 @@ impl Driver {
         let wishes = [
             self.node.next_wake().map(|wake| wake.at),
             self.show.next_wake(),
+            self.names.next_wake(),
             self.needs_retry().then_some(self.retry_at),
             self.leaving.map(|since| since + GOODBYE_WITHIN),
         ];
@@ -573,6 +645,11 @@ fn tell_interfaces(usable: &[Interface], alone: bool) {
     } else {
         tracing::info!(usable = ?names, "interfaces");
     }
+}
+
+/// The interfaces that were asked for and are not there.
+fn absent(only: &[String], interfaces: &[Interface]) -> Vec<String> {
+    only.iter().filter(|name| interfaces.iter().all(|interface| interface.name != **name)).cloned().collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod choice;
 mod netlink;
 mod tables;
 
-pub use choice::{ANNOUNCED_MAX, Choice, USABLE_MAX, choose};
+pub(crate) use choice::{Choice, choose};
 use netlink::{Fact, Table};
 use tables::Tables;
 
@@ -30,7 +30,7 @@ const RESTARTS_MAX: u32 = 16;
 
 /// Watches the host's interfaces through the kernel's route netlink.
 #[derive(Debug)]
-pub struct InterfaceWatch {
+pub(crate) struct InterfaceWatch {
     socket: UdpSocket,
     buffer: Box<[u8]>,
     tables: Tables,
@@ -62,7 +62,7 @@ impl InterfaceWatch {
     ///
     /// # Errors
     /// When the kernel refuses a netlink socket.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Ok(Self {
             socket: UdpSocket::from_std(sys::netlink_socket()?)?,
             buffer: vec![0; BUFFER].into(),
@@ -82,7 +82,7 @@ impl InterfaceWatch {
     ///
     /// # Errors
     /// When the kernel refuses to tell. A new watch may fare better.
-    pub async fn changed(&mut self) -> io::Result<Vec<Interface>> {
+    pub(crate) async fn changed(&mut self) -> io::Result<Vec<Interface>> {
         loop {
             match (self.phase, self.due) {
                 (Phase::Ask(table), _) => {

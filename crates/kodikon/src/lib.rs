@@ -28,23 +28,18 @@
 #![deny(unsafe_code)]
 
 pub mod api;
-// The rooms below the driver: public for tests and tools of this workspace, without a promise to anyone else.
-#[doc(hidden)]
-pub mod clock;
+mod clock;
 pub mod decode;
 pub mod doctor;
 mod driver;
 mod events;
 mod handlers;
-#[doc(hidden)]
-pub mod interfaces;
+mod interfaces;
 mod mesh;
 pub mod mesh_key;
 pub mod settings;
-#[doc(hidden)]
-pub mod socket;
-#[doc(hidden)]
-pub mod store;
+mod socket;
+mod store;
 mod sys;
 #[cfg(test)]
 mod testing;
@@ -55,5 +50,5 @@ pub use kodikon_core::ground::config::Profile;
 pub use kodikon_core::ground::id::NodeId;
 pub use kodikon_core::model::state::StateError;
 pub use mesh::{Builder, Mesh, MeshError, Peer, StartError};
-pub use socket::{Holder, OpenError};
+pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;

@@ -10,27 +10,32 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::stats::{Reject, Stats};
 use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::member;
 use kodikon_core::model::state::StateChange;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::api::{Event, Security, StateDoc, StateRow, StatsDoc};
+use crate::api::{Event, Security, Started, StateDoc, StateRow, StatsDoc};
 use crate::clock::{Clock as _, SystemClock};
 use crate::doctor::Symptoms;
 use crate::driver::{ORDERS_MAX, Order};
 use crate::events::{EventKind, EventStream};
 use crate::handlers::{Handler, HandlerCounts};
 
-pub(crate) use board::{Board, View};
+pub(crate) use board::{Board, REFRESH_UNREAD, View};
 pub use builder::Builder;
 pub use error::{MeshError, StartError};
 pub(crate) use own::{OwnState, row_of};
 pub use peer::Peer;
 pub(crate) use peer::is_called;
+
+/// A loop that has shown nothing for so long is stuck: three times what it may take while nothing happens.
+const TURNS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A running node of the mesh.
 ///
@@ -163,10 +168,10 @@ impl Mesh {
     pub async fn peers_ever(&self) -> Result<Vec<Peer>, MeshError> {
         let departed = self.ask(Order::Departed).await?;
         let mut peers = self.peers();
-        let wall = self.wall();
+        let (wall, since_start) = (self.wall(), self.0.clock.now());
         for entry in departed {
             if peers.iter().all(|peer| peer.id() != entry.id) {
-                peers.push(Peer::from_remembered(&entry, wall));
+                peers.push(Peer::from_remembered(&entry, wall, since_start));
             }
         }
         Ok(peers)
@@ -223,7 +228,7 @@ impl Mesh {
     #[doc(alias = "get_network_stats")]
     pub fn stats(&self) -> StatsDoc {
         let view = self.0.board.read();
-        let alive = view.peers.iter().filter(|peer| peer.liveness.is_present()).count();
+        let alive = view.peers.iter().filter(|peer| peer.liveness == member::Liveness::Alive).count();
         let shown = view.peers.iter().filter(|peer| peer::liveness(peer.liveness).is_some()).count();
         let mut stats = StatsDoc {
             node_id: view.name.clone(),
@@ -291,6 +296,25 @@ impl Mesh {
     #[must_use]
     pub fn root(&self) -> u64 {
         self.0.board.read().root
+    }
+
+    /// What `kodikon up` says first; `api` is the URL under which its API answers.
+    #[must_use]
+    pub fn started(&self, api: Option<String>) -> Started {
+        Started {
+            at: self.0.clock.wall(),
+            node_id: self.name(),
+            id: self.id().to_string(),
+            addresses: self.addresses().iter().map(ToString::to_string).collect(),
+            api,
+            security: self.security(),
+        }
+    }
+
+    /// Whether its loop turns: it shows itself each second, and has done so within the last 3 s.
+    #[must_use]
+    pub fn is_turning(&self) -> bool {
+        self.is_running() && self.now().since(self.0.board.read().at) <= TURNS_WITHIN
     }
 
     /// Whether it runs.

@@ -181,7 +181,8 @@ impl Settings {
             settings.apply(*key, &raw, &Origin::Flag(name), &mut problems);
         }
         if problems.is_empty() {
-            settings.check_together(&mut problems);
+            settings.check_times(&mut problems);
+            settings.note_limit();
         }
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
@@ -194,6 +195,17 @@ impl Settings {
     pub fn set(&mut self, key: Key, text: &str) -> Result<(), Problems> {
         let mut problems = Problems::default();
         self.apply(key, &Raw::Loose(text.to_owned()), &Origin::Program, &mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Checks what no value is guilty of alone, once the last one is set.
+    ///
+    /// # Errors
+    ///
+    /// What does not go together.
+    pub fn check(&self) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        self.check_times(&mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
@@ -342,8 +354,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What no value is guilty of alone.
-    fn check_together(&mut self, problems: &mut Problems) {
+    fn check_times(&self, problems: &mut Problems) {
         let least = self.heartbeat_interval.value + self.profile.value.suspicion();
         if self.heartbeat_timeout.value < least {
             let wrong = Wrong::Conflict(format!(
@@ -358,6 +369,9 @@ impl Settings {
             let origin = self.heartbeat_timeout.origin.clone();
             problems.push(Problem { origin, key: Some(Key::HeartbeatTimeout.path().into()), wrong });
         }
+    }
+
+    fn note_limit(&mut self) {
         let origin = self.max_peers.origin.clone();
         if origin == Origin::Default {
             return;

@@ -14,19 +14,17 @@ mod streams;
 mod unicast;
 mod ways;
 
-pub use discovery::{Discovery, DiscoverySocket};
+pub(crate) use discovery::Discovery;
 pub use holder::Holder;
-pub use inbox::Inbox;
-pub use listener::Listeners;
-pub use ports::{Ports, UNICAST_PORTS};
-pub use streams::{StreamEvent, StreamStats, Streams};
-pub use unicast::{SendStats, UnicastSocket, UnicastSockets};
-pub use ways::{Way, Ways};
+pub(crate) use inbox::Inbox;
+pub(crate) use ports::Ports;
+pub(crate) use streams::{StreamEvent, StreamStats, Streams};
+pub(crate) use unicast::{SendStats, UnicastSockets};
 
 /// The mesh's IPv4 group, of the range that stays within one administration (RFC 2365 §6).
-pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 107, 100);
+pub(crate) const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 107, 100);
 /// The mesh's IPv6 group: link-local scope, `kd` in ASCII.
-pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x6b64);
+pub(crate) const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x6b64);
 
 /// Asked for as receive buffer: a second of the fastest peer allowed (5,000 datagrams, each charged 768 B or more by
 /// the kernel).
@@ -124,7 +122,7 @@ fn name_holder(holder: Option<&Holder>) -> String {
 
 /// What `doctor` shows of one UDP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketReport {
+pub(crate) struct SocketReport {
     /// Where it is bound.
     pub local: SocketAddr,
     /// The receive buffer in bytes as the kernel accounts it, which is twice what was asked for.

@@ -7,19 +7,19 @@ use std::{fmt, io};
 mod file;
 mod memory;
 
-pub use file::FileStore;
-pub use memory::MemoryStore;
+pub(crate) use file::FileStore;
+pub(crate) use memory::MemoryStore;
 
 /// The longest file a store takes or gives back.
 ///
 /// The largest is the directory of peers: 4,096 entries of some hundred bytes.
-pub const FILE_MAX: usize = 16 << 20;
+pub(crate) const FILE_MAX: usize = 16 << 20;
 /// The longest name of a file.
-pub const NAME_MAX: usize = 64;
+pub(crate) const NAME_MAX: usize = 64;
 
 /// The secret 32 bytes from which a node's Ed25519 key is made. Its `Debug` shows nothing of them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct IdentitySeed(pub [u8; 32]);
+pub(crate) struct IdentitySeed(pub [u8; 32]);
 
 impl fmt::Debug for IdentitySeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,7 +30,7 @@ impl fmt::Debug for IdentitySeed {
 /// Where a node keeps what must outlive it.
 ///
 /// Only the driver calls it, from one place, so nothing here locks.
-pub trait Store: Send + fmt::Debug {
+pub(crate) trait Store: Send + fmt::Debug {
     /// Returns the node's identity, made at the first call ever.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ pub enum StoreError {
         /// What to do.
         cure: &'static str,
     },
-    /// A name no store takes, or more than [`FILE_MAX`] bytes: an error of the caller. Nothing was changed.
+    /// A name no store takes, or more than 16 MiB: an error of the caller. Nothing was changed.
     #[error(
         "{name:?} with {len} bytes cannot be saved: names are [a-z0-9_.-]{{1,64}} without a leading dot, files at most 16 MiB"
     )]

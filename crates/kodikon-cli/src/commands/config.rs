@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kodikon::settings::{Key, Origin, Settings};
+use kodikon::settings::{Key, Origin, Problem, Settings};
 use serde_json::{Map, Value, json};
 
 use super::Common;
@@ -14,7 +14,16 @@ use crate::print::{self, Tone};
 /// Checks, and exits with 2 where something is wrong.
 pub(crate) fn check(common: &Common, file: Option<PathBuf>) -> Result<Done, Failure> {
     let args = SettingsArgs { config: file, ..SettingsArgs::default() };
-    let settings = places::load_settings(&args, common.data_dir.as_deref())?;
+    let settings = match places::read_settings(&args, common.data_dir.as_deref()) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            if common.json {
+                let list: Vec<Value> = problems.list().iter().map(problem).collect();
+                print::json(&json!({"ok": false, "problems": list, "more": problems.more()}))?;
+            }
+            return Err(Failure::Usage(problems.to_string()));
+        }
+    };
     if common.json {
         let notices: Vec<Value> = settings.notices().iter().map(|notice| json!(notice.to_string())).collect();
         print::json(&json!({"ok": true, "notices": notices}))?;
@@ -23,6 +32,20 @@ pub(crate) fn check(common: &Common, file: Option<PathBuf>) -> Result<Done, Fail
         print::text("the configuration is right\n")?;
     }
     Ok(Done::Well)
+}
+
+/// What is wrong with a setting, for programs; with file, line and column where it stands in one.
+fn problem(problem: &Problem) -> Value {
+    let mut row =
+        json!({"origin": problem.origin.to_string(), "key": problem.key, "message": problem.wrong.to_string()});
+    if let Origin::File { path, line, column } = &problem.origin {
+        row["file"] = json!(path.display().to_string());
+        // The whole file is meant where there is no line.
+        if *line > 0 {
+            (row["line"], row["column"]) = (json!(line), json!(column));
+        }
+    }
+    row
 }
 
 /// Shows the values, as YAML or with their origins.

@@ -95,10 +95,10 @@ impl Input {
         match &self.content {
             Content::Raw(bytes) => visitor(Seen::Datagram(self.name.clone(), bytes, None)),
             Content::Hex(text) => {
+                let is_alone = text.lines().nth(1).is_none();
                 let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
                 for (at, line) in lines {
-                    let place =
-                        if text.lines().count() == 1 { self.name.clone() } else { format!("{}:{}", self.name, at + 1) };
+                    let place = if is_alone { self.name.clone() } else { format!("{}:{}", self.name, at + 1) };
                     let bytes = hex_of(line).expect("all lines were read as hex before");
                     visitor(Seen::Datagram(place, &bytes, None))?;
                 }

@@ -21,7 +21,10 @@ pub(crate) fn run(common: &Common, args: &PeersArgs) -> Result<Done, Failure> {
         eprintln!("nobody else is here; `kodikon doctor` says why that may be");
     }
     let rows: Vec<(Tone, Vec<String>)> = peers.iter().map(row).collect();
-    print::table(&["node", "life", "state", "address", "hops", "rtt", "heard", "version", "witnesses"], &rows)?;
+    print::table(
+        &["node", "life", "state", "address", "hops", "rtt", "heard", "version", "witnesses", "reason"],
+        &rows,
+    )?;
     Ok(Done::Well)
 }
 
@@ -30,7 +33,7 @@ fn row(peer: &PeerRow) -> (Tone, Vec<String>) {
         Liveness::Suspect => Tone::Odd,
         Liveness::Failed => Tone::Bad,
         Liveness::Left => Tone::Faint,
-        Liveness::Alive => Tone::Plain,
+        Liveness::Alive | _ => Tone::Plain,
     };
     let dash = || "-".to_owned();
     #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
@@ -45,33 +48,24 @@ fn row(peer: &PeerRow) -> (Tone, Vec<String>) {
         format!("{heard} ago"),
         peer.version.clone(),
         peer.witnesses.join(", "),
+        peer.reason.clone(),
     ];
     (tone, cells)
 }
 
 #[cfg(test)]
 mod tests {
-    use kodikon::api::NodeState;
-
     use super::*;
 
     #[test]
     fn a_failed_peer_is_shown_as_bad_with_its_witnesses() {
-        let peer = PeerRow {
-            node_id: "cam1".into(),
-            id: "00".into(),
-            liveness: Liveness::Failed,
-            state: NodeState::Offline,
-            address: None,
-            hops: None,
-            rtt_ms: None,
-            last_heard_ms: 4_200,
-            witnesses: vec!["cam2".into(), "cam3".into()],
-            version: "0.1.0".into(),
-            capabilities: serde_json::Map::new(),
-        };
+        let peer = serde_json::json!({
+            "node_id": "cam1", "id": "00", "liveness": "failed", "state": "offline", "address": null, "hops": null, "rtt_ms": null,
+            "last_heard_ms": 4_200, "witnesses": ["cam2", "cam3"], "reason": "silence", "version": "0.1.0", "capabilities": {},
+        });
+        let peer: PeerRow = serde_json::from_value(peer).expect("its fields");
         let (tone, cells) = row(&peer);
         assert_eq!(tone, Tone::Bad);
-        assert_eq!(cells, ["cam1", "failed", "offline", "-", "-", "-", "4.2 s ago", "0.1.0", "cam2, cam3"]);
+        assert_eq!(cells, ["cam1", "failed", "offline", "-", "-", "-", "4.2 s ago", "0.1.0", "cam2, cam3", "silence"]);
     }
 }

@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn a_row_shows_what_a_camera_says_and_who_is_gone_does_nothing() {
         let values = state(json!({"processing_fps": 29.5, "location": "gate_a", "state": "processing"}));
-        let of = StateRow { version: 1, timestamp: 0.0, state: values };
+        let mut of = StateRow::default();
+        of.state = values;
         let alive = row("camera-1", Liveness::Alive, "-", &of);
         assert_eq!(alive, ["camera-1", "alive", "-", "processing", "29.5", "-", "-", "gate_a"]);
         assert_eq!(row("camera-1", Liveness::Left, "3 ms", &of)[3], "offline");

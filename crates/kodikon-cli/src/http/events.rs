@@ -140,7 +140,7 @@ impl Reader {
     async fn read(&mut self) -> Option<(u64, Line)> {
         loop {
             if let Some(Missing(count)) = self.missing.take() {
-                let event = Event { at: now(), what: What::Missed { count } };
+                let event = Event::new(now(), What::Missed { count });
                 let json = serde_json::to_string(&event).expect("an event has no keys but strings").into();
                 // It has the number before the next event's: to resume after it is to resume there.
                 return Some((self.next.wrapping_sub(1), Line { kind: event.what.name(), json }));
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     fn event(n: usize) -> Event {
-        Event { at: 0.0, what: What::Isolated { isolated: true, reason: n.to_string() } }
+        Event::new(0.0, What::Isolated { isolated: true, reason: n.to_string() })
     }
 
     fn reader(ring: &EventRing, last: Option<&str>, kinds: &[&str]) -> Reader {
@@ -325,7 +325,7 @@ mod tests {
         let ring = EventRing::new("r");
         let reason = "x".repeat(MAX_BYTES / 4);
         for _ in 0..10 {
-            ring.push(&Event { at: 0.0, what: What::Isolated { isolated: true, reason: reason.clone() } });
+            ring.push(&Event::new(0.0, What::Isolated { isolated: true, reason: reason.clone() }));
         }
         let kept = ring.kept();
         assert!(kept.bytes <= MAX_BYTES, "{}", kept.bytes);

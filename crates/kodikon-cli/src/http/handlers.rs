@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{FromRequestParts, Path, RawQuery, State};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use kodikon::api::{FindingRow, PeerDetail, PeerRow, StateDoc, StatsDoc};
@@ -16,6 +17,21 @@ use super::{Api, MAX_BODY, NodeView, metrics as open_metrics};
 
 type Shared<N> = State<Arc<Api<N>>>;
 type Answer<T> = Result<Json<T>, Problem>;
+
+/// The name of a node in a path.
+#[derive(Debug)]
+pub(crate) struct Name(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::bad_request("the name in the path is no percent-encoded UTF-8 text"))?;
+        Ok(Self(name))
+    }
+}
 
 /// `GET /v1/peers`, `?all=true` for those who left or failed longer ago, too.
 pub(crate) async fn peers<N: NodeView>(State(api): Shared<N>, RawQuery(query): RawQuery) -> Answer<Vec<PeerRow>> {
@@ -31,7 +47,7 @@ pub(crate) async fn peers<N: NodeView>(State(api): Shared<N>, RawQuery(query): R
 }
 
 /// `GET /v1/peers/{name}`.
-pub(crate) async fn peer<N: NodeView>(State(api): Shared<N>, Path(name): Path<String>) -> Answer<PeerDetail> {
+pub(crate) async fn peer<N: NodeView>(State(api): Shared<N>, Name(name): Name) -> Answer<PeerDetail> {
     api.node.peer(&name).await?.map(Json).ok_or_else(|| Problem::no_such_node(&name))
 }
 
@@ -41,7 +57,7 @@ pub(crate) async fn states<N: NodeView>(State(api): Shared<N>) -> Answer<StateDo
 }
 
 /// `GET /v1/state/{name}`.
-pub(crate) async fn state<N: NodeView>(State(api): Shared<N>, Path(name): Path<String>) -> Answer<StateDoc> {
+pub(crate) async fn state<N: NodeView>(State(api): Shared<N>, Name(name): Name) -> Answer<StateDoc> {
     api.node.state(&name).await?.map(Json).ok_or_else(|| Problem::no_such_node(&name))
 }
 
@@ -56,7 +72,7 @@ pub(crate) async fn change_state<N: NodeView>(
 /// `PATCH /v1/state/{name}`: the same, where the name is the node's own.
 pub(crate) async fn change_named_state<N: NodeView>(
     State(api): Shared<N>,
-    Path(name): Path<String>,
+    Name(name): Name,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<StateDoc> {
     if !api.node.is_own_name(&name) {
@@ -82,9 +98,16 @@ pub(crate) async fn metrics<N: NodeView>(State(api): Shared<N>) -> Result<Respon
     Ok(([(header::CONTENT_TYPE, open_metrics::CONTENT_TYPE)], text).into_response())
 }
 
-/// `GET /healthz`: the process answers.
-pub(crate) async fn health<N: NodeView>() -> Json<Value> {
-    Json(serde_json::json!({"status": "ok"}))
+/// `GET /healthz`: the node's loop turns.
+pub(crate) async fn health<N: NodeView>(State(api): Shared<N>) -> Answer<Value> {
+    if api.node.is_turning() {
+        return Ok(Json(serde_json::json!({"status": "ok"})));
+    }
+    Err(Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Stuck",
+        "the node's loop has not turned for seconds, or has ended",
+    ))
 }
 
 /// `GET /readyz`: the node takes part.

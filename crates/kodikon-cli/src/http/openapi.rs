@@ -87,7 +87,7 @@ const OPERATIONS: [Operation; 13] = [
     Operation {
         method: "get",
         path: "/healthz",
-        summary: "Whether the process answers",
+        summary: "Whether the node's loop turns",
         content: JSON,
         schema: object,
     },

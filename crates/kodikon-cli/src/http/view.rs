@@ -31,6 +31,9 @@ pub(crate) trait NodeView: Send + Sync + 'static {
     /// What is wrong with the machine's network.
     fn doctor(&self) -> impl Future<Output = Result<Vec<FindingRow>, ViewError>> + Send;
 
+    /// Whether its loop has turned within the last seconds.
+    fn is_turning(&self) -> bool;
+
     /// Whether it takes part in the mesh: its sockets are open and it does not go.
     fn is_ready(&self) -> bool;
 }

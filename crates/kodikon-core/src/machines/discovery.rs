@@ -275,10 +275,10 @@ impl Discovery {
         self.segments.keys().copied()
     }
 
-    /// For `doctor`: per segment, by which ways we heard ourselves and others lately.
+    /// For `doctor`: per segment, by which ways we heard ourselves lately.
     #[must_use]
-    pub fn echoes(&self, now: Instant) -> Vec<(InterfaceIndex, u8, u8)> {
-        self.segments.iter().map(|(index, segment)| (*index, segment.echo_mask(now), segment.heard_mask(now))).collect()
+    pub fn echoes(&self, now: Instant) -> Vec<(InterfaceIndex, u8)> {
+        self.segments.iter().map(|(index, segment)| (*index, segment.echo_mask(now))).collect()
     }
 
     /// For `doctor`: per segment, how many peers report how they hear it, and how many of them hear others by each way.

@@ -72,9 +72,9 @@ impl Node {
         self.replication.root()
     }
 
-    /// For `doctor`: per interface in use, by which ways we heard ourselves and others lately, as bits of `Cast`.
+    /// For `doctor`: per interface in use, by which ways we heard ourselves lately, as bits of `Cast`.
     #[must_use]
-    pub fn echoes(&self, now: Instant) -> Vec<(InterfaceIndex, u8, u8)> {
+    pub fn echoes(&self, now: Instant) -> Vec<(InterfaceIndex, u8)> {
         self.discovery.echoes(now)
     }
 

@@ -19,7 +19,7 @@ fn interface(name: &str, casts: Vec<CastUse>) -> InterfaceUse {
 }
 
 fn cast(name: &'static str, sent: u64, confirmed: impl Into<Option<u32>>, heard: u32) -> CastUse {
-    CastUse { name, sent, confirmed: confirmed.into(), heard }
+    CastUse { name, sent, confirmed: confirmed.into(), heard, echoed: true }
 }
 
 #[test]
@@ -31,10 +31,10 @@ fn what_was_not_looked_at_is_unknown_and_never_ok() {
 
 #[test]
 fn a_taken_discovery_port_names_its_holder() {
-    let holder = Some(host::Holder { pid: 42, name: "python3".into() });
+    let holder = Some(Holder { pid: 42, name: "python3".into() });
     for (port, status, says) in [
         (PortUse::Ours, Status::Ok, "9999 is open"),
-        (PortUse::Taken { holder }, Status::Fail, "held by `python3` (process 42)"),
+        (PortUse::Taken { holder }, Status::Fail, "held by python3 (pid 42)"),
         (PortUse::Taken { holder: None }, Status::Fail, "held by another program"),
         (PortUse::Failed { error: "no sockets left".into() }, Status::Fail, "no sockets left"),
     ] {
@@ -100,6 +100,54 @@ fn multicast_that_does_not_pass_is_a_warning_where_somebody_is_there_and_was_sil
         let (found, evidence) = found(&symptoms, "multicast");
         assert_eq!(found, status, "{interfaces:?} after {uptime:?}");
         assert!(evidence.contains(says), "{evidence}");
+    }
+}
+
+#[test]
+fn a_node_alone_that_does_not_hear_itself_is_told_so_once_it_must_have() {
+    let calls = |sent, echoed| CastUse { echoed, ..cast("broadcast", sent, None, 0) };
+    let alone = |name: &str, calls| InterfaceUse { neighbours: 0, ..interface(name, vec![calls]) };
+    for (interface, seconds, status, says) in [
+        (alone("eth0", calls(3, true)), 30, Status::Unknown, "this node hears its own calls"),
+        (alone("eth0", calls(3, false)), 30, Status::Warn, "own calls are not heard back: broadcast on eth0"),
+        (alone("eth0", calls(3, false)), 29, Status::Unknown, "nobody is there"),
+        (alone("eth0", calls(2, false)), 30, Status::Unknown, "nobody is there"),
+        (alone("lo", calls(3, false)), 30, Status::Unknown, "nobody is there"),
+    ] {
+        let uptime = Some(Duration::from_secs(seconds));
+        let symptoms = Symptoms { interfaces: Some(vec![interface.clone()]), uptime, ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "multicast");
+        assert_eq!(found, status, "{interface:?} after {uptime:?}");
+        assert!(evidence.contains(says), "{evidence}");
+    }
+}
+
+#[test]
+fn connections_that_fail_again_and_again_are_a_warning() {
+    for (standing, failed, status, says) in [
+        (0, vec![], Status::Unknown, "no connection is wanted"),
+        (3, vec![], Status::Ok, "3 connections stand"),
+        (3, vec!["cam2".to_owned()], Status::Warn, "no connection to cam2"),
+        (0, vec!["cam2".to_owned(), "cam3".to_owned()], Status::Warn, "no connection to cam2, cam3"),
+    ] {
+        let streams = Some(StreamUse { standing, failed });
+        let symptoms = Symptoms { discovery_port: 9_999, streams: streams.clone(), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "tcp");
+        assert_eq!(found, status, "{streams:?}");
+        assert!(evidence.contains(says), "{evidence}");
+    }
+}
+
+#[test]
+fn an_interface_that_was_asked_for_and_is_not_there_is_named_with_those_that_are() {
+    let unused = |interface| InterfaceUse { unused: Some("not asked for".into()), ..interface };
+    for (eth0, status) in [(interface("eth0", vec![]), Status::Warn), (unused(interface("eth0", vec![])), Status::Fail)]
+    {
+        let interfaces = Some(vec![eth0, unused(interface("lo", vec![]))]);
+        let symptoms = Symptoms { interfaces, absent: vec!["eth77".into()], ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "interfaces");
+        assert_eq!(found, status, "{symptoms:?}");
+        assert_eq!(evidence, "asked for and not there: eth77; there are: eth0, lo");
     }
 }
 

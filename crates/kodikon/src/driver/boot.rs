@@ -1,9 +1,6 @@
 //! Decides in which order a node comes to life: memory, epoch on disk, sockets, interfaces, and only then the first word.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
-use std::sync::mpsc;
-use std::time::Duration;
 
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::Epoch;
@@ -17,11 +14,6 @@ use crate::driver::{saved, wall_time};
 use crate::mesh::StartError;
 use crate::store::{FileStore, MemoryStore, Store, StoreError};
 use crate::sys;
-
-/// Names of configured peers that take longer to resolve are left out: a mesh must not wait for a DNS server.
-const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
-/// Addresses tried of one name.
-const ADDRESSES_A_NAME: usize = 4;
 
 /// Where a node keeps its identity and state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,62 +65,4 @@ pub(crate) fn make_node(
     let boot =
         Boot { config, identity, epoch, seed, port, wall: wall_time(clock), saved, verifier: Box::new(StrictVerifier) };
     Ok(Node::new(Instant::from_start(clock.now()), boot))
-}
-
-/// The addresses of configured peers, and the names that none was found for in time.
-pub(crate) fn resolve(peers: &[String]) -> (Vec<SocketAddr>, Vec<String>) {
-    let (numbers, names): (Vec<&String>, Vec<&String>) =
-        peers.iter().partition(|peer| peer.parse::<SocketAddr>().is_ok());
-    let mut found: Vec<SocketAddr> = numbers.into_iter().filter_map(|peer| peer.parse().ok()).collect();
-    let mut missing: Vec<String> = names.into_iter().cloned().collect();
-    if missing.is_empty() {
-        return (found, missing);
-    }
-    let (answers, answer) = mpsc::channel();
-    let asked = missing.clone();
-    // It may hang in the resolver for a minute; then nobody listens to it any more.
-    let resolver = std::thread::Builder::new().name("kodikon-resolver".into()).spawn(move || {
-        for name in asked {
-            let addresses: Vec<SocketAddr> =
-                name.to_socket_addrs().map(|all| all.take(ADDRESSES_A_NAME).collect()).unwrap_or_default();
-            if answers.send((name, addresses)).is_err() {
-                return;
-            }
-        }
-    });
-    let until = std::time::Instant::now() + RESOLVE_WITHIN;
-    if resolver.is_ok() {
-        while let Ok((name, addresses)) =
-            answer.recv_timeout(until.saturating_duration_since(std::time::Instant::now()))
-        {
-            if !addresses.is_empty() {
-                missing.retain(|missing| *missing != name);
-                found.extend(addresses);
-            }
-        }
-    }
-    for name in &missing {
-        tracing::warn!(%name, "configured peer not found: its name has no address; write its address, or mend the name service");
-    }
-    (found, missing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_taken_as_they_are_and_names_are_looked_up() {
-        let (found, missing) = resolve(&["10.0.0.1:9999".to_owned(), "[fd00::1]:10000".to_owned()]);
-        assert_eq!((found.len(), missing.len()), (2, 0));
-        let (found, missing) = resolve(&["localhost:9999".to_owned(), "10.0.0.1:1".to_owned()]);
-        assert!(found.iter().any(|address| address.ip().is_loopback() && address.port() == 9_999), "{found:?}");
-        assert!(missing.is_empty());
-    }
-
-    #[test]
-    fn a_name_without_an_address_is_told() {
-        let (found, missing) = resolve(&["no-such-host.invalid:9999".to_owned()]);
-        assert_eq!((found.len(), missing.len()), (0, 1));
-    }
 }

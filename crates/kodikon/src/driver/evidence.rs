@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use kodikon_core::effect::{Arrival, Cast, Event, Interface, InterfaceAddress, Target};
-use kodikon_core::ground::id::InterfaceIndex;
+use kodikon_core::ground::id::{InterfaceIndex, NodeId};
 use kodikon_core::ground::stats::{Reject, Stats};
 use kodikon_core::ground::time::Instant;
 use kodikon_core::model::member::CardAddress;
 
 use crate::api::StatsDoc;
 use crate::doctor::{
-    CastUse, Foreign, IdentityUse, InterfaceUse, PortUse, ReceiveBuffer, Refusals, Skew, Symptoms, host,
+    CastUse, Foreign, IdentityUse, InterfaceUse, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse, Symptoms,
 };
 use crate::interfaces::Choice;
 use crate::mesh::View;
-use crate::socket::{Discovery, Family, OpenError, SendStats, SocketReport, StreamStats, UnicastSockets};
+use crate::socket::{Discovery, Family, OpenError, SendStats, SocketReport, StreamEvent, StreamStats, UnicastSockets};
 
 /// Senders that are told apart on one interface and kind of address; a switch full of them proves no more than these.
 const SENDERS_MAX: usize = 64;
@@ -24,6 +24,8 @@ const SENDERS_MAX: usize = 64;
 const REFUSERS_MAX: usize = 16;
 /// By then beacons have been exchanged where they get through at all: six rounds of them.
 const REPORTS_WITHIN: Duration = Duration::from_secs(30);
+/// A connection that failed longer ago may not be wanted any more: the core tries again within a minute.
+const STREAM_FAILURE_TELLS: Duration = Duration::from_secs(150);
 /// What the sockets ask the kernel for; it grants twice that on its own books.
 const RECEIVE_BUFFER_WANTED: u64 = 8 << 20;
 
@@ -44,6 +46,8 @@ pub(crate) struct DriverCounts {
     pub(crate) disturbances: u64,
     /// Writes to disk that failed.
     pub(crate) store_failures: u64,
+    /// Datagrams and frames held back because the run they belong to was not on disk yet.
+    pub(crate) unkept: u64,
     /// Events told.
     pub(crate) events: u64,
 }
@@ -56,6 +60,7 @@ impl DriverCounts {
             ("send_too_long", self.sends.too_long),
             ("send_no_way", self.sends.no_way),
             ("send_refused", self.sends.refused),
+            ("send_unkept_run", self.unkept),
             ("kernel_receive_buffer", self.kernel_drops),
         ] {
             doc.drops.insert(name.to_owned(), value);
@@ -88,6 +93,8 @@ pub(crate) struct Evidence {
     clones: u64,
     restored: u64,
     refused_by: Vec<(String, usize)>,
+    /// Peers to whom connections failed since the last that stood: how often, and when last.
+    failed_streams: BTreeMap<NodeId, (u32, Instant)>,
 }
 
 /// What the evidence is seen together with.
@@ -96,6 +103,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) view: &'a View,
     /// What peers report of how they hear each interface; see [`kodikon_core::node::Node::reports`].
     pub(crate) reports: &'a [(InterfaceIndex, usize, [usize; 3])],
+    /// By which ways this node heard itself lately; see [`kodikon_core::node::Node::echoes`].
+    pub(crate) echoes: &'a [(InterfaceIndex, u8)],
+    /// Interfaces that were asked for and are not there.
+    pub(crate) absent: &'a [String],
     pub(crate) discovery: &'a Discovery,
     pub(crate) udp: &'a UnicastSockets,
     pub(crate) discovery_port: u16,
@@ -130,6 +141,32 @@ impl Evidence {
         let senders = self.heard.entry((arrival.interface, arrival.cast)).or_default();
         if senders.len() < SENDERS_MAX {
             senders.insert(arrival.from);
+        }
+    }
+
+    /// Notes what became of a connection that the core wanted.
+    pub(crate) fn note_stream(&mut self, now: Instant, event: &StreamEvent) {
+        match event {
+            StreamEvent::Opened { peer, .. } => _ = self.failed_streams.remove(peer),
+            StreamEvent::Failed { peer } => {
+                self.failed_streams.retain(|_, (_, at)| now.since(*at) < STREAM_FAILURE_TELLS);
+                if self.failed_streams.len() < SENDERS_MAX {
+                    let (times, at) = self.failed_streams.entry(*peer).or_insert((0, now));
+                    (*times, *at) = (*times + 1, now);
+                }
+            }
+            StreamEvent::Offered { .. } | StreamEvent::Frame { .. } | StreamEvent::Ended { .. } => {}
+        }
+    }
+
+    fn stream_use(&self, view: &View) -> StreamUse {
+        let lately = |at: &Instant| view.at.since(*at) < STREAM_FAILURE_TELLS;
+        let present = view.peers.iter().filter(|peer| peer.liveness.is_present());
+        // One failure may be a peer that was just starting.
+        let fails = |id: &NodeId| self.failed_streams.get(id).is_some_and(|(times, at)| *times > 1 && lately(at));
+        StreamUse {
+            standing: view.driver.streams_open,
+            failed: present.filter(|peer| fails(&peer.id)).map(|peer| peer.name.clone()).collect(),
         }
     }
 
@@ -189,18 +226,22 @@ impl Evidence {
                 refused_by: self.refused_by.clone(),
             }),
             foreign: Some(foreign(&view.stats)),
+            streams: Some(self.stream_use(view)),
+            absent: scene.absent.to_vec(),
         }
     }
 
     fn interface_use(&self, interface: &Interface, scene: &Scene<'_>) -> InterfaceUse {
         let report = scene.reports.iter().find(|(index, _, _)| *index == interface.index);
         let (reporters, confirmed) = report.map_or((0, [0; 3]), |(_, peers, ways)| (*peers, *ways));
+        let echo = scene.echoes.iter().find(|(index, _)| *index == interface.index).map_or(0, |(_, echo)| *echo);
         // A peer reports with its first beacon, and may have spoken it before it could hear us.
         let has_settled = scene.view.at.since(Instant::ZERO) >= REPORTS_WITHIN;
         let cast_use = |(cast, confirmed): (Cast, usize)| CastUse {
             name: cast_name(cast),
             sent: self.sent.get(&(interface.index, cast)).copied().unwrap_or(0),
             confirmed: (confirmed > 0 || (reporters > 0 && has_settled)).then_some(count(confirmed)),
+            echoed: echo & cast.bit() != 0,
             heard: count(self.heard.get(&(interface.index, cast)).map_or(0, BTreeSet::len)),
         };
         InterfaceUse {
@@ -252,9 +293,7 @@ fn neighbours(interface: &Interface, view: &View) -> usize {
 fn port_use(discovery: &Discovery) -> PortUse {
     match discovery.problems().next() {
         None => PortUse::Ours,
-        Some(OpenError::PortTaken { holder, .. }) => PortUse::Taken {
-            holder: holder.as_ref().map(|holder| host::Holder { pid: holder.pid, name: holder.name.clone() }),
-        },
+        Some(OpenError::PortTaken { holder, .. }) => PortUse::Taken { holder: holder.clone() },
         Some(error) => PortUse::Failed { error: error.to_string() },
     }
 }
@@ -330,7 +369,7 @@ mod tests {
         let interface = Interface { addresses: vec![own], ..interface(1) };
         assert_eq!(neighbours(&interface, &View::default()), 0);
         let peer = |address: &str| kodikon_core::effect::PeerView {
-            id: kodikon_core::ground::id::NodeId::default(),
+            id: NodeId::default(),
             name: "peer".to_owned(),
             liveness: kodikon_core::model::member::Liveness::Alive,
             epoch: kodikon_core::ground::id::Epoch::default(),

@@ -21,6 +21,8 @@ struct Waiting {
     state: Option<NodeSnapshot>,
     rank: Option<u16>,
     directory: Option<Vec<Remembered>>,
+    /// Epoch or identity is being written at this moment.
+    is_writing_run: bool,
     is_closing: bool,
     failures: u64,
     /// The last try failed.
@@ -71,6 +73,13 @@ impl Keeper {
         self.queue.changed.notify_one();
     }
 
+    /// Whether all that names this run is on disk. Until then nothing may be said in it: after a crash another run could bear
+    /// the same epoch, or a copied disk its old identity.
+    pub(crate) fn has_kept_run(&self) -> bool {
+        let waiting = self.queue.lock();
+        waiting.epoch.is_none() && waiting.identity.is_none() && !waiting.is_writing_run
+    }
+
     /// How many writes failed.
     pub(crate) fn failures(&self) -> u64 {
         self.queue.lock().failures
@@ -97,13 +106,14 @@ impl Drop for Keeper {
 fn run(mut store: Box<dyn Store>, queue: &Queue, pause: Duration) {
     while let Some((what, is_closing)) = queue.next() {
         match saved::write(store.as_mut(), &what) {
-            Ok(()) => queue.lock().is_failing = false,
+            Ok(()) => queue.note_success(),
             Err(error) => {
                 if queue.note_failure() {
                     tracing::warn!(%error, "not kept; tried again each second");
                 }
                 if is_closing {
                     tracing::error!(%error, "not kept, and there is no more time");
+                    // The run stays unkept, and so silent to its end.
                     continue;
                 }
                 queue.put_back(what);
@@ -124,6 +134,7 @@ impl Queue {
         let mut waiting = self.lock();
         loop {
             if let Some(what) = waiting.take() {
+                waiting.is_writing_run |= matches!(what, Persist::EpochCounter(_) | Persist::Identity(_));
                 return Some((what, waiting.is_closing));
             }
             if waiting.is_closing {
@@ -131,6 +142,11 @@ impl Queue {
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn note_success(&self) {
+        let mut waiting = self.lock();
+        (waiting.is_failing, waiting.is_writing_run) = (false, false);
     }
 
     /// Counts a failure; `true` for the first after a success.
@@ -143,6 +159,7 @@ impl Queue {
     /// Puts back what could not be written, unless something newer waits.
     fn put_back(&self, what: Persist) {
         let mut waiting = self.lock();
+        waiting.is_writing_run = false;
         match what {
             Persist::EpochCounter(counter) => waiting.epoch = waiting.epoch.max(Some(counter)),
             Persist::Identity(secret) => _ = waiting.identity.get_or_insert(secret),
@@ -194,6 +211,7 @@ mod tests {
         }
 
         fn replace_identity(&mut self, seed: &IdentitySeed) -> Result<(), StoreError> {
+            self.wait("identity".to_owned())?;
             self.inner.replace_identity(seed)
         }
 
@@ -202,16 +220,23 @@ mod tests {
         }
 
         fn raise_epoch(&mut self, used: u32) -> Result<(), StoreError> {
+            self.wait(format!("epoch {used}"))?;
             self.inner.raise_epoch(used)
         }
 
         fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-            self.entered.send(format!("{name} {}", String::from_utf8_lossy(bytes).trim_end())).unwrap();
-            if self.outcomes.recv().unwrap_or(true) { Ok(()) } else { Err(StoreError::Full { path: "disk".into() }) }
+            self.wait(format!("{name} {}", String::from_utf8_lossy(bytes).trim_end()))
         }
 
         fn load(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
             self.inner.load(name)
+        }
+    }
+
+    impl SlowStore {
+        fn wait(&self, what: String) -> Result<(), StoreError> {
+            self.entered.send(what).unwrap();
+            if self.outcomes.recv().unwrap_or(true) { Ok(()) } else { Err(StoreError::Full { path: "disk".into() }) }
         }
     }
 
@@ -250,6 +275,36 @@ mod tests {
         keeper.close();
         assert_eq!(enters.iter().collect::<Vec<_>>(), ["rank 1"], "the last try fails, and is the last");
         assert_eq!(keeper.failures(), 2);
+    }
+
+    #[test]
+    fn a_run_counts_as_kept_only_once_epoch_and_identity_are_on_disk() {
+        let (mut keeper, enters, outcome) = slow();
+        keeper.keep(Persist::Rank(1));
+        assert_eq!(enters.recv().unwrap(), "rank 1");
+        assert!(keeper.has_kept_run(), "a rank names no run");
+        keeper.keep(Persist::EpochCounter(7));
+        keeper.keep(Persist::Identity(NewSecret([1; 32])));
+        assert!(!keeper.has_kept_run(), "it waits");
+        outcome.send(true).unwrap();
+        assert_eq!(enters.recv().unwrap(), "epoch 7");
+        assert!(!keeper.has_kept_run(), "it is being written");
+        outcome.send(true).unwrap();
+        assert_eq!(enters.recv().unwrap(), "identity");
+        assert!(!keeper.has_kept_run(), "the second is being written");
+        outcome.send(true).unwrap();
+        keeper.keep(Persist::Rank(2));
+        assert_eq!(enters.recv().unwrap(), "rank 2");
+        assert!(keeper.has_kept_run());
+
+        keeper.keep(Persist::EpochCounter(8));
+        outcome.send(true).unwrap();
+        assert_eq!(enters.recv().unwrap(), "epoch 8");
+        outcome.send(false).unwrap();
+        drop(outcome);
+        assert!(!keeper.has_kept_run(), "a full disk keeps it silent");
+        keeper.close();
+        assert!(keeper.has_kept_run(), "the last try succeeded");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::clock::SystemClock;
 use crate::driver::DriverCounts;
 use crate::events::{EVENTS_KEPT, EventStream};
 use crate::handlers::Handler;
-use crate::mesh::{Board, View, row_of};
+use crate::mesh::{Board, REFRESH_UNREAD, View, row_of};
 
 /// A snapshot that a reader was just taking is shown again after this.
 pub(crate) const SHOW_AGAIN: Duration = Duration::from_millis(1);
@@ -104,9 +104,10 @@ impl Show {
             || self.board.is_stale(now.since(self.view.at))
     }
 
-    /// When to come back though nothing happens.
+    /// When to come back though nothing happens; a refresh then moves it on.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        self.is_owed.then(|| self.view.at + SHOW_AGAIN)
+        // Where nothing happens the view still tells that the loop turns.
+        Some(self.view.at + if self.is_owed { SHOW_AGAIN } else { REFRESH_UNREAD })
     }
 
     /// Pins up what the core knows now, then tells what has happened: whoever hears of a peer finds it.
@@ -186,34 +187,45 @@ fn update_states(view: &mut View, node: &Node, changed: &BTreeSet<NodeId>) {
 /// An event as people read it; `None` for what only the log and `doctor` tell.
 fn what(event: &CoreEvent, view: &View) -> Option<What> {
     let names = |ids: &[NodeId]| ids.iter().map(|id| view.name_of(id)).collect();
+    // The name in the rows; who is in none of them any more has the name it had.
+    let shown = |id: &NodeId, name: &String| match *id == view.id || view.peers.iter().any(|row| row.id == *id) {
+        true => view.name_of(id),
+        false => name.clone(),
+    };
     Some(match event {
         CoreEvent::PeerUp { peer, name, .. } => {
             let row = view.peers.iter().find(|row| row.id == *peer);
             What::PeerUp {
-                node_id: name.clone(),
+                node_id: shown(peer, name),
                 id: peer.to_string(),
                 address: row.and_then(|row| row.address).map(|address| address.to_string()),
                 version: row.map(|row| row.version.clone()).unwrap_or_default(),
             }
         }
         CoreEvent::PeerSuspect { peer, name, witnesses, reason } => What::PeerSuspect {
-            node_id: name.clone(),
+            node_id: shown(peer, name),
             id: peer.to_string(),
             witnesses: names(witnesses),
             reason: (*reason).to_owned(),
         },
         CoreEvent::PeerFailed { peer, name, witnesses, reason } => What::PeerFailed {
-            node_id: name.clone(),
+            node_id: shown(peer, name),
             id: peer.to_string(),
             witnesses: names(witnesses),
             reason: (*reason).to_owned(),
         },
         CoreEvent::PeerLeft { peer, name } => {
-            What::PeerLeft { node_id: name.clone(), id: peer.to_string(), reason: "goodbye".to_owned() }
+            What::PeerLeft { node_id: shown(peer, name), id: peer.to_string(), reason: "goodbye".to_owned() }
         }
-        CoreEvent::State { name, snapshot, .. } => {
-            let row = row_of(snapshot);
-            What::State { node_id: name.clone(), source: name.clone(), version: row.version, state: row.state }
+        CoreEvent::State { node, name, snapshot } => {
+            let (row, name) = (row_of(snapshot), shown(node, name));
+            What::State {
+                node_id: name.clone(),
+                id: node.to_string(),
+                source: name,
+                version: row.version,
+                state: row.state,
+            }
         }
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
@@ -253,5 +265,45 @@ fn log(event: &CoreEvent) {
             tracing::warn!(%name, id = ?peer, "not taken in: the table of peers is full, raise mesh.max_peers");
         }
         _ => tracing::info!(?event, "event"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kodikon_core::effect::PeerView;
+    use kodikon_core::ground::id::{Epoch, Life};
+    use kodikon_core::model::member::Liveness;
+    use kodikon_core::model::state::NodeSnapshot;
+
+    use super::*;
+
+    #[test]
+    fn an_event_bears_the_name_that_the_rows_show() {
+        let (own, peer, gone) = (NodeId([1; 16]), NodeId([2; 16]), NodeId([3; 16]));
+        let row = PeerView {
+            id: peer,
+            name: "cam-2".to_owned(),
+            liveness: Liveness::Alive,
+            epoch: Epoch::default(),
+            life: Life::default(),
+            address: None,
+            rtt: None,
+            heard: None,
+            witnesses: Vec::new(),
+            reason: "",
+            version: String::new(),
+            skew_ms: None,
+            datagrams: 0,
+        };
+        let view = View { id: own, name: "me-2".to_owned(), peers: vec![row], ..View::default() };
+        // The core names a node as it knew it when something happened; a rank may have come since.
+        for (id, then, expected) in [(own, "me", "me-2"), (peer, "cam", "cam-2"), (gone, "door", "door")] {
+            let left = CoreEvent::PeerLeft { peer: id, name: then.to_owned() };
+            let state = CoreEvent::State { node: id, name: then.to_owned(), snapshot: NodeSnapshot::default() };
+            for event in [left, state] {
+                let shown = serde_json::to_value(what(&event, &view).unwrap()).unwrap();
+                assert_eq!((&shown["node_id"], &shown["id"]), (&expected.into(), &id.to_string().into()), "{event:?}");
+            }
+        }
     }
 }

@@ -47,6 +47,49 @@ async fn without_the_discovery_port_a_node_goes_on_and_finds_configured_peers() 
 }
 
 #[tokio::test]
+async fn a_peer_configured_by_name_is_met_where_its_name_leads() {
+    let (node, port) = fleet();
+    let foreign = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap(); // nobody is met by discovery
+    let a = node("a").start().await.unwrap();
+    let own = a.addresses()[0].port();
+    let peers = [format!("localhost:{own}"), "no-such-host.invalid:9999".to_owned()];
+    let begun = Instant::now();
+    let b = node("b").peers(peers).start().await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "no start waits for a name: {:?}", begun.elapsed());
+    until(|| a.peer("b").is_some() && b.peer("a").is_some()).await;
+    drop(foreign);
+    for mesh in [a, b] {
+        mesh.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn an_interface_that_is_not_there_is_named_in_the_symptoms() {
+    let (node, _) = fleet();
+    let a = node("a").interfaces(["lo", "eth77"]).start().await.unwrap();
+    assert_eq!(a.symptoms().await.unwrap().absent, ["eth77"]);
+    a.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_alone_hears_its_own_calls_and_its_loop_shows_itself() {
+    let (node, _) = fleet();
+    let a = node("a").start().await.unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(4_500) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(a.is_turning(), "after {:?}", begun.elapsed());
+    }
+    let symptoms = a.symptoms().await.unwrap();
+    let casts = &symptoms.interfaces.as_ref().unwrap().iter().find(|interface| interface.name == "lo").unwrap().casts;
+    // The loopback carries no IPv6 multicast.
+    let echoed: Vec<_> = casts.iter().filter(|cast| cast.echoed).map(|cast| cast.name).collect();
+    assert_eq!(echoed, ["multicast v4", "broadcast"], "{casts:?}");
+    a.shutdown().await;
+    assert!(!a.is_turning());
+}
+
+#[tokio::test]
 async fn each_node_of_a_host_takes_a_port_of_its_own_and_strange_datagrams_change_nothing() {
     let (node, port) = fleet();
     let (a, b) = (node("a").start().await.unwrap(), node("b").start().await.unwrap());
@@ -116,8 +159,8 @@ async fn ones_own_change_is_an_event_too_and_a_patch_removes_what_is_null() {
     let patch = json!({"fps": 20, "zone": null, "none": null});
     mesh.patch_state(patch.as_object().unwrap().clone()).unwrap();
     let event = tokio::time::timeout(Duration::from_secs(30), events.next()).await.unwrap().unwrap();
-    let What::State { node_id, version, state, .. } = event.what else { panic!("{event:?}") };
-    assert_eq!((node_id.as_str(), version), ("a", 2));
+    let What::State { node_id, id, version, state, .. } = event.what else { panic!("{event:?}") };
+    assert_eq!((node_id.as_str(), id, version), ("a", mesh.id().to_string(), 2));
     assert_eq!(serde_json::Value::Object(state.clone()), json!({"fps": 20}));
     assert_eq!(mesh.state("a").unwrap().state, state);
     mesh.set_state(json!({"fps": 20})).unwrap();

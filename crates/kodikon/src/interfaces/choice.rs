@@ -6,13 +6,13 @@ use kodikon_core::effect::{Interface, Medium};
 use kodikon_core::ground::id::InterfaceIndex;
 
 /// At most this many interfaces are used: the kernel lets one socket join 20 groups (`igmp_max_memberships`).
-pub const USABLE_MAX: usize = 20;
+pub(crate) const USABLE_MAX: usize = 20;
 /// At most this many addresses are announced: a card holds 1 KiB.
-pub const ANNOUNCED_MAX: usize = 16;
+pub(crate) const ANNOUNCED_MAX: usize = 16;
 
 /// What the mesh does with this host's interfaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// The interfaces on which to speak and listen, best first.
     pub usable: Vec<InterfaceIndex>,
     /// The addresses under which others can reach this node, best first.
@@ -28,7 +28,7 @@ pub struct Choice {
 /// other end is one host, which a configured peer reaches better. When only this host can be reached, and nobody named
 /// an interface, the loopback is used too, so that the nodes of one machine find each other.
 #[must_use]
-pub fn choose(interfaces: &[Interface], only: &[String]) -> Choice {
+pub(crate) fn choose(interfaces: &[Interface], only: &[String]) -> Choice {
     let ready = |interface: &&Interface| interface.carrier && !interface.addresses.is_empty();
     let named = |interface: &Interface| only.contains(&interface.name);
     let mut usable: Vec<&Interface> = interfaces.iter().filter(ready).collect();

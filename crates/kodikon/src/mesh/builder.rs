@@ -156,6 +156,7 @@ impl Builder {
                 for flag in &self.options {
                     settings.set(flag.key, &flag.values.join(","))?;
                 }
+                settings.check()?;
                 settings
             }
         };
@@ -223,6 +224,14 @@ mod tests {
             (Builder::new("a").in_memory().udp_port(65_535), "udp_port(): mesh.udp_port: is 65535; allowed: 1 to"),
             (Builder::new("a").in_memory().peers(["nowhere"]), "peers(): mesh.peers"),
             (Builder::new("a").in_memory().heartbeat_timeout(Duration::from_secs(6)), "mesh.heartbeat_timeout"),
+            (
+                Builder::new("a").in_memory().settings(Settings::default()).heartbeat_timeout(Duration::from_secs(6)),
+                "mesh.heartbeat_timeout",
+            ),
+            (
+                Builder::new("a").in_memory().settings(Settings::default()).heartbeat_interval(Duration::from_secs(60)),
+                "mesh.heartbeat_timeout",
+            ),
             (Builder::new("a"), "data_dir("),
             (Builder::new("a").in_memory().state(json!([1])), "JSON object"),
             (Builder::new("a").in_memory().state(json!({"state": "asleep"})), "\"processing\""),

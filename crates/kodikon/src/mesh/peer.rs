@@ -56,16 +56,23 @@ impl Peer {
     }
 
     /// A node of the directory: here once, and not now.
-    pub(crate) fn from_remembered(entry: &Remembered, wall: WallTime) -> Self {
+    pub(crate) fn from_remembered(entry: &Remembered, wall: WallTime, since_start: Duration) -> Self {
+        let last_heard = Duration::from_millis(wall.0.saturating_sub(entry.wall.0));
+        let reason = match entry.left {
+            true => "goodbye",
+            // Nobody has judged it in this run: it may be on its way back, or be gone for good.
+            false if last_heard > since_start => "not heard since this node started",
+            false => "no longer heard",
+        };
         Self {
             id: entry.id,
             name: entry.name.clone(),
             liveness: if entry.left { Liveness::Left } else { Liveness::Failed },
             address: entry.addresses.first().copied(),
             rtt: None,
-            last_heard: Duration::from_millis(wall.0.saturating_sub(entry.wall.0)),
+            last_heard,
             witnesses: Vec::new(),
-            reason: "",
+            reason,
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
@@ -123,7 +130,7 @@ impl Peer {
         &self.witnesses
     }
 
-    /// Why it is suspect or failed; empty otherwise.
+    /// Why it is suspect, failed or left; empty otherwise.
     #[must_use]
     pub fn reason(&self) -> &str {
         self.reason
@@ -160,6 +167,7 @@ impl Peer {
             rtt_ms: self.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
             last_heard_ms: u64::try_from(self.last_heard.as_millis()).unwrap_or(u64::MAX),
             witnesses: self.witnesses.clone(),
+            reason: self.reason.to_owned(),
             version: self.version.clone(),
             capabilities: capabilities(&self.state.state),
         }
@@ -219,6 +227,29 @@ pub(crate) fn liveness(liveness: member::Liveness) -> Option<Liveness> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_remembered_is_shown_with_the_reason() {
+        let at = |second: u64, left| Remembered {
+            id: NodeId([1; 16]),
+            epoch: kodikon_core::ground::id::Epoch::default(),
+            life: kodikon_core::ground::id::Life::default(),
+            name: "cam".to_owned(),
+            wall: WallTime(second * 1_000),
+            left,
+            addresses: Vec::new(),
+            signed: None,
+        };
+        // It is the hundredth second, and the node runs for ten.
+        for (entry, expected) in [
+            (at(89, false), "not heard since this node started"),
+            (at(90, false), "no longer heard"),
+            (at(20, true), "goodbye"),
+        ] {
+            let peer = Peer::from_remembered(&entry, WallTime(100_000), Duration::from_secs(10));
+            assert_eq!(peer.row().reason, expected, "{entry:?}");
+        }
+    }
 
     #[test]
     fn a_node_is_found_by_its_shown_name_by_name_and_digits_and_by_its_identity() {

@@ -56,6 +56,18 @@ pub enum Wrong {
     /// Not YAML.
     #[error("is not YAML: {0}")]
     Syntax(String),
+    /// A key that stands twice in one section.
+    #[error("{}stands here a second time in its section: keep one", quoted(.key))]
+    Twice {
+        /// Which.
+        key: Option<String>,
+    },
+    /// More than one document.
+    #[error("a second document begins here (`---`): keep one")]
+    SecondDocument,
+    /// Larger or deeper than any configuration.
+    #[error("is larger or deeper than any configuration: is it the right file?")]
+    TooMuch,
     /// The top of the file is not a mapping.
     #[error("must hold sections such as `mesh:`, but holds {found}")]
     NoSections {
@@ -114,6 +126,11 @@ pub enum Wrong {
     Conflict(String),
 }
 
+/// A word in quotes and a blank, or what stands in place of one that cannot be shown.
+fn quoted(word: &Option<String>) -> String {
+    word.as_ref().map_or_else(|| "a key ".to_owned(), |word| format!("`{word}` "))
+}
+
 /// `; did you mean …?` where a word is near, else what there is.
 fn hint(near: &Option<String>, known: &[String]) -> String {
     match near {
@@ -168,6 +185,12 @@ impl Problems {
     #[must_use]
     pub fn list(&self) -> &[Problem] {
         &self.list
+    }
+
+    /// How many more there are than are kept.
+    #[must_use]
+    pub const fn more(&self) -> usize {
+        self.more
     }
 
     /// Whether nothing is wrong.

@@ -181,12 +181,9 @@ fn every_mistake_names_its_line_and_column_and_what_would_be_right() {
 
 #[test]
 fn broken_yaml_names_its_place() {
-    for (text, place) in [
-        ("mesh:\n  name: [a\n", ":2:9: is not YAML: unclosed bracket '['"),
-        ("mesh:\n\tname: a\n", ":2:2: "),
-        ("mesh: {}\nmesh: {}\n", ":2:1: "),
-        ("mesh:\n  name: a\n  name: b\n", ":3:3: "),
-    ] {
+    for (text, place) in
+        [("mesh:\n  name: [a\n", ":2:9: is not YAML: unclosed bracket '['"), ("mesh:\n\tname: a\n", ":2:2: ")]
+    {
         let found = complaints(text);
         assert!(
             found.len() == 1
@@ -195,6 +192,24 @@ fn broken_yaml_names_its_place() {
                 && !found[0].contains(" line "),
             "{text}: {found:?}"
         );
+    }
+}
+
+#[test]
+fn what_yaml_allows_and_a_configuration_does_not_is_said_in_our_own_words() {
+    let deep = format!("mesh: {}1{}\n", "[".repeat(40), "]".repeat(40));
+    for (text, expected) in [
+        ("mesh: {}\nmesh: {}\n", ":2:1: `mesh` stands here a second time in its section: keep one"),
+        (
+            "mesh:\n  udp_port: 1\n  udp_port: 2\n",
+            ":3:3: `udp_port` stands here a second time in its section: keep one",
+        ),
+        ("mesh: {}\n---\nmesh: {}\n", "a second document begins here (`---`): keep one"),
+        (&deep, "is larger or deeper than any configuration: is it the right file?"),
+    ] {
+        let found = complaints(text);
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+        assert!(!found[0].contains("Options") && !found[0].contains("budget"), "{found:?}");
     }
 }
 

@@ -48,13 +48,31 @@ pub(crate) fn parse(text: &str) -> Result<Node, (Wrong, Place)> {
         Ok(node) => Ok(node),
         Err(error) => {
             let at = error.location().map_or((0, 0), |at| (at.line(), at.column()));
-            let message = error.without_snippet().to_string();
-            // The place stands before every message of ours already.
-            let message = message.replace(&format!(" at line {}, column {}", at.0, at.1), "");
-            let at = (u32::try_from(at.0).unwrap_or(u32::MAX), u32::try_from(at.1).unwrap_or(u32::MAX));
-            Err((Wrong::Syntax(message), at))
+            let place = (u32::try_from(at.0).unwrap_or(u32::MAX), u32::try_from(at.1).unwrap_or(u32::MAX));
+            Err((wrong(error.without_snippet(), at), place))
         }
     }
+}
+
+/// What is wrong, for whoever wrote the file: the parser's own words name its options, which nobody here can set.
+fn wrong(error: &serde_saphyr::Error, at: (u64, u64)) -> Wrong {
+    use serde_saphyr::Error;
+    use serde_saphyr::budget::BudgetBreach;
+    if let Error::DuplicateMappingKey { key, .. } = error {
+        return Wrong::Twice { key: key.clone() };
+    }
+    if matches!(error, Error::MultipleDocuments { .. } | Error::Budget { breach: BudgetBreach::Documents { .. }, .. }) {
+        return Wrong::SecondDocument;
+    }
+    if matches!(
+        error,
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } | Error::AliasExpansionLimitExceeded { .. }
+    ) {
+        return Wrong::TooMuch;
+    }
+    let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    // The place stands before every message of ours already.
+    Wrong::Syntax(message.replace(&format!(" at line {}, column {}", at.0, at.1), ""))
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -20,7 +20,7 @@ const RETRIES: usize = 4;
 
 /// The two discovery sockets, as far as they could be had.
 #[derive(Debug)]
-pub struct Discovery {
+pub(crate) struct Discovery {
     port: u16,
     v4: Result<DiscoverySocket, OpenError>,
     v6: Result<DiscoverySocket, OpenError>,
@@ -31,12 +31,12 @@ impl Discovery {
     ///
     /// Needs a tokio runtime with I/O around it.
     #[must_use]
-    pub fn open(port: u16) -> Self {
+    pub(crate) fn open(port: u16) -> Self {
         Self { port, v4: DiscoverySocket::open(Family::V4, port), v6: DiscoverySocket::open(Family::V6, port) }
     }
 
     /// Tries again what failed before; returns whether anything was gained. The groups are then to be joined again.
-    pub fn retry(&mut self) -> bool {
+    pub(crate) fn retry(&mut self) -> bool {
         let mut gained = false;
         for (socket, family) in [(&mut self.v4, Family::V4), (&mut self.v6, Family::V6)] {
             if socket.is_err() {
@@ -48,14 +48,14 @@ impl Discovery {
     }
 
     /// Returns what could not be opened, and why. A host without IPv6 is no problem.
-    pub fn problems(&self) -> impl Iterator<Item = &OpenError> {
+    pub(crate) fn problems(&self) -> impl Iterator<Item = &OpenError> {
         let problem = |error: &&OpenError| !matches!(error, OpenError::NoFamily { .. });
         [self.v4.as_ref().err(), self.v6.as_ref().err()].into_iter().flatten().filter(problem)
     }
 
     /// Returns the socket of one family, if it could be had.
     #[must_use]
-    pub fn socket(&self, family: Family) -> Option<&DiscoverySocket> {
+    pub(crate) fn socket(&self, family: Family) -> Option<&DiscoverySocket> {
         match family {
             Family::V4 => self.v4.as_ref().ok(),
             Family::V6 => self.v6.as_ref().ok(),
@@ -64,7 +64,7 @@ impl Discovery {
 
     /// Joins the groups on the interfaces of `usable`, best first, and forgets those that are not among `present` any
     /// more.
-    pub fn follow(&mut self, usable: &[InterfaceIndex], present: &[InterfaceIndex]) {
+    pub(crate) fn follow(&mut self, usable: &[InterfaceIndex], present: &[InterfaceIndex]) {
         for socket in [&mut self.v4, &mut self.v6].into_iter().flatten() {
             socket.follow(usable, present);
         }
@@ -75,7 +75,7 @@ impl Discovery {
     ///
     /// # Errors
     /// When the runtime is shutting down.
-    pub async fn ready(&self, family: Family) -> io::Result<()> {
+    pub(crate) async fn ready(&self, family: Family) -> io::Result<()> {
         match self.socket(family) {
             Some(socket) => socket.ready().await,
             None => std::future::pending().await,
@@ -86,7 +86,7 @@ impl Discovery {
     ///
     /// # Errors
     /// As [`DiscoverySocket::receive`].
-    pub fn receive(&self, family: Family, inbox: &mut Inbox) -> io::Result<()> {
+    pub(crate) fn receive(&self, family: Family, inbox: &mut Inbox) -> io::Result<()> {
         inbox.clear();
         self.socket(family).map_or(Ok(()), |socket| socket.receive(inbox))
     }
@@ -95,7 +95,7 @@ impl Discovery {
 /// One socket on the discovery port. It only listens: what it would send should come from the node's own port, to be
 /// answered there.
 #[derive(Debug)]
-pub struct DiscoverySocket {
+pub(crate) struct DiscoverySocket {
     family: Family,
     socket: UdpSocket,
     joined: BTreeSet<InterfaceIndex>,
@@ -106,7 +106,7 @@ impl DiscoverySocket {
     ///
     /// # Errors
     /// [`OpenError::PortTaken`] when a program that does not share holds the port.
-    pub fn open(family: Family, port: u16) -> Result<Self, OpenError> {
+    pub(crate) fn open(family: Family, port: u16) -> Result<Self, OpenError> {
         let socket = udp(family)?;
         // Each node of this host then gets its own copy of every multicast and broadcast. SO_REUSEPORT would ask for
         // one user for all of them, and would keep out those that set only this.
@@ -128,7 +128,7 @@ impl DiscoverySocket {
     }
 
     /// Joins and forgets; see [`Discovery::follow`]. A join that fails is tried again at the next change.
-    pub fn follow(&mut self, usable: &[InterfaceIndex], present: &[InterfaceIndex]) {
+    pub(crate) fn follow(&mut self, usable: &[InterfaceIndex], present: &[InterfaceIndex]) {
         // The kernel forgot the membership together with the interface; under its old number it will not come back.
         self.joined.retain(|index| present.contains(index));
         for &index in usable {
@@ -177,17 +177,11 @@ impl DiscoverySocket {
         });
     }
 
-    /// Returns the interfaces on which the group is joined.
-    #[must_use]
-    pub fn joined(&self) -> &BTreeSet<InterfaceIndex> {
-        &self.joined
-    }
-
     /// Returns what `doctor` shows of it.
     ///
     /// # Errors
     /// Does not happen while the process keeps its descriptors.
-    pub fn report(&self) -> io::Result<SocketReport> {
+    pub(crate) fn report(&self) -> io::Result<SocketReport> {
         report(&self.socket)
     }
 
@@ -195,7 +189,7 @@ impl DiscoverySocket {
     ///
     /// # Errors
     /// When the runtime is shutting down.
-    pub async fn ready(&self) -> io::Result<()> {
+    pub(crate) async fn ready(&self) -> io::Result<()> {
         self.socket.readable().await
     }
 
@@ -203,7 +197,7 @@ impl DiscoverySocket {
     ///
     /// # Errors
     /// What the system said, other than that there is nothing.
-    pub fn receive(&self, inbox: &mut Inbox) -> io::Result<()> {
+    pub(crate) fn receive(&self, inbox: &mut Inbox) -> io::Result<()> {
         inbox.clear();
         let mut retries = RETRIES;
         let received = self.socket.try_io(Interest::READABLE, || {

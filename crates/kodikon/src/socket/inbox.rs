@@ -16,7 +16,7 @@ const SLOT_LEN: usize = 64 << 10;
 
 /// Datagrams just received. The memory behind it is touched, and so counts, only as far as datagrams fill it.
 #[derive(Debug)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     memory: Box<[u8]>,
     slots: [Slot; SLOTS],
     filled: usize,
@@ -33,7 +33,7 @@ struct Slot {
 impl Inbox {
     /// Makes an empty inbox.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let nowhere = Arrival {
             from: (Ipv4Addr::UNSPECIFIED, 0).into(),
             interface: InterfaceIndex::default(),
@@ -47,7 +47,7 @@ impl Inbox {
     }
 
     /// Returns the datagrams in order of arrival, to be opened in place. Empty ones are left out: they say nothing.
-    pub fn datagrams(&mut self) -> impl Iterator<Item = (Arrival, &mut [u8])> {
+    pub(crate) fn datagrams(&mut self) -> impl Iterator<Item = (Arrival, &mut [u8])> {
         self.memory.chunks_mut(SLOT_LEN).zip(&self.slots[..self.filled]).flat_map(|(memory, slot)| {
             memory[..slot.len].chunks_mut(slot.stride.max(1)).map(|bytes| (slot.arrival, bytes))
         })

@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The TCP listeners of a node.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     listeners: Vec<TcpListener>,
     /// Which one is asked first: they take turns.
     first: usize,
@@ -25,12 +25,6 @@ pub struct Listeners {
 impl Listeners {
     pub(super) fn new(listeners: Vec<TcpListener>) -> Self {
         Self { listeners, first: 0, pause: None, failures: 0 }
-    }
-
-    /// Returns how often a connection could not be accepted since the start.
-    #[must_use]
-    pub fn failures(&self) -> u64 {
-        self.failures
     }
 
     /// Returns a connection that somebody has opened to us.

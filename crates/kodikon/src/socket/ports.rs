@@ -10,13 +10,13 @@ use super::unicast::{UnicastSocket, UnicastSockets};
 use super::{Family, OpenError, holder, no_family, udp};
 
 /// How many ports above the discovery port a node may take, and so how many nodes live on one host.
-pub const UNICAST_PORTS: u16 = 64;
+pub(crate) const UNICAST_PORTS: u16 = 64;
 /// Connections the kernel keeps for us between two turns; more are refused by it.
 const BACKLOG: i32 = 64;
 
 /// A node's own port with all that listens there.
 #[derive(Debug)]
-pub struct Ports {
+pub(crate) struct Ports {
     /// The port.
     pub port: u16,
     /// Its UDP sockets.
@@ -38,7 +38,7 @@ impl Ports {
     ///
     /// # Errors
     /// [`OpenError::NoFreePort`]; [`OpenError::NoFamily`] on a host without IPv4; what the system said.
-    pub fn open(discovery_port: u16) -> Result<Self, OpenError> {
+    pub(crate) fn open(discovery_port: u16) -> Result<Self, OpenError> {
         let Some(first) = discovery_port.checked_add(1) else {
             return Err(OpenError::NoPortAbove { port: discovery_port });
         };

@@ -43,7 +43,7 @@ const LENGTH: usize = 2;
 
 /// What happened to the streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StreamEvent {
+pub(crate) enum StreamEvent {
     /// Somebody opened one to us.
     Offered {
         /// Its number.
@@ -79,7 +79,7 @@ pub enum StreamEvent {
 
 /// What was refused or ended, counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StreamStats {
+pub(crate) struct StreamStats {
     /// Connections closed unread because there were too many, in all or from that address, or because the node wants none
     /// from there.
     pub refused: u64,
@@ -91,7 +91,7 @@ pub struct StreamStats {
 
 /// All TCP streams of a node.
 #[derive(Debug)]
-pub struct Streams {
+pub(crate) struct Streams {
     listeners: Listeners,
     open: BTreeMap<StreamId, Stream>,
     connecting: Vec<Connecting>,
@@ -128,7 +128,7 @@ impl std::fmt::Debug for Connecting {
 impl Streams {
     /// Takes over the listeners. Needs a tokio runtime with I/O and time around it.
     #[must_use]
-    pub fn new(listeners: Listeners) -> Self {
+    pub(crate) fn new(listeners: Listeners) -> Self {
         Self {
             listeners,
             open: BTreeMap::new(),
@@ -142,7 +142,7 @@ impl Streams {
     }
 
     /// Carries out what the node wishes.
-    pub fn wish(&mut self, wish: StreamWish) {
+    pub(crate) fn wish(&mut self, wish: StreamWish) {
         match wish {
             StreamWish::Connect { peer, to, interface } => self.connect(peer, scoped(to, interface)),
             StreamWish::Send { stream, bytes } => self.send(stream, &bytes),
@@ -197,7 +197,7 @@ impl Streams {
     }
 
     /// Waits for what happens next. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> StreamEvent {
+    pub(crate) async fn next(&mut self) -> StreamEvent {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -320,26 +320,14 @@ impl Streams {
 
     /// Returns how many streams stand.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.open.len()
-    }
-
-    /// Returns whether none stands.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
     }
 
     /// Returns what was refused or ended.
     #[must_use]
-    pub fn stats(&self) -> StreamStats {
+    pub(crate) fn stats(&self) -> StreamStats {
         self.stats
-    }
-
-    /// Returns the listeners.
-    #[must_use]
-    pub fn listeners(&self) -> &Listeners {
-        &self.listeners
     }
 }
 

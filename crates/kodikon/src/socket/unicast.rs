@@ -30,7 +30,7 @@ const RUN_BYTES: usize = 65_000;
 
 /// What became of the datagrams handed over, counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendStats {
+pub(crate) struct SendStats {
     /// Datagrams the kernel took.
     pub sent: u64,
     /// Their bytes, without headers.
@@ -47,7 +47,7 @@ pub struct SendStats {
 
 /// A node's own UDP sockets, on one port.
 #[derive(Debug)]
-pub struct UnicastSockets {
+pub(crate) struct UnicastSockets {
     v4: UnicastSocket,
     v6: Option<UnicastSocket>,
     ways: Ways,
@@ -73,13 +73,13 @@ impl UnicastSockets {
     }
 
     /// Learns the interfaces by which segments are reached.
-    pub fn follow(&mut self, interfaces: &[Interface]) {
+    pub(crate) fn follow(&mut self, interfaces: &[Interface]) {
         self.ways = Ways::new(interfaces, self.ways.port());
     }
 
     /// Returns the socket of one family, if the host has it.
     #[must_use]
-    pub fn socket(&self, family: Family) -> Option<&UnicastSocket> {
+    pub(crate) fn socket(&self, family: Family) -> Option<&UnicastSocket> {
         match family {
             Family::V4 => Some(&self.v4),
             Family::V6 => self.v6.as_ref(),
@@ -98,7 +98,7 @@ impl UnicastSockets {
     ///
     /// # Errors
     /// When the runtime is shutting down.
-    pub async fn ready(&self, family: Family) -> io::Result<()> {
+    pub(crate) async fn ready(&self, family: Family) -> io::Result<()> {
         match self.socket(family) {
             Some(socket) => socket.ready().await,
             None => std::future::pending().await,
@@ -110,20 +110,20 @@ impl UnicastSockets {
     ///
     /// # Errors
     /// What the system said, other than that there is nothing and what ICMP says of peers.
-    pub fn receive(&mut self, family: Family, inbox: &mut Inbox) -> io::Result<()> {
+    pub(crate) fn receive(&mut self, family: Family, inbox: &mut Inbox) -> io::Result<()> {
         inbox.clear();
         self.socket_mut(family).map_or(Ok(()), |socket| socket.receive(inbox))
     }
 
     /// Returns an address where, so its own kernel says, nobody listens.
-    pub fn take_unreachable(&mut self) -> Option<SocketAddr> {
+    pub(crate) fn take_unreachable(&mut self) -> Option<SocketAddr> {
         self.v4.unreachable.pop_front().or_else(|| self.v6.as_mut()?.unreachable.pop_front())
     }
 
     /// Sends a datagram to `target`, at the latest with the next [`UnicastSockets::flush`].
     ///
     /// What cannot be sent is dropped and counted: whoever needs it delivered repeats it anyway.
-    pub fn send(&mut self, target: Target, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, target: Target, bytes: &[u8]) {
         let mut ways = 0;
         // Taken out for the time of the loop, which needs all the rest.
         let known = std::mem::replace(&mut self.ways, Ways::new(&[], 0));
@@ -145,7 +145,7 @@ impl UnicastSockets {
     }
 
     /// Hands over what is queued.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let Some(way) = self.run.way.take() else { return };
         let mut run = std::mem::take(&mut self.run.bytes);
         let family = if way.to.is_ipv4() { Family::V4 } else { Family::V6 };
@@ -161,7 +161,7 @@ impl UnicastSockets {
 
     /// Returns what became of the datagrams handed over.
     #[must_use]
-    pub fn stats(&self) -> SendStats {
+    pub(crate) fn stats(&self) -> SendStats {
         self.stats
     }
 }
@@ -189,7 +189,7 @@ impl Run {
 
 /// One UDP socket on the node's own port.
 #[derive(Debug)]
-pub struct UnicastSocket {
+pub(crate) struct UnicastSocket {
     socket: UdpSocket,
     state: UdpSocketState,
     /// The kernel cuts runs into datagrams, or did until the network card refused.
@@ -223,7 +223,7 @@ impl UnicastSocket {
     ///
     /// # Errors
     /// Does not happen while the process keeps its descriptors.
-    pub fn report(&self) -> io::Result<SocketReport> {
+    pub(crate) fn report(&self) -> io::Result<SocketReport> {
         report(&self.socket)
     }
 

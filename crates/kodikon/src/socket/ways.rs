@@ -11,7 +11,7 @@ use super::{GROUP_V4, GROUP_V6};
 
 /// One datagram's destination, and its source where that decides the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Way {
+pub(crate) struct Way {
     /// Where to; an IPv6 address of link-local scope carries its interface.
     pub to: SocketAddr,
     /// From which own address; the kernel's choice where there is none.
@@ -23,7 +23,7 @@ pub struct Way {
 /// IPv4 takes the interface whose address is the source, for the group and for broadcasts alike, and needs no route for
 /// it; IPv6 takes the one in the destination's scope.
 #[derive(Clone, Debug)]
-pub struct Ways {
+pub(crate) struct Ways {
     port: u16,
     interfaces: BTreeMap<InterfaceIndex, Exits>,
 }
@@ -40,20 +40,20 @@ struct Exits {
 impl Ways {
     /// Learns the interfaces; `port` is the discovery port, where groups and broadcasts are heard.
     #[must_use]
-    pub fn new(interfaces: &[Interface], port: u16) -> Self {
+    pub(crate) fn new(interfaces: &[Interface], port: u16) -> Self {
         let interfaces = interfaces.iter().map(|interface| (interface.index, Exits::of(interface))).collect();
         Self { port, interfaces }
     }
 
     /// Returns the discovery port.
     #[must_use]
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Calls `send` with each way to `target`: none where the interface is gone or has no such address, several only
     /// where an interface has several IPv4 networks to broadcast to.
-    pub fn each(&self, target: Target, mut send: impl FnMut(Way)) {
+    pub(crate) fn each(&self, target: Target, mut send: impl FnMut(Way)) {
         let (index, cast) = match target {
             Target::Address(to, interface) => return send(Way { to: scoped(to, interface), from: None }),
             Target::Segment(index, cast) => (index, cast),

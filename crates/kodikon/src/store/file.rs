@@ -21,7 +21,7 @@ const DIRECTORIES: u32 = 64;
 
 /// A data directory, held as long as this lives.
 #[derive(Debug)]
-pub struct FileStore {
+pub(crate) struct FileStore {
     directory: PathBuf,
     /// Open on the directory itself, to make renames in it durable.
     handle: File,
@@ -34,7 +34,7 @@ impl FileStore {
     ///
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::NotWritable`], [`StoreError::Full`], [`StoreError::UnknownVersion`].
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         let fail = |source| StoreError::from_io(directory, source);
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
         let handle = File::open(directory).map_err(fail)?;
@@ -48,7 +48,7 @@ impl FileStore {
     ///
     /// # Errors
     /// As [`FileStore::open`]; [`StoreError::Locked`] for the last one only when all 64 are in use.
-    pub fn open_first_free(directory: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open_first_free(directory: &Path) -> Result<Self, StoreError> {
         let mut result = Self::open(directory);
         for number in 2..=DIRECTORIES {
             if !matches!(result, Err(StoreError::Locked { .. })) {
@@ -63,7 +63,7 @@ impl FileStore {
 
     /// Returns the directory this store holds.
     #[must_use]
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 

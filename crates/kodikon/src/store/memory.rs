@@ -9,7 +9,7 @@ use crate::sys;
 ///
 /// It grows with the number of names, which the program fixes, not the network.
 #[derive(Debug, Default)]
-pub struct MemoryStore {
+pub(crate) struct MemoryStore {
     identity: Option<IdentitySeed>,
     epoch: u32,
     files: BTreeMap<String, Vec<u8>>,
@@ -18,7 +18,7 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// Makes an empty store; its identity is drawn when it is first asked for.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 }

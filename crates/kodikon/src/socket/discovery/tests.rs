@@ -142,7 +142,7 @@ fn more_interfaces_than_may_be_joined_make_room_for_those_in_use() {
         let present: Vec<InterfaceIndex> =
             InterfaceWatch::open().unwrap().changed().await.unwrap().iter().map(|interface| interface.index).collect();
         let mut node = Discovery::open(PORT);
-        let joined = |node: &Discovery| node.socket(Family::V4).unwrap().joined().clone();
+        let joined = |node: &Discovery| node.socket(Family::V4).unwrap().joined.clone();
         node.follow(&present, &present);
         let limit = joined(&node).len();
         assert!((1..present.len()).contains(&limit), "the kernel has a limit: {limit}");
@@ -172,7 +172,7 @@ fn a_link_made_anew_is_joined_anew() {
             let present: Vec<InterfaceIndex> = list.iter().map(|interface| interface.index).collect();
             node.follow(&[index], &present);
             for family in [Family::V4, Family::V6] {
-                assert!(node.socket(family).unwrap().joined().iter().eq([&index]), "round {round} {family:?}");
+                assert!(node.socket(family).unwrap().joined.iter().eq([&index]), "round {round} {family:?}");
             }
             assert!(last.insert(index), "a new number each time");
             ip("link del eth7");

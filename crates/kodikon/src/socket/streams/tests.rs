@@ -32,9 +32,9 @@ async fn frames_pass_both_ways_and_each_side_learns_of_the_end() {
     assert_eq!(next(&mut near).await, StreamEvent::Frame { stream: ours, bytes: b"answer".to_vec() });
 
     far.wish(StreamWish::Close { stream: theirs });
-    assert!(far.is_empty());
+    assert!(far.open.is_empty());
     assert_eq!(next(&mut near).await, StreamEvent::Ended { stream: ours });
-    assert!(near.is_empty());
+    assert!(near.open.is_empty());
     nothing(&mut far).await;
 }
 
