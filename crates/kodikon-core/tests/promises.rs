@@ -102,6 +102,30 @@ fn each_change_raises_the_version_by_one_and_a_restart_goes_on_above_it() {
 }
 
 #[test]
+fn a_state_whose_keys_are_all_unset_keeps_its_version_over_a_restart() {
+    let mut lan = started(2);
+    lan.run(Duration::from_secs(1));
+    let owner = lan.nodes[&1].id();
+    set(&mut lan, 1, "15");
+    change(&mut lan, 1, None);
+    let state = lan.nodes[&1].state_of(&owner).expect("one's own state is known");
+    lan.start_with(1, |boot| {
+        boot.epoch = Epoch::new(2, 1);
+        boot.seed = [101; 32];
+        boot.saved.state = state.clone();
+    });
+    lan.run(Duration::from_secs(1));
+    // (what is set next, what the other shows then): the change without a key must not stay in the way.
+    assert_eq!(lan.nodes[&2].state_of(&owner), Some(state), "nothing is set, at version 2");
+    for (json, version) in [(Some("30"), 3), (None, 4)] {
+        change(&mut lan, 1, json);
+        lan.run(Duration::from_secs(700));
+        let shown = lan.nodes[&2].state_of(&owner).expect("it is shown");
+        assert_eq!((shown.version, shown.values.get("fps").map(String::as_str)), (version, json));
+    }
+}
+
+#[test]
 fn ten_cameras_show_each_others_states_each_under_its_own_name() {
     let states: Vec<serde_json::Map<String, serde_json::Value>> =
         serde_json::from_str(include_str!("fixtures/node_states.json")).expect("the fixture is an array of objects");
@@ -272,6 +296,10 @@ fn write_card(
 }
 
 fn set(lan: &mut Lan, n: u8, json: &str) {
-    let change = StateChange { key: "fps".to_owned(), json: Some(json.to_owned()) };
+    change(lan, n, Some(json));
+}
+
+fn change(lan: &mut Lan, n: u8, json: Option<&str>) {
+    let change = StateChange { key: "fps".to_owned(), json: json.map(str::to_owned) };
     lan.hand(n, Input::Command(Command::SetState(vec![change], WallTime(5))));
 }

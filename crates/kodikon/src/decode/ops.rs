@@ -53,9 +53,11 @@ impl Decoder {
             return Shown { kind: MessageKind::Custom("STATE".to_owned()), payload };
         };
         let value = entry.json.as_deref().map_or(Value::Null, value_of);
+        // Without a key it bears the version of a state in which nothing is set.
+        let changed = Some((key.to_owned(), value)).filter(|(key, _)| !key.is_empty());
         let state = NodeStatePayload {
             node_id: self.name_of(&op.author()),
-            state: Map::from_iter([(key.to_owned(), value)]),
+            state: Map::from_iter(changed),
             version: entry.version,
             timestamp: op.wall().seconds(),
         };

@@ -14,6 +14,9 @@ use crate::model::state::{NodeSnapshot, StateChange, StateEntry};
 /// After the first peers are met, the own state is told to all once: long enough that most of a cold start is over.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(60);
 
+/// The key of a change that only bears the version: no key of a state is empty.
+const NO_KEY: &str = "";
+
 /// What this node says.
 #[derive(Debug)]
 pub(super) struct Own {
@@ -95,7 +98,12 @@ impl Replication {
     /// Says the whole own state, as the disk remembered it: the first words of a run after its card.
     pub fn publish_saved(&mut self, now: Instant, ctx: &mut Context) {
         let version = self.own.state.version;
-        let facts = self.own.state.values.iter().map(|(key, json)| fact(key, Some(json), version)).collect();
+        let mut facts: Vec<_> =
+            self.own.state.values.iter().map(|(key, json)| fact(key, Some(json), version)).collect();
+        if facts.is_empty() && version > 0 {
+            // All keys were unset: no value is left to bear the version, and without it others would show 0.
+            facts.push(fact(NO_KEY, None, version));
+        }
         self.publish_at(now, facts, self.own.state.changed, ctx);
     }
 
