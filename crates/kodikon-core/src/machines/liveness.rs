@@ -363,7 +363,8 @@ impl Liveness {
     /// FAILED at the latest `heartbeat_timeout` after the last sealed packet; without a carrier nobody is judged.
     ///
     /// Whoever is no observer of a peer hears its beacons alone, and may lose several in a row, or all where a switch
-    /// passes no group datagrams: long before the bound it asks for itself.
+    /// passes no group datagrams: long before the bound it asks for itself. So it does with a suspect, whose return it
+    /// would otherwise learn of only by a beacon.
     fn check_bound(&mut self, now: Instant, ctx: &mut Context) {
         let bound = bound_for(ctx.config.heartbeat_timeout, ctx);
         let mut overdue = Vec::new();
@@ -372,7 +373,7 @@ impl Liveness {
             let silence = now.since(peer.heard.unwrap_or(peer.since));
             if silence >= bound {
                 overdue.push(*id);
-            } else if silence >= bound * 2 / 5 && quiet.len() < MAX_ASKED {
+            } else if (silence >= bound * 2 / 5 || peer.liveness == Held::Suspect) && quiet.len() < MAX_ASKED {
                 quiet.push(*id);
             }
         }
