@@ -38,6 +38,8 @@ pub enum Notice {
     Cleared(NodeId),
     /// The second holds the first failed, whom we heard a moment ago.
     Disputed(NodeId, NodeId),
+    /// Witnesses of one host alone hold it failed: more is needed than their word.
+    Doubted(NodeId),
     /// This node's own verdict: the peer failed.
     Verdict(NodeId, &'static str),
     /// A live op of a peer arrived for the first time.

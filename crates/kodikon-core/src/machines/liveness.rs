@@ -156,6 +156,11 @@ impl Liveness {
         }
     }
 
+    /// Others hold a peer failed, and their word is not enough: it is asked as for a suspicion.
+    pub fn doubt(&mut self, now: Instant, subject: NodeId, ctx: &mut Context) {
+        self.probes.start(now, subject, Doubt::Hearsay, ctx);
+    }
+
     /// A third node heard somebody we doubt.
     pub fn on_heard_elsewhere(&mut self, now: Instant, heard: &Heard, ctx: &mut Context) {
         let subject = NodeId(heard.subject);

@@ -314,6 +314,7 @@ impl Membership {
         self.names.on_wake(now, ctx);
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
+            self.weigh_suspects(now, ctx);
             self.sweep(now, ctx);
         }
     }

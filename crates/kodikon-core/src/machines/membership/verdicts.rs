@@ -1,6 +1,7 @@
 //! Decides when a peer is dead: how many witnesses a verdict needs, and when our own ears overrule them.
 
 use core::time::Duration;
+use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 
@@ -123,9 +124,28 @@ impl Membership {
         let credible = |id: &NodeId| {
             *id == ctx.me.id || ctx.roster.get(id).is_some_and(|witness| witness.liveness == Liveness::Alive)
         };
-        let count = peer.witnesses.keys().filter(|id| credible(id)).count();
-        if count >= witnesses_needed(&subject, peer, ctx) {
+        let witnesses: Vec<NodeId> = peer.witnesses.keys().filter(|id| credible(id)).copied().collect();
+        if witnesses.len() < witnesses_needed(&subject, peer, ctx) {
+            return;
+        }
+        // The end of a process is no matter of cables.
+        if reason == REASON_PROCESS || !is_one_host(&witnesses, ctx) || !has_other_hosts(&subject, peer, ctx) {
             self.fail(now, subject, reason, ctx);
+        } else if peer.liveness == Liveness::Alive {
+            ctx.out.notice(Notice::Doubted(subject));
+        }
+    }
+
+    /// Weighs the suspects again: who might have witnessed too may have failed meanwhile.
+    pub(super) fn weigh_suspects(&mut self, now: Instant, ctx: &mut Context) {
+        let suspects: Vec<(NodeId, &'static str)> = ctx
+            .roster
+            .present()
+            .filter(|(_, peer)| peer.liveness == Liveness::Suspect && !peer.witnesses.is_empty())
+            .map(|(id, peer)| (*id, peer.reason))
+            .collect();
+        for (id, reason) in suspects {
+            self.weigh(now, id, reason, ctx);
         }
     }
 
@@ -156,16 +176,42 @@ pub fn read_opinion(op: &SignedOp) -> Option<(NodeId, OpinionBody)> {
 
 /// Two, or fewer where fewer live nodes share a network with the subject; never none.
 fn witnesses_needed(subject: &NodeId, peer: &Peer, ctx: &Context) -> usize {
+    // This node is one of them: it weighs because it heard the subject or its witnesses.
+    (neighbours(subject, peer, ctx).take(2).count() + 1).clamp(1, 2)
+}
+
+/// The live nodes, besides this one, that may witness: those that share a network with the subject.
+fn neighbours<'a>(subject: &'a NodeId, peer: &'a Peer, ctx: &'a Context) -> impl Iterator<Item = &'a Peer> {
     let shares =
         |addresses: &[CardAddress]| addresses.iter().any(|a| peer.card.addresses.iter().any(|b| a.shares_network(b)));
     // Where the subject lists no address (loopback meshes, a moved host), everybody may witness.
     let anywhere = peer.card.addresses.is_empty();
-    let others = ctx
-        .roster
-        .alive()
-        .filter(|(id, other)| *id != subject && (anywhere || shares(&other.card.addresses)))
-        .take(2)
-        .count();
-    // This node is one of them: it weighs because it heard the subject or its witnesses.
-    (others + 1).clamp(1, 2)
+    let others = ctx.roster.alive().filter(move |(id, _)| *id != subject).map(|(_, other)| other);
+    others.filter(move |other| anywhere || shares(&other.card.addresses))
+}
+
+/// Whether a node on another host than this one may witness.
+fn has_other_hosts(subject: &NodeId, peer: &Peer, ctx: &Context) -> bool {
+    let ours = own_addresses(ctx);
+    neighbours(subject, peer, ctx).any(|other| !shares_address(&ours, &addresses_of(other)))
+}
+
+/// Whether all these nodes live on one host: its cable is one, and so is what they see.
+fn is_one_host(witnesses: &[NodeId], ctx: &Context) -> bool {
+    let of = |id: &NodeId| ctx.roster.get(id).map_or_else(|| own_addresses(ctx), addresses_of);
+    let Some((first, others)) = witnesses.split_first() else { return false };
+    let first = of(first);
+    !others.is_empty() && others.iter().all(|id| shares_address(&first, &of(id)))
+}
+
+fn addresses_of(peer: &Peer) -> Vec<IpAddr> {
+    peer.card.addresses.iter().map(|address| address.ip).collect()
+}
+
+fn own_addresses(ctx: &Context) -> Vec<IpAddr> {
+    ctx.interfaces.iter().flat_map(|interface| &interface.addresses).map(|address| address.address).collect()
+}
+
+fn shares_address(some: &[IpAddr], others: &[IpAddr]) -> bool {
+    some.iter().any(|address| others.contains(address))
 }
