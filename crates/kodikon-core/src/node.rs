@@ -172,3 +172,6 @@ impl Node {
         &self.ctx.stats
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -287,8 +287,8 @@ impl Liveness {
     }
 
     /// The sealed frame on an offered stream says whose it is.
-    pub fn on_stream_introduced(&mut self, stream: StreamId, peer: NodeId) {
-        self.canaries.on_introduced(stream, peer);
+    pub fn on_stream_introduced(&mut self, stream: StreamId, peer: NodeId, ctx: &mut Context) {
+        self.canaries.on_introduced(stream, peer, ctx);
     }
 
     /// What arrived on a stream makes no sense: it ends.

@@ -351,7 +351,7 @@ impl Node {
             if session.window.accept(header.counter) { Ok(session.peer) } else { Err(Reject::Replay) }
         });
         match opened {
-            Ok(peer) => self.liveness.on_stream_introduced(stream, peer),
+            Ok(peer) => self.liveness.on_stream_introduced(stream, peer, &mut self.ctx),
             Err(reason) => {
                 self.ctx.stats.drop(reason);
                 self.liveness.on_stream_nonsense(stream, &mut self.ctx);

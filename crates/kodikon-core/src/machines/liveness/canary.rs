@@ -112,9 +112,16 @@ impl Canaries {
     }
 
     /// The sealed frame on an offered stream says whose it is.
-    pub(super) fn on_introduced(&mut self, stream: StreamId, peer: NodeId) {
-        if let Some(held) = self.streams.get_mut(&stream) {
-            held.peer.get_or_insert(peer);
+    /// A peer has one at a time, so that no peer takes
+    /// the places of all: the newer one closes the older, which may have lost its other end.
+    pub(super) fn on_introduced(&mut self, stream: StreamId, peer: NodeId, ctx: &mut Context) {
+        let Some(held) = self.streams.get_mut(&stream).filter(|held| held.peer.is_none()) else { return };
+        held.peer = Some(peer);
+        let is_older =
+            |(id, held): &(&StreamId, &Stream)| **id != stream && held.peer == Some(peer) && held.from.is_some();
+        let older: Vec<StreamId> = self.streams.iter().filter(is_older).map(|(id, _)| *id).collect();
+        for stream in older {
+            self.close(stream, ctx);
         }
         self.plan();
     }

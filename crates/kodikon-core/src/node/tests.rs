@@ -1,0 +1,196 @@
+//! What one hostile member, or a stranger beside it, can do to one node.
+
+use super::*;
+use crate::effect::outbox::Notice;
+use crate::effect::{Arrival, Cast, Event, Interface, InterfaceAddress, Medium, StreamWish, Target};
+use crate::ground::config::{MAX_STATE, MAX_STATE_VALUE};
+use crate::ground::id::{InterfaceIndex, NodeId, Seq, SessionTag, StreamId};
+use crate::ground::stats::Reject;
+use crate::machines::membership::OpinionBody;
+use crate::model::identity::StrictVerifier;
+use crate::model::member::{Card, CardAddress, Liveness as Held, REASON_PROCESS, REASON_SILENCE};
+use crate::model::op::{OpKind, SignedOp, Statement};
+use crate::model::roster::Peer;
+use crate::model::state::StateEntry;
+use crate::wire::codec;
+use crate::wire::header::Header;
+use crate::wire::message::{Beacon, Beat, Challenge, Message, Ops, Refusal};
+use std::net::{IpAddr, SocketAddr};
+
+/// Everything that nodes numbered 1 and up say to one node.
+struct Bench {
+    node: Node,
+    now: Instant,
+    counters: [u64; 256],
+    out: Vec<Output>,
+}
+
+impl Bench {
+    /// A node at 10.0.0.100 and so many peers at 10.0.0.1 and up.
+    fn new(peers: u8) -> Self {
+        Self::with(peers, |_| {})
+    }
+
+    fn with(peers: u8, change: impl FnOnce(&mut Config)) -> Self {
+        let now = Instant::ZERO + Duration::from_secs(100);
+        let mut config = Config::new("cam");
+        change(&mut config);
+        let boot = Boot {
+            config,
+            identity: identity(100),
+            epoch: Epoch::new(1, 1),
+            seed: [7; 32],
+            port: 10_000,
+            wall: WallTime(0),
+            saved: Saved::default(),
+            verifier: Box::new(StrictVerifier),
+        };
+        let mut bench = Self { node: Node::new(now, boot), now, counters: [0; 256], out: Vec::new() };
+        let address = InterfaceAddress { address: ip(100), prefix: 24, broadcast: None };
+        let interface = Interface {
+            index: InterfaceIndex(2),
+            name: "eth0".to_owned(),
+            mtu: 1_500,
+            carrier: true,
+            medium: Medium::Wired,
+            addresses: vec![address],
+        };
+        bench.hand(Input::Interfaces(&[interface]));
+        (1..=peers).for_each(|n| bench.meet(n, n));
+        bench
+    }
+
+    /// Node N, whose card lists this host, is a live peer.
+    fn meet(&mut self, n: u8, host: u8) {
+        let identity = identity(n);
+        let card = Card {
+            public_key: identity.public_key(),
+            exchange_key: identity.exchange_key(),
+            tag: [n; 8],
+            life: 0,
+            name: format!("cam{n}"),
+            rank: 1,
+            settled: true,
+            addresses: vec![CardAddress { ip: ip(host), port: 10_000, prefix: 24 }],
+            version: "0.1.0".to_owned(),
+        };
+        let op = self.say(n, 1, OpKind::Card, &[], minicbor::to_vec(&card).unwrap());
+        assert!(self.node.ctx.roster.insert(identity.id(), Peer::new(self.now, op, card, Held::Alive)));
+        assert!(self.node.ctx.sessions.admit(&self.node.ctx.group, SessionTag([n; 8]), identity.id()));
+        self.node.ctx.out.notice(Notice::Up(identity.id()));
+        self.hand(Input::Wake);
+    }
+
+    fn hand(&mut self, input: Input<'_>) {
+        self.node.handle(self.now, input);
+        self.out.clear();
+        while let Some(output) = self.node.poll_output() {
+            self.out.push(output);
+        }
+    }
+
+    /// A frame sealed in the session with tag N arrives from an address.
+    fn hear_from(&mut self, n: u8, from: SocketAddr, cast: Cast, message: &Message) {
+        let header = Header { tag: SessionTag([n; 8]), counter: self.counters[usize::from(n)] };
+        self.counters[usize::from(n)] += 1;
+        let mut text = Vec::new();
+        codec::encode(message, &mut text);
+        let mut frame = self.node.ctx.group.session(header.tag).seal(&header, &text);
+        self.hand(Input::Datagram(Arrival { from, interface: InterfaceIndex(2), cast }, &mut frame));
+    }
+
+    fn hear(&mut self, n: u8, message: &Message) {
+        self.hear_from(n, address(n), Cast::Unicast, message);
+    }
+
+    fn hear_op(&mut self, from: u8, op: SignedOp) {
+        self.hear(from, &Message::Ops(Ops { ops: vec![op], covered: Vec::new() }));
+    }
+
+    fn say(&self, n: u8, seq: u64, kind: OpKind, key: &[u8], body: Vec<u8>) -> SignedOp {
+        let statement = Statement { kind, key: key.to_vec(), body, lamport: seq, wall: WallTime(0) };
+        SignedOp::sign(&identity(n), self.node.ctx.mesh, Epoch::new(1, 1), Seq(seq), statement)
+    }
+
+    fn state(&self, n: u8, seq: u64, key: &str, json: Option<String>) -> SignedOp {
+        let body = minicbor::to_vec(&StateEntry { json, version: seq }).unwrap();
+        self.say(n, seq, OpKind::State, key.as_bytes(), body)
+    }
+
+    /// Node N says of another that it failed.
+    fn opine(&mut self, n: u8, seq: u64, subject: u8, reason: &str) {
+        let failed =
+            OpinionBody { epoch: Epoch::new(1, 1).0, life: 0, failed: true, reason: OpinionBody::code(reason) };
+        let op = self.say(n, seq, OpKind::Opinion, &identity(subject).id().0, minicbor::to_vec(&failed).unwrap());
+        self.hear_op(n, op);
+    }
+
+    fn held(&self, n: u8) -> Held {
+        self.node.ctx.roster.get(&identity(n).id()).expect("it was met").liveness
+    }
+
+    fn events(&self) -> Vec<&Event> {
+        let event = |output| if let &Output::Event(ref event) = output { Some(event) } else { None };
+        self.out.iter().filter_map(event).collect()
+    }
+
+    /// Bytes sent to an address by the last input.
+    fn sent_to(&self, to: SocketAddr) -> usize {
+        let bytes = |output: &Output| match output {
+            Output::Transmit(transmit) if transmit.target == Target::Address(to, None) => transmit.bytes.len(),
+            _ => 0,
+        };
+        self.out.iter().map(bytes).sum()
+    }
+
+    fn dropped(&self, reason: Reject) -> u64 {
+        self.node.stats().dropped(reason)
+    }
+
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        let mut all = Vec::new();
+        while let Some(wake) = self.node.next_wake().filter(|wake| wake.at <= end) {
+            self.now = self.now.max(wake.at);
+            self.hand(Input::Wake);
+            all.append(&mut self.out);
+        }
+        self.now = end;
+        self.out = all;
+    }
+}
+
+fn identity(n: u8) -> Identity {
+    Identity::from_secret(&[n + 1; 32])
+}
+
+fn ip(host: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, host])
+}
+
+fn address(n: u8) -> SocketAddr {
+    SocketAddr::new(ip(n), 10_000)
+}
+
+fn beat() -> Message {
+    Message::Beat(Beat { root: 0, due_ms: 5_000 })
+}
+
+#[test]
+fn one_peer_has_one_incoming_stream_and_the_newest_counts() {
+    let mut bench = Bench::new(2);
+    let mut text = Vec::new();
+    codec::encode(&Message::Canary, &mut text);
+    let mut closed = Vec::new();
+    for (n, peer) in (1u64..=100).zip([2].into_iter().chain([1; 99])) {
+        bench.hand(Input::StreamOffered { stream: StreamId(n), from: address(peer) });
+        let header = Header { tag: SessionTag([peer; 8]), counter: 1_000 + n };
+        let mut frame = bench.node.ctx.group.session(header.tag).seal(&header, &text);
+        bench.hand(Input::StreamFrame { stream: StreamId(n), frame: &mut frame });
+        closed.extend(bench.out.iter().filter_map(|output| match output {
+            Output::Stream(StreamWish::Close { stream }) => Some(stream.0),
+            _ => None,
+        }));
+    }
+    assert_eq!(closed, (2..=99).collect::<Vec<_>>(), "each newer one closes the older one of its peer");
+}
