@@ -177,6 +177,21 @@ fn beat() -> Message {
 }
 
 #[test]
+fn who_lacks_the_key_cannot_starve_a_peer() {
+    let mut bench = Bench::new(1);
+    for n in 0..6_000u64 {
+        let mut frame = Header { tag: SessionTag([1; 8]), counter: n }.encode().to_vec();
+        frame.extend_from_slice(&[0; 40]);
+        let arrival = Arrival { from: address(66), interface: InterfaceIndex(2), cast: Cast::Unicast };
+        bench.hand(Input::Datagram(arrival, &mut frame));
+    }
+    assert_eq!((bench.dropped(Reject::Seal), bench.dropped(Reject::Rate)), (6_000, 0));
+    let before = bench.node.stats().datagrams_received;
+    bench.hear(1, &beat());
+    assert_eq!(bench.node.stats().datagrams_received, before + 1);
+}
+
+#[test]
 fn one_peer_has_one_incoming_stream_and_the_newest_counts() {
     let mut bench = Bench::new(2);
     let mut text = Vec::new();
