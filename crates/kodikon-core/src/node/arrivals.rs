@@ -142,7 +142,7 @@ impl Node {
         match message {
             Message::Hello(hello) => self.on_peer_hello(now, id, arrival, hello),
             Message::Challenge(challenge) => {
-                self.discovery.challenges().answer(now, &challenge, arrival, &mut self.ctx);
+                self.discovery.on_challenge(now, &challenge, arrival, &mut self.ctx);
                 self.membership.on_challenged(&id, &mut self.ctx);
             }
             Message::Proof(proof) => self.on_proof(now, proof, arrival),
@@ -169,7 +169,7 @@ impl Node {
             Message::Bye(bye) => self.on_bye(now, arrival, &bye),
             Message::Ops(ops) => self.replication.on_ops(now, id, ops, &mut self.ctx),
             Message::Digest(digest) => self.replication.on_digest(now, id, &digest, &mut self.ctx),
-            Message::Refusal(refusal) => self.on_refusal(arrival, &refusal),
+            Message::Refusal(refusal) => self.on_refusal(now, arrival, &refusal),
             // Streams alone carry it.
             Message::Canary => {}
         }
@@ -229,7 +229,11 @@ impl Node {
         }
     }
 
-    fn on_refusal(&mut self, arrival: Arrival, refusal: &Refusal) {
+    fn on_refusal(&mut self, now: Instant, arrival: Arrival, refusal: &Refusal) {
+        if !self.discovery.challenges().is_refusal(now, arrival.from) {
+            self.ctx.stats.drop(Reject::Unasked);
+            return;
+        }
         let event = crate::effect::Event::RefusedBy { max_peers: refusal.max_peers, address: arrival.from };
         self.ctx.out.event(event);
     }
@@ -255,11 +259,9 @@ impl Node {
                         break;
                     }
                 }
-                Message::Challenge(challenge) => {
-                    self.discovery.challenges().answer(now, &challenge, arrival, &mut self.ctx)
-                }
+                Message::Challenge(challenge) => self.discovery.on_challenge(now, &challenge, arrival, &mut self.ctx),
                 Message::Ops(ops) => self.look_for_ghosts(ops, arrival),
-                Message::Refusal(refusal) => self.on_refusal(arrival, &refusal),
+                Message::Refusal(refusal) => self.on_refusal(now, arrival, &refusal),
                 Message::Ping(ping) => settled |= self.discovery.on_strange_ping(now, &ping, arrival, &mut self.ctx),
                 Message::Beacon(_)
                 | Message::Beat(_)

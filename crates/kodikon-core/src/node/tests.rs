@@ -177,6 +177,68 @@ fn beat() -> Message {
 }
 
 #[test]
+fn a_refusal_counts_only_where_a_proof_was_sent_and_once() {
+    let mut bench = Bench::new(1);
+    let refusal = Message::Refusal(Refusal { max_peers: 7 });
+    for n in [1, 50] {
+        bench.hear(n, &refusal);
+        assert_eq!(bench.events(), Vec::<&Event>::new(), "node {n} was never shown a proof");
+    }
+    let challenge = Message::Challenge(Challenge { cookie: [3; 16] });
+    for n in 1..=40 {
+        bench.hear(n, &challenge);
+        bench.hear(n, &refusal);
+        let told = bench.events().iter().filter(|event| matches!(event, Event::RefusedBy { .. })).count();
+        assert_eq!(told, usize::from(n <= 16), "node {n} is told of while sixteen are remembered");
+        bench.hear(n, &refusal);
+        assert_eq!(bench.events(), Vec::<&Event>::new(), "node {n} says so again");
+    }
+    let mut bench = Bench::new(0);
+    bench.hear(3, &challenge);
+    bench.pass(Duration::from_secs(11));
+    bench.hear(3, &refusal);
+    assert_eq!(bench.events(), Vec::<&Event>::new(), "long after the proof");
+}
+
+#[test]
+fn a_proof_goes_only_where_we_were_before() {
+    let far: SocketAddr = "192.0.2.7:10000".parse().unwrap();
+    let challenge = Message::Challenge(Challenge { cookie: [3; 16] });
+    let table: [(&str, SocketAddr, u8, bool, bool); 6] = [
+        ("a stranger of this network", address(50), 50, false, true),
+        ("a peer of this network", address(1), 1, false, true),
+        ("a stranger from afar", far, 50, false, false),
+        ("a peer's session from afar", far, 1, false, false),
+        ("a configured peer from afar", far, 50, true, true),
+        ("a stranger of the link", "[fe80::7%2]:10000".parse().unwrap(), 50, false, true),
+    ];
+    for (case, from, n, configured, expected) in table {
+        let mut bench = Bench::with(1, |config| config.peers.extend(configured.then_some(far)));
+        bench.hear_from(n, from, Cast::Unicast, &challenge);
+        let is_answered = bench.out.iter().any(|output| match output {
+            Output::Transmit(transmit) => {
+                matches!(transmit.target, Target::Address(to, _) if to == from) && transmit.bytes.len() > 300
+            }
+            _ => false,
+        });
+        assert_eq!(is_answered, expected, "{case}");
+    }
+}
+
+#[test]
+fn one_address_draws_no_more_than_a_few_proofs_a_second() {
+    let mut bench = Bench::new(0);
+    let victim = address(9);
+    let mut sent = 0;
+    for n in 0..1_000u32 {
+        let challenge = Message::Challenge(Challenge { cookie: [(n % 251) as u8; 16] });
+        bench.hear_from(50, victim, Cast::Unicast, &challenge);
+        sent += bench.sent_to(victim);
+    }
+    assert!(sent < 12 * 500, "{sent} bytes");
+}
+
+#[test]
 fn who_lacks_the_key_cannot_starve_a_peer() {
     let mut bench = Bench::new(1);
     for n in 0..6_000u64 {
