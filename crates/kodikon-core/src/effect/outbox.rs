@@ -40,6 +40,8 @@ pub enum Notice {
     Disputed(NodeId, NodeId),
     /// Witnesses of one host alone hold it failed: more is needed than their word.
     Doubted(NodeId),
+    /// Others say that its process ended, and we saw no sign of that: it is asked, and its port too.
+    Claimed(NodeId),
     /// This node's own verdict: the peer failed.
     Verdict(NodeId, &'static str),
     /// A live op of a peer arrived for the first time.

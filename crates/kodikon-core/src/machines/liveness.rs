@@ -161,6 +161,12 @@ impl Liveness {
         self.probes.start(now, subject, Doubt::Hearsay, ctx);
     }
 
+    /// Others say that a peer's process ended, and nothing we saw says so: it is asked, and "port unreachable" settles it.
+    pub fn on_claimed(&mut self, now: Instant, subject: NodeId, ctx: &mut Context) {
+        self.canaries.bereave(now, subject);
+        self.probes.start(now, subject, Doubt::Hearsay, ctx);
+    }
+
     /// A third node heard somebody we doubt.
     pub fn on_heard_elsewhere(&mut self, now: Instant, heard: &Heard, ctx: &mut Context) {
         let subject = NodeId(heard.subject);
@@ -198,11 +204,14 @@ impl Liveness {
     }
 
     /// ICMP says that nobody listens where a doubted peer was: the second sign of a process that ended.
-    pub fn on_unreachable(&mut self, address: SocketAddr, ctx: &mut Context) {
+    pub fn on_unreachable(&mut self, now: Instant, address: SocketAddr, ctx: &mut Context) {
         for peer in self.canaries.bereaved() {
             let at_its_address =
                 ctx.roster.get(&peer).is_some_and(|held| held.paths.iter().any(|path| path.address == address));
             if at_its_address && self.probes.since(&peer).is_some() {
+                if let Some(held) = ctx.roster.get_mut(&peer) {
+                    held.ended = Some(now);
+                }
                 self.canaries.settle(&peer);
                 self.probes.stop(&peer);
                 ctx.stats.verdicts += 1;
@@ -304,6 +313,9 @@ impl Liveness {
     /// A stream ended: is its peer's process gone, or only the stream?
     pub fn on_stream_ended(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
         let Some(peer) = self.canaries.on_ended(now, stream) else { return };
+        if let Some(held) = ctx.roster.get_mut(&peer) {
+            held.ended = Some(now);
+        }
         if ctx.roster.get(&peer).is_some_and(|held| held.liveness.is_present()) {
             self.probes.start(now, peer, Doubt::StreamEnded, ctx);
         }

@@ -201,6 +201,51 @@ fn a_refusal_counts_only_where_a_proof_was_sent_and_once() {
 }
 
 #[test]
+fn two_who_say_that_a_process_ended_do_not_bury_whom_we_just_heard() {
+    let mut bench = Bench::new(4);
+    bench.hear(4, &beat());
+    for n in [1, 2] {
+        bench.opine(n, 2, 4, REASON_PROCESS);
+    }
+    assert_eq!(bench.held(4), Held::Alive);
+    assert!(bench.node.stats().probes_started > 0, "it is asked");
+    bench.hear(4, &beat());
+    bench.pass(Duration::from_millis(1_500));
+    assert_eq!(bench.held(4), Held::Alive, "it answered");
+    // The same word of others, and nobody listens at its address.
+    for n in [1, 2] {
+        bench.opine(n, 3, 4, REASON_PROCESS);
+    }
+    bench.hand(Input::Unreachable(address(4)));
+    assert_eq!(bench.held(4), Held::Failed);
+}
+
+#[test]
+fn the_end_of_our_own_connection_makes_their_word_enough() {
+    for heard_since in [false, true] {
+        let mut bench = Bench::new(4);
+        bench.hear(4, &beat());
+        bench.hand(Input::StreamOffered { stream: StreamId(1), from: address(4) });
+        let header = Header { tag: SessionTag([4; 8]), counter: 100 };
+        let mut text = Vec::new();
+        codec::encode(&Message::Canary, &mut text);
+        let mut frame = bench.node.ctx.group.session(header.tag).seal(&header, &text);
+        bench.hand(Input::StreamFrame { stream: StreamId(1), frame: &mut frame });
+        bench.hand(Input::StreamEnded { stream: StreamId(1) });
+        bench.counters[4] = 200;
+        if heard_since {
+            bench.now = bench.now + Duration::from_millis(1);
+            bench.hear(4, &beat());
+        }
+        for n in [1, 2] {
+            bench.opine(n, 2, 4, REASON_PROCESS);
+        }
+        let expected = if heard_since { Held::Alive } else { Held::Failed };
+        assert_eq!(bench.held(4), expected, "heard since: {heard_since}");
+    }
+}
+
+#[test]
 fn a_proof_goes_only_where_we_were_before() {
     let far: SocketAddr = "192.0.2.7:10000".parse().unwrap();
     let challenge = Message::Challenge(Challenge { cookie: [3; 16] });
@@ -270,4 +315,14 @@ fn one_peer_has_one_incoming_stream_and_the_newest_counts() {
         }));
     }
     assert_eq!(closed, (2..=99).collect::<Vec<_>>(), "each newer one closes the older one of its peer");
+}
+
+#[test]
+fn silence_of_one_host_and_word_of_others_still_make_a_verdict() {
+    let mut bench = Bench::new(4);
+    bench.now = bench.now + Duration::from_secs(3);
+    for n in [1, 2] {
+        bench.opine(n, 2, 4, REASON_SILENCE);
+    }
+    assert_eq!(bench.held(4), Held::Failed);
 }

@@ -169,6 +169,17 @@ impl Canaries {
         Some(peer)
     }
 
+    /// Others say that a peer's process ended: "port unreachable" from its address belongs to that.
+    pub(super) fn bereave(&mut self, now: Instant, peer: NodeId) {
+        drop(self.bereaved.insert(peer, now));
+        self.plan();
+    }
+
+    /// Streams, and peers whose process may have ended.
+    pub(super) fn sizes(&self) -> [usize; 2] {
+        [self.streams.len(), self.bereaved.len()]
+    }
+
     /// Peers whose connection ended a moment ago.
     pub(super) fn bereaved(&self) -> Vec<NodeId> {
         self.bereaved.keys().copied().collect()

@@ -96,7 +96,14 @@ impl Membership {
             return;
         }
         let heard_lately = peer.heard.is_some_and(|heard| now.since(heard) < OWN_EARS);
-        if heard_lately && peer.liveness == Liveness::Alive && opinion.reason() != REASON_PROCESS {
+        let is_end = opinion.reason() == REASON_PROCESS;
+        if heard_lately && peer.liveness == Liveness::Alive && !(is_end && peer.seems_ended()) {
+            if is_end {
+                // A process may well have ended a moment after it was heard, and whoever says so saw it. But two liars can
+                // say so too: its port is asked, and their word counts until it is heard again.
+                peer.witnesses.insert(witness, now);
+                ctx.out.notice(Notice::Claimed(subject));
+            }
             // Whoever holds it failed wants more than our word: the subject is asked, and the witness told if it answers.
             ctx.out.notice(Notice::Disputed(subject, witness));
             return;
@@ -128,11 +135,13 @@ impl Membership {
         if witnesses.len() < witnesses_needed(&subject, peer, ctx) {
             return;
         }
-        // The end of a process is no matter of cables.
-        if reason == REASON_PROCESS || !is_one_host(&witnesses, ctx) || !has_other_hosts(&subject, peer, ctx) {
+        // The end of a process is no matter of cables, where we saw a sign of it ourselves.
+        let is_end = reason == REASON_PROCESS;
+        let is_enough = is_end && peer.seems_ended();
+        if is_enough || !is_one_host(&witnesses, ctx) || !has_other_hosts(&subject, peer, ctx) {
             self.fail(now, subject, reason, ctx);
         } else if peer.liveness == Liveness::Alive {
-            ctx.out.notice(Notice::Doubted(subject));
+            ctx.out.notice(if is_end { Notice::Claimed(subject) } else { Notice::Doubted(subject) });
         }
     }
 
@@ -204,8 +213,10 @@ fn is_one_host(witnesses: &[NodeId], ctx: &Context) -> bool {
     !others.is_empty() && others.iter().all(|id| shares_address(&first, &of(id)))
 }
 
+/// What its card lists and where it was heard: a card may list what it likes.
 fn addresses_of(peer: &Peer) -> Vec<IpAddr> {
-    peer.card.addresses.iter().map(|address| address.ip).collect()
+    let heard = peer.paths.iter().filter(|path| path.heard.is_some()).map(|path| path.address.ip());
+    peer.card.addresses.iter().map(|address| address.ip).chain(heard).collect()
 }
 
 fn own_addresses(ctx: &Context) -> Vec<IpAddr> {
