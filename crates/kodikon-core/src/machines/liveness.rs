@@ -407,8 +407,13 @@ impl Liveness {
 
     /// Tables with their limits.
     #[must_use]
-    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 3] {
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 7] {
+        let [streams, bereaved] = self.canaries.sizes();
         [
+            ("streams", streams, canary::MAX_STREAMS),
+            ("bereaved", bereaved, canary::MAX_STREAMS),
+            ("pending", self.probes.pending(), probes::MAX_PENDING),
+            ("clients", self.probes.clients(), probes::MAX_TRAINS),
             ("watched", self.watches.len(), MAX_PEERS),
             ("probes", self.probes.len(), probes::MAX_TRAINS),
             ("suspicions", self.suspicions.len(), suspicion::MAX_SUSPICIONS),

@@ -147,7 +147,10 @@ impl Node {
             }
             Message::Proof(proof) => self.on_proof(now, proof, arrival),
             Message::Beacon(beacon) => {
-                self.discovery.on_report(id, arrival, beacon.heard);
+                // Whoever is not held present has no say in how the others are reached: its row would outlive it.
+                if self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present()) {
+                    self.discovery.on_report(id, arrival, beacon.heard);
+                }
                 self.replication.on_root(now, id, beacon.root);
                 if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
                     self.liveness.on_beat(now, id, turn.due_ms, &self.ctx);

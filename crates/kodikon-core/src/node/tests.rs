@@ -299,6 +299,22 @@ fn who_lacks_the_key_cannot_starve_a_peer() {
 }
 
 #[test]
+fn who_is_not_present_has_no_say_in_how_a_segment_is_reached() {
+    let mut bench = Bench::new(3);
+    let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None });
+    for n in 1..=3 {
+        bench.hear_from(n, address(n), Cast::Multicast4, &beacon(7));
+    }
+    assert_eq!(bench.node.reports()[0].1, 3);
+    let (now, id) = (bench.now, identity(3).id());
+    bench.node.membership.leave(now, id, &mut bench.node.ctx);
+    bench.node.read_notices(now);
+    assert_eq!(bench.node.reports()[0].1, 2, "it left");
+    bench.hear_from(3, address(3), Cast::Multicast4, &beacon(0));
+    assert_eq!(bench.node.reports()[0].1, 2, "and speaks on");
+}
+
+#[test]
 fn one_peer_has_one_incoming_stream_and_the_newest_counts() {
     let mut bench = Bench::new(2);
     let mut text = Vec::new();

@@ -93,7 +93,9 @@ impl Node {
             ("sessions", self.ctx.sessions.len(), self.ctx.config.max_peers),
             ("directory", self.ctx.roster.directory().len(), MAX_DIRECTORY),
         ];
-        roster.into_iter().chain(self.liveness.table_sizes()).chain(self.replication.table_sizes()).collect()
+        let floors = self.ctx.sessions.table_sizes();
+        let machines = self.liveness.table_sizes().into_iter().chain(self.replication.table_sizes());
+        roster.into_iter().chain(floors).chain(self.discovery.table_sizes()).chain(machines).collect()
     }
 }
 
