@@ -131,6 +131,8 @@ pub fn is_name(name: &str) -> bool {
 pub const REASON_SILENCE: &str = "silence";
 /// Why a peer failed: its process ended; the kernel closed its connection and its port.
 pub const REASON_PROCESS: &str = "process ended";
+/// Why a row is shown as suspect while this node hears nobody: it may be this node that is cut off.
+pub const REASON_ISOLATED: &str = "isolated";
 /// Why a peer failed: nothing was heard for `heartbeat_timeout`.
 pub const REASON_BOUND: &str = "heartbeat_timeout";
 

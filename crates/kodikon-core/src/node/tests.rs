@@ -334,6 +334,33 @@ fn one_peer_has_one_incoming_stream_and_the_newest_counts() {
 }
 
 #[test]
+fn while_isolated_every_row_is_shown_as_suspect_and_nobody_is_judged() {
+    let mut bench = Bench::new(3);
+    (1..=3).for_each(|n| bench.hear(n, &beat()));
+    let version = bench.node.version();
+    bench.hand(Input::Interfaces(&[]));
+    bench.pass(Duration::from_secs(4));
+    assert!(bench.node.is_isolated());
+    let shown: Vec<_> = bench.node.peers().into_iter().map(|peer| (peer.liveness, peer.reason)).collect();
+    assert_eq!(shown, [(Held::Suspect, "isolated"); 3]);
+    assert!(bench.node.version() > version, "whoever shows rows shows them anew");
+    assert!((1..=3).all(|n| bench.held(n) == Held::Alive), "no verdict, and no op");
+    bench.hear(1, &beat());
+    let shown: Vec<_> = bench.node.peers().into_iter().map(|peer| peer.liveness).collect();
+    assert_eq!(shown, [Held::Alive; 3]);
+}
+
+#[test]
+fn one_lost_beacon_isolates_nobody_however_short_the_interval() {
+    let mut bench = Bench::with(1, |config| config.broadcast_interval = Duration::from_millis(500));
+    bench.hear(1, &beat());
+    for (ms, expected) in [(1_900, false), (600, true)] {
+        bench.pass(Duration::from_millis(ms));
+        assert_eq!(bench.node.is_isolated(), expected, "{ms} ms later");
+    }
+}
+
+#[test]
 fn silence_of_one_host_and_word_of_others_still_make_a_verdict() {
     let mut bench = Bench::new(4);
     bench.now = bench.now + Duration::from_secs(3);
