@@ -177,6 +177,79 @@ fn beat() -> Message {
 }
 
 #[test]
+fn what_an_author_may_not_say_is_not_held_whoever_signed_it() {
+    let long = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    let entry = |json: Option<String>| minicbor::to_vec(&StateEntry { json, version: 3 }).unwrap();
+    let table: Vec<(OpKind, Vec<u8>, Vec<u8>, bool)> = vec![
+        (OpKind::State, vec![b'k'; 64], entry(Some("1".to_owned())), true),
+        (OpKind::State, vec![b'k'; 65], entry(Some("1".to_owned())), false),
+        (OpKind::State, vec![b'k'; 65], entry(None), false),
+        (OpKind::State, Vec::new(), entry(None), true),
+        (OpKind::State, Vec::new(), entry(Some("1".to_owned())), false),
+        (OpKind::State, vec![0xff], entry(Some("1".to_owned())), false),
+        (OpKind::State, b"fps".to_vec(), entry(Some(long(MAX_STATE_VALUE))), true),
+        (OpKind::State, b"fps".to_vec(), entry(Some(long(MAX_STATE_VALUE + 1))), false),
+        (OpKind::State, b"fps".to_vec(), entry(Some("{".to_owned())), false),
+        (OpKind::State, b"fps".to_vec(), b"30".to_vec(), false),
+        (OpKind::Opinion, vec![1; 16], vec![0; 48], true),
+        (OpKind::Opinion, vec![1; 15], vec![0; 8], false),
+        (OpKind::Opinion, vec![1; 16], vec![0; 49], false),
+        (OpKind::Card, Vec::new(), vec![0; 8], false),
+        (OpKind::Unknown(9), vec![1; 65], vec![0; 800], true),
+    ];
+    for (kind, key, body, expected) in table {
+        let mut bench = Bench::new(1);
+        let before = bench.node.replication.table_sizes()[1].1;
+        let op = bench.say(1, 2, kind, &key, body.clone());
+        bench.hear_op(1, op);
+        let grown = bench.node.replication.table_sizes()[1].1 - before;
+        let case = format!("{kind:?} {} {} bytes", key.len(), body.len());
+        assert_eq!((grown, bench.dropped(Reject::Limit)), if expected { (1, 0) } else { (0, 1) }, "{case}");
+    }
+}
+
+#[test]
+fn one_author_makes_no_node_hold_more_than_its_share() {
+    let mut bench = Bench::new(1);
+    let big = || Some(format!("\"{}\"", "x".repeat(1_000)));
+    let mut seq = 1;
+    for n in 0..1_500u64 {
+        let key = [n.to_be_bytes(), *b"filling!"].concat();
+        let ops = [
+            bench.state(1, seq + 1, &format!("v{n}"), big()),
+            bench.state(1, seq + 2, &format!("u{n}"), None),
+            bench.say(1, seq + 3, OpKind::Opinion, &key, vec![0; 40]),
+            bench.say(1, seq + 4, OpKind::Unknown(77), &key, vec![0; 900]),
+        ];
+        seq += 4;
+        bench.now = bench.now + Duration::from_millis(50);
+        ops.into_iter().for_each(|op| bench.hear_op(1, op));
+    }
+    let state = bench.node.state_of(&identity(1).id()).expect("it has one");
+    let bytes: usize = state.values.iter().map(|(key, json)| key.len() + json.len()).sum();
+    assert!(bytes <= 2 * MAX_STATE + 128 * 32, "{bytes} bytes of state");
+    for (table, held, limit) in bench.node.table_sizes() {
+        assert!(held <= limit, "{table} holds {held}");
+    }
+    assert!(bench.node.table_sizes().iter().any(|(table, held, _)| *table == "bytes_of_an_author" && *held > 100_000));
+}
+
+#[test]
+fn a_state_that_is_replaced_whole_and_arrives_in_any_order_is_taken() {
+    let mut bench = Bench::new(1);
+    let mut ops: Vec<SignedOp> =
+        (0..64u64).map(|n| bench.state(1, 2 + n, &format!("old{n}"), Some("1".to_owned()))).collect();
+    ops.extend((0..64u64).map(|n| bench.state(1, 66 + n, &format!("old{n}"), None)));
+    ops.extend((0..64u64).map(|n| bench.state(1, 130 + n, &format!("new{n}"), Some("2".to_owned()))));
+    for op in ops.into_iter().rev() {
+        bench.hear_op(1, op);
+    }
+    let state = bench.node.state_of(&identity(1).id()).expect("it has one");
+    assert_eq!((state.values.len(), state.version), (64, 193));
+    assert!(state.values.keys().all(|key| key.starts_with("new")), "{:?}", state.values.keys());
+}
+
+#[test]
 fn a_refusal_counts_only_where_a_proof_was_sent_and_once() {
     let mut bench = Bench::new(1);
     let refusal = Message::Refusal(Refusal { max_peers: 7 });
@@ -299,6 +372,24 @@ fn who_lacks_the_key_cannot_starve_a_peer() {
 }
 
 #[test]
+fn forged_ops_delay_no_author_and_cost_their_sender() {
+    let mut bench = Bench::new(2);
+    for seq in 10..1_010 {
+        // Node 1 signs, and puts the name of node 2 above it.
+        let op = bench.state(1, seq, "fps", Some("66".to_owned()));
+        let mut bytes = minicbor::to_vec(&op).unwrap();
+        let place = bytes.windows(16).position(|window| window == identity(1).id().0).unwrap();
+        bytes[place..place + 16].copy_from_slice(&identity(2).id().0);
+        bench.hear_op(1, minicbor::decode(&bytes).unwrap());
+    }
+    let checked = bench.node.stats().signatures_checked;
+    assert!(checked <= 400, "{checked} checks for a thousand forgeries");
+    let op = bench.state(2, 2, "fps", Some("30".to_owned()));
+    bench.hear_op(2, op);
+    assert_eq!(bench.node.state_of(&identity(2).id()).map(|state| state.version), Some(2));
+}
+
+#[test]
 fn who_is_not_present_has_no_say_in_how_a_segment_is_reached() {
     let mut bench = Bench::new(3);
     let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None });
@@ -358,6 +449,29 @@ fn one_lost_beacon_isolates_nobody_however_short_the_interval() {
         bench.pass(Duration::from_millis(ms));
         assert_eq!(bench.node.is_isolated(), expected, "{ms} ms later");
     }
+}
+
+#[test]
+fn two_values_of_one_number_name_the_author_who_signed_both() {
+    let mut bench = Bench::new(3);
+    let [one, two, three] = ["1", "2", "3"].map(|json| bench.state(1, 2, "fps", Some(json.to_owned())));
+    bench.hear_op(1, one.clone());
+    bench.hear_op(2, one);
+    assert_eq!(bench.events().len(), 0, "the same op again");
+    let forged = {
+        let mut bytes = minicbor::to_vec(&two).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        minicbor::decode::<SignedOp>(&bytes).unwrap()
+    };
+    bench.hear_op(2, forged);
+    assert_eq!(bench.events().len(), 0, "nobody can accuse another");
+    bench.hear_op(2, two);
+    let id: NodeId = identity(1).id();
+    let told = |event: &&Event| matches!(event, Event::Equivocated { peer, .. } if *peer == id);
+    assert!(bench.events().first().is_some_and(told), "{:?}", bench.events());
+    bench.hear_op(2, three);
+    assert_eq!(bench.events().len(), 0, "once for each author");
+    assert_eq!(bench.node.stats().equivocations, 2);
 }
 
 #[test]
