@@ -370,6 +370,7 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("ops_applied", stats.ops_applied),
         ("syncs_started", stats.syncs_started),
         ("peers_refused", stats.peers_refused),
+        ("equivocations", stats.equivocations),
         ("stalls", stats.stalls),
     ] {
         doc.counters.insert(name.to_owned(), value);

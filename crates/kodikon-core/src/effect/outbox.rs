@@ -42,6 +42,8 @@ pub enum Notice {
     Doubted(NodeId),
     /// Others say that its process ended, and we saw no sign of that: it is asked, and its port too.
     Claimed(NodeId),
+    /// Its port says so too, and it did not answer.
+    Ended(NodeId),
     /// This node's own verdict: the peer failed.
     Verdict(NodeId, &'static str),
     /// A live op of a peer arrived for the first time.

@@ -21,6 +21,7 @@ use crate::machines::liveness::isolation::Isolation;
 use crate::machines::liveness::probes::Probes;
 use crate::machines::liveness::suspicion::Suspicions;
 use crate::model::member::{Liveness as Held, REASON_BOUND, REASON_PROCESS, REASON_SILENCE};
+use crate::model::roster::Peer;
 use crate::wire::message::{Beat, Heard, Message, Suspicion};
 
 pub use beats::observers_of;
@@ -163,7 +164,7 @@ impl Liveness {
 
     /// Others say that a peer's process ended, and nothing we saw says so: it is asked, and "port unreachable" settles it.
     pub fn on_claimed(&mut self, now: Instant, subject: NodeId, ctx: &mut Context) {
-        self.canaries.bereave(now, subject);
+        self.canaries.claim(now, subject);
         self.probes.start(now, subject, Doubt::Hearsay, ctx);
     }
 
@@ -205,10 +206,14 @@ impl Liveness {
 
     /// ICMP says that nobody listens where a doubted peer was: the second sign of a process that ended.
     pub fn on_unreachable(&mut self, now: Instant, address: SocketAddr, ctx: &mut Context) {
+        let is_at = |peer: &NodeId, ctx: &Context| {
+            ctx.roster.get(peer).is_some_and(|held| held.paths.iter().any(|path| path.address == address))
+        };
+        for peer in self.canaries.claimed().into_iter().filter(|peer| is_at(peer, ctx)) {
+            self.canaries.on_refused(now, &peer);
+        }
         for peer in self.canaries.bereaved() {
-            let at_its_address =
-                ctx.roster.get(&peer).is_some_and(|held| held.paths.iter().any(|path| path.address == address));
-            if at_its_address && self.probes.since(&peer).is_some() {
+            if is_at(&peer, ctx) && self.probes.since(&peer).is_some() {
                 if let Some(held) = ctx.roster.get_mut(&peer) {
                     held.ended = Some(now);
                 }
@@ -256,7 +261,13 @@ impl Liveness {
             return;
         }
         self.beats.on_wake(now, ctx);
-        self.canaries.on_wake(now, ctx);
+        for (id, since) in self.canaries.on_wake(now, ctx) {
+            let is_silent = |held: &&mut Peer| held.heard.is_none_or(|heard| heard < since);
+            if let Some(held) = ctx.roster.get_mut(&id).filter(is_silent) {
+                held.ended = Some(now);
+                ctx.out.notice(Notice::Ended(id));
+            }
+        }
         self.isolation.on_wake(now, ctx);
         if now < self.frozen_until {
             return;
@@ -407,11 +418,12 @@ impl Liveness {
 
     /// Tables with their limits.
     #[must_use]
-    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 7] {
-        let [streams, bereaved] = self.canaries.sizes();
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 8] {
+        let [streams, bereaved, claimed] = self.canaries.sizes();
         [
             ("streams", streams, canary::MAX_STREAMS),
             ("bereaved", bereaved, canary::MAX_STREAMS),
+            ("claimed", claimed, canary::MAX_CLAIMED),
             ("pending", self.probes.pending(), probes::MAX_PENDING),
             ("clients", self.probes.clients(), probes::MAX_TRAINS),
             ("watched", self.watches.len(), MAX_PEERS),
@@ -427,7 +439,7 @@ fn bound_for(timeout: Duration, ctx: &Context) -> Duration {
     timeout.max(beacon * 3)
 }
 
-fn best_heard(peer: &mut crate::model::roster::Peer) -> Option<&mut crate::model::roster::Path> {
+fn best_heard(peer: &mut Peer) -> Option<&mut crate::model::roster::Path> {
     peer.paths.iter_mut().max_by_key(|path| path.heard)
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::effect::outbox::Notice;
-use crate::effect::{Arrival, Cast, Event, Interface, InterfaceAddress, Medium, StreamWish, Target};
+use crate::effect::{Arrival, Cast, Event, Interface, InterfaceAddress, Medium, StreamWish, Target, Transmit};
 use crate::ground::config::{MAX_STATE, MAX_STATE_VALUE};
 use crate::ground::id::{InterfaceIndex, NodeId, Seq, SessionTag, StreamId};
 use crate::ground::stats::Reject;
@@ -130,17 +130,19 @@ impl Bench {
     }
 
     fn events(&self) -> Vec<&Event> {
-        let event = |output| if let &Output::Event(ref event) = output { Some(event) } else { None };
-        self.out.iter().filter_map(event).collect()
+        self.out
+            .iter()
+            .filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None })
+            .collect()
     }
 
     /// Bytes sent to an address by the last input.
     fn sent_to(&self, to: SocketAddr) -> usize {
-        let bytes = |output: &Output| match output {
-            Output::Transmit(transmit) if transmit.target == Target::Address(to, None) => transmit.bytes.len(),
-            _ => 0,
-        };
-        self.out.iter().map(bytes).sum()
+        self.sent().filter(|sent| sent.target == Target::Address(to, None)).map(|sent| sent.bytes.len()).sum()
+    }
+
+    fn sent(&self) -> impl Iterator<Item = &Transmit> {
+        self.out.iter().filter_map(|output| if let Output::Transmit(sent) = output { Some(sent) } else { None })
     }
 
     fn dropped(&self, reason: Reject) -> u64 {
@@ -290,7 +292,27 @@ fn two_who_say_that_a_process_ended_do_not_bury_whom_we_just_heard() {
         bench.opine(n, 3, 4, REASON_PROCESS);
     }
     bench.hand(Input::Unreachable(address(4)));
+    assert_eq!(bench.held(4), Held::Alive, "ICMP is easily forged");
+    bench.pass(Duration::from_millis(50));
+    bench.hear(4, &beat());
+    bench.pass(Duration::from_millis(200));
+    assert_eq!(bench.held(4), Held::Alive, "it was");
+    for n in [1, 2] {
+        bench.opine(n, 4, 4, REASON_PROCESS);
+    }
+    bench.hand(Input::Unreachable(address(4)));
+    bench.pass(Duration::from_millis(110));
     assert_eq!(bench.held(4), Held::Failed);
+}
+
+#[test]
+fn one_who_says_that_a_process_ended_is_not_made_two_by_icmp() {
+    let mut bench = Bench::new(4);
+    bench.hear(4, &beat());
+    bench.opine(1, 2, 4, REASON_PROCESS);
+    bench.hand(Input::Unreachable(address(4)));
+    bench.pass(Duration::from_millis(500));
+    assert_eq!(bench.held(4), Held::Alive);
 }
 
 #[test]
@@ -333,12 +355,8 @@ fn a_proof_goes_only_where_we_were_before() {
     for (case, from, n, configured, expected) in table {
         let mut bench = Bench::with(1, |config| config.peers.extend(configured.then_some(far)));
         bench.hear_from(n, from, Cast::Unicast, &challenge);
-        let is_answered = bench.out.iter().any(|output| match output {
-            Output::Transmit(transmit) => {
-                matches!(transmit.target, Target::Address(to, _) if to == from) && transmit.bytes.len() > 300
-            }
-            _ => false,
-        });
+        let is_there = |target| matches!(target, Target::Address(to, _) if to == from);
+        let is_answered = bench.sent().any(|sent| is_there(sent.target) && sent.bytes.len() > 300);
         assert_eq!(is_answered, expected, "{case}");
     }
 }
@@ -416,9 +434,8 @@ fn one_peer_has_one_incoming_stream_and_the_newest_counts() {
         let header = Header { tag: SessionTag([peer; 8]), counter: 1_000 + n };
         let mut frame = bench.node.ctx.group.session(header.tag).seal(&header, &text);
         bench.hand(Input::StreamFrame { stream: StreamId(n), frame: &mut frame });
-        closed.extend(bench.out.iter().filter_map(|output| match output {
-            Output::Stream(StreamWish::Close { stream }) => Some(stream.0),
-            _ => None,
+        closed.extend(bench.out.iter().filter_map(|output| {
+            if let Output::Stream(StreamWish::Close { stream }) = output { Some(stream.0) } else { None }
         }));
     }
     assert_eq!(closed, (2..=99).collect::<Vec<_>>(), "each newer one closes the older one of its peer");

@@ -18,6 +18,10 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(60);
 /// How long after the end of a connection an ICMP message still belongs to it.
 const BEREAVEMENT: Duration = Duration::from_secs(2);
+/// Peers of whom others say at once that their processes ended.
+pub(super) const MAX_CLAIMED: usize = 1_024;
+/// ICMP can be forged, and here it is the only sign of our own: a peer that lives answers one of two probes within this.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// Our connections to observers and theirs to us.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ pub(super) struct Canaries {
     streams: BoundedMap<StreamId, Stream>,
     wanted: ByPeer<Wanted>,
     bereaved: ByPeer<Instant>,
+    claimed: ByPeer<Claim>,
     /// When something is due, kept since it is asked for after every datagram.
     soonest: Option<Instant>,
 }
@@ -34,6 +39,14 @@ struct Stream {
     peer: Option<NodeId>,
     from: Option<std::net::IpAddr>,
     since: Instant,
+}
+
+/// Others say that its process ended, and we saw no sign of that.
+#[derive(Debug)]
+struct Claim {
+    since: Instant,
+    /// When its port was said to be closed.
+    refused: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -50,6 +63,7 @@ impl Canaries {
             streams: BoundedMap::new(MAX_STREAMS),
             wanted: ByPeer::new(MAX_STREAMS),
             bereaved: ByPeer::new(MAX_STREAMS),
+            claimed: ByPeer::new(MAX_CLAIMED),
             soonest: None,
         }
     }
@@ -77,6 +91,7 @@ impl Canaries {
     pub(super) fn drop_peer(&mut self, id: &NodeId, ctx: &mut Context) {
         self.wanted.remove(id);
         self.bereaved.remove(id);
+        self.claimed.remove(id);
         let theirs: Vec<StreamId> =
             self.streams.iter().filter(|(_, stream)| stream.peer == Some(*id)).map(|(stream, _)| *stream).collect();
         for stream in theirs {
@@ -170,14 +185,38 @@ impl Canaries {
     }
 
     /// Others say that a peer's process ended: "port unreachable" from its address belongs to that.
-    pub(super) fn bereave(&mut self, now: Instant, peer: NodeId) {
-        drop(self.bereaved.insert(peer, now));
-        self.plan();
+    pub(super) fn claim(&mut self, now: Instant, peer: NodeId) {
+        if !self.claimed.contains_key(&peer) {
+            drop(self.claimed.insert(peer, Claim { since: now, refused: None }));
+            self.plan();
+        }
     }
 
-    /// Streams, and peers whose process may have ended.
-    pub(super) fn sizes(&self) -> [usize; 2] {
-        [self.streams.len(), self.bereaved.len()]
+    /// Peers whose processes ended as others say.
+    pub(super) fn claimed(&self) -> Vec<NodeId> {
+        self.claimed.keys().copied().collect()
+    }
+
+    /// "Port unreachable" came from such a peer's address.
+    pub(super) fn on_refused(&mut self, now: Instant, peer: &NodeId) {
+        if let Some(claim) = self.claimed.get_mut(peer) {
+            claim.refused.get_or_insert(now);
+            self.plan();
+        }
+    }
+
+    /// The claims that nothing has contradicted: whose port was closed, and when.
+    fn take_settled(&mut self, now: Instant) -> Vec<(NodeId, Instant)> {
+        let is_due = |claim: &Claim| claim.refused.filter(|refused| now >= *refused + SECOND_LOOK);
+        let settled = self.claimed.iter().filter_map(|(id, claim)| Some((*id, is_due(claim)?))).collect();
+        self.claimed
+            .retain(|_, claim| is_due(claim).is_none() && (claim.refused.is_some() || now < claim.since + BEREAVEMENT));
+        settled
+    }
+
+    /// Streams, and peers whose process may have ended by our own signs and by the word of others.
+    pub(super) fn sizes(&self) -> [usize; 3] {
+        [self.streams.len(), self.bereaved.len(), self.claimed.len()]
     }
 
     /// Peers whose connection ended a moment ago.
@@ -203,10 +242,17 @@ impl Canaries {
             .map(|wanted| wanted.next)
             .chain(nameless.map(|stream| stream.since + INTRODUCTION))
             .chain(self.bereaved.values().map(|at| *at + BEREAVEMENT))
+            .chain(
+                self.claimed
+                    .values()
+                    .map(|claim| claim.refused.map_or(claim.since + BEREAVEMENT, |refused| refused + SECOND_LOOK)),
+            )
             .min();
     }
 
-    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+    /// Does what is due. The peers whose processes ended as others say and as their ports do, and since when.
+    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) -> Vec<(NodeId, Instant)> {
+        let settled = self.take_settled(now);
         self.bereaved.retain(|_, at| now < *at + BEREAVEMENT);
         let nameless: Vec<StreamId> = self
             .streams
@@ -231,5 +277,6 @@ impl Canaries {
             ctx.out.stream(wish);
         }
         self.plan();
+        settled
     }
 }

@@ -138,9 +138,11 @@ impl Probes {
 
     /// When the probe with this nonce to this peer was sent. Tells those who asked about the peer.
     pub(super) fn answered(&mut self, nonce: u64, id: &NodeId) -> Option<Instant> {
-        let (subject, sent) = self.pending.remove(&nonce)?;
+        // Another's answer must not use up the question.
+        let (_, sent) = self.pending.get(&nonce).filter(|(subject, _)| subject == id).copied()?;
+        self.pending.remove(&nonce);
         self.by_age.remove(&(sent, nonce));
-        (subject == *id).then_some(sent)
+        Some(sent)
     }
 
     /// A peer was heard: whoever asked us about it is told.
@@ -247,6 +249,7 @@ mod tests {
             probes.await_answer(at(n), id, u64::MAX - n);
         }
         assert_eq!(probes.pending(), MAX_PENDING);
+        assert_eq!(probes.answered(u64::MAX - 3, &NodeId([2; 16])), None, "another answers, and uses nothing up");
         for (n, expected) in [(0, None), (2, None), (3, Some(at(3))), (8_000, Some(at(8_000)))] {
             assert_eq!(probes.answered(u64::MAX - n, &id), expected, "probe {n}");
         }

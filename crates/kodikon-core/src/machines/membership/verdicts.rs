@@ -112,6 +112,12 @@ impl Membership {
         self.weigh(now, subject, opinion.reason(), ctx);
     }
 
+    /// What others say of the end of its process is what we see too: their word is weighed, without ours, since a forged
+    /// "port unreachable" must not make one liar two.
+    pub fn on_ended(&mut self, now: Instant, subject: NodeId, ctx: &mut Context) {
+        self.weigh(now, subject, REASON_PROCESS, ctx);
+    }
+
     /// Our own verdict.
     pub fn on_verdict(&mut self, now: Instant, subject: NodeId, reason: &'static str, ctx: &mut Context) {
         let me = ctx.me.id;
