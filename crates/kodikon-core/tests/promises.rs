@@ -78,6 +78,46 @@ fn a_full_table_refuses_the_next_peer_and_both_sides_learn_why() {
 }
 
 #[test]
+fn a_node_without_room_answers_those_it_refused_and_is_not_called_failed() {
+    let mut lan = Lan::new();
+    lan.start_with(1, |boot| boot.config.max_peers = 2);
+    (2..=6).for_each(|n| lan.start(n));
+    lan.run(Duration::from_secs(20));
+    let full = lan.nodes[&1].id();
+    for _ in 0..4 {
+        // Silent for long enough that everyone doubts it, and not for so long that it failed.
+        let node = lan.nodes.remove(&1).expect("it was started");
+        lan.run(Duration::from_secs(3));
+        lan.nodes.insert(1, node);
+        lan.run(Duration::from_secs(60));
+    }
+    let suspected = lan.times(|event| matches!(event, Event::PeerSuspect { peer, .. } if *peer == full));
+    assert!(suspected.len() > 4, "all doubt it: {suspected:?}");
+    assert_eq!(lan.times(|event| matches!(event, Event::PeerFailed { .. })), [], "it answers whoever asks");
+    for (n, node) in lan.nodes.iter().filter(|(n, _)| **n != 1) {
+        let held = node.peers().iter().filter(|peer| peer.liveness == Liveness::Alive).count();
+        assert_eq!(held, 5, "node {n} has room for all");
+    }
+    let told = lan.times(|event| matches!(event, Event::RefusedBy { .. }));
+    assert!(told.len() <= 3 * 7, "those three are told each minute, not with every frame: {}", told.len());
+}
+
+#[test]
+fn a_place_that_becomes_free_goes_to_one_that_was_refused() {
+    let mut lan = Lan::new();
+    lan.start_with(1, |boot| boot.config.max_peers = 2);
+    (2..=4).for_each(|n| lan.start(n));
+    lan.run(Duration::from_secs(10));
+    let held: Vec<_> = lan.nodes[&1].peers().iter().map(|peer| peer.id).collect();
+    let (leaving, waiting): (Vec<u8>, Vec<u8>) = (2..=4).partition(|n| held.contains(&lan.nodes[n].id()));
+    lan.hand(leaving[0], Input::Command(Command::Leave));
+    // The row of who left stays for `heartbeat_timeout`; the next beacon of who was refused comes within five seconds.
+    lan.run(Duration::from_secs(37));
+    let taken = lan.nodes[&waiting[0]].id();
+    assert!(lan.nodes[&1].peers().iter().any(|peer| peer.id == taken && peer.liveness == Liveness::Alive));
+}
+
+#[test]
 fn each_change_raises_the_version_by_one_and_a_restart_goes_on_above_it() {
     let mut lan = started(2);
     lan.run(Duration::from_secs(1));

@@ -144,9 +144,11 @@ impl Moment {
         Self { read: Instant::now(), told }
     }
 
-    /// The time since an earlier moment, by each clock; nothing where it is later.
+    /// The time since an earlier moment, by each clock; none at all where that moment is later.
     pub fn since(&self, earlier: Self) -> Elapsed {
-        let told = self.told.zip(earlier.told).and_then(|(late, early)| Duration::try_from_secs_f64(late - early).ok());
+        // What was there before it was awaited took no time: left out, it would make the others look slower.
+        let told = self.told.zip(earlier.told);
+        let told = told.and_then(|(late, early)| Duration::try_from_secs_f64((late - early).max(0.0)).ok());
         Elapsed { read: self.read.saturating_duration_since(earlier.read), told }
     }
 
@@ -165,9 +167,27 @@ impl Moment {
 pub struct Elapsed {
     /// From reading to reading: includes the way through the pipe, so it is what a user would see.
     pub read: Duration,
-    /// From telling to telling, without the observer's part in it. `None` where one of the two was not told, or they
-    /// were told in the other order.
+    /// From telling to telling, without the observer's part in it. `None` where one of the two was not told.
     pub told: Option<Duration>,
+}
+
+impl Elapsed {
+    /// The longer of the two. Each clock flatters in its own way: a late reading of the first line shortens the one,
+    /// what happens between telling and printing is missing in the other.
+    pub fn longer(&self) -> Duration {
+        self.told.map_or(self.read, |told| told.max(self.read))
+    }
+
+    /// The shorter of two spans, by each clock for itself.
+    pub fn earlier(self, other: Self) -> Self {
+        let told = self.told.into_iter().chain(other.told).min();
+        Self { read: self.read.min(other.read), told }
+    }
+
+    /// The longer of two spans, by each clock for itself.
+    pub fn later(self, other: Self) -> Self {
+        Self { read: self.read.max(other.read), told: self.told.max(other.told) }
+    }
 }
 
 #[cfg(test)]
@@ -226,7 +246,9 @@ mod tests {
         let end = Moment { read: start.read + Duration::from_secs(2), told: Some(101.5) };
         let forth = end.since(start);
         assert_eq!(forth, Elapsed { read: Duration::from_secs(2), told: Some(Duration::from_millis(1500)) });
-        assert_eq!(start.since(end), Elapsed { read: Duration::ZERO, told: None });
+        assert_eq!((forth.longer(), forth.later(start.since(end))), (forth.read, forth));
+        assert_eq!(forth.earlier(start.since(end)), start.since(end));
+        assert_eq!(start.since(end), Elapsed { read: Duration::ZERO, told: Some(Duration::ZERO) });
         assert_eq!(end.since(Moment { told: None, ..start }).told, None);
         assert_eq!(start.latest(end), end);
     }

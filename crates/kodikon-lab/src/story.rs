@@ -124,8 +124,12 @@ impl Story {
 
     /// The last `started` of the nodes that run.
     pub fn last_started(&self) -> Option<Moment> {
-        let running = self.nodes.values().filter(|told| told.running);
-        running.filter_map(|told| told.started).reduce(Moment::latest)
+        self.starts().reduce(Moment::latest)
+    }
+
+    /// The `started` of each node that runs and has said so.
+    pub fn starts(&self) -> impl Iterator<Item = Moment> {
+        self.nodes.values().filter(|told| told.running).filter_map(|told| told.started)
     }
 
     /// When the last running node first said that the last other is up; `None` before [`Story::full_roster`].

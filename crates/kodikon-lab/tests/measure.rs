@@ -22,9 +22,10 @@ fn a_cold_start_becomes_a_document_and_a_table() {
     assert_eq!(sizes, [2, 3]);
     assert_eq!(report["measurements"][0]["figures"]["n"], 2);
     assert_eq!(report["measurements"][0]["told"]["p50"], 250.0);
+    assert!(report["measurements"][0]["figures"]["p50"].as_f64().unwrap() >= 250.0, "the longer of the two clocks");
     assert_eq!(report["failures"].as_array().unwrap().len(), 0);
     let table = fs::read_to_string(markdown).unwrap();
-    assert!(table.contains("| cold start: last started to full roster at all | kodikon | 3 | 2 | ms |"), "{table}");
+    assert!(table.contains("| cold start: last `started` to full roster at all | 3 | ms | p50 ≤ 150 |"), "{table}");
 }
 
 #[test]

@@ -150,7 +150,6 @@ const ALL: &[(&str, &str)] = scenarios![
     "idle-3",
     "idle-10",
     "idle-100",
-    "idle-1000",
 ];
 
 /// The names of all scenarios.

@@ -19,10 +19,15 @@ const VICTIMS_HOST: Host = Host(NODES);
 const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 9, 9);
 /// From a death on the wire to FAILED at all.
 const VERDICT: Duration = Duration::from_secs(10);
-/// From the last that a node hears to its saying that it is isolated: one beacon and a half, and a third as much again.
-const ISOLATION: Duration = Duration::from_secs(10);
-/// From a network that works again to a full roster.
-const RETURN: Duration = Duration::from_secs(6);
+/// From the loss of the last carrier, which the kernel tells, to the node's saying that it is isolated: 0.5 s at worst.
+const ISOLATION: Duration = Duration::from_secs(2);
+/// From a network that works again to a full roster: 1 s at worst.
+const RETURN: Duration = Duration::from_secs(4);
+/// From a change of address to its being shown at all: a tenth of a second where it becomes the best way at once, 16 s at
+/// worst where another way has to age first.
+const NEW_ADDRESS: Duration = Duration::from_secs(45);
+/// Of ten that start at once where a fifth is lost: half a second as a rule, and 4.9 s, the first beacon, at worst of 40.
+const LOSSY_START: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_pulled_cable_is_a_death_to_the_others_and_isolation_to_the_node_which_judges_nobody() -> Result<()> {
@@ -98,7 +103,7 @@ fn at_a_loss_of_a_fifth_ten_nodes_meet_nobody_is_buried_and_a_death_is_noticed()
     fleet.start_all()?;
     let elapsed = fleet.wait_full_roster(PATIENCE)?;
     eprintln!("cold start of 10 at 20 % loss: {elapsed:?}");
-    ensure!(elapsed.read <= Duration::from_secs(15), "{elapsed:?} from the last start to full roster");
+    ensure!(elapsed.longer() <= LOSSY_START, "{elapsed:?} from the last start to full roster");
     await_watch(&fleet, false)?;
     fleet.listen(Duration::from_secs(15))?;
     expect_no_false_verdict(&fleet)?;
@@ -180,7 +185,7 @@ fn expect_isolated(fleet: &mut Fleet<'_>, since: Moment) -> Result<()> {
 /// All others reach the victim at this address.
 fn expect_address(fleet: &Fleet<'_>, address: Ipv4Addr) -> Result<()> {
     let others: Vec<&str> = fleet.story().running().filter(|name| *name != VICTIM).collect();
-    eventually("the new address at all", 2 * PATIENCE, || {
+    eventually("the new address at all", NEW_ADDRESS, || {
         for name in &others {
             let peers = fleet.ctl_json(name, ["peers"])?;
             let row = peers.as_array().into_iter().flatten().find(|row| row["node_id"] == VICTIM);

@@ -6,7 +6,7 @@ use crate::ground::config::Config;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, MeshId, NodeId, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
-use crate::ground::time::{Instant, WallTime};
+use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::identity::{Identity, Verifier};
 use crate::model::member::is_same_network;
 use crate::model::op::SignedOp;
@@ -85,6 +85,12 @@ impl Context {
         let Some(interface) = self.interface(index) else { return false };
         let is_link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
         is_link_local || interface.addresses.iter().any(|held| is_same_network(held.address, ip, held.prefix))
+    }
+
+    /// How often each of those present may send a beacon if all of them together send ten a second.
+    #[must_use]
+    pub fn crowd_interval(&self) -> Duration {
+        Duration::from_millis(100 * self.roster.present_count() as u64)
     }
 
     /// Whether any interface leads out of this host, or the one on which the peer was heard (loopback) can be used.

@@ -38,7 +38,7 @@ pub enum Notice {
     Cleared(NodeId),
     /// The second holds the first failed, whom we heard a moment ago.
     Disputed(NodeId, NodeId),
-    /// Witnesses of one host alone hold it failed: more is needed than their word.
+    /// Others hold it failed, and more is needed than their word.
     Doubted(NodeId),
     /// Others say that its process ended, and we saw no sign of that: it is asked, and its port too.
     Claimed(NodeId),

@@ -29,9 +29,12 @@ const BURST: [Duration; 6] = [
     Duration::from_millis(1_000),
     Duration::from_millis(3_000),
 ];
-/// Whoever reached so many peers on a segment needs no more HELLOs there: they vouch and compare roots. A thousand nodes
-/// that went on would put eighteen group datagrams each on a Wi-Fi that carries them at its lowest rate.
+/// Whoever reached so many peers on a segment says its later HELLOs there by one way and soon no more: they vouch and
+/// compare roots. A thousand nodes that went on would put eighteen group datagrams each on a Wi-Fi that carries them at
+/// its lowest rate.
 const CROWD: usize = 64;
+/// In a crowd the HELLO at 300 ms and those after it are left out.
+const ENOUGH: u8 = 3;
 /// A single HELLO outside a burst is answered by all who need its sender.
 const SHOWN_TO_ALL: u8 = 5;
 /// A HELLO to all is shown at most this often.
@@ -148,8 +151,7 @@ impl Discovery {
     /// Between two beacons: longer in large segments, so that their sum stays at ten a second; each second for the
     /// lowest id while somebody who failed may be waiting behind a cut.
     fn beacon_interval(&self, now: Instant, ctx: &Context) -> Duration {
-        let crowd = Duration::from_millis(100 * ctx.roster.present_count() as u64);
-        let usual = ctx.config.broadcast_interval.max(crowd);
+        let usual = ctx.config.broadcast_interval.max(ctx.crowd_interval());
         let is_vigil = self.last_failure.is_some_and(|at| now < at + VIGIL);
         if is_vigil && ctx.roster.alive().next().is_none_or(|(lowest, _)| ctx.me.id < *lowest) {
             return ctx.config.beat_period();
@@ -213,8 +215,9 @@ impl Discovery {
     }
 
     /// Somebody unknown asks whether we live, because others vouched for us or because our table had no room for it. It
-    /// holds the group's key, so it learns that, and no more than it sent. `true` if nothing is left to ask it: in a
-    /// crowd its own card comes from those who vouch for it, and a thousand newcomers need not ask each other for proof.
+    /// holds the group's key, so it learns that, and no more than it sent. `true` if nothing is left to ask it: others
+    /// know it, so that its card comes with their digests once a few have proven themselves, and a thousand newcomers
+    /// need not ask each other for proof.
     pub fn on_strange_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival, ctx: &mut Context) -> bool {
         if self.challenges.may_answer_probe(now) {
             let pong = Message::Pong(Pong { nonce: ping.nonce, root: None, wall_ms: None });
@@ -222,13 +225,15 @@ impl Discovery {
         } else {
             ctx.stats.drop(Reject::Budget);
         }
-        ctx.roster.present_count() >= CROWD
+        !self.challenges.may_ask_prober(now)
     }
 
-    /// Whether a node just proven is ours to show to the others of its segment.
+    /// Whether a node just proven is ours to show to the others of its segment. Where so few are known that each asks for
+    /// itself nobody need be shown.
     #[must_use]
     pub fn is_ours_to_vouch(&self, id: &NodeId, ctx: &Context) -> bool {
-        ctx.roster.present_count() > 1 && is_ours_to_ask(id, 0, ctx)
+        let present = ctx.roster.present_count();
+        present >= ANSWERS as usize && is_among(id, ANSWERS as usize, ctx)
     }
 
     /// The challenges asked here.
@@ -248,8 +253,15 @@ impl Discovery {
         self.silent = true;
     }
 
-    /// The ways to a whole segment: the one that is proven, else all. In a crowd one that works towards us will do, since
-    /// the roots repair what it does not carry.
+    /// The ways to show a newcomer to a segment: one that works towards us will do, since the roots repair what it does
+    /// not carry.
+    #[must_use]
+    pub fn vouching_casts(&self, now: Instant, index: InterfaceIndex) -> Vec<Cast> {
+        let Some(segment) = self.segments.get(&index) else { return Vec::new() };
+        segment.proven(now).or_else(|| segment.likely(now)).map_or(Cast::GROUPS.to_vec(), |cast| vec![cast])
+    }
+
+    /// The ways to a whole segment: the one that is proven, else all. In a crowd one that works towards us will do here too.
     #[must_use]
     pub fn best_casts(&self, now: Instant, index: InterfaceIndex, ctx: &Context) -> Vec<Cast> {
         let Some(segment) = self.segments.get(&index) else { return Vec::new() };
@@ -308,7 +320,7 @@ impl Discovery {
             self.show_at = None;
             self.last_shown = Some(now);
             for index in self.segments.keys().copied().collect::<Vec<_>>() {
-                self.hello(index, SHOWN_TO_ALL, ctx);
+                self.hello(index, SHOWN_TO_ALL, &Cast::GROUPS, ctx);
             }
         }
         let half = ctx.config.beat_period() / 2;
@@ -323,7 +335,7 @@ impl Discovery {
         let mut due = Vec::new();
         for (index, segment) in &mut self.segments {
             let Some((at, step)) = segment.burst.filter(|(at, _)| now >= *at) else { continue };
-            if step > 0 && is_crowded(*index, ctx) {
+            if step >= ENOUGH && is_crowded(*index, ctx) {
                 segment.burst = None;
                 segment.next_beacon = now + ctx.random.span(interval);
                 continue;
@@ -337,13 +349,15 @@ impl Discovery {
         }
         for (index, step) in due {
             self.last_shown = Some(now);
-            self.hello(index, step, ctx);
+            let is_repeated = step > 0 && is_crowded(index, ctx);
+            let ways = if is_repeated { self.vouching_casts(now, index) } else { Cast::GROUPS.to_vec() };
+            self.hello(index, step, &ways, ctx);
         }
     }
 
-    fn hello(&self, index: InterfaceIndex, step: u8, ctx: &mut Context) {
+    fn hello(&self, index: InterfaceIndex, step: u8, ways: &[Cast], ctx: &mut Context) {
         let Some(card) = ctx.me.card.clone() else { return };
-        for cast in Cast::GROUPS {
+        for &cast in ways {
             let hello = Message::Hello(Hello { card: card.clone(), index: step });
             ctx.out.send(Destination::Segment(index, cast), hello);
         }
@@ -388,10 +402,14 @@ fn is_ours_to_ask(newcomer: &NodeId, burst: u8, ctx: &Context) -> bool {
     if ctx.roster.present_count() < answering as usize {
         return true;
     }
+    is_among(newcomer, answering as usize, ctx)
+}
+
+/// Whether this node is one of so many with the greatest weight for a newcomer.
+fn is_among(newcomer: &NodeId, count: usize, ctx: &Context) -> bool {
     let mine = newcomer.rendezvous(&ctx.me.id);
-    // Most are far from answering, and find so many heavier ones after a few looks.
-    let heavier = ctx.roster.alive().filter(|(id, _)| newcomer.rendezvous(id) > mine).take(answering as usize).count();
-    heavier < answering as usize
+    // Most are far from it, and find so many heavier ones after a few looks.
+    ctx.roster.alive().filter(|(id, _)| *id != newcomer && newcomer.rendezvous(id) > mine).take(count).count() < count
 }
 
 /// How many nodes answer the first HELLO.

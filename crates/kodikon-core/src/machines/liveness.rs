@@ -121,10 +121,20 @@ impl Liveness {
         self.probes.stop(id);
     }
 
+    /// A peer that was being asked lives; `true` if there was a doubt. The next doubt begins anew: its clock must not run
+    /// from what others said before this one was settled.
+    fn settle_doubt(&mut self, id: &NodeId) -> bool {
+        let was_doubted = self.probes.stop(id);
+        if was_doubted {
+            self.suspicions.forget_hearsay(id);
+        }
+        was_doubted
+    }
+
     /// A sealed packet of a peer arrived.
     pub fn on_heard(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.isolation.on_heard(now, ctx);
-        if self.probes.stop(&id) {
+        if self.settle_doubt(&id) {
             self.health = self.health.saturating_sub(1);
         }
         self.watches.on_heard(now, &id);
@@ -178,7 +188,7 @@ impl Liveness {
         if is_news && peer.liveness == Held::Suspect {
             ctx.out.notice(Notice::Cleared(subject));
         } else if is_news {
-            self.probes.stop(&subject);
+            self.settle_doubt(&subject);
         }
     }
 
@@ -435,8 +445,7 @@ impl Liveness {
 
 /// In segments so large that beacons are rarer than the bound, silence towards one node proves nothing: three beacons.
 fn bound_for(timeout: Duration, ctx: &Context) -> Duration {
-    let beacon = Duration::from_millis(100 * ctx.roster.present_count() as u64);
-    timeout.max(beacon * 3)
+    timeout.max(ctx.crowd_interval() * 3)
 }
 
 fn best_heard(peer: &mut Peer) -> Option<&mut crate::model::roster::Path> {

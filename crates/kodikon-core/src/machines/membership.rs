@@ -1,5 +1,6 @@
 //! Decides who is in the mesh: when a session counts as proven, when a peer is held alive, failed or gone, and for how long.
 
+mod guests;
 mod introductions;
 mod names;
 mod verdicts;
@@ -9,9 +10,10 @@ use core::time::Duration;
 use crate::effect::context::Context;
 use crate::effect::outbox::{Destination, Notice};
 use crate::effect::{Arrival, Event, Persist, Remembered};
-use crate::ground::id::NodeId;
+use crate::ground::id::{NodeId, SessionTag};
 use crate::ground::stats::Reject;
 use crate::ground::time::Instant;
+use crate::machines::membership::guests::Guests;
 use crate::machines::membership::introductions::Introductions;
 use crate::model::member::{Card, Liveness};
 use crate::model::op::{OpKind, SignedOp};
@@ -40,6 +42,7 @@ pub enum Source {
 pub struct Membership {
     names: Names,
     introductions: Introductions,
+    guests: Guests,
     /// Of whom we said that they failed, and did not withdraw it.
     opined: std::collections::BTreeSet<NodeId>,
     directory_changed: Option<Instant>,
@@ -53,6 +56,7 @@ impl Membership {
         Self {
             names: Names::new(now, settled),
             introductions: Introductions::default(),
+            guests: Guests::new(),
             opined: std::collections::BTreeSet::new(),
             directory_changed: None,
             next_sweep: now + SWEEP,
@@ -61,7 +65,7 @@ impl Membership {
 
     /// A node proved that it is here now, over this address, with this card. `false` when it could not be taken in.
     pub fn prove(&mut self, now: Instant, op: SignedOp, card: Card, arrival: Arrival, ctx: &mut Context) -> bool {
-        let id = op.author();
+        let (id, tag) = (op.author(), card.session());
         if ctx.roster.highest_epoch(&id).is_some_and(|known| op.epoch() < known) {
             ctx.stats.drop(Reject::Stale);
             return false;
@@ -69,8 +73,10 @@ impl Membership {
         let is_newer =
             ctx.roster.get(&id).is_none_or(|peer| (op.epoch(), op.seq()) > (peer.epoch(), peer.signed.seq()));
         if is_newer && !self.take_in(now, op, card, Liveness::Introduced, ctx) {
+            self.guests.admit(now, tag);
             return false;
         }
+        self.guests.remove(tag);
         if let Some(peer) = ctx.roster.get_mut(&id) {
             peer.learn_path(now, arrival.from, arrival.interface);
         }
@@ -82,6 +88,12 @@ impl Membership {
             self.rise(now, id, ctx);
         }
         true
+    }
+
+    /// Whether nothing more is to be asked of a session that is not placed: it proved itself and was refused.
+    #[must_use]
+    pub fn is_refused(&self, now: Instant, tag: SessionTag, ctx: &Context) -> bool {
+        self.guests.is_settled(now, tag, ctx)
     }
 
     /// A live peer vouches for a node: it is asked for itself before it counts.
@@ -353,6 +365,12 @@ impl Membership {
         self.directory_changed = None;
         let remembered = remembered(now, ctx);
         ctx.out.persist(Persist::Directory(remembered));
+    }
+
+    /// Tables with their limits.
+    #[must_use]
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 1] {
+        [("guests", self.guests.len(), guests::MAX_GUESTS)]
     }
 
     /// Something about who is here changed: worth keeping, within a minute.

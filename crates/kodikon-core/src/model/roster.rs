@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::ground::bounded::BoundedMap;
-use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, SessionTag};
+use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId};
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
@@ -202,7 +202,8 @@ pub struct DirectoryEntry {
 /// All peers a node knows.
 #[derive(Debug)]
 pub struct Roster {
-    peers: BoundedMap<NodeId, Peer>,
+    /// Boxed, so that a look-up among a thousand stays within few lines of the caches.
+    peers: BoundedMap<NodeId, Box<Peer>>,
     directory: BTreeMap<NodeId, DirectoryEntry>,
     /// Raised with every change that the face can see.
     version: u64,
@@ -219,12 +220,12 @@ impl Roster {
     /// A peer of the roster.
     #[must_use]
     pub fn get(&self, id: &NodeId) -> Option<&Peer> {
-        self.peers.get(id)
+        self.peers.get(id).map(Box::as_ref)
     }
 
     /// A peer of the roster, to change anything but its liveness.
     pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
-        self.peers.get_mut(id)
+        self.peers.get_mut(id).map(Box::as_mut)
     }
 
     /// Takes a peer in, or `false` when the roster is full.
@@ -232,7 +233,7 @@ impl Roster {
         self.version += 1;
         let gained = usize::from(peer.liveness.is_present());
         let lost = self.peers.get(&id).map_or(0, |old| usize::from(old.liveness.is_present()));
-        let fits = self.peers.insert(id, peer).is_ok();
+        let fits = self.peers.insert(id, Box::new(peer)).is_ok();
         if fits {
             self.present = self.present + gained - lost;
         }
@@ -244,7 +245,7 @@ impl Roster {
         self.version += 1;
         let peer = self.peers.remove(id)?;
         self.present -= usize::from(peer.liveness.is_present());
-        Some(peer)
+        Some(*peer)
     }
 
     /// Holds a peer differently from now on.
@@ -264,17 +265,17 @@ impl Roster {
 
     /// All peers, by id.
     pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
-        self.peers.iter()
+        self.peers.iter().map(|(id, peer)| (id, peer.as_ref()))
     }
 
     /// The peers that are alive or may be.
     pub fn present(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
-        self.peers.iter().filter(|(_, peer)| peer.liveness.is_present())
+        self.iter().filter(|(_, peer)| peer.liveness.is_present())
     }
 
     /// The peers that are alive.
     pub fn alive(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
-        self.peers.iter().filter(|(_, peer)| peer.liveness == Liveness::Alive)
+        self.iter().filter(|(_, peer)| peer.liveness == Liveness::Alive)
     }
 
     /// How many are alive or may be.
@@ -310,7 +311,7 @@ impl Roster {
     /// The newest run of a node known here, present or not.
     #[must_use]
     pub fn highest_epoch(&self, id: &NodeId) -> Option<Epoch> {
-        let held = self.peers.get(id).map(Peer::epoch);
+        let held = self.peers.get(id).map(|peer| peer.epoch());
         held.max(self.directory.get(id).map(|entry| entry.epoch))
     }
 
@@ -346,12 +347,6 @@ impl Roster {
     /// Forgets directory entries for which `keep` does not hold.
     pub fn retain_directory(&mut self, keep: impl FnMut(&NodeId, &mut DirectoryEntry) -> bool) {
         self.directory.retain(keep);
-    }
-
-    /// The peer whose frames bear this tag.
-    #[must_use]
-    pub fn holder_of(&self, id: &NodeId, tag: SessionTag) -> Option<&Peer> {
-        self.peers.get(id).filter(|peer| peer.card.session() == tag)
     }
 }
 

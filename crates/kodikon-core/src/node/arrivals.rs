@@ -4,7 +4,7 @@ use crate::effect::Arrival;
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::id::{Epoch, NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
-use crate::ground::time::Instant;
+use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::{Source, read_card, vouch};
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
@@ -12,7 +12,11 @@ use crate::node::Node;
 use crate::node::outbound::is_group;
 use crate::wire::codec::{self, Batch};
 use crate::wire::header::Header;
-use crate::wire::message::{Bye, Hello, Message, Ops, Pong, Proof, Refusal, bye_bytes, short_of};
+use crate::wire::message::{Bye, Hello, Message, Ops, Ping, Pong, Proof, Refusal, bye_bytes, short_of};
+
+/// How long a node that others vouched for may take to answer on an address of its card, before the address that it
+/// speaks from is asked instead: three round trips of a slow Wi-Fi.
+const FIRST_WORD: Duration = Duration::from_millis(400);
 
 /// Whose frame it is.
 #[derive(Debug, Clone, Copy)]
@@ -128,14 +132,14 @@ impl Node {
         }
     }
 
-    /// Whether another address of a peer is worth a challenge: the peer is doubted, or none of those proven was heard
-    /// from lately.
+    /// Whether another address of a peer is worth a challenge: none of those it listed or proved was heard from lately,
+    /// though it had the time to speak.
     fn lacks_a_way(&self, now: Instant, id: &NodeId) -> bool {
-        let lately = self.ctx.config.heartbeat_interval * 2;
-        self.ctx
-            .roster
-            .get(id)
-            .is_some_and(|peer| peer.paths.iter().all(|path| path.heard.is_none_or(|heard| now.since(heard) > lately)))
+        let rhythm = self.ctx.config.heartbeat_interval.max(self.ctx.crowd_interval());
+        self.ctx.roster.get(id).is_some_and(|peer| {
+            let lately = if peer.liveness == Liveness::Introduced { FIRST_WORD } else { rhythm * 2 };
+            peer.paths.iter().all(|path| now.since(path.heard.unwrap_or(peer.since)) > lately)
+        })
     }
 
     fn on_peer_message(&mut self, now: Instant, id: NodeId, arrival: Arrival, message: Message) {
@@ -160,11 +164,7 @@ impl Node {
                 self.replication.on_root(now, id, beat.root);
                 self.liveness.on_beat(now, id, beat.due_ms, &self.ctx);
             }
-            Message::Ping(ping) => {
-                let wall_ms = Some(self.ctx.wall(now).0);
-                let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms });
-                self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
-            }
+            Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
             Message::Pong(pong) => self.on_pong(now, id, &pong),
             Message::Inquiry(inquiry) => self.liveness.ask_for(now, NodeId(inquiry.subject), id, &mut self.ctx),
             Message::Heard(heard) => self.liveness.on_heard_elsewhere(now, &heard, &mut self.ctx),
@@ -176,6 +176,12 @@ impl Node {
             // Streams alone carry it.
             Message::Canary => {}
         }
+    }
+
+    fn answer_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival) {
+        let wall_ms = Some(self.ctx.wall(now).0);
+        let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms });
+        self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
     }
 
     /// A known session shows its card, perhaps a newer one.
@@ -241,11 +247,11 @@ impl Node {
         self.ctx.out.event(event);
     }
 
-    /// A session nobody has proven: it may show its card, prove itself, ask us to, or ask whether we live; nothing else it
-    /// says is heard.
+    /// A session that is not placed: it may show its card, prove itself, ask us to, or ask whether we live; nothing else
+    /// it says is heard.
     fn on_stranger_batch(&mut self, now: Instant, tag: SessionTag, arrival: Arrival, batch: Batch) {
         let mut shown = None;
-        let mut settled = false;
+        let mut settled = self.membership.is_refused(now, tag, &self.ctx);
         let mut messages = batch.messages.into_iter();
         while let Some(message) = messages.next() {
             match message {
@@ -335,7 +341,7 @@ impl Node {
         }
         // Whoever is known here was vouched for by somebody else.
         if !was_known && self.discovery.is_ours_to_vouch(&author, &self.ctx) {
-            for cast in self.discovery.best_casts(now, arrival.interface, &self.ctx) {
+            for cast in self.discovery.vouching_casts(now, arrival.interface) {
                 vouch(arrival, cast, op.clone(), &mut self.ctx);
             }
         }

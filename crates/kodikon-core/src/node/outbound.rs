@@ -123,7 +123,9 @@ impl Node {
     fn everyone(&self, now: Instant) -> Vec<Target> {
         let mut targets = Vec::new();
         for index in self.discovery.segments() {
-            targets.extend(self.discovery.best_casts(now, index, &self.ctx).into_iter().map(|cast| Target::Segment(index, cast)));
+            targets.extend(
+                self.discovery.best_casts(now, index, &self.ctx).into_iter().map(|cast| Target::Segment(index, cast)),
+            );
         }
         let unreached = self
             .ctx

@@ -75,7 +75,9 @@ impl Bench {
             version: "0.1.0".to_owned(),
         };
         let op = self.say(n, 1, OpKind::Card, &[], minicbor::to_vec(&card).unwrap());
-        assert!(self.node.ctx.roster.insert(identity.id(), Peer::new(self.now, op, card, Held::Alive)));
+        // Long enough that its word is believed.
+        let long_ago = Instant::ZERO + (self.now.since(Instant::ZERO) - Duration::from_secs(12));
+        assert!(self.node.ctx.roster.insert(identity.id(), Peer::new(long_ago, op, card, Held::Alive)));
         assert!(self.node.ctx.sessions.admit(&self.node.ctx.group, SessionTag([n; 8]), identity.id()));
         self.node.ctx.out.notice(Notice::Up(identity.id()));
         self.hand(Input::Wake);

@@ -102,7 +102,7 @@ impl Node {
             ("sessions", self.ctx.sessions.len(), self.ctx.config.max_peers),
             ("directory", self.ctx.roster.directory().len(), MAX_DIRECTORY),
         ];
-        let floors = self.ctx.sessions.table_sizes();
+        let floors = self.ctx.sessions.table_sizes().into_iter().chain(self.membership.table_sizes());
         let machines = self.liveness.table_sizes().into_iter().chain(self.replication.table_sizes());
         roster.into_iter().chain(floors).chain(self.discovery.table_sizes()).chain(machines).collect()
     }

@@ -186,7 +186,8 @@ const PEER_RATE: u32 = 5_000;
 /// All sessions a node can place.
 #[derive(Debug)]
 pub struct Sessions {
-    table: BoundedMap<SessionTag, Session>,
+    /// Boxed: a session is near a kilobyte, and a thousand of them side by side would make each look-up miss the caches.
+    table: BoundedMap<SessionTag, Box<Session>>,
     /// How far the sessions went that were forgotten, so that no recording of theirs is new when they come back.
     former: Floors,
     /// How far those went that were never placed. Apart, since whoever has the key can make up any number of them.
@@ -248,12 +249,12 @@ impl Sessions {
         if let Some(session) = self.table.get_mut(&tag) {
             return session.peer == peer;
         }
-        let session = Session {
+        let session = Box::new(Session {
             peer,
             key: group.session(tag),
             window: ReplayWindow::above(self.former.get(tag).max(self.strange.get(tag)).unwrap_or(0)),
             allowance: TokenBucket::new(PEER_RATE, PEER_RATE),
-        };
+        });
         let fits = self.table.insert(tag, session).is_ok();
         if fits {
             // Its window holds them now.
@@ -293,7 +294,7 @@ impl Sessions {
 
     /// The session with this tag.
     pub fn get_mut(&mut self, tag: SessionTag) -> Option<&mut Session> {
-        self.table.get_mut(&tag)
+        self.table.get_mut(&tag).map(Box::as_mut)
     }
 
     /// How many there are.

@@ -25,13 +25,15 @@ pub struct Tap {
     pub total: u64,
     /// By node: the session of its frames and their highest counter.
     pub sessions: BTreeMap<usize, (SessionTag, u64)>,
+    /// Whose each session is or was: what an enemy plays may be of a run that ended.
+    owners: BTreeMap<SessionTag, usize>,
 }
 
 impl Tap {
     /// An enemy on this host, who has heard nothing yet.
     #[must_use]
     pub fn new(ear: HostId) -> Self {
-        Self { ear, recorded: VecDeque::new(), total: 0, sessions: BTreeMap::new() }
+        Self { ear, recorded: VecDeque::new(), total: 0, sessions: BTreeMap::new(), owners: BTreeMap::new() }
     }
 }
 
@@ -67,6 +69,7 @@ impl<O: Observer> Cluster<O> {
         let (Some(tap), Some(address)) = (&mut self.tap, address) else { return };
         if let Ok(header) = Header::decode(&transmit.bytes) {
             tap.sessions.insert(node, (header.tag, header.counter));
+            tap.owners.insert(header.tag, node);
         }
         // An enemy has ears where it stands, not on both sides of a partition.
         if !self.network.is_linked(slot.host, tap.ear) {
@@ -96,12 +99,12 @@ impl<O: Observer> Cluster<O> {
         let tap = self.tap.as_ref()?;
         let header = Header::decode(&frame.bytes).ok()?;
         // An enemy's replay is its first sender's frame, which its session tag names.
-        let by_tag = || tap.sessions.iter().find(|(_, (session, _))| *session == header.tag).map(|(node, _)| *node);
+        let by_tag = || tap.owners.get(&header.tag).copied();
         let sender = self.node_at(frame.sender).or_else(by_tag)?;
         let is_current = tap.sessions.get(&sender)?.0 == header.tag;
         let is_peer = self.observer.is_peer(node, sender);
         let known = process.recall(self.now, header, (&frame.bytes, is_peer));
-        if frame.origin == Origin::Enemy && is_current && known.ahead {
+        if frame.origin == Origin::Enemy && known.ahead {
             self.observer.echo(self.now, node, sender);
         }
         (known.again && is_current).then_some(Some(sender))

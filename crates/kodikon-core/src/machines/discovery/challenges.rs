@@ -43,6 +43,8 @@ const ASKED_LATELY: Duration = Duration::from_secs(60);
 
 /// Probes of strangers answered a second: the newcomer to the largest mesh is probed by all at once, and most again.
 const STRANGE_PROBES: u32 = 2_000;
+/// Of those who probe us unknown, so many a second are asked for proof: they know each other, and bring their cards.
+const PROBERS: u32 = 128;
 
 /// Challenges. See the module's first line.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ pub struct Challenges {
     distant: BoundedMap<SocketAddr, Instant>,
     vouched: TokenBucket,
     probes: TokenBucket,
+    probers: TokenBucket,
     lately: BoundedMap<SessionTag, Instant>,
 }
 
@@ -102,6 +105,7 @@ impl Challenges {
             distant: BoundedMap::new(MAX_ASKED),
             vouched: TokenBucket::new(VOUCHED, VOUCHED),
             probes: TokenBucket::new(STRANGE_PROBES, STRANGE_PROBES),
+            probers: TokenBucket::new(PROBERS, PROBERS),
             lately: BoundedMap::new(MAX_SOURCES),
         }
     }
@@ -191,6 +195,11 @@ impl Challenges {
     /// Whether one more probe of somebody unknown may be answered.
     pub(super) fn may_answer_probe(&mut self, now: Instant) -> bool {
         self.probes.take(now, 1)
+    }
+
+    /// Whether one more of those may be asked for proof.
+    pub(super) fn may_ask_prober(&mut self, now: Instant) -> bool {
+        self.probers.take(now, 1)
     }
 
     /// Whether one more signature of this source may be checked.

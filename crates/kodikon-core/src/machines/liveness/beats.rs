@@ -12,6 +12,10 @@ use crate::machines::liveness::{Agenda, ByPeer, beat};
 /// How late a promised packet may come: queueing on a busy Wi-Fi, and the sender's timer.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// A peer that misses so many turns in a row and lives watches elsewhere: its release was lost, or its word was for another
+/// and came here as a copy. Its next heartbeat would renew the promise.
+const MAX_MISSED: u32 = 3;
+
 /// Our heartbeats.
 #[derive(Debug)]
 pub(super) struct Beats {
@@ -113,6 +117,7 @@ struct Promise {
     due: Instant,
     period: Duration,
     heard: Instant,
+    missed: u32,
 }
 
 impl Watch {
@@ -130,7 +135,7 @@ impl Watch {
             return;
         }
         let due = now + due_in;
-        if self.promised.insert(id, Promise { due, period: due_in, heard: now }).is_ok() {
+        if self.promised.insert(id, Promise { due, period: due_in, heard: now, missed: 0 }).is_ok() {
             self.agenda.insert((due + GRACE, id));
         }
     }
@@ -152,7 +157,7 @@ impl Watch {
         self.agenda.first().map(|(at, _)| *at)
     }
 
-    /// Those whose promise passed with nothing heard around it. Each is expected again a period later.
+    /// Those whose promise passed with nothing heard around it. Each is expected again a period later, a few times.
     pub(super) fn take_missed(&mut self, now: Instant) -> Vec<NodeId> {
         let mut missed = Vec::new();
         while let Some(&(at, id)) = self.agenda.first().filter(|(at, _)| *at <= now) {
@@ -160,6 +165,11 @@ impl Watch {
             let Some(promise) = self.promised.get_mut(&id) else { continue };
             if promise.heard + GRACE < promise.due {
                 missed.push(id);
+                promise.missed += 1;
+                if promise.missed >= MAX_MISSED {
+                    self.promised.remove(&id);
+                    continue;
+                }
             }
             promise.due = (promise.due + promise.period).max(now);
             self.agenda.insert((promise.due + GRACE, id));
@@ -202,6 +212,15 @@ mod tests {
             assert_eq!(!watch.take_missed(at(5_251)).is_empty(), expected, "heard at {heard:?}");
             assert_eq!(watch.next_deadline(), Some(at(10_250)), "the next turn is a period later");
         }
+    }
+
+    #[test]
+    fn a_peer_that_keeps_no_promise_is_not_asked_for_ever() {
+        let mut watch = Watch::new(8);
+        watch.promise(Instant::ZERO, PEER, Duration::from_secs(5));
+        let missed = (1..20).filter(|n| !watch.take_missed(Instant::ZERO + Duration::from_secs(6 * n)).is_empty());
+        assert_eq!(missed.count(), MAX_MISSED as usize);
+        assert_eq!((watch.len(), watch.next_deadline()), (0, None));
     }
 
     #[test]

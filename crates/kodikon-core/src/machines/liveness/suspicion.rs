@@ -58,6 +58,13 @@ impl Suspicions {
         drop(self.table.insert(id, suspect));
     }
 
+    /// The peer answered: what others said of it is over, unless our own probes had agreed with them before.
+    pub(super) fn forget_hearsay(&mut self, id: &NodeId) {
+        if self.table.get(id).is_some_and(|suspect| suspect.deadline.is_none()) {
+            self.table.remove(id);
+        }
+    }
+
     /// Counts another's word; `false` if the peer is not doubted here yet.
     pub(super) fn confirm(&mut self, id: &NodeId, from: NodeId) -> bool {
         let Some(suspect) = self.table.get_mut(id) else { return false };

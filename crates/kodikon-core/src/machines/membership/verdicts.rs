@@ -18,6 +18,10 @@ use crate::model::roster::Peer;
 /// Whoever heard the subject this lately does not believe that it is dead: two turns of a heartbeat.
 const OWN_EARS: Duration = Duration::from_secs(2);
 
+/// Opinions of a witness that came, or came back, this lately may be from before: two rounds of heartbeats, in which all
+/// that it said has arrived.
+const BACK_LATELY: Duration = Duration::from_secs(10);
+
 /// The body of an opinion op; its key is the subject's id.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -97,19 +101,35 @@ impl Membership {
         }
         let heard_lately = peer.heard.is_some_and(|heard| now.since(heard) < OWN_EARS);
         let is_end = opinion.reason() == REASON_PROCESS;
-        if heard_lately && peer.liveness == Liveness::Alive && !(is_end && peer.seems_ended()) {
-            if is_end {
-                // A process may well have ended a moment after it was heard, and whoever says so saw it. But two liars can
-                // say so too: its port is asked, and their word counts until it is heard again.
-                peer.witnesses.insert(witness, now);
-                ctx.out.notice(Notice::Claimed(subject));
-            }
-            // Whoever holds it failed wants more than our word: the subject is asked, and the witness told if it answers.
-            ctx.out.notice(Notice::Disputed(subject, witness));
+        let is_open = peer.liveness == Liveness::Alive && !(is_end && peer.seems_ended());
+        // What it said while it was away from us may be true of its own side alone.
+        let is_new = ctx.roster.get(&witness).is_some_and(|witness| now.since(witness.since) < BACK_LATELY);
+        if is_open && (heard_lately || is_new) {
+            self.question(now, subject, (witness, is_end), heard_lately, ctx);
             return;
         }
+        let Some(peer) = ctx.roster.get_mut(&subject) else { return };
         peer.witnesses.insert(witness, now);
         self.weigh(now, subject, opinion.reason(), ctx);
+    }
+
+    /// Somebody's word that a peer failed is not enough here: the peer is asked.
+    fn question(&self, now: Instant, subject: NodeId, by: (NodeId, bool), heard_lately: bool, ctx: &mut Context) {
+        let (witness, is_end) = by;
+        if is_end {
+            // A process may well have ended a moment after it was heard, and whoever says so saw it. But two liars can say so
+            // too: its port is asked, and their word counts until it is heard again.
+            if let Some(peer) = ctx.roster.get_mut(&subject) {
+                peer.witnesses.insert(witness, now);
+            }
+            ctx.out.notice(Notice::Claimed(subject));
+        } else if !heard_lately {
+            ctx.out.notice(Notice::Doubted(subject));
+        }
+        if heard_lately {
+            // Whoever holds it failed wants more than our word: the subject is asked, and the witness told if it answers.
+            ctx.out.notice(Notice::Disputed(subject, witness));
+        }
     }
 
     /// What others say of the end of its process is what we see too: their word is weighed, without ours, since a forged
@@ -191,8 +211,9 @@ pub fn read_opinion(op: &SignedOp) -> Option<(NodeId, OpinionBody)> {
 
 /// Two, or fewer where fewer live nodes share a network with the subject; never none.
 fn witnesses_needed(subject: &NodeId, peer: &Peer, ctx: &Context) -> usize {
+    let others = neighbours(subject, peer, ctx).take(2).count();
     // This node is one of them: it weighs because it heard the subject or its witnesses.
-    (neighbours(subject, peer, ctx).take(2).count() + 1).clamp(1, 2)
+    (others + 1).clamp(1, 2)
 }
 
 /// The live nodes, besides this one, that may witness: those that share a network with the subject.

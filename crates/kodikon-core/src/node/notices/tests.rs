@@ -10,6 +10,7 @@ use crate::model::member::{Card, CardAddress, REASON_BOUND, REASON_PROCESS, REAS
 use crate::model::op::Statement;
 use crate::model::roster::Peer;
 use crate::node::{Boot, Saved};
+use crate::wire::message::Suspicion;
 use std::net::{IpAddr, Ipv4Addr};
 
 const SUBJECT: u8 = 9;
@@ -61,6 +62,40 @@ fn the_word_of_one_host_makes_this_node_ask_for_itself() {
     assert_eq!(held, Some(Held::Suspect), "it did not answer");
 }
 
+#[test]
+fn what_was_said_beyond_a_cut_is_not_believed_when_it_heals() {
+    // (how long the witnesses are back, whether they are believed at once)
+    for (back, expected) in [(1, Held::Alive), (9, Held::Alive), (10, Held::Failed)] {
+        let mut node = node();
+        for n in [1, 2, SUBJECT] {
+            meet(&mut node, n, n + 1);
+        }
+        for n in [1, 2] {
+            let since = Instant::ZERO + Duration::from_secs(100 - back);
+            node.ctx.roster.set_liveness(since, &identity(n).id(), Held::Alive, "");
+        }
+        [1, 2].iter().for_each(|n| hear(&mut node, *n, REASON_SILENCE));
+        let held = node.ctx.roster.get(&identity(SUBJECT).id()).map(|peer| peer.liveness);
+        assert_eq!(held, Some(expected), "back for {back} s");
+        let is_asked = node.stats().probes_started > 0;
+        assert_eq!(is_asked, expected == Held::Alive, "who does not believe asks");
+    }
+}
+
+#[test]
+fn a_doubt_that_was_settled_leaves_nothing_for_the_next_one() {
+    let mut node = node();
+    [1, 2, SUBJECT].iter().for_each(|n| meet(&mut node, *n, n + 1));
+    let subject = identity(SUBJECT).id();
+    let suspicion = Suspicion { subject: subject.0, epoch: Epoch::new(1, 1).0, life: 0 };
+    for round in 1..4 {
+        let now = start() + Duration::from_secs(20 * round);
+        node.liveness.on_suspicion(now, identity(1).id(), &suspicion, &mut node.ctx);
+        assert_eq!(node.stats().probes_started, round, "asked each time that somebody doubts it");
+        node.liveness.on_heard(now + Duration::from_millis(10), subject, &mut node.ctx);
+    }
+}
+
 fn start() -> Instant {
     Instant::ZERO + Duration::from_secs(100)
 }
@@ -98,7 +133,7 @@ fn ip(host: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, host))
 }
 
-/// Node N of this host is a live peer.
+/// Node N of this host has been a live peer for long.
 fn meet(node: &mut Node, n: u8, host: u8) {
     let identity = identity(n);
     let card = Card {
@@ -113,7 +148,7 @@ fn meet(node: &mut Node, n: u8, host: u8) {
         version: "0.1.0".to_owned(),
     };
     let op = say(n, 1, OpKind::Card, Vec::new(), minicbor::to_vec(&card).unwrap());
-    assert!(node.ctx.roster.insert(identity.id(), Peer::new(start(), op, card, Held::Alive)));
+    assert!(node.ctx.roster.insert(identity.id(), Peer::new(Instant::ZERO, op, card, Held::Alive)));
 }
 
 /// Node N says that the subject failed.

@@ -1,18 +1,24 @@
-//! Decides how deaths are measured, by silence, crash and goodbye, and how a mesh that was parted comes together.
+//! Decides how deaths are measured: by silence, crash and goodbye.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kodikon_lab::{Cut, Elapsed, Fleet, Host, Kind, Lab, Moment, NodeSpec};
+use kodikon_lab::{Elapsed, Fleet, Host, Kind, Lab, Moment, NodeSpec};
 
 use crate::report::{Report, Row, Spans};
-use crate::trial::{Contestant, ROSTER_LIMIT, lab, settle};
+use crate::target::{self, Target};
+use crate::trial::{Contestant, ROSTER_LIMIT, Runs, SEGMENT, WATCHED, labs, settle, told_at_all};
 
-const SEGMENT: &str = "a";
 /// Longer than any hard bound of a program's lan profile.
 const VERDICT_LIMIT: Duration = Duration::from_secs(90);
-/// A rival that is left by half its members tries one of them every half minute.
-const HEAL_LIMIT: Duration = Duration::from_secs(300);
+/// Meshes whose victims settle at the same time; they die one after another, so that nothing else goes on then.
+const MESHES: u32 = 5;
+/// A period of the heartbeat, on all phases of which the deaths are to fall.
+const PHASES: Duration = Duration::from_secs(1);
+/// The same for deaths that are told at once, whatever the phase.
+const FEW_PHASES: Duration = Duration::from_millis(200);
+/// Frames lost, in percent, where a goodbye must come through in spite of it.
+const LOSS: f64 = 10.0;
 
 /// How a node dies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,6 +29,8 @@ enum Death {
     Crash,
     /// It is asked to end.
     Goodbye,
+    /// The same where a tenth of all frames is lost.
+    LossyGoodbye,
 }
 
 /// What one kind of death gave.
@@ -31,6 +39,7 @@ struct Verdicts {
     first_suspect: Spans,
     each: Spans,
     last: Spans,
+    kills: u32,
     /// FAILED events about nodes that lived and were heard.
     false_failed: usize,
 }
@@ -42,22 +51,18 @@ struct Plan {
     kills: u32,
 }
 
-/// The halves of a mesh that do not hear each other, and for how long.
-#[derive(Clone, Copy)]
-pub(crate) struct Partition {
-    pub(crate) nodes: u16,
-    pub(crate) runs: u32,
-    /// After the last has been declared dead.
-    pub(crate) hold: Duration,
-}
-
 /// Kills one node after another in each of the ways; a new one takes the place of the dead.
-pub(crate) fn deaths(contestants: &[Contestant], nodes: u16, kills: u32, report: &mut Report) {
-    for death in [Death::Silence, Death::Crash, Death::Goodbye] {
+pub(crate) fn deaths(contestants: &[Contestant], nodes: u16, kills: Runs, report: &mut Report) {
+    for death in [Death::Silence, Death::Crash, Death::Goodbye, Death::LossyGoodbye] {
         for contestant in contestants {
-            eprintln!("{} of {nodes} {}, {kills} times", death.name(), contestant.name);
+            let plan = Plan { nodes, kills: kills.of(contestant) };
+            // To a rival without a second sign a crash is a silence.
+            if contestant.is_rival() && matches!(death, Death::Crash | Death::LossyGoodbye) {
+                continue;
+            }
+            eprintln!("{} of {nodes} {}, {} times", death.name(), contestant.name, plan.kills);
             let mut verdicts = Verdicts::default();
-            if let Err(error) = kill(contestant, death, Plan { nodes, kills }, &mut verdicts) {
+            if let Err(error) = kill(contestant, death, plan, &mut verdicts) {
                 report.fail(format!("{} of {}", death.name(), contestant.name), &error);
             }
             death.note(verdicts, contestant.name, nodes, report);
@@ -71,138 +76,130 @@ impl Death {
             Self::Silence => "silence",
             Self::Crash => "process crash",
             Self::Goodbye => "goodbye",
+            Self::LossyGoodbye => "goodbye at 10 % loss",
         }
     }
 
-    /// The event by which the others tell it.
-    fn event(self) -> Kind {
+    /// The events by which the others tell it. Those who miss a goodbye call its sender FAILED: they are counted, and
+    /// they have their time too.
+    fn events(self) -> &'static [Kind] {
         match self {
-            Self::Silence | Self::Crash => Kind::PeerFailed,
-            Self::Goodbye => Kind::PeerLeft,
+            Self::Silence | Self::Crash => &[Kind::PeerFailed],
+            Self::Goodbye | Self::LossyGoodbye => &[Kind::PeerLeft, Kind::PeerFailed],
+        }
+    }
+
+    /// What its rows are called: at each of the others, and at the last of them.
+    fn rows(self) -> [(&'static str, &'static [Target]); 2] {
+        match self {
+            Self::Silence => {
+                [("silence: FAILED at each", target::FAILED_AT_EACH), ("silence: FAILED at all", target::FAILED_AT_ALL)]
+            }
+            Self::Crash => {
+                [("process crash: FAILED at each", target::CRASH), ("process crash: FAILED at all", target::CRASH)]
+            }
+            Self::Goodbye => [("goodbye: LEFT at each", target::GOODBYE), ("goodbye: LEFT at all", target::GOODBYE)],
+            Self::LossyGoodbye => [
+                ("goodbye at 10 % loss: LEFT at each", target::LOSSY_GOODBYE),
+                ("goodbye at 10 % loss: LEFT at all", &[]),
+            ],
+        }
+    }
+
+    fn phases(self) -> Duration {
+        match self {
+            Self::Silence => PHASES,
+            Self::Crash | Self::Goodbye | Self::LossyGoodbye => FEW_PHASES,
         }
     }
 
     fn note(self, verdicts: Verdicts, program: &'static str, nodes: u16, report: &mut Report) {
-        let row = |what, target| Row { what, nodes, unit: "ms", target };
-        let (each, last) = match self {
-            Self::Silence => (
-                row("silence: FAILED at each", "p99 <= 7000"),
-                row("silence: FAILED at the last", "p50 <= 5200, p99 <= 7000"),
-            ),
-            Self::Crash => {
-                (row("process crash: FAILED at each", "<= 300"), row("process crash: FAILED at the last", "<= 300"))
-            }
-            Self::Goodbye => (row("goodbye: LEFT at each", "<= 50"), row("goodbye: LEFT at the last", "<= 50")),
-        };
+        let row = |what, targets: &'static [Target]| Row { what, nodes, unit: "ms", targets };
         if self == Self::Silence {
-            let first = row("silence: SUSPECT at the first", "p50 <= 2000");
+            let first = row("silence: SUSPECT at the first", target::SUSPECT);
             report.add_spans(first, program, verdicts.first_suspect, None);
         }
-        let note = format!("{} false FAILED", verdicts.false_failed);
-        report.add_spans(each, program, verdicts.each, Some(note));
-        report.add_spans(last, program, verdicts.last, None);
+        let [(each, of_each), (all, of_all)] = self.rows();
+        report.add_spans(row(each, of_each), program, verdicts.each, Some(format!("{} deaths", verdicts.kills)));
+        report.add_spans(row(all, of_all), program, verdicts.last, None);
+        if self != Self::LossyGoodbye {
+            #[expect(clippy::cast_precision_loss, reason = "a few at most")]
+            let wrong = verdicts.false_failed as f64;
+            let name = match self {
+                Self::Silence => "silence: FAILED of nodes that live",
+                Self::Crash => "process crash: FAILED of nodes that live",
+                Self::Goodbye | Self::LossyGoodbye => "goodbye: FAILED of anybody",
+            };
+            let row = Row { what: name, nodes, unit: "events", targets: target::NO_FALSE_FAILED };
+            report.add_value(row, program, wrong, None);
+        }
     }
 }
 
 fn kill(contestant: &Contestant, death: Death, plan: Plan, verdicts: &mut Verdicts) -> Result<()> {
-    let Plan { nodes, kills } = plan;
-    let lab = lab(nodes, std::slice::from_ref(contestant))?;
-    let mut fleet = contestant.fleet(&lab, nodes - 1, 0)?;
-    let host = Host(nodes);
-    for kill in 0..kills {
-        // A new name each time: the dead one's belongs to the dead for a while.
-        let victim = format!("victim{kill}");
-        fleet.launch(NodeSpec::on(host).named(&victim).data(lab.directory().join(&victim)))?;
-        fleet.wait_full_roster(ROSTER_LIMIT).with_context(|| format!("before death {kill}"))?;
-        settle(&mut fleet, kill)?;
-        let mark = match death {
-            Death::Silence => {
-                let mark = Moment::now();
-                lab.silence(SEGMENT, host)?;
-                mark
-            }
-            Death::Crash => fleet.kill(&victim)?,
-            Death::Goodbye => fleet.terminate(&victim, VERDICT_LIMIT)?.0,
-        };
-        let samples = fleet.wait_at_all(&death.event(), &victim, mark, VERDICT_LIMIT)?;
-        let suspects = fleet.story().first_about(&Kind::PeerSuspect, &victim, mark);
-        let suspects = suspects.values().map(|seen| seen.moment.since(mark));
-        suspects.min_by_key(|elapsed| elapsed.read).into_iter().for_each(|first| verdicts.first_suspect.push(first));
-        let last = samples.iter().map(|sample| sample.elapsed).reduce(later).context("nobody was left to tell")?;
-        verdicts.last.push(last);
-        samples.iter().for_each(|sample| verdicts.each.push(sample.elapsed));
-        if death == Death::Silence {
-            fleet.kill(&victim)?;
-            lab.heal(SEGMENT)?;
+    let labs = labs(MESHES.min(plan.kills), plan.nodes, contestant)?;
+    let mut fleets = Vec::new();
+    for lab in &labs {
+        if death == Death::LossyGoodbye {
+            lab.loss(SEGMENT, LOSS)?;
         }
-        verdicts.false_failed = false_failed(&fleet);
+        fleets.push((lab, contestant.fleet(lab, plan.nodes - 1, 0)?));
+    }
+    let host = Host(plan.nodes);
+    while verdicts.kills < plan.kills {
+        let open = usize::try_from(plan.kills - verdicts.kills).unwrap_or(fleets.len()).min(fleets.len());
+        let group = fleets.get_mut(..open).context("no more than there are")?;
+        // A new name each time: the dead one's belongs to the dead for a while.
+        let victim = format!("victim{}", verdicts.kills);
+        for (lab, fleet) in &mut *group {
+            fleet.launch(NodeSpec::on(host).named(&victim).data(lab.directory().join(&victim)))?;
+        }
+        for (_, fleet) in &mut *group {
+            fleet.wait_full_roster(ROSTER_LIMIT).with_context(|| format!("before {victim}"))?;
+        }
+        let (_, first) = group.first_mut().context("at least one mesh")?;
+        first.listen(WATCHED)?;
+        for (lab, fleet) in group {
+            settle(fleet, Duration::ZERO, death.phases(), verdicts.kills)?;
+            strike(lab, fleet, (death, &victim), verdicts)?;
+            verdicts.kills += 1;
+        }
+    }
+    verdicts.false_failed = fleets.iter().map(|(_, fleet)| false_failed(fleet, death)).sum();
+    Ok(())
+}
+
+/// Lets one die, and gathers what the others say of it.
+fn strike(lab: &Lab, fleet: &mut Fleet<'_>, (death, victim): (Death, &str), verdicts: &mut Verdicts) -> Result<()> {
+    let mark = match death {
+        Death::Silence => {
+            // Before the switch is told: its few milliseconds count as silence.
+            let mark = Moment::now();
+            lab.silence(SEGMENT, fleet.host(victim)?)?;
+            mark
+        }
+        Death::Crash => fleet.kill(victim)?,
+        Death::Goodbye | Death::LossyGoodbye => fleet.terminate(victim, VERDICT_LIMIT)?.0,
+    };
+    let spans = told_at_all(fleet, death.events(), victim, mark, VERDICT_LIMIT)?;
+    let suspects = fleet.story().first_about(&Kind::PeerSuspect, victim, mark);
+    let suspects = suspects.values().map(|seen| seen.moment.since(mark));
+    verdicts.first_suspect.extend(suspects.min_by_key(Elapsed::longer));
+    verdicts.last.push(spans.iter().copied().reduce(Elapsed::later).context("nobody was left to tell")?);
+    verdicts.each.extend(spans);
+    if death == Death::Silence {
+        fleet.kill(victim)?;
+        lab.heal(SEGMENT)?;
     }
     Ok(())
 }
 
-/// The later, by each clock for itself.
-fn later(one: Elapsed, other: Elapsed) -> Elapsed {
-    Elapsed { read: one.read.max(other.read), told: one.told.max(other.told) }
-}
-
-/// Those who still run were never harmed: nobody but the victims, who heard nothing, may have called them dead.
-fn false_failed(fleet: &Fleet<'_>) -> usize {
+/// Those who still run were never harmed: nobody but the victims, who heard nothing, may have called them dead. Where
+/// all said goodbye nobody is.
+fn false_failed(fleet: &Fleet<'_>, death: Death) -> usize {
     let story = fleet.story();
     let runs = |name: &str| story.running().any(|running| running == name);
     let failed = story.seen().iter().filter(|seen| seen.event.kind == Kind::PeerFailed && runs(&seen.by));
-    failed.filter(|seen| seen.event.about.as_deref().is_some_and(runs)).count()
-}
-
-/// Parts the mesh in two halves until each holds the other dead, and joins them again.
-pub(crate) fn heal(contestants: &[Contestant], plan: Partition, report: &mut Report) {
-    for contestant in contestants {
-        eprintln!("heal of {} {}, {} times", plan.nodes, contestant.name, plan.runs);
-        let row = Row {
-            what: "heal: end of partition to alive at each",
-            nodes: plan.nodes,
-            unit: "ms",
-            target: "p99 <= 2000",
-        };
-        let mut spans = Spans::default();
-        if let Err(error) = part_and_heal(contestant, plan, &mut spans) {
-            report.fail(format!("heal of {}", contestant.name), &error);
-        }
-        report.add_spans(row, contestant.name, spans, None);
-    }
-}
-
-fn part_and_heal(contestant: &Contestant, plan: Partition, spans: &mut Spans) -> Result<()> {
-    let lab = lab(plan.nodes, std::slice::from_ref(contestant))?;
-    for run in 0..plan.runs {
-        let mut fleet = contestant.fleet(&lab, plan.nodes, run)?;
-        fleet.wait_full_roster(ROSTER_LIMIT).with_context(|| format!("before partition {run}"))?;
-        settle(&mut fleet, run)?;
-        let pairs = part(&lab, plan.nodes)?;
-        let cut = Moment::now();
-        fleet.wait("each half to bury the other", VERDICT_LIMIT, |story| {
-            pairs.iter().all(|(by, about)| story.first_about(&Kind::PeerFailed, about, cut).contains_key(by.as_str()))
-        })?;
-        fleet.listen(plan.hold)?;
-        let healed = Moment::now();
-        lab.heal(SEGMENT)?;
-        fleet.wait("the halves to meet", HEAL_LIMIT, |story| {
-            pairs.iter().all(|(by, about)| story.first_about(&Kind::PeerUp, about, healed).contains_key(by.as_str()))
-        })?;
-        for (by, about) in &pairs {
-            let found = fleet.story().first_about(&Kind::PeerUp, about, healed);
-            spans.push(found.get(by.as_str()).context("it was there a moment ago")?.moment.since(healed));
-        }
-        fleet.kill_all()?;
-    }
-    Ok(())
-}
-
-/// Cuts the first half of the hosts from the second; returns the pairs of names of each with each of the other half.
-fn part(lab: &Lab, nodes: u16) -> Result<Vec<(String, String)>> {
-    let first = 1..=nodes / 2;
-    let across: Vec<(Host, Host)> =
-        first.flat_map(|one| (nodes / 2 + 1..=nodes).map(move |other| (Host(one), Host(other)))).collect();
-    lab.cuts(SEGMENT, across.iter().map(|(one, other)| Cut::Between(*one, *other)))?;
-    let both = across.iter().flat_map(|(one, other)| [(one, other), (other, one)]);
-    Ok(both.map(|(by, about)| (by.to_string(), about.to_string())).collect())
+    let said_goodbye = matches!(death, Death::Goodbye | Death::LossyGoodbye);
+    failed.filter(|seen| said_goodbye || seen.event.about.as_deref().is_some_and(runs)).count()
 }

@@ -1,14 +1,19 @@
 //! Measures real nodes on the hosts of a lab: how fast they meet, how fast a death is known, and what idling costs.
 
 mod deaths;
+mod heal;
 mod idle;
 mod joins;
+mod page;
 mod report;
+mod simulator;
+mod target;
 mod trial;
 
+use std::env;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,8 +21,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use kodikon_lab::{Lab, Program, alone};
 
-use report::Report;
-use trial::Contestant;
+use report::{Report, Row};
+use trial::{Contestant, Runs};
 
 /// Measures kodikon on hosts in network namespaces. Needs root; uses the computer alone for the time it takes.
 #[derive(Parser)]
@@ -29,12 +34,24 @@ struct Cli {
     /// The kodikon binary to measure.
     #[arg(long, default_value = "target/release/kodikon")]
     binary: PathBuf,
+    /// The simulator's binary.
+    #[arg(long, default_value = "target/release/kodikon-sim")]
+    simulator: PathBuf,
+    /// The binary that is given away; without it its size is not told.
+    #[arg(long)]
+    dist: Option<PathBuf>,
     /// Measures another program beside it, in the same run, where it can do the same.
     #[arg(long, value_parser = ["serf"])]
     rival: Option<String>,
     /// Does not measure kodikon, only the rival.
     #[arg(long, requires = "rival")]
     rival_only: bool,
+    /// How often at most a rival is measured in each part; by default as often as a comparison needs.
+    #[arg(long)]
+    rival_runs: Option<u32>,
+    /// The command that the page names, where a script has been called.
+    #[arg(long)]
+    typed: Option<String>,
     /// Does not wait until other measurements on this computer have ended.
     #[arg(long)]
     shared: bool,
@@ -58,6 +75,9 @@ enum What {
         /// How many starts of each size.
         #[arg(long, default_value_t = 20)]
         runs: u32,
+        /// How many of a hundred frames the switch drops, at each receiver.
+        #[arg(long, default_value_t = 0.0)]
+        loss: f64,
     },
     /// From a newcomer's `started` to the `peer_up` at each of the others.
     LateJoiner {
@@ -85,11 +105,12 @@ enum What {
         /// How many partitions.
         #[arg(long, default_value_t = 10)]
         runs: u32,
-        /// Seconds it lasts after the last FAILED.
-        #[arg(long, default_value_t = 10)]
+        /// Seconds it lasts after the last FAILED, at least. In the first half minute a rival still talks to the dead.
+        #[arg(long, default_value_t = 40)]
         hold: u64,
     },
-    /// Bytes and packets a node sends in a minute when nothing happens, counted at the switch.
+    /// Bytes and packets a node sends in a minute when nothing happens, counted at the switch; memory and CPU time of a
+    /// node with ten peers meanwhile.
     Idle {
         /// How many nodes; several sizes with commas.
         #[arg(long, value_delimiter = ',', default_values_t = [3, 10, 30])]
@@ -97,16 +118,20 @@ enum What {
         #[command(flatten)]
         minutes: Minutes,
     },
-    /// Memory and CPU time of a node with ten peers when nothing happens.
-    Resources {
+    /// What an idle mesh of 100 or 1,000 sends, by the simulator, and how fast that is.
+    Simulator {
         #[command(flatten)]
-        minutes: Minutes,
+        plan: simulator::Plan,
     },
+    /// The size of the binary that is given away: see --dist.
+    Size,
     /// All of these.
     All {
-        /// A few minutes in place of about two hours: shows that everything runs, its figures mean little.
+        /// A few minutes in place of half an hour: shows that everything runs, its figures mean little.
         #[arg(long)]
         quick: bool,
+        #[command(flatten)]
+        plan: simulator::Plan,
     },
     /// Removes what a killed measurement left behind.
     Clean,
@@ -143,8 +168,10 @@ fn main() -> Result<ExitCode> {
         eprintln!("waiting for the computer to be free");
         Some(alone()?)
     };
-    let mut report = Report::begin(&contestants);
-    measure(&cli.what, &contestants, &mut report)?;
+    let typed = || env::args().collect::<Vec<_>>().join(" ");
+    let mut report = Report::begin(cli.typed.clone().unwrap_or_else(typed), &contestants);
+    measure(&cli, &cli.what, &contestants, &mut report)?;
+    report.end();
     write(&cli, &report)?;
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -166,42 +193,58 @@ fn contestants(cli: &Cli) -> Result<Vec<Contestant>> {
     Ok(found)
 }
 
-fn measure(what: &What, contestants: &[Contestant], report: &mut Report) -> Result<()> {
+fn measure(cli: &Cli, what: &What, contestants: &[Contestant], report: &mut Report) -> Result<()> {
+    let runs = |ours: u32, rival: u32| Runs { ours, rival: cli.rival_runs.unwrap_or(rival) };
     match what {
-        What::ColdStart { nodes, runs } => {
-            nodes.iter().for_each(|size| joins::cold_start(contestants, *size, *runs, report));
+        What::ColdStart { nodes, runs: starts, loss } => {
+            nodes.iter().for_each(|size| joins::cold_start(contestants, (*size, *loss), runs(*starts, 10), report));
         }
-        What::LateJoiner { nodes, runs } => joins::late_joiner(contestants, *nodes, *runs, report),
-        What::Deaths { nodes, kills } => deaths::deaths(contestants, *nodes, *kills, report),
-        What::Heal { nodes, runs, hold } => {
-            let plan = deaths::Partition { nodes: *nodes, runs: *runs, hold: Duration::from_secs(*hold) };
-            deaths::heal(contestants, plan, report);
+        // 300 samples need eleven newcomers among thirty.
+        What::LateJoiner { nodes, runs: newcomers } => {
+            joins::late_joiner(contestants, *nodes, runs(*newcomers, 11), report);
         }
-        What::Idle { nodes, minutes } => {
-            let times = minutes.times()?;
-            nodes.iter().for_each(|size| idle::traffic(contestants, *size, times, report));
+        What::Deaths { nodes, kills } => deaths::deaths(contestants, *nodes, runs(*kills, 10), report),
+        What::Heal { nodes, runs: partitions, hold } => {
+            let hold = Duration::from_secs(*hold);
+            heal::heal(contestants, heal::Partition { nodes: *nodes, runs: runs(*partitions, 3), hold }, report);
         }
-        What::Resources { minutes } => idle::resources(contestants, minutes.times()?, report),
-        What::All { quick } => all(*quick, contestants, report)?,
+        What::Idle { nodes, minutes } => idle::idle(contestants, nodes, minutes.times()?, report),
+        What::Simulator { plan } => simulator::simulate(&cli.simulator, plan, report),
+        What::Size => {
+            cli.dist.iter().for_each(|binary| size(binary, report));
+        }
+        What::All { quick, plan } => {
+            for part in all(*quick, plan) {
+                measure(cli, &part, contestants, report)?;
+            }
+        }
         What::Clean => {}
     }
     Ok(())
 }
 
-fn all(quick: bool, contestants: &[Contestant], report: &mut Report) -> Result<()> {
-    let few = |runs: u32| if quick { runs.min(3) } else { runs };
-    let long = if quick { 0.5 } else { 10.0 };
-    let minutes = Minutes { minutes: long, settle: long.min(1.0) };
-    let (nodes, settled) = (vec![3, 10, 30], minutes);
-    let parts = [
-        What::ColdStart { nodes: nodes.clone(), runs: few(20) },
-        What::LateJoiner { nodes: 30, runs: few(50) },
-        What::Deaths { nodes: 10, kills: few(50) },
-        What::Heal { nodes: 10, runs: few(10), hold: 10 },
-        What::Idle { nodes, minutes },
-        What::Resources { minutes: settled },
-    ];
-    parts.iter().try_for_each(|part| measure(part, contestants, report))
+fn all(quick: bool, plan: &simulator::Plan) -> [What; 8] {
+    let few = |runs: u32, few: u32| if quick { few } else { runs };
+    let minutes = if quick { Minutes { minutes: 1.0, settle: 0.5 } } else { Minutes { minutes: 10.0, settle: 1.0 } };
+    [
+        What::ColdStart { nodes: vec![3, 10, 30], runs: few(20, 3), loss: 0.0 },
+        What::ColdStart { nodes: vec![10], runs: few(20, 3), loss: 20.0 },
+        What::LateJoiner { nodes: 30, runs: few(50, 5) },
+        What::Deaths { nodes: 10, kills: few(50, 5) },
+        What::Heal { nodes: 10, runs: few(10, 3), hold: few(40, 2).into() },
+        What::Idle { nodes: vec![3, 10, 30], minutes },
+        What::Simulator { plan: plan.clone() },
+        What::Size,
+    ]
+}
+
+fn size(binary: &Path, report: &mut Report) {
+    let row = Row { what: "binary, `dist` profile", nodes: 0, unit: "MB", targets: target::BINARY };
+    match fs::metadata(binary) {
+        #[expect(clippy::cast_precision_loss, reason = "no binary has 2^53 bytes")]
+        Ok(meta) => report.add_value(row, "kodikon", meta.len() as f64 / 1e6, None),
+        Err(error) => report.fail(format!("the size of {}", binary.display()), &error.into()),
+    }
 }
 
 fn write(cli: &Cli, report: &Report) -> Result<()> {
@@ -211,7 +254,7 @@ fn write(cli: &Cli, report: &Report) -> Result<()> {
         None => io::stdout().write_all(json.as_bytes()).context("cannot write the report")?,
     }
     if let Some(path) = &cli.markdown {
-        fs::write(path, report.markdown()).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, page::page(report)).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

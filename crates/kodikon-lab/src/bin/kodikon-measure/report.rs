@@ -1,38 +1,45 @@
 //! Decides what is written down of a measurement: figures, what they mean, and on which computer they were taken.
 
-use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Error;
 use kodikon_lab::{Distribution, Elapsed, Figures};
 use serde::Serialize;
 
+use crate::target::{Target, verdict};
 use crate::trial::Contestant;
 
 /// One document: everything that one call of the program has measured.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    date: String,
-    machine: Machine,
+    pub(crate) date: String,
+    /// What a person types to get the same.
+    pub(crate) command: String,
+    pub(crate) machine: Machine,
     /// The commit of the working directory, with a `+` where files were changed.
-    commit: Option<String>,
-    versions: Vec<String>,
+    pub(crate) commit: Option<String>,
+    pub(crate) versions: Vec<String>,
+    pub(crate) took_s: f64,
+    /// By how much the clock of the computer, which the nodes tell, went wrong against the one that cannot be set.
+    pub(crate) clock_slip_ms: f64,
     pub(crate) measurements: Vec<Measurement>,
     /// What could not be measured, and why.
     pub(crate) failures: Vec<Failure>,
+    #[serde(skip)]
+    began: (Instant, SystemTime),
 }
 
 #[derive(Serialize)]
-struct Machine {
-    cores: usize,
-    cpu: String,
-    kernel: String,
-    memory_mib: u64,
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    pub(crate) cpu: String,
+    pub(crate) kernel: String,
+    pub(crate) memory_mib: u64,
     /// Of the last minute before the start: above 0 something else ran.
-    load: String,
+    pub(crate) load: String,
 }
 
 /// Figures of one thing, of one program.
@@ -40,20 +47,26 @@ struct Machine {
 pub(crate) struct Measurement {
     pub(crate) what: &'static str,
     pub(crate) program: &'static str,
+    /// 0 where it is not about a mesh.
     pub(crate) nodes: u16,
     pub(crate) unit: &'static str,
+    /// Of times: of the longer of the two below, sample by sample.
     pub(crate) figures: Figures,
-    /// The same by the times the nodes told, without the way of the event to the reader.
+    /// From reading a node's line to reading another's.
+    pub(crate) read: Option<Figures>,
+    /// By the times that the nodes told.
     pub(crate) told: Option<Figures>,
-    /// What the design asks for; of kodikon only.
-    pub(crate) target: Option<&'static str>,
+    /// What the design asks for.
+    pub(crate) targets: &'static [Target],
+    /// Whether it is reached; of kodikon only.
+    pub(crate) verdict: Option<String>,
     pub(crate) note: Option<String>,
 }
 
 #[derive(Serialize)]
 pub(crate) struct Failure {
-    what: String,
-    error: String,
+    pub(crate) what: String,
+    pub(crate) error: String,
 }
 
 /// Which row of the table it will be.
@@ -62,108 +75,97 @@ pub(crate) struct Row {
     pub(crate) what: &'static str,
     pub(crate) nodes: u16,
     pub(crate) unit: &'static str,
-    pub(crate) target: &'static str,
+    pub(crate) targets: &'static [Target],
 }
 
 /// Time spans of one kind, by both clocks.
 #[derive(Default)]
-pub(crate) struct Spans {
-    read: Vec<Duration>,
-    told: Vec<Duration>,
-}
+pub(crate) struct Spans(Vec<Elapsed>);
 
 impl Spans {
     pub(crate) fn push(&mut self, elapsed: Elapsed) {
-        self.read.push(elapsed.read);
-        self.told.extend(elapsed.told);
+        self.0.push(elapsed);
+    }
+}
+
+impl Extend<Elapsed> for Spans {
+    fn extend<I: IntoIterator<Item = Elapsed>>(&mut self, spans: I) {
+        self.0.extend(spans);
     }
 }
 
 impl Report {
-    pub(crate) fn begin(contestants: &[Contestant]) -> Self {
+    pub(crate) fn begin(command: String, contestants: &[Contestant]) -> Self {
         Self {
             date: rfc3339(SystemTime::now()),
+            command,
             machine: Machine::this(),
             commit: commit(),
             versions: contestants.iter().map(Contestant::version).collect(),
+            took_s: 0.0,
+            clock_slip_ms: 0.0,
             measurements: Vec::new(),
             failures: Vec::new(),
+            began: (Instant::now(), SystemTime::now()),
         }
+    }
+
+    /// Nothing more will be measured.
+    pub(crate) fn end(&mut self) {
+        self.took_s = self.began.0.elapsed().as_secs_f64();
+        let by_wall = match SystemTime::now().duration_since(self.began.1) {
+            Ok(forward) => forward.as_secs_f64(),
+            Err(backward) => -backward.duration().as_secs_f64(),
+        };
+        self.clock_slip_ms = (by_wall - self.took_s) * 1000.0;
     }
 
     /// Adds times, in milliseconds.
     pub(crate) fn add_spans(&mut self, row: Row, program: &'static str, spans: Spans, note: Option<String>) {
-        let told = Distribution::of_ms(spans.told).figures();
-        self.add(row, program, Distribution::of_ms(spans.read), note);
-        if let Some(last) = self.measurements.last_mut() {
-            last.told = told;
+        let figures =
+            |of: fn(&Elapsed) -> Option<Duration>| Distribution::of_ms(spans.0.iter().filter_map(of)).figures();
+        let longer = Distribution::of_ms(spans.0.iter().map(Elapsed::longer));
+        if self.add(row, program, longer, note)
+            && let Some(last) = self.measurements.last_mut()
+        {
+            last.read = figures(|elapsed| Some(elapsed.read));
+            last.told = figures(|elapsed| elapsed.told);
         }
     }
 
-    /// Adds values in the unit of the row.
-    pub(crate) fn add(&mut self, row: Row, program: &'static str, values: Distribution, note: Option<String>) {
+    /// Adds one value in the unit of the row.
+    pub(crate) fn add_value(&mut self, row: Row, program: &'static str, value: f64, note: Option<String>) {
+        self.add(row, program, Distribution::of([value]), note);
+    }
+
+    /// Adds values in the unit of the row; says whether there was any.
+    pub(crate) fn add(&mut self, row: Row, program: &'static str, values: Distribution, note: Option<String>) -> bool {
         let Some(figures) = values.figures() else {
             let error = "no value was found".to_owned();
             self.failures.push(Failure { what: format!("{program}: {}", row.what), error });
-            return;
+            return false;
         };
-        eprintln!("  {program}: {} of {} nodes: p50 {:.2} {}", row.what, row.nodes, figures.p50, row.unit);
+        let Figures { n, p50, p99, .. } = figures;
+        eprintln!("  {program}: {}, {} nodes: p50 {p50:.2}, p99 {p99:.2} {}, n {n}", row.what, row.nodes, row.unit);
         self.measurements.push(Measurement {
             what: row.what,
             program,
             nodes: row.nodes,
             unit: row.unit,
             figures,
+            read: None,
             told: None,
-            target: (program == "kodikon" && !row.target.is_empty()).then_some(row.target),
+            targets: row.targets,
+            verdict: (program == "kodikon").then(|| verdict(row.targets, &figures)).flatten(),
             note,
         });
+        true
     }
 
     /// Notes that something could not be measured; the rest goes on.
     pub(crate) fn fail(&mut self, what: String, error: &Error) {
         eprintln!("  {what} failed: {error:#}");
         self.failures.push(Failure { what, error: format!("{error:#}") });
-    }
-
-    /// The table for people.
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = String::new();
-        self.print(&mut text).expect("a String takes all that is written");
-        text
-    }
-
-    fn print(&self, text: &mut String) -> std::fmt::Result {
-        let Machine { cores, cpu, kernel, memory_mib, load } = &self.machine;
-        let commit = self.commit.as_deref().unwrap_or("unknown");
-        writeln!(text, "Measured {} on {cores} cores ({cpu}), {memory_mib} MiB, Linux {kernel}, ", self.date)?;
-        writeln!(text, "load before {load}; commit {commit}; {}.\n", self.versions.join(", "))?;
-        writeln!(text, "| what | program | nodes | n | unit | p50 | p99 | max | p50 told | target | note |")?;
-        writeln!(text, "|---|---|--:|--:|---|--:|--:|--:|--:|---|---|")?;
-        for row in &self.measurements {
-            let Figures { n, p50, p99, max, .. } = row.figures;
-            let told = row.told.map_or(String::new(), |told| number(told.p50));
-            let (target, note) = (row.target.unwrap_or_default(), row.note.as_deref().unwrap_or_default());
-            writeln!(
-                text,
-                "| {} | {} | {} | {n} | {} | {} | {} | {} | {told} | {target} | {note} |",
-                row.what,
-                row.program,
-                row.nodes,
-                row.unit,
-                number(p50),
-                number(p99),
-                number(max),
-            )?;
-        }
-        writeln!(
-            text,
-            "\nTimes are from reading a node's line to reading another's; *told* is by the times that the nodes say."
-        )?;
-        for failure in &self.failures {
-            writeln!(text, "\nNot measured: {}: {}", failure.what, failure.error.lines().next().unwrap_or_default())?;
-        }
-        Ok(())
     }
 }
 
@@ -183,16 +185,6 @@ impl Machine {
             memory_mib: memory_kib.unwrap_or_default() / 1024,
             load: read("/proc/loadavg").split_whitespace().next().unwrap_or_default().to_owned(),
         }
-    }
-}
-
-/// Three digits that mean something.
-fn number(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        size if size >= 0.1 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
     }
 }
 
@@ -240,30 +232,5 @@ mod tests {
         for (seconds, date) in table {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), date);
         }
-    }
-
-    #[test]
-    fn the_table_shows_figures_targets_and_failures() {
-        let mut report = Report::begin(&[]);
-        let row = Row { what: "cold start", nodes: 10, unit: "ms", target: "<= 150" };
-        let mut spans = Spans::default();
-        spans.push(Elapsed { read: Duration::from_millis(120), told: Some(Duration::from_millis(110)) });
-        report.add_spans(row, "kodikon", spans, Some("quiet".to_owned()));
-        let mut spans = Spans::default();
-        spans.push(Elapsed { read: Duration::from_micros(1500), told: None });
-        report.add_spans(row, "serf", spans, None);
-        report.add_spans(row, "nobody", Spans::default(), None);
-        report.fail("heal".to_owned(), &anyhow::anyhow!("not within 5 s\nand more"));
-        let text = report.markdown();
-        let rows = [
-            "| cold start | kodikon | 10 | 1 | ms | 120 | 120 | 120 | 110 | <= 150 | quiet |",
-            "| cold start | serf | 10 | 1 | ms | 1.50 | 1.50 | 1.50 |  |  |  |",
-            "Not measured: nobody: cold start: no value was found",
-            "Not measured: heal: not within 5 s\n",
-        ];
-        for row in rows {
-            assert!(text.contains(row), "{row} is missing in\n{text}");
-        }
-        assert!(serde_json::to_string(&report).unwrap().contains("\"p50\":120.0"));
     }
 }

@@ -1,25 +1,47 @@
 //! Decides how a measured program is found, started afresh and left alone until it is calm.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use kodikon_lab::{Fleet, Host, Lab, NodeSpec, Program};
+use kodikon_lab::{Elapsed, Fleet, Host, Kind, Lab, Moment, NodeSpec, Program, Story};
 
 /// What a fleet of 30 may need at worst: a rival looks for peers once a minute.
 pub(crate) const ROSTER_LIMIT: Duration = Duration::from_secs(150);
+/// The one segment of a lab that measures.
+pub(crate) const SEGMENT: &str = "a";
 /// More than a round of heartbeats (5 s), so that each observer has heard its node and holds its connection.
-const SETTLE: Duration = Duration::from_secs(6);
+pub(crate) const WATCHED: Duration = Duration::from_secs(6);
 
 /// A program that takes part.
+#[derive(Clone)]
 pub(crate) struct Contestant {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
 }
 
+/// How often something is done: a rival is there to compare with, so that fewer samples of it are enough.
+#[derive(Clone, Copy)]
+pub(crate) struct Runs {
+    pub(crate) ours: u32,
+    pub(crate) rival: u32,
+}
+
+impl Runs {
+    pub(crate) fn of(self, contestant: &Contestant) -> u32 {
+        if contestant.is_rival() { self.rival.min(self.ours) } else { self.ours }
+    }
+}
+
 impl Contestant {
+    /// Whether it is not ours.
+    pub(crate) fn is_rival(&self) -> bool {
+        !matches!(self.program, Program::Kodikon(_))
+    }
+
     /// What the program says of itself.
     pub(crate) fn version(&self) -> String {
         let (path, argument) = match &self.program {
@@ -30,7 +52,7 @@ impl Contestant {
         let said = Command::new(path).arg(argument).output();
         let said = said.map(|done| String::from_utf8_lossy(&done.stdout).lines().next().unwrap_or_default().to_owned());
         let said = said.unwrap_or_default();
-        if said.starts_with(self.name) { said } else { format!("{} {said}", self.name) }
+        if said.to_lowercase().starts_with(self.name) { said } else { format!("{} {said}", self.name) }
     }
 
     /// Nodes called like their hosts on the first `hosts` hosts, with data directories that nobody has used.
@@ -44,7 +66,7 @@ impl Contestant {
     }
 
     /// A node called like its host, with data of this trial only.
-    pub(crate) fn spec(&self, lab: &Lab, host: Host, trial: u32) -> NodeSpec {
+    fn spec(&self, lab: &Lab, host: Host, trial: u32) -> NodeSpec {
         NodeSpec::on(host).data(lab.directory().join(format!("{}-{trial}", self.name)).join(host.to_string()))
     }
 }
@@ -56,18 +78,46 @@ pub(crate) fn lab(hosts: u16, contestants: &[Contestant]) -> Result<Lab> {
         for host in lab.hosts() {
             // Its multicast goes where the default route goes.
             let mut route = lab.command(host, "ip");
-            route.args(["route", "add", "default", "dev", &lab.interface("a")]);
+            route.args(["route", "add", "default", "dev", &lab.interface(SEGMENT)]);
             lab.run(&mut route, Duration::from_secs(10))?.success()?;
         }
     }
     Ok(lab)
 }
 
-/// Listens until the fleet is calm, a little longer each time, so that events fall on all phases of the heartbeats.
-pub(crate) fn settle(fleet: &mut Fleet<'_>, trial: u32) -> Result<()> {
+/// Several labs that know nothing of each other, for one program.
+pub(crate) fn labs(count: u32, hosts: u16, contestant: &Contestant) -> Result<Vec<Lab>> {
+    (0..count).map(|_| lab(hosts, std::slice::from_ref(contestant))).collect()
+}
+
+/// Listens for `least`, and a part of `spread` that is another one each time, so that what comes then falls on all phases
+/// of what the nodes do regularly.
+pub(crate) fn settle(fleet: &mut Fleet<'_>, least: Duration, spread: Duration, trial: u32) -> Result<()> {
     // Multiples of the golden ratio fill the unit interval evenly, however many there are.
     let phase = (f64::from(trial) * 0.618_034).fract();
-    fleet.listen(SETTLE + Duration::from_secs_f64(phase))
+    fleet.listen(least + spread.mul_f64(phase))
+}
+
+/// Waits until every other running node has told one of these events about a node; the first of each, since the mark.
+pub(crate) fn told_at_all(
+    fleet: &mut Fleet<'_>,
+    kinds: &[Kind],
+    about: &str,
+    mark: Moment,
+    limit: Duration,
+) -> Result<Vec<Elapsed>> {
+    let others = fleet.story().running().filter(|name| *name != about).count();
+    let firsts = |story: &Story| {
+        let mut firsts: BTreeMap<String, Elapsed> = BTreeMap::new();
+        for (by, seen) in kinds.iter().flat_map(|kind| story.first_about(kind, about, mark)) {
+            let elapsed = seen.moment.since(mark);
+            firsts.entry(by.to_owned()).and_modify(|first| *first = first.earlier(elapsed)).or_insert(elapsed);
+        }
+        firsts
+    };
+    let what = format!("the end of {about} at all {others} others");
+    fleet.wait(&what, limit, |story| firsts(story).len() >= others)?;
+    Ok(firsts(fleet.story()).into_values().collect())
 }
 
 /// Where a program is found in PATH.

@@ -1,0 +1,141 @@
+//! Decides what a figure is held against, and what is said when it does not reach that.
+
+use std::fmt;
+
+use kodikon_lab::Figures;
+use serde::Serialize;
+
+/// Which of the figures is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Figure {
+    P50,
+    P99,
+    Max,
+    Mean,
+}
+
+/// What a figure must not exceed, in the unit of its row.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Target {
+    figure: Figure,
+    at_most: f64,
+}
+
+/// Nothing is asked for.
+pub(crate) const NO_TARGET: &[Target] = &[];
+/// Full roster at all after a cold start of up to ten, and of thirty: ms.
+pub(crate) const COLD_START_10: &[Target] = &[p50(150.0)];
+pub(crate) const COLD_START_30: &[Target] = &[p50(300.0)];
+/// A newcomer known: ms.
+pub(crate) const LATE_JOINER: &[Target] = &[p50(50.0), p99(150.0)];
+/// A silent death: ms.
+pub(crate) const SUSPECT: &[Target] = &[p50(2000.0)];
+pub(crate) const FAILED_AT_EACH: &[Target] = &[p99(7000.0)];
+pub(crate) const FAILED_AT_ALL: &[Target] = &[p50(5200.0), p99(7000.0)];
+/// The end of a process on a host that lives: ms.
+pub(crate) const CRASH: &[Target] = &[p99(300.0)];
+/// A goodbye, also where a tenth of all frames is lost: ms.
+pub(crate) const GOODBYE: &[Target] = &[p99(50.0)];
+pub(crate) const LOSSY_GOODBYE: &[Target] = &[p99(200.0)];
+/// Nodes called FAILED that live.
+pub(crate) const NO_FALSE_FAILED: &[Target] = &[max(0.0)];
+/// A partition's end: ms.
+pub(crate) const HEAL: &[Target] = &[p99(2000.0)];
+/// Bytes per node and minute.
+pub(crate) const IDLE: &[Target] = &[mean(7000.0)];
+pub(crate) const LOSSY_IDLE: &[Target] = &[mean(10_000.0)];
+/// A node with ten peers: MB, percent.
+pub(crate) const RSS: &[Target] = &[max(8.0)];
+pub(crate) const CPU: &[Target] = &[mean(0.05)];
+/// The binary: MB.
+pub(crate) const BINARY: &[Target] = &[max(9.0)];
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.figure {
+            Figure::P50 => "p50",
+            Figure::P99 => "p99",
+            Figure::Max => "max",
+            Figure::Mean => "mean",
+        };
+        write!(f, "{name} ≤ {}", self.at_most)
+    }
+}
+
+impl Target {
+    /// Which of the figures is judged.
+    pub(crate) fn figure(self) -> Figure {
+        self.figure
+    }
+
+    /// What was measured, in parts of what is allowed.
+    fn share(self, figures: &Figures) -> f64 {
+        let measured = match self.figure {
+            Figure::P50 => figures.p50,
+            Figure::P99 => figures.p99,
+            Figure::Max => figures.max,
+            Figure::Mean => figures.mean,
+        };
+        // Nothing of nothing allowed is all of it, and not no number.
+        if measured <= self.at_most && self.at_most == 0.0 { 1.0 } else { measured / self.at_most }
+    }
+}
+
+/// Whether all targets are reached, in one word, or by how much the worst is missed. Nothing where there is none.
+pub(crate) fn verdict(targets: &[Target], figures: &Figures) -> Option<String> {
+    let (worst, share) = targets
+        .iter()
+        .map(|target| (target, target.share(figures)))
+        .max_by(|(_, one), (_, other)| one.total_cmp(other))?;
+    Some(if share <= 1.0 { "holds".to_owned() } else { format!("**missed** ({worst}: {share:.2}×)") })
+}
+
+/// The median must not exceed this.
+const fn p50(at_most: f64) -> Target {
+    Target { figure: Figure::P50, at_most }
+}
+
+/// Ninety-nine of a hundred must not exceed this.
+const fn p99(at_most: f64) -> Target {
+    Target { figure: Figure::P99, at_most }
+}
+
+/// None may exceed this.
+const fn max(at_most: f64) -> Target {
+    Target { figure: Figure::Max, at_most }
+}
+
+/// The mean must not exceed this.
+const fn mean(at_most: f64) -> Target {
+    Target { figure: Figure::Mean, at_most }
+}
+
+#[cfg(test)]
+mod tests {
+    use kodikon_lab::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_allowed_nothing_holds_and_one_does_not() {
+        let verdict_of = |value: f64| verdict(&[max(0.0)], &Distribution::of([value]).figures().unwrap());
+        assert_eq!(verdict_of(0.0).as_deref(), Some("holds"));
+        assert_eq!(verdict_of(1.0).as_deref(), Some("**missed** (max ≤ 0: inf×)"));
+    }
+
+    #[test]
+    fn the_worst_miss_is_told() {
+        let figures = Distribution::of([10.0, 20.0, 90.0]).figures().unwrap();
+        let table: [(&[Target], Option<&str>); 5] = [
+            (&[], None),
+            (&[p50(20.0), p99(90.0), max(90.0), mean(40.0)], Some("holds")),
+            (&[p50(19.0)], Some("**missed** (p50 ≤ 19: 1.05×)")),
+            (&[p50(20.0), p99(60.0)], Some("**missed** (p99 ≤ 60: 1.50×)")),
+            (&[p50(10.0), p99(60.0), mean(39.0)], Some("**missed** (p50 ≤ 10: 2.00×)")),
+        ];
+        for (targets, expected) in table {
+            assert_eq!(verdict(targets, &figures).as_deref(), expected, "{targets:?}");
+        }
+    }
+}
