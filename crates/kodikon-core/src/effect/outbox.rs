@@ -42,7 +42,7 @@ pub enum Notice {
     Doubted(NodeId),
     /// Others say that its process ended, and we saw no sign of that: it is asked, and its port too.
     Claimed(NodeId),
-    /// Its port says so too, and it did not answer.
+    /// Its port or our connection says so too, and it did not answer.
     Ended(NodeId),
     /// This node's own verdict: the peer failed.
     Verdict(NodeId, &'static str),

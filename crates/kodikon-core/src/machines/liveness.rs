@@ -172,9 +172,13 @@ impl Liveness {
         self.probes.start(now, subject, Doubt::Hearsay, ctx);
     }
 
-    /// Others say that a peer's process ended, and nothing we saw says so: it is asked, and "port unreachable" settles it.
+    /// Others say that a peer's process ended: it is asked. "Port unreachable" settles it, or that our connection with it
+    /// ended too; but connections also end because a peer chose other observers, so that it may answer first.
     pub fn on_claimed(&mut self, now: Instant, subject: NodeId, ctx: &mut Context) {
         self.canaries.claim(now, subject);
+        if let Some(ended) = self.canaries.bereaved_since(&subject) {
+            self.canaries.on_refused(ended, &subject);
+        }
         self.probes.start(now, subject, Doubt::Hearsay, ctx);
     }
 
@@ -272,7 +276,7 @@ impl Liveness {
         }
         self.beats.on_wake(now, ctx);
         for (id, since) in self.canaries.on_wake(now, ctx) {
-            let is_silent = |held: &&mut Peer| held.heard.is_none_or(|heard| heard < since);
+            let is_silent = |held: &&mut Peer| held.heard.is_none_or(|heard| heard <= since);
             if let Some(held) = ctx.roster.get_mut(&id).filter(is_silent) {
                 held.ended = Some(now);
                 ctx.out.notice(Notice::Ended(id));
@@ -334,9 +338,6 @@ impl Liveness {
     /// A stream ended: is its peer's process gone, or only the stream?
     pub fn on_stream_ended(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
         let Some(peer) = self.canaries.on_ended(now, stream) else { return };
-        if let Some(held) = ctx.roster.get_mut(&peer) {
-            held.ended = Some(now);
-        }
         if ctx.roster.get(&peer).is_some_and(|held| held.liveness.is_present()) {
             self.probes.start(now, peer, Doubt::StreamEnded, ctx);
         }

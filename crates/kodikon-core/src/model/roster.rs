@@ -50,7 +50,7 @@ pub struct Peer {
     pub group_heard: Option<Instant>,
     /// Datagrams heard from it.
     pub datagrams: u64,
-    /// When we last saw for ourselves that its process may have ended: its connection with us did, or its port.
+    /// When we last saw for ourselves that its process ended: its connection with us or its port said so, and no answer came.
     pub ended: Option<Instant>,
 }
 

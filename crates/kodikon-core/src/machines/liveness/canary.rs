@@ -20,7 +20,7 @@ const RETRY_LAST: Duration = Duration::from_secs(60);
 const BEREAVEMENT: Duration = Duration::from_secs(2);
 /// Peers of whom others say at once that their processes ended.
 pub(super) const MAX_CLAIMED: usize = 1_024;
-/// ICMP can be forged, and here it is the only sign of our own: a peer that lives answers one of two probes within this.
+/// ICMP can be forged and connections end for other reasons: a peer that lives answers one of two probes within this.
 const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// Our connections to observers and theirs to us.
@@ -45,7 +45,7 @@ struct Stream {
 #[derive(Debug)]
 struct Claim {
     since: Instant,
-    /// When its port was said to be closed.
+    /// When a sign of our own said so too: its port, or our connection with it.
     refused: Option<Instant>,
 }
 
@@ -197,7 +197,7 @@ impl Canaries {
         self.claimed.keys().copied().collect()
     }
 
-    /// "Port unreachable" came from such a peer's address.
+    /// "Port unreachable" came from such a peer's address, or our connection with it ended.
     pub(super) fn on_refused(&mut self, now: Instant, peer: &NodeId) {
         if let Some(claim) = self.claimed.get_mut(peer) {
             claim.refused.get_or_insert(now);
@@ -222,6 +222,11 @@ impl Canaries {
     /// Peers whose connection ended a moment ago.
     pub(super) fn bereaved(&self) -> Vec<NodeId> {
         self.bereaved.keys().copied().collect()
+    }
+
+    /// When the connection with a peer ended, if that was a moment ago.
+    pub(super) fn bereaved_since(&self, id: &NodeId) -> Option<Instant> {
+        self.bereaved.get(id).copied()
     }
 
     /// The end of a peer's connection was explained.
