@@ -356,6 +356,13 @@ pub enum Event {
         /// Where it answered from.
         address: SocketAddr,
     },
+    /// A peer signed two ops of one number: it tells some one thing and others another. Told once for each run of it.
+    Equivocated {
+        /// Who.
+        peer: NodeId,
+        /// Its name.
+        name: String,
+    },
     /// We refused a node: our table is full.
     Refused {
         /// Whom.

@@ -95,7 +95,7 @@ impl Node {
             Input::Wake => self.on_wake(now),
             Input::Interfaces(interfaces) => self.on_interfaces(now, interfaces),
             Input::Datagram(arrival, frame) => self.on_datagram(now, arrival, frame),
-            Input::Unreachable(address) => self.liveness.on_unreachable(address, &mut self.ctx),
+            Input::Unreachable(address) => self.liveness.on_unreachable(now, address, &mut self.ctx),
             Input::StreamOffered { stream, from } => self.liveness.on_stream_offered(now, stream, from, &mut self.ctx),
             Input::StreamOpened { stream, peer } => self.on_stream_opened(now, stream, peer),
             Input::StreamFailed { peer } => self.liveness.on_stream_failed(now, peer),
@@ -172,3 +172,6 @@ impl Node {
         &self.ctx.stats
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,7 @@ fn pour(lan: &mut Lan, fakes: &mut Fakes, flooded: &[u8]) {
         }
     }
     for (table, held, limit) in lan.nodes[&1].table_sizes() {
-        assert!(held <= limit.min(600), "{table} holds {held}");
+        assert!(held <= limit.min(1_024), "{table} holds {held}");
     }
 }
 

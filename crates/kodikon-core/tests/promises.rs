@@ -270,7 +270,7 @@ fn invented_identities_fill_no_table_and_keep_no_known_peer_out() {
     let node = &lan.nodes[&1];
     assert_eq!(node.peers().len(), 3, "no invented peer is shown");
     for (table, held, limit) in node.table_sizes() {
-        assert!(held <= limit.min(600), "{table} holds {held}");
+        assert!(held <= limit.min(1_024), "{table} holds {held}");
     }
     let answers = node.stats().datagrams_sent - sent;
     assert!(node.stats().challenges_sent > 100, "the flood was heard and asked to prove itself");

@@ -1,5 +1,7 @@
 //! Decides what an enemy does: a stranger without the key, who records, bends and replays, or a member with the key, who
-//! forges, lies and floods besides.
+//! forges, lies and floods besides, and has two identities of its own.
+
+mod pair;
 
 use core::time::Duration;
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use kodikon_core::wire::seal::GroupKey;
 use crate::chance::{between, pick};
 use crate::checks::Watch;
 use crate::cluster::Cluster;
+use crate::hostile::pair::Pair;
 use crate::network::Origin;
 use crate::network::host::HostId;
 
@@ -38,6 +41,7 @@ pub struct Hostile {
     random: Random,
     host: HostId,
     key: Option<Member>,
+    pair: Option<Pair>,
 }
 
 /// What a member has that a stranger has not.
@@ -51,6 +55,9 @@ struct Member {
     invented: Vec<(SessionTag, SignedOp)>,
 }
 
+/// Of so many deeds of a member one is told by its two own identities, who live on with each.
+const SLANDERS: u64 = 4;
+
 /// Whom a lie is about.
 struct Victim {
     id: NodeId,
@@ -62,7 +69,7 @@ impl Hostile {
     /// A stranger on this host.
     #[must_use]
     pub fn stranger(random: Random, host: HostId) -> Self {
-        Self { random, host, key: None }
+        Self { random, host, key: None, pair: None }
     }
 
     /// A member, who abuses the session of this node.
@@ -70,7 +77,14 @@ impl Hostile {
     pub fn member(random: Random, host: HostId, node: usize, config: &Config) -> Self {
         let member =
             Member { group: GroupKey::new(&config.group_key()), mesh: config.mesh_id(), node, invented: Vec::new() };
-        Self { random, host, key: Some(member) }
+        Self { random, host, key: Some(member), pair: None }
+    }
+
+    /// With two identities of its own besides, which join the mesh.
+    #[must_use]
+    pub fn with_pair(mut self) -> Self {
+        self.pair = self.key.as_ref().map(|member| Pair::new(&mut self.random, self.host, member));
+        self
     }
 
     /// Where it stands.
@@ -87,6 +101,7 @@ impl Hostile {
 
     /// Does something; how long it rests afterwards.
     pub fn act(&mut self, cluster: &mut Cluster<Watch>) -> Duration {
+        self.conspire(cluster);
         let strikes = if self.key.is_some() { 12 } else { 4 };
         match self.random.below(strikes) {
             0 => self.replay(cluster),
@@ -182,6 +197,18 @@ impl Hostile {
         let Some(member) = &self.key else { return };
         let frame = seal(member, tag, counter, &[message]);
         self.send(cluster, Origin::Enemy, frame);
+    }
+
+    /// What the two own identities do: mostly they call somebody dead, whose process ended or who fell silent.
+    fn conspire(&mut self, cluster: &mut Cluster<Watch>) {
+        let victim = self.victim(cluster);
+        let (Some(pair), Some(member)) = (&mut self.pair, &self.key) else { return };
+        pair.live(member, cluster);
+        match (self.random.below(SLANDERS), victim) {
+            (0, Some(victim)) => pair.slander(member, &victim, 1, cluster),
+            (1, Some(victim)) => pair.slander(member, &victim, 0, cluster),
+            _ => pair.hoard(member, &mut self.random, cluster),
+        }
     }
 
     /// An op in another's name: the author's id put over mine after signing, or a foreign key's signature.

@@ -147,7 +147,9 @@ impl<'a> Run<'a> {
         if faults.is_on(Kind::Hostile) {
             let node = scenario.nodes - 1;
             let config = cluster.nodes[node].config.clone();
-            enemies.push(Hostile::member(source(order.seed, "hostile"), cluster.nodes[node].host, node, &config));
+            let enemy = Hostile::member(source(order.seed, "hostile"), cluster.nodes[node].host, node, &config);
+            // Where their words make all roots differ for a while, as nowhere else.
+            enemies.push(if scenario.hostile { enemy.with_pair() } else { enemy });
         }
         cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every);

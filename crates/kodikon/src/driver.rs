@@ -25,12 +25,12 @@ use kodikon_core::ground::config::Security as CoreSecurity;
 use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::{Event, Security};
+use crate::api::Security;
 use crate::clock::{Clock, Deadline, Jump, JumpWatch, SystemClock};
 use crate::doctor::Symptoms;
-use crate::events::EventStream;
+use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts};
 use crate::interfaces::{InterfaceWatch, choose};
 use crate::mesh::{Board, Mesh, OwnState, Shared, StartError};
@@ -91,7 +91,7 @@ struct Begun {
     board: Arc<Board>,
     clock: SystemClock,
     orders: mpsc::Sender<Order>,
-    events: broadcast::WeakSender<Arc<Event>>,
+    events: Arc<EventLog>,
     /// Everything from the first event on.
     watched: EventStream,
     security: Security,

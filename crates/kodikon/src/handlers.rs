@@ -12,6 +12,8 @@ use crate::mesh::MeshError;
 
 /// Events that wait for one handler; more are dropped, the newest first, and counted.
 pub const HANDLER_QUEUE: usize = 1_024;
+/// Bytes of events that wait for one handler.
+const HANDLER_BYTES: usize = 4 << 20;
 /// Handlers of one node at most; each has a thread.
 pub const HANDLERS_MAX: usize = 64;
 
@@ -30,7 +32,9 @@ pub(crate) struct HandlerCounts {
 #[derive(Debug)]
 pub(crate) struct Handler {
     kind: EventKind,
-    queue: SyncSender<Arc<Event>>,
+    queue: SyncSender<(Arc<Event>, usize)>,
+    /// Bytes that wait in it.
+    waiting: Arc<AtomicUsize>,
     counts: Arc<HandlerCounts>,
 }
 
@@ -48,19 +52,23 @@ impl Handler {
             counts.set.fetch_sub(1, Ordering::Relaxed);
             return Err(MeshError::TooManyHandlers { limit: HANDLERS_MAX });
         }
-        let (queue, waiting) = sync_channel::<Arc<Event>>(HANDLER_QUEUE);
+        let (queue, waiting) = sync_channel::<(Arc<Event>, usize)>(HANDLER_QUEUE);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let handled = Arc::clone(&bytes);
         let shared = Arc::clone(counts);
         let run = move || {
-            for event in waiting {
+            for (event, size) in waiting {
                 // The handler is the user's own state machine: what it left half done in a panic is for it to mend.
                 if catch_unwind(AssertUnwindSafe(|| call(&event))).is_err() {
                     shared.panics.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(?kind, "a handler panicked; it is called again for the next event");
                 }
+                drop(event);
+                handled.fetch_sub(size, Ordering::Relaxed);
             }
         };
         match std::thread::Builder::new().name("kodikon-handler".into()).spawn(run) {
-            Ok(_) => Ok(Self { kind, queue, counts: Arc::clone(counts) }),
+            Ok(_) => Ok(Self { kind, queue, waiting: bytes, counts: Arc::clone(counts) }),
             Err(error) => {
                 counts.set.fetch_sub(1, Ordering::Relaxed);
                 Err(MeshError::NoThread(error.to_string()))
@@ -68,15 +76,22 @@ impl Handler {
         }
     }
 
-    /// Hands an event over if it is of the handler's kind; never waits.
-    pub(crate) fn offer(&self, event: &Arc<Event>) {
+    /// Hands an event of this size over if it is of the handler's kind; never waits.
+    pub(crate) fn offer(&self, event: &Arc<Event>, bytes: usize) {
         if !self.kind.covers(&event.what) {
             return;
         }
-        match self.queue.try_send(Arc::clone(event)) {
+        // Only the loop adds, so the sum cannot be passed between the look and the addition.
+        if self.waiting.load(Ordering::Relaxed) + bytes > HANDLER_BYTES {
+            self.counts.overflows.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        match self.queue.try_send((Arc::clone(event), bytes)) {
             // Its thread ends only with this queue, so it cannot be disconnected.
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             Err(TrySendError::Full(_)) => {
+                self.waiting.fetch_sub(bytes, Ordering::Relaxed);
                 self.counts.overflows.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -109,8 +124,8 @@ mod tests {
             heard.send(()).unwrap();
         })
         .unwrap();
-        handler.offer(&event(true));
-        handler.offer(&event(false));
+        handler.offer(&event(true), 1);
+        handler.offer(&event(false), 1);
         hears.recv().unwrap();
         assert_eq!(counts.panics.load(Ordering::Relaxed), 1);
     }
@@ -125,12 +140,17 @@ mod tests {
             let _ = held.recv();
         })
         .unwrap();
-        handler.offer(&event(true));
+        handler.offer(&event(true), 1);
         enters.recv().unwrap(); // the first is being handled, the queue is empty
-        for _ in 0..HANDLER_QUEUE + 3 {
-            handler.offer(&event(true));
+        for _ in 0..HANDLER_QUEUE - 1 {
+            handler.offer(&event(true), 1);
         }
-        assert_eq!(counts.overflows.load(Ordering::Relaxed), 3);
+        handler.offer(&event(true), HANDLER_BYTES);
+        assert_eq!(counts.overflows.load(Ordering::Relaxed), 1, "there is a place, and no room");
+        for _ in 0..1 + 3 {
+            handler.offer(&event(true), 1);
+        }
+        assert_eq!(counts.overflows.load(Ordering::Relaxed), 1 + 3);
         drop(release);
     }
 
@@ -152,7 +172,7 @@ mod tests {
             heard.send(event.what.name()).unwrap();
         })
         .unwrap();
-        handler.offer(&event(true));
+        handler.offer(&event(true), 1);
         drop(handler);
         assert!(hears.recv().is_err(), "its thread ended without a call");
     }

@@ -18,13 +18,13 @@ use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::member;
 use kodikon_core::model::state::StateChange;
 use serde_json::Value;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{Event, Security, Started, StateDoc, StateRow, StatsDoc};
 use crate::clock::{Clock as _, SystemClock};
 use crate::doctor::Symptoms;
 use crate::driver::{ORDERS_MAX, Order};
-use crate::events::{EventKind, EventStream};
+use crate::events::{EventKind, EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts};
 
 pub(crate) use board::{Board, REFRESH_UNREAD, View};
@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     pub(crate) board: Arc<Board>,
     pub(crate) clock: SystemClock,
     pub(crate) orders: mpsc::Sender<Order>,
-    pub(crate) events: broadcast::WeakSender<Arc<Event>>,
+    pub(crate) events: Arc<EventLog>,
     pub(crate) handlers: Arc<HandlerCounts>,
     pub(crate) own: Mutex<OwnState>,
     pub(crate) security: Security,
@@ -217,10 +217,7 @@ impl Mesh {
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> EventStream {
-        match self.0.events.upgrade() {
-            Some(events) => EventStream::new(&events, self.0.clock),
-            None => EventStream::ended(self.0.clock),
-        }
+        EventStream::new(&self.0.events, self.0.clock)
     }
 
     /// What was counted since the start; up to a second old, or 100 ms while somebody asks often.
@@ -397,6 +394,7 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("ops_applied", stats.ops_applied),
         ("syncs_started", stats.syncs_started),
         ("peers_refused", stats.peers_refused),
+        ("equivocations", stats.equivocations),
         ("stalls", stats.stalls),
     ] {
         doc.counters.insert(name.to_owned(), value);

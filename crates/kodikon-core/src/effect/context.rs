@@ -8,9 +8,11 @@ use crate::ground::random::Random;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::identity::{Identity, Verifier};
+use crate::model::member::is_same_network;
 use crate::model::op::SignedOp;
 use crate::model::roster::{Peer, Roster};
 use crate::wire::seal::{GroupKey, Sessions};
+use std::net::IpAddr;
 
 /// Who this node is in this run.
 #[derive(Debug)]
@@ -75,6 +77,14 @@ impl Context {
     #[must_use]
     pub fn interface(&self, index: InterfaceIndex) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.index == index)
+    }
+
+    /// Whether an address belongs to a network of this interface: a datagram to it passes no router.
+    #[must_use]
+    pub fn is_on_link(&self, index: InterfaceIndex, ip: IpAddr) -> bool {
+        let Some(interface) = self.interface(index) else { return false };
+        let is_link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        is_link_local || interface.addresses.iter().any(|held| is_same_network(held.address, ip, held.prefix))
     }
 
     /// How often each of those present may send a beacon if all of them together send ten a second.

@@ -40,6 +40,10 @@ pub enum Notice {
     Disputed(NodeId, NodeId),
     /// Others hold it failed, and more is needed than their word.
     Doubted(NodeId),
+    /// Others say that its process ended, and we saw no sign of that: it is asked, and its port too.
+    Claimed(NodeId),
+    /// Its port or our connection says so too, and it did not answer.
+    Ended(NodeId),
     /// This node's own verdict: the peer failed.
     Verdict(NodeId, &'static str),
     /// A live op of a peer arrived for the first time.

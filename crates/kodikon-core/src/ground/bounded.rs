@@ -176,15 +176,29 @@ impl TokenBucket {
 
     /// Takes `tokens` if they are there.
     pub fn take(&mut self, now: crate::ground::time::Instant, tokens: u32) -> bool {
+        let enough = self.has(now, tokens);
+        if enough {
+            self.level -= u64::from(tokens) * Self::TOKEN;
+        }
+        enough
+    }
+
+    /// Takes `tokens`, or as many as there are.
+    pub fn drain(&mut self, now: crate::ground::time::Instant, tokens: u32) {
+        self.fill(now);
+        self.level = self.level.saturating_sub(u64::from(tokens) * Self::TOKEN);
+    }
+
+    /// Whether `tokens` are there.
+    pub fn has(&mut self, now: crate::ground::time::Instant, tokens: u32) -> bool {
+        self.fill(now);
+        self.level >= u64::from(tokens) * Self::TOKEN
+    }
+
+    fn fill(&mut self, now: crate::ground::time::Instant) {
         let elapsed = u64::try_from(now.since(self.filled).as_nanos()).unwrap_or(u64::MAX);
         self.level = self.level.saturating_add(elapsed.saturating_mul(self.rate)).min(self.burst);
         self.filled = now;
-        let price = u64::from(tokens) * Self::TOKEN;
-        let enough = self.level >= price;
-        if enough {
-            self.level -= price;
-        }
-        enough
     }
 }
 

@@ -112,6 +112,8 @@ pub struct Stats {
     pub refutations: u64,
     /// Ops accepted into the live lane.
     pub ops_applied: u64,
+    /// Ops of a number that its author had signed before with other words.
+    pub equivocations: u64,
     /// Digests sent because a foreign root differed.
     pub syncs_started: u64,
     /// Peers that asked to be held and were refused.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::effect::{Arrival, Cast};
+use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId, SessionTag};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
@@ -289,6 +290,13 @@ impl Discovery {
             (*index, peers, ways)
         };
         self.segments.iter().map(reports).collect()
+    }
+
+    /// Tables with their limits.
+    #[must_use]
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 1] {
+        let fullest = self.segments.values().map(|segment| segment.reports().0).max().unwrap_or(0);
+        [("reports", fullest, MAX_PEERS)]
     }
 
     /// When something here is due.

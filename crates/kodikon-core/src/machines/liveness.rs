@@ -21,6 +21,7 @@ use crate::machines::liveness::isolation::Isolation;
 use crate::machines::liveness::probes::Probes;
 use crate::machines::liveness::suspicion::Suspicions;
 use crate::model::member::{Liveness as Held, REASON_BOUND, REASON_PROCESS, REASON_SILENCE};
+use crate::model::roster::Peer;
 use crate::wire::message::{Beat, Heard, Message, Suspicion};
 
 pub use beats::observers_of;
@@ -171,6 +172,16 @@ impl Liveness {
         self.probes.start(now, subject, Doubt::Hearsay, ctx);
     }
 
+    /// Others say that a peer's process ended: it is asked. "Port unreachable" settles it, or that our connection with it
+    /// ended too; but connections also end because a peer chose other observers, so that it may answer first.
+    pub fn on_claimed(&mut self, now: Instant, subject: NodeId, ctx: &mut Context) {
+        self.canaries.claim(now, subject);
+        if let Some(ended) = self.canaries.bereaved_since(&subject) {
+            self.canaries.on_refused(ended, &subject);
+        }
+        self.probes.start(now, subject, Doubt::Hearsay, ctx);
+    }
+
     /// A third node heard somebody we doubt.
     pub fn on_heard_elsewhere(&mut self, now: Instant, heard: &Heard, ctx: &mut Context) {
         let subject = NodeId(heard.subject);
@@ -208,11 +219,18 @@ impl Liveness {
     }
 
     /// ICMP says that nobody listens where a doubted peer was: the second sign of a process that ended.
-    pub fn on_unreachable(&mut self, address: SocketAddr, ctx: &mut Context) {
+    pub fn on_unreachable(&mut self, now: Instant, address: SocketAddr, ctx: &mut Context) {
+        let is_at = |peer: &NodeId, ctx: &Context| {
+            ctx.roster.get(peer).is_some_and(|held| held.paths.iter().any(|path| path.address == address))
+        };
+        for peer in self.canaries.claimed().into_iter().filter(|peer| is_at(peer, ctx)) {
+            self.canaries.on_refused(now, &peer);
+        }
         for peer in self.canaries.bereaved() {
-            let at_its_address =
-                ctx.roster.get(&peer).is_some_and(|held| held.paths.iter().any(|path| path.address == address));
-            if at_its_address && self.probes.since(&peer).is_some() {
+            if is_at(&peer, ctx) && self.probes.since(&peer).is_some() {
+                if let Some(held) = ctx.roster.get_mut(&peer) {
+                    held.ended = Some(now);
+                }
                 self.canaries.settle(&peer);
                 self.probes.stop(&peer);
                 ctx.stats.verdicts += 1;
@@ -257,7 +275,13 @@ impl Liveness {
             return;
         }
         self.beats.on_wake(now, ctx);
-        self.canaries.on_wake(now, ctx);
+        for (id, since) in self.canaries.on_wake(now, ctx) {
+            let is_silent = |held: &&mut Peer| held.heard.is_none_or(|heard| heard <= since);
+            if let Some(held) = ctx.roster.get_mut(&id).filter(is_silent) {
+                held.ended = Some(now);
+                ctx.out.notice(Notice::Ended(id));
+            }
+        }
         self.isolation.on_wake(now, ctx);
         if now < self.frozen_until {
             return;
@@ -297,8 +321,8 @@ impl Liveness {
     }
 
     /// The sealed frame on an offered stream says whose it is.
-    pub fn on_stream_introduced(&mut self, stream: StreamId, peer: NodeId) {
-        self.canaries.on_introduced(stream, peer);
+    pub fn on_stream_introduced(&mut self, stream: StreamId, peer: NodeId, ctx: &mut Context) {
+        self.canaries.on_introduced(stream, peer, ctx);
     }
 
     /// What arrived on a stream makes no sense: it ends.
@@ -405,8 +429,14 @@ impl Liveness {
 
     /// Tables with their limits.
     #[must_use]
-    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 3] {
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 8] {
+        let [streams, bereaved, claimed] = self.canaries.sizes();
         [
+            ("streams", streams, canary::MAX_STREAMS),
+            ("bereaved", bereaved, canary::MAX_STREAMS),
+            ("claimed", claimed, canary::MAX_CLAIMED),
+            ("pending", self.probes.pending(), probes::MAX_PENDING),
+            ("clients", self.probes.clients(), probes::MAX_TRAINS),
             ("watched", self.watches.len(), MAX_PEERS),
             ("probes", self.probes.len(), probes::MAX_TRAINS),
             ("suspicions", self.suspicions.len(), suspicion::MAX_SUSPICIONS),
@@ -419,7 +449,7 @@ fn bound_for(timeout: Duration, ctx: &Context) -> Duration {
     timeout.max(ctx.crowd_interval() * 3)
 }
 
-fn best_heard(peer: &mut crate::model::roster::Peer) -> Option<&mut crate::model::roster::Path> {
+fn best_heard(peer: &mut Peer) -> Option<&mut crate::model::roster::Path> {
     peer.paths.iter_mut().max_by_key(|path| path.heard)
 }
 

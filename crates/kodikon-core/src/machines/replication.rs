@@ -1,18 +1,22 @@
 //! Decides what each node holds of the facts of all: the `live` lane, compared by roots and repaired by digests.
 
+mod checks;
 mod intervals;
 mod lane;
+mod limits;
 mod own;
 mod sync;
 
 use std::collections::BTreeMap;
 
+use crate::effect::Event;
 use crate::effect::context::Context;
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::bounded::TokenBucket;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
+use crate::machines::replication::checks::Checks;
 use crate::machines::replication::lane::{Lane, Placed};
 use crate::machines::replication::own::Own;
 use crate::machines::replication::sync::Sync;
@@ -36,6 +40,7 @@ pub struct Replication {
     own: Own,
     lanes: BTreeMap<NodeId, Lane>,
     allowances: BTreeMap<NodeId, TokenBucket>,
+    checks: Checks,
     root: u64,
     sync: Sync,
     lamport: u64,
@@ -50,6 +55,7 @@ impl Replication {
             own: Own::new(state, epoch),
             lanes: BTreeMap::new(),
             allowances: BTreeMap::new(),
+            checks: Checks::new(),
             root: 0,
             sync: Sync::new(),
             lamport: 0,
@@ -82,6 +88,7 @@ impl Replication {
     /// A peer is gone: its facts and the memory of them go together, so that it can come back.
     pub fn on_down(&mut self, id: &NodeId) {
         self.drop_lane(id);
+        self.checks.forget(id);
         self.sync.forget(id);
     }
 
@@ -145,25 +152,30 @@ impl Replication {
         let Some(peer) = present.filter(|peer| peer.epoch() == op.epoch()) else {
             let is_news = ctx.roster.highest_epoch(&author).is_none_or(|known| op.epoch() >= known);
             if is_news && op.kind() == OpKind::Card {
-                ctx.out.notice(Notice::Introduced(op, from));
+                if self.checks.take(now, from, checks::INTRODUCTION, ctx) {
+                    ctx.out.notice(Notice::Introduced(op, from));
+                } else {
+                    ctx.stats.drop(Reject::Budget);
+                }
             } else if !is_news {
                 ctx.stats.drop(Reject::Stale);
             }
             return;
         };
-        if self.lanes.get(&author).is_some_and(|lane| lane.covers(op.seq())) {
-            return;
-        }
         let key = peer.card.public_key;
-        let allowance = self.allowances.entry(author).or_insert_with(|| TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST));
-        if !allowance.take(now, 1) {
-            ctx.stats.drop(Reject::Budget);
+        if self.lanes.get(&author).is_some_and(|lane| lane.covers(op.seq())) {
+            self.compare(now, from, &op, &key, ctx);
             return;
         }
-        if !ctx.verify_op(&op, &key) {
-            ctx.stats.drop(Reject::Signature);
+        // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
+        let has_share = self.allowance(author).has(now, 1);
+        if !has_share || !self.is_signed(now, from, &op, &key, ctx) {
+            if !has_share {
+                ctx.stats.drop(Reject::Budget);
+            }
             return;
         }
+        self.allowance(author).take(now, 1);
         match self.place(now, op.clone(), ctx) {
             Placed::Newest => {
                 ctx.stats.ops_applied += 1;
@@ -171,6 +183,40 @@ impl Replication {
             }
             Placed::Superseded => {}
             Placed::Full => ctx.stats.drop(Reject::Limit),
+        }
+    }
+
+    fn allowance(&mut self, author: NodeId) -> &mut TokenBucket {
+        self.allowances.entry(author).or_insert_with(|| TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST))
+    }
+
+    /// Checks an op's signature at the expense of who passed it on.
+    fn is_signed(&mut self, now: Instant, from: NodeId, op: &SignedOp, key: &[u8; 32], ctx: &mut Context) -> bool {
+        if !self.checks.take(now, from, 1, ctx) {
+            ctx.stats.drop(Reject::Budget);
+            return false;
+        }
+        let holds = ctx.verify_op(op, key);
+        if !holds {
+            self.checks.fault(now, from, ctx);
+            ctx.stats.drop(Reject::Signature);
+        }
+        holds
+    }
+
+    /// A number that was processed comes again. With other words, and signed, it shows that its author says one thing to
+    /// some and another to others. Known only while the first is the newest of its key.
+    fn compare(&mut self, now: Instant, from: NodeId, op: &SignedOp, key: &[u8; 32], ctx: &mut Context) {
+        let held = self.lanes.get(&op.author()).and_then(|lane| lane.get(&op.key()));
+        let differs = held.is_some_and(|held| held.seq() == op.seq() && !held.says_the_same(op));
+        if !differs || !self.is_signed(now, from, op, key, ctx) {
+            return;
+        }
+        ctx.stats.equivocations += 1;
+        let is_first = self.lanes.get_mut(&op.author()).is_some_and(Lane::note_equivocation);
+        if let Some(peer) = ctx.roster.get(&op.author()).filter(|_| is_first) {
+            let event = Event::Equivocated { peer: op.author(), name: peer.card.shown_name() };
+            ctx.out.event(event);
         }
     }
 
@@ -226,11 +272,15 @@ impl Replication {
 
     /// Tables with their limits.
     #[must_use]
-    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 2] {
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 5] {
         let fullest = self.lanes.values().map(Lane::len).max().unwrap_or(0);
+        let largest = self.lanes.values().map(Lane::bytes).max().unwrap_or(0);
         [
             ("lanes", self.lanes.len(), crate::ground::config::MAX_PEERS + 1),
-            ("ops_of_an_author", fullest, lane::MAX_OPS),
+            ("ops_of_an_author", fullest, limits::MAX_OPS),
+            ("bytes_of_an_author", largest, limits::MAX_BYTES),
+            ("senders", self.checks.len(), crate::ground::config::MAX_PEERS),
+            ("resting", self.sync.resting(), sync::MAX_RESTING),
         ]
     }
 }

@@ -65,18 +65,23 @@ impl CardAddress {
     /// Whether both addresses lie in one IP network.
     #[must_use]
     pub fn shares_network(&self, other: &Self) -> bool {
-        self.prefix == other.prefix
-            && match (self.ip, other.ip) {
-                (IpAddr::V4(a), IpAddr::V4(b)) => {
-                    let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
-                    a.to_bits() & mask == b.to_bits() & mask
-                }
-                (IpAddr::V6(a), IpAddr::V6(b)) => {
-                    let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0);
-                    a.to_bits() & mask == b.to_bits() & mask
-                }
-                (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-            }
+        self.prefix == other.prefix && is_same_network(self.ip, other.ip, self.prefix)
+    }
+}
+
+/// Whether two addresses agree in their first bits.
+#[must_use]
+pub fn is_same_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
+    match (one, other) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+            a.to_bits() & mask == b.to_bits() & mask
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+            a.to_bits() & mask == b.to_bits() & mask
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
 }
 
@@ -126,6 +131,8 @@ pub fn is_name(name: &str) -> bool {
 pub const REASON_SILENCE: &str = "silence";
 /// Why a peer failed: its process ended; the kernel closed its connection and its port.
 pub const REASON_PROCESS: &str = "process ended";
+/// Why a row is shown as suspect while this node hears nobody: it may be this node that is cut off.
+pub const REASON_ISOLATED: &str = "isolated";
 /// Why a peer failed: nothing was heard for `heartbeat_timeout`.
 pub const REASON_BOUND: &str = "heartbeat_timeout";
 

@@ -184,6 +184,12 @@ impl SignedOp {
         self.0.bytes.len() + self.0.signature.len() + 8
     }
 
+    /// Whether the other has the same words, by whatever signature.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.0.bytes == other.0.bytes
+    }
+
     /// Whether the other is the same op to the byte, its signature included.
     #[must_use]
     pub fn is_same_bytes(&self, other: &Self) -> bool {

@@ -50,6 +50,8 @@ pub struct Peer {
     pub group_heard: Option<Instant>,
     /// Datagrams heard from it.
     pub datagrams: u64,
+    /// When we last saw for ourselves that its process ended: its connection with us or its port said so, and no answer came.
+    pub ended: Option<Instant>,
 }
 
 /// Ways to one peer that are remembered; the one heard longest ago makes room.
@@ -74,6 +76,7 @@ impl Peer {
             skew_ms: None,
             group_heard: None,
             datagrams: 0,
+            ended: None,
         };
         peer.learn_card_addresses();
         peer
@@ -83,6 +86,12 @@ impl Peer {
     pub fn note_heard(&mut self, now: Instant) {
         self.heard = Some(now);
         self.witnesses.clear();
+    }
+
+    /// Whether we saw a sign that its process ended, and heard nothing of it since.
+    #[must_use]
+    pub fn seems_ended(&self) -> bool {
+        self.ended.is_some_and(|ended| self.heard.is_none_or(|heard| heard <= ended))
     }
 
     /// The run its card speaks for.

@@ -19,6 +19,23 @@ pub struct StateEntry {
     pub version: u64,
 }
 
+impl StateEntry {
+    /// Whether an author may say this under this key: what it checks for itself, its readers check again. The words of
+    /// `state` are left out, since a later version may know more of them. No key at all bears the version alone.
+    #[must_use]
+    pub fn is_within_limits(&self, key: &[u8]) -> bool {
+        let Ok(key) = core::str::from_utf8(key) else { return false };
+        match &self.json {
+            None => key.len() <= MAX_KEY,
+            Some(json) => {
+                (1..=MAX_KEY).contains(&key.len())
+                    && json.len() <= MAX_STATE_VALUE
+                    && serde_json::from_str::<serde_json::Value>(json).is_ok()
+            }
+        }
+    }
+}
+
 /// A node's state as others show it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[doc(alias = "NodeStateManager")]
@@ -72,7 +89,7 @@ pub enum StateError {
 }
 
 /// Bytes of a state key at most.
-const MAX_KEY: usize = 64;
+pub const MAX_KEY: usize = 64;
 /// The four conditions of a node, as the seed names them.
 pub const NODE_STATES: [&str; 4] = ["active", "idle", "processing", "offline"];
 

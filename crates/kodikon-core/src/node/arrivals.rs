@@ -84,13 +84,15 @@ impl Node {
         }
         let (sealer, text) = match self.ctx.sessions.get_mut(header.tag) {
             Some(session) => {
-                if !session.allowance.take(now, 1) {
-                    return Err(Reject::Rate);
-                }
                 let text = session.key.open(&header, frame)?;
                 let is_latest = session.window.is_latest(header.counter);
                 if !session.window.accept(header.counter) {
                     return Err(Reject::Replay);
+                }
+                // Charged for what is its own alone: the tag stands in clear, so that anybody can write frames that bear
+                // it, and record some. To find out costs less than a microsecond each.
+                if !session.allowance.take(now, 1) {
+                    return Err(Reject::Rate);
                 }
                 (Sealer::Peer(session.peer, is_latest), text)
             }
@@ -144,12 +146,15 @@ impl Node {
         match message {
             Message::Hello(hello) => self.on_peer_hello(now, id, arrival, hello),
             Message::Challenge(challenge) => {
-                self.discovery.challenges().answer(now, &challenge, arrival, &mut self.ctx);
+                self.discovery.on_challenge(now, &challenge, arrival, &mut self.ctx);
                 self.membership.on_challenged(&id, &mut self.ctx);
             }
             Message::Proof(proof) => self.on_proof(now, proof, arrival),
             Message::Beacon(beacon) => {
-                self.discovery.on_report(id, arrival, beacon.heard);
+                // Whoever is not held present has no say in how the others are reached: its row would outlive it.
+                if self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present()) {
+                    self.discovery.on_report(id, arrival, beacon.heard);
+                }
                 self.replication.on_root(now, id, beacon.root);
                 if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
                     self.liveness.on_beat(now, id, turn.due_ms, &self.ctx);
@@ -167,7 +172,7 @@ impl Node {
             Message::Bye(bye) => self.on_bye(now, arrival, &bye),
             Message::Ops(ops) => self.replication.on_ops(now, id, ops, &mut self.ctx),
             Message::Digest(digest) => self.replication.on_digest(now, id, &digest, &mut self.ctx),
-            Message::Refusal(refusal) => self.on_refusal(arrival, &refusal),
+            Message::Refusal(refusal) => self.on_refusal(now, arrival, &refusal),
             // Streams alone carry it.
             Message::Canary => {}
         }
@@ -233,7 +238,11 @@ impl Node {
         }
     }
 
-    fn on_refusal(&mut self, arrival: Arrival, refusal: &Refusal) {
+    fn on_refusal(&mut self, now: Instant, arrival: Arrival, refusal: &Refusal) {
+        if !self.discovery.challenges().is_refusal(now, arrival.from) {
+            self.ctx.stats.drop(Reject::Unasked);
+            return;
+        }
         let event = crate::effect::Event::RefusedBy { max_peers: refusal.max_peers, address: arrival.from };
         self.ctx.out.event(event);
     }
@@ -259,11 +268,9 @@ impl Node {
                         break;
                     }
                 }
-                Message::Challenge(challenge) => {
-                    self.discovery.challenges().answer(now, &challenge, arrival, &mut self.ctx)
-                }
+                Message::Challenge(challenge) => self.discovery.on_challenge(now, &challenge, arrival, &mut self.ctx),
                 Message::Ops(ops) => self.look_for_ghosts(ops, arrival),
-                Message::Refusal(refusal) => self.on_refusal(arrival, &refusal),
+                Message::Refusal(refusal) => self.on_refusal(now, arrival, &refusal),
                 Message::Ping(ping) => settled |= self.discovery.on_strange_ping(now, &ping, arrival, &mut self.ctx),
                 Message::Beacon(_)
                 | Message::Beat(_)
@@ -357,7 +364,7 @@ impl Node {
             if session.window.accept(header.counter) { Ok(session.peer) } else { Err(Reject::Replay) }
         });
         match opened {
-            Ok(peer) => self.liveness.on_stream_introduced(stream, peer),
+            Ok(peer) => self.liveness.on_stream_introduced(stream, peer, &mut self.ctx),
             Err(reason) => {
                 self.ctx.stats.drop(reason);
                 self.liveness.on_stream_nonsense(stream, &mut self.ctx);

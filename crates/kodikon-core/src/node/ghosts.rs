@@ -53,6 +53,7 @@ impl Node {
         let addresses: Vec<_> = card.addresses.iter().map(crate::model::member::CardAddress::socket).collect();
         for address in addresses {
             let challenge = self.discovery.challenges().make(now, card.session(), address);
+            self.discovery.challenges().note_asked(now, address);
             self.ctx.out.send(Destination::Address(address, None), challenge);
         }
     }

@@ -6,7 +6,7 @@ use crate::effect::{PeerView, Remembered};
 use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::membership::remembered;
-use crate::model::member::Liveness as Held;
+use crate::model::member::{Liveness as Held, REASON_ISOLATED};
 use crate::model::roster::{MAX_DIRECTORY, Peer};
 use crate::model::state::NodeSnapshot;
 use crate::node::Node;
@@ -37,7 +37,8 @@ impl Node {
         self.liveness.is_isolated()
     }
 
-    /// The peers present, suspect or lately failed, by id. Those only vouched for are not shown.
+    /// The peers present, suspect or lately failed, by id. Those only vouched for are not shown. While nobody is heard
+    /// all that live are shown as suspect: they may be gone, or it may be us. That is no verdict, and nobody is told.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerView> {
         let shown = || self.ctx.roster.iter().filter(|(_, peer)| peer.liveness != Held::Introduced);
@@ -45,7 +46,15 @@ impl Node {
         for (_, peer) in shown().filter(|(_, peer)| peer.liveness.is_present()) {
             *holders.entry(peer.card.shown_name()).or_default() += 1;
         }
-        shown().map(|(id, peer)| view(id, peer, &holders)).collect()
+        let isolated = self.is_isolated();
+        let view = |(id, peer): (&NodeId, &Peer)| {
+            let mut view = view(id, peer, &holders);
+            if isolated && view.liveness == Held::Alive {
+                (view.liveness, view.reason) = (Held::Suspect, REASON_ISOLATED);
+            }
+            view
+        };
+        shown().map(view).collect()
     }
 
     /// Those who were here, with those who are: what the disk remembers.
@@ -93,13 +102,9 @@ impl Node {
             ("sessions", self.ctx.sessions.len(), self.ctx.config.max_peers),
             ("directory", self.ctx.roster.directory().len(), MAX_DIRECTORY),
         ];
-        let machines = self.membership.table_sizes().into_iter();
-        roster
-            .into_iter()
-            .chain(machines)
-            .chain(self.liveness.table_sizes())
-            .chain(self.replication.table_sizes())
-            .collect()
+        let floors = self.ctx.sessions.table_sizes().into_iter().chain(self.membership.table_sizes());
+        let machines = self.liveness.table_sizes().into_iter().chain(self.replication.table_sizes());
+        roster.into_iter().chain(floors).chain(self.discovery.table_sizes()).chain(machines).collect()
     }
 }
 

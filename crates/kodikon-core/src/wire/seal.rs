@@ -1,6 +1,7 @@
 //! Decides who can read and write frames: AES-256-GCM under a key per session, and which counters were seen.
 
 use core::fmt;
+use std::collections::BTreeMap;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -188,17 +189,59 @@ pub struct Sessions {
     /// Boxed: a session is near a kilobyte, and a thousand of them side by side would make each look-up miss the caches.
     table: BoundedMap<SessionTag, Box<Session>>,
     /// How far the sessions went that were forgotten, so that no recording of theirs is new when they come back.
-    forgotten: BoundedMap<SessionTag, u64>,
+    former: Floors,
+    /// How far those went that were never placed. Apart, since whoever has the key can make up any number of them.
+    strange: Floors,
 }
 
 /// Forgotten sessions remembered: as many as the directory holds nodes.
-const MAX_FORGOTTEN: usize = 4_096;
+const MAX_FORMER: usize = 4_096;
+/// Strange sessions remembered: a thousand may start at once.
+const MAX_STRANGE: usize = 1_024;
+
+/// How far sessions went that are not placed. The one touched longest ago makes room.
+#[derive(Debug)]
+struct Floors {
+    limit: usize,
+    /// Next counter and last touch.
+    by_tag: BTreeMap<SessionTag, (u64, u64)>,
+    by_touch: BTreeMap<u64, SessionTag>,
+    touches: u64,
+}
+
+impl Floors {
+    fn new(limit: usize) -> Self {
+        Self { limit, by_tag: BTreeMap::new(), by_touch: BTreeMap::new(), touches: 0 }
+    }
+
+    fn raise(&mut self, tag: SessionTag, next: u64) {
+        let next = self.take(tag).map_or(next, |floor| floor.max(next));
+        if self.by_tag.len() >= self.limit
+            && let Some((_, oldest)) = self.by_touch.pop_first()
+        {
+            self.by_tag.remove(&oldest);
+        }
+        self.touches += 1;
+        self.by_tag.insert(tag, (next, self.touches));
+        self.by_touch.insert(self.touches, tag);
+    }
+
+    fn take(&mut self, tag: SessionTag) -> Option<u64> {
+        let (next, touch) = self.by_tag.remove(&tag)?;
+        self.by_touch.remove(&touch);
+        Some(next)
+    }
+
+    fn get(&self, tag: SessionTag) -> Option<u64> {
+        self.by_tag.get(&tag).map(|(next, _)| *next)
+    }
+}
 
 impl Sessions {
     /// An empty table for at most `limit` sessions.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { table: BoundedMap::new(limit), forgotten: BoundedMap::new(MAX_FORGOTTEN) }
+        Self { table: BoundedMap::new(limit), former: Floors::new(MAX_FORMER), strange: Floors::new(MAX_STRANGE) }
     }
 
     /// Places a session; `false` when the table is full.
@@ -209,30 +252,37 @@ impl Sessions {
         let session = Box::new(Session {
             peer,
             key: group.session(tag),
-            window: ReplayWindow::above(self.forgotten.get(&tag).copied().unwrap_or(0)),
+            window: ReplayWindow::above(self.former.get(tag).max(self.strange.get(tag)).unwrap_or(0)),
             allowance: TokenBucket::new(PEER_RATE, PEER_RATE),
         });
-        self.table.insert(tag, session).is_ok()
+        let fits = self.table.insert(tag, session).is_ok();
+        if fits {
+            // Its window holds them now.
+            self.former.take(tag);
+            self.strange.take(tag);
+        }
+        fits
     }
 
     /// Forgets a session.
     pub fn forget(&mut self, tag: SessionTag) {
         let Some(session) = self.table.remove(&tag) else { return };
-        self.note_old(tag, session.window.next);
+        self.former.raise(tag, session.window.next);
     }
 
     /// A frame of a session that is not placed was opened: it is old should the session be placed later.
     pub fn saw(&mut self, tag: SessionTag, counter: u64) {
-        self.note_old(tag, counter.saturating_add(1));
+        let floors = if self.former.get(tag).is_some() { &mut self.former } else { &mut self.strange };
+        floors.raise(tag, counter.saturating_add(1));
     }
 
-    fn note_old(&mut self, tag: SessionTag, next: u64) {
-        let next = self.forgotten.get(&tag).map_or(next, |floor| next.max(*floor));
-        if self.forgotten.is_full() && !self.forgotten.contains_key(&tag) {
-            self.forgotten.pop_first();
-        }
-        // Tags are random, so the first in order is any of them.
-        drop(self.forgotten.insert(tag, next));
+    /// Floors with their limits.
+    #[must_use]
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 2] {
+        [
+            ("former_sessions", self.former.by_tag.len(), MAX_FORMER),
+            ("strange_sessions", self.strange.by_tag.len(), MAX_STRANGE),
+        ]
     }
 
     /// Forgets all sessions; what they had sent stays old.
@@ -294,6 +344,29 @@ mod tests {
         assert!(sessions.admit(&group, tag, peer));
         let window = &mut sessions.get_mut(tag).unwrap().window;
         assert_eq!([5, 7, 8].map(|counter| window.accept(counter)), [false, false, true]);
+    }
+
+    #[test]
+    fn no_number_of_strange_tags_makes_the_former_sessions_of_peers_new_again() {
+        let group = GroupKey::new(&Zeroizing::new([1; 32]));
+        let mut sessions = Sessions::new(4);
+        let (peer, stranger) = (SessionTag([2; 8]), SessionTag([3; 8]));
+        assert!(sessions.admit(&group, peer, NodeId([3; 16])));
+        assert!(sessions.get_mut(peer).unwrap().window.accept(7));
+        sessions.forget(peer);
+        for n in 0..10_000u32 {
+            let [a, b, c, d] = n.to_be_bytes();
+            sessions.saw(SessionTag([0xff, 0xff, 0xff, 0xff, a, b, c, d]), 5);
+            if n % 1_000 == 0 {
+                // Who speaks on is not forgotten for those who come and go.
+                sessions.saw(stranger, u64::from(n));
+            }
+        }
+        for (tag, seen) in [(peer, 7), (stranger, 9_000)] {
+            assert!(sessions.admit(&group, tag, NodeId([3; 16])));
+            assert!(!sessions.get_mut(tag).unwrap().window.accept(seen), "{tag:?}");
+        }
+        assert!(sessions.table_sizes().iter().all(|(_, held, limit)| held <= limit));
     }
 
     #[test]

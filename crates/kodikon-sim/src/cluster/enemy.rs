@@ -21,6 +21,8 @@ pub struct Tap {
     pub ear: HostId,
     /// Datagrams and where they came from, the newest last.
     pub recorded: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// How many there were in all.
+    pub total: u64,
     /// By node: the session of its frames and their highest counter.
     pub sessions: BTreeMap<usize, (SessionTag, u64)>,
     /// Whose each session is or was: what an enemy plays may be of a run that ended.
@@ -31,7 +33,7 @@ impl Tap {
     /// An enemy on this host, who has heard nothing yet.
     #[must_use]
     pub fn new(ear: HostId) -> Self {
-        Self { ear, recorded: VecDeque::new(), sessions: BTreeMap::new(), owners: BTreeMap::new() }
+        Self { ear, recorded: VecDeque::new(), total: 0, sessions: BTreeMap::new(), owners: BTreeMap::new() }
     }
 }
 
@@ -76,6 +78,7 @@ impl<O: Observer> Cluster<O> {
         if tap.recorded.len() >= RECORDED {
             tap.recorded.pop_front();
         }
+        tap.total += 1;
         tap.recorded.push_back((SocketAddr::new(address.into(), slot.port), transmit.bytes.clone()));
     }
 

@@ -8,12 +8,11 @@ use kodikon_core::effect::Event as CoreEvent;
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::node::Node;
-use tokio::sync::broadcast;
 
 use crate::api::{Event, What};
 use crate::clock::SystemClock;
 use crate::driver::DriverCounts;
-use crate::events::{EVENTS_KEPT, EventStream};
+use crate::events::{EventLog, EventStream, weight};
 use crate::handlers::Handler;
 use crate::mesh::{Board, REFRESH_UNREAD, View, row_of};
 
@@ -32,7 +31,7 @@ pub(crate) struct Show {
     /// The view could not be pinned up: a reader was taking the one before.
     is_owed: bool,
     pending: Vec<CoreEvent>,
-    events: broadcast::Sender<Arc<Event>>,
+    events: Arc<EventLog>,
     handlers: Vec<Handler>,
     told: u64,
 }
@@ -46,15 +45,15 @@ impl Show {
             changed: BTreeSet::new(),
             is_owed: false,
             pending: Vec::new(),
-            events: broadcast::Sender::new(EVENTS_KEPT),
+            events: Arc::new(EventLog::new()),
             handlers: Vec::new(),
             told: 0,
         }
     }
 
     /// Where readers subscribe.
-    pub(crate) fn events(&self) -> broadcast::WeakSender<Arc<Event>> {
-        self.events.downgrade()
+    pub(crate) fn events(&self) -> Arc<EventLog> {
+        Arc::clone(&self.events)
     }
 
     /// Everything told from now on.
@@ -91,6 +90,7 @@ impl Show {
             | CoreEvent::Restored { .. }
             | CoreEvent::RefusedBy { .. }
             | CoreEvent::Refused { .. }
+            | CoreEvent::Equivocated { .. }
             | _ => {}
         }
         self.pending.push(event);
@@ -152,13 +152,19 @@ impl Show {
             log(&event);
             let Some(what) = what(&event, &self.view) else { continue };
             let event = Arc::new(Event { at: wall, what });
+            let bytes = weight(&event);
             for handler in &self.handlers {
-                handler.offer(&event);
+                handler.offer(&event, bytes);
             }
             self.told += 1;
-            // An error means that nobody listens.
-            let _ = self.events.send(event);
+            self.events.push(event, bytes);
         }
+    }
+}
+
+impl Drop for Show {
+    fn drop(&mut self) {
+        self.events.close();
     }
 }
 
@@ -236,6 +242,7 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
         | CoreEvent::Restored { .. }
         | CoreEvent::RefusedBy { .. }
         | CoreEvent::Refused { .. }
+        | CoreEvent::Equivocated { .. }
         | _ => return None,
     })
 }
@@ -263,6 +270,9 @@ fn log(event: &CoreEvent) {
         }
         CoreEvent::Refused { name, peer } => {
             tracing::warn!(%name, id = ?peer, "not taken in: the table of peers is full, raise mesh.max_peers");
+        }
+        CoreEvent::Equivocated { name, peer } => {
+            tracing::warn!(%name, id = ?peer, "signed two values of one number: it tells some nodes one thing and others another");
         }
         _ => tracing::info!(?event, "event"),
     }

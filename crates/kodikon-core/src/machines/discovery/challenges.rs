@@ -29,6 +29,17 @@ const SAME_REASON: Duration = Duration::from_millis(30);
 const VOUCHED: u32 = 1_000;
 /// Proofs given a second: each costs a signature of our own.
 const PROOFS: u32 = 400;
+/// Of them to one address: twice what an honest questioner asks of it. A proof is six times as long as its question.
+const PROOFS_PER_SOURCE: u32 = 10;
+/// For so long after a proof its receiver may refuse us.
+const REFUSABLE: Duration = Duration::from_secs(10);
+/// Addresses that refused us: told once each, and no more of them are told of until the oldest is forgotten.
+const MAX_REFUSALS: usize = 16;
+/// A table that is still full says so again after this.
+const REFUSED_AGAIN: Duration = Duration::from_secs(600);
+/// Addresses that we asked lately of our own accord, and how long they may ask back.
+const MAX_ASKED: usize = 1_024;
+const ASKED_LATELY: Duration = Duration::from_secs(60);
 
 /// Probes of strangers answered a second: the newcomer to the largest mesh is probed by all at once, and most again.
 const STRANGE_PROBES: u32 = 2_000;
@@ -41,7 +52,13 @@ pub struct Challenges {
     secret: [u8; 32],
     asked: Budget,
     checked: Budget,
-    proofs: TokenBucket,
+    proofs: Budget,
+    /// Where our proofs went lately.
+    shown: BoundedMap<SocketAddr, Instant>,
+    /// Who refused us lately.
+    refused: BoundedMap<SocketAddr, Instant>,
+    /// Whom we asked of our own accord.
+    distant: BoundedMap<SocketAddr, Instant>,
     vouched: TokenBucket,
     probes: TokenBucket,
     probers: TokenBucket,
@@ -53,12 +70,13 @@ struct Budget {
     known: TokenBucket,
     strangers: TokenBucket,
     sources: BoundedMap<SocketAddr, TokenBucket>,
+    per_source: u32,
 }
 
 impl Budget {
-    fn new(rate: u32) -> Self {
+    fn new(rate: u32, per_source: u32) -> Self {
         let bucket = TokenBucket::new(rate, rate);
-        Self { known: bucket.clone(), strangers: bucket, sources: BoundedMap::new(MAX_SOURCES) }
+        Self { known: bucket.clone(), strangers: bucket, sources: BoundedMap::new(MAX_SOURCES), per_source }
     }
 
     fn take(&mut self, now: Instant, source: SocketAddr, known: bool) -> bool {
@@ -66,7 +84,7 @@ impl Budget {
             self.sources = BoundedMap::new(MAX_SOURCES);
         }
         if !self.sources.contains_key(&source) {
-            let fits = self.sources.insert(source, TokenBucket::new(PER_SOURCE, PER_SOURCE)).is_ok();
+            let fits = self.sources.insert(source, TokenBucket::new(self.per_source, self.per_source)).is_ok();
             debug_assert!(fits, "room was made above");
         }
         let may = self.sources.get_mut(&source).is_some_and(|bucket| bucket.take(now, 1));
@@ -79,9 +97,12 @@ impl Challenges {
     pub(super) fn new(secret: [u8; 32]) -> Self {
         Self {
             secret,
-            asked: Budget::new(QUESTIONS),
-            checked: Budget::new(CHECKS),
-            proofs: TokenBucket::new(PROOFS, PROOFS),
+            asked: Budget::new(QUESTIONS, PER_SOURCE),
+            checked: Budget::new(CHECKS, PER_SOURCE),
+            proofs: Budget::new(PROOFS, PROOFS_PER_SOURCE),
+            shown: BoundedMap::new(MAX_SOURCES),
+            refused: BoundedMap::new(MAX_REFUSALS),
+            distant: BoundedMap::new(MAX_ASKED),
             vouched: TokenBucket::new(VOUCHED, VOUCHED),
             probes: TokenBucket::new(STRANGE_PROBES, STRANGE_PROBES),
             probers: TokenBucket::new(PROBERS, PROBERS),
@@ -115,13 +136,25 @@ impl Challenges {
         Message::Challenge(Challenge { cookie: self.cookie(slot(now), tag, address) })
     }
 
+    /// An address that a signed card lists was asked of our own accord: it may ask back. Whoever only wrote to us is asked
+    /// too, and may not: its address may be anybody's.
+    pub fn note_asked(&mut self, now: Instant, address: SocketAddr) {
+        note(&mut self.distant, address, now);
+    }
+
+    /// Whether we asked somebody at this address lately.
+    pub(super) fn has_asked(&self, now: Instant, address: &SocketAddr) -> bool {
+        self.distant.get(address).is_some_and(|at| now.since(*at) < ASKED_LATELY)
+    }
+
     /// Answers a challenge.
-    pub fn answer(&mut self, now: Instant, challenge: &Challenge, arrival: Arrival, ctx: &mut Context) {
+    pub(super) fn answer(&mut self, now: Instant, challenge: &Challenge, arrival: Arrival, ctx: &mut Context) {
         let Some(card) = ctx.me.card.clone() else { return };
-        if !self.proofs.take(now, 1) {
+        if !self.proofs.take(now, arrival.from, true) {
             ctx.stats.drop(Reject::Budget);
             return;
         }
+        note(&mut self.shown, arrival.from, now);
         let signature = ctx.me.identity.sign(&proof_bytes(ctx.mesh, &challenge.cookie, &ctx.me.tag.0));
         let proof = Message::Proof(Proof { card, cookie: challenge.cookie, signature });
         ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), proof);
@@ -152,6 +185,13 @@ impl Challenges {
         valid
     }
 
+    /// Whether a refusal is worth telling: it answers a proof of ours, and its sender was not told of lately.
+    pub fn is_refusal(&mut self, now: Instant, from: SocketAddr) -> bool {
+        self.refused.retain(|_, at| now.since(*at) < REFUSED_AGAIN);
+        let is_answer = self.shown.get(&from).is_some_and(|at| now.since(*at) < REFUSABLE);
+        is_answer && !self.refused.contains_key(&from) && self.refused.insert(from, now).is_ok()
+    }
+
     /// Whether one more probe of somebody unknown may be answered.
     pub(super) fn may_answer_probe(&mut self, now: Instant) -> bool {
         self.probes.take(now, 1)
@@ -180,11 +220,37 @@ impl Challenges {
     }
 }
 
+/// Notes a time by address; when there are too many, all are forgotten, and honest ones ask again.
+fn note(table: &mut BoundedMap<SocketAddr, Instant>, address: SocketAddr, now: Instant) {
+    if table.is_full() && !table.contains_key(&address) {
+        table.retain(|_, _| false);
+    }
+    let noted = table.insert(address, now).is_ok();
+    debug_assert!(noted, "room was made above");
+}
+
 fn slot(now: Instant) -> u64 {
     now.as_nanos() / u64::try_from(SLOT.as_nanos()).expect("ten seconds fit")
 }
 
 impl Discovery {
+    /// Answers a challenge from where we may be asked: our own networks, to which our HELLOs and beacons go all the time,
+    /// the addresses of peers, and those that we called or asked of our own accord. A proof is longer than its question, so that
+    /// whoever asks in another's name must not choose where it goes. Questions are not padded to the length of a proof,
+    /// since thousands of them make a cold start.
+    pub fn on_challenge(&mut self, now: Instant, challenge: &Challenge, arrival: Arrival, ctx: &mut Context) {
+        let from = arrival.from;
+        let is_ours = ctx.is_on_link(arrival.interface, from.ip())
+            || self.distant.iter().any(|distant| distant.address == from)
+            || self.challenges.has_asked(now, &from)
+            || ctx.roster.iter().any(|(_, peer)| peer.paths.iter().any(|path| path.address == from));
+        if is_ours {
+            self.challenges.answer(now, challenge, arrival, ctx);
+        } else {
+            ctx.stats.drop(Reject::Unasked);
+        }
+    }
+
     /// Whether one more signature of this source may be checked.
     pub fn may_check(&mut self, now: Instant, source: SocketAddr, known: bool) -> bool {
         self.challenges.may_check(now, source, known)

@@ -1,9 +1,10 @@
 //! Decides by which ways a segment is reached: all three until one is proven, then that one, and all three once a minute.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::effect::Cast;
+use crate::ground::bounded::BoundedMap;
+use crate::ground::config::MAX_PEERS;
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ pub(super) struct Segment {
     all_ways_at: Instant,
     heard: [Option<Instant>; 3],
     echoed: [Option<Instant>; 3],
-    reports: BTreeMap<NodeId, u8>,
+    reports: BoundedMap<NodeId, u8>,
 }
 
 impl Segment {
@@ -36,7 +37,7 @@ impl Segment {
             all_ways_at: now,
             heard: [None; 3],
             echoed: [None; 3],
-            reports: BTreeMap::new(),
+            reports: BoundedMap::new(MAX_PEERS),
         }
     }
 
@@ -52,9 +53,10 @@ impl Segment {
         }
     }
 
-    /// A peer's own account of how it hears this segment; bounded by the roster, since only peers report.
+    /// A present peer's own account of how it hears this segment.
     pub(super) fn report(&mut self, peer: NodeId, heard: u8) {
-        self.reports.insert(peer, heard);
+        // There are no more peers than places.
+        drop(self.reports.insert(peer, heard));
     }
 
     pub(super) fn forget(&mut self, peer: &NodeId) {

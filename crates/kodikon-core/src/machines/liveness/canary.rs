@@ -18,6 +18,10 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(60);
 /// How long after the end of a connection an ICMP message still belongs to it.
 const BEREAVEMENT: Duration = Duration::from_secs(2);
+/// Peers of whom others say at once that their processes ended.
+pub(super) const MAX_CLAIMED: usize = 1_024;
+/// ICMP can be forged and connections end for other reasons: a peer that lives answers one of two probes within this.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// Our connections to observers and theirs to us.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ pub(super) struct Canaries {
     streams: BoundedMap<StreamId, Stream>,
     wanted: ByPeer<Wanted>,
     bereaved: ByPeer<Instant>,
+    claimed: ByPeer<Claim>,
     /// When something is due, kept since it is asked for after every datagram.
     soonest: Option<Instant>,
 }
@@ -34,6 +39,14 @@ struct Stream {
     peer: Option<NodeId>,
     from: Option<std::net::IpAddr>,
     since: Instant,
+}
+
+/// Others say that its process ended, and we saw no sign of that.
+#[derive(Debug)]
+struct Claim {
+    since: Instant,
+    /// When a sign of our own said so too: its port, or our connection with it.
+    refused: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -50,6 +63,7 @@ impl Canaries {
             streams: BoundedMap::new(MAX_STREAMS),
             wanted: ByPeer::new(MAX_STREAMS),
             bereaved: ByPeer::new(MAX_STREAMS),
+            claimed: ByPeer::new(MAX_CLAIMED),
             soonest: None,
         }
     }
@@ -77,6 +91,7 @@ impl Canaries {
     pub(super) fn drop_peer(&mut self, id: &NodeId, ctx: &mut Context) {
         self.wanted.remove(id);
         self.bereaved.remove(id);
+        self.claimed.remove(id);
         let theirs: Vec<StreamId> =
             self.streams.iter().filter(|(_, stream)| stream.peer == Some(*id)).map(|(stream, _)| *stream).collect();
         for stream in theirs {
@@ -112,9 +127,16 @@ impl Canaries {
     }
 
     /// The sealed frame on an offered stream says whose it is.
-    pub(super) fn on_introduced(&mut self, stream: StreamId, peer: NodeId) {
-        if let Some(held) = self.streams.get_mut(&stream) {
-            held.peer.get_or_insert(peer);
+    /// A peer has one at a time, so that no peer takes
+    /// the places of all: the newer one closes the older, which may have lost its other end.
+    pub(super) fn on_introduced(&mut self, stream: StreamId, peer: NodeId, ctx: &mut Context) {
+        let Some(held) = self.streams.get_mut(&stream).filter(|held| held.peer.is_none()) else { return };
+        held.peer = Some(peer);
+        let is_older =
+            |(id, held): &(&StreamId, &Stream)| **id != stream && held.peer == Some(peer) && held.from.is_some();
+        let older: Vec<StreamId> = self.streams.iter().filter(is_older).map(|(id, _)| *id).collect();
+        for stream in older {
+            self.close(stream, ctx);
         }
         self.plan();
     }
@@ -162,9 +184,49 @@ impl Canaries {
         Some(peer)
     }
 
+    /// Others say that a peer's process ended: "port unreachable" from its address belongs to that.
+    pub(super) fn claim(&mut self, now: Instant, peer: NodeId) {
+        if !self.claimed.contains_key(&peer) {
+            drop(self.claimed.insert(peer, Claim { since: now, refused: None }));
+            self.plan();
+        }
+    }
+
+    /// Peers whose processes ended as others say.
+    pub(super) fn claimed(&self) -> Vec<NodeId> {
+        self.claimed.keys().copied().collect()
+    }
+
+    /// "Port unreachable" came from such a peer's address, or our connection with it ended.
+    pub(super) fn on_refused(&mut self, now: Instant, peer: &NodeId) {
+        if let Some(claim) = self.claimed.get_mut(peer) {
+            claim.refused.get_or_insert(now);
+            self.plan();
+        }
+    }
+
+    /// The claims that nothing has contradicted: whose port was closed, and when.
+    fn take_settled(&mut self, now: Instant) -> Vec<(NodeId, Instant)> {
+        let is_due = |claim: &Claim| claim.refused.filter(|refused| now >= *refused + SECOND_LOOK);
+        let settled = self.claimed.iter().filter_map(|(id, claim)| Some((*id, is_due(claim)?))).collect();
+        self.claimed
+            .retain(|_, claim| is_due(claim).is_none() && (claim.refused.is_some() || now < claim.since + BEREAVEMENT));
+        settled
+    }
+
+    /// Streams, and peers whose process may have ended by our own signs and by the word of others.
+    pub(super) fn sizes(&self) -> [usize; 3] {
+        [self.streams.len(), self.bereaved.len(), self.claimed.len()]
+    }
+
     /// Peers whose connection ended a moment ago.
     pub(super) fn bereaved(&self) -> Vec<NodeId> {
         self.bereaved.keys().copied().collect()
+    }
+
+    /// When the connection with a peer ended, if that was a moment ago.
+    pub(super) fn bereaved_since(&self, id: &NodeId) -> Option<Instant> {
+        self.bereaved.get(id).copied()
     }
 
     /// The end of a peer's connection was explained.
@@ -185,10 +247,17 @@ impl Canaries {
             .map(|wanted| wanted.next)
             .chain(nameless.map(|stream| stream.since + INTRODUCTION))
             .chain(self.bereaved.values().map(|at| *at + BEREAVEMENT))
+            .chain(
+                self.claimed
+                    .values()
+                    .map(|claim| claim.refused.map_or(claim.since + BEREAVEMENT, |refused| refused + SECOND_LOOK)),
+            )
             .min();
     }
 
-    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+    /// Does what is due. The peers whose processes ended as others say and as their ports do, and since when.
+    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) -> Vec<(NodeId, Instant)> {
+        let settled = self.take_settled(now);
         self.bereaved.retain(|_, at| now < *at + BEREAVEMENT);
         let nameless: Vec<StreamId> = self
             .streams
@@ -213,5 +282,6 @@ impl Canaries {
             ctx.out.stream(wish);
         }
         self.plan();
+        settled
     }
 }

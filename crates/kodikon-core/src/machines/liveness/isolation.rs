@@ -14,6 +14,8 @@ pub(super) struct Isolation {
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Silence of at least this long, and of two heartbeats, isolates: with beacons closer together one that is lost would.
+const SHORTEST: Duration = Duration::from_secs(2);
 
 impl Isolation {
     pub(super) fn new(now: Instant) -> Self {
@@ -32,9 +34,15 @@ impl Isolation {
     pub(super) fn on_heard(&mut self, now: Instant, ctx: &mut Context) {
         self.last_heard = now;
         if self.isolated {
-            self.isolated = false;
-            ctx.out.event(Event::Isolated(false));
+            self.tell(false, ctx);
         }
+    }
+
+    /// All rows are shown as suspect while it lasts, so they show something else now.
+    fn tell(&mut self, isolated: bool, ctx: &mut Context) {
+        self.isolated = isolated;
+        ctx.roster.touch();
+        ctx.out.event(Event::Isolated(isolated));
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -46,17 +54,15 @@ impl Isolation {
             return;
         }
         self.next_look = now + LOOK_EVERY;
-        let silence = ctx.config.broadcast_interval * 3 / 2;
+        let silence = (ctx.config.broadcast_interval * 3 / 2).max(ctx.config.beat_period() * 2).max(SHORTEST);
         let is_cut = !ctx.roster.present().any(|(_, peer)| ctx.has_carrier_to(peer));
         let is_deaf = is_cut || now.since(self.last_heard) >= silence;
         // Whoever has no peers is alone, not isolated.
         if is_deaf && !self.isolated && ctx.roster.present_count() > 0 {
-            self.isolated = true;
-            ctx.out.event(Event::Isolated(true));
+            self.tell(true, ctx);
         }
         if self.isolated && ctx.roster.present_count() == 0 {
-            self.isolated = false;
-            ctx.out.event(Event::Isolated(false));
+            self.tell(false, ctx);
         }
     }
 }

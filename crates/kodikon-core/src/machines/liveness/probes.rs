@@ -1,6 +1,6 @@
 //! Decides how a doubted peer is asked: seven direct tries over all its addresses, and six by way of others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
@@ -13,7 +13,7 @@ use crate::wire::message::{Heard, Inquiry, Message, Ping};
 /// Trains under way at once: half of the largest mesh may crash together.
 pub(super) const MAX_TRAINS: usize = 4_096;
 /// Probes whose answer is awaited; the oldest is given up first.
-const MAX_PENDING: usize = 8_192;
+pub(super) const MAX_PENDING: usize = 8_192;
 /// Third nodes waiting for what we find out about one subject.
 const MAX_CLIENTS: usize = 16;
 /// An answer that takes longer serves nobody: trains are over by then.
@@ -33,6 +33,8 @@ const VERDICT_MS: u64 = 900;
 pub(super) struct Probes {
     trains: ByPeer<Train>,
     pending: BTreeMap<u64, (NodeId, Instant)>,
+    /// The same by when they were sent.
+    by_age: BTreeSet<(Instant, u64)>,
     clients: BoundedMap<NodeId, Clients>,
 }
 
@@ -72,7 +74,22 @@ const STEPS: [(u64, Step); 10] = [
 
 impl Probes {
     pub(super) fn new() -> Self {
-        Self { trains: ByPeer::new(MAX_TRAINS), pending: BTreeMap::new(), clients: BoundedMap::new(MAX_TRAINS) }
+        Self {
+            trains: ByPeer::new(MAX_TRAINS),
+            pending: BTreeMap::new(),
+            by_age: BTreeSet::new(),
+            clients: BoundedMap::new(MAX_TRAINS),
+        }
+    }
+
+    /// Probes whose answer is awaited.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Subjects about which others wait for an answer.
+    pub(super) fn clients(&self) -> usize {
+        self.clients.len()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -121,7 +138,10 @@ impl Probes {
 
     /// When the probe with this nonce to this peer was sent. Tells those who asked about the peer.
     pub(super) fn answered(&mut self, nonce: u64, id: &NodeId) -> Option<Instant> {
-        let (_, sent) = self.pending.remove(&nonce).filter(|(subject, _)| subject == id)?;
+        // Another's answer must not use up the question.
+        let (_, sent) = self.pending.get(&nonce).filter(|(subject, _)| subject == id).copied()?;
+        self.pending.remove(&nonce);
+        self.by_age.remove(&(sent, nonce));
         Some(sent)
     }
 
@@ -172,16 +192,29 @@ impl Probes {
 
     fn ping(&mut self, now: Instant, id: NodeId, to: Destination, ctx: &mut Context) {
         let nonce = ctx.random.bits();
-        if self.pending.len() >= MAX_PENDING {
-            self.pending.pop_first();
-        }
-        self.pending.insert(nonce, (id, now));
+        self.await_answer(now, id, nonce);
         ctx.out.send(to, Message::Ping(Ping { nonce }));
     }
 
+    fn await_answer(&mut self, now: Instant, id: NodeId, nonce: u64) {
+        if self.pending.len() >= MAX_PENDING
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.pending.remove(&oldest);
+        }
+        if let Some((_, sent)) = self.pending.insert(nonce, (id, now)) {
+            self.by_age.remove(&(sent, nonce));
+        }
+        self.by_age.insert((now, nonce));
+    }
+
     fn expire(&mut self, now: Instant) {
-        if self.trains.is_empty() {
-            self.pending.retain(|_, (_, sent)| now.since(*sent) < PATIENCE);
+        if !self.trains.is_empty() {
+            return;
+        }
+        while let Some(&(_, nonce)) = self.by_age.first().filter(|(sent, _)| now.since(*sent) >= PATIENCE) {
+            self.by_age.pop_first();
+            self.pending.remove(&nonce);
         }
     }
 }
@@ -199,5 +232,26 @@ fn inquire(subject: NodeId, ctx: &mut Context) {
         let n = usize::try_from(ctx.random.below(others.len() as u64)).unwrap_or(0);
         let relay = others.swap_remove(n);
         ctx.out.send(Destination::Peer(relay), Message::Inquiry(Inquiry { subject: subject.0 }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_awaited_answer_is_given_up_first() {
+        let mut probes = Probes::new();
+        let at = |n: u64| Instant::ZERO + Duration::from_millis(n);
+        let id = NodeId([1; 16]);
+        // The older, the greater the nonce: what a look at the nonces alone would give up last.
+        for n in 0..MAX_PENDING as u64 + 3 {
+            probes.await_answer(at(n), id, u64::MAX - n);
+        }
+        assert_eq!(probes.pending(), MAX_PENDING);
+        assert_eq!(probes.answered(u64::MAX - 3, &NodeId([2; 16])), None, "another answers, and uses nothing up");
+        for (n, expected) in [(0, None), (2, None), (3, Some(at(3))), (8_000, Some(at(8_000)))] {
+            assert_eq!(probes.answered(u64::MAX - n, &id), expected, "probe {n}");
+        }
     }
 }

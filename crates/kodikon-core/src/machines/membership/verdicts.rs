@@ -100,20 +100,42 @@ impl Membership {
             return;
         }
         let heard_lately = peer.heard.is_some_and(|heard| now.since(heard) < OWN_EARS);
-        if heard_lately && peer.liveness == Liveness::Alive && opinion.reason() != REASON_PROCESS {
-            // Whoever holds it failed wants more than our word: the subject is asked, and the witness told if it answers.
-            ctx.out.notice(Notice::Disputed(subject, witness));
-            return;
-        }
-        let is_alive = peer.liveness == Liveness::Alive;
-        if is_alive && ctx.roster.get(&witness).is_some_and(|witness| now.since(witness.since) < BACK_LATELY) {
-            // What it said while it was away from us may be true of its own side alone.
-            ctx.out.notice(Notice::Doubted(subject));
+        let is_end = opinion.reason() == REASON_PROCESS;
+        let is_open = peer.liveness == Liveness::Alive && !(is_end && peer.seems_ended());
+        // What it said while it was away from us may be true of its own side alone.
+        let is_new = ctx.roster.get(&witness).is_some_and(|witness| now.since(witness.since) < BACK_LATELY);
+        if is_open && (heard_lately || is_new) {
+            self.question(now, subject, (witness, is_end), heard_lately, ctx);
             return;
         }
         let Some(peer) = ctx.roster.get_mut(&subject) else { return };
         peer.witnesses.insert(witness, now);
         self.weigh(now, subject, opinion.reason(), ctx);
+    }
+
+    /// Somebody's word that a peer failed is not enough here: the peer is asked.
+    fn question(&self, now: Instant, subject: NodeId, by: (NodeId, bool), heard_lately: bool, ctx: &mut Context) {
+        let (witness, is_end) = by;
+        if is_end {
+            // A process may well have ended a moment after it was heard, and whoever says so saw it. But two liars can say so
+            // too: its port is asked, and their word counts until it is heard again.
+            if let Some(peer) = ctx.roster.get_mut(&subject) {
+                peer.witnesses.insert(witness, now);
+            }
+            ctx.out.notice(Notice::Claimed(subject));
+        } else if !heard_lately {
+            ctx.out.notice(Notice::Doubted(subject));
+        }
+        if heard_lately {
+            // Whoever holds it failed wants more than our word: the subject is asked, and the witness told if it answers.
+            ctx.out.notice(Notice::Disputed(subject, witness));
+        }
+    }
+
+    /// What others say of the end of its process is what we see too: their word is weighed, without ours, since a forged
+    /// "port unreachable" must not make one liar two.
+    pub fn on_ended(&mut self, now: Instant, subject: NodeId, ctx: &mut Context) {
+        self.weigh(now, subject, REASON_PROCESS, ctx);
     }
 
     /// Our own verdict.
@@ -139,11 +161,13 @@ impl Membership {
         if witnesses.len() < witnesses_needed(&subject, peer, ctx) {
             return;
         }
-        // The end of a process is no matter of cables.
-        if reason == REASON_PROCESS || !is_one_host(&witnesses, ctx) || !has_other_hosts(&subject, peer, ctx) {
+        // The end of a process is no matter of cables, where we saw a sign of it ourselves.
+        let is_end = reason == REASON_PROCESS;
+        let is_enough = is_end && peer.seems_ended();
+        if is_enough || !is_one_host(&witnesses, ctx) || !has_other_hosts(&subject, peer, ctx) {
             self.fail(now, subject, reason, ctx);
         } else if peer.liveness == Liveness::Alive {
-            ctx.out.notice(Notice::Doubted(subject));
+            ctx.out.notice(if is_end { Notice::Claimed(subject) } else { Notice::Doubted(subject) });
         }
     }
 
@@ -216,8 +240,10 @@ fn is_one_host(witnesses: &[NodeId], ctx: &Context) -> bool {
     !others.is_empty() && others.iter().all(|id| shares_address(&first, &of(id)))
 }
 
+/// What its card lists and where it was heard: a card may list what it likes.
 fn addresses_of(peer: &Peer) -> Vec<IpAddr> {
-    peer.card.addresses.iter().map(|address| address.ip).collect()
+    let heard = peer.paths.iter().filter(|path| path.heard.is_some()).map(|path| path.address.ip());
+    peer.card.addresses.iter().map(|address| address.ip).chain(heard).collect()
 }
 
 fn own_addresses(ctx: &Context) -> Vec<IpAddr> {

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
+use crate::machines::replication::limits::{Class, Shares, class_of, content_len};
 use crate::model::op::{OpKey, OpKind, SignedOp};
 use crate::model::state::{NodeSnapshot, StateEntry};
 use crate::wire::message::{Cover, Interval};
-
-/// Ops held of one author at most: its card, 64 state keys and as many unset ones, and opinions of its peers.
-pub(super) const MAX_OPS: usize = 4_096 + 256;
 
 /// Others whose word about an author's covered numbers is kept at once.
 const MAX_TELLERS: usize = 4;
@@ -22,8 +20,17 @@ pub(super) enum Placed {
     Newest,
     /// A newer one of its key was known.
     Superseded,
-    /// The author holds more keys than it may: only the number is remembered.
+    /// No honest author makes it, or not so many: only the number is remembered.
     Full,
+}
+
+/// An op that is held.
+#[derive(Debug)]
+struct Held {
+    since: Instant,
+    op: SignedOp,
+    class: Class,
+    bytes: usize,
 }
 
 /// One author's run.
@@ -34,10 +41,13 @@ pub(super) struct Lane {
     mesh: MeshId,
     covered: Intervals,
     highest_signed: u64,
-    ops: BTreeMap<OpKey, (Instant, SignedOp)>,
+    ops: BTreeMap<OpKey, Held>,
+    shares: Shares,
     /// What others lately said is covered; kept until a second says the same.
     hearsay: Vec<(NodeId, Intervals)>,
     part: u64,
+    /// Whether its author was seen to sign two ops of one number.
+    equivocated: bool,
 }
 
 impl Lane {
@@ -49,8 +59,10 @@ impl Lane {
             covered: Intervals::default(),
             highest_signed: 0,
             ops: BTreeMap::new(),
+            shares: Shares::default(),
             hearsay: Vec::new(),
             part: 0,
+            equivocated: false,
         }
     }
 
@@ -67,6 +79,16 @@ impl Lane {
         self.ops.len()
     }
 
+    /// Bytes of the keys and bodies held.
+    pub(super) fn bytes(&self) -> usize {
+        self.shares.bytes()
+    }
+
+    /// The author signed two ops of one number. `true` the first time.
+    pub(super) fn note_equivocation(&mut self) -> bool {
+        !std::mem::replace(&mut self.equivocated, true)
+    }
+
     /// Takes in a verified op of this author and run.
     pub(super) fn place(&mut self, now: Instant, op: SignedOp) -> Placed {
         debug_assert!(op.author() == self.author && op.epoch() == self.epoch, "the caller chose the lane");
@@ -77,15 +99,38 @@ impl Lane {
         self.highest_signed = self.highest_signed.max(seq.0);
         self.renew_part();
         let key = op.key();
-        let held = self.ops.get(&key).map(|(_, held)| held.seq());
-        if held.is_some_and(|held| held >= seq) {
+        let Some(class) = class_of(&op) else { return Placed::Full };
+        let held = self.ops.get(&key);
+        if held.is_some_and(|held| held.op.seq() >= seq) {
             return Placed::Superseded;
         }
-        if held.is_none() && self.ops.len() >= MAX_OPS {
+        let bytes = content_len(&op);
+        let instead = held.map(|held| (held.class, held.bytes));
+        if class == Class::Unset && !self.shares.fits(class, bytes, instead) {
+            self.forget_oldest_unset();
+        }
+        if !self.shares.fits(class, bytes, instead) {
             return Placed::Full;
         }
-        self.ops.insert(key, (now, op));
+        self.release(&key);
+        self.shares.add(class, bytes);
+        self.ops.insert(key, Held { since: now, op, class, bytes });
         Placed::Newest
+    }
+
+    fn release(&mut self, key: &OpKey) {
+        if let Some(held) = self.ops.remove(key) {
+            self.shares.remove(held.class, held.bytes);
+        }
+    }
+
+    /// A key that was unset long ago says nothing any more, unless it bears the version.
+    fn forget_oldest_unset(&mut self) {
+        let bearer = self.newest_state().map(SignedOp::seq);
+        let unset = self.ops.iter().filter(|(_, held)| held.class == Class::Unset && Some(held.op.seq()) != bearer);
+        if let Some(key) = unset.min_by_key(|(_, held)| held.op.seq()).map(|(key, _)| key.clone()) {
+            self.release(&key);
+        }
     }
 
     /// Covers numbers on another's word, up to the highest that the author itself was seen to sign: the author's own
@@ -157,12 +202,12 @@ impl Lane {
 
     /// The ops held.
     pub(super) fn ops(&self) -> impl Iterator<Item = &SignedOp> {
-        self.ops.values().map(|(_, op)| op)
+        self.ops.values().map(|held| &held.op)
     }
 
     /// The newest op of a key.
     pub(super) fn get(&self, key: &OpKey) -> Option<&SignedOp> {
-        self.ops.get(key).map(|(_, op)| op)
+        self.ops.get(key).map(|held| &held.op)
     }
 
     /// The ops held that are not in a foreign cover.
@@ -179,7 +224,11 @@ impl Lane {
             OpKind::State => entry_of(op).is_some_and(|entry| entry.json.is_none() && Some(entry.version) != newest),
             OpKind::Card | OpKind::Unknown(_) => false,
         };
-        self.ops.retain(|_, (since, op)| now.since(*since) < age || !is_fleeting(op));
+        let is_old = |held: &Held| now.since(held.since) >= age && is_fleeting(&held.op);
+        let old: Vec<OpKey> = self.ops.iter().filter(|(_, held)| is_old(held)).map(|(key, _)| key.clone()).collect();
+        for key in old {
+            self.release(&key);
+        }
     }
 
     /// The change of the state that bears the newest version.

@@ -21,7 +21,7 @@ const PER_SECOND: usize = 2;
 const REST_FIRST: Duration = Duration::from_secs(1);
 const REST_LAST: Duration = Duration::from_secs(60);
 /// Pairs of roots remembered.
-const MAX_RESTING: usize = 256;
+pub(super) const MAX_RESTING: usize = 256;
 /// Peers whose roots wait to be compared; others come again with their next heartbeat.
 const MAX_CANDIDATES: usize = 64;
 /// Whoever knows no more than this asks each new acquaintance at once.
@@ -62,6 +62,11 @@ struct Rest {
 impl Sync {
     pub(super) fn new() -> Self {
         Self { candidates: BTreeMap::new(), resting: BoundedMap::new(MAX_RESTING), sent: Vec::new(), oldest: None }
+    }
+
+    /// Pairs of roots remembered.
+    pub(super) fn resting(&self) -> usize {
+        self.resting.len()
     }
 
     pub(super) fn forget(&mut self, id: &NodeId) {

@@ -24,8 +24,9 @@ fn witnesses_on_one_host_are_believed_only_where_there_is_no_other_host() {
         ([2, 2, 3], &[1, 2], REASON_BOUND, Held::Alive),
         ([2, 2, 3], &[1, 3], REASON_SILENCE, Held::Failed),
         ([2, 2, 3], &[1, 2, 3], REASON_SILENCE, Held::Failed),
-        // The end of a process is no matter of cables.
-        ([2, 2, 3], &[1, 2], REASON_PROCESS, Held::Failed),
+        // One host may say of the end of a process what it likes: the port is asked.
+        ([2, 2, 3], &[1, 2], REASON_PROCESS, Held::Alive),
+        ([2, 2, 3], &[1, 3], REASON_PROCESS, Held::Failed),
         // Nobody else could witness.
         ([1, 1, 1], &[1, 2], REASON_SILENCE, Held::Failed),
         ([1, 1, 2], &[1, 2], REASON_SILENCE, Held::Alive),

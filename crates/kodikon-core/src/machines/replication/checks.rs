@@ -1,0 +1,58 @@
+//! Decides how many signatures one sender may make us check: what it passes on is its own affair, not the author's.
+
+use std::collections::BTreeMap;
+
+use crate::effect::context::Context;
+use crate::ground::bounded::TokenBucket;
+use crate::ground::id::NodeId;
+use crate::ground::time::Instant;
+
+/// Checks a second for one sender, a tenth of a core; and at once: cards and states of a thousand nodes, which one peer
+/// tells a newcomer.
+const RATE: u32 = 2_000;
+const BURST: u32 = 6_000;
+/// What a signature that does not hold costs besides: an honest sender checked it before it passed it on.
+const FAULT: u32 = 20;
+/// The first check of a card of somebody unknown: the 1,000 a second that all vouchers share are not for one of them.
+pub(super) const INTRODUCTION: u32 = 4;
+
+/// What each sender may still have checked.
+#[derive(Debug)]
+pub(super) struct Checks {
+    /// One for each present peer.
+    senders: BTreeMap<NodeId, TokenBucket>,
+    /// All whose session is placed and who are not present.
+    others: TokenBucket,
+}
+
+impl Checks {
+    pub(super) fn new() -> Self {
+        Self { senders: BTreeMap::new(), others: TokenBucket::new(RATE, BURST) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.senders.len()
+    }
+
+    pub(super) fn forget(&mut self, sender: &NodeId) {
+        self.senders.remove(sender);
+    }
+
+    /// Whether this many checks more are done for a sender.
+    pub(super) fn take(&mut self, now: Instant, sender: NodeId, count: u32, ctx: &Context) -> bool {
+        self.bucket(sender, ctx).take(now, count)
+    }
+
+    /// What a sender passed on was not its author's.
+    pub(super) fn fault(&mut self, now: Instant, sender: NodeId, ctx: &Context) {
+        self.bucket(sender, ctx).drain(now, FAULT);
+    }
+
+    fn bucket(&mut self, sender: NodeId, ctx: &Context) -> &mut TokenBucket {
+        if ctx.roster.get(&sender).is_some_and(|peer| peer.liveness.is_present()) {
+            self.senders.entry(sender).or_insert_with(|| TokenBucket::new(RATE, BURST))
+        } else {
+            &mut self.others
+        }
+    }
+}

@@ -1,0 +1,506 @@
+//! What one hostile member, or a stranger beside it, can do to one node.
+
+use super::*;
+use crate::effect::outbox::Notice;
+use crate::effect::{Arrival, Cast, Event, Interface, InterfaceAddress, Medium, StreamWish, Target, Transmit};
+use crate::ground::config::{MAX_STATE, MAX_STATE_VALUE};
+use crate::ground::id::{InterfaceIndex, NodeId, Seq, SessionTag, StreamId};
+use crate::ground::stats::Reject;
+use crate::machines::membership::OpinionBody;
+use crate::model::identity::StrictVerifier;
+use crate::model::member::{Card, CardAddress, Liveness as Held, REASON_PROCESS, REASON_SILENCE};
+use crate::model::op::{OpKind, SignedOp, Statement};
+use crate::model::roster::Peer;
+use crate::model::state::StateEntry;
+use crate::wire::codec;
+use crate::wire::header::Header;
+use crate::wire::message::{Beacon, Beat, Challenge, Message, Ops, Refusal};
+use std::net::{IpAddr, SocketAddr};
+
+/// Everything that nodes numbered 1 and up say to one node.
+struct Bench {
+    node: Node,
+    now: Instant,
+    counters: [u64; 256],
+    out: Vec<Output>,
+}
+
+impl Bench {
+    /// A node at 10.0.0.100 and so many peers at 10.0.0.1 and up.
+    fn new(peers: u8) -> Self {
+        Self::with(peers, |_| {})
+    }
+
+    fn with(peers: u8, change: impl FnOnce(&mut Config)) -> Self {
+        let now = Instant::ZERO + Duration::from_secs(100);
+        let mut config = Config::new("cam");
+        change(&mut config);
+        let boot = Boot {
+            config,
+            identity: identity(100),
+            epoch: Epoch::new(1, 1),
+            seed: [7; 32],
+            port: 10_000,
+            wall: WallTime(0),
+            saved: Saved::default(),
+            verifier: Box::new(StrictVerifier),
+        };
+        let mut bench = Self { node: Node::new(now, boot), now, counters: [0; 256], out: Vec::new() };
+        let address = InterfaceAddress { address: ip(100), prefix: 24, broadcast: None };
+        let interface = Interface {
+            index: InterfaceIndex(2),
+            name: "eth0".to_owned(),
+            mtu: 1_500,
+            carrier: true,
+            medium: Medium::Wired,
+            addresses: vec![address],
+        };
+        bench.hand(Input::Interfaces(&[interface]));
+        (1..=peers).for_each(|n| bench.meet(n, n));
+        bench
+    }
+
+    /// Node N, whose card lists this host, is a live peer.
+    fn meet(&mut self, n: u8, host: u8) {
+        let identity = identity(n);
+        let card = Card {
+            public_key: identity.public_key(),
+            exchange_key: identity.exchange_key(),
+            tag: [n; 8],
+            life: 0,
+            name: format!("cam{n}"),
+            rank: 1,
+            settled: true,
+            addresses: vec![CardAddress { ip: ip(host), port: 10_000, prefix: 24 }],
+            version: "0.1.0".to_owned(),
+        };
+        let op = self.say(n, 1, OpKind::Card, &[], minicbor::to_vec(&card).unwrap());
+        // Long enough that its word is believed.
+        let long_ago = Instant::ZERO + (self.now.since(Instant::ZERO) - Duration::from_secs(12));
+        assert!(self.node.ctx.roster.insert(identity.id(), Peer::new(long_ago, op, card, Held::Alive)));
+        assert!(self.node.ctx.sessions.admit(&self.node.ctx.group, SessionTag([n; 8]), identity.id()));
+        self.node.ctx.out.notice(Notice::Up(identity.id()));
+        self.hand(Input::Wake);
+    }
+
+    fn hand(&mut self, input: Input<'_>) {
+        self.node.handle(self.now, input);
+        self.out.clear();
+        while let Some(output) = self.node.poll_output() {
+            self.out.push(output);
+        }
+    }
+
+    /// A frame sealed in the session with tag N arrives from an address.
+    fn hear_from(&mut self, n: u8, from: SocketAddr, cast: Cast, message: &Message) {
+        let header = Header { tag: SessionTag([n; 8]), counter: self.counters[usize::from(n)] };
+        self.counters[usize::from(n)] += 1;
+        let mut text = Vec::new();
+        codec::encode(message, &mut text);
+        let mut frame = self.node.ctx.group.session(header.tag).seal(&header, &text);
+        self.hand(Input::Datagram(Arrival { from, interface: InterfaceIndex(2), cast }, &mut frame));
+    }
+
+    fn hear(&mut self, n: u8, message: &Message) {
+        self.hear_from(n, address(n), Cast::Unicast, message);
+    }
+
+    fn hear_op(&mut self, from: u8, op: SignedOp) {
+        self.hear(from, &Message::Ops(Ops { ops: vec![op], covered: Vec::new() }));
+    }
+
+    fn say(&self, n: u8, seq: u64, kind: OpKind, key: &[u8], body: Vec<u8>) -> SignedOp {
+        let statement = Statement { kind, key: key.to_vec(), body, lamport: seq, wall: WallTime(0) };
+        SignedOp::sign(&identity(n), self.node.ctx.mesh, Epoch::new(1, 1), Seq(seq), statement)
+    }
+
+    fn state(&self, n: u8, seq: u64, key: &str, json: Option<String>) -> SignedOp {
+        let body = minicbor::to_vec(&StateEntry { json, version: seq }).unwrap();
+        self.say(n, seq, OpKind::State, key.as_bytes(), body)
+    }
+
+    /// Node N says of another that it failed.
+    fn opine(&mut self, n: u8, seq: u64, subject: u8, reason: &str) {
+        let failed =
+            OpinionBody { epoch: Epoch::new(1, 1).0, life: 0, failed: true, reason: OpinionBody::code(reason) };
+        let op = self.say(n, seq, OpKind::Opinion, &identity(subject).id().0, minicbor::to_vec(&failed).unwrap());
+        self.hear_op(n, op);
+    }
+
+    fn held(&self, n: u8) -> Held {
+        self.node.ctx.roster.get(&identity(n).id()).expect("it was met").liveness
+    }
+
+    fn events(&self) -> Vec<&Event> {
+        self.out
+            .iter()
+            .filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None })
+            .collect()
+    }
+
+    /// Bytes sent to an address by the last input.
+    fn sent_to(&self, to: SocketAddr) -> usize {
+        self.sent().filter(|sent| sent.target == Target::Address(to, None)).map(|sent| sent.bytes.len()).sum()
+    }
+
+    fn sent(&self) -> impl Iterator<Item = &Transmit> {
+        self.out.iter().filter_map(|output| if let Output::Transmit(sent) = output { Some(sent) } else { None })
+    }
+
+    fn dropped(&self, reason: Reject) -> u64 {
+        self.node.stats().dropped(reason)
+    }
+
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        let mut all = Vec::new();
+        while let Some(wake) = self.node.next_wake().filter(|wake| wake.at <= end) {
+            self.now = self.now.max(wake.at);
+            self.hand(Input::Wake);
+            all.append(&mut self.out);
+        }
+        self.now = end;
+        self.out = all;
+    }
+}
+
+fn identity(n: u8) -> Identity {
+    Identity::from_secret(&[n + 1; 32])
+}
+
+fn ip(host: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, host])
+}
+
+fn address(n: u8) -> SocketAddr {
+    SocketAddr::new(ip(n), 10_000)
+}
+
+fn beat() -> Message {
+    Message::Beat(Beat { root: 0, due_ms: 5_000 })
+}
+
+#[test]
+fn what_an_author_may_not_say_is_not_held_whoever_signed_it() {
+    let long = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    let entry = |json: Option<String>| minicbor::to_vec(&StateEntry { json, version: 3 }).unwrap();
+    let table: Vec<(OpKind, Vec<u8>, Vec<u8>, bool)> = vec![
+        (OpKind::State, vec![b'k'; 64], entry(Some("1".to_owned())), true),
+        (OpKind::State, vec![b'k'; 65], entry(Some("1".to_owned())), false),
+        (OpKind::State, vec![b'k'; 65], entry(None), false),
+        (OpKind::State, Vec::new(), entry(None), true),
+        (OpKind::State, Vec::new(), entry(Some("1".to_owned())), false),
+        (OpKind::State, vec![0xff], entry(Some("1".to_owned())), false),
+        (OpKind::State, b"fps".to_vec(), entry(Some(long(MAX_STATE_VALUE))), true),
+        (OpKind::State, b"fps".to_vec(), entry(Some(long(MAX_STATE_VALUE + 1))), false),
+        (OpKind::State, b"fps".to_vec(), entry(Some("{".to_owned())), false),
+        (OpKind::State, b"fps".to_vec(), b"30".to_vec(), false),
+        (OpKind::Opinion, vec![1; 16], vec![0; 48], true),
+        (OpKind::Opinion, vec![1; 15], vec![0; 8], false),
+        (OpKind::Opinion, vec![1; 16], vec![0; 49], false),
+        (OpKind::Card, Vec::new(), vec![0; 8], false),
+        (OpKind::Unknown(9), vec![1; 65], vec![0; 800], true),
+    ];
+    for (kind, key, body, expected) in table {
+        let mut bench = Bench::new(1);
+        let before = bench.node.replication.table_sizes()[1].1;
+        let op = bench.say(1, 2, kind, &key, body.clone());
+        bench.hear_op(1, op);
+        let grown = bench.node.replication.table_sizes()[1].1 - before;
+        let case = format!("{kind:?} {} {} bytes", key.len(), body.len());
+        assert_eq!((grown, bench.dropped(Reject::Limit)), if expected { (1, 0) } else { (0, 1) }, "{case}");
+    }
+}
+
+#[test]
+fn one_author_makes_no_node_hold_more_than_its_share() {
+    let mut bench = Bench::new(1);
+    let big = || Some(format!("\"{}\"", "x".repeat(1_000)));
+    let mut seq = 1;
+    for n in 0..1_500u64 {
+        let key = [n.to_be_bytes(), *b"filling!"].concat();
+        let ops = [
+            bench.state(1, seq + 1, &format!("v{n}"), big()),
+            bench.state(1, seq + 2, &format!("u{n}"), None),
+            bench.say(1, seq + 3, OpKind::Opinion, &key, vec![0; 40]),
+            bench.say(1, seq + 4, OpKind::Unknown(77), &key, vec![0; 900]),
+        ];
+        seq += 4;
+        bench.now = bench.now + Duration::from_millis(50);
+        ops.into_iter().for_each(|op| bench.hear_op(1, op));
+    }
+    let state = bench.node.state_of(&identity(1).id()).expect("it has one");
+    let bytes: usize = state.values.iter().map(|(key, json)| key.len() + json.len()).sum();
+    assert!(bytes <= 2 * MAX_STATE + 128 * 32, "{bytes} bytes of state");
+    for (table, held, limit) in bench.node.table_sizes() {
+        assert!(held <= limit, "{table} holds {held}");
+    }
+    assert!(bench.node.table_sizes().iter().any(|(table, held, _)| *table == "bytes_of_an_author" && *held > 100_000));
+}
+
+#[test]
+fn a_state_that_is_replaced_whole_and_arrives_in_any_order_is_taken() {
+    let mut bench = Bench::new(1);
+    let mut ops: Vec<SignedOp> =
+        (0..64u64).map(|n| bench.state(1, 2 + n, &format!("old{n}"), Some("1".to_owned()))).collect();
+    ops.extend((0..64u64).map(|n| bench.state(1, 66 + n, &format!("old{n}"), None)));
+    ops.extend((0..64u64).map(|n| bench.state(1, 130 + n, &format!("new{n}"), Some("2".to_owned()))));
+    for op in ops.into_iter().rev() {
+        bench.hear_op(1, op);
+    }
+    let state = bench.node.state_of(&identity(1).id()).expect("it has one");
+    assert_eq!((state.values.len(), state.version), (64, 193));
+    assert!(state.values.keys().all(|key| key.starts_with("new")), "{:?}", state.values.keys());
+}
+
+#[test]
+fn a_refusal_counts_only_where_a_proof_was_sent_and_once() {
+    let mut bench = Bench::new(1);
+    let refusal = Message::Refusal(Refusal { max_peers: 7 });
+    for n in [1, 50] {
+        bench.hear(n, &refusal);
+        assert_eq!(bench.events(), Vec::<&Event>::new(), "node {n} was never shown a proof");
+    }
+    let challenge = Message::Challenge(Challenge { cookie: [3; 16] });
+    for n in 1..=40 {
+        bench.hear(n, &challenge);
+        bench.hear(n, &refusal);
+        let told = bench.events().iter().filter(|event| matches!(event, Event::RefusedBy { .. })).count();
+        assert_eq!(told, usize::from(n <= 16), "node {n} is told of while sixteen are remembered");
+        bench.hear(n, &refusal);
+        assert_eq!(bench.events(), Vec::<&Event>::new(), "node {n} says so again");
+    }
+    let mut bench = Bench::new(0);
+    bench.hear(3, &challenge);
+    bench.pass(Duration::from_secs(11));
+    bench.hear(3, &refusal);
+    assert_eq!(bench.events(), Vec::<&Event>::new(), "long after the proof");
+}
+
+#[test]
+fn two_who_say_that_a_process_ended_do_not_bury_whom_we_just_heard() {
+    let mut bench = Bench::new(4);
+    bench.hear(4, &beat());
+    for n in [1, 2] {
+        bench.opine(n, 2, 4, REASON_PROCESS);
+    }
+    assert_eq!(bench.held(4), Held::Alive);
+    assert!(bench.node.stats().probes_started > 0, "it is asked");
+    bench.hear(4, &beat());
+    bench.pass(Duration::from_millis(1_500));
+    assert_eq!(bench.held(4), Held::Alive, "it answered");
+    // The same word of others, and nobody listens at its address.
+    for n in [1, 2] {
+        bench.opine(n, 3, 4, REASON_PROCESS);
+    }
+    bench.hand(Input::Unreachable(address(4)));
+    assert_eq!(bench.held(4), Held::Alive, "ICMP is easily forged");
+    bench.pass(Duration::from_millis(50));
+    bench.hear(4, &beat());
+    bench.pass(Duration::from_millis(200));
+    assert_eq!(bench.held(4), Held::Alive, "it was");
+    for n in [1, 2] {
+        bench.opine(n, 4, 4, REASON_PROCESS);
+    }
+    bench.hand(Input::Unreachable(address(4)));
+    bench.pass(Duration::from_millis(110));
+    assert_eq!(bench.held(4), Held::Failed);
+}
+
+#[test]
+fn one_who_says_that_a_process_ended_is_not_made_two_by_icmp() {
+    let mut bench = Bench::new(4);
+    bench.hear(4, &beat());
+    bench.opine(1, 2, 4, REASON_PROCESS);
+    bench.hand(Input::Unreachable(address(4)));
+    bench.pass(Duration::from_millis(500));
+    assert_eq!(bench.held(4), Held::Alive);
+}
+
+#[test]
+fn the_end_of_our_own_connection_makes_their_word_enough() {
+    for heard_since in [false, true] {
+        let mut bench = Bench::new(4);
+        bench.hear(4, &beat());
+        bench.hand(Input::StreamOffered { stream: StreamId(1), from: address(4) });
+        let header = Header { tag: SessionTag([4; 8]), counter: 100 };
+        let mut text = Vec::new();
+        codec::encode(&Message::Canary, &mut text);
+        let mut frame = bench.node.ctx.group.session(header.tag).seal(&header, &text);
+        bench.hand(Input::StreamFrame { stream: StreamId(1), frame: &mut frame });
+        bench.hand(Input::StreamEnded { stream: StreamId(1) });
+        bench.counters[4] = 200;
+        if heard_since {
+            bench.now = bench.now + Duration::from_millis(1);
+            bench.hear(4, &beat());
+        }
+        for n in [1, 2] {
+            bench.opine(n, 2, 4, REASON_PROCESS);
+        }
+        assert_eq!(bench.held(4), Held::Alive, "a connection ends for other reasons too: it may answer");
+        bench.pass(Duration::from_millis(110));
+        let expected = if heard_since { Held::Alive } else { Held::Failed };
+        assert_eq!(bench.held(4), expected, "heard since: {heard_since}");
+    }
+}
+
+#[test]
+fn a_proof_goes_only_where_we_were_before() {
+    let far: SocketAddr = "192.0.2.7:10000".parse().unwrap();
+    let challenge = Message::Challenge(Challenge { cookie: [3; 16] });
+    let table: [(&str, SocketAddr, u8, bool, bool); 6] = [
+        ("a stranger of this network", address(50), 50, false, true),
+        ("a peer of this network", address(1), 1, false, true),
+        ("a stranger from afar", far, 50, false, false),
+        ("a peer's session from afar", far, 1, false, false),
+        ("a configured peer from afar", far, 50, true, true),
+        ("a stranger of the link", "[fe80::7%2]:10000".parse().unwrap(), 50, false, true),
+    ];
+    for (case, from, n, configured, expected) in table {
+        let mut bench = Bench::with(1, |config| config.peers.extend(configured.then_some(far)));
+        bench.hear_from(n, from, Cast::Unicast, &challenge);
+        let is_there = |target| matches!(target, Target::Address(to, _) if to == from);
+        let is_answered = bench.sent().any(|sent| is_there(sent.target) && sent.bytes.len() > 300);
+        assert_eq!(is_answered, expected, "{case}");
+    }
+}
+
+#[test]
+fn one_address_draws_no_more_than_a_few_proofs_a_second() {
+    let mut bench = Bench::new(0);
+    let victim = address(9);
+    let mut sent = 0;
+    for n in 0..1_000u32 {
+        let challenge = Message::Challenge(Challenge { cookie: [(n % 251) as u8; 16] });
+        bench.hear_from(50, victim, Cast::Unicast, &challenge);
+        sent += bench.sent_to(victim);
+    }
+    assert!(sent < 12 * 500, "{sent} bytes");
+}
+
+#[test]
+fn who_lacks_the_key_cannot_starve_a_peer() {
+    let mut bench = Bench::new(1);
+    for n in 0..6_000u64 {
+        let mut frame = Header { tag: SessionTag([1; 8]), counter: n }.encode().to_vec();
+        frame.extend_from_slice(&[0; 40]);
+        let arrival = Arrival { from: address(66), interface: InterfaceIndex(2), cast: Cast::Unicast };
+        bench.hand(Input::Datagram(arrival, &mut frame));
+    }
+    assert_eq!((bench.dropped(Reject::Seal), bench.dropped(Reject::Rate)), (6_000, 0));
+    let before = bench.node.stats().datagrams_received;
+    bench.hear(1, &beat());
+    assert_eq!(bench.node.stats().datagrams_received, before + 1);
+}
+
+#[test]
+fn forged_ops_delay_no_author_and_cost_their_sender() {
+    let mut bench = Bench::new(2);
+    for seq in 10..1_010 {
+        // Node 1 signs, and puts the name of node 2 above it.
+        let op = bench.state(1, seq, "fps", Some("66".to_owned()));
+        let mut bytes = minicbor::to_vec(&op).unwrap();
+        let place = bytes.windows(16).position(|window| window == identity(1).id().0).unwrap();
+        bytes[place..place + 16].copy_from_slice(&identity(2).id().0);
+        bench.hear_op(1, minicbor::decode(&bytes).unwrap());
+    }
+    let checked = bench.node.stats().signatures_checked;
+    assert!(checked <= 400, "{checked} checks for a thousand forgeries");
+    let op = bench.state(2, 2, "fps", Some("30".to_owned()));
+    bench.hear_op(2, op);
+    assert_eq!(bench.node.state_of(&identity(2).id()).map(|state| state.version), Some(2));
+}
+
+#[test]
+fn who_is_not_present_has_no_say_in_how_a_segment_is_reached() {
+    let mut bench = Bench::new(3);
+    let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None });
+    for n in 1..=3 {
+        bench.hear_from(n, address(n), Cast::Multicast4, &beacon(7));
+    }
+    assert_eq!(bench.node.reports()[0].1, 3);
+    let (now, id) = (bench.now, identity(3).id());
+    bench.node.membership.leave(now, id, &mut bench.node.ctx);
+    bench.node.read_notices(now);
+    assert_eq!(bench.node.reports()[0].1, 2, "it left");
+    bench.hear_from(3, address(3), Cast::Multicast4, &beacon(0));
+    assert_eq!(bench.node.reports()[0].1, 2, "and speaks on");
+}
+
+#[test]
+fn one_peer_has_one_incoming_stream_and_the_newest_counts() {
+    let mut bench = Bench::new(2);
+    let mut text = Vec::new();
+    codec::encode(&Message::Canary, &mut text);
+    let mut closed = Vec::new();
+    for (n, peer) in (1u64..=100).zip([2].into_iter().chain([1; 99])) {
+        bench.hand(Input::StreamOffered { stream: StreamId(n), from: address(peer) });
+        let header = Header { tag: SessionTag([peer; 8]), counter: 1_000 + n };
+        let mut frame = bench.node.ctx.group.session(header.tag).seal(&header, &text);
+        bench.hand(Input::StreamFrame { stream: StreamId(n), frame: &mut frame });
+        closed.extend(bench.out.iter().filter_map(|output| {
+            if let Output::Stream(StreamWish::Close { stream }) = output { Some(stream.0) } else { None }
+        }));
+    }
+    assert_eq!(closed, (2..=99).collect::<Vec<_>>(), "each newer one closes the older one of its peer");
+}
+
+#[test]
+fn while_isolated_every_row_is_shown_as_suspect_and_nobody_is_judged() {
+    let mut bench = Bench::new(3);
+    (1..=3).for_each(|n| bench.hear(n, &beat()));
+    let version = bench.node.version();
+    bench.hand(Input::Interfaces(&[]));
+    bench.pass(Duration::from_secs(4));
+    assert!(bench.node.is_isolated());
+    let shown: Vec<_> = bench.node.peers().into_iter().map(|peer| (peer.liveness, peer.reason)).collect();
+    assert_eq!(shown, [(Held::Suspect, "isolated"); 3]);
+    assert!(bench.node.version() > version, "whoever shows rows shows them anew");
+    assert!((1..=3).all(|n| bench.held(n) == Held::Alive), "no verdict, and no op");
+    bench.hear(1, &beat());
+    let shown: Vec<_> = bench.node.peers().into_iter().map(|peer| peer.liveness).collect();
+    assert_eq!(shown, [Held::Alive; 3]);
+}
+
+#[test]
+fn one_lost_beacon_isolates_nobody_however_short_the_interval() {
+    let mut bench = Bench::with(1, |config| config.broadcast_interval = Duration::from_millis(500));
+    bench.hear(1, &beat());
+    for (ms, expected) in [(1_900, false), (600, true)] {
+        bench.pass(Duration::from_millis(ms));
+        assert_eq!(bench.node.is_isolated(), expected, "{ms} ms later");
+    }
+}
+
+#[test]
+fn two_values_of_one_number_name_the_author_who_signed_both() {
+    let mut bench = Bench::new(3);
+    let [one, two, three] = ["1", "2", "3"].map(|json| bench.state(1, 2, "fps", Some(json.to_owned())));
+    bench.hear_op(1, one.clone());
+    bench.hear_op(2, one);
+    assert_eq!(bench.events().len(), 0, "the same op again");
+    let forged = {
+        let mut bytes = minicbor::to_vec(&two).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        minicbor::decode::<SignedOp>(&bytes).unwrap()
+    };
+    bench.hear_op(2, forged);
+    assert_eq!(bench.events().len(), 0, "nobody can accuse another");
+    bench.hear_op(2, two);
+    let id: NodeId = identity(1).id();
+    let told = |event: &&Event| matches!(event, Event::Equivocated { peer, .. } if *peer == id);
+    assert!(bench.events().first().is_some_and(told), "{:?}", bench.events());
+    bench.hear_op(2, three);
+    assert_eq!(bench.events().len(), 0, "once for each author");
+    assert_eq!(bench.node.stats().equivocations, 2);
+}
+
+#[test]
+fn silence_of_one_host_and_word_of_others_still_make_a_verdict() {
+    let mut bench = Bench::new(4);
+    bench.now = bench.now + Duration::from_secs(3);
+    for n in [1, 2] {
+        bench.opine(n, 2, 4, REASON_SILENCE);
+    }
+    assert_eq!(bench.held(4), Held::Failed);
+}

@@ -1,0 +1,140 @@
+//! Decides what two identities on one machine do together: they join like anybody, call others dead, and fill tables.
+
+use std::net::SocketAddr;
+
+use kodikon_core::effect::{Cast, Target};
+use kodikon_core::ground::id::{Epoch, Seq, SessionTag};
+use kodikon_core::ground::random::Random;
+use kodikon_core::ground::time::WallTime;
+use kodikon_core::machines::membership::OpinionBody;
+use kodikon_core::model::identity::Identity;
+use kodikon_core::model::op::{OpKind, SignedOp, Statement};
+use kodikon_core::model::state::StateEntry;
+use kodikon_core::wire::codec;
+use kodikon_core::wire::header::Header;
+use kodikon_core::wire::message::{Beacon, Cookie, Hello, Message, Ops, Ping, Pong, Proof, proof_bytes};
+
+use super::{ETH0, Member, Victim, card, seal};
+use crate::checks::Watch;
+use crate::cluster::Cluster;
+use crate::network::Origin;
+use crate::network::host::HostId;
+
+/// Identities of one enemy that everybody takes in, since they prove themselves.
+#[derive(Debug)]
+pub(super) struct Pair {
+    host: HostId,
+    both: [Accomplice; 2],
+    /// Datagrams overheard so far.
+    heard: u64,
+}
+
+#[derive(Debug)]
+struct Accomplice {
+    identity: Identity,
+    tag: SessionTag,
+    card: SignedOp,
+    seq: u64,
+    counter: u64,
+}
+
+/// Their only run.
+const EPOCH: Epoch = Epoch((1 << 32) | 1);
+/// The HELLO that all answer who need its sender.
+const SHOWN_TO_ALL: u8 = 5;
+
+impl Pair {
+    pub(super) fn new(random: &mut Random, host: HostId, member: &Member) -> Self {
+        let both = ["accomplice-a", "accomplice-b"].map(|name| {
+            let identity = Identity::from_secret(&random.bytes());
+            let tag = SessionTag(random.bytes());
+            let card = super::statement(OpKind::Card, card(&identity, tag, name));
+            let card = SignedOp::sign(&identity, member.mesh, EPOCH, Seq(1), card);
+            Accomplice { identity, tag, card, seq: 1, counter: 0 }
+        });
+        Self { host, both, heard: 0 }
+    }
+
+    /// Lives on: says that it is here, proves itself to whoever asks, and answers probes.
+    pub(super) fn live(&mut self, member: &Member, cluster: &mut Cluster<Watch>) {
+        for one in &self.both {
+            // What it says of itself is its own affair.
+            cluster.observer.truth.hostile(one.identity.id());
+        }
+        for (from, message) in self.overheard(member, cluster) {
+            // All that need an answer; whoever asked somebody else does not mind ours.
+            if let Message::Challenge(challenge) = message {
+                self.tell(member, cluster, Some(from), |one| one.prove(member, challenge.cookie));
+            } else if let Message::Ping(Ping { nonce }) = message {
+                let pong = Message::Pong(Pong { nonce, root: None, wall_ms: None });
+                self.tell(member, cluster, Some(from), |_| pong.clone());
+            }
+        }
+        self.tell(member, cluster, None, |one| Message::Hello(Hello { card: one.card.clone(), index: SHOWN_TO_ALL }));
+        self.tell(member, cluster, None, |_| Message::Beacon(Beacon { root: 0, heard: 7, turn: None }));
+    }
+
+    /// Both say that somebody failed.
+    pub(super) fn slander(&mut self, member: &Member, victim: &Victim, reason: u8, cluster: &mut Cluster<Watch>) {
+        let opinion = OpinionBody { epoch: victim.epoch.0, life: u32::MAX, failed: true, reason };
+        let body = minicbor::to_vec(&opinion).expect("encoding into memory cannot fail");
+        let key = victim.id.0.to_vec();
+        self.tell(member, cluster, None, |one| one.say(member, OpKind::Opinion, key.clone(), body.clone()));
+    }
+
+    /// Both publish more than anybody may.
+    pub(super) fn hoard(&mut self, member: &Member, random: &mut Random, cluster: &mut Cluster<Watch>) {
+        let key = random.bits().to_le_bytes().to_vec();
+        let json = Some(format!("\"{}\"", "x".repeat(900)));
+        let entry = StateEntry { json, version: 1 };
+        let body = minicbor::to_vec(&entry).expect("encoding into memory cannot fail");
+        let name = format!("{:016x}", random.bits()).into_bytes();
+        self.tell(member, cluster, None, |one| one.say(member, OpKind::State, name.clone(), body.clone()));
+        self.tell(member, cluster, None, |one| one.say(member, OpKind::Unknown(99), key.clone(), body.clone()));
+    }
+
+    /// What was said since the last look, and by whom.
+    fn overheard(&mut self, member: &Member, cluster: &Cluster<Watch>) -> Vec<(SocketAddr, Message)> {
+        let Some(tap) = &cluster.tap else { return Vec::new() };
+        let new = usize::try_from(tap.total - self.heard).unwrap_or(usize::MAX).min(tap.recorded.len());
+        self.heard = tap.total;
+        let read = |(from, bytes): &(SocketAddr, Vec<u8>)| {
+            let header = Header::decode(bytes).ok()?;
+            let mut frame = bytes.clone();
+            let text = member.group.session(header.tag).open(&header, &mut frame).ok()?;
+            Some((*from, codec::decode(text).ok()?.messages))
+        };
+        let batches = tap.recorded.iter().skip(tap.recorded.len() - new).filter_map(read);
+        batches.flat_map(|(from, messages)| messages.into_iter().map(move |message| (from, message))).collect()
+    }
+
+    fn tell(
+        &mut self,
+        member: &Member,
+        cluster: &mut Cluster<Watch>,
+        to: Option<SocketAddr>,
+        mut say: impl FnMut(&mut Accomplice) -> Message,
+    ) {
+        let target = to.map_or(Target::Segment(ETH0, Cast::Multicast4), |to| Target::Address(to, None));
+        for one in &mut self.both {
+            let message = say(one);
+            one.counter += 1;
+            let frame = seal(member, one.tag, one.counter, &[message]);
+            cluster.send_raw(self.host, Origin::Enemy, target, frame);
+        }
+    }
+}
+
+impl Accomplice {
+    fn prove(&self, member: &Member, cookie: Cookie) -> Message {
+        let signature = self.identity.sign(&proof_bytes(member.mesh, &cookie, &self.tag.0));
+        Message::Proof(Proof { card: self.card.clone(), cookie, signature })
+    }
+
+    fn say(&mut self, member: &Member, kind: OpKind, key: Vec<u8>, body: Vec<u8>) -> Message {
+        self.seq += 1;
+        let statement = Statement { kind, key, body, lamport: 1, wall: WallTime(0) };
+        let op = SignedOp::sign(&self.identity, member.mesh, EPOCH, Seq(self.seq), statement);
+        Message::Ops(Ops { ops: vec![op], covered: Vec::new() })
+    }
+}
