@@ -79,12 +79,13 @@ impl Context {
         self.interfaces.iter().find(|interface| interface.index == index)
     }
 
-    /// Whether an address belongs to a network of this interface: a datagram to it passes no router.
+    /// Whether an address belongs to one of our networks: a datagram to it passes no router. Of any interface, since what
+    /// another process of this host sends from its own address arrives by loopback.
     #[must_use]
-    pub fn is_on_link(&self, index: InterfaceIndex, ip: IpAddr) -> bool {
-        let Some(interface) = self.interface(index) else { return false };
-        let is_link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        is_link_local || interface.addresses.iter().any(|held| is_same_network(held.address, ip, held.prefix))
+    pub fn is_on_link(&self, ip: IpAddr) -> bool {
+        let is_near = ip.is_loopback() || matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let mut networks = self.interfaces.iter().flat_map(|interface| &interface.addresses);
+        is_near || networks.any(|held| is_same_network(held.address, ip, held.prefix))
     }
 
     /// How often each of those present may send a beacon if all of them together send ten a second.

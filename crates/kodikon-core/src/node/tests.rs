@@ -62,6 +62,10 @@ impl Bench {
 
     /// Node N, whose card lists this host, is a live peer.
     fn meet(&mut self, n: u8, host: u8) {
+        self.meet_at(n, ip(host));
+    }
+
+    fn meet_at(&mut self, n: u8, ip: IpAddr) {
         let identity = identity(n);
         let card = Card {
             public_key: identity.public_key(),
@@ -71,7 +75,7 @@ impl Bench {
             name: format!("cam{n}"),
             rank: 1,
             settled: true,
-            addresses: vec![CardAddress { ip: ip(host), port: 10_000, prefix: 24 }],
+            addresses: vec![CardAddress { ip, port: 10_000, prefix: 24 }],
             version: "0.1.0".to_owned(),
         };
         let op = self.say(n, 1, OpKind::Card, &[], minicbor::to_vec(&card).unwrap());
@@ -93,12 +97,16 @@ impl Bench {
 
     /// A frame sealed in the session with tag N arrives from an address.
     fn hear_from(&mut self, n: u8, from: SocketAddr, cast: Cast, message: &Message) {
+        self.hear_by(n, Arrival { from, interface: InterfaceIndex(2), cast }, message);
+    }
+
+    fn hear_by(&mut self, n: u8, arrival: Arrival, message: &Message) {
         let header = Header { tag: SessionTag([n; 8]), counter: self.counters[usize::from(n)] };
         self.counters[usize::from(n)] += 1;
         let mut text = Vec::new();
         codec::encode(message, &mut text);
         let mut frame = self.node.ctx.group.session(header.tag).seal(&header, &text);
-        self.hand(Input::Datagram(Arrival { from, interface: InterfaceIndex(2), cast }, &mut frame));
+        self.hand(Input::Datagram(arrival, &mut frame));
     }
 
     fn hear(&mut self, n: u8, message: &Message) {
@@ -348,9 +356,11 @@ fn the_end_of_our_own_connection_makes_their_word_enough() {
 fn a_proof_goes_only_where_we_were_before() {
     let far: SocketAddr = "192.0.2.7:10000".parse().unwrap();
     let challenge = Message::Challenge(Challenge { cookie: [3; 16] });
-    let table: [(&str, SocketAddr, u8, bool, bool); 6] = [
+    let table: [(&str, SocketAddr, u8, bool, bool); 8] = [
         ("a stranger of this network", address(50), 50, false, true),
         ("a peer of this network", address(1), 1, false, true),
+        ("a stranger on this host", "10.0.0.100:10001".parse().unwrap(), 50, false, true),
+        ("a stranger on loopback", "127.0.0.1:10001".parse().unwrap(), 50, false, true),
         ("a stranger from afar", far, 50, false, false),
         ("a peer's session from afar", far, 1, false, false),
         ("a configured peer from afar", far, 50, true, true),
@@ -358,7 +368,9 @@ fn a_proof_goes_only_where_we_were_before() {
     ];
     for (case, from, n, configured, expected) in table {
         let mut bench = Bench::with(1, |config| config.peers.extend(configured.then_some(far)));
-        bench.hear_from(n, from, Cast::Unicast, &challenge);
+        let is_here = from.ip().is_loopback() || from.ip() == ip(100);
+        let interface = InterfaceIndex(if is_here { 1 } else { 2 });
+        bench.hear_by(n, Arrival { from, interface, cast: Cast::Unicast }, &challenge);
         let is_there = |target| matches!(target, Target::Address(to, _) if to == from);
         let is_answered = bench.sent().any(|sent| is_there(sent.target) && sent.bytes.len() > 300);
         assert_eq!(is_answered, expected, "{case}");
@@ -493,6 +505,18 @@ fn two_values_of_one_number_name_the_author_who_signed_both() {
     bench.hear_op(2, three);
     assert_eq!(bench.events().len(), 0, "once for each author");
     assert_eq!(bench.node.stats().equivocations, 2);
+}
+
+#[test]
+fn one_who_shares_no_network_with_a_peer_does_not_bury_it() {
+    let mut bench = Bench::new(0);
+    bench.meet(4, 4);
+    bench.meet_at(1, IpAddr::from([10, 9, 0, 1]));
+    bench.opine(1, 2, 4, REASON_SILENCE);
+    assert_eq!(bench.held(4), Held::Alive);
+    assert_eq!(bench.node.stats().probes_started, 1, "it is asked");
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.held(4), Held::Failed, "and did not answer");
 }
 
 #[test]

@@ -240,7 +240,7 @@ impl Discovery {
     /// since thousands of them make a cold start.
     pub fn on_challenge(&mut self, now: Instant, challenge: &Challenge, arrival: Arrival, ctx: &mut Context) {
         let from = arrival.from;
-        let is_ours = ctx.is_on_link(arrival.interface, from.ip())
+        let is_ours = ctx.is_on_link(from.ip())
             || self.distant.iter().any(|distant| distant.address == from)
             || self.challenges.has_asked(now, &from)
             || ctx.roster.iter().any(|(_, peer)| peer.paths.iter().any(|path| path.address == from));

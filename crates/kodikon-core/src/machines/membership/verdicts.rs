@@ -158,13 +158,17 @@ impl Membership {
             *id == ctx.me.id || ctx.roster.get(id).is_some_and(|witness| witness.liveness == Liveness::Alive)
         };
         let witnesses: Vec<NodeId> = peer.witnesses.keys().filter(|id| credible(id)).copied().collect();
-        if witnesses.len() < witnesses_needed(&subject, peer, ctx) {
+        let needed = witnesses_needed(&subject, peer, ctx);
+        if witnesses.len() < needed {
             return;
         }
         // The end of a process is no matter of cables, where we saw a sign of it ourselves.
         let is_end = reason == REASON_PROCESS;
         let is_enough = is_end && peer.seems_ended();
-        if is_enough || !is_one_host(&witnesses, ctx) || !has_other_hosts(&subject, peer, ctx) {
+        // Where nobody but us shares a network with it, one word is enough: ours.
+        let is_afar = needed == 1 && peer.liveness == Liveness::Alive && !witnesses.contains(&ctx.me.id);
+        let is_free = !is_one_host(&witnesses, ctx) || !has_other_hosts(&subject, peer, ctx);
+        if is_enough || (is_free && !is_afar) {
             self.fail(now, subject, reason, ctx);
         } else if peer.liveness == Liveness::Alive {
             ctx.out.notice(if is_end { Notice::Claimed(subject) } else { Notice::Doubted(subject) });
