@@ -26,7 +26,7 @@ pub(crate) struct FileStore {
     /// Open on the directory itself, to make renames in it durable.
     handle: File,
     /// Locked; the kernel unlocks it when the process ends, however it ends.
-    _lock: File,
+    lock: File,
 }
 
 impl FileStore {
@@ -39,7 +39,7 @@ impl FileStore {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
         let handle = File::open(directory).map_err(fail)?;
         let lock = lock(directory)?;
-        let mut store = Self { directory: directory.to_owned(), handle, _lock: lock };
+        let mut store = Self { directory: directory.to_owned(), handle, lock };
         store.check_format()?;
         Ok(store)
     }
@@ -179,6 +179,14 @@ fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true).mode(0o600);
     options
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        // Said aloud: a child that was being started just then holds a copy of the file until it runs its program, and
+        // closing ours alone would leave the directory locked for that moment. An error leaves it to the kernel.
+        let _ = self.lock.unlock();
+    }
 }
 
 /// Takes the directory's lock and leaves our pid in it, or says whose it is.

@@ -93,6 +93,17 @@ fn a_directory_in_use_names_the_pid_and_is_free_again_afterwards() {
 }
 
 #[test]
+fn a_child_being_started_does_not_keep_a_closed_directory_locked() {
+    let place = Place::new();
+    let held = FileStore::open(&place.0).unwrap();
+    // What a fork holds until it runs its program: the same open file.
+    let inherited = held.lock.try_clone().unwrap();
+    drop(held);
+    FileStore::open(&place.0).unwrap();
+    drop(inherited);
+}
+
+#[test]
 fn the_second_node_of_a_machine_takes_the_second_directory() {
     let place = Place::new();
     let base = place.0.join("kodikon");
