@@ -14,7 +14,7 @@ use crate::model::roster::Peer;
 use crate::model::state::StateEntry;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Beacon, Beat, Challenge, Message, Ops, Refusal};
+use crate::wire::message::{Beacon, Beat, Challenge, Message, Ops, Proof, Refusal, proof_bytes};
 use std::net::{IpAddr, SocketAddr};
 
 /// Everything that nodes numbered 1 and up say to one node.
@@ -67,6 +67,18 @@ impl Bench {
 
     fn meet_at(&mut self, n: u8, ip: IpAddr) {
         let identity = identity(n);
+        let (op, card) = self.card(n, ip);
+        // Long enough that its word is believed.
+        let long_ago = Instant::ZERO + (self.now.since(Instant::ZERO) - Duration::from_secs(12));
+        assert!(self.node.ctx.roster.insert(identity.id(), Peer::new(long_ago, op, card, Held::Alive)));
+        assert!(self.node.ctx.sessions.admit(&self.node.ctx.group, SessionTag([n; 8]), identity.id()));
+        self.node.ctx.out.notice(Notice::Up(identity.id()));
+        self.hand(Input::Wake);
+    }
+
+    /// The card of node N, signed and read.
+    fn card(&self, n: u8, ip: IpAddr) -> (SignedOp, Card) {
+        let identity = identity(n);
         let card = Card {
             public_key: identity.public_key(),
             exchange_key: identity.exchange_key(),
@@ -78,13 +90,7 @@ impl Bench {
             addresses: vec![CardAddress { ip, port: 10_000, prefix: 24 }],
             version: "0.1.0".to_owned(),
         };
-        let op = self.say(n, 1, OpKind::Card, &[], minicbor::to_vec(&card).unwrap());
-        // Long enough that its word is believed.
-        let long_ago = Instant::ZERO + (self.now.since(Instant::ZERO) - Duration::from_secs(12));
-        assert!(self.node.ctx.roster.insert(identity.id(), Peer::new(long_ago, op, card, Held::Alive)));
-        assert!(self.node.ctx.sessions.admit(&self.node.ctx.group, SessionTag([n; 8]), identity.id()));
-        self.node.ctx.out.notice(Notice::Up(identity.id()));
-        self.hand(Input::Wake);
+        (self.say(n, 1, OpKind::Card, &[], minicbor::to_vec(&card).unwrap()), card)
     }
 
     fn hand(&mut self, input: Input<'_>) {
@@ -374,6 +380,23 @@ fn a_proof_goes_only_where_we_were_before() {
         let is_there = |target| matches!(target, Target::Address(to, _) if to == from);
         let is_answered = bench.sent().any(|sent| is_there(sent.target) && sent.bytes.len() > 300);
         assert_eq!(is_answered, expected, "{case}");
+    }
+}
+
+/// A proof that was lost, and recorded by somebody, brought its sender back 8 s after its death (swarm-10, seed 82).
+#[test]
+fn a_proof_proves_nothing_seconds_after_the_question() {
+    for (after_ms, expected) in [(0, true), (1_900, true), (4_100, false)] {
+        let mut bench = Bench::new(0);
+        let tag = SessionTag([50; 8]);
+        let question = bench.node.discovery.challenges().make(bench.now, tag, address(50));
+        let Message::Challenge(Challenge { cookie }) = question else { panic!("{question:?}") };
+        let (card, _) = bench.card(50, ip(50));
+        let signature = identity(50).sign(&proof_bytes(bench.node.ctx.mesh, &cookie, &tag.0));
+        bench.now = bench.now + Duration::from_millis(after_ms);
+        bench.hear(50, &Message::Proof(Proof { card, cookie, signature }));
+        let is_in = bench.node.ctx.roster.get(&identity(50).id()).is_some();
+        assert_eq!((is_in, bench.dropped(Reject::Unasked)), (expected, u64::from(!expected)), "after {after_ms} ms");
     }
 }
 

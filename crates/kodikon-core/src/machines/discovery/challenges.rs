@@ -13,7 +13,7 @@ use crate::wire::message::{Challenge, Cookie, Message, Proof, proof_bytes};
 use std::net::SocketAddr;
 
 /// A cookie is good for one to two of these.
-const SLOT: Duration = Duration::from_secs(10);
+const SLOT: Duration = Duration::from_secs(2);
 /// Half of the 200 signature checks a second are kept for nodes known from before, half serve strangers.
 const CHECKS: u32 = 100;
 /// Challenges a second for strangers, and as many for those known. More than the checks: many are answered by nobody.
@@ -230,7 +230,7 @@ fn note(table: &mut BoundedMap<SocketAddr, Instant>, address: SocketAddr, now: I
 }
 
 fn slot(now: Instant) -> u64 {
-    now.as_nanos() / u64::try_from(SLOT.as_nanos()).expect("ten seconds fit")
+    now.as_nanos() / u64::try_from(SLOT.as_nanos()).expect("two seconds fit")
 }
 
 impl Discovery {
