@@ -174,4 +174,6 @@ impl Node {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod tests;

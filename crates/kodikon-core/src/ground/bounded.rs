@@ -110,6 +110,70 @@ impl<K: Ord, V> BoundedMap<K, V> {
     }
 }
 
+/// A map that holds at most `limit` entries; when a new one comes and it is full, the one stored longest ago makes room.
+#[derive(Debug, Clone)]
+pub struct RecentMap<K, V> {
+    limit: usize,
+    /// Each value with the number of its storing.
+    entries: BTreeMap<K, (u64, V)>,
+    order: BTreeMap<u64, K>,
+    stored: u64,
+}
+
+impl<K: Ord + Copy, V> RecentMap<K, V> {
+    /// An empty map for at most `limit` entries.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit, entries: BTreeMap::new(), order: BTreeMap::new(), stored: 0 }
+    }
+
+    /// Stores a value as the newest, replacing the one under the same key.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let old = self.remove(&key);
+        if self.entries.len() >= self.limit
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.entries.remove(&oldest);
+        }
+        self.stored += 1;
+        self.entries.insert(key, (self.stored, value));
+        self.order.insert(self.stored, key);
+        old
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let (number, value) = self.entries.remove(key)?;
+        self.order.remove(&number);
+        Some(value)
+    }
+
+    /// The value under a key.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
+    /// The entry stored longest ago.
+    #[must_use]
+    pub fn oldest(&self) -> Option<(K, &V)> {
+        let (_, key) = self.order.first_key_value()?;
+        Some((*key, self.get(key)?))
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
 /// A queue that holds at most `limit` items; what does not fit is handed back.
 #[derive(Debug, Clone)]
 pub struct BoundedQueue<T> {
@@ -214,6 +278,16 @@ mod tests {
         assert!(map.insert(3, 'c').is_err());
         assert_eq!(map.insert(1, 'd').ok().flatten(), Some('a'));
         assert_eq!(map.len(), 2);
+    }
+
+    #[test]
+    fn in_a_full_recent_map_the_entry_stored_longest_ago_makes_room() {
+        let mut map = RecentMap::new(2);
+        assert_eq!([map.insert(1, 'a'), map.insert(2, 'b'), map.insert(1, 'c')], [None, None, Some('a')]);
+        assert_eq!(map.oldest(), Some((2, &'b')), "the first was stored again");
+        map.insert(3, 'd');
+        assert_eq!([1, 2, 3].map(|key| map.get(&key).copied()), [Some('c'), None, Some('d')]);
+        assert_eq!((map.remove(&1), map.len(), map.oldest()), (Some('c'), 1, Some((3, &'d'))));
     }
 
     #[test]

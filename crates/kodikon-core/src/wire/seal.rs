@@ -1,12 +1,11 @@
 //! Decides who can read and write frames: AES-256-GCM under a key per session, and which counters were seen.
 
 use core::fmt;
-use std::collections::BTreeMap;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use crate::ground::bounded::{BoundedMap, TokenBucket};
+use crate::ground::bounded::{BoundedMap, RecentMap, TokenBucket};
 use crate::ground::id::{NodeId, SessionTag};
 use crate::ground::stats::Reject;
 use crate::wire::header::{HEADER, Header, OVERHEAD, TAG};
@@ -199,42 +198,13 @@ const MAX_FORMER: usize = 4_096;
 /// Strange sessions remembered: a thousand may start at once.
 const MAX_STRANGE: usize = 1_024;
 
-/// How far sessions went that are not placed. The one touched longest ago makes room.
-#[derive(Debug)]
-struct Floors {
-    limit: usize,
-    /// Next counter and last touch.
-    by_tag: BTreeMap<SessionTag, (u64, u64)>,
-    by_touch: BTreeMap<u64, SessionTag>,
-    touches: u64,
-}
+/// How far sessions went that are not placed.
+type Floors = RecentMap<SessionTag, u64>;
 
-impl Floors {
-    fn new(limit: usize) -> Self {
-        Self { limit, by_tag: BTreeMap::new(), by_touch: BTreeMap::new(), touches: 0 }
-    }
-
-    fn raise(&mut self, tag: SessionTag, next: u64) {
-        let next = self.take(tag).map_or(next, |floor| floor.max(next));
-        if self.by_tag.len() >= self.limit
-            && let Some((_, oldest)) = self.by_touch.pop_first()
-        {
-            self.by_tag.remove(&oldest);
-        }
-        self.touches += 1;
-        self.by_tag.insert(tag, (next, self.touches));
-        self.by_touch.insert(self.touches, tag);
-    }
-
-    fn take(&mut self, tag: SessionTag) -> Option<u64> {
-        let (next, touch) = self.by_tag.remove(&tag)?;
-        self.by_touch.remove(&touch);
-        Some(next)
-    }
-
-    fn get(&self, tag: SessionTag) -> Option<u64> {
-        self.by_tag.get(&tag).map(|(next, _)| *next)
-    }
+/// Notes how far a session went, which never goes down.
+fn raise(floors: &mut Floors, tag: SessionTag, next: u64) {
+    let next = floors.get(&tag).map_or(next, |floor| next.max(*floor));
+    floors.insert(tag, next);
 }
 
 impl Sessions {
@@ -252,14 +222,14 @@ impl Sessions {
         let session = Box::new(Session {
             peer,
             key: group.session(tag),
-            window: ReplayWindow::above(self.former.get(tag).max(self.strange.get(tag)).unwrap_or(0)),
+            window: ReplayWindow::above(self.former.get(&tag).max(self.strange.get(&tag)).copied().unwrap_or(0)),
             allowance: TokenBucket::new(PEER_RATE, PEER_RATE),
         });
         let fits = self.table.insert(tag, session).is_ok();
         if fits {
             // Its window holds them now.
-            self.former.take(tag);
-            self.strange.take(tag);
+            self.former.remove(&tag);
+            self.strange.remove(&tag);
         }
         fits
     }
@@ -267,22 +237,19 @@ impl Sessions {
     /// Forgets a session.
     pub fn forget(&mut self, tag: SessionTag) {
         let Some(session) = self.table.remove(&tag) else { return };
-        self.former.raise(tag, session.window.next);
+        raise(&mut self.former, tag, session.window.next);
     }
 
     /// A frame of a session that is not placed was opened: it is old should the session be placed later.
     pub fn saw(&mut self, tag: SessionTag, counter: u64) {
-        let floors = if self.former.get(tag).is_some() { &mut self.former } else { &mut self.strange };
-        floors.raise(tag, counter.saturating_add(1));
+        let floors = if self.former.get(&tag).is_some() { &mut self.former } else { &mut self.strange };
+        raise(floors, tag, counter.saturating_add(1));
     }
 
     /// Floors with their limits.
     #[must_use]
     pub fn table_sizes(&self) -> [(&'static str, usize, usize); 2] {
-        [
-            ("former_sessions", self.former.by_tag.len(), MAX_FORMER),
-            ("strange_sessions", self.strange.by_tag.len(), MAX_STRANGE),
-        ]
+        [("former_sessions", self.former.len(), MAX_FORMER), ("strange_sessions", self.strange.len(), MAX_STRANGE)]
     }
 
     /// Forgets all sessions; what they had sent stays old.

@@ -127,8 +127,8 @@ impl Canaries {
     }
 
     /// The sealed frame on an offered stream says whose it is.
-    /// A peer has one at a time, so that no peer takes
-    /// the places of all: the newer one closes the older, which may have lost its other end.
+    /// A peer has one at a time, so that no peer takes the places of all: the newer one closes the older, which may have
+    /// lost its other end.
     pub(super) fn on_introduced(&mut self, stream: StreamId, peer: NodeId, ctx: &mut Context) {
         let Some(held) = self.streams.get_mut(&stream).filter(|held| held.peer.is_none()) else { return };
         held.peer = Some(peer);

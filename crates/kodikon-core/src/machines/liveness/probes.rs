@@ -1,10 +1,8 @@
 //! Decides how a doubted peer is asked: seven direct tries over all its addresses, and six by way of others.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
-use crate::ground::bounded::BoundedMap;
+use crate::ground::bounded::{BoundedMap, RecentMap};
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::liveness::{ByPeer, Doubt};
@@ -32,9 +30,8 @@ const VERDICT_MS: u64 = 900;
 #[derive(Debug)]
 pub(super) struct Probes {
     trains: ByPeer<Train>,
-    pending: BTreeMap<u64, (NodeId, Instant)>,
-    /// The same by when they were sent.
-    by_age: BTreeSet<(Instant, u64)>,
+    /// By nonce: who was asked, and when.
+    pending: RecentMap<u64, (NodeId, Instant)>,
     clients: BoundedMap<NodeId, Clients>,
 }
 
@@ -76,8 +73,7 @@ impl Probes {
     pub(super) fn new() -> Self {
         Self {
             trains: ByPeer::new(MAX_TRAINS),
-            pending: BTreeMap::new(),
-            by_age: BTreeSet::new(),
+            pending: RecentMap::new(MAX_PENDING),
             clients: BoundedMap::new(MAX_TRAINS),
         }
     }
@@ -141,7 +137,6 @@ impl Probes {
         // Another's answer must not use up the question.
         let (_, sent) = self.pending.get(&nonce).filter(|(subject, _)| subject == id).copied()?;
         self.pending.remove(&nonce);
-        self.by_age.remove(&(sent, nonce));
         Some(sent)
     }
 
@@ -192,28 +187,15 @@ impl Probes {
 
     fn ping(&mut self, now: Instant, id: NodeId, to: Destination, ctx: &mut Context) {
         let nonce = ctx.random.bits();
-        self.await_answer(now, id, nonce);
+        self.pending.insert(nonce, (id, now));
         ctx.out.send(to, Message::Ping(Ping { nonce }));
-    }
-
-    fn await_answer(&mut self, now: Instant, id: NodeId, nonce: u64) {
-        if self.pending.len() >= MAX_PENDING
-            && let Some((_, oldest)) = self.by_age.pop_first()
-        {
-            self.pending.remove(&oldest);
-        }
-        if let Some((_, sent)) = self.pending.insert(nonce, (id, now)) {
-            self.by_age.remove(&(sent, nonce));
-        }
-        self.by_age.insert((now, nonce));
     }
 
     fn expire(&mut self, now: Instant) {
         if !self.trains.is_empty() {
             return;
         }
-        while let Some(&(_, nonce)) = self.by_age.first().filter(|(sent, _)| now.since(*sent) >= PATIENCE) {
-            self.by_age.pop_first();
+        while let Some((nonce, _)) = self.pending.oldest().filter(|(_, (_, sent))| now.since(*sent) >= PATIENCE) {
             self.pending.remove(&nonce);
         }
     }
@@ -246,7 +228,7 @@ mod tests {
         let id = NodeId([1; 16]);
         // The older, the greater the nonce: what a look at the nonces alone would give up last.
         for n in 0..MAX_PENDING as u64 + 3 {
-            probes.await_answer(at(n), id, u64::MAX - n);
+            probes.pending.insert(u64::MAX - n, (id, at(n)));
         }
         assert_eq!(probes.pending(), MAX_PENDING);
         assert_eq!(probes.answered(u64::MAX - 3, &NodeId([2; 16])), None, "another answers, and uses nothing up");

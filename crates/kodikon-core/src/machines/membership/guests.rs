@@ -2,7 +2,7 @@
 //! answered like any stranger's, so that it does not take us for dead because we lack the room.
 
 use crate::effect::context::Context;
-use crate::ground::bounded::BoundedMap;
+use crate::ground::bounded::RecentMap;
 use crate::ground::id::SessionTag;
 use crate::ground::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ const ASKED_AGAIN: Duration = Duration::from_secs(60);
 /// Nodes that were refused, and when.
 #[derive(Debug)]
 pub(super) struct Guests {
-    table: BoundedMap<SessionTag, Instant>,
+    table: RecentMap<SessionTag, Instant>,
 }
 
 impl Guests {
     pub(super) fn new() -> Self {
-        Self { table: BoundedMap::new(MAX_GUESTS) }
+        Self { table: RecentMap::new(MAX_GUESTS) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -29,14 +29,7 @@ impl Guests {
 
     /// A session proved itself and was refused.
     pub(super) fn admit(&mut self, now: Instant, tag: SessionTag) {
-        if self.table.is_full() && !self.table.contains_key(&tag) {
-            let oldest = self.table.iter().min_by_key(|(_, since)| **since).map(|(tag, _)| *tag);
-            if let Some(oldest) = oldest {
-                self.table.remove(&oldest);
-            }
-        }
-        let fits = self.table.insert(tag, now).is_ok();
-        debug_assert!(fits, "room was made above");
+        self.table.insert(tag, now);
     }
 
     /// The session was taken in after all.
@@ -65,6 +58,6 @@ mod tests {
         guests.admit(at(MAX_GUESTS), tag(0));
         guests.admit(at(MAX_GUESTS), tag(MAX_GUESTS));
         assert_eq!(guests.len(), MAX_GUESTS);
-        assert_eq!([0, 1, 2, MAX_GUESTS].map(|n| guests.table.contains_key(&tag(n))), [true, false, true, true]);
+        assert_eq!([0, 1, 2, MAX_GUESTS].map(|n| guests.table.get(&tag(n)).is_some()), [true, false, true, true]);
     }
 }
