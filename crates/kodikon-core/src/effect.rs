@@ -161,6 +161,8 @@ pub enum WakeBy {
     Liveness,
     /// Digests and pulls.
     Replication,
+    /// Links to advertise, segments to name, peers without a way.
+    Routing,
     /// Datagrams that wait for others to share a frame, and repeated goodbyes.
     Outbound,
 }
@@ -401,6 +403,32 @@ pub struct PeerView {
     pub skew_ms: Option<i64>,
     /// Datagrams heard from it.
     pub datagrams: u64,
+    /// Relays between it and us: 0 for whoever is heard; `None` while there is no way.
+    pub relays: Option<u8>,
+}
+
+/// A way through the mesh as the face shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteView {
+    /// To whom.
+    pub to: NodeId,
+    /// The relays on the way, then the destination. The first is the next hop.
+    pub path: Vec<NodeId>,
+    /// Sum of the costs of its links, in tenths of a clean Ethernet link.
+    pub cost: u32,
+    /// Over which of our interfaces it begins.
+    pub interface: Option<InterfaceIndex>,
+    /// From where it is known.
+    pub source: RouteSource,
+}
+
+/// From where a way is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RouteSource {
+    /// From the links that both ends of each advertise.
+    Map,
+    /// From a message that came that way.
+    Learned,
 }
 
 /// A node that was here and is not now, as the face shows it.

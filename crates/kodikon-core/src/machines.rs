@@ -4,3 +4,4 @@ pub mod discovery;
 pub mod liveness;
 pub mod membership;
 pub mod replication;
+pub mod routing;

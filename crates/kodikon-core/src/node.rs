@@ -17,6 +17,7 @@ use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
 use crate::machines::replication::Replication;
+use crate::machines::routing::Routing;
 use crate::model::identity::{Identity, Verifier};
 use crate::model::state::NodeSnapshot;
 use crate::node::ghosts::Ghosts;
@@ -66,6 +67,7 @@ pub struct Node {
     membership: Membership,
     liveness: Liveness,
     replication: Replication,
+    routing: Routing,
     outbound: Outbound,
     ghosts: Ghosts,
     planned: Option<Wake>,

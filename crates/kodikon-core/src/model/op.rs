@@ -40,6 +40,8 @@ pub enum OpKind {
     Card,
     /// One key of the author's node state.
     State,
+    /// The author's links, or a part of the members of a segment that it names.
+    Links,
     /// The author's opinion of a peer: failed, or that opinion withdrawn.
     Opinion,
     /// A kind of a later version: kept and passed on, not understood.
@@ -53,6 +55,7 @@ impl OpKind {
         match self {
             Self::Card => 1,
             Self::State => 2,
+            Self::Links => 3,
             Self::Opinion => 4,
             Self::Unknown(code) => code,
         }
@@ -62,6 +65,7 @@ impl OpKind {
         match code {
             1 => Self::Card,
             2 => Self::State,
+            3 => Self::Links,
             4 => Self::Opinion,
             other => Self::Unknown(other),
         }

@@ -114,6 +114,7 @@ impl Node {
                     None => self.membership.on_opinion(now, op, &mut self.ctx),
                 }
             }
+            OpKind::Links => self.routing.on_op(op),
             // Held and passed on: a later version understands it.
             OpKind::Unknown(_) => {}
         }

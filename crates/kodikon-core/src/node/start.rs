@@ -12,6 +12,7 @@ use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
 use crate::machines::replication::Replication;
+use crate::machines::routing::Routing;
 use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES};
 use crate::model::op::OpKind;
 use crate::model::roster::{DirectoryEntry, Roster};
@@ -61,6 +62,7 @@ impl Node {
         let liveness = Liveness::new(now, &mut ctx);
         let membership = Membership::new(now, saved.rank.is_some());
         let replication = Replication::new(now, saved.state, epoch);
+        let routing = Routing::new(ctx.me.id);
         let outbound = Outbound::new(&ctx);
         let mut node = Self {
             ctx,
@@ -68,6 +70,7 @@ impl Node {
             membership,
             liveness,
             replication,
+            routing,
             outbound,
             ghosts: Ghosts::default(),
             planned: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::effect::{PeerView, Remembered};
+use crate::effect::{PeerView, Remembered, RouteView};
 use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::membership::remembered;
@@ -69,6 +69,12 @@ impl Node {
         self.replication.state_of(id, &self.ctx.me.id)
     }
 
+    /// The way to every peer that there is one to, by id.
+    #[must_use]
+    pub fn routes(&mut self) -> Vec<RouteView> {
+        Vec::new()
+    }
+
     /// Raised whenever `peers`, `directory` or a state would show something else; freshness of `heard` aside.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -126,5 +132,6 @@ fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, usize>) -> PeerView
         version: peer.card.version.clone(),
         skew_ms: peer.skew_ms,
         datagrams: peer.datagrams,
+        relays: path.map(|_| 0),
     }
 }

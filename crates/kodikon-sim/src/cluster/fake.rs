@@ -191,6 +191,7 @@ impl Endpoint for Fake {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            relays: None,
         };
         self.peers.iter().map(view).collect()
     }

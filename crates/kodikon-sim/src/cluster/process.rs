@@ -183,6 +183,7 @@ pub fn name_of(by: WakeBy) -> &'static str {
         WakeBy::Membership => "membership",
         WakeBy::Liveness => "liveness",
         WakeBy::Replication => "replication",
+        WakeBy::Routing => "routing",
         WakeBy::Outbound => "outbound",
     }
 }

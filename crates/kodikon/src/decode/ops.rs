@@ -28,6 +28,11 @@ impl Decoder {
             OpKind::Card => Shown { kind: custom("CARD"), payload: self.card(op, mesh) },
             OpKind::State => self.state(op, mesh),
             OpKind::Opinion => Shown { kind: custom("OPINION"), payload: self.opinion(op, mesh) },
+            OpKind::Links => {
+                let (_, key) = op.key();
+                let payload = json!({"op": self.envelope(op, mesh), "key": hex(&key), "body": hex(op.body())});
+                Shown { kind: custom("LINKS"), payload }
+            }
             OpKind::Unknown(code) => {
                 let (_, key) = op.key();
                 let payload =

@@ -382,6 +382,7 @@ mod tests {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            relays: None,
         };
         let peers = ["192.0.2.9:10000", "198.51.100.9:10000", "[fd00::1]:10000"].map(peer).into();
         assert_eq!(neighbours(&interface, &View { peers, ..View::default() }), 1);

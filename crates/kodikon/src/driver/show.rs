@@ -304,6 +304,7 @@ mod tests {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            relays: None,
         };
         let view = View { id: own, name: "me-2".to_owned(), peers: vec![row], ..View::default() };
         // The core names a node as it knew it when something happened; a rank may have come since.

@@ -6,6 +6,7 @@ use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::limits::{Class, Shares, class_of, content_len};
+use crate::model::links::MembersBody;
 use crate::model::op::{OpKey, OpKind, SignedOp};
 use crate::model::state::{NodeSnapshot, StateEntry};
 use crate::wire::message::{Cover, Interval};
@@ -222,6 +223,8 @@ impl Lane {
         let is_fleeting = |op: &SignedOp| match op.kind() {
             OpKind::Opinion => true,
             OpKind::State => entry_of(op).is_some_and(|entry| entry.json.is_none() && Some(entry.version) != newest),
+            // A part of a list with nobody in it says what no part at all says.
+            OpKind::Links => is_empty_part(op),
             OpKind::Card | OpKind::Unknown(_) => false,
         };
         let is_old = |held: &Held| now.since(held.since) >= age && is_fleeting(&held.op);
@@ -255,6 +258,11 @@ impl Lane {
         }
         any.then_some(snapshot)
     }
+}
+
+fn is_empty_part(op: &SignedOp) -> bool {
+    let members = MembersBody::parse(&op.author(), &op.key().1, op.body());
+    members.is_some_and(|(_, _, members)| members.is_empty())
 }
 
 fn entry_of(op: &SignedOp) -> Option<StateEntry> {

@@ -1,6 +1,7 @@
 //! Decides how much one author may make every other node hold: of each kind of fact so many keys and so many bytes.
 
 use crate::ground::config::{MAX_CARD, MAX_STATE, MAX_STATE_KEYS, MAX_STATE_VALUE};
+use crate::model::links::{LinksBody, MAX_LINKS, MAX_PARTS, MAX_SEGMENTS, MembersBody};
 use crate::model::member::Card;
 use crate::model::op::{OpKind, SignedOp};
 use crate::model::state::{MAX_KEY, StateEntry};
@@ -15,6 +16,10 @@ const MAX_UNSET: usize = 256;
 const MAX_OPINIONS: usize = 1_024;
 /// Bytes of an opinion's body; ours have about 22.
 const MAX_OPINION: usize = 48;
+/// The author's links, and the parts of the segments that it names: three full lists, or one small one on each interface.
+const MAX_LINK_OPS: usize = 1 + 3 * MAX_PARTS + MAX_SEGMENTS;
+/// Bytes of a key of a part of a segment's list.
+const LINKS_KEY: usize = 9;
 /// Facts of kinds that a later version understands, and their bytes.
 const MAX_UNKNOWN: usize = 64;
 const MAX_UNKNOWN_BYTES: usize = 32 * 1_024;
@@ -24,10 +29,14 @@ const STATE_FRAME: usize = 32;
 const DISORDER: usize = 2;
 
 /// Ops held of one author at most.
-pub(super) const MAX_OPS: usize = 1 + DISORDER * MAX_STATE_KEYS + MAX_UNSET + MAX_OPINIONS + MAX_UNKNOWN;
+pub(super) const MAX_OPS: usize = 1 + DISORDER * MAX_STATE_KEYS + MAX_UNSET + MAX_OPINIONS + MAX_LINK_OPS + MAX_UNKNOWN;
 /// Bytes of keys and bodies held of one author at most.
-pub(super) const MAX_BYTES: usize =
-    Class::Card.bytes() + Class::Value.bytes() + Class::Unset.bytes() + Class::Opinion.bytes() + Class::Unknown.bytes();
+pub(super) const MAX_BYTES: usize = Class::Card.bytes()
+    + Class::Value.bytes()
+    + Class::Unset.bytes()
+    + Class::Opinion.bytes()
+    + Class::Links.bytes()
+    + Class::Unknown.bytes();
 
 /// What shares one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +45,7 @@ pub(super) enum Class {
     Value,
     Unset,
     Opinion,
+    Links,
     Unknown,
 }
 
@@ -46,6 +56,7 @@ impl Class {
             Self::Value => DISORDER * MAX_STATE_KEYS,
             Self::Unset => MAX_UNSET,
             Self::Opinion => MAX_OPINIONS,
+            Self::Links => MAX_LINK_OPS,
             Self::Unknown => MAX_UNKNOWN,
         }
     }
@@ -56,6 +67,7 @@ impl Class {
             Self::Value => DISORDER * (MAX_STATE + MAX_STATE_KEYS * STATE_FRAME),
             Self::Unset => MAX_UNSET * (MAX_KEY + STATE_FRAME),
             Self::Opinion => MAX_OPINIONS * (16 + MAX_OPINION),
+            Self::Links => MAX_LINK_OPS * (LINKS_KEY + MAX_LINKS),
             Self::Unknown => MAX_UNKNOWN_BYTES,
         }
     }
@@ -79,6 +91,14 @@ pub(super) fn class_of(op: &SignedOp) -> Option<Class> {
             entry.is_within_limits(&key).then_some(class)
         }
         OpKind::Opinion => (key.len() == 16 && op.body().len() <= MAX_OPINION).then_some(Class::Opinion),
+        OpKind::Links => {
+            let is_whole = if key.is_empty() {
+                LinksBody::parse(op.body()).is_some()
+            } else {
+                MembersBody::parse(&op.author(), &key, op.body()).is_some()
+            };
+            is_whole.then_some(Class::Links)
+        }
         OpKind::Unknown(_) => Some(Class::Unknown),
     }
 }
@@ -90,7 +110,7 @@ pub(super) fn content_len(op: &SignedOp) -> usize {
 
 /// What is held of one author, by class.
 #[derive(Debug, Default)]
-pub(super) struct Shares([Share; 5]);
+pub(super) struct Shares([Share; 6]);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Share {
