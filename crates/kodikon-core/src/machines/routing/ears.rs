@@ -21,17 +21,23 @@ pub(super) struct Ear {
     /// Since when others are heard and nobody names the segment.
     nameless: Option<Instant>,
     segment: Option<SegmentId>,
+    namer: NodeId,
     is_mine: bool,
 }
 
 impl Ear {
     pub(super) fn new() -> Self {
-        Self { namers: BoundedMap::new(MAX_PEERS), nameless: None, segment: None, is_mine: false }
+        Self { namers: BoundedMap::new(MAX_PEERS), nameless: None, segment: None, namer: NodeId::default(), is_mine: false }
     }
 
     /// The segment, if it has a name.
     pub(super) fn segment(&self) -> Option<SegmentId> {
         self.segment
+    }
+
+    /// After whom it is named.
+    pub(super) fn namer(&self) -> NodeId {
+        self.namer
     }
 
     /// Whether it is named after this node.
@@ -75,13 +81,15 @@ impl Ear {
         let namer = namer.map(|(namer, (segment, _))| (*namer, *segment));
         if heard.is_empty() {
             (self.segment, self.is_mine, self.nameless) = (None, false, None);
-        } else if let Some((_, segment)) = namer.filter(|(namer, _)| !self.is_mine || *namer < me) {
-            (self.segment, self.is_mine, self.nameless) = (Some(segment), false, None);
+        } else if let Some((namer, segment)) = namer.filter(|(namer, _)| !self.is_mine || *namer < me) {
+            (self.segment, self.namer) = (Some(segment), namer);
+            (self.is_mine, self.nameless) = (false, None);
         } else if !self.is_mine {
             let since = *self.nameless.get_or_insert(now);
             self.segment = None;
             if now >= since + patience(&me, heard) {
-                (self.segment, self.is_mine, self.nameless) = (Some(SegmentId::of(&me, index)), true, None);
+                (self.segment, self.namer) = (Some(SegmentId::of(&me, index)), me);
+                (self.is_mine, self.nameless) = (true, None);
             }
         }
         before != (self.segment, self.is_mine)

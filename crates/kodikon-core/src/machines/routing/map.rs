@@ -157,6 +157,7 @@ impl Map {
             let on = |links: &LinksBody, segment| links.segments.iter().any(|link| link.segment == segment);
             let Some(links) = self.links.get(author) else { return false };
             direct(links)
+                || links.segments.iter().any(|link| link.namer.0.contains(&short))
                 || self.members.iter().any(|((segment, namer, _), list)| {
                     namer == author && on(links, *segment) && list.contains(&short)
                 })

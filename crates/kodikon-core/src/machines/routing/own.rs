@@ -77,7 +77,8 @@ pub(super) fn links(
             let best = alone.entry(*id).or_insert(cost);
             *best = cost.min(*best);
         }
-        let Some(segment) = ears.get(&index).and_then(Ear::segment) else { continue };
+        let Some(ear) = ears.get(&index) else { continue };
+        let Some(segment) = ear.segment() else { continue };
         let unheard: Vec<ShortId> = map
             .members_of(segment)
             .filter(|id| *id != ctx.me.id && there.binary_search(id).is_err())
@@ -89,7 +90,8 @@ pub(super) fn links(
         }
         unheard_in_all += unheard.len();
         let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
-        links.segments.push(SegmentLink { segment, mtu, cost, unheard: ShortIds(unheard) });
+        let namer = ShortIds(vec![ShortId::of(&ear.namer())]);
+        links.segments.push(SegmentLink { segment, mtu, cost, unheard: ShortIds(unheard), namer });
     }
     // Of whom the own links are not known yet nothing can be said.
     alone.retain(|id, _| map.links_of(id).is_some_and(|theirs| !shares(&links, theirs)));
