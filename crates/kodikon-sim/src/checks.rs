@@ -1,6 +1,7 @@
 //! Decides whether a run kept its promises: every check has a name, is counted, and says what it saw where it failed.
 
 pub mod calm;
+pub mod reach;
 pub mod truth;
 pub mod view;
 
@@ -42,19 +43,19 @@ pub enum Check {
     StateSurvives,
     /// Every table holds at most its limit.
     Tables,
-    /// No healthy node is called failed by a healthy one.
+    /// No healthy node is called failed by a healthy one that has a way to it over healthy ones.
     FalseFailed,
     /// A dead node is called failed, or left, within the hard bound everywhere.
     VerdictInTime,
     /// Acting at a wake moves the wake.
     NoSpin,
-    /// After calm all connected live nodes show the same roster: exactly each other.
+    /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
     CalmRoster,
-    /// After calm no dead node is shown as present.
+    /// After calm no node that is dead, or to which no way leads, is shown as present.
     CalmDeadGone,
     /// After calm every live node's state is the same everywhere.
     CalmState,
-    /// After calm all roots are equal.
+    /// After calm the roots of all who can reach each other are equal.
     CalmRoot,
     /// After calm nobody who has company feels alone.
     CalmCompany,
@@ -311,14 +312,12 @@ impl Watch {
 
     fn check_failed(&mut self, now: Moment, node: usize, peer: NodeId, words: &dyn Fn() -> String) {
         let Some(holder) = self.truth.holder(&peer) else { return };
-        let (subject, observer) = (&self.truth.nodes[holder], &self.truth.nodes[node]);
         let shown = self.views[node].row(&peer).map(|row| row.epoch);
-        // Whoever has no segment in common with another may think of it what it likes.
-        if !subject.homes.iter().any(|home| observer.homes.contains(home)) {
+        if shown != Some(self.truth.nodes[holder].epoch) {
             return;
         }
-        let healthy = |trouble: Moment| recovered(now, trouble);
-        if shown == Some(subject.epoch) && healthy(subject.trouble()) && healthy(observer.trouble()) {
+        // Whoever has had no way to another for a while may think of it what it likes.
+        if self.truth.steady_links(now, &[node]).contains_key(&holder) {
             self.tally.check(now, Check::FalseFailed, false, || {
                 format!("node {node} calls node {holder} failed: {}", words())
             });

@@ -35,6 +35,10 @@ pub enum Kind {
     OneWay,
     /// One host hears nobody, though its cable is in.
     Silence,
+    /// Two hosts do not hear each other on one of their segments.
+    Cut,
+    /// Nobody hears anybody on one segment, though all cables are in.
+    CutSegment,
     /// Multicast does not pass.
     MulticastOff,
     /// Broadcast does not pass.
@@ -133,6 +137,8 @@ impl Kind {
             Self::Partition => "partition",
             Self::OneWay => "one-way",
             Self::Silence => "silence",
+            Self::Cut => "cut",
+            Self::CutSegment => "cut-segment",
             Self::MulticastOff => "multicast-off",
             Self::BroadcastOff => "broadcast-off",
             Self::Cable => "cable",

@@ -3,6 +3,7 @@
 pub mod host;
 pub mod quality;
 pub mod streams;
+pub mod topology;
 
 use core::time::Duration;
 use std::collections::{BTreeSet, HashMap};
@@ -120,6 +121,8 @@ pub struct Network {
     sides: Vec<u8>,
     /// Ways cut in one direction.
     cuts: BTreeSet<(HostId, HostId)>,
+    /// Links cut both ways on one segment, each by both its directions.
+    cut_links: BTreeSet<(SegmentId, HostId, HostId)>,
     /// Whether a router joins all segments for unicast.
     routed: bool,
     random: Random,
@@ -132,6 +135,8 @@ pub struct Network {
 #[derive(Debug)]
 struct Segment {
     quality: Quality,
+    /// Nothing passes.
+    cut: bool,
     members: Vec<(HostId, InterfaceIndex)>,
 }
 
@@ -178,7 +183,7 @@ impl Network {
         };
         let segments = (0..segments)
             .map(|n| SegmentId(u32::try_from(n).expect("a run has few segments")))
-            .map(|id| Segment { quality: Quality::clean(), members: members(id) })
+            .map(|id| Segment { quality: Quality::clean(), cut: false, members: members(id) })
             .collect();
         let mut network = Self {
             sides: vec![0; hosts.len()],
@@ -186,6 +191,7 @@ impl Network {
             segments,
             owners: HashMap::new(),
             cuts: BTreeSet::new(),
+            cut_links: BTreeSet::new(),
             routed: false,
             random,
             arp: HashMap::new(),
@@ -312,7 +318,7 @@ impl Network {
             return Some(None);
         }
         let sender = frame.sender.host;
-        if !self.reaches(sender, host) || !self.is_listening(host, interface, sender) {
+        if !self.reaches_on(segment, sender, host) || !self.is_listening(host, interface, sender) {
             self.counts.blocked += 1;
             return Some(None);
         }
@@ -421,10 +427,45 @@ impl Network {
         }
     }
 
+    /// Cuts or mends the link between two hosts on a segment, both ways.
+    pub fn set_link_cut(&mut self, segment: SegmentId, [one, two]: [HostId; 2], cut: bool) {
+        for way in [(segment, one, two), (segment, two, one)] {
+            if cut {
+                self.cut_links.insert(way);
+            } else {
+                self.cut_links.remove(&way);
+            }
+        }
+    }
+
+    /// Cuts or mends a whole segment.
+    pub fn set_segment_cut(&mut self, segment: SegmentId, cut: bool) {
+        self.segments[segment.place()].cut = cut;
+    }
+
+    /// The hosts that are plugged into a segment.
+    pub fn members(&self, segment: SegmentId) -> impl Iterator<Item = HostId> {
+        self.segments[segment.place()].members.iter().map(|&(host, _)| host)
+    }
+
+    /// Whether two hosts hear each other on a segment, both ways. Each hears itself.
+    #[must_use]
+    pub fn is_joined(&self, segment: SegmentId, one: HostId, two: HostId) -> bool {
+        let nic = |host: HostId| {
+            let place = &self.hosts[host.place()];
+            place.indices().find(|&index| plug(place, index) == Some(segment))
+        };
+        let (Some(out), Some(into)) = (nic(one), nic(two)) else { return false };
+        let ways = [((one, out), (two, into)), ((two, into), (one, out))];
+        one == two || ways.into_iter().all(|(from, to)| self.passes(from, to))
+    }
+
     /// Mends every partition and cut.
     pub fn heal(&mut self) {
         self.sides.fill(0);
         self.cuts.clear();
+        self.cut_links.clear();
+        self.segments.iter_mut().for_each(|segment| segment.cut = false);
     }
 
     /// Lets a router join all segments for unicast.
@@ -515,12 +556,18 @@ impl Network {
 
     fn passes(&self, (from, out): (HostId, InterfaceIndex), (to, into): (HostId, InterfaceIndex)) -> bool {
         self.hosts[from.place()].nic(out).is_some_and(|nic| nic.carrier)
-            && self.reaches(from, to)
+            && plug(&self.hosts[to.place()], into).is_some_and(|segment| self.reaches_on(segment, from, to))
             && self.is_listening(to, into, from)
     }
 
     fn reaches(&self, from: HostId, to: HostId) -> bool {
         self.sides[from.place()] == self.sides[to.place()] && (self.cuts.is_empty() || !self.cuts.contains(&(from, to)))
+    }
+
+    fn reaches_on(&self, segment: SegmentId, from: HostId, to: HostId) -> bool {
+        let cut = self.segments[segment.place()].cut
+            || (!self.cut_links.is_empty() && self.cut_links.contains(&(segment, from, to)));
+        (!cut || from == to) && self.reaches(from, to)
     }
 
     fn cross(&mut self, now: Moment, host: HostId, interface: InterfaceIndex) -> Crossing {

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::faults::script::{Bad, ScriptStep};
+use crate::network::topology::MOST_INTERFACES;
 
 /// A story to be told with many seeds. It goes in cycles of chaos and calm; steps are counted from a cycle's beginning.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,10 +73,22 @@ pub enum Homes {
     /// Every host into every segment.
     #[default]
     All,
-    /// In a line: host n into the segments n and n + 1, so that neighbours hear each other.
+    /// Host n into the segments n and n + 1, counted round and round: with as many segments as hosts a ring.
     Mixed,
     /// As the seed has it.
     Drawn,
+    /// A segment between each host and the next; `segments` is not asked.
+    Line,
+    /// As a line, and one more between the last host and the first; `segments` is not asked.
+    Ring,
+    /// Hosts in rows, as many as there are in a row, a segment between each two neighbours; `segments` is not asked.
+    Grid,
+    /// One host in all segments, the others each in one.
+    Star,
+    /// Segments in a row, two hosts between each two neighbours; the other hosts each in one.
+    Gateways,
+    /// Segments joined by single hosts, at least into a tree, as chance has it; the other hosts each in one.
+    Random,
 }
 
 fn second() -> f64 {
@@ -142,6 +155,15 @@ const ALL: &[(&str, &str)] = scenarios![
     "cable",
     "two-segments",
     "segment-line",
+    "line-7",
+    "line-15",
+    "ring-6",
+    "grid-9",
+    "star-20",
+    "gateways-30",
+    "random-30",
+    "segments-50",
+    "segments-1000",
     "swarm-5",
     "swarm-10",
     "swarm-30",
@@ -187,6 +209,19 @@ impl Scenario {
         ensure!(self.late < self.nodes, "someone must be there before the late");
         ensure!(self.hours > 0.0 && self.hours <= 24.0, "at most 24 hours");
         ensure!(self.calm_s < self.cycle(), "a cycle must be longer than its calm");
+        let most = MOST_INTERFACES;
+        let hosts = self.nodes / self.nodes_per_host;
+        match self.homes {
+            Homes::All => ensure!(self.segments <= most, "a host has at most {most} interfaces"),
+            Homes::Star => {
+                ensure!(self.segments <= most && hosts > self.segments, "a hub of at most {most}, and leaves")
+            }
+            Homes::Gateways => ensure!(hosts + 2 >= 2 * self.segments, "two hosts between each two segments"),
+            Homes::Random => ensure!(hosts + 1 >= self.segments, "a host between each two segments"),
+            Homes::Ring => ensure!(hosts >= 3, "a ring of three at least"),
+            Homes::Line | Homes::Grid => ensure!(hosts >= 2, "two hosts at least"),
+            Homes::Mixed | Homes::Drawn => {}
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::member::Liveness;
 use kodikon_core::model::state::NodeSnapshot;
 
+use crate::checks::reach::{self, MOST_RELAYS};
 use crate::checks::{Check, Watch};
 use crate::cluster::Cluster;
 use crate::cluster::endpoint::Endpoint;
@@ -24,14 +25,27 @@ struct Subject {
 
 /// Checks all that calm must have brought about.
 pub fn check(cluster: &mut Cluster<Watch>) {
-    let live: Vec<usize> = cluster.observer.truth.live().collect();
+    let live: Vec<usize> = (0..cluster.nodes.len()).filter(|&node| reach::is_live(cluster, node)).collect();
     let subjects: Vec<Subject> = live.iter().filter_map(|&node| subject(cluster, node)).collect();
     let step = live.len().div_ceil(OBSERVERS).max(1);
     for &observer in live.iter().step_by(step) {
         check_observer(cluster, observer, &subjects);
     }
-    check_names(cluster, &subjects);
-    check_roots(cluster, &live);
+    for component in components(cluster, live) {
+        check_names(cluster, subjects.iter().filter(|subject| component.contains(&subject.node)));
+        check_roots(cluster, &component);
+    }
+}
+
+/// Those who can reach each other, by as many relays as it takes.
+fn components(cluster: &Cluster<Watch>, live: Vec<usize>) -> Vec<Vec<usize>> {
+    let (mut missing, mut all) = (live, Vec::new());
+    while let Some(&first) = missing.first() {
+        let reached = reach::links_from(cluster, first);
+        all.push(reached.keys().copied().collect());
+        missing.retain(|node| !reached.contains_key(node));
+    }
+    all
 }
 
 fn subject(cluster: &Cluster<Watch>, node: usize) -> Option<Subject> {
@@ -42,17 +56,14 @@ fn subject(cluster: &Cluster<Watch>, node: usize) -> Option<Subject> {
 
 fn check_observer(cluster: &mut Cluster<Watch>, observer: usize, subjects: &[Subject]) {
     let now = cluster.now;
+    let links = reach::links_from(cluster, observer);
+    let reached = |node: usize| links.get(&node).is_some_and(|&links| links <= MOST_RELAYS + 1);
     let Some(process) = &cluster.nodes[observer].process else { return };
     let endpoint: &dyn Endpoint = &*process.endpoint;
     let shown: BTreeMap<NodeId, PeerView> = endpoint.peers().into_iter().map(|peer| (peer.id, peer)).collect();
-    let host = cluster.nodes[observer].host;
     let watch = &mut cluster.observer;
     let mut company = false;
-    for subject in subjects.iter().filter(|subject| subject.node != observer) {
-        let other = cluster.nodes[subject.node].host;
-        if !cluster.network.is_linked(host, other) || !cluster.network.is_linked(other, host) {
-            continue;
-        }
+    for subject in subjects.iter().filter(|subject| subject.node != observer && reached(subject.node)) {
         company = true;
         let epoch = watch.truth.nodes[subject.node].epoch;
         let row = shown.get(&subject.id);
@@ -72,10 +83,10 @@ fn check_observer(cluster: &mut Cluster<Watch>, observer: usize, subjects: &[Sub
         });
     }
     for (id, row) in &shown {
-        let lives = subjects.iter().any(|subject| subject.id == *id);
+        let lives = subjects.iter().any(|subject| subject.id == *id && links.contains_key(&subject.node));
         let hostile = watch.truth.person(id).is_some_and(|person| person.hostile);
         watch.tally.check(now, Check::CalmDeadGone, lives || hostile || !row.liveness.is_present(), || {
-            format!("node {observer} shows {id:?} as {:?}, who is dead", row.liveness)
+            format!("node {observer} shows {id:?} as {:?}, who is dead or out of reach", row.liveness)
         });
     }
     watch.tally.check(now, Check::CalmCompany, !(company && endpoint.is_isolated()), || {
@@ -98,28 +109,19 @@ fn difference(shown: &NodeSnapshot, real: &NodeSnapshot) -> String {
     format!("version {}, not {}: {}", shown.version, real.version, all.join(", "))
 }
 
-fn check_names(cluster: &mut Cluster<Watch>, subjects: &[Subject]) {
+fn check_names<'a>(cluster: &mut Cluster<Watch>, subjects: impl Iterator<Item = &'a Subject>) {
     let mut bearers: BTreeMap<&str, &Subject> = BTreeMap::new();
     for subject in subjects {
-        let Some(other) = bearers.insert(&subject.name, subject) else { continue };
-        let [one, two] = [other, subject].map(|subject| cluster.nodes[subject.node].host);
-        let apart = !cluster.network.is_linked(one, two) || !cluster.network.is_linked(two, one);
-        cluster.observer.tally.check(cluster.now, Check::CalmNames, apart, || {
-            format!("nodes {} and {} are both shown as {}", other.node, subject.node, subject.name)
+        let other = bearers.insert(&subject.name, subject);
+        cluster.observer.tally.check(cluster.now, Check::CalmNames, other.is_none(), || {
+            format!("nodes {:?} and {} are both shown as {}", other.map(|other| other.node), subject.node, subject.name)
         });
     }
 }
 
-fn check_roots(cluster: &mut Cluster<Watch>, live: &[usize]) {
-    // Where not all hear each other, roots differ by right.
-    let hosts: Vec<_> = live.iter().map(|&node| cluster.nodes[node].host).collect();
-    let Some((&first, others)) = hosts.split_first() else { return };
-    let network = &cluster.network;
-    if !others.iter().all(|&other| network.is_linked(first, other) && network.is_linked(other, first)) {
-        return;
-    }
-    let roots: Vec<(usize, u64)> =
-        live.iter().filter_map(|&node| cluster.endpoint(node).map(|endpoint| (node, endpoint.root()))).collect();
+fn check_roots(cluster: &mut Cluster<Watch>, component: &[usize]) {
+    let root = |&node: &usize| cluster.endpoint(node).map(|endpoint| (node, endpoint.root()));
+    let roots: Vec<(usize, u64)> = component.iter().filter_map(root).collect();
     let hostile = cluster.observer.truth.has_hostile();
     for pair in roots.windows(2) {
         let [(a, root_a), (b, root_b)] = [pair[0], pair[1]];

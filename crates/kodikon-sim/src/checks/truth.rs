@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
+use crate::checks::reach::{Common, Places};
+use crate::checks::recovered;
 use crate::moment::Moment;
-use crate::network::host::SegmentId;
+use crate::network::host::{HostId, SegmentId};
 use crate::trace::digest;
 
 /// What is true of one node.
@@ -24,23 +26,18 @@ pub struct Living {
     pub epoch: Epoch,
     /// The segments its host is plugged into.
     pub homes: Vec<SegmentId>,
-    /// Until when it was stopped, asleep or without an interface.
+    /// Until when it was stopped, asleep or without one of its interfaces or links.
     pub own_trouble: Moment,
+    /// Until when it was stopped, asleep or not heard as a whole.
+    pub whole_trouble: Moment,
     /// Until when its links were worse than a healthy node's may be.
     pub link_trouble: Moment,
 }
 
 impl Living {
-    /// What troubled it is over.
-    pub fn end_trouble(&mut self, now: Moment) {
-        self.own_trouble = self.own_trouble.min(now);
-        self.link_trouble = self.link_trouble.min(now);
-    }
-
-    /// Until when it was not healthy.
-    #[must_use]
-    pub fn trouble(&self) -> Moment {
-        self.own_trouble.max(self.link_trouble)
+    /// Whether it is healthy, and has been for as long as trouble takes to be forgotten. Its segments are another matter.
+    fn is_sound(&self, now: Moment) -> bool {
+        self.up && !self.left && recovered(now, self.whole_trouble.max(self.link_trouble))
     }
 }
 
@@ -73,6 +70,11 @@ impl Person {
 pub struct Truth {
     /// By node.
     pub nodes: Vec<Living>,
+    /// Who may hear whom.
+    pub places: Places,
+    // Until when a node had trouble on a segment, and two nodes on a segment with each other (the lower first).
+    plug_troubles: BTreeMap<(SegmentId, usize), Moment>,
+    pair_troubles: BTreeMap<(SegmentId, usize, usize), Moment>,
     people: BTreeMap<NodeId, Person>,
     holders: BTreeMap<NodeId, Vec<usize>>,
     live: usize,
@@ -90,9 +92,66 @@ impl Truth {
             epoch: Epoch::default(),
             homes: Vec::new(),
             own_trouble: Moment::START,
+            whole_trouble: Moment::START,
             link_trouble: Moment::START,
         };
-        Self { nodes: vec![unborn; nodes], people: BTreeMap::new(), holders: BTreeMap::new(), live: 0 }
+        Self {
+            nodes: vec![unborn; nodes],
+            places: Places::default(),
+            plug_troubles: BTreeMap::new(),
+            pair_troubles: BTreeMap::new(),
+            people: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            live: 0,
+        }
+    }
+
+    /// A node runs on this host, which is plugged into these segments.
+    pub fn place(&mut self, node: usize, host: HostId, homes: Vec<SegmentId>) {
+        self.places.add(node, host, &homes);
+        self.nodes[node].homes = homes;
+    }
+
+    /// A node has trouble on one of its segments.
+    pub fn trouble_on(&mut self, segment: SegmentId, node: usize, until: Moment) {
+        let trouble = self.plug_troubles.entry((segment, node)).or_default();
+        *trouble = until.max(*trouble);
+    }
+
+    /// Two nodes have trouble with each other on a segment.
+    pub fn trouble_between(&mut self, segment: SegmentId, [one, two]: [usize; 2], until: Moment) {
+        let trouble = self.pair_troubles.entry((segment, one.min(two), one.max(two))).or_default();
+        *trouble = until.max(*trouble);
+    }
+
+    /// All trouble is over.
+    pub fn end_trouble(&mut self, now: Moment) {
+        for living in &mut self.nodes {
+            for trouble in [&mut living.own_trouble, &mut living.whole_trouble, &mut living.link_trouble] {
+                *trouble = now.min(*trouble);
+            }
+        }
+        let plugs = self.plug_troubles.values_mut();
+        plugs.chain(self.pair_troubles.values_mut()).for_each(|trouble| *trouble = now.min(*trouble));
+    }
+
+    /// Links from the nearest of these nodes to every node with which it is, and has been for as long as trouble takes to be
+    /// forgotten, joined over healthy nodes and links: whoever is not among them may rightly be held dead. Those at both
+    /// ends may have started lately; those who relay may not, since the others had to do without them.
+    #[must_use]
+    pub fn steady_links(&self, now: Moment, starts: &[usize]) -> BTreeMap<usize, u32> {
+        let sound = |node: usize| self.nodes[node].is_sound(now);
+        let starts: Vec<usize> = starts.iter().copied().filter(|&start| sound(start)).collect();
+        let relays = |node: usize| recovered(now, self.nodes[node].since);
+        self.places.links(&starts, relays, |common, one, two| sound(two) && self.is_steady(now, common, one, two))
+    }
+
+    /// Whether nothing was wrong between two nodes on what they have in common.
+    fn is_steady(&self, now: Moment, common: Common, one: usize, two: usize) -> bool {
+        let Common::Segment(segment) = common else { return true };
+        let plugs = [one, two].map(|node| self.plug_troubles.get(&(segment, node)));
+        let pair = self.pair_troubles.get(&(segment, one.min(two), one.max(two)));
+        plugs.into_iter().chain([pair]).flatten().all(|&trouble| recovered(now, trouble))
     }
 
     /// An identity that really exists.

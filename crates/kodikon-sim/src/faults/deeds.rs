@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, Death};
 use crate::disk::Disk;
 use crate::faults::Kind;
 use crate::moment::Moment;
-use crate::network::host::{HostId, SegmentId};
+use crate::network::host::{HostId, Nic, SegmentId};
 use crate::network::quality::Quality;
 use crate::trace::{Detail, Mark};
 
@@ -58,6 +58,14 @@ pub enum Deed {
     Cut(HostId, HostId, Duration),
     /// It is mended.
     Mend(HostId, HostId),
+    /// Two hosts do not hear each other on a segment for so long.
+    CutLink(SegmentId, [HostId; 2], Duration),
+    /// They do again.
+    MendLink(SegmentId, [HostId; 2]),
+    /// Nobody hears anybody on a segment for so long.
+    CutSegment(SegmentId, Duration),
+    /// They do again.
+    MendSegment(SegmentId),
     /// A segment's quality from now on; whether a node on it may still be called healthy.
     Quality(SegmentId, Box<Quality>, bool),
     /// A cable is out for so long.
@@ -117,6 +125,10 @@ pub fn perform(cluster: &mut Cluster<Watch>, deed: Deed) -> Aftermath {
             [from, to].into_iter().for_each(|host| host_trouble(cluster, host, span));
         }
         Deed::Mend(from, to) => cluster.network.set_cut(from, to, false),
+        Deed::CutLink(segment, pair, span) => cut_link(cluster, segment, pair, span),
+        Deed::MendLink(segment, pair) => cluster.network.set_link_cut(segment, pair, false),
+        Deed::CutSegment(segment, span) => cut_segment(cluster, segment, span),
+        Deed::MendSegment(segment) => cluster.network.set_segment_cut(segment, false),
         Deed::Quality(segment, quality, healthy) => {
             cluster.network.set_quality(segment, *quality);
             if !healthy {
@@ -162,8 +174,8 @@ pub fn end_all(cluster: &mut Cluster<Watch>, clean: &Quality) {
         if cluster.observer.truth.nodes[node].left {
             cluster.kill(node, Death::Crash);
         }
-        cluster.observer.truth.nodes[node].end_trouble(cluster.now);
     }
+    cluster.observer.truth.end_trouble(cluster.now);
 }
 
 /// Longer than any run.
@@ -285,27 +297,33 @@ fn leave(cluster: &mut Cluster<Watch>, node: usize) -> Aftermath {
     Some((LAST_WORDS, Deed::End(node)))
 }
 
-fn unplug(cluster: &mut Cluster<Watch>, host: HostId, interface: InterfaceIndex, span: Duration) {
-    if let Some(nic) = cluster.network.hosts[host.place()].nic_mut(interface) {
-        nic.carrier = false;
-        cluster.interfaces_changed(host);
-        host_trouble(cluster, host, span);
+fn cut_link(cluster: &mut Cluster<Watch>, segment: SegmentId, pair: [HostId; 2], span: Duration) {
+    cluster.network.set_link_cut(segment, pair, true);
+    let until = cluster.now + span;
+    for one in cluster.nodes_of(pair[0]) {
+        for two in cluster.nodes_of(pair[1]) {
+            cluster.observer.truth.trouble_between(segment, [one, two], until);
+        }
     }
+    pair.into_iter().for_each(|host| nic_trouble(cluster, host, span));
+}
+
+fn cut_segment(cluster: &mut Cluster<Watch>, segment: SegmentId, span: Duration) {
+    cluster.network.set_segment_cut(segment, true);
+    let hosts: Vec<HostId> = cluster.network.members(segment).collect();
+    hosts.into_iter().for_each(|host| plug_trouble(cluster, host, segment, span));
+}
+
+fn unplug(cluster: &mut Cluster<Watch>, host: HostId, interface: InterfaceIndex, span: Duration) {
+    change_nic(cluster, (host, interface), span, |nic| nic.carrier = false);
 }
 
 fn plug(cluster: &mut Cluster<Watch>, host: HostId, interface: InterfaceIndex) {
-    if let Some(nic) = cluster.network.hosts[host.place()].nic_mut(interface) {
-        nic.carrier = true;
-        cluster.interfaces_changed(host);
-    }
+    change_nic(cluster, (host, interface), Duration::ZERO, |nic| nic.carrier = true);
 }
 
 fn down(cluster: &mut Cluster<Watch>, host: HostId, interface: InterfaceIndex, span: Duration) {
-    if let Some(nic) = cluster.network.hosts[host.place()].nic_mut(interface) {
-        nic.up = false;
-        cluster.interfaces_changed(host);
-        host_trouble(cluster, host, span);
-    }
+    change_nic(cluster, (host, interface), span, |nic| nic.up = false);
 }
 
 fn up(cluster: &mut Cluster<Watch>, host: HostId, interface: InterfaceIndex, lease: Option<u8>) {
@@ -313,11 +331,40 @@ fn up(cluster: &mut Cluster<Watch>, host: HostId, interface: InterfaceIndex, lea
         cluster.network.renumber(host, interface, lease);
         cluster.strand_streams(host);
     }
-    if let Some(nic) = cluster.network.hosts[host.place()].nic_mut(interface) {
-        nic.up = true;
-        cluster.interfaces_changed(host);
+    change_nic(cluster, (host, interface), Duration::ZERO, |nic| nic.up = true);
+}
+
+/// Something about an interface changes; its nodes are not to blame for so long.
+fn change_nic(
+    cluster: &mut Cluster<Watch>,
+    (host, interface): (HostId, InterfaceIndex),
+    span: Duration,
+    change: impl FnOnce(&mut Nic),
+) {
+    let Some(nic) = cluster.network.hosts[host.place()].nic_mut(interface) else { return };
+    change(nic);
+    let segment = nic.segment;
+    cluster.interfaces_changed(host);
+    if let Some(segment) = segment {
+        plug_trouble(cluster, host, segment, span);
     }
-    host_trouble(cluster, host, Duration::ZERO);
+}
+
+/// A host has trouble on one of its segments.
+fn plug_trouble(cluster: &mut Cluster<Watch>, host: HostId, segment: SegmentId, span: Duration) {
+    let until = cluster.now + span;
+    for node in cluster.nodes_of(host) {
+        cluster.observer.truth.trouble_on(segment, node, until);
+    }
+    nic_trouble(cluster, host, span);
+}
+
+fn nic_trouble(cluster: &mut Cluster<Watch>, host: HostId, span: Duration) {
+    let until = cluster.now + span;
+    for node in cluster.nodes_of(host) {
+        let living = &mut cluster.observer.truth.nodes[node];
+        living.own_trouble = living.own_trouble.max(until);
+    }
 }
 
 fn host_trouble(cluster: &mut Cluster<Watch>, host: HostId, span: Duration) {
@@ -328,6 +375,7 @@ fn own_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
     let until = cluster.now + span;
     let living = &mut cluster.observer.truth.nodes[node];
     living.own_trouble = living.own_trouble.max(until);
+    living.whole_trouble = living.whole_trouble.max(until);
 }
 
 fn link_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
@@ -352,6 +400,8 @@ impl Deed {
             Self::Leave(_) => Kind::Leave,
             Self::Sides(..) => Kind::Partition,
             Self::Cut(..) => Kind::OneWay,
+            Self::CutLink(..) => Kind::Cut,
+            Self::CutSegment(..) => Kind::CutSegment,
             Self::Unplug(..) => Kind::Cable,
             Self::Down(..) => Kind::InterfaceDown,
             Self::Up(_, _, Some(_)) => Kind::Readdress,
@@ -365,6 +415,8 @@ impl Deed {
             | Self::End(_)
             | Self::Heal
             | Self::Mend(..)
+            | Self::MendLink(..)
+            | Self::MendSegment(_)
             | Self::Quality(..)
             | Self::Plug(..)
             | Self::Up(_, _, None)

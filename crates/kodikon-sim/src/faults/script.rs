@@ -11,11 +11,8 @@ use crate::checks::Watch;
 use crate::cluster::Cluster;
 use crate::faults::Kind;
 use crate::faults::deeds::{Comeback, Deed};
-use crate::network::host::HostId;
+use crate::network::host::{HostId, LOOPBACK, SegmentId};
 use crate::network::quality::{Burst, Quality};
-
-/// The first interface behind loop-back.
-const ETH0: InterfaceIndex = InterfaceIndex(2);
 
 /// One step of a scenario.
 #[derive(Debug, Clone, Deserialize)]
@@ -64,11 +61,15 @@ pub enum What {
     Silence,
     /// The one struck is not heard by one other.
     OneWay,
-    /// Cables are out.
+    /// The one struck and another of one of its segments do not hear each other there, though all cables are in.
+    Cut,
+    /// On one segment of the one struck nobody hears anybody, though all cables are in.
+    CutSegment,
+    /// Cables are out, of each host one.
     Unplug,
-    /// Interfaces are switched off, and come back with another address.
+    /// Interfaces are switched off, of each host one, and come back with another address.
     Readdress,
-    /// Interfaces are switched off, and come back as they were.
+    /// Interfaces are switched off, of each host one, and come back as they were.
     InterfaceDown,
 }
 
@@ -79,6 +80,8 @@ pub enum Who {
     /// One, by chance.
     #[default]
     One,
+    /// One of those on several segments, by chance.
+    Joint,
     /// Half of all, by chance.
     Half,
     /// All.
@@ -101,6 +104,8 @@ impl What {
             Self::Partition => Kind::Partition,
             Self::Silence => Kind::Silence,
             Self::OneWay => Kind::OneWay,
+            Self::Cut => Kind::Cut,
+            Self::CutSegment => Kind::CutSegment,
             Self::Unplug => Kind::Cable,
             Self::Readdress => Kind::Readdress,
             Self::InterfaceDown => Kind::InterfaceDown,
@@ -178,7 +183,7 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
     let mut deeds = Vec::new();
     let span = step.for_s.map(Duration::from_secs_f64);
     let lasting = span.unwrap_or(Duration::from_secs(1_000_000));
-    let struck = choose(step.who, nodes, random);
+    let struck = choose(step.who, nodes, cluster, random);
     let hosts: Vec<HostId> = distinct(struck.iter().map(|&node| cluster.nodes[node].host));
     let mut do_for = |at: Duration, deed: Deed, undo: Option<Deed>| {
         deeds.push((at, deed));
@@ -204,15 +209,22 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
                 do_for(Duration::ZERO, Deed::Cut(from, to, lasting), Some(Deed::Mend(from, to)));
             }
         }
-        What::Unplug => hosts.iter().for_each(|&host| {
-            do_for(spread(random), Deed::Unplug(host, ETH0, lasting), Some(Deed::Plug(host, ETH0)));
-        }),
-        What::Readdress => hosts.iter().for_each(|&host| {
-            let lease = Some(u8::try_from(1 + random.below(14)).expect("below 15"));
-            do_for(spread(random), Deed::Down(host, ETH0, lasting), Some(Deed::Up(host, ETH0, lease)));
-        }),
-        What::InterfaceDown => hosts.iter().for_each(|&host| {
-            do_for(spread(random), Deed::Down(host, ETH0, lasting), Some(Deed::Up(host, ETH0, None)));
+        What::Cut => {
+            let segment = home(cluster, hosts[0], random);
+            let others: Vec<HostId> = cluster.network.members(segment).filter(|&other| other != hosts[0]).collect();
+            if let Some(&other) = pick(random, &others) {
+                let pair = [hosts[0], other];
+                do_for(Duration::ZERO, Deed::CutLink(segment, pair, lasting), Some(Deed::MendLink(segment, pair)));
+            }
+        }
+        What::CutSegment => {
+            let segment = home(cluster, hosts[0], random);
+            do_for(Duration::ZERO, Deed::CutSegment(segment, lasting), Some(Deed::MendSegment(segment)));
+        }
+        What::Unplug | What::Readdress | What::InterfaceDown => hosts.iter().for_each(|&host| {
+            let nic = interface(cluster, host, random);
+            let (deed, undo) = to_interface(step.what, (host, nic), lasting, random);
+            do_for(spread(random), deed, Some(undo));
         }),
         What::PowerOff => hosts.iter().for_each(|&host| {
             do_for(spread(random), Deed::PowerOff(host), Some(Deed::PowerOn(host)));
@@ -240,6 +252,20 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
     deeds
 }
 
+fn to_interface(
+    what: What,
+    (host, nic): (HostId, InterfaceIndex),
+    span: Duration,
+    random: &mut Random,
+) -> (Deed, Deed) {
+    if what == What::Unplug {
+        return (Deed::Unplug(host, nic, span), Deed::Plug(host, nic));
+    }
+    let other = what == What::Readdress;
+    let lease = other.then(|| u8::try_from(1 + random.below(14)).expect("below 15"));
+    (Deed::Down(host, nic, span), Deed::Up(host, nic, lease))
+}
+
 fn to_process(what: What, node: usize, span: Duration, random: &mut Random) -> (Deed, Deed) {
     let fuse = u32::try_from(random.below(4)).expect("below 4");
     if what == What::Pause {
@@ -250,15 +276,35 @@ fn to_process(what: What, node: usize, span: Duration, random: &mut Random) -> (
     (end, Deed::Boot(node, comeback))
 }
 
-fn choose(who: Who, nodes: usize, random: &mut Random) -> Vec<usize> {
+fn choose(who: Who, nodes: usize, cluster: &Cluster<Watch>, random: &mut Random) -> Vec<usize> {
     let mut all: Vec<usize> = (0..nodes).collect();
     shuffle(random, &mut all);
+    if who == Who::Joint {
+        // Where nobody is on several segments, anybody will do.
+        all.sort_by_key(|&node| cluster.homes_of(node).len() < 2);
+    }
     all.truncate(match who {
-        Who::One => 1,
+        Who::One | Who::Joint => 1,
         Who::Half => nodes / 2,
         Who::All => nodes,
     });
     all
+}
+
+/// One of a host's interfaces, by chance where there are several.
+fn interface(cluster: &Cluster<Watch>, host: HostId, random: &mut Random) -> InterfaceIndex {
+    let behind: Vec<InterfaceIndex> =
+        cluster.network.hosts[host.place()].indices().filter(|&index| index != LOOPBACK).collect();
+    match behind[..] {
+        [only] => only,
+        [..] => *pick(random, &behind).expect("every host is plugged in somewhere"),
+    }
+}
+
+/// One of the segments that a host is plugged into.
+fn home(cluster: &Cluster<Watch>, host: HostId, random: &mut Random) -> SegmentId {
+    let nic = cluster.network.hosts[host.place()].nic(interface(cluster, host, random));
+    nic.and_then(|nic| nic.segment).expect("all but loop-back are plugged in")
 }
 
 fn distinct(hosts: impl Iterator<Item = HostId>) -> Vec<HostId> {

@@ -124,6 +124,8 @@ fn rule(kind: Kind) -> Option<Rule> {
         Kind::Partition => rule(What::Partition, Who::Half, 150, 500, 90_000),
         Kind::OneWay => rule(What::OneWay, Who::One, 90, 500, 60_000),
         Kind::Silence => rule(What::Silence, Who::Half, 120, 500, 60_000),
+        Kind::Cut => rule(What::Cut, Who::One, 90, 500, 60_000),
+        Kind::CutSegment => rule(What::CutSegment, Who::One, 240, 500, 60_000),
         Kind::Cable => rule(What::Unplug, Who::Half, 120, 500, 60_000),
         Kind::InterfaceDown => rule(What::InterfaceDown, Who::One, 120, 100, 40_000),
         Kind::Readdress => rule(What::Readdress, Who::One, 120, 100, 20_000),

@@ -8,9 +8,9 @@ use crate::checks::Watch;
 use crate::cluster::{Cluster, Plan};
 use crate::faults::{Faults, Kind};
 use crate::network::Network;
-use crate::network::host::SegmentId;
+use crate::network::topology;
 use crate::run::Order;
-use crate::scenario::{Homes, Scenario};
+use crate::scenario::Scenario;
 
 /// An open mesh holds at most 256 peers; from here on a key is needed.
 const MOST_IN_OPEN_MESH: usize = 200;
@@ -19,7 +19,8 @@ const MOST_IN_OPEN_MESH: usize = 200;
 pub fn build(scenario: &Scenario, order: &Order, faults: &Faults) -> Cluster<Watch> {
     let mut random = source(order.seed, "stage");
     let per_host = if scenario.swarm && random.below(4) == 0 { 2 } else { scenario.nodes_per_host };
-    let (segments, homes) = place(scenario, scenario.nodes.div_ceil(per_host), &mut random);
+    let hosts = scenario.nodes.div_ceil(per_host);
+    let (segments, homes) = topology::place(scenario.homes, scenario.segments, hosts, &mut random);
     let v6 = random.below(2) == 0;
     let network = Network::new(segments, &homes, v6, source(order.seed, "network"));
     let base = base(scenario, order.seed, &mut random);
@@ -36,7 +37,8 @@ pub fn build(scenario: &Scenario, order: &Order, faults: &Faults) -> Cluster<Wat
     let plan = Plan { seed: order.seed, network, configs, maker: order.maker, detail: order.detail };
     let mut cluster = Cluster::new(plan, Watch::new(scenario.nodes + 1, timeout));
     for node in 0..cluster.nodes.len() {
-        cluster.observer.truth.nodes[node].homes = cluster.homes_of(node);
+        let (host, homes) = (cluster.nodes[node].host, cluster.homes_of(node));
+        cluster.observer.truth.place(node, host, homes);
     }
     cluster
 }
@@ -58,32 +60,6 @@ fn base(scenario: &Scenario, seed: u64, random: &mut Random) -> Config {
         };
     }
     config
-}
-
-/// Segments, and for every host those it is plugged into; the spare host is plugged into the first.
-fn place(scenario: &Scenario, hosts: usize, random: &mut Random) -> (usize, Vec<Vec<SegmentId>>) {
-    let id = |n: usize| SegmentId(u32::try_from(n).expect("few segments"));
-    let drawn = match scenario.homes {
-        Homes::Drawn => random.below(5),
-        Homes::All => 0,
-        Homes::Mixed => 4,
-    };
-    let segments = if scenario.homes == Homes::Drawn {
-        [1, 1, 1, 2, 2][usize::try_from(drawn).expect("below 5")]
-    } else {
-        scenario.segments
-    };
-    let home = |host: usize| match drawn {
-        0..4 => (0..segments).map(id).collect(),
-        _ => vec![id(host % segments), id((host + 1) % segments)],
-    };
-    let mut homes: Vec<Vec<SegmentId>> = (0..hosts).map(home).collect();
-    for home in &mut homes {
-        home.sort_unstable();
-        home.dedup();
-    }
-    homes.push(vec![id(0)]);
-    (segments, homes)
 }
 
 fn names(scenario: &Scenario, faults: &Faults, random: &mut Random) -> Vec<String> {

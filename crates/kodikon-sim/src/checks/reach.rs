@@ -1,0 +1,144 @@
+//! Decides who can reach whom over others, and by how many links: all who have a segment or a host in common hear each
+//! other, but for exceptions.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::checks::Watch;
+use crate::cluster::Cluster;
+use crate::network::host::{HostId, SegmentId};
+
+/// Relays on a way at most; beyond that nobody is promised anything.
+pub const MOST_RELAYS: u32 = 15;
+
+/// By what two nodes may hear each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Common {
+    /// A segment into which both hosts are plugged.
+    Segment(SegmentId),
+    /// The host on which both run.
+    Host(HostId),
+}
+
+/// Which nodes have what in common, whether they live or not.
+#[derive(Debug, Default)]
+pub struct Places {
+    members: BTreeMap<Common, Vec<usize>>,
+    of: BTreeMap<usize, Vec<Common>>,
+}
+
+impl Places {
+    /// A node runs on this host, which is plugged into these segments.
+    pub fn add(&mut self, node: usize, host: HostId, homes: &[SegmentId]) {
+        let all: Vec<Common> = homes.iter().map(|&home| Common::Segment(home)).chain([Common::Host(host)]).collect();
+        for &common in &all {
+            self.members.entry(common).or_default().push(node);
+        }
+        self.of.insert(node, all);
+    }
+
+    /// What two nodes have in common.
+    pub fn common(&self, one: usize, two: usize) -> impl Iterator<Item = Common> {
+        let of = |node| self.of.get(&node).map(Vec::as_slice).unwrap_or_default();
+        of(one).iter().copied().filter(move |common| of(two).contains(common))
+    }
+
+    /// Links from the nearest of `starts` to every node that can be reached over those who relay.
+    pub fn links(
+        &self,
+        starts: &[usize],
+        relays: impl Fn(usize) -> bool,
+        joined: impl Fn(Common, usize, usize) -> bool,
+    ) -> BTreeMap<usize, u32> {
+        let mut found: BTreeMap<usize, u32> = starts.iter().map(|&start| (start, 0)).collect();
+        let mut queue: VecDeque<usize> = starts.iter().copied().collect();
+        let mut missing = if starts.is_empty() { BTreeMap::new() } else { self.members.clone() };
+        while let Some(from) = queue.pop_front() {
+            let links = found[&from];
+            if links > 0 && !relays(from) {
+                continue;
+            }
+            for common in self.of.get(&from).into_iter().flatten() {
+                let Some(others) = missing.get_mut(common) else { continue };
+                others.retain(|&to| {
+                    let reached = !found.contains_key(&to) && joined(*common, from, to);
+                    if reached {
+                        found.insert(to, links + 1);
+                        queue.push_back(to);
+                    }
+                    !found.contains_key(&to)
+                });
+            }
+        }
+        found
+    }
+}
+
+/// Whether a node takes part now: its process runs, is not stopped, and has not said goodbye.
+#[must_use]
+pub fn is_live(cluster: &Cluster<Watch>, node: usize) -> bool {
+    let truth = &cluster.observer.truth.nodes[node];
+    truth.up && !truth.left && cluster.nodes[node].process.as_ref().is_some_and(|process| !process.paused)
+}
+
+/// Whether two live nodes hear each other directly now, both ways.
+#[must_use]
+pub fn is_link(cluster: &Cluster<Watch>, one: usize, two: usize) -> bool {
+    let hears = |common| hears(cluster, common, one, two);
+    is_live(cluster, one) && is_live(cluster, two) && cluster.observer.truth.places.common(one, two).any(hears)
+}
+
+/// Links from a live node to every live node that it can reach now, itself included.
+#[must_use]
+pub fn links_from(cluster: &Cluster<Watch>, from: usize) -> BTreeMap<usize, u32> {
+    let joined = |common, one, two| is_live(cluster, two) && hears(cluster, common, one, two);
+    cluster.observer.truth.places.links(&[from], |_| true, joined)
+}
+
+fn hears(cluster: &Cluster<Watch>, common: Common, one: usize, two: usize) -> bool {
+    match common {
+        Common::Host(_) => true,
+        Common::Segment(segment) => {
+            cluster.network.is_joined(segment, cluster.nodes[one].host, cluster.nodes[two].host)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CUT: Common = Common::Segment(SegmentId(1));
+
+    /// 0 and 1 on a segment, 1, 2 and 3 on the next, 3 and 4 on a host.
+    fn places() -> Places {
+        let mut places = Places::default();
+        for (node, host, homes) in [(0, 0, &[0][..]), (1, 1, &[0, 1]), (2, 2, &[1]), (3, 3, &[1]), (4, 3, &[])] {
+            let homes: Vec<SegmentId> = homes.iter().map(|&home| SegmentId(home)).collect();
+            places.add(node, HostId(host), &homes);
+        }
+        places
+    }
+
+    #[test]
+    fn ways_lead_over_those_who_relay_and_around_what_is_cut() {
+        let places = places();
+        let links = |from, dead: &[usize], cuts: &[(usize, usize)]| -> Vec<Option<u32>> {
+            let cut = |one, two| cuts.contains(&(one, two)) || cuts.contains(&(two, one));
+            let joined = |common, one, two| !(common == CUT && cut(one, two));
+            let found = places.links(&[from], |node| !dead.contains(&node), joined);
+            (0..5).map(|node| found.get(&node).copied()).collect()
+        };
+        let table = [
+            (0, &[][..], &[][..], [Some(0), Some(1), Some(2), Some(2), Some(3)]),
+            (4, &[], &[], [Some(3), Some(2), Some(2), Some(1), Some(0)]),
+            (0, &[1], &[], [Some(0), Some(1), None, None, None]),
+            (0, &[], &[(1, 3)], [Some(0), Some(1), Some(2), Some(3), Some(4)]),
+            (0, &[2], &[(1, 3)], [Some(0), Some(1), Some(2), None, None]),
+            (0, &[], &[(1, 2), (1, 3)], [Some(0), Some(1), None, None, None]),
+        ];
+        for (from, dead, cuts, expected) in table {
+            assert_eq!(links(from, dead, cuts), expected, "from {from}, dead {dead:?}, cut {cuts:?}");
+        }
+        assert_eq!(places.links(&[0, 4], |_| true, |_, _, _| true)[&2], 2, "the nearest start counts");
+    }
+}
