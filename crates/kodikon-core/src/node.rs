@@ -1,6 +1,7 @@
 //! The front hall: every input enters here and is told, in one exhaustive match, to the machine it concerns.
 
 mod arrivals;
+mod far;
 mod ghosts;
 mod notices;
 mod outbound;
@@ -20,6 +21,7 @@ use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::model::identity::{Identity, Verifier};
 use crate::model::state::NodeSnapshot;
+use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
 use crate::node::outbound::Outbound;
 
@@ -70,6 +72,7 @@ pub struct Node {
     routing: Routing,
     outbound: Outbound,
     ghosts: Ghosts,
+    review: Review,
     planned: Option<Wake>,
     left: bool,
 }
@@ -133,6 +136,12 @@ impl Node {
         if is_due(self.replication.next_deadline()) {
             self.replication.on_wake(now, &mut self.ctx);
         }
+        if is_due(self.routing.next_deadline()) {
+            for fact in self.routing.on_wake(now, &mut self.ctx) {
+                self.replication.publish(now, vec![fact], &mut self.ctx);
+            }
+        }
+        self.review_far(now);
         if is_due(self.ghosts.next_deadline()) {
             self.on_ghost_unanswered(now);
         }
@@ -141,6 +150,7 @@ impl Node {
     /// Lets the machines hear of each other, and puts what they say on its way.
     fn settle(&mut self, now: Instant) {
         self.read_notices(now);
+        self.note_map(now);
         self.flush(now);
     }
 
@@ -162,6 +172,8 @@ impl Node {
             (self.membership.next_deadline(), WakeBy::Membership),
             (self.liveness.next_deadline(), WakeBy::Liveness),
             (self.replication.next_deadline(), WakeBy::Replication),
+            (self.routing.next_deadline(), WakeBy::Routing),
+            (self.review.next_deadline(), WakeBy::Routing),
             (self.ghosts.next_deadline(), WakeBy::Membership),
         ];
         let awake = waking.into_iter().filter(|_| !self.left).chain([outbound]);

@@ -196,6 +196,7 @@ fn message_ops(message: &Message) -> &[SignedOp] {
         | Message::Bye(_)
         | Message::Digest(_)
         | Message::Refusal(_)
+        | Message::Naming(_)
         | Message::Canary => &[],
     }
 }

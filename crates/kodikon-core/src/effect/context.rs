@@ -91,7 +91,14 @@ impl Context {
     /// How often each of those present may send a beacon if all of them together send ten a second.
     #[must_use]
     pub fn crowd_interval(&self) -> Duration {
-        Duration::from_millis(100 * self.roster.present_count() as u64)
+        Duration::from_millis(100 * self.roster.near_count() as u64)
+    }
+
+    /// Silence after which a peer is held dead whatever else is true: `heartbeat_timeout`, or three beacons in segments so large
+    /// that these are rarer.
+    #[must_use]
+    pub fn hard_bound(&self) -> Duration {
+        self.config.heartbeat_timeout.max(self.crowd_interval() * 3)
     }
 
     /// Whether any interface leads out of this host, or the one on which the peer was heard (loopback) can be used.

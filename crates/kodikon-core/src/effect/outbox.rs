@@ -56,6 +56,16 @@ pub enum Notice {
     RenewCard,
     /// Somebody returned from failure or is unknown: show the card to all, at most once a second.
     ShowCard,
+    /// A peer that was present by the map alone is heard itself.
+    Near(NodeId),
+    /// A peer is not heard itself any more, and present by the map alone.
+    Far(NodeId),
+    /// A node that was vouched for answered no probe.
+    Silent(NodeId),
+    /// A peer holds another failed that is present by the map alone.
+    Witnessed,
+    /// The segment on this interface has another name: a beacon says so at once.
+    Beacon(InterfaceIndex),
     /// A heartbeat's turn has come for this observer.
     Turn(NodeId, u32),
 }

@@ -115,6 +115,13 @@ impl Discovery {
         self.show_at.get_or_insert(earliest.max(now));
     }
 
+    /// A beacon is wanted on a segment soon.
+    pub fn hasten(&mut self, now: Instant, index: InterfaceIndex) {
+        if let Some(segment) = self.segments.get_mut(&index) {
+            segment.next_beacon = segment.next_beacon.min(now);
+        }
+    }
+
     /// A heartbeat's turn has come. `true` if a beacon took it, and the observer hears beacons there.
     pub fn take_turn(&mut self, now: Instant, observer: NodeId, due_ms: u32, ctx: &mut Context) -> bool {
         let half = ctx.config.beat_period() / 2;
@@ -155,7 +162,7 @@ impl Discovery {
     fn beacon_interval(&self, now: Instant, ctx: &Context) -> Duration {
         let usual = ctx.config.broadcast_interval.max(ctx.crowd_interval());
         let is_vigil = self.last_failure.is_some_and(|at| now < at + VIGIL);
-        if is_vigil && ctx.roster.alive().next().is_none_or(|(lowest, _)| ctx.me.id < *lowest) {
+        if is_vigil && ctx.roster.near_alive().next().is_none_or(|(lowest, _)| ctx.me.id < *lowest) {
             return ctx.config.beat_period();
         }
         usual
@@ -234,7 +241,7 @@ impl Discovery {
     /// itself nobody need be shown.
     #[must_use]
     pub fn is_ours_to_vouch(&self, id: &NodeId, ctx: &Context) -> bool {
-        let present = ctx.roster.present_count();
+        let present = ctx.roster.near_count();
         present >= ANSWERS as usize && is_among(id, ANSWERS as usize, ctx)
     }
 
@@ -267,7 +274,7 @@ impl Discovery {
     #[must_use]
     pub fn best_casts(&self, now: Instant, index: InterfaceIndex, ctx: &Context) -> Vec<Cast> {
         let Some(segment) = self.segments.get(&index) else { return Vec::new() };
-        let likely = || segment.likely(now).filter(|_| ctx.roster.present_count() >= CROWD);
+        let likely = || segment.likely(now).filter(|_| ctx.roster.near_count() >= CROWD);
         segment.proven(now).or_else(likely).map_or(Cast::GROUPS.to_vec(), |cast| vec![cast])
     }
 
@@ -369,7 +376,7 @@ impl Discovery {
         let Some(card) = ctx.me.card.clone() else { return };
         let is_reached = |address: &SocketAddr| {
             ctx.roster
-                .alive()
+                .near_alive()
                 .any(|(_, peer)| peer.paths.iter().any(|path| path.address == *address && path.heard.is_some()))
         };
         for distant in &mut self.distant {
@@ -393,15 +400,15 @@ impl Discovery {
 /// Whether very many peers are heard on a segment.
 fn is_crowded(index: InterfaceIndex, ctx: &Context) -> bool {
     let heard_there = |peer: &Peer| peer.paths.iter().any(|path| path.interface == Some(index) && path.heard.is_some());
-    ctx.roster.present_count() >= CROWD
-        && ctx.roster.present().filter(|(_, peer)| heard_there(peer)).take(CROWD).count() == CROWD
+    ctx.roster.near_count() >= CROWD
+        && ctx.roster.near().filter(|(_, peer)| heard_there(peer)).take(CROWD).count() == CROWD
 }
 
 /// Of those present, the few with the greatest weight answer the first HELLO of a newcomer, four times as many the
 /// next: a thousand nodes do not answer at once, and a lonely one is not left without an answer.
 fn is_ours_to_ask(newcomer: &NodeId, burst: u8, ctx: &Context) -> bool {
     let answering = ANSWERS << (2 * u32::from(burst.min(8)));
-    if ctx.roster.present_count() < answering as usize {
+    if ctx.roster.near_count() < answering as usize {
         return true;
     }
     is_among(newcomer, answering as usize, ctx)
@@ -411,7 +418,7 @@ fn is_ours_to_ask(newcomer: &NodeId, burst: u8, ctx: &Context) -> bool {
 fn is_among(newcomer: &NodeId, count: usize, ctx: &Context) -> bool {
     let mine = newcomer.rendezvous(&ctx.me.id);
     // Most are far from it, and find so many heavier ones after a few looks.
-    ctx.roster.alive().filter(|(id, _)| *id != newcomer && newcomer.rendezvous(id) > mine).take(count).count() < count
+    ctx.roster.near_alive().filter(|(id, _)| *id != newcomer && newcomer.rendezvous(id) > mine).take(count).count() < count
 }
 
 /// How many nodes answer the first HELLO.

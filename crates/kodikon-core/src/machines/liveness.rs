@@ -88,7 +88,7 @@ impl Liveness {
     /// A peer became alive: it may be an observer, and no doubt about it stands.
     pub fn on_up(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.forget_doubts(&id);
-        if ctx.roster.present_count() <= MEASURED {
+        if ctx.roster.near_count() <= MEASURED {
             // Its answer tells how far it is and what its clock shows, before anybody asks for either.
             self.probes.ask(now, id, ctx);
         }
@@ -162,7 +162,7 @@ impl Liveness {
     /// Somebody asks whether a third node answers: we ask it, and tell when it does. That we heard it lately is no
     /// answer: what we heard may have been a recording.
     pub fn ask_for(&mut self, now: Instant, subject: NodeId, client: NodeId, ctx: &mut Context) {
-        if ctx.roster.get(&subject).is_some_and(|peer| peer.liveness.is_present()) {
+        if ctx.roster.get(&subject).is_some_and(Peer::is_near) {
             self.probes.ask_for(now, subject, client, ctx);
         }
     }
@@ -207,7 +207,7 @@ impl Liveness {
             return;
         }
         let Some(peer) = ctx.roster.get(&subject) else { return };
-        if peer.epoch() != Epoch(suspicion.epoch) || peer.life() > Life(suspicion.life) || !peer.liveness.is_present() {
+        if peer.epoch() != Epoch(suspicion.epoch) || peer.life() > Life(suspicion.life) || !peer.is_near() {
             ctx.stats.drop(Reject::Stale);
             return;
         }
@@ -338,7 +338,7 @@ impl Liveness {
     /// A stream ended: is its peer's process gone, or only the stream?
     pub fn on_stream_ended(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
         let Some(peer) = self.canaries.on_ended(now, stream) else { return };
-        if ctx.roster.get(&peer).is_some_and(|held| held.liveness.is_present()) {
+        if ctx.roster.get(&peer).is_some_and(Peer::is_near) {
             self.probes.start(now, peer, Doubt::StreamEnded, ctx);
         }
     }
@@ -358,7 +358,7 @@ impl Liveness {
     }
 
     fn on_unanswered(&mut self, now: Instant, id: NodeId, doubt: Doubt, ctx: &mut Context) {
-        let Some(peer) = ctx.roster.get(&id).filter(|peer| peer.liveness.is_present()) else { return };
+        let Some(peer) = ctx.roster.get(&id).filter(|peer| peer.is_near()) else { return };
         let mine = match doubt {
             Doubt::MissedTurn | Doubt::StreamEnded => true,
             Doubt::Hearsay => false,
@@ -405,10 +405,10 @@ impl Liveness {
     /// passes no group datagrams: long before the bound it asks for itself. So it does with a suspect, whose return it
     /// would otherwise learn of only by a beacon.
     fn check_bound(&mut self, now: Instant, ctx: &mut Context) {
-        let bound = bound_for(ctx.config.heartbeat_timeout, ctx);
+        let bound = ctx.hard_bound();
         let mut overdue = Vec::new();
         let mut quiet = Vec::new();
-        for (id, peer) in ctx.roster.present().filter(|(_, peer)| ctx.has_carrier_to(peer)) {
+        for (id, peer) in ctx.roster.near().filter(|(_, peer)| ctx.has_carrier_to(peer)) {
             let silence = now.since(peer.heard.unwrap_or(peer.since));
             if silence >= bound {
                 overdue.push(*id);
@@ -442,11 +442,6 @@ impl Liveness {
             ("suspicions", self.suspicions.len(), suspicion::MAX_SUSPICIONS),
         ]
     }
-}
-
-/// In segments so large that beacons are rarer than the bound, silence towards one node proves nothing: three beacons.
-fn bound_for(timeout: Duration, ctx: &Context) -> Duration {
-    timeout.max(ctx.crowd_interval() * 3)
 }
 
 fn best_heard(peer: &mut Peer) -> Option<&mut crate::model::roster::Path> {

@@ -1,5 +1,6 @@
 //! Decides who is in the mesh: when a session counts as proven, when a peer is held alive, failed or gone, and for how long.
 
+mod far;
 mod guests;
 mod introductions;
 mod names;
@@ -121,14 +122,22 @@ impl Membership {
     pub fn answered(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.introductions.end(&id);
         let Some(peer) = ctx.roster.get_mut(&id) else { return };
+        let was_far = peer.far.is_some() && peer.liveness.is_present();
         match peer.liveness {
             Liveness::Alive => peer.note_heard(now),
             Liveness::Suspect => {
                 peer.note_heard(now);
                 self.clear(now, id, ctx);
             }
-            Liveness::Introduced | Liveness::Failed => self.rise(now, id, ctx),
+            Liveness::Introduced | Liveness::Failed => {
+                ctx.roster.set_far(&id, None);
+                self.rise(now, id, ctx);
+            }
             Liveness::Left => {}
+        }
+        if was_far {
+            ctx.roster.set_far(&id, None);
+            ctx.out.notice(Notice::Near(id));
         }
     }
 
@@ -231,8 +240,10 @@ impl Membership {
         match peer.liveness {
             // What a node sent before its goodbye may arrive after it.
             Liveness::Left | Liveness::Introduced => {}
-            Liveness::Failed | Liveness::Suspect => self.introductions.begin_if_none(now, id, ctx),
-            Liveness::Alive => peer.note_heard(now),
+            Liveness::Alive if peer.far.is_none() => peer.note_heard(now),
+            Liveness::Alive | Liveness::Failed | Liveness::Suspect => {
+                self.introductions.begin_if_none(now, id, ctx);
+            }
         }
         source
     }
@@ -312,22 +323,27 @@ impl Membership {
     /// Does what is due.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
         for id in self.introductions.on_wake(now, ctx) {
-            // One that failed keeps its row for as long as all who failed.
-            if ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Liveness::Introduced)
-                && let Some(peer) = ctx.roster.remove(&id)
-            {
-                ctx.sessions.forget(peer.card.session());
-                // Its signed card says how far it had come; of one never met there is nothing to keep.
-                if ctx.roster.directory().contains_key(&id) {
-                    self.file(now, id, peer, ctx);
-                }
-            }
+            ctx.out.notice(Notice::Silent(id));
         }
         self.names.on_wake(now, ctx);
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
             self.weigh_suspects(now, ctx);
             self.sweep(now, ctx);
+        }
+    }
+
+    /// A node that was vouched for answered no probe, and no other hears it either.
+    pub fn drop_introduced(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        // One that failed keeps its row for as long as all who failed.
+        if ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Liveness::Introduced)
+            && let Some(peer) = ctx.roster.remove(&id)
+        {
+            ctx.sessions.forget(peer.card.session());
+            // Its signed card says how far it had come; of one never met there is nothing to keep.
+            if ctx.roster.directory().contains_key(&id) {
+                self.file(now, id, peer, ctx);
+            }
         }
     }
 

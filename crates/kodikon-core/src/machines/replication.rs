@@ -69,8 +69,8 @@ impl Replication {
         self.root
     }
 
-    /// A peer is present from now on: its card opens its lane.
-    pub fn on_up(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+    /// A peer is present from now on: its card opens its lane. `source` has the rest of what it said.
+    pub fn on_up(&mut self, now: Instant, id: NodeId, source: Option<NodeId>, ctx: &mut Context) {
         let Some(peer) = ctx.roster.get(&id) else { return };
         let card = peer.signed.clone();
         if self.lanes.get(&id).is_some_and(|lane| lane.epoch != card.epoch()) {
@@ -79,9 +79,9 @@ impl Replication {
         self.adopt(now, card, ctx);
         self.own.on_up(now);
         // Whoever knows few asks at once; whoever knows many is asked.
-        if ctx.roster.present_count() <= sync::EAGER_PEERS {
+        if let Some(source) = source.filter(|_| ctx.roster.near_count() <= sync::EAGER_PEERS) {
             let digests = self.digests(true);
-            self.sync.ask_now(now, id, digests, ctx);
+            self.sync.ask_now(now, source, digests, ctx);
         }
     }
 

@@ -1,27 +1,71 @@
 //! Decides by which relays a node is reached: what links this node tells of, and the shortest ways through those of all.
 
+mod ears;
 pub mod map;
+mod own;
 
-use crate::ground::id::NodeId;
+use std::collections::BTreeMap;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Notice;
+use crate::ground::config::MAX_PEERS;
+use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::routing::ears::Ear;
 use crate::machines::routing::map::Map;
-use crate::model::links::{LinksBody, MembersBody};
+use crate::machines::routing::own::{DOUBTFUL, Heard, Lists, Told};
+use crate::model::links::{LinksBody, MembersBody, SegmentId};
+use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
+
+pub use own::Fact;
+
+/// After something changed, the links are looked at once the changes that come with it are in.
+const SETTLE: Duration = Duration::from_millis(50);
+/// Changes that no notice tells of (somebody is not heard any more on one of two interfaces) are seen within this.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Between two looks in a crowd, a millisecond for each three peers: a start of a thousand changes something all the time.
+const LOOK_SHARE: u32 = 3;
+/// Links are told at most this often on the average,
+const TELL_EVERY: Duration = Duration::from_secs(2);
+/// and so many times in a row.
+const TELL_BURST: u32 = 3;
+/// What changes together is told together: a start is a few changes in a tenth of a second.
+const TELL_AFTER: Duration = Duration::from_millis(150);
 
 /// Ways through the mesh. See the module's first line.
 #[derive(Debug)]
 pub struct Routing {
     map: Map,
+    ears: BTreeMap<InterfaceIndex, Ear>,
+    look_at: Instant,
+    looked: Instant,
+    lists: Lists,
+    told: Told,
+    /// When what changed is to be told.
+    tell_at: Option<Instant>,
+    /// When as much may be told as may be told in a row: a leaky bucket, kept as the time at which it is empty.
+    full_at: Instant,
 }
 
 impl Routing {
     /// Knows of no link.
     #[must_use]
-    pub fn new(me: NodeId) -> Self {
-        Self { map: Map::new(me) }
+    pub fn new(now: Instant, me: NodeId) -> Self {
+        Self {
+            map: Map::new(me),
+            ears: BTreeMap::new(),
+            look_at: now + LOOK_EVERY,
+            looked: now,
+            lists: Lists::new(),
+            told: Told::default(),
+            tell_at: None,
+            full_at: now,
+        }
     }
 
     /// A present peer tells of its links, or of who is on a segment that it names.
-    pub fn on_op(&mut self, op: &SignedOp) {
+    pub fn on_op(&mut self, now: Instant, op: &SignedOp, ctx: &Context) {
         let (_, key) = op.key();
         if key.is_empty() {
             if let Some(links) = LinksBody::parse(op.body()) {
@@ -30,10 +74,149 @@ impl Routing {
         } else if let Some((segment, part, members)) = MembersBody::parse(&op.author(), &key, op.body()) {
             self.map.set_members(op.author(), segment, part, members);
         }
+        self.on_change(now, ctx);
+    }
+
+    /// Who is heard may have changed.
+    pub fn on_change(&mut self, now: Instant, ctx: &Context) {
+        let crowd = Duration::from_millis(u64::from(u32::try_from(ctx.roster.near_count()).unwrap_or(u32::MAX) / LOOK_SHARE));
+        let earliest = (now + SETTLE).max(self.looked + crowd);
+        self.look_at = self.look_at.min(earliest);
+    }
+
+    /// A peer that is heard on an interface says that the segment there bears its name.
+    pub fn on_naming(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, segment: SegmentId, ctx: &Context) {
+        if ctx.interface(index).is_none() || ctx.roster.get(&id).is_none_or(|peer| !peer.is_near()) {
+            return;
+        }
+        if self.ears.entry(index).or_insert_with(Ear::new).note(now, id, segment) {
+            self.on_change(now, ctx);
+        }
+    }
+
+    /// A peer is gone: what it said counts no more.
+    pub fn on_down(&mut self, now: Instant, id: &NodeId, ctx: &Context) {
+        self.map.forget(id);
+        self.ears.values_mut().for_each(|ear| ear.forget(id));
+        self.on_change(now, ctx);
+    }
+
+    /// A peer is not heard itself any more.
+    pub fn on_far(&mut self, now: Instant, id: &NodeId, ctx: &Context) {
+        self.ears.values_mut().for_each(|ear| ear.forget(id));
+        self.on_change(now, ctx);
+    }
+
+    /// The segment of an interface, if it bears this node's name.
+    #[must_use]
+    pub fn named(&self, index: InterfaceIndex) -> Option<SegmentId> {
+        self.ears.get(&index).filter(|ear| ear.is_mine()).and_then(Ear::segment)
+    }
+
+    /// The segment of an interface, if it has a name.
+    #[must_use]
+    pub fn segment_of(&self, index: InterfaceIndex) -> Option<SegmentId> {
+        self.ears.get(&index).and_then(Ear::segment)
+    }
+
+    /// The interface that is on a segment.
+    #[must_use]
+    pub fn interface_of(&self, segment: SegmentId) -> Option<InterfaceIndex> {
+        self.ears.iter().find(|(_, ear)| ear.segment() == Some(segment)).map(|(index, _)| *index)
+    }
+
+    /// Whether there is more than one segment between which to pass on.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.ears.values().filter(|ear| ear.segment().is_some()).nth(1).is_some()
     }
 
     /// The ways of this node.
     pub fn map(&mut self) -> &mut Map {
         &mut self.map
+    }
+
+    /// When something here is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [Some(self.look_at), self.tell_at].into_iter().flatten().min()
+    }
+
+    /// Does what is due; returns the facts to publish.
+    pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) -> Vec<Fact> {
+        if now >= self.look_at {
+            self.look(now, ctx);
+        }
+        if self.tell_at.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        self.tell_at = None;
+        let heard = Heard::look(now, DOUBTFUL, ctx);
+        let links = own::links(&heard, &self.ears, &mut self.map, ctx);
+        let lists = own::lists(&heard, &self.ears, ctx.me.id);
+        if !self.told.differs(&links, &lists) {
+            return Vec::new();
+        }
+        self.full_at = self.full_at.max(now) + TELL_EVERY;
+        self.told.tell(links, lists)
+    }
+
+    /// Looks who is heard where, names segments, and draws the own part of the map.
+    fn look(&mut self, now: Instant, ctx: &mut Context) {
+        self.looked = now;
+        self.look_at = now + LOOK_EVERY;
+        let heard = Heard::look(now, Duration::ZERO, ctx);
+        self.choose_segments(now, &heard, ctx);
+        let links = own::links(&heard, &self.ears, &mut self.map, ctx);
+        if self.map.links_of(&ctx.me.id) != Some(&links) {
+            self.map.set_links(ctx.me.id, links);
+        }
+        let lists = own::lists(&heard, &self.ears, ctx.me.id);
+        for (segment, part) in self.lists.keys().filter(|key| !lists.contains_key(key)) {
+            self.map.set_members(ctx.me.id, *segment, *part, Vec::new());
+        }
+        for ((segment, part), (_, list)) in &lists {
+            self.map.set_members(ctx.me.id, *segment, *part, list.clone());
+        }
+        self.lists = lists;
+        let told = Heard::look(now, DOUBTFUL, ctx);
+        let links = own::links(&told, &self.ears, &mut self.map, ctx);
+        if self.told.differs(&links, &own::lists(&told, &self.ears, ctx.me.id)) {
+            let debt = self.full_at.max(now).since(now);
+            let wait = debt.saturating_sub(TELL_EVERY * (TELL_BURST - 1)).max(TELL_AFTER);
+            self.tell_at.get_or_insert(now + wait);
+        }
+        // A suspect becomes doubtful by time alone.
+        let doubtful = ctx.roster.near().filter(|(_, peer)| peer.liveness == Liveness::Suspect);
+        if let Some(at) = doubtful.map(|(_, peer)| peer.since + DOUBTFUL).filter(|at| *at > now).min() {
+            self.look_at = self.look_at.min(at);
+        }
+    }
+
+    fn choose_segments(&mut self, now: Instant, heard: &Heard, ctx: &mut Context) {
+        self.ears.retain(|index, _| ctx.interface(*index).is_some());
+        for index in heard.interfaces() {
+            self.ears.entry(index).or_insert_with(Ear::new);
+        }
+        let map = &self.map;
+        let lists = |id: &NodeId, segment: SegmentId| {
+            map.links_of(id).map(|links| links.segments.iter().any(|link| link.segment == segment))
+        };
+        for (index, ear) in &mut self.ears {
+            let there = heard.on(*index);
+            if ear.choose(now, (ctx.me.id, *index), there, lists) && ear.is_mine() {
+                ctx.out.notice(Notice::Beacon(*index));
+            }
+            if let Some(at) = ear.next_deadline(&ctx.me.id, there) {
+                self.look_at = self.look_at.min(at);
+            }
+        }
+    }
+
+    /// Tables with their limits.
+    #[must_use]
+    pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        let fullest = self.ears.values().map(Ear::namers).max().unwrap_or(0);
+        [("namers", fullest, MAX_PEERS)].into_iter().chain(self.map.table_sizes()).collect()
     }
 }

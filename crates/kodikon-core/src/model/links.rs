@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 use crate::ground::id::{InterfaceIndex, NodeId};
 
 /// Segments that one node lists at most: interfaces of one host that carry the mesh.
-pub const MAX_SEGMENTS: usize = 12;
+pub const MAX_SEGMENTS: usize = 10;
 /// Members of one segment that a node lists as not heard at most; a node that misses more lists whom it hears instead.
 pub const MAX_UNHEARD: usize = 16;
 /// The same over all segments, so that the op fits a datagram.
@@ -17,8 +17,8 @@ pub const MAX_DIRECT: usize = 32;
 pub const MAX_MEMBERS_OF_PART: usize = 110;
 /// Parts of a segment's list at most: 4,096 nodes fill each by half.
 pub const MAX_PARTS: usize = 64;
-/// Bytes of a links op's body.
-pub const MAX_LINKS: usize = 960;
+/// Bytes of a links op's body: with its envelope and signature it fits a datagram.
+pub const MAX_LINKS: usize = 1_000;
 /// The cost of a link of clean Ethernet, both ends together: costs are counted in tenths of it.
 pub const CLEAN_COST: u32 = 10;
 /// A cost above this is no link.
@@ -104,6 +104,9 @@ pub struct SegmentLink {
     /// Members that it does not hear.
     #[n(3)]
     pub unheard: ShortIds,
+    /// After whom the segment is named: whoever does not know that node yet learns that it is heard there.
+    #[n(4)]
+    pub namer: ShortIds,
 }
 
 /// A peer reached by no common segment: over a router, or on a segment where few hear each other.
@@ -158,7 +161,7 @@ impl LinksBody {
             && links.direct.len() <= MAX_DIRECT
             && unheard <= MAX_UNHEARD_IN_ALL
             && links.segments.iter().all(|segment| segment.unheard.0.len() <= MAX_UNHEARD)
-            && links.segments.iter().all(|segment| (1..=MAX_COST).contains(&segment.cost))
+            && links.segments.iter().all(|segment| (1..=MAX_COST).contains(&segment.cost) && segment.namer.0.len() == 1)
             && links.direct.iter().all(|link| (1..=MAX_COST).contains(&link.cost) && link.peer.0.len() == 1);
         fits.then_some(links)
     }
@@ -193,6 +196,7 @@ mod tests {
             segment: SegmentId(u64::MAX - n as u64),
             mtu: u16::MAX,
             cost: MAX_COST,
+            namer: ShortIds(vec![short(1)]),
             unheard: ShortIds(vec![short(n as u8); if n < MAX_UNHEARD_IN_ALL / MAX_UNHEARD { MAX_UNHEARD } else { 0 }]),
         };
         let direct = |n: usize| DirectLink { peer: ShortIds(vec![short(n as u8)]), cost: MAX_COST };

@@ -133,6 +133,8 @@ pub const REASON_SILENCE: &str = "silence";
 pub const REASON_PROCESS: &str = "process ended";
 /// Why a row is shown as suspect while this node hears nobody: it may be this node that is cut off.
 pub const REASON_ISOLATED: &str = "isolated";
+/// Why a peer that is not heard itself is suspect or failed: no relay hears it any more.
+pub const REASON_NO_WAY: &str = "no way";
 /// Why a peer failed: nothing was heard for `heartbeat_timeout`.
 pub const REASON_BOUND: &str = "heartbeat_timeout";
 

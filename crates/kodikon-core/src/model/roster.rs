@@ -50,8 +50,21 @@ pub struct Peer {
     pub group_heard: Option<Instant>,
     /// Datagrams heard from it.
     pub datagrams: u64,
+    /// Whether it is present because the map has a way to it, and not because it is heard; since when there is none.
+    pub far: Option<Far>,
     /// When we last saw for ourselves that its process ended: its connection with us or its port said so, and no answer came.
     pub ended: Option<Instant>,
+}
+
+/// A peer that is not heard itself: it lives as long as there is a way to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Far {
+    /// Since when there is no way.
+    pub lost: Option<Instant>,
+    /// Relays on the way.
+    pub relays: u8,
+    /// Who passed its card on, to be asked for what else it said.
+    pub shown_by: Option<NodeId>,
 }
 
 /// Ways to one peer that are remembered; the one heard longest ago makes room.
@@ -76,6 +89,7 @@ impl Peer {
             skew_ms: None,
             group_heard: None,
             datagrams: 0,
+            far: None,
             ended: None,
         };
         peer.learn_card_addresses();
@@ -86,6 +100,12 @@ impl Peer {
     pub fn note_heard(&mut self, now: Instant) {
         self.heard = Some(now);
         self.witnesses.clear();
+    }
+
+    /// Whether it is present, and heard itself.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        self.far.is_none() && self.liveness.is_present()
     }
 
     /// Whether we saw a sign that its process ended, and heard nothing of it since.
@@ -207,14 +227,14 @@ pub struct Roster {
     directory: BTreeMap<NodeId, DirectoryEntry>,
     /// Raised with every change that the face can see.
     version: u64,
-    present: usize,
+    near: usize,
 }
 
 impl Roster {
     /// An empty roster for at most `max_peers` peers.
     #[must_use]
     pub fn new(max_peers: usize) -> Self {
-        Self { peers: BoundedMap::new(max_peers), directory: BTreeMap::new(), version: 0, present: 0 }
+        Self { peers: BoundedMap::new(max_peers), directory: BTreeMap::new(), version: 0, near: 0 }
     }
 
     /// A peer of the roster.
@@ -223,7 +243,7 @@ impl Roster {
         self.peers.get(id).map(Box::as_ref)
     }
 
-    /// A peer of the roster, to change anything but its liveness.
+    /// A peer of the roster, to change anything but its liveness and whether it is far.
     pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
         self.peers.get_mut(id).map(Box::as_mut)
     }
@@ -231,11 +251,11 @@ impl Roster {
     /// Takes a peer in, or `false` when the roster is full.
     pub fn insert(&mut self, id: NodeId, peer: Peer) -> bool {
         self.version += 1;
-        let gained = usize::from(peer.liveness.is_present());
-        let lost = self.peers.get(&id).map_or(0, |old| usize::from(old.liveness.is_present()));
+        let gained = usize::from(peer.is_near());
+        let lost = self.peers.get(&id).map_or(0, |old| usize::from(old.is_near()));
         let fits = self.peers.insert(id, Box::new(peer)).is_ok();
         if fits {
-            self.present = self.present + gained - lost;
+            self.near = self.near + gained - lost;
         }
         fits
     }
@@ -244,7 +264,7 @@ impl Roster {
     pub fn remove(&mut self, id: &NodeId) -> Option<Peer> {
         self.version += 1;
         let peer = self.peers.remove(id)?;
-        self.present -= usize::from(peer.liveness.is_present());
+        self.near -= usize::from(peer.is_near());
         Some(*peer)
     }
 
@@ -252,10 +272,20 @@ impl Roster {
     pub fn set_liveness(&mut self, now: Instant, id: &NodeId, liveness: Liveness, reason: &'static str) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         self.version += 1;
-        self.present = self.present + usize::from(liveness.is_present()) - usize::from(peer.liveness.is_present());
+        let was_near = usize::from(peer.is_near());
         peer.liveness = liveness;
+        self.near = self.near + usize::from(peer.is_near()) - was_near;
         peer.since = now;
         peer.reason = reason;
+    }
+
+    /// Holds a peer as far, or as near, from now on.
+    pub fn set_far(&mut self, id: &NodeId, far: Option<Far>) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let was_near = usize::from(peer.is_near());
+        self.version += u64::from(peer.far != far);
+        peer.far = far;
+        self.near = self.near + usize::from(peer.is_near()) - was_near;
     }
 
     /// Says that the face would show something else now.
@@ -278,10 +308,20 @@ impl Roster {
         self.iter().filter(|(_, peer)| peer.liveness == Liveness::Alive)
     }
 
-    /// How many are alive or may be.
+    /// Those present that are heard themselves: whom this node can watch, ask and tell.
+    pub fn near(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        self.iter().filter(|(_, peer)| peer.is_near())
+    }
+
+    /// Those of them that are not suspect.
+    pub fn near_alive(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        self.alive().filter(|(_, peer)| peer.far.is_none())
+    }
+
+    /// How many are present and heard themselves.
     #[must_use]
-    pub fn present_count(&self) -> usize {
-        self.present
+    pub fn near_count(&self) -> usize {
+        self.near
     }
 
     /// How many peers are held in all.

@@ -173,6 +173,9 @@ impl Node {
             Message::Ops(ops) => self.replication.on_ops(now, id, ops, &mut self.ctx),
             Message::Digest(digest) => self.replication.on_digest(now, id, &digest, &mut self.ctx),
             Message::Refusal(refusal) => self.on_refusal(now, arrival, &refusal),
+            Message::Naming(naming) => {
+                self.routing.on_naming(now, id, arrival.interface, naming.segment, &self.ctx);
+            }
             // Streams alone carry it.
             Message::Canary => {}
         }
@@ -232,6 +235,7 @@ impl Node {
         if !self.discovery.may_check(now, arrival.from, true) {
             self.ctx.stats.drop(Reject::Budget);
         } else if self.ctx.verify(&key, &bye_bytes(self.ctx.mesh, &bye.author, bye.epoch), &bye.signature) {
+            self.pass_bye_on(now, bye);
             self.membership.leave(now, author, &mut self.ctx);
         } else {
             self.ctx.stats.drop(Reject::Signature);
@@ -280,6 +284,7 @@ impl Node {
                 | Message::Suspicion(_)
                 | Message::Bye(_)
                 | Message::Digest(_)
+                | Message::Naming(_)
                 | Message::Canary => {}
             }
         }

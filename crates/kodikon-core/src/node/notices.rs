@@ -8,7 +8,8 @@ use crate::ground::id::{Epoch, Life, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::liveness::beat;
 use crate::machines::membership::{OpinionBody, read_card, read_opinion};
-use crate::model::member::Liveness as Held;
+use crate::model::member::{Liveness as Held, REASON_BOUND, REASON_PROCESS};
+use crate::model::roster::Peer;
 use crate::model::op::{OpKind, SignedOp};
 use crate::node::Node;
 
@@ -30,6 +31,7 @@ impl Node {
             Notice::Down(id) => self.on_down(now, id),
             Notice::CardChanged(id) => self.membership.card_changed(now, id, &mut self.ctx),
             Notice::Unanswered(id, reason) => {
+                self.routing.on_change(now, &self.ctx);
                 let me = self.ctx.me.id;
                 self.membership.suspect(now, id, me, reason, &mut self.ctx);
                 // Opinions that a frame of the suspect had overruled count again: nobody withdrew them.
@@ -40,6 +42,7 @@ impl Node {
             Notice::Cleared(id) => {
                 self.membership.clear(now, id, &mut self.ctx);
                 self.liveness.on_cleared(id);
+                self.routing.on_change(now, &self.ctx);
                 self.withdraw(now, id);
             }
             Notice::Disputed(subject, witness) => self.liveness.ask_for(now, subject, witness, &mut self.ctx),
@@ -52,6 +55,11 @@ impl Node {
             Notice::OwnGhost(op, arrival) => self.on_own_ghost(now, op, arrival),
             Notice::RenewCard => self.renew_card(now),
             Notice::ShowCard => self.discovery.show(now),
+            Notice::Near(id) => self.on_near(now, id),
+            Notice::Far(id) => self.on_far(now, id),
+            Notice::Silent(id) => self.on_silent(now, id),
+            Notice::Witnessed => self.on_witnessed(now),
+            Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Turn(observer, due_ms) => {
                 if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {
                     self.ctx.stats.heartbeats_sent += 1;
@@ -62,11 +70,28 @@ impl Node {
     }
 
     fn on_up(&mut self, now: Instant, id: NodeId) {
-        self.replication.on_up(now, id, &mut self.ctx);
-        self.liveness.on_up(now, id, &mut self.ctx);
-        self.discovery.on_up(&id, &self.ctx);
+        let source = self.hop_to(&id);
+        self.replication.on_up(now, id, source, &mut self.ctx);
+        if self.ctx.roster.get(&id).is_some_and(Peer::is_near) {
+            self.on_near(now, id);
+        }
         self.membership.note_change(now);
         self.withdraw(now, id);
+        self.show_across(now, id);
+    }
+
+    /// A peer is heard itself from now on.
+    fn on_near(&mut self, now: Instant, id: NodeId) {
+        self.liveness.on_up(now, id, &mut self.ctx);
+        self.discovery.on_up(&id, &self.ctx);
+        self.routing.on_change(now, &self.ctx);
+    }
+
+    /// A peer is not heard itself any more, but by others.
+    fn on_far(&mut self, now: Instant, id: NodeId) {
+        self.liveness.on_down(now, id, &mut self.ctx);
+        self.discovery.on_down(now, &id, false, &self.ctx);
+        self.routing.on_far(now, &id, &self.ctx);
     }
 
     fn on_down(&mut self, now: Instant, id: NodeId) {
@@ -74,9 +99,15 @@ impl Node {
         self.replication.on_down(&id);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, failed, &self.ctx);
+        self.routing.on_down(now, &id, &self.ctx);
     }
 
     fn on_verdict(&mut self, now: Instant, subject: NodeId, reason: &'static str) {
+        // A process that ended is heard by nobody; who is silent towards us may be heard by others.
+        if reason != REASON_PROCESS && self.is_heard_elsewhere(&subject, reason == REASON_BOUND) {
+            self.membership.withdraw_to_far(now, subject, &mut self.ctx);
+            return;
+        }
         if let Some(opinion) = self.membership.opine(subject, reason, &self.ctx) {
             self.publish_opinion(now, subject, &opinion);
             self.membership.on_verdict(now, subject, reason, &mut self.ctx);
@@ -95,6 +126,7 @@ impl Node {
     }
 
     fn on_applied(&mut self, now: Instant, op: &SignedOp, changed: &mut BTreeSet<NodeId>) {
+        self.pass_op_on(now, op);
         match op.kind() {
             OpKind::Card => {
                 if let Some(card) = read_card(op) {
@@ -114,7 +146,7 @@ impl Node {
                     None => self.membership.on_opinion(now, op, &mut self.ctx),
                 }
             }
-            OpKind::Links => self.routing.on_op(op),
+            OpKind::Links => self.routing.on_op(now, op, &self.ctx),
             // Held and passed on: a later version understands it.
             OpKind::Unknown(_) => {}
         }
@@ -130,7 +162,9 @@ impl Node {
             return;
         }
         if self.discovery.may_check_vouched(now) && self.ctx.verify_op(&op, &card.public_key) {
-            self.membership.introduce(now, op, card, &mut self.ctx);
+            if !self.take_far(now, &op, &card, from) {
+                self.membership.introduce(now, op, card, &mut self.ctx);
+            }
         }
     }
 

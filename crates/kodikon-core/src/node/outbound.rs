@@ -11,7 +11,7 @@ use crate::ground::time::{Duration, Instant};
 use crate::node::Node;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::Message;
+use crate::wire::message::{Message, Naming};
 use crate::wire::seal::SessionKey;
 
 /// Unicast copies of what is said to all, for peers that no group datagram of theirs was heard from: beyond it the
@@ -94,6 +94,9 @@ impl Node {
             fill_root(&mut message, root);
             text.clear();
             codec::encode(&message, &mut text);
+            if let Some(segment) = speaks_on(&message, &to).and_then(|index| self.routing.named(index)) {
+                codec::encode(&Message::Naming(Naming { segment }), &mut text);
+            }
             for target in self.targets(now, &to) {
                 self.outbound.add(target, &text, &mut self.ctx);
             }
@@ -130,7 +133,7 @@ impl Node {
         let unreached = self
             .ctx
             .roster
-            .present()
+            .near()
             .filter(|(_, peer)| peer.group_heard.is_none_or(|at| now.since(at) > GROUP_EVIDENCE));
         targets.extend(unreached.take(MAX_COPIES).filter_map(|(id, _)| self.best(id)));
         targets
@@ -164,7 +167,17 @@ fn fill_root(message: &mut Message, root: u64) {
         | Message::Ops(_)
         | Message::Digest(_)
         | Message::Refusal(_)
+        | Message::Naming(_)
         | Message::Canary => {}
+    }
+}
+
+/// The interface on which a message is to show who names the segment there.
+fn speaks_on(message: &Message, to: &Destination) -> Option<InterfaceIndex> {
+    match (message, to) {
+        (Message::Hello(_) | Message::Beacon(_), Destination::Segment(index, _)) => Some(*index),
+        (Message::Pong(_), Destination::Address(_, index)) => *index,
+        _elsewhere => None,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::machines::routing::Routing;
 use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES};
 use crate::model::op::OpKind;
 use crate::model::roster::{DirectoryEntry, Roster};
+use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
 use crate::node::outbound::Outbound;
 use crate::node::{Boot, Node, Saved};
@@ -62,7 +63,7 @@ impl Node {
         let liveness = Liveness::new(now, &mut ctx);
         let membership = Membership::new(now, saved.rank.is_some());
         let replication = Replication::new(now, saved.state, epoch);
-        let routing = Routing::new(ctx.me.id);
+        let routing = Routing::new(now, ctx.me.id);
         let outbound = Outbound::new(&ctx);
         let mut node = Self {
             ctx,
@@ -73,6 +74,7 @@ impl Node {
             routing,
             outbound,
             ghosts: Ghosts::default(),
+            review: Review::default(),
             planned: None,
             left: false,
         };
@@ -93,6 +95,7 @@ impl Node {
             self.replication.publish_saved(now, &mut self.ctx);
         }
         self.discovery.on_interfaces(now, &mut self.ctx);
+        self.routing.on_change(now, &self.ctx);
         // The burst's first HELLO and the first beat need not wait for a wake of their own.
         self.on_wake(now);
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::effect::{PeerView, Remembered, RouteView};
+use crate::effect::context::Context;
+use crate::effect::{PeerView, Remembered, RouteSource, RouteView};
 use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::membership::remembered;
+use crate::model::links::CLEAN_COST;
 use crate::model::member::{Liveness as Held, REASON_ISOLATED};
 use crate::model::roster::{MAX_DIRECTORY, Peer};
 use crate::model::state::NodeSnapshot;
@@ -72,7 +74,22 @@ impl Node {
     /// The way to every peer that there is one to, by id.
     #[must_use]
     pub fn routes(&mut self) -> Vec<RouteView> {
-        Vec::new()
+        let present: Vec<NodeId> = self.ctx.roster.present().map(|(id, _)| *id).collect();
+        present.into_iter().filter_map(|id| self.route_to(id)).collect()
+    }
+
+    fn route_to(&mut self, to: NodeId) -> Option<RouteView> {
+        let way = self.routing.map().way_to(&to);
+        let interface_of = |id: &NodeId, ctx: &Context| ctx.roster.get(id)?.best_path()?.interface;
+        if let Some(way) = way {
+            let first = way.path.first().and_then(|hop| interface_of(hop, &self.ctx));
+            let interface = way.first.and_then(|segment| self.routing.interface_of(segment)).or(first);
+            return Some(RouteView { to, path: way.path, cost: way.cost, interface, source: RouteSource::Map });
+        }
+        // Its links are not told yet, and it is heard.
+        let is_near = self.ctx.roster.get(&to).is_some_and(|peer| peer.is_near() && peer.best_path().is_some());
+        let interface = interface_of(&to, &self.ctx);
+        is_near.then(|| RouteView { to, path: vec![to], cost: CLEAN_COST, interface, source: RouteSource::Map })
     }
 
     /// Raised whenever `peers`, `directory` or a state would show something else; freshness of `heard` aside.
@@ -110,14 +127,15 @@ impl Node {
         ];
         let floors = self.ctx.sessions.table_sizes().into_iter().chain(self.membership.table_sizes());
         let machines = self.liveness.table_sizes().into_iter().chain(self.replication.table_sizes());
-        roster.into_iter().chain(floors).chain(self.discovery.table_sizes()).chain(machines).collect()
+        let ways = self.discovery.table_sizes().into_iter().chain(self.routing.table_sizes());
+        roster.into_iter().chain(floors).chain(ways).chain(machines).collect()
     }
 }
 
 fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, usize>) -> PeerView {
     let name = peer.card.shown_name();
     let is_shared = peer.liveness.is_present() && holders.get(&name).is_some_and(|count| *count > 1);
-    let path = peer.best_path();
+    let path = peer.best_path().filter(|_| peer.far.is_none());
     PeerView {
         id: *id,
         name: if is_shared { format!("{name}@{}", id.short()) } else { name },
@@ -132,6 +150,9 @@ fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, usize>) -> PeerView
         version: peer.card.version.clone(),
         skew_ms: peer.skew_ms,
         datagrams: peer.datagrams,
-        relays: path.map(|_| 0),
+        relays: match peer.far {
+            Some(far) => far.lost.is_none().then_some(far.relays),
+            None => path.map(|_| 0),
+        },
     }
 }

@@ -43,6 +43,7 @@ fn write(
         Message::Digest(body) => e.u8(13)?.encode(body)?,
         Message::Refusal(body) => e.u8(14)?.encode(body)?,
         Message::Canary => e.u8(15)?.map(0)?,
+        Message::Naming(body) => e.u8(16)?.encode(body)?,
     };
     Ok(())
 }
@@ -90,6 +91,7 @@ fn read(d: &mut Decoder<'_>) -> Result<Option<Message>, minicbor::decode::Error>
             d.skip()?;
             Message::Canary
         }
+        16 => Message::Naming(body(d)?),
         _later => {
             d.skip()?;
             return Ok(None);

@@ -4,6 +4,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::ground::id::NodeId;
+use crate::model::links::SegmentId;
 use crate::model::op::SignedOp;
 
 /// 16 bytes that only their maker can make again.
@@ -216,6 +217,15 @@ pub struct Digest {
     pub question: bool,
 }
 
+/// "The segment that this travels on bears my name": beside each HELLO, BEACON and PONG of its namer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Naming {
+    /// The segment.
+    #[n(0)]
+    pub segment: SegmentId,
+}
+
 /// Refuses a node, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -256,6 +266,8 @@ pub enum Message {
     Digest(Digest),
     /// See [`Refusal`].
     Refusal(Refusal),
+    /// See [`Naming`].
+    Naming(Naming),
     /// The first frame on a stream: its session says whose it is.
     Canary,
 }
@@ -279,6 +291,7 @@ impl Message {
             Self::Ops(_) => "OPS",
             Self::Digest(_) => "DIGEST",
             Self::Refusal(_) => "REFUSAL",
+            Self::Naming(_) => "NAMING",
             Self::Canary => "CANARY",
         }
     }

@@ -5,6 +5,7 @@ use kodikon_core::ground::id::{Epoch, Seq, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::identity::Identity;
+use kodikon_core::model::links::SegmentId;
 use kodikon_core::model::member::Card;
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
@@ -12,7 +13,7 @@ use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::message::{
     Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Message, Ops, Ping, Pong, Proof,
-    Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    Naming, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use kodikon_core::wire::seal::GroupKey;
 
@@ -104,6 +105,7 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums: vec![u64::MAX; 64], question: false }),
         Message::Refusal(Refusal { max_peers: 256 }),
         Message::Canary,
+        Message::Naming(Naming { segment: SegmentId(u64::MAX) }),
     ]
 }
 
@@ -125,6 +127,7 @@ pub(crate) fn number_of(message: &Message) -> u64 {
         Message::Digest(_) => 13,
         Message::Refusal(_) => 14,
         Message::Canary => 15,
+        Message::Naming(_) => 16,
     }
 }
 

@@ -4,11 +4,12 @@ use kodikon_core::ground::id::{Epoch, Seq};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::identity::Identity;
+use kodikon_core::model::links::SegmentId;
 use kodikon_core::model::op::Statement;
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Ops, Ping, Pong, Proof, Refusal,
+    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Naming, Ops, Ping, Pong, Proof, Refusal,
     Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use serde_json::{Value, json};
@@ -148,6 +149,7 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
         ),
         (Message::Refusal(Refusal { max_peers: 10 }), "REFUSAL", json!({"max_peers": 10})),
         (Message::Canary, "CANARY", json!({})),
+        (Message::Naming(Naming { segment: SegmentId(255) }), "NAMING", json!({"segment": "00000000000000ff"})),
     ];
     for (message, kind, expected) in table {
         assert_eq!(payload(message.clone()), (kind.to_owned(), expected), "{message:?}");

@@ -83,6 +83,7 @@ impl Decoder {
             Message::Bye(bye) => self.bye(bye, frame.mesh),
             Message::Digest(digest) => self.digest(digest),
             Message::Refusal(refusal) => json!({"max_peers": refusal.max_peers}),
+            Message::Naming(naming) => json!({"segment": format!("{:016x}", naming.segment.0)}),
             Message::Canary => json!({}),
         };
         vec![frame.say(name, payload)]

@@ -59,7 +59,7 @@ impl Beats {
     fn draw(&mut self, now: Instant, ctx: &mut Context) {
         let drawn = observers_of(&ctx.me.id, ctx);
         for released in self.observers.iter().filter(|id| !drawn.contains(id)) {
-            if ctx.roster.get(released).is_some_and(|peer| peer.liveness.is_present()) {
+            if ctx.roster.get(released).is_some_and(|peer| peer.is_near()) {
                 ctx.out.send(Destination::Peer(*released), beat(0, 0));
             }
         }
@@ -94,7 +94,7 @@ impl Beats {
 /// Who watches a node: of those present, the five with the greatest weight for it. Every node computes the same.
 #[must_use]
 pub fn observers_of(subject: &NodeId, ctx: &Context) -> Vec<NodeId> {
-    let present = ctx.roster.present().map(|(id, _)| *id).chain([ctx.me.id]).filter(|id| id != subject);
+    let present = ctx.roster.near().map(|(id, _)| *id).chain([ctx.me.id]).filter(|id| id != subject);
     let mut weighed: Vec<(Reverse<u64>, NodeId)> = present.map(|id| (Reverse(subject.rendezvous(&id)), id)).collect();
     let count = weighed.len().min(OBSERVERS as usize);
     if count < weighed.len() {

@@ -117,7 +117,7 @@ impl Canaries {
     /// Somebody connects: only hosts of live peers may, and only a few at a time without saying who they are.
     pub(super) fn on_offered(&mut self, now: Instant, stream: StreamId, from: std::net::SocketAddr, ctx: &mut Context) {
         let ip = from.ip();
-        let is_peer = ctx.roster.present().any(|(_, peer)| peer.paths.iter().any(|path| path.address.ip() == ip));
+        let is_peer = ctx.roster.near().any(|(_, peer)| peer.paths.iter().any(|path| path.address.ip() == ip));
         let half_open = self.streams.iter().filter(|(_, held)| held.peer.is_none() && held.from == Some(ip)).count();
         let offered = Stream { peer: None, from: Some(ip), since: now };
         if !is_peer || half_open >= MAX_HALF_OPEN || self.streams.insert(stream, offered).is_err() {

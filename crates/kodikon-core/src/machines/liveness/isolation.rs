@@ -55,13 +55,13 @@ impl Isolation {
         }
         self.next_look = now + LOOK_EVERY;
         let silence = (ctx.config.broadcast_interval * 3 / 2).max(ctx.config.beat_period() * 2).max(SHORTEST);
-        let is_cut = !ctx.roster.present().any(|(_, peer)| ctx.has_carrier_to(peer));
+        let is_cut = !ctx.roster.near().any(|(_, peer)| ctx.has_carrier_to(peer));
         let is_deaf = is_cut || now.since(self.last_heard) >= silence;
         // Whoever has no peers is alone, not isolated.
-        if is_deaf && !self.isolated && ctx.roster.present_count() > 0 {
+        if is_deaf && !self.isolated && ctx.roster.near_count() > 0 {
             self.tell(true, ctx);
         }
-        if self.isolated && ctx.roster.present_count() == 0 {
+        if self.isolated && ctx.roster.near_count() == 0 {
             self.tell(false, ctx);
         }
     }

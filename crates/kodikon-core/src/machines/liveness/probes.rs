@@ -209,7 +209,7 @@ fn step_at(train: &Train, health: u32) -> Instant {
 
 /// Asks a few others, drawn anew each time, whether they hear the subject.
 fn inquire(subject: NodeId, ctx: &mut Context) {
-    let mut others: Vec<NodeId> = ctx.roster.alive().map(|(id, _)| *id).filter(|id| *id != subject).collect();
+    let mut others: Vec<NodeId> = ctx.roster.near_alive().map(|(id, _)| *id).filter(|id| *id != subject).collect();
     for _ in 0..RELAYS.min(others.len()) {
         let n = usize::try_from(ctx.random.below(others.len() as u64)).unwrap_or(0);
         let relay = others.swap_remove(n);

@@ -131,7 +131,7 @@ pub(super) fn audience(subject: &NodeId, first: bool, ctx: &mut Context) -> BTre
         return audience;
     }
     let mut others: Vec<NodeId> =
-        ctx.roster.alive().map(|(id, _)| *id).filter(|id| id != subject && !audience.contains(id)).collect();
+        ctx.roster.near_alive().map(|(id, _)| *id).filter(|id| id != subject && !audience.contains(id)).collect();
     for _ in 0..VERIFIERS.min(others.len()) {
         let n = usize::try_from(ctx.random.below(others.len() as u64)).unwrap_or(0);
         audience.insert(others.swap_remove(n));

@@ -99,6 +99,12 @@ impl Membership {
             peer.witnesses.remove(&witness);
             return;
         }
+        if peer.far.is_some() {
+            // It lives as long as the map has a way to it; the word counts once there is none.
+            peer.witnesses.insert(witness, now);
+            ctx.out.notice(Notice::Witnessed);
+            return;
+        }
         let heard_lately = peer.heard.is_some_and(|heard| now.since(heard) < OWN_EARS);
         let is_end = opinion.reason() == REASON_PROCESS;
         let is_open = peer.liveness == Liveness::Alive && !(is_end && peer.seems_ended());
@@ -179,7 +185,7 @@ impl Membership {
     pub(super) fn weigh_suspects(&mut self, now: Instant, ctx: &mut Context) {
         let suspects: Vec<(NodeId, &'static str)> = ctx
             .roster
-            .present()
+            .near()
             .filter(|(_, peer)| peer.liveness == Liveness::Suspect && !peer.witnesses.is_empty())
             .map(|(id, peer)| (*id, peer.reason))
             .collect();
@@ -188,7 +194,7 @@ impl Membership {
         }
     }
 
-    fn fail(&mut self, now: Instant, subject: NodeId, reason: &'static str, ctx: &mut Context) {
+    pub(super) fn fail(&mut self, now: Instant, subject: NodeId, reason: &'static str, ctx: &mut Context) {
         let Some(peer) = ctx.roster.get(&subject) else { return };
         if !peer.liveness.is_present() {
             return;
@@ -226,7 +232,7 @@ fn neighbours<'a>(subject: &'a NodeId, peer: &'a Peer, ctx: &'a Context) -> impl
         |addresses: &[CardAddress]| addresses.iter().any(|a| peer.card.addresses.iter().any(|b| a.shares_network(b)));
     // Where the subject lists no address (loopback meshes, a moved host), everybody may witness.
     let anywhere = peer.card.addresses.is_empty();
-    let others = ctx.roster.alive().filter(move |(id, _)| *id != subject).map(|(_, other)| other);
+    let others = ctx.roster.near_alive().filter(move |(id, _)| *id != subject).map(|(_, other)| other);
     others.filter(move |other| anywhere || shares(&other.card.addresses))
 }
 

@@ -1,0 +1,70 @@
+//! Decides how long a node counts that this one does not hear itself: as long as the map has a way to it.
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Notice;
+use crate::effect::Event;
+use crate::ground::id::NodeId;
+use crate::ground::time::Instant;
+use crate::machines::membership::Membership;
+use crate::model::member::{Card, Liveness, REASON_NO_WAY, REASON_SILENCE};
+use crate::model::op::SignedOp;
+use crate::model::roster::Far;
+
+impl Membership {
+    /// A node that others hear counts here too. Its card was checked.
+    pub fn admit_far(&mut self, now: Instant, op: SignedOp, card: Card, shown_by: NodeId, ctx: &mut Context) {
+        let id = op.author();
+        let is_news = ctx.roster.highest_epoch(&id).is_none_or(|known| op.epoch() >= known);
+        let is_held = ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present() && peer.epoch() == op.epoch());
+        if is_news && !is_held && self.take_in(now, op, card, Liveness::Introduced, ctx) {
+            self.rise_far(now, id, Some(shown_by), ctx);
+        }
+    }
+
+    /// A node that was vouched for does not answer, but others hear it.
+    pub fn rise_far(&mut self, now: Instant, id: NodeId, shown_by: Option<NodeId>, ctx: &mut Context) {
+        ctx.roster.set_far(&id, Some(Far { shown_by, ..Far::default() }));
+        self.rise(now, id, ctx);
+    }
+
+    /// A peer is not heard here any more, but others hear it: it is far from now on, and nobody need doubt it.
+    pub fn withdraw_to_far(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get_mut(&id).filter(|peer| peer.is_near()) else { return };
+        peer.note_heard(now);
+        if peer.liveness == Liveness::Suspect {
+            let event = Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
+            ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
+            ctx.out.event(event);
+        }
+        ctx.roster.set_far(&id, Some(Far::default()));
+        ctx.out.notice(Notice::Far(id));
+    }
+
+    /// Looks at a far peer again: `relays` stand between it and us, or there is no way.
+    pub fn review(&mut self, now: Instant, id: NodeId, relays: Option<u8>, ctx: &mut Context) {
+        let Some(peer) = ctx.roster.get_mut(&id).filter(|peer| peer.liveness.is_present()) else { return };
+        let Some(far) = peer.far else { return };
+        if let Some(relays) = relays {
+            peer.heard = Some(now);
+            let was_suspect = peer.liveness == Liveness::Suspect;
+            ctx.roster.set_far(&id, Some(Far { lost: None, relays, ..far }));
+            if was_suspect {
+                self.clear(now, id, ctx);
+            }
+            return;
+        }
+        let lost = far.lost.unwrap_or(now);
+        ctx.roster.set_far(&id, Some(Far { lost: Some(lost), ..far }));
+        let Some(peer) = ctx.roster.get(&id) else { return };
+        let is_credible =
+            |witness: &NodeId| ctx.roster.get(witness).is_some_and(|held| held.liveness == Liveness::Alive);
+        if peer.witnesses.keys().any(is_credible) {
+            self.fail(now, id, REASON_SILENCE, ctx);
+        } else if now.since(lost) >= ctx.hard_bound() {
+            self.fail(now, id, REASON_NO_WAY, ctx);
+        } else if now.since(lost) >= ctx.config.profile.suspicion() {
+            let me = ctx.me.id;
+            self.suspect(now, id, me, REASON_NO_WAY, ctx);
+        }
+    }
+}

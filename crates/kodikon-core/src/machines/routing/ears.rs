@@ -1,0 +1,170 @@
+//! Decides on which segment an interface is, and after whom that segment is named.
+
+use crate::ground::bounded::BoundedMap;
+use crate::ground::config::MAX_PEERS;
+use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::time::{Duration, Instant};
+use crate::model::links::SegmentId;
+
+/// Without a namer for so long after the first was heard there, the lowest of those heard becomes it: a namer that is
+/// there has spoken by then.
+const FIRST_NAMER: Duration = Duration::from_millis(250);
+/// The others wait so much longer: the lowest may hear less than they do.
+const NEXT_NAMER: Duration = Duration::from_secs(2);
+/// A namer's own links must show the segment after this: until then they may be on their way.
+const ON_ITS_WAY: Duration = Duration::from_secs(10);
+
+/// What is heard on one interface of who names the segment there.
+#[derive(Debug)]
+pub(super) struct Ear {
+    namers: BoundedMap<NodeId, (SegmentId, Instant)>,
+    /// Since when others are heard and nobody names the segment.
+    nameless: Option<Instant>,
+    segment: Option<SegmentId>,
+    namer: NodeId,
+    is_mine: bool,
+}
+
+impl Ear {
+    pub(super) fn new() -> Self {
+        Self { namers: BoundedMap::new(MAX_PEERS), nameless: None, segment: None, namer: NodeId::default(), is_mine: false }
+    }
+
+    /// The segment, if it has a name.
+    pub(super) fn segment(&self) -> Option<SegmentId> {
+        self.segment
+    }
+
+    /// After whom it is named.
+    pub(super) fn namer(&self) -> NodeId {
+        self.namer
+    }
+
+    /// Whether it is named after this node.
+    pub(super) fn is_mine(&self) -> bool {
+        self.is_mine
+    }
+
+    /// A peer says that the segment bears its name. `true` if that is news.
+    pub(super) fn note(&mut self, now: Instant, namer: NodeId, segment: SegmentId) -> bool {
+        if self.namers.get(&namer).is_some_and(|(held, _)| *held == segment) {
+            return false;
+        }
+        // There are no more peers than places.
+        drop(self.namers.insert(namer, (segment, now)));
+        true
+    }
+
+    pub(super) fn forget(&mut self, id: &NodeId) {
+        self.namers.remove(id);
+    }
+
+    pub(super) fn namers(&self) -> usize {
+        self.namers.len()
+    }
+
+    /// Chooses the segment anew. `heard` are those heard there, by id; `lists` says whether the links of a peer show a segment,
+    /// if they are known. `true` if the choice has changed.
+    pub(super) fn choose(
+        &mut self,
+        now: Instant,
+        (me, index): (NodeId, InterfaceIndex),
+        heard: &[NodeId],
+        lists: impl Fn(&NodeId, SegmentId) -> Option<bool>,
+    ) -> bool {
+        let before = (self.segment, self.is_mine);
+        let stands = |namer: &NodeId, (segment, since): &(SegmentId, Instant)| {
+            heard.binary_search(namer).is_ok()
+                && lists(namer, *segment).unwrap_or(true) | (now.since(*since) < ON_ITS_WAY)
+        };
+        let namer = self.namers.iter().find(|(namer, naming)| stands(namer, naming));
+        let namer = namer.map(|(namer, (segment, _))| (*namer, *segment));
+        if heard.is_empty() {
+            (self.segment, self.is_mine, self.nameless) = (None, false, None);
+        } else if let Some((namer, segment)) = namer.filter(|(namer, _)| !self.is_mine || *namer < me) {
+            (self.segment, self.namer) = (Some(segment), namer);
+            (self.is_mine, self.nameless) = (false, None);
+        } else if !self.is_mine {
+            let since = *self.nameless.get_or_insert(now);
+            self.segment = None;
+            if now >= since + patience(&me, heard) {
+                (self.segment, self.namer) = (Some(SegmentId::of(&me, index)), me);
+                (self.is_mine, self.nameless) = (true, None);
+            }
+        }
+        before != (self.segment, self.is_mine)
+    }
+
+    /// When this node becomes the namer, if nobody else does before.
+    pub(super) fn next_deadline(&self, me: &NodeId, heard: &[NodeId]) -> Option<Instant> {
+        self.nameless.map(|since| since + patience(me, heard))
+    }
+}
+
+fn patience(me: &NodeId, heard: &[NodeId]) -> Duration {
+    if heard.iter().all(|id| me < id) { FIRST_NAMER } else { FIRST_NAMER + NEXT_NAMER }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETH: InterfaceIndex = InterfaceIndex(2);
+
+    fn id(n: u8) -> NodeId {
+        NodeId([n; 16])
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    fn unknown(_: &NodeId, _: SegmentId) -> Option<bool> {
+        None
+    }
+
+    #[test]
+    fn the_lowest_names_the_segment_and_the_others_wait_for_it() {
+        let mut ear = Ear::new();
+        assert!(!ear.choose(at(0), (id(1), ETH), &[id(2), id(3)], unknown));
+        assert_eq!(ear.next_deadline(&id(1), &[id(2), id(3)]), Some(at(250)));
+        assert!(ear.choose(at(250), (id(1), ETH), &[id(2), id(3)], unknown));
+        assert_eq!((ear.segment(), ear.is_mine()), (Some(SegmentId::of(&id(1), ETH)), true));
+
+        let mut other = Ear::new();
+        other.choose(at(0), (id(2), ETH), &[id(1), id(3)], unknown);
+        assert!(!other.choose(at(2_249), (id(2), ETH), &[id(1), id(3)], unknown));
+        assert!(other.note(at(2_249), id(1), SegmentId(7)));
+        assert!(other.choose(at(2_249), (id(2), ETH), &[id(1), id(3)], unknown));
+        assert_eq!((other.segment(), other.is_mine()), (Some(SegmentId(7)), false));
+    }
+
+    #[test]
+    fn of_two_namers_the_higher_gives_up() {
+        let mut ear = Ear::new();
+        for ms in [0, 3_000] {
+            ear.choose(at(ms), (id(2), ETH), &[id(1), id(3)], unknown);
+        }
+        assert!(ear.is_mine());
+        ear.note(at(3_000), id(3), SegmentId(3));
+        assert!(!ear.choose(at(3_000), (id(2), ETH), &[id(1), id(3)], unknown), "a higher one gives up itself");
+        ear.note(at(3_000), id(1), SegmentId(1));
+        assert!(ear.choose(at(3_000), (id(2), ETH), &[id(1), id(3)], unknown));
+        assert_eq!((ear.segment(), ear.is_mine()), (Some(SegmentId(1)), false));
+    }
+
+    #[test]
+    fn a_name_ends_with_the_namer_or_when_its_own_links_do_not_show_it() {
+        let mut ear = Ear::new();
+        ear.note(at(0), id(1), SegmentId(1));
+        assert!(ear.choose(at(0), (id(2), ETH), &[id(1), id(3)], unknown));
+        let shows = |shown: bool| move |_: &NodeId, _: SegmentId| Some(shown);
+        assert!(!ear.choose(at(5_000), (id(2), ETH), &[id(1), id(3)], shows(false)), "they may be on their way");
+        assert!(!ear.choose(at(60_000), (id(2), ETH), &[id(1), id(3)], shows(true)));
+        assert!(ear.choose(at(60_000), (id(2), ETH), &[id(1), id(3)], shows(false)));
+        assert_eq!(ear.segment(), None);
+        ear.choose(at(60_000), (id(2), ETH), &[id(1), id(3)], shows(true));
+        assert!(ear.choose(at(60_000), (id(2), ETH), &[id(3)], shows(true)), "it is not heard any more");
+        assert_eq!((ear.segment(), ear.is_mine()), (None, false));
+    }
+}

@@ -1,0 +1,181 @@
+//! Decides what this node's own links are: whom it hears where, at what cost, and how that is told.
+
+use std::collections::BTreeMap;
+
+use crate::effect::Medium;
+use crate::effect::context::Context;
+use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::routing::ears::Ear;
+use crate::machines::routing::map::Map;
+use crate::model::links::{
+    DirectLink, LinksBody, MAX_DIRECT, MAX_MEMBERS_OF_PART, MAX_PARTS, MAX_SEGMENTS, MAX_UNHEARD, MAX_UNHEARD_IN_ALL,
+    MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
+};
+use crate::model::member::Liveness;
+use crate::model::op::OpKind;
+use crate::model::roster::Peer;
+
+/// A suspect is told of as not heard after this: until then most have answered again. It is shorter than a suspicion, so
+/// that whoever is not heard by one knows in time whether others hear it.
+pub(super) const DOUBTFUL: Duration = Duration::from_millis(1_500);
+
+/// Whom this node hears, by interface and id.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
+
+impl Heard {
+    /// Those heard lately. A suspect counts until it is so for longer than `patience`.
+    pub(super) fn look(now: Instant, patience: Duration, ctx: &Context) -> Self {
+        let window = ctx.hard_bound();
+        let mut heard: BTreeMap<InterfaceIndex, Vec<NodeId>> = BTreeMap::new();
+        let counts = |peer: &Peer| match peer.liveness {
+            Liveness::Alive => true,
+            Liveness::Suspect => now.since(peer.since) < patience,
+            Liveness::Introduced | Liveness::Failed | Liveness::Left => false,
+        };
+        for (id, peer) in ctx.roster.near().filter(|(_, peer)| counts(peer)) {
+            for path in peer.paths.iter().filter(|path| path.heard.is_some_and(|at| now.since(at) < window)) {
+                let Some(interface) = path.interface.filter(|index| ctx.interface(*index).is_some()) else { continue };
+                let there = heard.entry(interface).or_default();
+                if there.last() != Some(id) {
+                    there.push(*id);
+                }
+            }
+        }
+        Self(heard)
+    }
+
+    /// On one interface.
+    pub(super) fn on(&self, index: InterfaceIndex) -> &[NodeId] {
+        self.0.get(&index).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The interfaces on which somebody is heard.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = InterfaceIndex> + '_ {
+        self.0.keys().copied()
+    }
+}
+
+/// The parts of the segments that this node names.
+pub(super) type Lists = BTreeMap<(SegmentId, u8), (InterfaceIndex, Vec<ShortId>)>;
+
+/// Our links: the segments that have a name, and those heard on none of them that they are on too.
+pub(super) fn links(
+    heard: &Heard,
+    ears: &BTreeMap<InterfaceIndex, Ear>,
+    map: &mut Map,
+    ctx: &Context,
+) -> LinksBody {
+    let mut links = LinksBody::default();
+    let mut unheard_in_all = 0;
+    let mut alone: BTreeMap<NodeId, u16> = BTreeMap::new();
+    for index in heard.interfaces() {
+        let (Some(interface), there) = (ctx.interface(index), heard.on(index)) else { continue };
+        let cost = half_cost(interface.medium);
+        for id in there {
+            let best = alone.entry(*id).or_insert(cost);
+            *best = cost.min(*best);
+        }
+        let Some(ear) = ears.get(&index) else { continue };
+        let Some(segment) = ear.segment() else { continue };
+        let unheard: Vec<ShortId> = map
+            .members_of(segment)
+            .filter(|id| *id != ctx.me.id && there.binary_search(id).is_err())
+            .map(|id| ShortId::of(&id))
+            .collect();
+        let fits = unheard.len() <= MAX_UNHEARD.min(there.len()) && unheard_in_all + unheard.len() <= MAX_UNHEARD_IN_ALL;
+        if !fits || links.segments.len() == MAX_SEGMENTS {
+            continue;
+        }
+        unheard_in_all += unheard.len();
+        let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
+        let namer = ShortIds(vec![ShortId::of(&ear.namer())]);
+        links.segments.push(SegmentLink { segment, mtu, cost, unheard: ShortIds(unheard), namer });
+    }
+    // Of whom the own links are not known yet nothing can be said.
+    alone.retain(|id, _| map.links_of(id).is_some_and(|theirs| !shares(&links, theirs)));
+    let mut alone: Vec<(u16, NodeId)> = alone.into_iter().map(|(id, cost)| (cost, id)).collect();
+    alone.sort_unstable();
+    let direct = |(cost, id): (u16, NodeId)| DirectLink { peer: ShortIds(vec![ShortId::of(&id)]), cost };
+    links.direct = alone.into_iter().take(MAX_DIRECT).map(direct).collect();
+    links
+}
+
+fn shares(ours: &LinksBody, theirs: &LinksBody) -> bool {
+    let on_it = |segment: SegmentId| theirs.segments.iter().any(|link| link.segment == segment);
+    ours.segments.iter().any(|link| on_it(link.segment))
+}
+
+/// This end's half of a link's cost, in tenths of a link of clean Ethernet: on Wi-Fi every datagram takes the air that all
+/// share, and a group's at its lowest rate.
+fn half_cost(medium: Medium) -> u16 {
+    match medium {
+        Medium::Loopback => 1,
+        Medium::Wired | Medium::Virtual => 5,
+        Medium::Wireless => 15,
+    }
+}
+
+/// The lists of members of the segments that this node names, in parts that a newcomer changes one of.
+pub(super) fn lists(heard: &Heard, ears: &BTreeMap<InterfaceIndex, Ear>, me: NodeId) -> Lists {
+    let mut lists = Lists::new();
+    for (index, ear) in ears.iter().filter(|(_, ear)| ear.is_mine()) {
+        let Some(segment) = ear.segment() else { continue };
+        let members: Vec<ShortId> = heard.on(*index).iter().chain([&me]).map(ShortId::of).collect();
+        // Ids are hashes, so that their first bits fill parts evenly; half of what a part may hold is the mean.
+        let parts = (members.len() * 2 / MAX_MEMBERS_OF_PART + 1).next_power_of_two().min(MAX_PARTS);
+        for member in members {
+            let part = usize::from(member.0[0]) * parts / 256;
+            let part = u8::try_from(part).expect("there are no more than 64 parts");
+            let (_, list) = lists.entry((segment, part)).or_insert((*index, Vec::new()));
+            if list.len() < MAX_MEMBERS_OF_PART {
+                list.push(member);
+            }
+        }
+    }
+    lists.values_mut().for_each(|(_, list)| list.sort_unstable());
+    lists
+}
+
+/// A fact to publish: its kind, key and body.
+pub type Fact = (OpKind, Vec<u8>, Vec<u8>);
+
+/// What was last told to the others.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    links: Option<LinksBody>,
+    lists: Lists,
+}
+
+impl Told {
+    /// Whether others would learn something new.
+    pub(super) fn differs(&self, links: &LinksBody, lists: &Lists) -> bool {
+        self.links.as_ref().unwrap_or(&LinksBody::default()) != links || self.lists != *lists
+    }
+
+    /// The facts that make it known, and from now on they are told.
+    pub(super) fn tell(&mut self, links: LinksBody, lists: Lists) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        if self.links.as_ref().unwrap_or(&LinksBody::default()) != &links {
+            facts.push((OpKind::Links, Vec::new(), encode(&links)));
+            self.links = Some(links);
+        }
+        for ((segment, part), (index, list)) in &lists {
+            if self.lists.get(&(*segment, *part)).is_none_or(|(_, told)| told != list) {
+                let body = MembersBody { index: index.0, members: ShortIds(list.clone()) };
+                facts.push((OpKind::Links, members_key(*segment, *part), encode(&body)));
+            }
+        }
+        for ((segment, part), (index, _)) in self.lists.iter().filter(|(key, _)| !lists.contains_key(key)) {
+            let body = MembersBody { index: index.0, members: ShortIds::default() };
+            facts.push((OpKind::Links, members_key(*segment, *part), encode(&body)));
+        }
+        self.lists = lists;
+        facts
+    }
+}
+
+fn encode(body: &impl minicbor::Encode<()>) -> Vec<u8> {
+    minicbor::to_vec(body).expect("encoding into memory cannot fail")
+}

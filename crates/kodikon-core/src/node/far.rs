@@ -1,0 +1,182 @@
+//! Decides, where the map and the roster meet, who is present without being heard, and what is passed on between segments.
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Destination;
+use crate::ground::id::{Epoch, Life, NodeId};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::membership::read_opinion;
+use crate::model::links::SegmentId;
+use crate::model::member::{Card, Liveness};
+use crate::model::op::SignedOp;
+use crate::node::Node;
+use crate::wire::message::{Bye, Message, Ops};
+
+/// Far peers are looked at again so long after the map changed: what changes it comes in several ops.
+const REVIEW_AFTER: Duration = Duration::from_millis(20);
+/// How often those without a way are looked at: a suspicion is measured in seconds.
+const REVIEW_LOST: Duration = Duration::from_millis(250);
+
+/// When the far peers are looked at again.
+#[derive(Debug, Default)]
+pub(super) struct Review {
+    seen: u64,
+    at: Option<Instant>,
+}
+
+impl Review {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.at
+    }
+
+    fn hasten(&mut self, at: Instant) {
+        self.at = Some(self.at.map_or(at, |held| held.min(at)));
+    }
+}
+
+impl Node {
+    /// Whether the map has changed since the far peers were looked at.
+    pub(super) fn note_map(&mut self, now: Instant) {
+        let version = self.routing.map().version();
+        if version != self.review.seen {
+            self.review.seen = version;
+            self.review.hasten(now + REVIEW_AFTER);
+        }
+    }
+
+    /// A witness spoke about a far peer.
+    pub(super) fn on_witnessed(&mut self, now: Instant) {
+        self.review.hasten(now + REVIEW_AFTER);
+    }
+
+    /// Looks at all who are far, and at those vouched for that may have become so.
+    pub(super) fn review_far(&mut self, now: Instant) {
+        if self.review.at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.review.at = None;
+        let is_far = |ctx: &Context| -> Vec<NodeId> {
+            let far = ctx.roster.present().filter(|(_, peer)| peer.far.is_some());
+            far.map(|(id, _)| *id).collect()
+        };
+        for id in is_far(&self.ctx) {
+            let relays = self.routing.map().relays_to(&id);
+            self.membership.review(now, id, relays, &mut self.ctx);
+        }
+        let waiting: Vec<NodeId> = self
+            .ctx
+            .roster
+            .iter()
+            .filter(|(_, peer)| peer.liveness == Liveness::Introduced)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            let may = self.ctx.roster.get(&id).is_some_and(|peer| !self.is_witnessed(&id, peer.epoch(), peer.life()));
+            if may && self.is_beyond(&id) {
+                self.membership.rise_far(now, id, None, &mut self.ctx);
+            }
+        }
+        let has_lost = self.ctx.roster.present().any(|(_, peer)| peer.far.is_some_and(|far| far.lost.is_some()));
+        if has_lost {
+            self.review.hasten(now + REVIEW_LOST);
+        }
+    }
+
+    /// Whether a node is heard by others that can be reached, and on no segment of ours: then its silence here says nothing.
+    fn is_beyond(&mut self, id: &NodeId) -> bool {
+        let map = self.routing.map();
+        !map.shares_segment(id) && map.is_listed(id)
+    }
+
+    /// Whether somebody present holds this run and life of a node failed.
+    fn is_witnessed(&self, id: &NodeId, epoch: Epoch, life: Life) -> bool {
+        let opinions = self.replication.opinions_about(id);
+        opinions.iter().filter_map(read_opinion).any(|(_, opinion)| {
+            opinion.failed && Epoch(opinion.epoch) == epoch && Life(opinion.life) >= life
+        })
+    }
+
+    /// A live peer vouches for a node. `true` if it counts at once, since others hear it and we cannot.
+    pub(super) fn take_far(&mut self, now: Instant, op: &SignedOp, card: &Card, from: NodeId) -> bool {
+        let id = op.author();
+        if !self.is_beyond(&id) || self.is_witnessed(&id, op.epoch(), card.life()) {
+            return false;
+        }
+        self.membership.admit_far(now, op.clone(), card.clone(), from, &mut self.ctx);
+        true
+    }
+
+    /// A node that was vouched for answers no probe: it counts if others hear it all the same.
+    pub(super) fn on_silent(&mut self, now: Instant, id: NodeId) {
+        let Some(peer) = self.ctx.roster.get(&id) else { return };
+        let (epoch, life) = (peer.epoch(), peer.life());
+        let is_waiting = matches!(peer.liveness, Liveness::Introduced | Liveness::Failed);
+        if is_waiting && self.routing.map().is_listed(&id) && !self.is_witnessed(&id, epoch, life) {
+            self.membership.rise_far(now, id, None, &mut self.ctx);
+        } else {
+            self.membership.drop_introduced(now, id, &mut self.ctx);
+        }
+    }
+
+    /// Whether others hear a peer that is silent towards us: then it has not failed.
+    pub(super) fn is_heard_elsewhere(&mut self, id: &NodeId, by_anyone: bool) -> bool {
+        let map = self.routing.map();
+        if by_anyone { map.is_heard_by_others(id) } else { map.is_heard_beyond(id) }
+    }
+
+    /// Whom to ask for what a node said: itself, or the next on the way to it.
+    pub(super) fn hop_to(&mut self, id: &NodeId) -> Option<NodeId> {
+        let Some(far) = self.ctx.roster.get(id).and_then(|peer| peer.far) else { return Some(*id) };
+        self.routing.map().next_hop(id).or(far.shown_by)
+    }
+
+    /// A peer came: those of our other segments learn of it by us, if they did not hear it themselves.
+    pub(super) fn show_across(&mut self, now: Instant, id: NodeId) {
+        if !self.routing.is_between() {
+            return;
+        }
+        let Some(peer) = self.ctx.roster.get(&id) else { return };
+        let ops = Message::Ops(Ops { ops: vec![peer.signed.clone()], covered: Vec::new() });
+        self.pass_on(now, &id, &ops);
+    }
+
+    /// An op of a peer is new here: passed on to where we are the nearest that has it.
+    pub(super) fn pass_op_on(&mut self, now: Instant, op: &SignedOp) {
+        if self.routing.is_between() {
+            let ops = Message::Ops(Ops { ops: vec![op.clone()], covered: Vec::new() });
+            self.pass_on(now, &op.author(), &ops);
+        }
+    }
+
+    /// A goodbye, the same.
+    pub(super) fn pass_bye_on(&mut self, now: Instant, bye: &Bye) {
+        if self.routing.is_between() {
+            self.pass_on(now, &NodeId(bye.author), &Message::Bye(bye.clone()));
+        }
+    }
+
+    /// Sends what an author said on all our segments on which it was not heard from where it came. Where the map shows which
+    /// nodes get it from us, on their segments alone.
+    fn pass_on(&mut self, now: Instant, author: &NodeId, message: &Message) {
+        let near = self.ctx.roster.get(author).filter(|peer| peer.is_near());
+        let came: Vec<_> = match near {
+            Some(peer) => peer.paths.iter().filter(|path| path.heard.is_some()).filter_map(|path| path.interface).collect(),
+            None => {
+                let hop = self.hop_to(author).and_then(|hop| self.ctx.roster.get(&hop)?.best_path()?.interface);
+                hop.into_iter().collect()
+            }
+        };
+        let children = self.routing.map().children_of(author);
+        for index in self.discovery.segments().collect::<Vec<_>>() {
+            let Some(segment) = self.routing.segment_of(index).filter(|_| !came.contains(&index)) else { continue };
+            let has_child = |children: &Vec<(NodeId, Option<SegmentId>)>| children.iter().any(|(_, on)| *on == Some(segment));
+            if children.as_ref().is_none_or(has_child) {
+                for cast in self.discovery.best_casts(now, index, &self.ctx) {
+                    self.ctx.out.send(Destination::Segment(index, cast), message.clone());
+                }
+            }
+        }
+        for (child, _) in children.into_iter().flatten().filter(|(_, on)| on.is_none()) {
+            self.ctx.out.send(Destination::Peer(child), message.clone());
+        }
+    }
+}
