@@ -41,6 +41,12 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  kodikon peers --all\n  kodikon peers --json | jq -r '.[].node_id'")]
     Peers(PeersArgs),
 
+    /// Show the way to every node
+    #[command(
+        after_help = "The cheapest way is taken, of equally cheap ones that with the fewest relays. The cost is that of all links together: 10 is a link of clean Ethernet; Wi-Fi and lost datagrams cost more. A way is known from the `map` of links that both ends advertise, or was `learned` from a message that came by it. `way` names the relays in order. JSON lists only nodes that there is a way to.\n\nExample:\n  kodikon routes\n  kodikon routes --json | jq -r '.[] | select(.relays > 0) | .path | join(\" > \")'"
+    )]
+    Routes(NodeArgs),
+
     /// Show or change versioned node state
     #[command(subcommand, after_help = "Example:\n  kodikon state set battery_level=85\n  kodikon state get")]
     State(StateVerb),

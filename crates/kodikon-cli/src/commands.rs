@@ -13,6 +13,7 @@ mod doctor;
 mod key;
 mod man;
 mod peers;
+mod routes;
 mod state;
 mod stats;
 mod watch;
@@ -25,6 +26,7 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
     match args.verb {
         Verb::Up(up) => crate::daemon::run(&common, &up),
         Verb::Peers(peers) => peers::run(&common, &peers),
+        Verb::Routes(node) => routes::run(&common, &node),
         Verb::State(StateVerb::Get { name, node }) => state::get(&common, &node, name.as_deref()),
         Verb::State(StateVerb::Set { pairs, node }) => state::set(&common, &node, &pairs),
         Verb::State(StateVerb::Unset { keys, node }) => state::unset(&common, &node, &keys),

@@ -117,6 +117,7 @@ fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {
     Router::new()
         .route("/v1/peers", get(handlers::peers::<N>))
         .route("/v1/peers/{name}", get(handlers::peer::<N>))
+        .route("/v1/routes", get(handlers::routes::<N>))
         .route("/v1/state", get(handlers::states::<N>).patch(handlers::change_state::<N>))
         .route("/v1/state/{name}", get(handlers::state::<N>).patch(handlers::change_named_state::<N>))
         .route("/v1/events", get(events::stream::<N>))

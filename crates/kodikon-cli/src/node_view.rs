@@ -1,8 +1,8 @@
 //! The running node as the HTTP API sees it.
 
-use kodikon::api::{FindingRow, PeerDetail, PeerRow, StateDoc, StatsDoc};
+use kodikon::api::{FindingRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
 use kodikon::doctor::{self, Symptoms};
-use kodikon::{Mesh, MeshError, Peer};
+use kodikon::{Mesh, MeshError, Peer, Route};
 use serde_json::{Map, Value};
 
 use crate::http::{NodeView, ViewError};
@@ -15,6 +15,10 @@ impl NodeView for Mesh {
 
     async fn peer(&self, name: &str) -> Result<Option<PeerDetail>, ViewError> {
         Ok(Self::peer(self, name).map(|peer| peer.detail()))
+    }
+
+    async fn routes(&self) -> Result<Vec<RouteRow>, ViewError> {
+        Ok(Self::routes(self).iter().map(Route::row).collect())
     }
 
     async fn states(&self) -> Result<StateDoc, ViewError> {

@@ -144,6 +144,9 @@ fn sees_the_other(home: &Home, second: &str) {
     let peers = home.json(&["peers", "--json"]);
     let (name, life, hops) = (&peers[0]["node_id"], &peers[0]["liveness"], &peers[0]["hops"]);
     assert_eq!((name, life, hops), (&json!("cam2"), &json!("alive"), &json!(0)));
+    let (code, table, _) = home.run(&["routes"]);
+    assert!(code == 0 && table.starts_with("NODE") && table.contains("cam2"), "with a way or without: {table}");
+    assert!(home.json(&["routes", "--json"]).is_array());
 
     let watch = home.start(&["watch", "--json", "--type", "state", "--data-dir", second]);
     let (code, table, _) = home.run(&["state", "set", "fps=29.5", "state=processing", "mode=night"]);

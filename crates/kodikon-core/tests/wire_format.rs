@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use cbor::Cbor;
 use cddl::Rules;
 use kodikon_core::effect::Input;
-use kodikon_core::ground::id::Epoch;
+use kodikon_core::ground::id::{Epoch, InterfaceIndex};
 use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::identity::{Identity, StrictVerifier};
+use kodikon_core::model::links::SegmentId;
 use kodikon_core::node::{Boot, Node, Saved};
 use kodikon_core::wire::codec;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -97,6 +98,14 @@ fn what_a_proof_and_a_goodbye_sign_is_what_the_paper_says() {
 }
 
 #[test]
+fn a_segments_id_is_what_the_paper_says() {
+    let namer = identity().id();
+    let derived = blake3::derive_key("kodikon mesh 2026-11 segment", &[&namer.0[..], &3u32.to_le_bytes()].concat());
+    assert_eq!(SegmentId::of(&namer, InterfaceIndex(3)).0.to_be_bytes(), derived[..8]);
+    assert!(PAPER.contains("\"kodikon mesh 2026-11 segment\""));
+}
+
+#[test]
 fn the_root_is_what_the_paper_says() {
     let boot = Boot {
         config: config(),
@@ -128,6 +137,8 @@ fn every_message_follows_the_rules_and_every_rule_is_used() {
             let rule = match kind {
                 1 => "card",
                 2 => "state",
+                3 if field(op, 5) == &Cbor::Bytes(Vec::new()) => "links",
+                3 => "members",
                 4 => "opinion",
                 _ => continue,
             };

@@ -33,6 +33,8 @@ pub enum Loss {
 pub(crate) struct Faults {
     pub(crate) one_way: BTreeSet<(Host, Host)>,
     pub(crate) silent: BTreeSet<Host>,
+    /// Nothing passes at all.
+    pub(crate) dead: bool,
     pub(crate) no_tcp: bool,
     /// In frames of 10,000, and whether address resolution suffers too.
     pub(crate) loss: Option<(u16, Loss)>,
@@ -48,10 +50,11 @@ impl Faults {
         }
     }
 
-    /// Undoes cuts and silence.
+    /// Undoes cuts and silence, of hosts and of the whole segment.
     pub(crate) fn heal(&mut self) {
         self.one_way.clear();
         self.silent.clear();
+        self.dead = false;
     }
 
     /// One transaction that replaces whatever was there, so there is no moment without faults between two changes.
@@ -63,6 +66,9 @@ impl Faults {
             "chain faults {".to_owned(),
             "type filter hook forward priority 0; policy accept;".to_owned(),
         ];
+        if self.dead {
+            lines.push("drop".to_owned());
+        }
         for host in &self.silent {
             lines.push(format!("iifname \"{0}\" drop", port(*host)));
             lines.push(format!("oifname \"{0}\" drop", port(*host)));
@@ -125,6 +131,14 @@ mod tests {
         assert!(rules.contains("meta l4proto tcp drop"), "{rules}");
         assert!(rules.contains("ether type arp accept"), "{rules}");
         assert!(rules.contains("numgen random mod 10000 < 2000 drop"), "{rules}");
+    }
+
+    #[test]
+    fn a_cut_segment_passes_nothing_until_it_is_healed() {
+        let mut faults = Faults { dead: true, ..Faults::default() };
+        assert!(faults.rules().contains("\ndrop\n"), "{}", faults.rules());
+        faults.heal();
+        assert!(!faults.rules().contains("drop"), "{}", faults.rules());
     }
 
     #[test]

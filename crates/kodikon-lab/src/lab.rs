@@ -236,6 +236,14 @@ impl Lab {
         })
     }
 
+    /// Everything on the segment vanishes until [`Lab::heal`], and no interface says so: a switch that hangs, or the cable behind it.
+    ///
+    /// # Errors
+    /// When there is no such segment.
+    pub fn cut_segment(&self, segment: &str) -> Result<()> {
+        self.change(segment, |faults| faults.dead = true)
+    }
+
     /// Undoes cuts and silence of a segment.
     ///
     /// # Errors
@@ -385,6 +393,9 @@ impl Lab {
         for host in &self.topology.hosts {
             let namespace = self.namespace(*host);
             let knobs = [
+                // A new namespace takes this over from the computer, which may be a router.
+                ("ipv4/ip_forward", "0"),
+                ("ipv6/conf/all/forwarding", "0"),
                 ("ipv6/conf/all/disable_ipv6", ipv6_off),
                 ("ipv6/conf/default/disable_ipv6", ipv6_off),
                 // An address is usable at once, and nobody asks for a router that is not there.

@@ -50,6 +50,35 @@ impl Topology {
         Self::new().segment("a", 1..=hosts)
     }
 
+    /// Hosts 1 to `hosts` in a row: segment `s1` joins hosts 1 and 2, `s2` hosts 2 and 3, and so on.
+    pub fn line(hosts: u16) -> Self {
+        (1..hosts).fold(Self::new(), |line, n| line.segment(&format!("s{n}"), [n, n + 1]))
+    }
+
+    /// As [`Topology::line`], and one more segment joins the last host to the first.
+    pub fn ring(hosts: u16) -> Self {
+        Self::line(hosts).segment(&format!("s{hosts}"), [hosts, 1])
+    }
+
+    /// Hosts in rows, numbered row by row from 1 on. Segment `r5` joins host 5 and the one to its right, `d5` host 5 and the one
+    /// below it.
+    pub fn grid(columns: u16, rows: u16) -> Self {
+        (1..=columns * rows).fold(Self::new(), |grid, n| {
+            let grid = if n % columns == 0 { grid } else { grid.segment(&format!("r{n}"), [n, n + 1]) };
+            if n + columns > columns * rows { grid } else { grid.segment(&format!("d{n}"), [n, n + columns]) }
+        })
+    }
+
+    /// LANs `l1`, `l2`, … of `hosts` hosts each, numbered LAN by LAN from 1 on; behind the last of them come the gateways, the first
+    /// on `l1` and `l2`, the second on `l2` and `l3`.
+    pub fn gateways(lans: u16, hosts: u16) -> Self {
+        (1..=lans).fold(Self::new(), |chain, lan| {
+            let own = (lan - 1) * hosts + 1..=lan * hosts;
+            let gateways = (1..lans).filter(|gateway| [*gateway, gateway + 1].contains(&lan));
+            chain.segment(&format!("l{lan}"), own.chain(gateways.map(|gateway| lans * hosts + gateway)))
+        })
+    }
+
     /// Adds a segment with these hosts on it.
     pub fn segment(mut self, name: &str, hosts: impl IntoIterator<Item = u16>) -> Self {
         let members: BTreeSet<Host> = hosts.into_iter().map(Host).collect();
@@ -131,6 +160,37 @@ mod tests {
         assert_eq!(address(1, Host(249)), Ipv4Addr::new(10, 78, 0, 250));
         assert_eq!(address(0, Host(250)), Ipv4Addr::new(10, 77, 1, 1));
         assert_eq!(address(0, Host(LAST_HOST)), Ipv4Addr::new(10, 77, 240, 1));
+    }
+
+    #[test]
+    fn lines_rings_grids_and_gateways_join_the_hosts_that_their_names_say() {
+        let table: [(Topology, &[(&str, &[u16])]); 5] = [
+            (Topology::line(3), &[("s1", &[1, 2]), ("s2", &[2, 3])]),
+            (Topology::ring(3), &[("s1", &[1, 2]), ("s2", &[2, 3]), ("s3", &[1, 3])]),
+            (
+                Topology::grid(3, 2),
+                &[
+                    ("r1", &[1, 2]),
+                    ("d1", &[1, 4]),
+                    ("r2", &[2, 3]),
+                    ("d2", &[2, 5]),
+                    ("d3", &[3, 6]),
+                    ("r4", &[4, 5]),
+                    ("r5", &[5, 6]),
+                ],
+            ),
+            (Topology::gateways(2, 3), &[("l1", &[1, 2, 3, 7]), ("l2", &[4, 5, 6, 7])]),
+            (Topology::gateways(3, 1), &[("l1", &[1, 4]), ("l2", &[2, 4, 5]), ("l3", &[3, 5])]),
+        ];
+        for (topology, expected) in table {
+            let hosts = |hosts: &BTreeSet<Host>| hosts.iter().map(|host| host.0).collect::<Vec<u16>>();
+            let found: Vec<(&str, Vec<u16>)> =
+                topology.segments.iter().map(|(name, members)| (name.as_str(), hosts(members))).collect();
+            let expected: Vec<(&str, Vec<u16>)> =
+                expected.iter().map(|(name, hosts)| (*name, hosts.to_vec())).collect();
+            assert_eq!(found, expected);
+            topology.check().expect("it can be built");
+        }
     }
 
     #[test]

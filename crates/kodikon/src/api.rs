@@ -102,7 +102,7 @@ pub struct PeerRow {
     pub hops: Option<u8>,
     /// Smoothed round trip in milliseconds, none before the first answer.
     pub rtt_ms: Option<f64>,
-    /// Milliseconds since it was last heard, by anyone whose word counts here.
+    /// Milliseconds since this node last heard it itself, or since the start: of one that others relay it says nothing.
     pub last_heard_ms: u64,
     /// Who says so, where `liveness` is `suspect` or `failed`.
     pub witnesses: Vec<String>,
@@ -126,6 +126,52 @@ pub struct PeerDetail {
     pub peer: PeerRow,
     /// Counted since this peer was found, by name: `datagrams_received`, its frames that opened.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// From where a way to a node is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub enum RouteSource {
+    /// From the links that both ends of each advertise.
+    Map,
+    /// From a message that came that way.
+    Learned,
+}
+
+impl RouteSource {
+    /// The word used in JSON and in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::Learned => "learned",
+        }
+    }
+}
+
+/// The way to one node, as `kodikon routes` and `GET /v1/routes` show it. Nodes are named as in a [`PeerRow`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct RouteRow {
+    /// To whom.
+    pub node_id: String,
+    /// Its identity, 32 hex digits.
+    pub id: String,
+    /// To whom it is handed first: the node itself where nobody stands between.
+    pub next_hop: String,
+    /// The relays in order, then the node itself.
+    pub path: Vec<String>,
+    /// How many relays there are: 0 for a neighbour.
+    pub relays: u8,
+    /// The costs of all links together, in tenths of a link of clean Ethernet.
+    pub cost: u32,
+    /// This node's interface where it begins; none where the kernel chooses.
+    pub interface: Option<String>,
+    /// From where it is known.
+    pub source: RouteSource,
 }
 
 /// Picks the keys of [`CAPABILITY_KEYS`] out of a node's state.
@@ -399,6 +445,8 @@ pub struct StatsDoc {
     pub bytes_sent: u64,
     /// UDP payload bytes of what arrived, the dropped included.
     pub bytes_received: u64,
+    /// Peers that are alive or suspect, by the way to them: `direct`, `relayed`, or `none`.
+    pub routes: BTreeMap<String, u64>,
     /// Datagrams and messages dropped, by reason.
     pub drops: BTreeMap<String, u64>,
     /// What waits now, by queue.

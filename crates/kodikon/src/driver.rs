@@ -587,8 +587,13 @@ impl Driver {
         counts.streams_open = self.streams.len() as u64;
         counts.store_failures = self.keeper.failures();
         counts.events = self.show.told();
-        let rest = Rest { counts: *counts, own_changes: self.own_changes, addresses: &self.addresses };
-        self.show.refresh(now, self.clock.wall(), &self.node, rest);
+        let rest = Rest {
+            counts: *counts,
+            own_changes: self.own_changes,
+            addresses: &self.addresses,
+            interfaces: &self.evidence.interfaces,
+        };
+        self.show.refresh(now, self.clock.wall(), &mut self.node, rest);
     }
 
     fn now(&self) -> Instant {

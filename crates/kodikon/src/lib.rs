@@ -49,6 +49,6 @@ pub use handlers::{HANDLER_QUEUE, HANDLERS_MAX};
 pub use kodikon_core::ground::config::Profile;
 pub use kodikon_core::ground::id::NodeId;
 pub use kodikon_core::model::state::StateError;
-pub use mesh::{Builder, Mesh, MeshError, Peer, StartError};
+pub use mesh::{Builder, Mesh, MeshError, Peer, Route, StartError};
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;

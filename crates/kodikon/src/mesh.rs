@@ -5,6 +5,7 @@ mod builder;
 mod error;
 mod own;
 mod peer;
+mod route;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -27,12 +28,13 @@ use crate::driver::{ORDERS_MAX, Order};
 use crate::events::{EventKind, EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts};
 
-pub(crate) use board::{Board, REFRESH_UNREAD, View};
+pub(crate) use board::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way};
 pub use builder::Builder;
 pub use error::{MeshError, StartError};
 pub(crate) use own::{OwnState, row_of};
 pub use peer::Peer;
 pub(crate) use peer::is_called;
+pub use route::Route;
 
 /// A loop that has shown nothing for so long is stuck: three times what it may take while nothing happens.
 const TURNS_WITHIN: Duration = Duration::from_secs(3);
@@ -185,6 +187,15 @@ impl Mesh {
         view.peer(found, self.now())
     }
 
+    /// The way to every peer that there is one to, by name: the cheapest, and of equally cheap ones that with the fewest relays.
+    ///
+    /// A peer of [`Mesh::peers`] that is missing here is one without a way. The answer comes from the same snapshot, in which the
+    /// ways may be 100 ms older than the peers. It never fails: where nothing is known it is empty.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        route::routes(&self.0.board.read())
+    }
+
     /// The state of a node by its name, this one's own included; `None` if it is not present.
     #[must_use]
     pub fn state(&self, name: &str) -> Option<StateRow> {
@@ -237,6 +248,7 @@ impl Mesh {
             ..StatsDoc::default()
         };
         count_core(&mut stats, &view.stats);
+        stats.routes = route::count(&view);
         for (name, used, _) in &view.tables {
             stats.registry.insert((*name).to_owned(), *used as u64);
         }

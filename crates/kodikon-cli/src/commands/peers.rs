@@ -37,7 +37,9 @@ fn row(peer: &PeerRow) -> (Tone, Vec<String>) {
     };
     let dash = || "-".to_owned();
     #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
-    let heard = span_ms(peer.last_heard_ms as f64);
+    let heard = format!("{} ago", span_ms(peer.last_heard_ms as f64));
+    // Others hear one that they relay; when it last was a neighbour of ours tells nobody anything.
+    let is_near = peer.hops.is_none_or(|hops| hops == 0);
     let cells = vec![
         peer.node_id.clone(),
         peer.liveness.as_str().to_owned(),
@@ -45,7 +47,7 @@ fn row(peer: &PeerRow) -> (Tone, Vec<String>) {
         peer.address.clone().unwrap_or_else(dash),
         peer.hops.map_or_else(dash, |hops| hops.to_string()),
         peer.rtt_ms.map_or_else(dash, span_ms),
-        format!("{heard} ago"),
+        if is_near { heard } else { dash() },
         peer.version.clone(),
         peer.witnesses.join(", "),
         peer.reason.clone(),
@@ -56,6 +58,18 @@ fn row(peer: &PeerRow) -> (Tone, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_far_peer_has_hops_in_place_of_an_address() {
+        let peer = serde_json::json!({
+            "node_id": "cam7", "id": "00", "liveness": "alive", "state": "active", "address": null, "hops": 4, "rtt_ms": null,
+            "last_heard_ms": 91_000, "witnesses": [], "reason": "", "version": "0.1.0", "capabilities": {},
+        });
+        let peer: PeerRow = serde_json::from_value(peer).expect("its fields");
+        let (tone, cells) = row(&peer);
+        assert_eq!(tone, Tone::Plain);
+        assert_eq!(cells, ["cam7", "alive", "active", "-", "4", "-", "-", "0.1.0", "", ""]);
+    }
 
     #[test]
     fn a_failed_peer_is_shown_as_bad_with_its_witnesses() {

@@ -9,7 +9,7 @@ use axum::extract::{FromRequestParts, Path, RawQuery, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use kodikon::api::{FindingRow, PeerDetail, PeerRow, StateDoc, StatsDoc};
+use kodikon::api::{FindingRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
@@ -49,6 +49,11 @@ pub(crate) async fn peers<N: NodeView>(State(api): Shared<N>, RawQuery(query): R
 /// `GET /v1/peers/{name}`.
 pub(crate) async fn peer<N: NodeView>(State(api): Shared<N>, Name(name): Name) -> Answer<PeerDetail> {
     api.node.peer(&name).await?.map(Json).ok_or_else(|| Problem::no_such_node(&name))
+}
+
+/// `GET /v1/routes`.
+pub(crate) async fn routes<N: NodeView>(State(api): Shared<N>) -> Answer<Vec<RouteRow>> {
+    Ok(Json(api.node.routes().await?))
 }
 
 /// `GET /v1/state`.

@@ -49,6 +49,9 @@ pub(crate) fn text(stats: &StatsDoc) -> String {
     }
     counters(&mut registry, "drops", "Datagrams and messages dropped", &stats.drops, |reason| Reason { reason });
     counters(&mut registry, "events", "Everything else that is counted", &stats.counters, |event| EventName { event });
+    gauges(&mut registry, "routes", "Peers that are alive or suspect, by the way to them", &stats.routes, |way| Way {
+        way,
+    });
     gauges(&mut registry, "queued", "What waits now", &stats.queues, |queue| Queue { queue });
     gauges(&mut registry, "held", "What is held", &stats.registry, |table| Table { table });
     let mut text = String::new();
@@ -64,6 +67,11 @@ struct Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EventName {
     event: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Way {
+    way: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -117,7 +125,7 @@ mod tests {
     fn names_have_the_prefix_and_their_unit_and_the_text_its_end() {
         let stats = serde_json::json!({
             "node_id": "cam\"1", "id": "00", "is_running": true, "alive_peers": 3, "bytes_sent": 99, "uptime_s": 1.5,
-            "drops": {"replay": 7}, "registry": {"directory": 4},
+            "drops": {"replay": 7}, "registry": {"directory": 4}, "routes": {"relayed": 6},
         });
         let stats: StatsDoc = serde_json::from_value(stats).expect("its fields");
         let text = text(&stats);
@@ -129,6 +137,7 @@ mod tests {
             "# UNIT kodikon_sent_bytes bytes",
             "kodikon_sent_bytes_total 99",
             "kodikon_drops_total{reason=\"replay\"} 7",
+            "kodikon_routes{way=\"relayed\"} 6",
             "kodikon_held{table=\"directory\"} 4",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");

@@ -1,7 +1,9 @@
 //! The API described for programs (OpenAPI 3.1): paths from one table, schemas from the rows themselves.
 
 use axum::Json;
-use kodikon::api::{FindingRow, Liveness, NodeState, PeerDetail, PeerRow, StateRow, StatsDoc, Status};
+use kodikon::api::{
+    FindingRow, Liveness, NodeState, PeerDetail, PeerRow, RouteRow, RouteSource, StateRow, StatsDoc, Status,
+};
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 
@@ -19,7 +21,7 @@ struct Operation {
 const JSON: &str = "application/json";
 
 /// Every path and method there is.
-const OPERATIONS: [Operation; 13] = [
+const OPERATIONS: [Operation; 14] = [
     Operation {
         method: "get",
         path: "/v1/peers",
@@ -33,6 +35,13 @@ const OPERATIONS: [Operation; 13] = [
         summary: "One peer with its counters",
         content: JSON,
         schema: || named("PeerDetail"),
+    },
+    Operation {
+        method: "get",
+        path: "/v1/routes",
+        summary: "The way to every node that there is one to",
+        content: JSON,
+        schema: || list("RouteRow"),
     },
     Operation {
         method: "get",
@@ -197,6 +206,8 @@ fn schemas() -> Value {
     json!({
         "PeerRow": schema(PeerRow::schema()),
         "PeerDetail": schema(PeerDetail::schema()),
+        "RouteRow": schema(RouteRow::schema()),
+        "RouteSource": schema(RouteSource::schema()),
         "StateRow": schema(StateRow::schema()),
         "StatsDoc": schema(StatsDoc::schema()),
         "FindingRow": schema(FindingRow::schema()),
@@ -249,6 +260,7 @@ mod tests {
         let document = build();
         for pointer in [
             "/components/schemas/PeerRow/properties/rtt_ms",
+            "/components/schemas/RouteRow/properties/next_hop",
             "/components/schemas/StatsDoc/properties/drops",
             "/components/schemas/FindingRow/properties/cure",
             "/paths/~1v1~1state/patch/requestBody",

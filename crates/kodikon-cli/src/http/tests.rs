@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kodikon::api::{Event, FindingRow, Liveness, PeerDetail, PeerRow, StateDoc, StatsDoc, What};
+use kodikon::api::{Event, FindingRow, Liveness, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc, What};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -50,6 +50,13 @@ impl NodeView for Fake {
         let mut fields = json!(row());
         fields["counters"] = json!({"datagrams_received": 5});
         Ok((name == "cam2").then(|| made(fields)))
+    }
+
+    async fn routes(&self) -> Result<Vec<RouteRow>, ViewError> {
+        Ok(vec![made(json!({
+            "node_id": "cam3", "id": "33", "next_hop": "cam2", "path": ["cam2", "cam3"], "relays": 1, "cost": 20,
+            "interface": "eth0", "source": "map",
+        }))])
     }
 
     async fn states(&self) -> Result<StateDoc, ViewError> {
@@ -155,6 +162,8 @@ async fn each_path_answers_with_its_rows() {
     assert_eq!(served.get("/v1/peers?all=true").await.1.as_array().map(Vec::len), Some(2));
     let (status, peer) = served.get("/v1/peers/cam2").await;
     assert_eq!((status, &peer["counters"]["datagrams_received"], &peer["hops"]), (200, &json!(5), &json!(0)));
+    let (status, routes) = served.get("/v1/routes").await;
+    assert_eq!((status, &routes[0]["path"], &routes[0]["source"]), (200, &json!(["cam2", "cam3"]), &json!("map")));
     assert_eq!(
         served.get("/v1/doctor").await,
         (200, json!([{"check": "x", "status": "ok", "evidence": "y", "cure": ""}]))

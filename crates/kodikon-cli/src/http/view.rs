@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use kodikon::api::{FindingRow, PeerDetail, PeerRow, StateDoc, StatsDoc};
+use kodikon::api::{FindingRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
 use serde_json::{Map, Value};
 
 /// A running node, as the API sees it.
@@ -12,6 +12,9 @@ pub(crate) trait NodeView: Send + Sync + 'static {
 
     /// One peer by its name or `name@hhhh`.
     fn peer(&self, name: &str) -> impl Future<Output = Result<Option<PeerDetail>, ViewError>> + Send;
+
+    /// The way to every peer that there is one to, by name.
+    fn routes(&self) -> impl Future<Output = Result<Vec<RouteRow>, ViewError>> + Send;
 
     /// The states of all nodes, its own included.
     fn states(&self) -> impl Future<Output = Result<StateDoc, ViewError>> + Send;

@@ -5,15 +5,17 @@ use kodikon_core::ground::id::{Epoch, Seq, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::identity::Identity;
-use kodikon_core::model::links::SegmentId;
+use kodikon_core::model::links::{
+    DirectLink, LinksBody, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
+};
 use kodikon_core::model::member::Card;
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Message, Ops, Ping, Pong, Proof,
-    Naming, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Message, Naming, Ops, Ping, Pong,
+    Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use kodikon_core::wire::seal::GroupKey;
 
@@ -32,6 +34,7 @@ const EPOCH: Epoch = Epoch(0x0000_0001_0000_0002);
 /// 24 November 2025, 16:00:00 UTC.
 const WALL: WallTime = WallTime(1_764_000_000_000);
 const SOMEBODY: [u8; 16] = [0x77; 16];
+const SEGMENT: SegmentId = SegmentId(u64::MAX);
 
 pub(crate) fn config() -> Config {
     Config::new("node_001")
@@ -71,6 +74,18 @@ fn state(json: Option<&str>) -> SignedOp {
     op(OpKind::State, b"battery_level", minicbor::to_vec(entry).expect("a Vec takes all"))
 }
 
+fn links() -> SignedOp {
+    let somebody = || ShortIds(vec![ShortId([0x77; 8])]);
+    let segment = SegmentLink { segment: SEGMENT, mtu: 1_500, cost: 5, unheard: somebody(), namer: somebody() };
+    let body = LinksBody { segments: vec![segment], direct: vec![DirectLink { peer: somebody(), cost: 1_000 }] };
+    op(OpKind::Links, b"", minicbor::to_vec(body).expect("a Vec takes all"))
+}
+
+fn members() -> SignedOp {
+    let body = MembersBody { index: 2, members: ShortIds(vec![ShortId([0x77; 8]); 2]) };
+    op(OpKind::Links, &members_key(SEGMENT, 63), minicbor::to_vec(body).expect("a Vec takes all"))
+}
+
 fn opinion() -> SignedOp {
     let body = OpinionBody { epoch: EPOCH.0, life: 1, failed: true, reason: 1 };
     op(OpKind::Opinion, &SOMEBODY, minicbor::to_vec(body).expect("a Vec takes all"))
@@ -85,7 +100,8 @@ pub(crate) fn messages() -> Vec<Message> {
     let cover = Cover { author, epoch: EPOCH.0, intervals };
     let proof = identity().sign(&proof_bytes(mesh, &cookie, &TAG));
     let goodbye = identity().sign(&bye_bytes(mesh, &author, EPOCH.0));
-    let ops = vec![card(), state(Some("85")), state(None), opinion(), op(OpKind::Unknown(200), b"k", b"b".to_vec())];
+    let later = op(OpKind::Unknown(200), b"k", b"b".to_vec());
+    let ops = vec![card(), state(Some("85")), state(None), links(), members(), opinion(), later];
     let turn = Turn { observer: 0x0102_0304, due_ms: 5_000 };
     vec![
         hello(),
@@ -105,7 +121,7 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums: vec![u64::MAX; 64], question: false }),
         Message::Refusal(Refusal { max_peers: 256 }),
         Message::Canary,
-        Message::Naming(Naming { segment: SegmentId(u64::MAX) }),
+        Message::Naming(Naming { segment: SEGMENT }),
     ]
 }
 

@@ -3,6 +3,7 @@
 use kodikon_core::ground::id::{MeshId, NodeId};
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::identity::StrictVerifier;
+use kodikon_core::model::links::{LinksBody, MembersBody, SegmentId, SegmentLink, ShortId};
 use kodikon_core::model::member::{Card, CardAddress};
 use kodikon_core::model::op::{OpKind, SignedOp};
 use kodikon_core::model::state::StateEntry;
@@ -30,8 +31,14 @@ impl Decoder {
             OpKind::Opinion => Shown { kind: custom("OPINION"), payload: self.opinion(op, mesh) },
             OpKind::Links => {
                 let (_, key) = op.key();
-                let payload = json!({"op": self.envelope(op, mesh), "key": hex(&key), "body": hex(op.body())});
-                Shown { kind: custom("LINKS"), payload }
+                let (name, says) = if key.is_empty() {
+                    ("LINKS", self.links(op.body()))
+                } else {
+                    ("MEMBERS", self.members(&op.author(), &key, op.body()))
+                };
+                let mut payload = says.unwrap_or_else(|| json!({"key": hex(&key), "body": hex(op.body())}));
+                payload["op"] = self.envelope(op, mesh);
+                Shown { kind: custom(name), payload }
             }
             OpKind::Unknown(code) => {
                 let (_, key) = op.key();
@@ -87,6 +94,38 @@ impl Decoder {
         }
     }
 
+    /// All links of a node: by segment, and one by one.
+    fn links(&self, body: &[u8]) -> Option<Value> {
+        let links = LinksBody::parse(body)?;
+        let segment = |link: &SegmentLink| {
+            json!({
+                "segment": segment_hex(link.segment),
+                "namer": link.namer.0.first().map(|id| self.short_node(*id)),
+                "mtu": link.mtu,
+                "cost": link.cost,
+                "unheard": link.unheard.0.iter().map(|id| self.short_node(*id)).collect::<Vec<_>>(),
+            })
+        };
+        // Each names one peer: the body was read within limits.
+        let direct = links.direct.iter().flat_map(|link| link.peer.0.iter().map(|peer| (*peer, link.cost)));
+        Some(json!({
+            "segments": links.segments.iter().map(segment).collect::<Vec<_>>(),
+            "direct": direct.map(|(peer, cost)| json!({"peer": self.short_node(peer), "cost": cost})).collect::<Vec<_>>(),
+        }))
+    }
+
+    /// One part of the list of who is on a segment, by the node that the segment is named after.
+    fn members(&self, author: &NodeId, key: &[u8], body: &[u8]) -> Option<Value> {
+        let (segment, part, members) = MembersBody::parse(author, key, body)?;
+        let index = minicbor::decode::<MembersBody>(body).ok()?.index;
+        Some(json!({
+            "segment": segment_hex(segment),
+            "part": part,
+            "index": index,
+            "members": members.iter().map(|id| self.short_node(*id)).collect::<Vec<_>>(),
+        }))
+    }
+
     fn envelope(&self, op: &SignedOp, mesh: MeshId) -> Value {
         let known = self.authors.get(&op.author());
         json!({
@@ -104,6 +143,18 @@ impl Decoder {
         let id = NodeId(id);
         json!({"id": id.to_string(), "name": self.authors.get(&id).map(|author| author.name.clone())})
     }
+
+    /// A node by the first half of its id, with its name where only one that is known begins so.
+    fn short_node(&self, short: ShortId) -> Value {
+        let mut known = self.authors.iter().filter(|(id, _)| ShortId::of(id) == short).map(|(_, author)| &author.name);
+        let name = known.next().filter(|_| known.next().is_none());
+        json!({"id": hex(&short.0), "name": name})
+    }
+}
+
+/// A segment's id as `NAMING` shows it.
+fn segment_hex(segment: SegmentId) -> String {
+    format!("{:016x}", segment.0)
 }
 
 fn card_fields(card: &Card) -> Value {

@@ -1,16 +1,18 @@
 //! Every message in its JSON form, and what becomes of datagrams that hold none.
 
-use kodikon_core::ground::id::{Epoch, Seq};
+use kodikon_core::ground::id::{Epoch, InterfaceIndex, Seq};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::identity::Identity;
-use kodikon_core::model::links::SegmentId;
+use kodikon_core::model::links::{
+    DirectLink, LinksBody, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
+};
 use kodikon_core::model::op::Statement;
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Naming, Ops, Ping, Pong, Proof, Refusal,
-    Suspicion, Turn, bye_bytes, proof_bytes,
+    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Naming, Ops, Ping, Pong, Proof,
+    Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use serde_json::{Value, json};
 
@@ -213,6 +215,73 @@ fn every_op_is_shown_as_a_message_of_its_author() {
     for (op, kind, expected) in table {
         assert_eq!(say(op.clone()), (kind.to_owned(), expected), "{op:?}");
     }
+}
+
+#[test]
+fn links_are_shown_by_segment_and_members_by_the_segment_that_their_author_names() {
+    let say = |key: &[u8], body: Vec<u8>| {
+        payload(Message::Ops(Ops { ops: vec![op(OpKind::Links, key, body)], covered: Vec::new() }))
+    };
+    let (mine, other) = (ShortId::of(&me().id()), ShortId([0xee; 8]));
+    let (myself, stranger) =
+        (json!({"id": hex(&mine.0), "name": "cam1-2"}), json!({"id": "ee".repeat(8), "name": null}));
+    let sealed = envelope(json!(true));
+    let segment = SegmentLink {
+        segment: SegmentId(255),
+        mtu: 1_500,
+        cost: 5,
+        unheard: ShortIds(vec![mine, other]),
+        namer: ShortIds(vec![mine]),
+    };
+    let direct = DirectLink { peer: ShortIds(vec![other]), cost: 40 };
+    let links = minicbor::to_vec(LinksBody { segments: vec![segment], direct: vec![direct] }).expect("a Vec takes all");
+    let named = SegmentId::of(&me().id(), InterfaceIndex(3));
+    let (key, foreign) = (members_key(named, 2), members_key(SegmentId(255), 2));
+    let members = MembersBody { index: 3, members: ShortIds(vec![mine, other]) };
+    let members = minicbor::to_vec(members).expect("a Vec takes all");
+    let table = [
+        (
+            (&[][..], links),
+            "LINKS",
+            json!({
+                "op": sealed,
+                "segments": [{"segment": "00000000000000ff", "namer": myself, "mtu": 1_500, "cost": 5, "unheard": [myself, stranger]}],
+                "direct": [{"peer": stranger, "cost": 40}],
+            }),
+        ),
+        (
+            (&key[..], members.clone()),
+            "MEMBERS",
+            json!({"op": sealed, "segment": format!("{:016x}", named.0), "part": 2, "index": 3, "members": [myself, stranger]}),
+        ),
+        // The segment is not its author's to name.
+        (
+            (&foreign[..], members.clone()),
+            "MEMBERS",
+            json!({"op": sealed, "key": hex(&foreign), "body": hex(&members)}),
+        ),
+        ((&[][..], vec![0xff]), "LINKS", json!({"op": sealed, "key": "", "body": "ff"})),
+    ];
+    for ((key, body), kind, expected) in table {
+        assert_eq!(say(key, body.clone()), (kind.to_owned(), expected), "{key:02x?} {body:02x?}");
+    }
+}
+
+#[test]
+fn a_short_id_that_two_nodes_share_has_no_name() {
+    let mut decoder = decoder();
+    let author = |name: &str| Author { name: name.to_owned(), public_key: [0; 32] };
+    for (last, name) in [(1, "one"), (2, "two")] {
+        let mut id = OTHER;
+        id[15] = last;
+        decoder.authors.insert(NodeId(id), author(name)).expect("there is room");
+    }
+    let members = MembersBody { index: 3, members: ShortIds(vec![ShortId::of(&NodeId(OTHER))]) };
+    let key = members_key(SegmentId::of(&me().id(), InterfaceIndex(3)), 0);
+    let op = op(OpKind::Links, &key, minicbor::to_vec(members).expect("a Vec takes all"));
+    let shown =
+        decoder.decode(&frame(Message::Ops(Ops { ops: vec![op], covered: Vec::new() })), None).expect("it opens");
+    assert_eq!(shown[0].payload["members"], json!([{"id": "ee".repeat(8), "name": null}]));
 }
 
 #[test]

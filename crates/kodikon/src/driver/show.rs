@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kodikon_core::effect::Event as CoreEvent;
+use kodikon_core::effect::{Event as CoreEvent, Interface};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::node::Node;
@@ -14,10 +14,13 @@ use crate::clock::SystemClock;
 use crate::driver::DriverCounts;
 use crate::events::{EventLog, EventStream, weight};
 use crate::handlers::Handler;
-use crate::mesh::{Board, REFRESH_UNREAD, View, row_of};
+use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, row_of};
 
 /// A snapshot that a reader was just taking is shown again after this.
 pub(crate) const SHOW_AGAIN: Duration = Duration::from_millis(1);
+
+/// The ways are worked out at most this often: while nodes come and go the map may change with every datagram.
+const WAYS_EVERY: Duration = REFRESH_READ;
 
 /// The loop's side of the board, and its voice.
 #[derive(Debug)]
@@ -26,6 +29,10 @@ pub(crate) struct Show {
     view: Arc<View>,
     /// The core's version that the view shows; none before the first.
     version: Option<u64>,
+    /// When the ways that it shows were worked out; none before the first.
+    ways_at: Option<Instant>,
+    /// They may be those of an earlier version.
+    are_ways_owed: bool,
     /// Whose state has changed since.
     changed: BTreeSet<NodeId>,
     /// The view could not be pinned up: a reader was taking the one before.
@@ -42,6 +49,8 @@ impl Show {
             board,
             view: Arc::default(),
             version: None,
+            ways_at: None,
+            are_ways_owed: false,
             changed: BTreeSet::new(),
             is_owed: false,
             pending: Vec::new(),
@@ -101,18 +110,26 @@ impl Show {
         self.version != Some(node.version())
             || !self.pending.is_empty()
             || self.is_owed
+            || (self.are_ways_owed && self.may_find_ways(now))
             || self.board.is_stale(now.since(self.view.at))
     }
 
     /// When to come back though nothing happens; a refresh then moves it on.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         // Where nothing happens the view still tells that the loop turns.
-        Some(self.view.at + if self.is_owed { SHOW_AGAIN } else { REFRESH_UNREAD })
+        let view_at = self.view.at + if self.is_owed { SHOW_AGAIN } else { REFRESH_UNREAD };
+        let ways_at = self.ways_at.filter(|_| self.are_ways_owed).map(|at| at + WAYS_EVERY);
+        Some(ways_at.map_or(view_at, |at| at.min(view_at)))
+    }
+
+    fn may_find_ways(&self, now: Instant) -> bool {
+        self.ways_at.is_none_or(|at| now.since(at) >= WAYS_EVERY)
     }
 
     /// Pins up what the core knows now, then tells what has happened: whoever hears of a peer finds it.
-    pub(crate) fn refresh(&mut self, now: Instant, wall: f64, node: &Node, rest: Rest<'_>) {
-        let has_changed = self.version != Some(node.version()) || !self.changed.is_empty();
+    pub(crate) fn refresh(&mut self, now: Instant, wall: f64, node: &mut Node, rest: Rest<'_>) {
+        let is_other_version = self.version != Some(node.version());
+        let has_changed = is_other_version || !self.changed.is_empty();
         let last = &self.view;
         let mut view = View {
             at: now,
@@ -120,6 +137,7 @@ impl Show {
             name: last.name.clone(),
             addresses: rest.addresses.to_vec(),
             peers: node.peers(),
+            ways: Arc::clone(&last.ways),
             states: Arc::clone(&last.states),
             own: Arc::clone(&last.own),
             own_changes: rest.own_changes,
@@ -136,6 +154,12 @@ impl Show {
             update_states(&mut view, node, &self.changed);
             self.changed.clear();
             self.version = Some(node.version());
+        }
+        self.are_ways_owed |= is_other_version;
+        // A cost alone raises no version, so each refresh looks.
+        if self.may_find_ways(now) {
+            view.ways = Arc::new(ways(node, rest.interfaces));
+            (self.ways_at, self.are_ways_owed) = (Some(now), false);
         }
         self.view = Arc::new(view);
         self.is_owed = !self.board.try_publish(Arc::clone(&self.view));
@@ -174,6 +198,13 @@ pub(crate) struct Rest<'a> {
     pub(crate) counts: DriverCounts,
     pub(crate) own_changes: u64,
     pub(crate) addresses: &'a [std::net::SocketAddr],
+    pub(crate) interfaces: &'a [Interface],
+}
+
+/// The ways of this moment, with the names of their interfaces.
+fn ways(node: &mut Node, interfaces: &[Interface]) -> Vec<Way> {
+    let name = |index| interfaces.iter().find(|interface| interface.index == index).map(|found| found.name.clone());
+    node.routes().into_iter().map(|route| Way { interface: route.interface.and_then(name), route }).collect()
 }
 
 /// Brings the states up to date: of those who are present, and only those that changed are read anew.
@@ -281,11 +312,51 @@ fn log(event: &CoreEvent) {
 #[cfg(test)]
 mod tests {
     use kodikon_core::effect::PeerView;
+    use kodikon_core::ground::config::Config;
     use kodikon_core::ground::id::{Epoch, Life};
+    use kodikon_core::ground::time::WallTime;
+    use kodikon_core::model::identity::{Identity, StrictVerifier};
     use kodikon_core::model::member::Liveness;
     use kodikon_core::model::state::NodeSnapshot;
+    use kodikon_core::node::{Boot, Saved};
 
     use super::*;
+
+    fn node() -> Node {
+        let boot = Boot {
+            config: Config::new("me"),
+            identity: Identity::from_secret(&[1; 32]),
+            epoch: Epoch::new(1, 2),
+            seed: [0; 32],
+            port: 10_000,
+            wall: WallTime(0),
+            saved: Saved::default(),
+            verifier: Box::new(StrictVerifier),
+        };
+        Node::new(Instant::ZERO, boot)
+    }
+
+    #[test]
+    fn ways_are_worked_out_ten_times_a_second_at_most_and_a_change_is_not_forgotten() {
+        let (mut node, mut show) = (node(), Show::new(Arc::default()));
+        let at = |ms| Instant::ZERO + Duration::from_millis(ms);
+        let mut refresh = |show: &mut Show, ms: u64, changes: bool| {
+            // As if the core's version were another.
+            show.version = show.version.filter(|_| !changes);
+            let rest = Rest { counts: DriverCounts::default(), own_changes: 0, addresses: &[], interfaces: &[] };
+            show.refresh(at(ms), 0.0, &mut node, rest);
+            (show.is_due(at(ms), &node), show.is_due(at(100), &node), show.next_wake())
+        };
+        // (time in ms, whether something changes, whether it is due at once and at 100 ms, when to come back)
+        for (ms, changes, at_once, later, wake) in [
+            (0, true, false, false, 1_000),
+            (40, true, false, true, 100),
+            (99, false, false, true, 100),
+            (100, false, false, false, 1_100),
+        ] {
+            assert_eq!(refresh(&mut show, ms, changes), (at_once, later, Some(at(wake))), "at {ms} ms");
+        }
+    }
 
     #[test]
     fn an_event_bears_the_name_that_the_rows_show() {

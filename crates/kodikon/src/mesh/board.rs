@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kodikon_core::effect::PeerView;
+use kodikon_core::effect::{PeerView, RouteView};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::Instant;
@@ -37,6 +37,8 @@ pub(crate) struct View {
     pub(crate) addresses: Vec<SocketAddr>,
     /// The roster.
     pub(crate) peers: Vec<PeerView>,
+    /// The ways to them, as they were at most 100 ms before.
+    pub(crate) ways: Arc<Vec<Way>>,
     /// States of the present, without our own.
     pub(crate) states: Arc<BTreeMap<NodeId, Arc<StateRow>>>,
     /// Our own state.
@@ -53,6 +55,13 @@ pub(crate) struct View {
     pub(crate) driver: DriverCounts,
     /// Tables of the core: name, entries, limit.
     pub(crate) tables: Vec<(&'static str, usize, usize)>,
+}
+
+/// A way through the mesh, and what the interface it begins at was called when it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) route: RouteView,
+    pub(crate) interface: Option<String>,
 }
 
 impl View {

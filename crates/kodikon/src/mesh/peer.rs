@@ -27,6 +27,7 @@ pub struct Peer {
     pub(crate) version: String,
     pub(crate) skew_ms: Option<i64>,
     pub(crate) datagrams: u64,
+    pub(crate) relays: Option<u8>,
     pub(crate) state: Arc<StateRow>,
 }
 
@@ -51,6 +52,7 @@ impl Peer {
             version: view.version.clone(),
             skew_ms: view.skew_ms,
             datagrams: view.datagrams,
+            relays: view.relays,
             state,
         })
     }
@@ -76,6 +78,7 @@ impl Peer {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            relays: None,
             state: Arc::default(),
         }
     }
@@ -105,14 +108,20 @@ impl Peer {
         is_alive(self.liveness)
     }
 
-    /// How long ago it was last heard. Up to a second too long, or 100 ms while somebody asks often.
+    /// How long ago this node itself last heard it; where others relay it, that may be as long as the node runs. Up to a second too long, or 100 ms while somebody asks often.
     #[must_use]
     #[doc(alias = "last_heartbeat")]
     pub fn last_heard(&self) -> Duration {
         self.last_heard
     }
 
-    /// Where it is reached; none while no way is known.
+    /// How many relays stand between: 0 for a neighbour, none while no way is known. [`Mesh::routes`](crate::Mesh::routes) names them.
+    #[must_use]
+    pub fn hops(&self) -> Option<u8> {
+        self.relays
+    }
+
+    /// Where it is reached; none while no way is known, or only by way of others.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
@@ -163,7 +172,7 @@ impl Peer {
             liveness: self.liveness,
             state: self.state(),
             address: self.address.map(|address| address.to_string()),
-            hops: self.address.map(|_| 0),
+            hops: self.relays,
             rtt_ms: self.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
             last_heard_ms: u64::try_from(self.last_heard.as_millis()).unwrap_or(u64::MAX),
             witnesses: self.witnesses.clone(),
