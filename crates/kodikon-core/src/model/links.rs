@@ -196,10 +196,7 @@ mod tests {
             unheard: ShortIds(vec![short(n as u8); if n < MAX_UNHEARD_IN_ALL / MAX_UNHEARD { MAX_UNHEARD } else { 0 }]),
         };
         let direct = |n: usize| DirectLink { peer: ShortIds(vec![short(n as u8)]), cost: MAX_COST };
-        LinksBody {
-            segments: (0..MAX_SEGMENTS).map(segment).collect(),
-            direct: (0..MAX_DIRECT).map(direct).collect(),
-        }
+        LinksBody { segments: (0..MAX_SEGMENTS).map(segment).collect(), direct: (0..MAX_DIRECT).map(direct).collect() }
     }
 
     #[test]
