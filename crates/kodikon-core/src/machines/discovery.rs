@@ -418,7 +418,8 @@ fn is_ours_to_ask(newcomer: &NodeId, burst: u8, ctx: &Context) -> bool {
 fn is_among(newcomer: &NodeId, count: usize, ctx: &Context) -> bool {
     let mine = newcomer.rendezvous(&ctx.me.id);
     // Most are far from it, and find so many heavier ones after a few looks.
-    ctx.roster.near_alive().filter(|(id, _)| *id != newcomer && newcomer.rendezvous(id) > mine).take(count).count() < count
+    ctx.roster.near_alive().filter(|(id, _)| *id != newcomer && newcomer.rendezvous(id) > mine).take(count).count()
+        < count
 }
 
 /// How many nodes answer the first HELLO.

@@ -79,7 +79,8 @@ impl Routing {
 
     /// Who is heard may have changed.
     pub fn on_change(&mut self, now: Instant, ctx: &Context) {
-        let crowd = Duration::from_millis(u64::from(u32::try_from(ctx.roster.near_count()).unwrap_or(u32::MAX) / LOOK_SHARE));
+        let crowd =
+            Duration::from_millis(u64::from(u32::try_from(ctx.roster.near_count()).unwrap_or(u32::MAX) / LOOK_SHARE));
         let earliest = (now + SETTLE).max(self.looked + crowd);
         self.look_at = self.look_at.min(earliest);
     }
@@ -181,7 +182,7 @@ impl Routing {
         self.lists = lists;
         let told = Heard::look(now, DOUBTFUL, ctx);
         let links = own::links(&told, &self.ears, &mut self.map, ctx);
-        if self.told.differs(&links, &own::lists(&told, &self.ears, ctx.me.id)) {
+        if ctx.roster.near_count() > 0 && self.told.differs(&links, &own::lists(&told, &self.ears, ctx.me.id)) {
             let debt = self.full_at.max(now).since(now);
             let wait = debt.saturating_sub(TELL_EVERY * (TELL_BURST - 1)).max(TELL_AFTER);
             self.tell_at.get_or_insert(now + wait);

@@ -161,7 +161,10 @@ impl LinksBody {
             && links.direct.len() <= MAX_DIRECT
             && unheard <= MAX_UNHEARD_IN_ALL
             && links.segments.iter().all(|segment| segment.unheard.0.len() <= MAX_UNHEARD)
-            && links.segments.iter().all(|segment| (1..=MAX_COST).contains(&segment.cost) && segment.namer.0.len() == 1)
+            && links
+                .segments
+                .iter()
+                .all(|segment| (1..=MAX_COST).contains(&segment.cost) && segment.namer.0.len() == 1)
             && links.direct.iter().all(|link| (1..=MAX_COST).contains(&link.cost) && link.peer.0.len() == 1);
         fits.then_some(links)
     }
@@ -200,10 +203,7 @@ mod tests {
             unheard: ShortIds(vec![short(n as u8); if n < MAX_UNHEARD_IN_ALL / MAX_UNHEARD { MAX_UNHEARD } else { 0 }]),
         };
         let direct = |n: usize| DirectLink { peer: ShortIds(vec![short(n as u8)]), cost: MAX_COST };
-        LinksBody {
-            segments: (0..MAX_SEGMENTS).map(segment).collect(),
-            direct: (0..MAX_DIRECT).map(direct).collect(),
-        }
+        LinksBody { segments: (0..MAX_SEGMENTS).map(segment).collect(), direct: (0..MAX_DIRECT).map(direct).collect() }
     }
 
     #[test]

@@ -90,9 +90,10 @@ impl Node {
     /// Whether somebody present holds this run and life of a node failed.
     fn is_witnessed(&self, id: &NodeId, epoch: Epoch, life: Life) -> bool {
         let opinions = self.replication.opinions_about(id);
-        opinions.iter().filter_map(read_opinion).any(|(_, opinion)| {
-            opinion.failed && Epoch(opinion.epoch) == epoch && Life(opinion.life) >= life
-        })
+        opinions
+            .iter()
+            .filter_map(read_opinion)
+            .any(|(_, opinion)| opinion.failed && Epoch(opinion.epoch) == epoch && Life(opinion.life) >= life)
     }
 
     /// A live peer vouches for a node. `true` if it counts at once, since others hear it and we cannot.
@@ -159,7 +160,9 @@ impl Node {
     fn pass_on(&mut self, now: Instant, author: &NodeId, message: &Message) {
         let near = self.ctx.roster.get(author).filter(|peer| peer.is_near());
         let came: Vec<_> = match near {
-            Some(peer) => peer.paths.iter().filter(|path| path.heard.is_some()).filter_map(|path| path.interface).collect(),
+            Some(peer) => {
+                peer.paths.iter().filter(|path| path.heard.is_some()).filter_map(|path| path.interface).collect()
+            }
             None => {
                 let hop = self.hop_to(author).and_then(|hop| self.ctx.roster.get(&hop)?.best_path()?.interface);
                 hop.into_iter().collect()
@@ -168,7 +171,8 @@ impl Node {
         let children = self.routing.map().children_of(author);
         for index in self.discovery.segments().collect::<Vec<_>>() {
             let Some(segment) = self.routing.segment_of(index).filter(|_| !came.contains(&index)) else { continue };
-            let has_child = |children: &Vec<(NodeId, Option<SegmentId>)>| children.iter().any(|(_, on)| *on == Some(segment));
+            let has_child =
+                |children: &Vec<(NodeId, Option<SegmentId>)>| children.iter().any(|(_, on)| *on == Some(segment));
             if children.as_ref().is_none_or(has_child) {
                 for cast in self.discovery.best_casts(now, index, &self.ctx) {
                     self.ctx.out.send(Destination::Segment(index, cast), message.clone());

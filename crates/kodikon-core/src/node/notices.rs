@@ -9,8 +9,8 @@ use crate::ground::time::Instant;
 use crate::machines::liveness::beat;
 use crate::machines::membership::{OpinionBody, read_card, read_opinion};
 use crate::model::member::{Liveness as Held, REASON_BOUND, REASON_PROCESS};
-use crate::model::roster::Peer;
 use crate::model::op::{OpKind, SignedOp};
+use crate::model::roster::Peer;
 use crate::node::Node;
 
 impl Node {

@@ -130,11 +130,8 @@ impl Node {
                 self.discovery.best_casts(now, index, &self.ctx).into_iter().map(|cast| Target::Segment(index, cast)),
             );
         }
-        let unreached = self
-            .ctx
-            .roster
-            .near()
-            .filter(|(_, peer)| peer.group_heard.is_none_or(|at| now.since(at) > GROUP_EVIDENCE));
+        let unreached =
+            self.ctx.roster.near().filter(|(_, peer)| peer.group_heard.is_none_or(|at| now.since(at) > GROUP_EVIDENCE));
         targets.extend(unreached.take(MAX_COPIES).filter_map(|(id, _)| self.best(id)));
         targets
     }

@@ -1,8 +1,8 @@
 //! Decides how long a node counts that this one does not hear itself: as long as the map has a way to it.
 
+use crate::effect::Event;
 use crate::effect::context::Context;
 use crate::effect::outbox::Notice;
-use crate::effect::Event;
 use crate::ground::id::NodeId;
 use crate::ground::time::Instant;
 use crate::machines::membership::Membership;
@@ -32,7 +32,8 @@ impl Membership {
         let Some(peer) = ctx.roster.get_mut(&id).filter(|peer| peer.is_near()) else { return };
         peer.note_heard(now);
         if peer.liveness == Liveness::Suspect {
-            let event = Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
+            let event =
+                Event::PeerUp { peer: id, name: peer.card.shown_name(), epoch: peer.epoch(), life: peer.life() };
             ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
             ctx.out.event(event);
         }

@@ -27,7 +27,13 @@ pub(super) struct Ear {
 
 impl Ear {
     pub(super) fn new() -> Self {
-        Self { namers: BoundedMap::new(MAX_PEERS), nameless: None, segment: None, namer: NodeId::default(), is_mine: false }
+        Self {
+            namers: BoundedMap::new(MAX_PEERS),
+            nameless: None,
+            segment: None,
+            namer: NodeId::default(),
+            is_mine: false,
+        }
     }
 
     /// The segment, if it has a name.

@@ -1,9 +1,31 @@
 //! Decides which links there are, where both ends say so, and the shortest way along them from any node.
 
+mod graph;
+mod ranks;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ground::config::MAX_PEERS;
 use crate::ground::id::NodeId;
-use crate::model::links::{LinksBody, SegmentId, ShortId};
+use crate::machines::routing::map::graph::Graph;
+use crate::machines::routing::map::tree::{Search, Tree};
+use crate::model::links::{LinksBody, MAX_PARTS, SegmentId, ShortId};
+
+/// Parts of member lists that one author holds at most, over all segments that it names: two of the largest. When one
+/// more comes, the one that it set longest ago makes room.
+const MAX_PARTS_OF_AUTHOR: usize = 2 * MAX_PARTS;
+/// Parts of all authors: 7 MB if all are full. When one more comes, the author that holds most loses the one that it set
+/// longest ago, so that a liar makes room for the others.
+const MAX_PARTS_IN_ALL: usize = 2 * MAX_PEERS;
+/// Nodes of one map: what a [`tree::Label`] can count. The roster refuses nodes long before; here a new one is ignored.
+const MAX_NODES: usize = 1 << 16;
+/// Trees kept for roots other than this node: 12 bytes for each node of the map. When one more is made, the one made
+/// longest ago makes room.
+const MAX_TREES: usize = 32;
 
 /// A way from one node to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,179 +34,303 @@ pub struct Way {
     pub path: Vec<NodeId>,
     /// The sum of the costs of its links.
     pub cost: u32,
-    /// The segment of the first link; `None` for a direct link.
+    /// The segment of the first link; `None` for a direct link, which goes first where both cost the same.
     pub first: Option<SegmentId>,
 }
-
-type Tree = BTreeMap<NodeId, (u32, u32, NodeId, Option<SegmentId>)>;
 
 /// The links of all nodes as they tell of them.
 #[derive(Debug)]
 pub struct Map {
     me: NodeId,
-    links: BTreeMap<NodeId, LinksBody>,
-    members: BTreeMap<(SegmentId, NodeId, u8), Vec<ShortId>>,
+    authors: BTreeMap<NodeId, Author>,
+    parts: BTreeMap<(SegmentId, NodeId, u8), Vec<ShortId>>,
     version: u64,
-    trees: BTreeMap<NodeId, Tree>,
+    graph: Graph,
+    /// The version that the graph was prepared from.
+    prepared: u64,
+    search: Search,
+    own: Tree,
+    /// The version that `own` was made from.
+    own_made: u64,
+    trees: Vec<Tree>,
+    /// How many trees were made since the graph was prepared; those beyond are stale, kept for their memory.
+    made: usize,
+}
+
+/// What is known of one node.
+#[derive(Debug, Default)]
+struct Author {
+    links: LinksBody,
+    /// Whether it has told of its links, be they none.
+    has_told: bool,
+    /// Its parts, the one set longest ago first.
+    parts: Vec<(SegmentId, u8)>,
+    is_absent: bool,
+}
+
+impl Author {
+    fn is_blank(&self) -> bool {
+        !self.is_absent && self.parts.is_empty() && !self.has_told
+    }
 }
 
 impl Map {
+    /// An empty map around this node.
     #[must_use]
     pub fn new(me: NodeId) -> Self {
-        Self { me, links: BTreeMap::new(), members: BTreeMap::new(), version: 0, trees: BTreeMap::new() }
+        Self {
+            me,
+            authors: BTreeMap::from([(me, Author::default())]),
+            parts: BTreeMap::new(),
+            version: 1,
+            graph: Graph::default(),
+            prepared: 0,
+            search: Search::default(),
+            own: Tree::default(),
+            own_made: 0,
+            trees: Vec::new(),
+            made: 0,
+        }
     }
+
+    /// All links of a node, in the place of what it said before. They come through [`LinksBody::parse`], which limits them;
+    /// of several entries for one segment or peer the first counts.
     pub fn set_links(&mut self, author: NodeId, links: LinksBody) {
-        self.links.insert(author, links);
-        self.version += 1;
-        self.trees.clear();
-    }
-    pub fn set_members(&mut self, author: NodeId, segment: SegmentId, part: u8, members: Vec<ShortId>) {
-        if self.members.insert((segment, author, part), members.clone()) != Some(members) {
+        let Some(known) = author_of(&mut self.authors, author) else { return };
+        known.has_told = true;
+        if known.links != links {
+            known.links = links;
             self.version += 1;
-            self.trees.clear();
         }
     }
+
+    /// One part of the members of a segment, by the node that names it; an empty one is none.
+    pub fn set_members(&mut self, author: NodeId, segment: SegmentId, part: u8, members: Vec<ShortId>) {
+        let Some(known) = author_of(&mut self.authors, author) else { return };
+        let key = (segment, author, part);
+        let is_known = self.parts.get(&key) == Some(&members);
+        known.parts.retain(|kept| *kept != (segment, part));
+        if members.is_empty() {
+            self.version += u64::from(self.parts.remove(&key).is_some());
+            self.drop_blank(&author);
+            return;
+        }
+        known.parts.push((segment, part));
+        self.parts.insert(key, members);
+        self.version += u64::from(!is_known);
+        self.make_room(author);
+    }
+
+    /// Holds the limits of parts after one of `author` was set.
+    fn make_room(&mut self, author: NodeId) {
+        let is_greedy = self.authors.get(&author).is_some_and(|known| known.parts.len() > MAX_PARTS_OF_AUTHOR);
+        let loser = if is_greedy {
+            Some(author)
+        } else if self.parts.len() > MAX_PARTS_IN_ALL {
+            self.authors.iter().max_by_key(|(_, known)| known.parts.len()).map(|(id, _)| *id)
+        } else {
+            None
+        };
+        let Some(loser) = loser else { return };
+        if let Some(known) = self.authors.get_mut(&loser).filter(|known| !known.parts.is_empty()) {
+            let (segment, part) = known.parts.remove(0);
+            self.parts.remove(&(segment, loser, part));
+            self.version += 1;
+        }
+        self.drop_blank(&loser);
+    }
+
+    /// A node is gone: what it said counts no more, nor that it was absent.
     pub fn forget(&mut self, author: &NodeId) {
-        self.links.remove(author);
-        self.members.retain(|(_, namer, _), _| namer != author);
+        let Some(known) = self.authors.remove(author) else { return };
+        for (segment, part) in known.parts {
+            self.parts.remove(&(segment, *author, part));
+        }
+        if *author == self.me {
+            self.authors.insert(self.me, Author::default());
+        }
         self.version += 1;
-        self.trees.clear();
     }
-    pub fn links_of(&self, id: &NodeId) -> Option<&LinksBody> {
-        self.links.get(id)
-    }
-    fn list(&self, segment: SegmentId) -> BTreeSet<ShortId> {
-        self.members
-            .range((segment, NodeId([0; 16]), 0)..=(segment, NodeId([255; 16]), 255))
-            .flat_map(|(_, list)| list.iter().copied())
-            .collect()
-    }
-    pub fn members_of(&self, segment: SegmentId) -> impl Iterator<Item = NodeId> {
-        let list = self.list(segment);
-        let on = |links: &LinksBody| links.segments.iter().any(|link| link.segment == segment);
-        let all: Vec<NodeId> = self
-            .links
-            .iter()
-            .filter(|(id, links)| list.contains(&ShortId::of(id)) && on(links))
-            .map(|(id, _)| *id)
-            .collect();
-        all.into_iter()
-    }
-    fn edges(&self, a: &NodeId) -> Vec<(NodeId, u32, Option<SegmentId>)> {
-        let mut out = Vec::new();
-        let Some(mine) = self.links.get(a) else { return out };
-        for link in &mine.segments {
-            let members: Vec<NodeId> = self.members_of(link.segment).collect();
-            if !members.contains(a) {
-                continue;
-            }
-            for b in members.into_iter().filter(|b| b != a) {
-                let theirs = self.links[&b].segments.iter().find(|l| l.segment == link.segment).unwrap();
-                if !link.unheard.0.contains(&ShortId::of(&b)) && !theirs.unheard.0.contains(&ShortId::of(a)) {
-                    out.push((b, u32::from(link.cost) + u32::from(theirs.cost), Some(link.segment)));
-                }
-            }
+
+    /// A node is held failed or suspect, or no longer: while absent no link of it counts, neither as relay nor as
+    /// destination. The lists of the segments that it names still do.
+    pub fn set_absent(&mut self, id: &NodeId, absent: bool) {
+        if !absent && !self.authors.contains_key(id) {
+            return;
         }
-        for link in &mine.direct {
-            for (b, theirs) in self.links.range(link.peer.0[0].lowest()..).take(1) {
-                if ShortId::of(b) != link.peer.0[0] {
-                    continue;
-                }
-                if let Some(back) = theirs.direct.iter().find(|l| l.peer.0[0] == ShortId::of(a)) {
-                    out.push((*b, u32::from(link.cost) + u32::from(back.cost), None));
-                }
-            }
+        let Some(known) = author_of(&mut self.authors, *id) else { return };
+        if known.is_absent != absent {
+            known.is_absent = absent;
+            self.version += u64::from(known.links != LinksBody::default());
         }
-        out
+        self.drop_blank(id);
     }
-    fn tree(&mut self, root: &NodeId) -> &Tree {
-        if !self.trees.contains_key(root) {
-            let mut done: Tree = BTreeMap::new();
-            let mut open: BTreeSet<(u32, u32, NodeId, NodeId, Option<SegmentId>)> =
-                BTreeSet::from([(0, 0, *root, *root, None)]);
-            while let Some((cost, hops, parent, node, via)) = open.pop_first() {
-                if done.contains_key(&node) {
-                    continue;
-                }
-                done.insert(node, (cost, hops, parent, via));
-                for (next, more, via) in self.edges(&node) {
-                    if !done.contains_key(&next) {
-                        open.insert((cost + more, hops + 1, node, next, via));
-                    }
-                }
-            }
-            self.trees.insert(*root, done);
+
+    fn drop_blank(&mut self, id: &NodeId) {
+        if *id != self.me && self.authors.get(id).is_some_and(Author::is_blank) {
+            self.authors.remove(id);
         }
-        &self.trees[root]
     }
+
+    /// The shortest way from this node; `None` to itself.
     pub fn way_to(&mut self, to: &NodeId) -> Option<Way> {
-        let me = self.me;
-        self.way_from(&me, to)
+        self.look();
+        self.own.way(&self.graph, self.graph.find(to)?)
     }
-    pub fn way_from(&mut self, root: &NodeId, to: &NodeId) -> Option<Way> {
-        let tree = self.tree(root);
-        let cost = tree.get(to).filter(|_| to != root)?.0;
-        let mut path = vec![*to];
-        let mut first = tree[to].3;
-        let mut at = tree[to].2;
-        while at != *root {
-            path.push(at);
-            first = tree[&at].3;
-            at = tree[&at].2;
-        }
-        path.reverse();
-        Some(Way { path, cost, first })
-    }
+
+    /// The first node on the shortest way from this one.
     pub fn next_hop(&mut self, to: &NodeId) -> Option<NodeId> {
-        self.way_to(to)?.path.first().copied()
+        self.look();
+        let hop = self.own.hop(self.graph.find(to)?)?;
+        Some(self.graph.id(hop))
     }
+
+    /// How many relays the shortest way from this node has; 255 stands for all above.
     pub fn relays_to(&mut self, to: &NodeId) -> Option<u8> {
-        u8::try_from(self.way_to(to)?.path.len() - 1).ok()
+        self.look();
+        let relays = self.own.links(self.graph.find(to)?)?.checked_sub(1)?;
+        Some(u8::try_from(relays).unwrap_or(u8::MAX))
     }
+
+    /// The shortest way between any two nodes; `None` from a node to itself.
+    pub fn way_from(&mut self, root: &NodeId, to: &NodeId) -> Option<Way> {
+        if *root == self.me {
+            return self.way_to(to);
+        }
+        self.prepare();
+        let (root, to) = (self.graph.find(root)?, self.graph.find(to)?);
+        let slot = self.slot_of(root);
+        self.trees[slot].way(&self.graph, to)
+    }
+
+    /// Where the tree of a root is, which is made if it is not there.
+    fn slot_of(&mut self, root: u32) -> usize {
+        let fresh = self.made.min(MAX_TREES);
+        if let Some(slot) = self.trees[..fresh].iter().position(|tree| tree.root() == root) {
+            return slot;
+        }
+        let slot = self.made % MAX_TREES;
+        if slot == self.trees.len() {
+            self.trees.push(Tree::default());
+        }
+        self.search.run(&self.graph, root, None, &mut self.trees[slot]);
+        self.made += 1;
+        slot
+    }
+
+    /// What a node told of its links, if it did.
+    #[must_use]
+    pub fn links_of(&self, id: &NodeId) -> Option<&LinksBody> {
+        self.authors.get(id).filter(|known| known.has_told).map(|known| &known.links)
+    }
+
+    /// Whom this node is the last relay to on the way from a root, and over which segment (`None`: a direct link). `None` if the
+    /// root is not on the map or does not reach this node.
     pub fn children_of(&mut self, root: &NodeId) -> Option<Vec<(NodeId, Option<SegmentId>)>> {
-        let me = self.me;
-        self.links.get(root)?;
-        let tree = self.tree(root);
-        tree.get(&me)?;
-        Some(tree.iter().filter(|(id, (_, _, parent, _))| **id != me && *parent == me).map(|(id, n)| (*id, n.3)).collect())
+        self.look();
+        let (root, me) = (self.graph.find(root)?, self.own.root());
+        let slot = self.slot_of(root);
+        let tree = &self.trees[slot];
+        tree.links(me)?;
+        let graph = &self.graph;
+        Some(tree.children(me).map(|child| (graph.id(child), graph.segment_between(me, child))).collect())
     }
+
+    /// Whether a node that can be reached, this one included, says that the node is there: a namer that is on its segment
+    /// lists it as a member, another lists it as a direct link, or is on a segment that it names.
     pub fn is_listed(&mut self, id: &NodeId) -> bool {
-        let short = ShortId::of(id);
-        let me = self.me;
-        let reached: Vec<NodeId> = self.tree(&me).keys().copied().collect();
-        reached.iter().filter(|author| *author != id).any(|author| {
-            let direct = |links: &LinksBody| links.direct.iter().any(|link| link.peer.0[0] == short);
-            let on = |links: &LinksBody, segment| links.segments.iter().any(|link| link.segment == segment);
-            let Some(links) = self.links.get(author) else { return false };
-            direct(links)
-                || links.segments.iter().any(|link| link.namer.0.contains(&short))
-                || self.members.iter().any(|((segment, namer, _), list)| {
-                    namer == author && on(links, *segment) && list.contains(&short)
-                })
-        })
+        self.look();
+        let own = &self.own;
+        let mut listing = self.graph.namers_listing(id).chain(self.graph.claimers_of(id)).chain(self.graph.naming(id));
+        listing.any(|vertex| own.links(vertex).is_some())
     }
+
+    /// Whether a namer lists the node as a member of a segment that this node is on.
+    #[must_use]
     pub fn shares_segment(&self, id: &NodeId) -> bool {
-        let Some(mine) = self.links.get(&self.me) else { return false };
-        mine.segments.iter().any(|link| self.list(link.segment).contains(&ShortId::of(id)))
+        let short = ShortId::of(id);
+        let own = self.authors.get(&self.me).map(|known| known.links.segments.as_slice()).unwrap_or_default();
+        own.iter().any(|link| self.lists_of(link.segment).any(|members| members.contains(&short)))
     }
+
+    /// Whether there is a way from this node to another whose last link is not this node's own, and which does not lead
+    /// through the other before.
     pub fn is_heard_by_others(&mut self, id: &NodeId) -> bool {
-        self.way_to(id).is_some_and(|way| way.path.len() > 1)
+        self.look();
+        let Some(vertex) = self.graph.find(id).filter(|vertex| *vertex != self.own.root()) else { return false };
+        match self.own.links(vertex) {
+            None => false,
+            Some(1) => {
+                // The shortest way is the direct one: is one of its neighbours reached without it?
+                let mut around = Tree::default();
+                self.search.run(&self.graph, self.own.root(), Some(vertex), &mut around);
+                let me = self.own.root();
+                self.graph.neighbours(vertex).any(|near| near != me && around.links(near).is_some())
+            }
+            Some(_) => true,
+        }
     }
+
+    /// Whether others hear a node on segments that are not ours, or directly: what is said of our own segments is said by those who
+    /// may be as late in noticing its silence as we.
     pub fn is_heard_beyond(&mut self, id: &NodeId) -> bool {
-        let Some(mine) = self.links.get(&self.me) else { return false };
-        let ours: Vec<SegmentId> = mine.segments.iter().map(|link| link.segment).collect();
-        let me = self.me;
-        let reached: BTreeSet<NodeId> = self.tree(&me).keys().copied().collect();
-        self.edges(id).iter().any(|(other, _, via)| {
-            *other != me && reached.contains(other) && via.is_none_or(|segment| !ours.contains(&segment))
-        })
+        self.look();
+        let me = self.own.root();
+        let Some(vertex) = self.graph.find(id) else { return false };
+        let own = &self.own;
+        self.graph.neighbours_beyond(vertex, me).any(|near| near != me && own.links(near).is_some())
     }
+
+    /// The nodes that list the segment and are listed by its namer, absent ones too, by id.
+    pub fn members_of(&self, segment: SegmentId) -> impl Iterator<Item = NodeId> {
+        let listed: BTreeSet<ShortId> = self.lists_of(segment).flatten().copied().collect();
+        let claims = move |known: &Author| known.links.segments.iter().any(|link| link.segment == segment);
+        let nodes = self.authors.iter();
+        nodes.filter(move |(id, known)| listed.contains(&ShortId::of(id)) && claims(known)).map(|(id, _)| *id)
+    }
+
+    fn lists_of(&self, segment: SegmentId) -> impl Iterator<Item = &Vec<ShortId>> {
+        let (first, last) = ((segment, NodeId([0; 16]), 0), (segment, NodeId([u8::MAX; 16]), u8::MAX));
+        self.parts.range(first..=last).map(|(_, members)| members)
+    }
+
+    /// Raised whenever a way may have changed.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
+
+    /// How full each table is: its name, its entries, and how many there may be.
     #[must_use]
-    pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
-        vec![("mapped", self.links.len(), 4_097)]
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 3] {
+        [
+            ("map_nodes", self.authors.len(), MAX_PEERS + 1),
+            ("map_parts", self.parts.len(), MAX_PARTS_IN_ALL),
+            ("map_trees", self.trees.len(), MAX_TREES),
+        ]
     }
+
+    /// Makes the tree of this node if the map changed.
+    fn look(&mut self) {
+        if self.own_made != self.version {
+            self.prepare();
+            let me = self.graph.find(&self.me).expect("a map is made with its own node, which is never dropped");
+            self.search.run(&self.graph, me, None, &mut self.own);
+            self.own_made = self.version;
+        }
+    }
+
+    fn prepare(&mut self) {
+        if self.prepared != self.version {
+            self.graph.prepare(&self.authors, &self.parts);
+            self.made = 0;
+            self.prepared = self.version;
+        }
+    }
+}
+
+/// The entry of a node, which is made if there is room for it.
+fn author_of(authors: &mut BTreeMap<NodeId, Author>, id: NodeId) -> Option<&mut Author> {
+    let has_room = authors.len() < MAX_NODES || authors.contains_key(&id);
+    has_room.then(|| authors.entry(id).or_default())
 }

@@ -61,12 +61,7 @@ impl Heard {
 pub(super) type Lists = BTreeMap<(SegmentId, u8), (InterfaceIndex, Vec<ShortId>)>;
 
 /// Our links: the segments that have a name, and those heard on none of them that they are on too.
-pub(super) fn links(
-    heard: &Heard,
-    ears: &BTreeMap<InterfaceIndex, Ear>,
-    map: &mut Map,
-    ctx: &Context,
-) -> LinksBody {
+pub(super) fn links(heard: &Heard, ears: &BTreeMap<InterfaceIndex, Ear>, map: &mut Map, ctx: &Context) -> LinksBody {
     let mut links = LinksBody::default();
     let mut unheard_in_all = 0;
     let mut alone: BTreeMap<NodeId, u16> = BTreeMap::new();
@@ -84,7 +79,8 @@ pub(super) fn links(
             .filter(|id| *id != ctx.me.id && there.binary_search(id).is_err())
             .map(|id| ShortId::of(&id))
             .collect();
-        let fits = unheard.len() <= MAX_UNHEARD.min(there.len()) && unheard_in_all + unheard.len() <= MAX_UNHEARD_IN_ALL;
+        let fits =
+            unheard.len() <= MAX_UNHEARD.min(there.len()) && unheard_in_all + unheard.len() <= MAX_UNHEARD_IN_ALL;
         if !fits || links.segments.len() == MAX_SEGMENTS {
             continue;
         }
@@ -151,13 +147,13 @@ pub(super) struct Told {
 impl Told {
     /// Whether others would learn something new.
     pub(super) fn differs(&self, links: &LinksBody, lists: &Lists) -> bool {
-        self.links.as_ref().unwrap_or(&LinksBody::default()) != links || self.lists != *lists
+        self.links.as_ref() != Some(links) || self.lists != *lists
     }
 
     /// The facts that make it known, and from now on they are told.
     pub(super) fn tell(&mut self, links: LinksBody, lists: Lists) -> Vec<Fact> {
         let mut facts = Vec::new();
-        if self.links.as_ref().unwrap_or(&LinksBody::default()) != &links {
+        if self.links.as_ref() != Some(&links) {
             facts.push((OpKind::Links, Vec::new(), encode(&links)));
             self.links = Some(links);
         }

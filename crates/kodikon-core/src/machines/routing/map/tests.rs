@@ -1,0 +1,353 @@
+//! One test for each rule by which a link counts or a way is chosen; a naive map beside this one says the same.
+
+mod reference;
+
+use super::*;
+use crate::model::links::{DirectLink, MAX_COST, MAX_DIRECT, MAX_MEMBERS_OF_PART, MAX_SEGMENTS, SegmentLink, ShortIds};
+
+const HALL: SegmentId = SegmentId(7 << 40);
+const YARD: SegmentId = SegmentId(9 << 40);
+
+#[test]
+fn a_segment_link_needs_both_ends_and_the_namer() {
+    let both = |map: &mut Map| {
+        map.set_links(id(1), on(&[(HALL, 5, &[])]));
+        map.set_links(id(2), on(&[(HALL, 7, &[])]));
+    };
+    type Change = fn(&mut Map);
+    let table: &[(&str, Change, Option<u32>)] = &[
+        ("listed by the namer", |map| list(map, 9, HALL, &[1, 2]), Some(12)),
+        ("listed twice", |map| list(map, 9, HALL, &[1, 2, 1, 2, 2]), Some(12)),
+        ("listed in two parts", |map| (0..2).for_each(|n| map.set_members(id(9), HALL, n, shorts(&[1 + n]))), Some(12)),
+        ("listed by nobody", |_| (), None),
+        ("an end is not listed", |map| list(map, 9, HALL, &[1]), None),
+        ("an end is listed no longer", |map| [&[1, 2][..], &[1]].iter().for_each(|now| list(map, 9, HALL, now)), None),
+        ("an end is on another segment", |map| amid(map, &[(YARD, 7, &[])]), None),
+        ("an end names no segment", |map| amid(map, &[]), None),
+        ("an end does not hear the other", |map| amid(map, &[(HALL, 7, &[1])]), None),
+        ("an end does not hear itself or a third", |map| amid(map, &[(HALL, 7, &[2, 3])]), Some(12)),
+        ("an end does not hear it elsewhere", |map| amid(map, &[(HALL, 7, &[]), (YARD, 1, &[1])]), Some(12)),
+        ("a segment twice", |map| amid(map, &[(HALL, 7, &[]), (HALL, 1, &[1])]), Some(12)),
+        ("a cost of nothing", |map| amid(map, &[(HALL, 0, &[])]), None),
+        ("a cost that is none", |map| amid(map, &[(HALL, MAX_COST + 1, &[])]), None),
+        ("the highest cost", |map| amid(map, &[(HALL, MAX_COST, &[])]), Some(1_005)),
+        ("the namer is absent", |map| then_listed(map, |map| map.set_absent(&id(9), true)), Some(12)),
+        ("the namer is forgotten", |map| then_listed(map, |map| map.forget(&id(9))), None),
+        ("an end is absent", |map| then_listed(map, |map| map.set_absent(&id(2), true)), None),
+        ("an end is forgotten", |map| then_listed(map, |map| map.forget(&id(2))), None),
+    ];
+    for (case, change, expected) in table {
+        let mut map = Map::new(id(1));
+        both(&mut map);
+        change(&mut map);
+        let expected = expected.map(|cost| Way { path: vec![id(2)], cost, first: Some(HALL) });
+        assert_eq!(map.way_to(&id(2)), expected, "{case}");
+        let back = expected.map(|way| Way { path: vec![id(1)], ..way });
+        assert_eq!(map.way_from(&id(2), &id(1)), back, "{case}, from the other end");
+    }
+}
+
+#[test]
+fn a_direct_link_needs_both_ends_and_costs_both_halves() {
+    type Told<'a> = &'a [(u8, u16)];
+    let table: &[(Told<'_>, Told<'_>, Option<u32>)] = &[
+        (&[(2, 5)], &[(1, 7)], Some(12)),
+        (&[(2, 5)], &[], None),
+        (&[], &[(1, 7)], None),
+        (&[(2, 5)], &[(3, 7)], None),
+        (&[(2, 5)], &[(1, 0)], None),
+        (&[(2, 5)], &[(1, MAX_COST + 1)], None),
+        (&[(2, 5), (2, 1)], &[(1, 7), (2, 1)], Some(12)),
+    ];
+    for (mine, theirs, expected) in table {
+        let mut map = Map::new(id(1));
+        map.set_links(id(1), direct(mine));
+        map.set_links(id(2), direct(theirs));
+        let expected = expected.map(|cost| Way { path: vec![id(2)], cost, first: None });
+        assert_eq!(map.way_to(&id(2)), expected, "{mine:?} and {theirs:?}");
+    }
+}
+
+#[test]
+fn of_several_links_the_cheapest_counts_then_the_direct_one_then_the_lower_segment() {
+    let table = [
+        ((5, 6, 9), 10, Some(HALL)),
+        ((6, 5, 9), 10, Some(YARD)),
+        ((5, 5, 9), 10, Some(HALL)),
+        ((5, 5, 5), 10, None),
+        ((5, 4, 5), 8, Some(YARD)),
+    ];
+    for ((hall, yard, straight), cost, first) in table {
+        let mut map = Map::new(id(1));
+        for (node, other) in [(1, 2), (2, 1)] {
+            let mut links = on(&[(YARD, yard, &[]), (HALL, hall, &[])]);
+            links.direct = direct(&[(other, straight)]).direct;
+            map.set_links(id(node), links);
+        }
+        list(&mut map, 1, HALL, &[1, 2]);
+        list(&mut map, 2, YARD, &[1, 2]);
+        let expected = Way { path: vec![id(2)], cost, first };
+        assert_eq!(map.way_to(&id(2)), Some(expected), "{hall}, {yard} and {straight}");
+    }
+}
+
+#[test]
+fn of_equal_ways_the_one_with_fewer_relays_is_taken_then_the_one_by_the_lower_last_relay() {
+    // From 1 to 9 for 12: by 5; by 4 and 3; by 2 and 6. And from 1 to 8 for 12: by 2 and 6, and by 5 and 7.
+    let links = [(1, 5, 6), (5, 9, 6), (1, 4, 4), (4, 3, 4), (3, 9, 4), (1, 2, 4), (2, 6, 4), (6, 9, 4)];
+    let more = [(6, 8, 4), (5, 7, 2), (7, 8, 4)];
+    for me in [1, 3, 9] {
+        let mut map = Map::new(id(me));
+        wire(&mut map, &[&links[..], &more[..]].concat());
+        assert_eq!(map.way_from(&id(1), &id(9)).map(|way| (way.path, way.cost)), Some((vec![id(5), id(9)], 12)));
+        map.set_absent(&id(5), true);
+        assert_eq!(map.way_from(&id(1), &id(9)).map(|way| (way.path, way.cost)), Some((ids(&[4, 3, 9]), 12)));
+        map.set_absent(&id(5), false);
+        assert_eq!(map.way_from(&id(1), &id(8)).map(|way| (way.path, way.cost)), Some((ids(&[2, 6, 8]), 12)));
+    }
+}
+
+#[test]
+fn members_that_do_not_hear_the_first_wait_for_the_next() {
+    // 2 enters the hall first and 3 after it; 4 hears only 3, and 5 neither.
+    let mut map = Map::new(id(1));
+    map.set_links(id(1), direct(&[(2, 1), (3, 2)]));
+    for (node, back, unheard) in [(2, Some(1), &[][..]), (3, Some(2), &[]), (4, None, &[2]), (5, None, &[2, 3])] {
+        let mut links = on(&[(HALL, 5, unheard)]);
+        links.direct.extend(back.map(|cost| DirectLink { peer: ShortIds(shorts(&[1])), cost }));
+        map.set_links(id(node), links);
+    }
+    list(&mut map, 2, HALL, &[2, 3, 4, 5]);
+    let table = [(4, &[3, 4][..], 14), (5, &[3, 4, 5], 24)];
+    for (to, path, cost) in table {
+        assert_eq!(map.way_to(&id(to)).map(|way| (way.path, way.cost)), Some((ids(path), cost)), "to {to}");
+    }
+}
+
+#[test]
+fn the_hot_answers_agree_with_the_way() {
+    let mut map = Map::new(id(1));
+    wire(&mut map, &[(1, 2, 2), (2, 3, 2), (3, 4, 2)]);
+    let table = [(1, None, None), (2, Some(2), Some(0)), (3, Some(2), Some(1)), (4, Some(2), Some(2)), (5, None, None)];
+    for (to, hop, relays) in table {
+        assert_eq!(map.next_hop(&id(to)), hop.map(id), "to {to}");
+        assert_eq!(map.relays_to(&id(to)), relays, "to {to}");
+        assert_eq!(map.way_to(&id(to)).is_some(), hop.is_some(), "to {to}");
+    }
+    // A line of 300 nodes: more relays than a byte can tell.
+    let ids: Vec<NodeId> = (0..300).map(wide).collect();
+    let mut line = Map::new(ids[0]);
+    for (place, node) in ids.iter().enumerate() {
+        let ends = [place.checked_sub(1), Some(place + 1)].into_iter().flatten().filter_map(|end| ids.get(end));
+        let direct = ends.map(|end| DirectLink { peer: ShortIds(vec![ShortId::of(end)]), cost: MAX_COST });
+        line.set_links(*node, LinksBody { segments: Vec::new(), direct: direct.collect() });
+    }
+    let last = [255, 256, 257, 299].map(|n| line.relays_to(&ids[n]));
+    assert_eq!(last, [254, 255, 255, 255].map(Some));
+    assert_eq!(line.way_to(&ids[299]).map(|way| (way.path.len(), way.cost)), Some((299, 598_000)));
+}
+
+#[test]
+fn a_far_node_is_listed_by_a_namer_on_its_segment_or_by_another_neighbour() {
+    type Change = fn(&mut Map);
+    let table: &[(&str, Change, bool)] = &[
+        ("by nobody", |_| (), false),
+        ("by a reachable namer", |map| list(map, 2, HALL, &[2, 8]), true),
+        ("by a namer that is not on its segment", |map| list(map, 2, HALL, &[8]), false),
+        ("by a namer out of reach", |map| list(map, 3, YARD, &[3, 8]), false),
+        ("by this node", |map| list(map, 1, HALL, &[1, 8]), true),
+        ("by a reachable neighbour", |map| claim(map, 2, 8), true),
+        ("by a neighbour out of reach", |map| claim(map, 3, 8), false),
+        ("by itself", |map| claim(map, 8, 8), false),
+        ("by an absent namer", |map| (list(map, 2, HALL, &[2, 8]), map.set_absent(&id(2), true)).1, false),
+    ];
+    for (case, change, expected) in table {
+        let mut map = Map::new(id(1));
+        for (node, other, segment) in [(1, 2, HALL), (2, 1, HALL), (3, 4, YARD)] {
+            let segments = on(&[(segment, 5, &[])]).segments;
+            map.set_links(id(node), LinksBody { segments, ..direct(&[(other, 5)]) });
+        }
+        change(&mut map);
+        assert_eq!(map.is_listed(&id(8)), *expected, "{case}");
+    }
+}
+
+#[test]
+fn others_hear_a_node_if_a_way_ends_with_a_link_that_is_not_ours() {
+    type Links<'a> = &'a [(u8, u8, u16)];
+    let table: &[(Links<'_>, bool)] = &[
+        (&[], false),
+        (&[(1, 2, 5)], false),
+        (&[(1, 2, 5), (2, 3, 5)], false),
+        (&[(1, 2, 5), (2, 3, 5), (3, 4, 5)], false),
+        (&[(1, 2, 5), (2, 3, 5), (1, 3, 900)], true),
+        (&[(1, 2, 5), (2, 3, 5), (3, 4, 5), (1, 4, 900)], true),
+        (&[(1, 3, 5), (2, 3, 5)], true),
+        (&[(2, 3, 5)], false),
+    ];
+    for (links, expected) in table {
+        let mut map = Map::new(id(1));
+        wire(&mut map, links);
+        assert_eq!(map.is_heard_by_others(&id(2)), *expected, "{links:?}");
+    }
+    assert!(!Map::new(id(1)).is_heard_by_others(&id(1)));
+}
+
+#[test]
+fn a_segment_is_shared_with_whom_its_namer_lists() {
+    let mut map = Map::new(id(1));
+    map.set_links(id(1), on(&[(HALL, 5, &[])]));
+    list(&mut map, 3, HALL, &[1, 4, 3]);
+    list(&mut map, 3, YARD, &[5]);
+    assert_eq!([4, 5, 6].map(|n| map.shares_segment(&id(n))), [true, false, false]);
+    map.set_links(id(3), on(&[(HALL, 5, &[])]));
+    map.set_links(id(4), on(&[(YARD, 5, &[])]));
+    map.set_links(id(6), on(&[(HALL, 5, &[])]));
+    assert_eq!(map.members_of(HALL).collect::<Vec<_>>(), ids(&[1, 3]), "4 is elsewhere and 6 is not listed");
+}
+
+#[test]
+fn the_version_is_raised_by_what_changes_and_by_nothing_else() {
+    let mut map = Map::new(id(1));
+    type Change = fn(&mut Map);
+    let table: &[(&str, Change, bool)] = &[
+        ("links", |map| map.set_links(id(2), direct(&[(1, 5)])), true),
+        ("the same links", |map| map.set_links(id(2), direct(&[(1, 5)])), false),
+        ("another cost", |map| map.set_links(id(2), direct(&[(1, 6)])), true),
+        ("a part", |map| list(map, 2, HALL, &[1]), true),
+        ("the same part", |map| list(map, 2, HALL, &[1]), false),
+        ("an empty part", |map| list(map, 2, HALL, &[]), true),
+        ("an empty part again", |map| list(map, 2, HALL, &[]), false),
+        ("absent", |map| map.set_absent(&id(2), true), true),
+        ("absent again", |map| map.set_absent(&id(2), true), false),
+        ("absent without links", |map| map.set_absent(&id(3), true), false),
+        ("links of an absent one", |map| map.set_links(id(3), direct(&[(1, 5)])), true),
+        ("forgotten", |map| map.forget(&id(2)), true),
+        ("forgotten again", |map| map.forget(&id(2)), false),
+        ("an unknown one is present", |map| map.set_absent(&id(4), false), false),
+        ("this node", |map| map.forget(&id(1)), true),
+    ];
+    for (case, change, is_raised) in table {
+        let before = map.version();
+        change(&mut map);
+        assert_eq!(map.version() != before, *is_raised, "{case}");
+        assert_eq!(map.way_to(&id(9)), None, "{case}");
+    }
+}
+
+#[test]
+fn an_absent_node_that_tells_its_links_later_is_still_absent() {
+    let mut map = Map::new(id(1));
+    map.set_absent(&id(2), true);
+    wire(&mut map, &[(1, 2, 5)]);
+    assert_eq!(map.next_hop(&id(2)), None);
+    map.set_absent(&id(2), false);
+    assert_eq!(map.next_hop(&id(2)), Some(id(2)));
+}
+
+#[test]
+fn liars_fill_no_table_beyond_its_limit() {
+    let mut map = Map::new(id(1));
+    map.set_members(id(1), HALL, 0, shorts(&[1, 2]));
+    for liar in 0..100u16 {
+        for n in 0..200u64 {
+            let member = ShortId((n ^ u64::from(liar)).to_be_bytes());
+            map.set_members(
+                wide(liar),
+                SegmentId(n << 8 | u64::from(liar)),
+                n as u8,
+                vec![member; MAX_MEMBERS_OF_PART],
+            );
+        }
+        let segment = |n: usize| (SegmentId((n as u64) << 8 | u64::from(liar)), 1, &[1u8, 1, 2, 255][..]);
+        let mut links = on(&(0..MAX_SEGMENTS).map(segment).collect::<Vec<_>>());
+        links.direct = direct(&(0..MAX_DIRECT).map(|n| (n as u8 % 5, 1)).collect::<Vec<_>>()).direct;
+        map.set_links(wide(liar), links);
+        map.way_from(&wide(liar), &id(1));
+        assert!(!map.is_listed(&id(200)) && !map.is_heard_by_others(&wide(liar)));
+    }
+    for (table, held, limit) in map.table_sizes() {
+        assert!(held <= limit, "{table}: {held} of {limit}");
+    }
+    map.set_links(id(1), on(&[(HALL, 5, &[])]));
+    assert!(map.shares_segment(&id(2)), "the liars' own parts made room, not this one");
+}
+
+#[test]
+fn ids_that_begin_alike_stand_for_each_other_and_lead_nowhere_else() {
+    let mut twin = id(2);
+    twin.0[15] ^= 1;
+    let mut map = Map::new(id(1));
+    wire(&mut map, &[(1, 2, 5)]);
+    map.set_links(twin, direct(&[(1, 7), (2, 1)]));
+    assert_eq!(map.way_to(&twin).map(|way| way.cost), Some(9), "the list of 1 cannot tell them apart");
+    assert_eq!(map.way_from(&id(2), &twin).map(|way| way.path), Some(vec![id(1), twin]));
+}
+
+fn id(n: u8) -> NodeId {
+    NodeId([n; 16])
+}
+
+fn ids(ns: &[u8]) -> Vec<NodeId> {
+    ns.iter().map(|n| id(*n)).collect()
+}
+
+/// Ids of which there are more.
+fn wide(n: u16) -> NodeId {
+    NodeId::of(&[n.to_be_bytes(); 16].concat().try_into().unwrap())
+}
+
+fn shorts(ns: &[u8]) -> Vec<ShortId> {
+    ns.iter().map(|n| ShortId::of(&id(*n))).collect()
+}
+
+fn on(segments: &[(SegmentId, u16, &[u8])]) -> LinksBody {
+    let link = |&(segment, cost, unheard): &(SegmentId, u16, &[u8])| SegmentLink {
+        namer: ShortIds::default(),
+        segment,
+        mtu: 1_500,
+        cost,
+        unheard: ShortIds(shorts(unheard)),
+    };
+    LinksBody { segments: segments.iter().map(link).collect(), direct: Vec::new() }
+}
+
+fn direct(peers: &[(u8, u16)]) -> LinksBody {
+    let link = |&(peer, cost): &(u8, u16)| DirectLink { peer: ShortIds(shorts(&[peer])), cost };
+    LinksBody { segments: Vec::new(), direct: peers.iter().map(link).collect() }
+}
+
+fn list(map: &mut Map, namer: u8, segment: SegmentId, members: &[u8]) {
+    map.set_members(id(namer), segment, 0, shorts(members));
+}
+
+/// The second node says something else, and both are listed.
+fn amid(map: &mut Map, second: &[(SegmentId, u16, &[u8])]) {
+    map.set_links(id(2), on(second));
+    list(map, 9, HALL, &[1, 2]);
+}
+
+fn then_listed(map: &mut Map, change: fn(&mut Map)) {
+    list(map, 9, HALL, &[1, 2]);
+    assert!(map.way_to(&id(2)).is_some());
+    change(map);
+}
+
+/// A node adds a direct link to what it says.
+fn claim(map: &mut Map, node: u8, peer: u8) {
+    let mut links = map.authors.get(&id(node)).map(|known| known.links.clone()).unwrap_or_default();
+    links.direct.extend(direct(&[(peer, 5)]).direct);
+    map.set_links(id(node), links);
+}
+
+/// Direct links that both ends agree on, each with its whole cost.
+fn wire(map: &mut Map, links: &[(u8, u8, u16)]) {
+    let mut bodies = BTreeMap::<u8, LinksBody>::new();
+    for &(one, other, cost) in links {
+        bodies.entry(one).or_default().direct.extend(direct(&[(other, cost / 2)]).direct);
+        bodies.entry(other).or_default().direct.extend(direct(&[(one, cost - cost / 2)]).direct);
+    }
+    for (node, links) in bodies {
+        map.set_links(id(node), links);
+    }
+}
