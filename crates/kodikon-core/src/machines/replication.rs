@@ -7,7 +7,7 @@ mod limits;
 mod own;
 mod sync;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::Event;
 use crate::effect::context::Context;
@@ -121,8 +121,9 @@ impl Replication {
         self.own.is_mine(op, self.lanes.get(&op.author()))
     }
 
-    /// Ops arrived from a proven peer: pushed, or because we lacked them.
-    pub fn on_ops(&mut self, now: Instant, from: NodeId, ops: Ops, ctx: &mut Context) {
+    /// Ops arrived from a proven peer: pushed, or because we lacked them. `sole` are the authors of whom nobody else here can
+    /// tell.
+    pub fn on_ops(&mut self, now: Instant, from: NodeId, ops: Ops, sole: &BTreeSet<NodeId>, ctx: &mut Context) {
         for op in ops.ops {
             self.on_op(now, from, op, ctx);
         }
@@ -135,7 +136,7 @@ impl Replication {
                 continue;
             }
             let before = lane.part();
-            lane.cover_hearsay(from, &cover.intervals);
+            lane.cover_hearsay(from, &cover.intervals, sole.contains(&author));
             self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
         }
     }

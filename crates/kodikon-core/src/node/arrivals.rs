@@ -170,7 +170,10 @@ impl Node {
             Message::Heard(heard) => self.liveness.on_heard_elsewhere(now, &heard, &mut self.ctx),
             Message::Suspicion(suspicion) => self.liveness.on_suspicion(now, id, &suspicion, &mut self.ctx),
             Message::Bye(bye) => self.on_bye(now, arrival, &bye),
-            Message::Ops(ops) => self.replication.on_ops(now, id, ops, &mut self.ctx),
+            Message::Ops(ops) => {
+                let sole = self.told_by_one(&id, &ops.covered);
+                self.replication.on_ops(now, id, ops, &sole, &mut self.ctx);
+            }
             Message::Digest(digest) => self.replication.on_digest(now, id, &digest, &mut self.ctx),
             Message::Refusal(refusal) => self.on_refusal(now, arrival, &refusal),
             Message::Naming(naming) => {

@@ -1,5 +1,7 @@
 //! Decides, where the map and the roster meet, who is present without being heard, and what is passed on between segments.
 
+use std::collections::BTreeSet;
+
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::ground::id::{Epoch, Life, NodeId};
@@ -9,7 +11,7 @@ use crate::model::links::SegmentId;
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
 use crate::node::Node;
-use crate::wire::message::{Bye, Message, Ops};
+use crate::wire::message::{Bye, Cover, Message, Ops};
 
 /// Far peers are looked at again so long after the map changed: what changes it comes in several ops.
 const REVIEW_AFTER: Duration = Duration::from_millis(20);
@@ -128,6 +130,23 @@ impl Node {
     pub(super) fn hop_to(&mut self, id: &NodeId) -> Option<NodeId> {
         let Some(far) = self.ctx.roster.get(id).and_then(|peer| peer.far) else { return Some(*id) };
         self.routing.map().next_hop(id).or(far.shown_by)
+    }
+
+    /// Of which of these authors this peer alone can tell us: of those that are far, and that no other of our neighbours is
+    /// nearer to than we are. (Neighbours as far as we would wait for our word as we for theirs.)
+    pub(super) fn told_by_one(&mut self, teller: &NodeId, covers: &[Cover]) -> BTreeSet<NodeId> {
+        let is_far = |author: &NodeId, ctx: &Context| ctx.roster.get(author).is_some_and(|peer| peer.far.is_some());
+        let authors: Vec<NodeId> = covers.iter().map(|cover| NodeId(cover.author)).collect();
+        let mut sole = BTreeSet::new();
+        for author in authors.into_iter().filter(|author| is_far(author, &self.ctx)) {
+            let map = self.routing.map();
+            let Some(ours) = map.way_from(&author, &self.ctx.me.id) else { continue };
+            let mut others = self.ctx.roster.near().map(|(id, _)| *id).filter(|id| id != teller);
+            if !others.any(|other| map.way_from(&author, &other).is_some_and(|way| way.cost < ours.cost)) {
+                sole.insert(author);
+            }
+        }
+        sole
     }
 
     /// A peer came: those of our other segments learn of it by us, if they did not hear it themselves.

@@ -135,9 +135,11 @@ impl Lane {
     }
 
     /// Covers numbers on another's word, up to the highest that the author itself was seen to sign: the author's own
-    /// word, or that of two others, so that no single liar can make a node blind for what the author says.
-    pub(super) fn cover_hearsay(&mut self, from: NodeId, intervals: &[Interval]) {
-        let believed: Vec<Interval> = intervals.iter().filter(|told| self.is_believed(from, told)).copied().collect();
+    /// word, or that of two others, so that no single liar can make a node blind for what the author says. Where all that
+    /// is known of the author comes by one node (`is_sole`), it could keep it back as well.
+    pub(super) fn cover_hearsay(&mut self, from: NodeId, intervals: &[Interval], is_sole: bool) {
+        let is_believed = |told: &&Interval| is_sole || self.is_believed(from, told);
+        let believed: Vec<Interval> = intervals.iter().filter(is_believed).copied().collect();
         for interval in believed {
             let last = interval.last.min(self.highest_signed);
             if interval.first > 0 && !self.covered.insert(interval.first, last) {

@@ -20,6 +20,10 @@ use crate::model::roster::Peer;
 /// that whoever is not heard by one knows in time whether others hear it.
 pub(super) const DOUBTFUL: Duration = Duration::from_millis(1_500);
 
+/// Who was not heard for so much of the hard bound is no link any more, whatever others say of it: after two fifths it was
+/// asked (docs/machines/liveness.md), and at the bound others must be known to hear it, or it is called failed.
+const HEARD_LATELY: (u32, u32) = (3, 5);
+
 /// Whom this node hears, by interface and id.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
@@ -27,7 +31,7 @@ pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
 impl Heard {
     /// Those heard lately. A suspect counts until it is so for longer than `patience`.
     pub(super) fn look(now: Instant, patience: Duration, ctx: &Context) -> Self {
-        let window = ctx.hard_bound();
+        let window = ctx.hard_bound() * HEARD_LATELY.0 / HEARD_LATELY.1;
         let mut heard: BTreeMap<InterfaceIndex, Vec<NodeId>> = BTreeMap::new();
         let counts = |peer: &Peer| match peer.liveness {
             Liveness::Alive => true,
