@@ -108,6 +108,17 @@ fn of_equal_ways_the_one_with_fewer_relays_is_taken_then_the_one_by_the_lower_la
 }
 
 #[test]
+fn a_long_link_waits_while_shorter_ones_have_their_turn() {
+    // The dearest link there is ends just before its own start in the round of the queue, wherever the round begins.
+    for start in 2..130 {
+        let mut map = Map::new(id(1));
+        wire(&mut map, &[(1, 2, start), (2, 3, 2 * MAX_COST), (2, 4, 2), (4, 3, 2), (3, 5, 2)]);
+        let way = map.way_to(&id(5)).map(|way| (way.path, way.cost));
+        assert_eq!(way, Some((ids(&[2, 4, 3, 5]), u32::from(start) + 6)), "{start} before");
+    }
+}
+
+#[test]
 fn members_that_do_not_hear_the_first_wait_for_the_next() {
     // 2 enters the hall first and 3 after it; 4 hears only 3, and 5 neither.
     let mut map = Map::new(id(1));
@@ -271,6 +282,17 @@ fn liars_fill_no_table_beyond_its_limit() {
     }
     map.set_links(id(1), on(&[(HALL, 5, &[])]));
     assert!(map.shares_segment(&id(2)), "the liars' own parts made room, not this one");
+}
+
+#[test]
+fn a_namer_with_too_many_parts_loses_the_one_it_set_longest_ago() {
+    let mut map = Map::new(id(1));
+    let limit = MAX_PARTS_OF_AUTHOR as u64;
+    for n in (0..limit).chain([0, limit]) {
+        map.set_members(id(2), SegmentId(n), 0, shorts(&[1]));
+    }
+    let held = [0, 1, 2, limit].map(|n| map.lists_of(SegmentId(n)).count());
+    assert_eq!(held, [1, 0, 1, 1], "the first was set again, so the second is the oldest");
 }
 
 #[test]
