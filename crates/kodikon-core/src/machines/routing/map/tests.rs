@@ -3,7 +3,7 @@
 mod reference;
 
 use super::*;
-use crate::model::links::{DirectLink, MAX_COST, MAX_DIRECT, MAX_MEMBERS_OF_PART, MAX_SEGMENTS, SegmentLink, ShortIds};
+use crate::model::links::{DirectLink, MAX_COST, MAX_DIRECT, MAX_SEGMENTS, SegmentLink, ShortIds};
 
 const HALL: SegmentId = SegmentId(7 << 40);
 const YARD: SegmentId = SegmentId(9 << 40);
@@ -263,12 +263,7 @@ fn liars_fill_no_table_beyond_its_limit() {
     for liar in 0..100u16 {
         for n in 0..200u64 {
             let member = ShortId((n ^ u64::from(liar)).to_be_bytes());
-            map.set_members(
-                wide(liar),
-                SegmentId(n << 8 | u64::from(liar)),
-                n as u8,
-                vec![member; MAX_MEMBERS_OF_PART],
-            );
+            map.set_members(wide(liar), SegmentId(n << 8 | u64::from(liar)), n as u8, vec![member; 3]);
         }
         let segment = |n: usize| (SegmentId((n as u64) << 8 | u64::from(liar)), 1, &[1u8, 1, 2, 255][..]);
         let mut links = on(&(0..MAX_SEGMENTS).map(segment).collect::<Vec<_>>());
