@@ -190,9 +190,9 @@ impl Graph {
                 }
             }
         }
-        gaps.sort_unstable();
-        gaps.dedup();
+        // Where both ends say it a gap stands twice, which does no harm.
         self.gaps.fill(self.stays.items.len(), gaps.iter().copied());
+        self.gaps.sort_rows();
         self.claims.gaps = gaps;
     }
 
@@ -344,6 +344,16 @@ impl<T: Copy + Default> Rows<T> {
             let next = &mut self.ends[row as usize];
             self.items[*next as usize] = item;
             *next += 1;
+        }
+    }
+}
+
+impl<T: Ord> Rows<T> {
+    fn sort_rows(&mut self) {
+        let mut start = 0;
+        for end in self.ends.iter().map(|end| *end as usize) {
+            self.items[start..end].sort_unstable();
+            start = end;
         }
     }
 }

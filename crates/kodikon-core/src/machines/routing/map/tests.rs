@@ -3,7 +3,7 @@
 mod reference;
 
 use super::*;
-use crate::model::links::{DirectLink, MAX_COST, MAX_DIRECT, MAX_MEMBERS_OF_PART, MAX_SEGMENTS, SegmentLink, ShortIds};
+use crate::model::links::{DirectLink, MAX_COST, MAX_DIRECT, MAX_SEGMENTS, SegmentLink, ShortIds};
 
 const HALL: SegmentId = SegmentId(7 << 40);
 const YARD: SegmentId = SegmentId(9 << 40);
@@ -104,6 +104,17 @@ fn of_equal_ways_the_one_with_fewer_relays_is_taken_then_the_one_by_the_lower_la
         assert_eq!(map.way_from(&id(1), &id(9)).map(|way| (way.path, way.cost)), Some((ids(&[4, 3, 9]), 12)));
         map.set_absent(&id(5), false);
         assert_eq!(map.way_from(&id(1), &id(8)).map(|way| (way.path, way.cost)), Some((ids(&[2, 6, 8]), 12)));
+    }
+}
+
+#[test]
+fn a_long_link_waits_while_shorter_ones_have_their_turn() {
+    // The dearest link there is ends just before its own start in the round of the queue, wherever the round begins.
+    for start in 2..130 {
+        let mut map = Map::new(id(1));
+        wire(&mut map, &[(1, 2, start), (2, 3, 2 * MAX_COST), (2, 4, 2), (4, 3, 2), (3, 5, 2)]);
+        let way = map.way_to(&id(5)).map(|way| (way.path, way.cost));
+        assert_eq!(way, Some((ids(&[2, 4, 3, 5]), u32::from(start) + 6)), "{start} before");
     }
 }
 
@@ -252,12 +263,7 @@ fn liars_fill_no_table_beyond_its_limit() {
     for liar in 0..100u16 {
         for n in 0..200u64 {
             let member = ShortId((n ^ u64::from(liar)).to_be_bytes());
-            map.set_members(
-                wide(liar),
-                SegmentId(n << 8 | u64::from(liar)),
-                n as u8,
-                vec![member; MAX_MEMBERS_OF_PART],
-            );
+            map.set_members(wide(liar), SegmentId(n << 8 | u64::from(liar)), n as u8, vec![member; 3]);
         }
         let segment = |n: usize| (SegmentId((n as u64) << 8 | u64::from(liar)), 1, &[1u8, 1, 2, 255][..]);
         let mut links = on(&(0..MAX_SEGMENTS).map(segment).collect::<Vec<_>>());
@@ -271,6 +277,17 @@ fn liars_fill_no_table_beyond_its_limit() {
     }
     map.set_links(id(1), on(&[(HALL, 5, &[])]));
     assert!(map.shares_segment(&id(2)), "the liars' own parts made room, not this one");
+}
+
+#[test]
+fn a_namer_with_too_many_parts_loses_the_one_it_set_longest_ago() {
+    let mut map = Map::new(id(1));
+    let limit = MAX_PARTS_OF_AUTHOR as u64;
+    for n in (0..limit).chain([0, limit]) {
+        map.set_members(id(2), SegmentId(n), 0, shorts(&[1]));
+    }
+    let held = [0, 1, 2, limit].map(|n| map.lists_of(SegmentId(n)).count());
+    assert_eq!(held, [1, 0, 1, 1], "the first was set again, so the second is the oldest");
 }
 
 #[test]

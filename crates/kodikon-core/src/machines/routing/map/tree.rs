@@ -282,14 +282,10 @@ impl Queue {
     fn next(&mut self) -> Option<u32> {
         let at = self.cost as usize % BUCKETS;
         let words = self.filled.len();
-        // The round begins within a word: first its upper bits, at last its lower ones.
+        // The round begins within a word and ends with its lower bits: the upper ones were looked at first.
         let bucket = (0..=words).find_map(|step| {
             let word = (at / 64 + step) % words;
-            let mask = match step {
-                0 => u64::MAX << (at % 64),
-                last if last == words => !(u64::MAX << (at % 64)),
-                _ => u64::MAX,
-            };
+            let mask = if step == 0 { u64::MAX << (at % 64) } else { u64::MAX };
             let bits = self.filled[word] & mask;
             (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
         })?;

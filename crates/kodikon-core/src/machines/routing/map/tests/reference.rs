@@ -143,8 +143,6 @@ impl Naive {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 400 } else { 20_000 }))]
-
     #[test]
     fn a_naive_map_gives_the_same_answers(
         me in 0..NODES, steps in vec(step(), 1..40), asked in vec(0..NODES, 40), order in any::<u64>(),
