@@ -2,6 +2,7 @@
 
 pub mod calm;
 pub mod reach;
+pub mod routes;
 pub mod truth;
 pub mod view;
 
@@ -9,7 +10,7 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use kodikon_core::effect::Event;
+use kodikon_core::effect::{Event, PeerView};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
@@ -49,6 +50,8 @@ pub enum Check {
     VerdictInTime,
     /// Acting at a wake moves the wake.
     NoSpin,
+    /// No way leads through its beginning or through one node twice, ends elsewhere or begins at one who is not heard.
+    RouteSane,
     /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
     CalmRoster,
     /// After calm no node that is dead, or to which no way leads, is shown as present.
@@ -61,6 +64,9 @@ pub enum Check {
     CalmCompany,
     /// After calm names as shown are unique and the same everywhere.
     CalmNames,
+    /// After calm everyone shows a way to whom it can reach, over links that there are and without a detour, and none to
+    /// anybody else.
+    CalmRoutes,
 }
 
 impl Check {
@@ -81,12 +87,14 @@ impl Check {
             Self::FalseFailed => "false_failed",
             Self::VerdictInTime => "verdict_in_time",
             Self::NoSpin => "no_spin",
+            Self::RouteSane => "route_sane",
             Self::CalmRoster => "calm_roster",
             Self::CalmDeadGone => "calm_dead_gone",
             Self::CalmState => "calm_state",
             Self::CalmRoot => "calm_root",
             Self::CalmCompany => "calm_company",
             Self::CalmNames => "calm_names",
+            Self::CalmRoutes => "calm_routes",
         }
     }
 }
@@ -119,6 +127,9 @@ const SPINS: u32 = 64;
 const RECOVERY: Duration = Duration::from_secs(75);
 /// After so long nothing of the dead is on its way any more.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Those who had no segment in common with the dead hear of it from those who had, at the hard bound at the latest; and where
+/// nobody tells them, the hard bound runs once more, from the moment at which no way leads there.
+const FAR_BOUNDS: u32 = 2;
 /// What a verdict may take beyond the hard bound: the last packet's way, a turn of the timer, a freeze after a stall.
 const VERDICT_MARGIN: Duration = Duration::from_secs(6);
 
@@ -187,12 +198,25 @@ pub struct Watch {
 
 #[derive(Debug, Clone, Copy)]
 struct VerdictDue {
-    /// Of whom; `None` = of all.
-    observer: Option<usize>,
+    /// Of whom.
+    of: Observers,
+    /// Who died.
+    node: usize,
     at: Moment,
     died: Moment,
     peer: NodeId,
     epoch: Epoch,
+}
+
+/// Whose verdicts are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Observers {
+    /// Of all who have a segment or a host in common with the dead.
+    Near,
+    /// Of all others.
+    Far,
+    /// Of this one.
+    One(usize),
 }
 
 impl Watch {
@@ -217,18 +241,57 @@ impl Watch {
             if self.truth.holder(&verdict.peer).is_some() {
                 continue;
             }
-            let observers = verdict.observer.map_or(0..self.views.len(), |observer| observer..observer + 1);
-            for observer in observers {
+            for observer in self.observers(now, &verdict) {
                 self.check_verdict(now, &verdict, observer);
             }
         }
     }
 
+    fn observers(&self, now: Moment, verdict: &VerdictDue) -> Vec<usize> {
+        let is_near = |node: usize| self.is_near(node, verdict.node);
+        match verdict.of {
+            Observers::Near => (0..self.views.len()).filter(|&node| is_near(node)).collect(),
+            Observers::One(observer) => vec![observer],
+            Observers::Far => {
+                let witnesses: Vec<usize> =
+                    (0..self.views.len()).filter(|&node| node != verdict.node && is_near(node)).collect();
+                // What the troubled said of the dead before stands until they are dead themselves.
+                if !witnesses.iter().all(|&node| self.was_steady(node, verdict.died)) {
+                    return Vec::new();
+                }
+                let linked = self.truth.steady_links(now, &witnesses);
+                linked.into_iter().filter(|&(node, links)| links > 0 && !is_near(node)).map(|(node, _)| node).collect()
+            }
+        }
+    }
+
+    /// Whether two nodes have a segment or a host in common.
+    fn is_near(&self, one: usize, two: usize) -> bool {
+        self.truth.places.common(one, two).next().is_some()
+    }
+
+    /// Whether a node lives since before this moment, and had no trouble since.
+    fn was_steady(&self, node: usize, since: Moment) -> bool {
+        let living = &self.truth.nodes[node];
+        living.up && living.since < since && living.own_trouble < since
+    }
+
     /// Looks into a node's tables.
-    pub fn look_into(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint) {
+    pub fn look_into(&mut self, now: Moment, node: usize, endpoint: &mut dyn Endpoint) {
         for (table, entries, limit) in endpoint.table_sizes() {
             self.tally.check(now, Check::Tables, entries <= limit, || {
                 format!("node {node}: table {table} holds {entries} of {limit}")
+            });
+        }
+        let (own, routes) = (endpoint.id(), endpoint.routes());
+        if routes.is_empty() {
+            return;
+        }
+        let peers: BTreeMap<NodeId, PeerView> = endpoint.peers().into_iter().map(|peer| (peer.id, peer)).collect();
+        for route in routes {
+            let flaw = routes::flaw(&own, &route, &peers);
+            self.tally.check(now, Check::RouteSane, flaw.is_none(), || {
+                format!("node {node}'s way to {:?} {}: {:?}", route.to, flaw.unwrap_or_default(), route.path)
             });
         }
     }
@@ -250,9 +313,8 @@ impl Watch {
     }
 
     fn check_verdict(&mut self, now: Moment, verdict: &VerdictDue, observer: usize) {
-        let person = &self.truth.nodes[observer];
         // Who was stopped or without a cable could not tell the time or the silence.
-        if !person.up || person.since >= verdict.died || person.own_trouble >= verdict.died {
+        if !self.was_steady(observer, verdict.died) {
             return;
         }
         let row = self.views[observer].row(&verdict.peer);
@@ -260,7 +322,7 @@ impl Watch {
         let echo = row.map_or(Moment::START, |row| row.echo);
         if echo > verdict.died {
             let at = echo + self.heartbeat_timeout + VERDICT_MARGIN;
-            let later = VerdictDue { at, died: echo, observer: Some(observer), ..*verdict };
+            let later = VerdictDue { at, died: echo, of: Observers::One(observer), ..*verdict };
             self.verdicts_due.push(later);
             return;
         }
@@ -283,7 +345,8 @@ impl Watch {
         let died = self.truth.person(&peer).and_then(|person| person.died);
         // A suspect may be cleared by a liar until the bound strikes; who is not shown any more stays so.
         let shown = self.views[node].row(&peer).is_some_and(|row| row.standing.is_present());
-        let dead = !shown && self.truth.is_unborn(&peer) && died.is_some_and(|died| died + LAST_WORDS < now);
+        let is_late = |died: Moment| died + self.last_words(node, &peer) < now;
+        let dead = !shown && self.truth.is_unborn(&peer) && died.is_some_and(is_late);
         // Who was stopped reads what was said before the other died.
         let up_to_date = recovered(now, self.truth.nodes[node].own_trouble);
         self.tally.check(now, Check::DeadStayDead, !(dead && up_to_date), || {
@@ -303,6 +366,16 @@ impl Watch {
         if self.is_complete() {
             self.metrics.completed(now);
         }
+    }
+
+    /// How long after a death a node may still hear for the first time that there is such a peer: from the peer itself, or,
+    /// where it has no segment in common with it, from those who have and did not notice yet.
+    fn last_words(&self, node: usize, peer: &NodeId) -> Duration {
+        let bearer = self.truth.nodes.iter().position(|living| living.id == *peer);
+        if bearer.is_none_or(|bearer| self.is_near(node, bearer)) {
+            return LAST_WORDS;
+        }
+        (self.heartbeat_timeout + VERDICT_MARGIN) * FAR_BOUNDS
     }
 
     fn lost(&mut self, node: usize, peer: NodeId, standing: Standing) {
@@ -374,7 +447,9 @@ impl Observer for Watch {
         self.uncount_subject(&peer);
         self.truth.died(now, node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
-        self.verdicts_due.push(VerdictDue { observer: None, at, died: now, peer, epoch });
+        let near = VerdictDue { of: Observers::Near, node, at, died: now, peer, epoch };
+        let at = now + (self.heartbeat_timeout + VERDICT_MARGIN) * FAR_BOUNDS;
+        self.verdicts_due.extend([near, VerdictDue { of: Observers::Far, at, ..near }]);
         self.metrics.died(now, peer, death, self.truth.nodes[node].left);
     }
 

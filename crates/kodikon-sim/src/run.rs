@@ -346,8 +346,8 @@ impl<'a> Run<'a> {
     fn look_into_one(&mut self) {
         let now = self.cluster.now;
         let node = usize::try_from(now.millis() / 1_000).expect("hours") % self.cluster.nodes.len();
-        if let Some(process) = &self.cluster.nodes[node].process {
-            self.cluster.observer.look_into(now, node, &*process.endpoint);
+        if let Some(process) = &mut self.cluster.nodes[node].process {
+            self.cluster.observer.look_into(now, node, &mut *process.endpoint);
         }
     }
 

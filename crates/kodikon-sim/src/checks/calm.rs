@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kodikon_core::effect::PeerView;
+use kodikon_core::effect::{PeerView, RouteView};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::member::Liveness;
 use kodikon_core::model::state::NodeSnapshot;
 
 use crate::checks::reach::{self, MOST_RELAYS};
+use crate::checks::routes::Ways;
 use crate::checks::{Check, Watch};
 use crate::cluster::Cluster;
 use crate::cluster::endpoint::Endpoint;
+use crate::trace::Detail;
 
 /// In a large mesh this many observers are asked, evenly chosen: a million rows would cost more than the run.
 const OBSERVERS: usize = 64;
@@ -54,19 +56,37 @@ fn subject(cluster: &Cluster<Watch>, node: usize) -> Option<Subject> {
     Some(Subject { node, id, name: endpoint.name(), state: endpoint.state_of(&id).unwrap_or_default() })
 }
 
+/// What one live node shows, and whom it can reach by how many links.
+struct Sight {
+    observer: usize,
+    own: NodeId,
+    links: BTreeMap<usize, u32>,
+    peers: BTreeMap<NodeId, PeerView>,
+    routes: Vec<RouteView>,
+}
+
 fn check_observer(cluster: &mut Cluster<Watch>, observer: usize, subjects: &[Subject]) {
-    let now = cluster.now;
     let links = reach::links_from(cluster, observer);
-    let reached = |node: usize| links.get(&node).is_some_and(|&links| links <= MOST_RELAYS + 1);
+    let Some(process) = &mut cluster.nodes[observer].process else { return };
+    let endpoint = &mut *process.endpoint;
+    let peers = endpoint.peers().into_iter().map(|peer| (peer.id, peer)).collect();
+    let sight = Sight { observer, own: endpoint.id(), links, peers, routes: endpoint.routes() };
+    check_peers(cluster, &sight, subjects);
+    check_gone(cluster, &sight, subjects);
+    check_routes(cluster, &sight, subjects);
+}
+
+fn check_peers(cluster: &mut Cluster<Watch>, sight: &Sight, subjects: &[Subject]) {
+    let (now, observer) = (cluster.now, sight.observer);
     let Some(process) = &cluster.nodes[observer].process else { return };
     let endpoint: &dyn Endpoint = &*process.endpoint;
-    let shown: BTreeMap<NodeId, PeerView> = endpoint.peers().into_iter().map(|peer| (peer.id, peer)).collect();
     let watch = &mut cluster.observer;
     let mut company = false;
-    for subject in subjects.iter().filter(|subject| subject.node != observer && reached(subject.node)) {
+    let reached = |node| sight.links.get(&node).is_some_and(|&links| links > 0 && links <= MOST_RELAYS + 1);
+    for subject in subjects.iter().filter(|subject| reached(subject.node)) {
         company = true;
         let epoch = watch.truth.nodes[subject.node].epoch;
-        let row = shown.get(&subject.id);
+        let row = sight.peers.get(&subject.id);
         let alive = row.is_some_and(|row| row.liveness == Liveness::Alive && row.epoch == epoch);
         watch.tally.check(now, Check::CalmRoster, alive, || {
             let row = row.map(|row| (row.liveness, row.epoch, row.reason));
@@ -82,16 +102,67 @@ fn check_observer(cluster: &mut Cluster<Watch>, observer: usize, subjects: &[Sub
             format!("node {observer} shows of node {}: {}", subject.node, difference(&state, &subject.state))
         });
     }
-    for (id, row) in &shown {
-        let lives = subjects.iter().any(|subject| subject.id == *id && links.contains_key(&subject.node));
-        let hostile = watch.truth.person(id).is_some_and(|person| person.hostile);
-        watch.tally.check(now, Check::CalmDeadGone, lives || hostile || !row.liveness.is_present(), || {
-            format!("node {observer} shows {id:?} as {:?}, who is dead or out of reach", row.liveness)
-        });
-    }
     watch.tally.check(now, Check::CalmCompany, !(company && endpoint.is_isolated()), || {
         format!("node {observer} has company and feels alone")
     });
+}
+
+fn check_gone(cluster: &mut Cluster<Watch>, sight: &Sight, subjects: &[Subject]) {
+    let reached: BTreeSet<&NodeId> =
+        subjects.iter().filter(|subject| sight.links.contains_key(&subject.node)).map(|subject| &subject.id).collect();
+    let watch = &mut cluster.observer;
+    for (id, row) in &sight.peers {
+        let hostile = watch.truth.person(id).is_some_and(|person| person.hostile);
+        let sound = reached.contains(id) || hostile || !row.liveness.is_present();
+        watch.tally.check(cluster.now, Check::CalmDeadGone, sound, || {
+            format!("node {} shows {id:?} as {:?}, who is dead or out of reach", sight.observer, row.liveness)
+        });
+    }
+}
+
+fn check_routes(cluster: &mut Cluster<Watch>, sight: &Sight, subjects: &[Subject]) {
+    let bearers: BTreeMap<NodeId, usize> = subjects.iter().map(|subject| (subject.id, subject.node)).collect();
+    let is_link = |one, two| reach::is_link(cluster, one, two);
+    let own = (sight.observer, sight.own);
+    let ways = Ways { own, links: &sight.links, bearers: &bearers, is_link: &is_link };
+    if sight.routes.is_empty() && !ways.is_far_reaching() {
+        return;
+    }
+    let shown: BTreeMap<NodeId, &RouteView> = sight.routes.iter().map(|route| (route.to, route)).collect();
+    let mut found: Vec<(NodeId, Option<&str>)> = Vec::new();
+    for subject in subjects.iter().filter(|subject| ways.is_due(subject.node)) {
+        let route = shown.get(&subject.id).copied();
+        found.push((subject.id, ways.fault(subject.node, route, &sight.peers)));
+    }
+    for to in shown.keys().filter(|to| bearers.get(to).is_none_or(|node| !sight.links.contains_key(node))) {
+        let hostile = cluster.observer.truth.person(to).is_some_and(|person| person.hostile);
+        found.push((*to, (!hostile).then_some("leads to one who cannot be reached")));
+    }
+    for (to, fault) in found {
+        cluster.observer.tally.check(cluster.now, Check::CalmRoutes, fault.is_none(), || {
+            let path = shown.get(&to).map(|route| &route.path);
+            format!("node {}'s way to {to:?} {}: {path:?}", sight.observer, fault.unwrap_or_default())
+        });
+    }
+    tell_routes(cluster, sight, &bearers);
+}
+
+/// Adds the ways over others to the story.
+fn tell_routes(cluster: &mut Cluster<Watch>, sight: &Sight, bearers: &BTreeMap<NodeId, usize>) {
+    if !cluster.trace.tells(Detail::Events) {
+        return;
+    }
+    let name = |id: &NodeId| {
+        bearers.get(id).map_or_else(|| format!("{id:?}"), |&node| cluster.nodes[node].config.node_name.clone())
+    };
+    let mut lines = Vec::new();
+    for route in sight.routes.iter().filter(|route| route.path.len() > 1) {
+        let path: Vec<String> = route.path.iter().map(name).collect();
+        lines.push(format!("{} reaches {} for {}", name(&sight.own), path.join(" > "), route.cost));
+    }
+    for line in lines {
+        cluster.trace.tell(cluster.now, Detail::Events, format_args!("{line}"));
+    }
 }
 
 /// What one shows and the other has, where they differ.
@@ -114,7 +185,12 @@ fn check_names<'a>(cluster: &mut Cluster<Watch>, subjects: impl Iterator<Item = 
     for subject in subjects {
         let other = bearers.insert(&subject.name, subject);
         cluster.observer.tally.check(cluster.now, Check::CalmNames, other.is_none(), || {
-            format!("nodes {:?} and {} are both shown as {}", other.map(|other| other.node), subject.node, subject.name)
+            format!(
+                "nodes {} and {} are both shown as {}",
+                other.map_or(subject.node, |other| other.node),
+                subject.node,
+                subject.name
+            )
         });
     }
 }

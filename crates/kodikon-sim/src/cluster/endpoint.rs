@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use kodikon_core::effect::{Input, Output, PeerView, Wake};
+use kodikon_core::effect::{Input, Output, PeerView, RouteView, Wake};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::Instant;
@@ -27,6 +27,8 @@ pub trait Endpoint: fmt::Debug {
     fn is_isolated(&self) -> bool;
     /// Its roster.
     fn peers(&self) -> Vec<PeerView>;
+    /// Its ways to its peers.
+    fn routes(&mut self) -> Vec<RouteView>;
     /// A node's state as it shows it.
     fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot>;
     /// Digest of what it covered.
@@ -68,6 +70,10 @@ impl Endpoint for Node {
 
     fn peers(&self) -> Vec<PeerView> {
         Self::peers(self)
+    }
+
+    fn routes(&mut self) -> Vec<RouteView> {
+        Self::routes(self)
     }
 
     fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot> {

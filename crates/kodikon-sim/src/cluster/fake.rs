@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use kodikon_core::effect::{
-    Cast, Command, Event, Input, Output, PeerView, Persist, StreamWish, Target, Transmit, Wake, WakeBy,
+    Cast, Command, Event, Input, Output, PeerView, Persist, RouteSource, RouteView, StreamWish, Target, Transmit, Wake,
+    WakeBy,
 };
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, Life, NodeId};
 use kodikon_core::ground::stats::Stats;
@@ -35,6 +36,12 @@ pub(crate) enum Vice {
     Reverts,
     /// Keeps nothing on disk.
     Forgets,
+    /// Shows ways that lead through their ends twice.
+    Circles,
+    /// Shows a way to one peer only.
+    Loses,
+    /// Shows ways to the dead.
+    Clings,
 }
 
 /// Node that multicasts `id | epoch | fps` each second and holds dead whoever is silent for five.
@@ -191,9 +198,22 @@ impl Endpoint for Fake {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
-            relays: None,
+            relays: Some(0),
         };
         self.peers.iter().map(view).collect()
+    }
+
+    fn routes(&mut self) -> Vec<RouteView> {
+        let alive = |id: &NodeId| self.peers.get(id).is_some_and(|row| row.2 == Liveness::Alive);
+        let relay = self.peers.keys().copied().find(alive);
+        let way = |&to: &NodeId| {
+            let relay = relay.filter(|_| !alive(&to)).or((self.vice == Vice::Circles).then_some(to));
+            let path = relay.into_iter().chain([to]).collect();
+            RouteView { to, path, cost: 10, interface: None, source: RouteSource::Map }
+        };
+        let most = if self.vice == Vice::Loses { 1 } else { usize::MAX };
+        let shown = self.peers.keys().filter(|id| alive(id) || self.vice == Vice::Clings);
+        shown.map(way).take(most).collect()
     }
 
     fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot> {
@@ -224,4 +244,5 @@ macro_rules! makers {
 makers! {
     honest: None, spinning: Spins, slandering: Slanders, believing: Believes, inventing: Invents,
     falsifying: Falsifies, hoarding: Hoards, reverting: Reverts, forgetting: Forgets,
+    circling: Circles, losing: Loses, clinging: Clings,
 }

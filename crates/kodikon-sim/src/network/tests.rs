@@ -116,6 +116,29 @@ fn cuts_sides_and_cables_stop_what_they_should() {
 }
 
 #[test]
+fn a_link_or_a_segment_is_cut_on_one_segment_alone() {
+    let homes = [vec![SegmentId(0), SegmentId(1)], vec![SegmentId(0), SegmentId(1)], vec![SegmentId(0)]];
+    let mut network = Network::new(2, &homes, true, source(1, "network"));
+    let pair = [HostId(0), HostId(1)];
+    let second = Target::Segment(InterfaceIndex(3), Cast::Multicast4);
+    network.set_link_cut(SegmentId(0), pair, true);
+    assert_eq!(heard(&mut network, 0, GROUP, 1), counts([(0, 1), (2, 1)]));
+    assert_eq!(heard(&mut network, 1, to(0), 1), counts([]), "both ways");
+    assert_eq!(heard(&mut network, 0, second, 1), counts([(0, 1), (1, 1)]), "the other segment is whole");
+    assert!(!network.is_joined(SegmentId(0), pair[0], pair[1]) && network.is_joined(SegmentId(1), pair[0], pair[1]));
+    network.set_link_cut(SegmentId(0), [pair[1], pair[0]], false);
+    network.set_segment_cut(SegmentId(1), true);
+    assert_eq!(heard(&mut network, 0, GROUP, 1), counts([(0, 1), (1, 1), (2, 1)]));
+    assert_eq!(heard(&mut network, 0, second, 1), counts([(0, 1)]));
+    assert!(network.is_joined(SegmentId(0), pair[0], pair[1]) && !network.is_joined(SegmentId(1), pair[0], pair[1]));
+    assert!(!network.is_joined(SegmentId(1), pair[0], HostId(2)), "who is not plugged in");
+    network.heal();
+    assert!(network.is_joined(SegmentId(1), pair[0], pair[1]));
+    network.hosts[1].nics[2].carrier = false;
+    assert!(!network.is_joined(SegmentId(1), pair[0], pair[1]), "no carrier");
+}
+
+#[test]
 fn groups_that_a_switch_drops_leave_broadcast_and_unicast() {
     let mut network = network(2);
     let quality = Quality { multicast4: false, multicast6: false, ..Quality::clean() };

@@ -34,6 +34,17 @@ fn telling_a_story_does_not_change_it() {
 }
 
 #[test]
+fn cuts_strike_and_are_counted() {
+    for (name, kinds) in [("grid-9", ["cut", "crash"]), ("ring-6", ["cut-segment", "interface-down"])] {
+        let report = story(name, 1, 0.15);
+        for kind in kinds {
+            let struck = report.faults.get(kind).and_then(Value::as_u64);
+            assert!(struck.is_some_and(|count| count > 0), "{name}: {kind} of {:?}", report.faults);
+        }
+    }
+}
+
+#[test]
 fn checks_are_made_and_counted() {
     let report = story("crash", 1, 0.1);
     for check in ["known_peer", "life_forward", "state_true", "tables", "verdict_in_time", "calm_roster", "calm_state"]
