@@ -17,3 +17,5 @@ mod starts;
 mod state;
 #[path = "netns/strangers.rs"]
 mod strangers;
+#[path = "netns/ways.rs"]
+mod ways;

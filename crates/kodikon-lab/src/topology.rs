@@ -162,9 +162,12 @@ mod tests {
         assert_eq!(address(0, Host(LAST_HOST)), Ipv4Addr::new(10, 77, 240, 1));
     }
 
+    /// Segments by name, with the numbers of their hosts.
+    type Segments<'a> = &'a [(&'a str, &'a [u16])];
+
     #[test]
     fn lines_rings_grids_and_gateways_join_the_hosts_that_their_names_say() {
-        let table: [(Topology, &[(&str, &[u16])]); 5] = [
+        let table: [(Topology, Segments<'_>); 5] = [
             (Topology::line(3), &[("s1", &[1, 2]), ("s2", &[2, 3])]),
             (Topology::ring(3), &[("s1", &[1, 2]), ("s2", &[2, 3]), ("s3", &[1, 3])]),
             (

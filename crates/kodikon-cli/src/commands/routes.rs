@@ -55,11 +55,9 @@ fn with(route: &RouteRow) -> (Tone, Vec<String>) {
 
 fn without(peer: &PeerRow) -> (Tone, Vec<String>) {
     let why = match (peer.hops, peer.liveness) {
-        (Some(_), _) => "its links are not known yet".to_owned(),
-        (None, Liveness::Suspect) if !peer.reason.is_empty() => {
-            format!("no links lead to it, suspect: {}", peer.reason)
-        }
-        (None, _) => "no links lead to it".to_owned(),
+        (Some(_), _) => "its links are not known yet",
+        (None, Liveness::Suspect) => "no links lead to it any more",
+        (None, _) => "no links lead to it",
     };
     let dash = || "-".to_owned();
     (Tone::Odd, vec![peer.node_id.clone(), dash(), dash(), dash(), dash(), dash(), format!("no way: {why}")])
@@ -103,7 +101,7 @@ mod tests {
             (Tone::Odd, ["n1", "-", "-", "-", "-", "-", "no way: its links are not known yet"]),
             (Tone::Plain, ["n2", "n2", "0", "10", "eth0", "map", "direct"]),
             (Tone::Plain, ["n4", "n2", "2", "30", "-", "map", "over n2 > n3"]),
-            (Tone::Odd, ["n5", "-", "-", "-", "-", "-", "no way: no links lead to it, suspect: silence"]),
+            (Tone::Odd, ["n5", "-", "-", "-", "-", "-", "no way: no links lead to it any more"]),
             (Tone::Odd, ["n6", "-", "-", "-", "-", "-", "no way: no links lead to it"]),
         ];
         let found = table(&peers, &routes);
