@@ -98,6 +98,7 @@ impl Bench {
             let start = usize::from(hash(n as u64)[3]) % members[segment].len();
             let missed = members[segment].iter().skip(start).filter(|short| **short != ShortId::of(&ids[n]));
             SegmentLink {
+                namer: ShortIds(Vec::new()),
                 segment: names[segment],
                 mtu: 1_500,
                 cost: 5 + u16::from(hash(n as u64)[1] % 20),
