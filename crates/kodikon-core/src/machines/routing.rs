@@ -7,7 +7,7 @@ mod own;
 use std::collections::BTreeMap;
 
 use crate::effect::context::Context;
-use crate::effect::outbox::Notice;
+use crate::effect::outbox::{Destination, Notice};
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::machines::routing::own::{DOUBTFUL, Heard, Lists, Told};
 use crate::model::links::{LinksBody, MembersBody, SegmentId};
 use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
+use crate::wire::message::{Message, Naming, Ping};
 
 pub use own::Fact;
 
@@ -85,13 +86,25 @@ impl Routing {
         self.look_at = self.look_at.min(earliest);
     }
 
-    /// A peer that is heard on an interface says that the segment there bears its name.
-    pub fn on_naming(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, segment: SegmentId, ctx: &Context) {
-        if ctx.interface(index).is_none() || ctx.roster.get(&id).is_none_or(|peer| !peer.is_near()) {
+    /// A peer that is heard on an interface says that the segment there bears its name. Believed in answer to our own question
+    /// alone: what it said on another segment can be recorded and played here.
+    pub fn on_naming(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, naming: Naming, ctx: &mut Context) {
+        if ctx.interface(index).is_none() {
             return;
         }
-        if self.ears.entry(index).or_insert_with(Ear::new).note(now, id, segment) {
-            self.on_change(now, ctx);
+        let Some(peer) = ctx.roster.get(&id).filter(|peer| peer.is_near()) else { return };
+        let ear = self.ears.entry(index).or_insert_with(Ear::new);
+        if naming.nonce.is_some_and(|nonce| ear.is_answer(&id, nonce)) {
+            if ear.note(now, id, naming.segment) {
+                self.on_change(now, ctx);
+            }
+            return;
+        }
+        let ways = peer.paths.iter().filter(|path| path.interface == Some(index) && path.heard.is_some());
+        let Some(address) = ways.max_by_key(|path| path.heard).map(|path| path.address) else { return };
+        let nonce = ctx.random.bits();
+        if ear.asks(now, id, naming.segment, nonce) {
+            ctx.out.send(Destination::Address(address, Some(index)), Message::Ping(Ping { nonce }));
         }
     }
 

@@ -95,7 +95,8 @@ impl Node {
             text.clear();
             codec::encode(&message, &mut text);
             if let Some(segment) = speaks_on(&message, &to).and_then(|index| self.routing.named(index)) {
-                codec::encode(&Message::Naming(Naming { segment }), &mut text);
+                let nonce = if let Message::Pong(pong) = &message { Some(pong.nonce) } else { None };
+                codec::encode(&Message::Naming(Naming { segment, nonce }), &mut text);
             }
             for target in self.targets(now, &to) {
                 self.outbound.add(target, &text, &mut self.ctx);

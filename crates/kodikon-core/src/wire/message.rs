@@ -224,6 +224,10 @@ pub struct Naming {
     /// The segment.
     #[n(0)]
     pub segment: SegmentId,
+    /// The nonce of the PING that the PONG beside it answers: it came by that segment, where anything else may be a recording
+    /// from another one.
+    #[n(1)]
+    pub nonce: Option<u64>,
 }
 
 /// Refuses a node, with the reason.

@@ -121,7 +121,8 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums: vec![u64::MAX; 64], question: false }),
         Message::Refusal(Refusal { max_peers: 256 }),
         Message::Canary,
-        Message::Naming(Naming { segment: SEGMENT }),
+        Message::Naming(Naming { segment: SEGMENT, nonce: Some(1 << 63) }),
+        Message::Naming(Naming { segment: SEGMENT, nonce: None }),
     ]
 }
 

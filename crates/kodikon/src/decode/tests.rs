@@ -151,7 +151,11 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
         ),
         (Message::Refusal(Refusal { max_peers: 10 }), "REFUSAL", json!({"max_peers": 10})),
         (Message::Canary, "CANARY", json!({})),
-        (Message::Naming(Naming { segment: SegmentId(255) }), "NAMING", json!({"segment": "00000000000000ff"})),
+        (
+            Message::Naming(Naming { segment: SegmentId(255), nonce: Some(7) }),
+            "NAMING",
+            json!({"segment": "00000000000000ff", "nonce": "0000000000000007"}),
+        ),
     ];
     for (message, kind, expected) in table {
         assert_eq!(payload(message.clone()), (kind.to_owned(), expected), "{message:?}");

@@ -83,7 +83,13 @@ impl Decoder {
             Message::Bye(bye) => self.bye(bye, frame.mesh),
             Message::Digest(digest) => self.digest(digest),
             Message::Refusal(refusal) => json!({"max_peers": refusal.max_peers}),
-            Message::Naming(naming) => json!({"segment": format!("{:016x}", naming.segment.0)}),
+            Message::Naming(naming) => {
+                let mut payload = json!({"segment": hex64(naming.segment.0)});
+                if let Some(nonce) = naming.nonce {
+                    payload["nonce"] = hex64(nonce).into();
+                }
+                payload
+            }
             Message::Canary => json!({}),
         };
         vec![frame.say(name, payload)]

@@ -1,6 +1,6 @@
 //! Decides on which segment an interface is, and after whom that segment is named.
 
-use crate::ground::bounded::BoundedMap;
+use crate::ground::bounded::{BoundedMap, RecentMap};
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
@@ -14,10 +14,17 @@ const NEXT_NAMER: Duration = Duration::from_secs(2);
 /// A namer's own links must show the segment after this: until then they may be on their way.
 const ON_ITS_WAY: Duration = Duration::from_secs(10);
 
+/// A namer that does not answer is asked again after this.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Namers asked at once; the one asked longest ago makes room. There is one, or two while segments meet.
+const MAX_ASKED: usize = 16;
+
 /// What is heard on one interface of who names the segment there.
 #[derive(Debug)]
 pub(super) struct Ear {
     namers: BoundedMap<NodeId, (SegmentId, Instant)>,
+    /// Whom we asked whether it names the segment, when, and with which nonce.
+    asked: RecentMap<NodeId, (u64, Instant)>,
     /// Since when others are heard and nobody names the segment.
     nameless: Option<Instant>,
     segment: Option<SegmentId>,
@@ -29,6 +36,7 @@ impl Ear {
     pub(super) fn new() -> Self {
         Self {
             namers: BoundedMap::new(MAX_PEERS),
+            asked: RecentMap::new(MAX_ASKED),
             nameless: None,
             segment: None,
             namer: NodeId::default(),
@@ -51,6 +59,21 @@ impl Ear {
         self.is_mine
     }
 
+    /// Whether a peer that says to name the segment is to be asked for a proof of it: not if that is known, nor twice a second.
+    pub(super) fn asks(&mut self, now: Instant, namer: NodeId, segment: SegmentId, nonce: u64) -> bool {
+        let is_known = self.namers.get(&namer).is_some_and(|(held, _)| *held == segment);
+        let is_early = self.asked.get(&namer).is_some_and(|(_, at)| now.since(*at) < ASK_EVERY);
+        if !is_known && !is_early {
+            self.asked.insert(namer, (nonce, now));
+        }
+        !is_known && !is_early
+    }
+
+    /// Whether this answers what we asked.
+    pub(super) fn is_answer(&self, namer: &NodeId, nonce: u64) -> bool {
+        self.asked.get(namer).is_some_and(|(asked, _)| *asked == nonce)
+    }
+
     /// A peer says that the segment bears its name. `true` if that is news.
     pub(super) fn note(&mut self, now: Instant, namer: NodeId, segment: SegmentId) -> bool {
         if self.namers.get(&namer).is_some_and(|(held, _)| *held == segment) {
@@ -63,6 +86,7 @@ impl Ear {
 
     pub(super) fn forget(&mut self, id: &NodeId) {
         self.namers.remove(id);
+        self.asked.remove(id);
     }
 
     pub(super) fn namers(&self) -> usize {
@@ -143,6 +167,17 @@ mod tests {
         assert!(other.note(at(2_249), id(1), SegmentId(7)));
         assert!(other.choose(at(2_249), (id(2), ETH), &[id(1), id(3)], unknown));
         assert_eq!((other.segment(), other.is_mine()), (Some(SegmentId(7)), false));
+    }
+
+    #[test]
+    fn a_namer_is_asked_for_what_is_not_known_of_it_once_a_second() {
+        let mut ear = Ear::new();
+        assert!(ear.asks(at(0), id(1), SegmentId(1), 77));
+        assert!(!ear.asks(at(999), id(1), SegmentId(1), 78));
+        assert!(ear.is_answer(&id(1), 77) && !ear.is_answer(&id(1), 78) && !ear.is_answer(&id(2), 77));
+        ear.note(at(999), id(1), SegmentId(1));
+        assert!(!ear.asks(at(2_000), id(1), SegmentId(1), 79), "it is known");
+        assert!(ear.asks(at(2_000), id(1), SegmentId(2), 80), "it says something else now");
     }
 
     #[test]
