@@ -163,8 +163,8 @@ fn a_healed_partition_has_one_roster_and_what_each_half_said_meanwhile() -> Resu
 /// A node has called nobody failed.
 fn expect_no_verdict_by(fleet: &Fleet<'_>, name: &str) -> Result<()> {
     let verdicts = fleet.story().seen().iter().filter(|seen| seen.by == name && seen.event.kind == Kind::PeerFailed);
-    let of: Vec<&str> = verdicts.filter_map(|seen| seen.event.about.as_deref()).collect();
-    ensure!(of.is_empty(), "{name}, which heard nobody, called {of:?} failed");
+    let verdicts: Vec<&kodikon_lab::Seen> = verdicts.collect();
+    ensure!(verdicts.is_empty(), "{name}, which heard nobody, called others failed: {verdicts:?}");
     Ok(())
 }
 
