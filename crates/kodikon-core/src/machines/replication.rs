@@ -78,8 +78,9 @@ impl Replication {
         }
         self.adopt(now, card, ctx);
         self.own.on_up(now);
-        // Whoever knows few asks at once; whoever knows many is asked.
-        if let Some(source) = source.filter(|_| ctx.roster.near_count() <= sync::EAGER_PEERS) {
+        // Whoever knows few asks at once; whoever knows many is asked. Nobody far asks.
+        let is_far = source.is_some_and(|source| source != id);
+        if let Some(source) = source.filter(|_| is_far || ctx.roster.near_count() <= sync::EAGER_PEERS) {
             let digests = self.digests(true);
             self.sync.ask_now(now, source, digests, ctx);
         }

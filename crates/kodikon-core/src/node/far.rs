@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
+use crate::ground::bounded::RecentMap;
 use crate::ground::id::{Epoch, Life, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::read_opinion;
@@ -18,11 +19,25 @@ const REVIEW_AFTER: Duration = Duration::from_millis(20);
 /// How often those without a way are looked at: a suspicion is measured in seconds.
 const REVIEW_LOST: Duration = Duration::from_millis(250);
 
+/// What must have passed of the hard bound before a silent node on our own segment is taken for far: by then its dead are
+/// off the lists.
+const STILL_LISTED: (u32, u32) = (6, 5);
+/// Silent nodes remembered; the one noted longest ago makes room.
+const MAX_SILENT: usize = 256;
+
 /// When the far peers are looked at again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Review {
     seen: u64,
     at: Option<Instant>,
+    /// Since when a run of a node on a segment of ours answers no probe, though others list it.
+    silent: RecentMap<NodeId, (Epoch, Instant)>,
+}
+
+impl Default for Review {
+    fn default() -> Self {
+        Self { seen: 0, at: None, silent: RecentMap::new(MAX_SILENT) }
+    }
 }
 
 impl Review {
@@ -113,11 +128,26 @@ impl Node {
         let Some(peer) = self.ctx.roster.get(&id) else { return };
         let (epoch, life) = (peer.epoch(), peer.life());
         let is_waiting = matches!(peer.liveness, Liveness::Introduced | Liveness::Failed);
-        if is_waiting && self.routing.map().is_listed(&id) && !self.is_witnessed(&id, epoch, life) {
+        let is_listed = is_waiting && self.routing.map().is_listed(&id) && !self.is_witnessed(&id, epoch, life);
+        if is_listed && self.is_long_silent(now, &id, epoch) {
+            self.review.silent.remove(&id);
             self.membership.rise_far(now, id, None, &mut self.ctx);
         } else {
             self.membership.drop_introduced(now, id, &mut self.ctx);
         }
+    }
+
+    /// Whether a node on a segment of ours has been silent for so long that those who still list it must hear it: it may have
+    /// died a moment ago, and they notice within the hard bound and tell.
+    fn is_long_silent(&mut self, now: Instant, id: &NodeId, epoch: Epoch) -> bool {
+        if !self.routing.map().shares_segment(id) {
+            return true;
+        }
+        let since = self.review.silent.get(id).filter(|(held, _)| *held == epoch).map(|(_, since)| *since);
+        if since.is_none() {
+            self.review.silent.insert(*id, (epoch, now));
+        }
+        since.is_some_and(|since| now.since(since) >= self.ctx.hard_bound() * STILL_LISTED.0 / STILL_LISTED.1)
     }
 
     /// Whether others hear a peer that is silent towards us: then it has not failed.

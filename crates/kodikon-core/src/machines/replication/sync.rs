@@ -10,7 +10,7 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::lane::Lane;
 use crate::machines::replication::{Replication, in_messages};
-use crate::model::op::SignedOp;
+use crate::model::op::{OpKind, SignedOp};
 use crate::wire::message::{Cover, Digest, Message, Ops};
 
 /// A difference younger than this is on its way already.
@@ -265,14 +265,16 @@ impl Replication {
         let _ = now;
     }
 
-    /// Sends what the other lacks of the authors it speaks of.
+    /// Sends what the other lacks of the authors it speaks of: of those it does not name the card alone, since it takes
+    /// nothing else of somebody who is not present there. It begins anywhere, so that what fills an answer and is not taken
+    /// (whoever vouched for does not answer) does not keep back the rest for ever.
     fn give(&self, to: NodeId, scope: u64, theirs: &BTreeMap<NodeId, &Cover>, ctx: &mut Context) {
         let mut given: Vec<SignedOp> = Vec::new();
         let mut covered: Vec<Cover> = Vec::new();
         let mut bytes = 0;
-        for (author, lane) in
-            (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1).flat_map(|bucket| self.bucket(bucket))
-        {
+        let first = usize::try_from(ctx.random.below(BUCKETS as u64)).unwrap_or(0);
+        let buckets = (first..BUCKETS).chain(0..first).filter(|bucket| scope >> bucket & 1 == 1);
+        for (author, lane) in buckets.flat_map(|bucket| self.bucket(bucket)) {
             let foreign = theirs.get(author).filter(|cover| Epoch(cover.epoch) == lane.epoch);
             if theirs.get(author).is_some_and(|cover| Epoch(cover.epoch) > lane.epoch) || *author == to {
                 continue;
@@ -281,10 +283,13 @@ impl Replication {
             if known.contains_all(&lane.cover().intervals) {
                 continue;
             }
-            let ops: Vec<SignedOp> = lane.beyond(&known).cloned().collect();
+            let is_taken = |op: &&SignedOp| theirs.contains_key(author) || op.kind() == OpKind::Card;
+            let ops: Vec<SignedOp> = lane.beyond(&known).filter(is_taken).cloned().collect();
             bytes += ops.iter().map(SignedOp::wire_len).sum::<usize>();
             given.extend(ops);
-            covered.push(lane.hollow());
+            if theirs.contains_key(author) {
+                covered.push(lane.hollow());
+            }
             if bytes > MAX_ANSWER {
                 break;
             }
