@@ -116,9 +116,10 @@ impl Routing {
     }
 
     /// A peer is not heard itself any more.
-    pub fn on_far(&mut self, now: Instant, id: &NodeId, ctx: &Context) {
+    pub fn on_far(&mut self, now: Instant, id: &NodeId, ctx: &mut Context) {
         self.ears.values_mut().for_each(|ear| ear.forget(id));
-        self.on_change(now, ctx);
+        // No way of ours may begin with it from now on.
+        self.look(now, ctx);
     }
 
     /// The segment of an interface, if it bears this node's name.

@@ -61,6 +61,8 @@ pub struct Peer {
 pub struct Far {
     /// Since when there is no way.
     pub lost: Option<Instant>,
+    /// When it was last heard itself, if it ever was in this run.
+    pub silent: Option<Instant>,
     /// Relays on the way.
     pub relays: u8,
     /// Who passed its card on, to be asked for what else it said.

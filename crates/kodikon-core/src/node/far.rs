@@ -1,6 +1,7 @@
 //! Decides, where the map and the roster meet, who is present without being heard, and what is passed on between segments.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
@@ -87,8 +88,9 @@ impl Node {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            let may = self.ctx.roster.get(&id).is_some_and(|peer| !self.is_witnessed(&id, peer.epoch(), peer.life()));
-            if may && self.is_beyond(&id) {
+            let Some(peer) = self.ctx.roster.get(&id) else { continue };
+            let (epoch, life, card) = (peer.epoch(), peer.life(), peer.card.clone());
+            if self.is_beyond(&id, &card) && !self.is_witnessed(&id, epoch, life) {
                 self.membership.rise_far(now, id, None, &mut self.ctx);
             }
         }
@@ -98,10 +100,16 @@ impl Node {
         }
     }
 
-    /// Whether a node is heard by others that can be reached, and on no segment of ours: then its silence here says nothing.
-    fn is_beyond(&mut self, id: &NodeId) -> bool {
-        let map = self.routing.map();
-        !map.shares_segment(id) && map.is_listed(id)
+    /// Whether a node is heard by others that can be reached, and not to be heard by us: then its silence here says nothing.
+    fn is_beyond(&mut self, id: &NodeId, card: &Card) -> bool {
+        !self.is_within_hearing(id, card) && self.routing.map().is_listed(id)
+    }
+
+    /// Whether a node is on a segment or a network of ours. (Link-local addresses are the same on all.)
+    fn is_within_hearing(&mut self, id: &NodeId, card: &Card) -> bool {
+        let is_local = |ip: IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let mut addresses = card.addresses.iter().map(|address| address.ip).filter(|ip| !is_local(*ip));
+        addresses.any(|ip| self.ctx.is_on_link(ip)) || self.routing.map().shares_segment(id)
     }
 
     /// Whether somebody present holds this run and life of a node failed.
@@ -116,7 +124,7 @@ impl Node {
     /// A live peer vouches for a node. `true` if it counts at once, since others hear it and we cannot.
     pub(super) fn take_far(&mut self, now: Instant, op: &SignedOp, card: &Card, from: NodeId) -> bool {
         let id = op.author();
-        if !self.is_beyond(&id) || self.is_witnessed(&id, op.epoch(), card.life()) {
+        if !self.is_beyond(&id, card) || self.is_witnessed(&id, op.epoch(), card.life()) {
             return false;
         }
         self.membership.admit_far(now, op.clone(), card.clone(), from, &mut self.ctx);
@@ -126,10 +134,10 @@ impl Node {
     /// A node that was vouched for answers no probe: it counts if others hear it all the same.
     pub(super) fn on_silent(&mut self, now: Instant, id: NodeId) {
         let Some(peer) = self.ctx.roster.get(&id) else { return };
-        let (epoch, life) = (peer.epoch(), peer.life());
+        let (epoch, life, card) = (peer.epoch(), peer.life(), peer.card.clone());
         let is_waiting = matches!(peer.liveness, Liveness::Introduced | Liveness::Failed);
         let is_listed = is_waiting && self.routing.map().is_listed(&id) && !self.is_witnessed(&id, epoch, life);
-        if is_listed && self.is_long_silent(now, &id, epoch) {
+        if is_listed && (!self.is_within_hearing(&id, &card) || self.is_long_silent(now, &id, epoch)) {
             self.review.silent.remove(&id);
             self.membership.rise_far(now, id, None, &mut self.ctx);
         } else {
@@ -140,9 +148,6 @@ impl Node {
     /// Whether a node on a segment of ours has been silent for so long that those who still list it must hear it: it may have
     /// died a moment ago, and they notice within the hard bound and tell.
     fn is_long_silent(&mut self, now: Instant, id: &NodeId, epoch: Epoch) -> bool {
-        if !self.routing.map().shares_segment(id) {
-            return true;
-        }
         let since = self.review.silent.get(id).filter(|(held, _)| *held == epoch).map(|(_, since)| *since);
         if since.is_none() {
             self.review.silent.insert(*id, (epoch, now));

@@ -91,7 +91,7 @@ impl Node {
     fn on_far(&mut self, now: Instant, id: NodeId) {
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, false, &self.ctx);
-        self.routing.on_far(now, &id, &self.ctx);
+        self.routing.on_far(now, &id, &mut self.ctx);
     }
 
     fn on_down(&mut self, now: Instant, id: NodeId) {

@@ -30,6 +30,7 @@ impl Membership {
     /// A peer is not heard here any more, but others hear it: it is far from now on, and nobody need doubt it.
     pub fn withdraw_to_far(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         let Some(peer) = ctx.roster.get_mut(&id).filter(|peer| peer.is_near()) else { return };
+        let silent = peer.heard;
         peer.note_heard(now);
         if peer.liveness == Liveness::Suspect {
             let event =
@@ -37,7 +38,7 @@ impl Membership {
             ctx.roster.set_liveness(now, &id, Liveness::Alive, "");
             ctx.out.event(event);
         }
-        ctx.roster.set_far(&id, Some(Far::default()));
+        ctx.roster.set_far(&id, Some(Far { silent, ..Far::default() }));
         ctx.out.notice(Notice::Far(id));
     }
 
@@ -56,14 +57,17 @@ impl Membership {
         }
         let lost = far.lost.unwrap_or(now);
         ctx.roster.set_far(&id, Some(Far { lost: Some(lost), ..far }));
+        // Of one that was heard here the bound runs from then: those who still listed it may have been as late as we.
+        let doubt = lost + ctx.config.profile.suspicion();
+        let bound = doubt.max(far.silent.unwrap_or(lost) + ctx.hard_bound());
         let Some(peer) = ctx.roster.get(&id) else { return };
         let is_credible =
             |witness: &NodeId| ctx.roster.get(witness).is_some_and(|held| held.liveness == Liveness::Alive);
         if peer.witnesses.keys().any(is_credible) {
             self.fail(now, id, REASON_SILENCE, ctx);
-        } else if now.since(lost) >= ctx.hard_bound() {
+        } else if now >= bound {
             self.fail(now, id, REASON_NO_WAY, ctx);
-        } else if now.since(lost) >= ctx.config.profile.suspicion() {
+        } else if now >= doubt {
             let me = ctx.me.id;
             self.suspect(now, id, me, REASON_NO_WAY, ctx);
         }
