@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use crate::effect::context::Context;
 use crate::effect::outbox::{Destination, Notice};
-use crate::effect::{Arrival, Event, Persist, Remembered};
+use crate::effect::{Arrival, Cast, Event, Persist, Remembered};
 use crate::ground::id::{NodeId, SessionTag};
 use crate::ground::stats::Reject;
 use crate::ground::time::Instant;
@@ -233,6 +233,9 @@ impl Membership {
             Some(path) => {
                 path.heard = Some(now);
                 path.interface = Some(arrival.interface);
+                if arrival.cast != Cast::Unicast {
+                    path.group = Some((arrival.interface, now));
+                }
                 Source::Proven
             }
             None => Source::Unproven,

@@ -6,6 +6,7 @@ mod own;
 
 use std::collections::BTreeMap;
 
+use crate::effect::Arrival;
 use crate::effect::context::Context;
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::config::MAX_PEERS;
@@ -88,13 +89,14 @@ impl Routing {
 
     /// A peer that is heard on an interface says that the segment there bears its name. Believed in answer to our own question
     /// alone: what it said on another segment can be recorded and played here.
-    pub fn on_naming(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, naming: Naming, ctx: &mut Context) {
-        if ctx.interface(index).is_none() {
-            return;
-        }
+    pub fn on_naming(&mut self, now: Instant, id: NodeId, arrival: Arrival, naming: Naming, ctx: &mut Context) {
+        let index = arrival.interface;
+        let Some(interface) = ctx.interface(index) else { return };
+        // Of this host: an answer to it alone would come by loopback, and from outside nobody speaks with our address.
+        let is_ours = interface.addresses.iter().any(|held| held.address == arrival.from.ip());
         let Some(peer) = ctx.roster.get(&id).filter(|peer| peer.is_near()) else { return };
         let ear = self.ears.entry(index).or_insert_with(Ear::new);
-        if naming.nonce.is_some_and(|nonce| ear.is_answer(&id, nonce)) {
+        if is_ours || naming.nonce.is_some_and(|nonce| ear.is_answer(&id, nonce)) {
             if ear.note(now, id, naming.segment) {
                 self.on_change(now, ctx);
             }

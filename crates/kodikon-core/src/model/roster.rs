@@ -18,6 +18,9 @@ pub struct Path {
     pub interface: Option<InterfaceIndex>,
     /// When a sealed packet last came from there.
     pub heard: Option<Instant>,
+    /// Over which interface a group datagram last came from there, and when: where several nodes of one host speak to each
+    /// other, a packet to one alone comes by loopback.
+    pub group: Option<(InterfaceIndex, Instant)>,
     /// Smoothed round trip of probes.
     pub rtt: Option<Duration>,
 }
@@ -149,7 +152,7 @@ impl Peer {
             return;
         }
         self.make_room();
-        self.paths.push(Path { address, interface: Some(interface), heard: Some(now), rtt: None });
+        self.paths.push(Path { address, interface: Some(interface), heard: Some(now), group: None, rtt: None });
     }
 
     /// A newer card: addresses that only the old one listed are left, those that it lists are tried.
@@ -167,7 +170,7 @@ impl Peer {
         for address in listed {
             if self.paths.iter().all(|path| path.address != address) {
                 self.make_room();
-                self.paths.push(Path { address, interface: None, heard: None, rtt: None });
+                self.paths.push(Path { address, interface: None, heard: None, group: None, rtt: None });
             }
         }
     }

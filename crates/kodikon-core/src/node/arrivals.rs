@@ -177,7 +177,7 @@ impl Node {
             Message::Digest(digest) => self.replication.on_digest(now, id, &digest, &mut self.ctx),
             Message::Refusal(refusal) => self.on_refusal(now, arrival, &refusal),
             Message::Naming(naming) => {
-                self.routing.on_naming(now, id, arrival.interface, naming, &mut self.ctx);
+                self.routing.on_naming(now, id, arrival, naming, &mut self.ctx);
             }
             // Streams alone carry it.
             Message::Canary => {}

@@ -77,7 +77,8 @@ impl Node {
             far.map(|(id, _)| *id).collect()
         };
         for id in is_far(&self.ctx) {
-            let relays = self.routing.map().relays_to(&id);
+            // A member that is new on a segment of ours and not heard is taken for a neighbour until we have said that we do not.
+            let relays = self.routing.map().relays_to(&id).filter(|relays| *relays > 0);
             self.membership.review(now, id, relays, &mut self.ctx);
         }
         let waiting: Vec<NodeId> = self

@@ -7,6 +7,7 @@ use crate::effect::{PeerView, Remembered, RouteSource, RouteView};
 use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::membership::remembered;
+use crate::machines::routing::map::Way;
 use crate::model::links::CLEAN_COST;
 use crate::model::member::{Liveness as Held, REASON_ISOLATED};
 use crate::model::roster::{MAX_DIRECTORY, Peer};
@@ -79,7 +80,13 @@ impl Node {
     }
 
     fn route_to(&mut self, to: NodeId) -> Option<RouteView> {
-        let way = self.routing.map().way_to(&to);
+        let begins_near = |way: &Way| {
+            way.path
+                .first()
+                .and_then(|hop| self.ctx.roster.get(hop))
+                .is_some_and(|hop| hop.is_near() && hop.best_path().is_some())
+        };
+        let way = self.routing.map().way_to(&to).filter(begins_near);
         let interface_of = |id: &NodeId, ctx: &Context| ctx.roster.get(id)?.best_path()?.interface;
         if let Some(way) = way {
             let first = way.path.first().and_then(|hop| interface_of(hop, &self.ctx));

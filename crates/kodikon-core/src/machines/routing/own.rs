@@ -39,8 +39,12 @@ impl Heard {
             Liveness::Introduced | Liveness::Failed | Liveness::Left => false,
         };
         for (id, peer) in ctx.roster.near().filter(|(_, peer)| counts(peer)) {
-            for path in peer.paths.iter().filter(|path| path.heard.is_some_and(|at| now.since(at) < window)) {
-                let Some(interface) = path.interface.filter(|index| ctx.interface(*index).is_some()) else { continue };
+            let one_by_one = peer.paths.iter().filter_map(|path| path.interface.zip(path.heard));
+            let lately = one_by_one.chain(peer.paths.iter().filter_map(|path| path.group));
+            for (interface, _) in lately.filter(|(_, at)| now.since(*at) < window) {
+                if ctx.interface(interface).is_none() {
+                    continue;
+                }
                 let there = heard.entry(interface).or_default();
                 if there.last() != Some(id) {
                     there.push(*id);
@@ -111,7 +115,7 @@ fn shares(ours: &LinksBody, theirs: &LinksBody) -> bool {
 /// share, and a group's at its lowest rate.
 fn half_cost(medium: Medium) -> u16 {
     match medium {
-        Medium::Loopback => 1,
+        Medium::Loopback => 4,
         Medium::Wired | Medium::Virtual => 5,
         Medium::Wireless => 15,
     }
