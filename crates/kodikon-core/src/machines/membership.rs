@@ -455,7 +455,7 @@ pub fn read_card(op: &SignedOp) -> Option<Card> {
 }
 
 /// Shows a card that was just proven to the rest of the segment, so that not everyone must ask for itself.
-pub fn vouch(arrival: Arrival, cast: crate::effect::Cast, op: SignedOp, ctx: &mut Context) {
+pub fn vouch(arrival: Arrival, cast: Cast, op: SignedOp, ctx: &mut Context) {
     let ops = Message::Ops(Ops { ops: vec![op], covered: Vec::new() });
     ctx.out.send(Destination::Segment(arrival.interface, cast), ops);
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::ground::bounded::BoundedMap;
+use crate::ground::config::MAX_PLAIN;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::lane::Lane;
 use crate::machines::replication::{Replication, in_messages};
 use crate::model::op::{OpKind, SignedOp};
-use crate::wire::message::{Cover, Digest, Message, Ops};
+use crate::wire::message::{Cover, Digest, Interval, Message, Ops};
 
 /// A difference younger than this is on its way already.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -26,7 +27,7 @@ pub(super) const MAX_RESTING: usize = 256;
 const MAX_CANDIDATES: usize = 64;
 /// Whoever knows no more than this asks each new acquaintance at once.
 pub(super) const EAGER_PEERS: usize = 3;
-/// Authors whose covers fit one datagram: about 33 B each.
+/// Up to so many authors a digest is flat: their covers fit one datagram where they have no gaps, about 33 B each.
 const FLAT_AUTHORS: usize = 38;
 /// Buckets of authors above that.
 const BUCKETS: usize = 64;
@@ -161,28 +162,57 @@ fn send_digests(to: NodeId, digests: &[Digest], ctx: &mut Context) {
     }
 }
 
-/// How much of a datagram covers take, in plain authors.
-fn weight(covers: &[Cover]) -> usize {
-    covers.iter().map(|cover| 1 + cover.intervals.len() / 4).sum()
+/// Bytes that a number takes in CBOR (RFC 8949 section 3).
+fn number_len(number: u64) -> usize {
+    match number {
+        0..24 => 1,
+        24..0x100 => 2,
+        0x100..0x1_0000 => 3,
+        0x1_0000..0x1_0000_0000 => 5,
+        _longer => 9,
+    }
 }
 
-/// Splits covers so that each part fits a datagram; of one author with very many gaps only what fits travels, and the
-/// rest with the next round.
+/// Bytes that a cover takes in a message: its author, run and intervals, and their frames.
+fn cover_len(cover: &Cover) -> usize {
+    let interval_len = |interval: &Interval| 1 + number_len(interval.first) + number_len(interval.last);
+    COVER_FRAME + cover.intervals.iter().map(interval_len).sum::<usize>()
+}
+
+/// A cover of which what fits half a datagram is told: the rest of very many gaps comes with the next round.
+fn told(mut cover: Cover) -> Cover {
+    let mut room = COVERS_BYTES / 2;
+    let fits = |interval: &&Interval| {
+        room = room.saturating_sub(1 + number_len(interval.first) + number_len(interval.last));
+        room > 0
+    };
+    let count = cover.intervals.iter().take_while(fits).count();
+    cover.intervals.truncate(count);
+    cover
+}
+
+/// Splits covers so that each part fits a datagram.
 fn in_datagrams(covers: Vec<Cover>) -> Vec<Vec<Cover>> {
     let mut parts: Vec<Vec<Cover>> = Vec::new();
-    for mut cover in covers {
-        cover.intervals.truncate(MAX_TOLD);
-        let one = weight(std::slice::from_ref(&cover));
-        match parts.last_mut().filter(|part| weight(part) + one <= FLAT_AUTHORS) {
+    let mut room = 0;
+    for cover in covers.into_iter().map(told) {
+        let len = cover_len(&cover);
+        match parts.last_mut().filter(|_| len <= room) {
             Some(part) => part.push(cover),
-            None => parts.push(vec![cover]),
+            None => {
+                parts.push(vec![cover]);
+                room = COVERS_BYTES;
+            }
         }
+        room = room.saturating_sub(len);
     }
     parts
 }
 
-/// Intervals of one author told in one message at most: half a datagram.
-const MAX_TOLD: usize = 64;
+/// Bytes of covers in one message: a datagram's text less the message's own fields.
+const COVERS_BYTES: usize = MAX_PLAIN - 48;
+/// Bytes of a cover besides its intervals: array, author (17), run (9), length of the list.
+const COVER_FRAME: usize = 30;
 
 fn bucket_of(author: &NodeId) -> usize {
     usize::from(author.0[0] >> 2)
@@ -208,19 +238,32 @@ impl Replication {
         vec![Digest { covers: Vec::new(), scope: EVERYTHING, sums, question }]
     }
 
-    /// The covers of all authors in these buckets, in as many digests as they need.
+    /// The covers of all authors in these buckets, in as many digests as they need. A bucket that fills more than one comes
+    /// in parts: of those that a part leaves out, whoever reads it sends the cards again, which are few.
     fn flat(&self, scope: u64, question: bool) -> Vec<Digest> {
         let mut digests = vec![Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question }];
+        let mut room = COVERS_BYTES;
         for bucket in (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1) {
             let covers: Vec<Cover> = self.bucket(bucket).map(|(_, lane)| lane.cover()).collect();
+            let mut parts = in_datagrams(covers);
             let last = digests.last_mut().expect("there is one from the start");
-            if !last.covers.is_empty() && weight(&last.covers) + weight(&covers) > FLAT_AUTHORS {
-                digests.push(Digest { covers, scope: 1 << bucket, sums: Vec::new(), question });
-            } else {
-                last.covers.extend(covers);
+            let len = parts.first().map_or(0, |part| part.iter().map(cover_len).sum());
+            if parts.len() <= 1 && len <= room {
+                last.covers.extend(parts.pop().unwrap_or_default());
                 last.scope |= 1 << bucket;
+                room -= len;
+            } else {
+                digests.extend(parts.into_iter().map(|covers| Digest {
+                    covers,
+                    scope: 1 << bucket,
+                    sums: Vec::new(),
+                    question,
+                }));
+                let covers = digests.last().map_or(&[][..], |last| &last.covers);
+                room = COVERS_BYTES.saturating_sub(covers.iter().map(cover_len).sum());
             }
         }
+        digests.retain(|digest| digest.scope != 0);
         digests.truncate(MAX_DIGESTS);
         digests
     }
@@ -309,5 +352,31 @@ impl Replication {
             let is_old = ctx.roster.highest_epoch(author).is_some_and(|known| Epoch(cover.epoch) < known);
             *author != ctx.me.id && !is_old && lane.is_none_or(|lane| lane.lacks(&cover.intervals))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::codec;
+
+    fn cover(n: u8, intervals: u64) -> Cover {
+        let interval = |k: u64| Interval { first: 70_000 * k + 1, last: 70_000 * (k + 1) - 1 };
+        Cover { author: [n; 16], epoch: u64::MAX, intervals: (0..intervals).map(interval).collect() }
+    }
+
+    #[test]
+    fn covers_with_gaps_are_split_so_that_each_part_fits_a_datagram() {
+        for intervals in [1, 2, 3, 10, 200] {
+            let covers: Vec<Cover> = (0..60).map(|n| cover(n, intervals)).collect();
+            let parts = in_datagrams(covers);
+            assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), 60, "{intervals} intervals");
+            for covers in parts {
+                let digest = Digest { covers, scope: EVERYTHING, sums: Vec::new(), question: true };
+                let mut text = Vec::new();
+                codec::encode(&Message::Digest(digest), &mut text);
+                assert!(text.len() <= MAX_PLAIN, "{} bytes, {intervals} intervals", text.len());
+            }
+        }
     }
 }
