@@ -29,9 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks in a crowd, a millisecond for each three peers: a start of a thousand changes something all the time.
 const LOOK_SHARE: u32 = 3;
 /// Links are told at most this often on the average,
-const TELL_EVERY: Duration = Duration::from_secs(2);
+const TELL_EVERY: Duration = Duration::from_secs(5);
 /// and so many times in a row.
-const TELL_BURST: u32 = 3;
+const TELL_BURST: u32 = 4;
 /// What changes together is told together: a start is a few changes in a tenth of a second.
 const TELL_AFTER: Duration = Duration::from_millis(150);
 
