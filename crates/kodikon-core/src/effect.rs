@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, StreamId};
 use crate::ground::time::{Duration, Instant, WallTime};
+use crate::model::letter::{Outcome, Priority, Ticket};
 use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
 use crate::model::roster::DirectoryEntry;
@@ -146,8 +147,27 @@ pub enum Input<'a> {
 pub enum Command {
     /// Change the own state; check with [`NodeSnapshot::changed_by`] first, or it is ignored.
     SetState(Vec<StateChange>, WallTime),
+    /// Say something to one node; settled by [`Event::Settled`].
+    Send(SendOrder),
     /// Say goodbye. The node is silent afterwards, once its outputs are drained and its wakes have passed.
     Leave,
+}
+
+/// What is to be said to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendOrder {
+    /// Names it in [`Event::Settled`].
+    pub ticket: Ticket,
+    /// To whom.
+    pub to: NodeId,
+    /// The type of the message: empty for the seed's `ROUTE_BROADCAST`, else a name of the application's own.
+    pub kind: String,
+    /// JSON text, at most [`crate::ground::config::MAX_PAYLOAD`]; the caller checked it.
+    pub payload: Vec<u8>,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// How long it may take; `None`: as its priority says.
+    pub timeout: Option<Duration>,
 }
 
 /// Which wish of the node a wake serves; the simulator's trace and the logs show it.
@@ -163,6 +183,8 @@ pub enum WakeBy {
     Replication,
     /// Links to advertise, segments to name, peers without a way.
     Routing,
+    /// Letters that wait to be taken, acknowledged or given up.
+    Messages,
     /// Datagrams that wait for others to share a frame, and repeated goodbyes.
     Outbound,
 }
@@ -350,6 +372,30 @@ pub enum Event {
     Restored {
         /// The epoch now.
         epoch: Epoch,
+    },
+    /// Somebody said something to this node.
+    Message {
+        /// Who.
+        from: NodeId,
+        /// Its name.
+        name: String,
+        /// The type of the message, as in [`SendOrder`].
+        kind: String,
+        /// JSON text.
+        payload: Vec<u8>,
+        /// How urgent it is.
+        priority: Priority,
+        /// The relays by which it came, as far as they are known by name.
+        path: Vec<NodeId>,
+    },
+    /// What became of something this node said.
+    Settled {
+        /// Which.
+        ticket: Ticket,
+        /// To whom.
+        to: NodeId,
+        /// What became of it.
+        outcome: Outcome,
     },
     /// A peer refused us: its table is full.
     RefusedBy {

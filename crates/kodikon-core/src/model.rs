@@ -1,6 +1,7 @@
 //! The facts a mesh is made of: who its members are, what they sign, and the table a node keeps of them.
 
 pub mod identity;
+pub mod letter;
 pub mod links;
 pub mod member;
 pub mod op;

@@ -9,7 +9,7 @@ mod start;
 mod views;
 
 use crate::effect::context::Context;
-use crate::effect::{Command, Input, Output, Wake, WakeBy};
+use crate::effect::{Command, Event, Input, Output, SendOrder, Wake, WakeBy};
 use crate::ground::config::Config;
 use crate::ground::id::Epoch;
 use crate::ground::stats::Stats;
@@ -20,6 +20,7 @@ use crate::machines::membership::Membership;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::model::identity::{Identity, Verifier};
+use crate::model::letter::Outcome;
 use crate::model::state::NodeSnapshot;
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
@@ -110,8 +111,15 @@ impl Node {
             Input::Command(Command::SetState(changes, wall)) => {
                 self.replication.set_state(now, &changes, wall, &mut self.ctx);
             }
+            Input::Command(Command::Send(order)) => self.send(now, order),
             Input::Command(Command::Leave) => self.leave(now),
         }
+    }
+
+    /// The application says something to one node.
+    fn send(&mut self, _now: Instant, order: SendOrder) {
+        let outcome = Outcome::Unreachable { needs_hops: None };
+        self.ctx.out.event(Event::Settled { ticket: order.ticket, to: order.to, outcome });
     }
 
     /// After the goodbye only its repetitions leave.

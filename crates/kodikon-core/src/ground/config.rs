@@ -27,6 +27,8 @@ pub struct Config {
     pub heartbeat_timeout: Duration,
     /// Peers held at once; one more is refused and counted. Default 4,096, in an open mesh 256.
     pub max_peers: usize,
+    /// Relays on the way of a message at most, 1 to 15. Default 5: the seed's `max_hops`.
+    pub max_hops: u8,
     /// How patient suspicion is.
     pub profile: Profile,
     /// The port on which the nodes of a LAN find each other. Default 9999, the seed's `udp_port`.
@@ -50,6 +52,7 @@ impl Config {
             heartbeat_interval: Duration::from_secs(5),
             heartbeat_timeout: Duration::from_secs(30),
             max_peers: MAX_PEERS_OPEN,
+            max_hops: 5,
             profile: Profile::Lan,
             discovery_port: 9999,
             peers: Vec::new(),
@@ -161,6 +164,10 @@ pub const MAX_PEERS: usize = 4_096;
 pub const MAX_PEERS_OPEN: usize = 256;
 /// Plain bytes that fit a datagram of 1,452 B: Ethernet's 1,500 less 48 for IPv6 and UDP, less the frame's 34.
 pub const MAX_PLAIN: usize = 1_418;
+/// Bytes of JSON in one message at most.
+pub const MAX_PAYLOAD: usize = 64 * 1_024;
+/// Bytes of the name of an application's own message type at most.
+pub const MAX_KIND: usize = 64;
 /// State keys of a node at most.
 pub const MAX_STATE_KEYS: usize = 64;
 /// JSON bytes of one state value at most.

@@ -149,7 +149,8 @@ impl Endpoint for Fake {
             Input::StreamOffered { stream, .. } => {
                 self.outputs.push_back(Output::Stream(StreamWish::Send { stream, bytes: b"welcome".to_vec() }));
             }
-            Input::Interfaces(_)
+            Input::Command(Command::Send(_))
+            | Input::Interfaces(_)
             | Input::Unreachable(_)
             | Input::StreamOpened { .. }
             | Input::StreamFailed { .. }

@@ -184,6 +184,7 @@ pub fn name_of(by: WakeBy) -> &'static str {
         WakeBy::Liveness => "liveness",
         WakeBy::Replication => "replication",
         WakeBy::Routing => "routing",
+        WakeBy::Messages => "messages",
         WakeBy::Outbound => "outbound",
     }
 }

@@ -198,6 +198,7 @@ fn config(settings: &Settings, key: Option<&MeshKey>) -> Config {
     config.heartbeat_interval = settings.heartbeat_interval.value;
     config.heartbeat_timeout = settings.heartbeat_timeout.value;
     config.profile = settings.profile.value;
+    config.max_hops = settings.max_hops.value;
     config.deletes = settings.deletes.value;
     config.discovery_port = settings.udp_port.value;
     (config.security, config.max_peers) = match key {
