@@ -201,11 +201,7 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
         }
         What::OneWay => {
             let from = hosts[0];
-            let all: Vec<HostId> = distinct((0..nodes).map(|node| cluster.nodes[node].host))
-                .into_iter()
-                .filter(|&host| host != from)
-                .collect();
-            if let Some(&to) = pick(random, &all) {
+            if let Some(&to) = pick(random, &others_than(from, nodes, cluster)) {
                 do_for(Duration::ZERO, Deed::Cut(from, to, lasting), Some(Deed::Mend(from, to)));
             }
         }
@@ -250,6 +246,12 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
         }
     }
     deeds
+}
+
+/// The hosts of those that take part, without one.
+fn others_than(one: HostId, nodes: usize, cluster: &Cluster<Watch>) -> Vec<HostId> {
+    let all = distinct((0..nodes).map(|node| cluster.nodes[node].host));
+    all.into_iter().filter(|&host| host != one).collect()
 }
 
 fn to_interface(
