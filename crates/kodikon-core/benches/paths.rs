@@ -105,7 +105,11 @@ impl Bench {
                 unheard: ShortIds(missed.take(if n.is_multiple_of(10) { plan.missed } else { 0 }).copied().collect()),
             }
         };
-        let body = |n| LinksBody { segments: homes(n).map(|segment| link(n, segment)).collect(), direct: Vec::new() };
+        let body = |n| LinksBody {
+            segments: homes(n).map(|segment| link(n, segment)).collect(),
+            direct: Vec::new(),
+            is_joint: false,
+        };
         let links: Vec<LinksBody> = (0..plan.nodes).map(body).collect();
         let mut map = Map::new(ids[0]);
         for (id, links) in ids.iter().zip(&links) {

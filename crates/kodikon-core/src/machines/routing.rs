@@ -35,6 +35,10 @@ const TELL_BURST: u32 = 4;
 /// What changes together is told together: a start is a few changes in a tenth of a second.
 const TELL_AFTER: Duration = Duration::from_millis(150);
 
+/// For so long after others vouched for somebody who is not heard here the map is needed: as long as a failed node is looked
+/// for.
+const MISSED: Duration = Duration::from_secs(600);
+
 /// Ways through the mesh. See the module's first line.
 #[derive(Debug)]
 pub struct Routing {
@@ -42,6 +46,9 @@ pub struct Routing {
     ears: BTreeMap<InterfaceIndex, Ear>,
     look_at: Instant,
     looked: Instant,
+    is_joint: bool,
+    /// When others last vouched for somebody whom this node does not hear.
+    missed: Option<Instant>,
     lists: Lists,
     told: Told,
     /// When what changed is to be told.
@@ -59,6 +66,8 @@ impl Routing {
             ears: BTreeMap::new(),
             look_at: now + LOOK_EVERY,
             looked: now,
+            is_joint: false,
+            missed: None,
             lists: Lists::new(),
             told: Told::default(),
             tell_at: None,
@@ -168,9 +177,7 @@ impl Routing {
             return Vec::new();
         }
         self.tell_at = None;
-        let heard = Heard::look(now, DOUBTFUL, ctx);
-        let links = own::links(&heard, &self.ears, &mut self.map, ctx);
-        let lists = own::lists(&heard, &self.ears, ctx.me.id);
+        let (links, lists) = self.draw(now, DOUBTFUL, ctx);
         if !self.told.differs(&links, &lists) {
             return Vec::new();
         }
@@ -183,12 +190,16 @@ impl Routing {
         self.looked = now;
         self.look_at = now + LOOK_EVERY;
         let heard = Heard::look(now, Duration::ZERO, ctx);
-        self.choose_segments(now, &heard, ctx);
-        let links = own::links(&heard, &self.ears, &mut self.map, ctx);
+        self.is_joint = heard.is_joint() || self.missed.is_some_and(|at| now < at + MISSED);
+        if self.is_joint || self.map.has_joint() {
+            self.choose_segments(now, &heard, ctx);
+        } else {
+            self.ears.clear();
+        }
+        let (links, lists) = self.draw(now, Duration::ZERO, ctx);
         if self.map.links_of(&ctx.me.id) != Some(&links) {
             self.map.set_links(ctx.me.id, links);
         }
-        let lists = own::lists(&heard, &self.ears, ctx.me.id);
         for (segment, part) in self.lists.keys().filter(|key| !lists.contains_key(key)) {
             self.map.set_members(ctx.me.id, *segment, *part, Vec::new());
         }
@@ -196,9 +207,8 @@ impl Routing {
             self.map.set_members(ctx.me.id, *segment, *part, list.clone());
         }
         self.lists = lists;
-        let told = Heard::look(now, DOUBTFUL, ctx);
-        let links = own::links(&told, &self.ears, &mut self.map, ctx);
-        if ctx.roster.near_count() > 0 && self.told.differs(&links, &own::lists(&told, &self.ears, ctx.me.id)) {
+        let (links, lists) = self.draw(now, DOUBTFUL, ctx);
+        if self.told.differs(&links, &lists) {
             let debt = self.full_at.max(now).since(now);
             let wait = debt.saturating_sub(TELL_EVERY * (TELL_BURST - 1)).max(TELL_AFTER);
             self.tell_at.get_or_insert(now + wait);
@@ -208,6 +218,22 @@ impl Routing {
         if let Some(at) = doubtful.map(|(_, peer)| peer.since + DOUBTFUL).filter(|at| *at > now).min() {
             self.look_at = self.look_at.min(at);
         }
+    }
+
+    /// The own links and lists; none where nobody needs the map.
+    fn draw(&mut self, now: Instant, patience: Duration, ctx: &Context) -> (LinksBody, Lists) {
+        if !self.is_joint && !self.map.has_joint() {
+            return (LinksBody::default(), Lists::new());
+        }
+        let heard = Heard::look(now, patience, ctx);
+        let links = own::links(self.is_joint, &heard, &self.ears, &mut self.map, ctx);
+        (links, own::lists(&heard, &self.ears, ctx.me.id))
+    }
+
+    /// Others list somebody whom this node does not hear: it needs the map.
+    pub fn on_missed(&mut self, now: Instant, ctx: &Context) {
+        self.missed = Some(now);
+        self.on_change(now, ctx);
     }
 
     fn choose_segments(&mut self, now: Instant, heard: &Heard, ctx: &mut Context) {

@@ -130,6 +130,10 @@ pub struct LinksBody {
     /// One by one.
     #[n(1)]
     pub direct: Vec<DirectLink>,
+    /// Whether its author needs the map: it hears some on one interface and others on another, or is told of somebody whom it
+    /// does not hear. Where nobody does all hear each other, and nobody tells of links.
+    #[n(2)]
+    pub is_joint: bool,
 }
 
 /// The body of a links op with a key: a part of the members of a segment that its author names. The parts together are
@@ -203,7 +207,11 @@ mod tests {
             unheard: ShortIds(vec![short(n as u8); if n < MAX_UNHEARD_IN_ALL / MAX_UNHEARD { MAX_UNHEARD } else { 0 }]),
         };
         let direct = |n: usize| DirectLink { peer: ShortIds(vec![short(n as u8)]), cost: MAX_COST };
-        LinksBody { segments: (0..MAX_SEGMENTS).map(segment).collect(), direct: (0..MAX_DIRECT).map(direct).collect() }
+        LinksBody {
+            segments: (0..MAX_SEGMENTS).map(segment).collect(),
+            direct: (0..MAX_DIRECT).map(direct).collect(),
+            is_joint: true,
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ const MAX_SILENT: usize = 256;
 pub(super) struct Review {
     seen: u64,
     at: Option<Instant>,
-    /// Since when a run of a node on a segment of ours answers no probe, though others list it.
+    /// Since when a run of a node answers no probe, though others vouch for it.
     silent: RecentMap<NodeId, (Epoch, Instant)>,
 }
 
@@ -137,8 +137,13 @@ impl Node {
         let Some(peer) = self.ctx.roster.get(&id) else { return };
         let (epoch, life, card) = (peer.epoch(), peer.life(), peer.card.clone());
         let is_waiting = matches!(peer.liveness, Liveness::Introduced | Liveness::Failed);
-        let is_listed = is_waiting && self.routing.map().is_listed(&id) && !self.is_witnessed(&id, epoch, life);
-        if is_listed && (!self.is_within_hearing(&id, &card) || self.is_long_silent(now, &id, epoch)) {
+        let may_live = is_waiting && !self.is_witnessed(&id, epoch, life);
+        let is_long = may_live && self.is_long_silent(now, &id, epoch);
+        if is_long {
+            self.routing.on_missed(now, &self.ctx);
+        }
+        let may_be_far = may_live && (is_long || !self.is_within_hearing(&id, &card));
+        if may_be_far && self.routing.map().is_listed(&id) {
             self.review.silent.remove(&id);
             self.membership.rise_far(now, id, None, &mut self.ctx);
         } else {
@@ -146,8 +151,8 @@ impl Node {
         }
     }
 
-    /// Whether a node on a segment of ours has been silent for so long that those who still list it must hear it: it may have
-    /// died a moment ago, and they notice within the hard bound and tell.
+    /// Whether a node that others vouch for has been silent here for so long that they must hear it: it may have died a moment
+    /// ago, and they notice within the hard bound and tell.
     fn is_long_silent(&mut self, now: Instant, id: &NodeId, epoch: Epoch) -> bool {
         let since = self.review.silent.get(id).filter(|(held, _)| *held == epoch).map(|(_, since)| *since);
         if since.is_none() {

@@ -77,7 +77,11 @@ fn state(json: Option<&str>) -> SignedOp {
 fn links() -> SignedOp {
     let somebody = || ShortIds(vec![ShortId([0x77; 8])]);
     let segment = SegmentLink { segment: SEGMENT, mtu: 1_500, cost: 5, unheard: somebody(), namer: somebody() };
-    let body = LinksBody { segments: vec![segment], direct: vec![DirectLink { peer: somebody(), cost: 1_000 }] };
+    let body = LinksBody {
+        segments: vec![segment],
+        direct: vec![DirectLink { peer: somebody(), cost: 1_000 }],
+        is_joint: true,
+    };
     op(OpKind::Links, b"", minicbor::to_vec(body).expect("a Vec takes all"))
 }
 

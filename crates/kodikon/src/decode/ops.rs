@@ -111,6 +111,7 @@ impl Decoder {
         Some(json!({
             "segments": links.segments.iter().map(segment).collect::<Vec<_>>(),
             "direct": direct.map(|(peer, cost)| json!({"peer": self.short_node(peer), "cost": cost})).collect::<Vec<_>>(),
+            "joint": links.is_joint,
         }))
     }
 

@@ -238,7 +238,8 @@ fn links_are_shown_by_segment_and_members_by_the_segment_that_their_author_names
         namer: ShortIds(vec![mine]),
     };
     let direct = DirectLink { peer: ShortIds(vec![other]), cost: 40 };
-    let links = minicbor::to_vec(LinksBody { segments: vec![segment], direct: vec![direct] }).expect("a Vec takes all");
+    let links = minicbor::to_vec(LinksBody { segments: vec![segment], direct: vec![direct], is_joint: true })
+        .expect("a Vec takes all");
     let named = SegmentId::of(&me().id(), InterfaceIndex(3));
     let (key, foreign) = (members_key(named, 2), members_key(SegmentId(255), 2));
     let members = MembersBody { index: 3, members: ShortIds(vec![mine, other]) };
@@ -251,6 +252,7 @@ fn links_are_shown_by_segment_and_members_by_the_segment_that_their_author_names
                 "op": sealed,
                 "segments": [{"segment": "00000000000000ff", "namer": myself, "mtu": 1_500, "cost": 5, "unheard": [myself, stranger]}],
                 "direct": [{"peer": stranger, "cost": 40}],
+                "joint": true,
             }),
         ),
         (

@@ -218,6 +218,12 @@ impl Map {
         slot
     }
 
+    /// Whether another node needs the map.
+    #[must_use]
+    pub fn has_joint(&self) -> bool {
+        self.authors.iter().any(|(id, known)| known.links.is_joint && *id != self.me)
+    }
+
     /// What a node told of its links, if it did.
     #[must_use]
     pub fn links_of(&self, id: &NodeId) -> Option<&LinksBody> {

@@ -1,6 +1,6 @@
 //! Decides what this node's own links are: whom it hears where, at what cost, and how that is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::Medium;
 use crate::effect::context::Context;
@@ -59,6 +59,12 @@ impl Heard {
         self.0.get(&index).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Whether no interface alone hears all who are heard: then others may need this node between them.
+    pub(super) fn is_joint(&self) -> bool {
+        let all: BTreeSet<NodeId> = self.0.values().flatten().copied().collect();
+        !self.0.is_empty() && self.0.values().all(|there| there.len() < all.len())
+    }
+
     /// The interfaces on which somebody is heard.
     pub(super) fn interfaces(&self) -> impl Iterator<Item = InterfaceIndex> + '_ {
         self.0.keys().copied()
@@ -69,8 +75,14 @@ impl Heard {
 pub(super) type Lists = BTreeMap<(SegmentId, u8), (InterfaceIndex, Vec<ShortId>)>;
 
 /// Our links: the segments that have a name, and those heard on none of them that they are on too.
-pub(super) fn links(heard: &Heard, ears: &BTreeMap<InterfaceIndex, Ear>, map: &mut Map, ctx: &Context) -> LinksBody {
-    let mut links = LinksBody::default();
+pub(super) fn links(
+    is_joint: bool,
+    heard: &Heard,
+    ears: &BTreeMap<InterfaceIndex, Ear>,
+    map: &mut Map,
+    ctx: &Context,
+) -> LinksBody {
+    let mut links = LinksBody { is_joint, ..LinksBody::default() };
     let mut unheard_in_all = 0;
     let mut alone: BTreeMap<NodeId, u16> = BTreeMap::new();
     for index in heard.interfaces() {
@@ -155,7 +167,8 @@ pub(super) struct Told {
 impl Told {
     /// Whether others would learn something new.
     pub(super) fn differs(&self, links: &LinksBody, lists: &Lists) -> bool {
-        self.links.as_ref() != Some(links) || self.lists != *lists
+        let is_news = self.links.as_ref().map_or(*links != LinksBody::default(), |told| told != links);
+        is_news || self.lists != *lists
     }
 
     /// The facts that make it known, and from now on they are told.

@@ -151,7 +151,7 @@ fn the_hot_answers_agree_with_the_way() {
     for (place, node) in ids.iter().enumerate() {
         let ends = [place.checked_sub(1), Some(place + 1)].into_iter().flatten().filter_map(|end| ids.get(end));
         let direct = ends.map(|end| DirectLink { peer: ShortIds(vec![ShortId::of(end)]), cost: MAX_COST });
-        line.set_links(*node, LinksBody { segments: Vec::new(), direct: direct.collect() });
+        line.set_links(*node, LinksBody { segments: Vec::new(), direct: direct.collect(), is_joint: false });
     }
     let last = [255, 256, 257, 299].map(|n| line.relays_to(&ids[n]));
     assert_eq!(last, [254, 255, 255, 255].map(Some));
@@ -326,12 +326,12 @@ fn on(segments: &[(SegmentId, u16, &[u8])]) -> LinksBody {
         cost,
         unheard: ShortIds(shorts(unheard)),
     };
-    LinksBody { segments: segments.iter().map(link).collect(), direct: Vec::new() }
+    LinksBody { segments: segments.iter().map(link).collect(), direct: Vec::new(), is_joint: false }
 }
 
 fn direct(peers: &[(u8, u16)]) -> LinksBody {
     let link = |&(peer, cost): &(u8, u16)| DirectLink { peer: ShortIds(shorts(&[peer])), cost };
-    LinksBody { segments: Vec::new(), direct: peers.iter().map(link).collect() }
+    LinksBody { segments: Vec::new(), direct: peers.iter().map(link).collect(), is_joint: false }
 }
 
 fn list(map: &mut Map, namer: u8, segment: SegmentId, members: &[u8]) {

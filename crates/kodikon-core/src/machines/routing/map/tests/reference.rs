@@ -233,7 +233,11 @@ fn body_of(step: &Step) -> LinksBody {
         unheard: ShortIds(shorts_of(unheard)),
     };
     let peer = |(peer, cost): &(u8, u16)| DirectLink { peer: ShortIds(shorts_of(&[*peer])), cost: *cost };
-    LinksBody { segments: segments.iter().map(segment).collect(), direct: direct.iter().map(peer).collect() }
+    LinksBody {
+        segments: segments.iter().map(segment).collect(),
+        direct: direct.iter().map(peer).collect(),
+        is_joint: false,
+    }
 }
 
 fn node(n: u8) -> NodeId {
