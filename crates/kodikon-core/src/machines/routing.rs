@@ -208,7 +208,10 @@ impl Routing {
         }
         self.lists = lists;
         let (links, lists) = self.draw(now, DOUBTFUL, ctx);
-        if self.told.differs(&links, &lists) {
+        // A joint tells of itself once its segments have names: until then there is nothing to be known.
+        let is_unnamed = |ear: &Ear| ear.next_deadline(&ctx.me.id, self.is_joint, &[]).is_some();
+        let is_early = self.is_joint && links.segments.is_empty() && self.ears.values().any(is_unnamed);
+        if !is_early && self.told.differs(&links, &lists) {
             let debt = self.full_at.max(now).since(now);
             let wait = debt.saturating_sub(TELL_EVERY * (TELL_BURST - 1)).max(TELL_AFTER);
             self.tell_at.get_or_insert(now + wait);
@@ -247,10 +250,10 @@ impl Routing {
         };
         for (index, ear) in &mut self.ears {
             let there = heard.on(*index);
-            if ear.choose(now, (ctx.me.id, *index), there, lists) && ear.is_mine() {
+            if ear.choose(now, (ctx.me.id, *index), self.is_joint, there, lists) && ear.is_mine() {
                 ctx.out.notice(Notice::Beacon(*index));
             }
-            if let Some(at) = ear.next_deadline(&ctx.me.id, there) {
+            if let Some(at) = ear.next_deadline(&ctx.me.id, self.is_joint, there) {
                 self.look_at = self.look_at.min(at);
             }
         }

@@ -58,6 +58,8 @@ impl Node {
         if version != self.review.seen {
             self.review.seen = version;
             self.review.hasten(now + REVIEW_AFTER);
+            // Whom we could not let in before may be listed now.
+            self.replication.compare_anew();
         }
     }
 

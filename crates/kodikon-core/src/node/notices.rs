@@ -158,7 +158,11 @@ impl Node {
         if self.ctx.roster.get(&from).is_none_or(|peer| peer.liveness != Held::Alive) {
             return;
         }
-        if self.ctx.roster.get(&op.author()).is_some_and(|peer| peer.signed.is_same_bytes(&op)) {
+        if let Some(peer) = self.ctx.roster.get(&op.author()).filter(|peer| peer.signed.is_same_bytes(&op)) {
+            // One that failed here for want of a way may have one again; whoever hears it itself asks it.
+            if peer.liveness == Held::Failed {
+                self.take_far(now, &op, &card, from);
+            }
             return;
         }
         let holds = self.discovery.may_check_vouched(now) && self.ctx.verify_op(&op, &card.public_key);

@@ -134,6 +134,11 @@ impl Sync {
         }
     }
 
+    /// What was compared in vain is compared again with the next word of a peer.
+    pub(super) fn wake_all(&mut self) {
+        self.resting.retain(|_, _| false);
+    }
+
     /// Asks a peer at once, if this second's share allows.
     pub(super) fn ask_now(&mut self, now: Instant, id: NodeId, digests: Vec<Digest>, ctx: &mut Context) {
         if self.may_send(now) {
@@ -223,6 +228,11 @@ impl Replication {
     pub fn on_root(&mut self, now: Instant, from: NodeId, root: u64) {
         let mine = self.root;
         self.sync.on_root(now, from, root, mine);
+    }
+
+    /// Somebody whose ops were not taken before may be let in now: pairs of roots rest no more.
+    pub fn compare_anew(&mut self) {
+        self.sync.wake_all();
     }
 
     /// What we cover: per author where that fits a datagram, else the sums of 64 buckets.

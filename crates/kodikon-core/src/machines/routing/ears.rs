@@ -6,8 +6,8 @@ use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::model::links::SegmentId;
 
-/// Without a namer for so long after the first was heard there, the lowest of those heard becomes it: a namer that is
-/// there has spoken by then.
+/// Without a namer for so long after the first was heard there, a joint becomes it, since it is the one that needs the map, or the
+/// lowest of those heard: a namer that is there has spoken by then.
 const FIRST_NAMER: Duration = Duration::from_millis(250);
 /// The others wait so much longer: the lowest may hear less than they do.
 const NEXT_NAMER: Duration = Duration::from_secs(2);
@@ -99,6 +99,7 @@ impl Ear {
         &mut self,
         now: Instant,
         (me, index): (NodeId, InterfaceIndex),
+        is_joint: bool,
         heard: &[NodeId],
         lists: impl Fn(&NodeId, SegmentId) -> Option<bool>,
     ) -> bool {
@@ -117,7 +118,7 @@ impl Ear {
         } else if !self.is_mine {
             let since = *self.nameless.get_or_insert(now);
             self.segment = None;
-            if now >= since + patience(&me, heard) {
+            if now >= since + patience(&me, is_joint, heard) {
                 (self.segment, self.namer) = (Some(SegmentId::of(&me, index)), me);
                 (self.is_mine, self.nameless) = (true, None);
             }
@@ -126,13 +127,13 @@ impl Ear {
     }
 
     /// When this node becomes the namer, if nobody else does before.
-    pub(super) fn next_deadline(&self, me: &NodeId, heard: &[NodeId]) -> Option<Instant> {
-        self.nameless.map(|since| since + patience(me, heard))
+    pub(super) fn next_deadline(&self, me: &NodeId, is_joint: bool, heard: &[NodeId]) -> Option<Instant> {
+        self.nameless.map(|since| since + patience(me, is_joint, heard))
     }
 }
 
-fn patience(me: &NodeId, heard: &[NodeId]) -> Duration {
-    if heard.iter().all(|id| me < id) { FIRST_NAMER } else { FIRST_NAMER + NEXT_NAMER }
+fn patience(me: &NodeId, is_joint: bool, heard: &[NodeId]) -> Duration {
+    if is_joint || heard.iter().all(|id| me < id) { FIRST_NAMER } else { FIRST_NAMER + NEXT_NAMER }
 }
 
 #[cfg(test)]
@@ -156,16 +157,16 @@ mod tests {
     #[test]
     fn the_lowest_names_the_segment_and_the_others_wait_for_it() {
         let mut ear = Ear::new();
-        assert!(!ear.choose(at(0), (id(1), ETH), &[id(2), id(3)], unknown));
-        assert_eq!(ear.next_deadline(&id(1), &[id(2), id(3)]), Some(at(250)));
-        assert!(ear.choose(at(250), (id(1), ETH), &[id(2), id(3)], unknown));
+        assert!(!ear.choose(at(0), (id(1), ETH), false, &[id(2), id(3)], unknown));
+        assert_eq!(ear.next_deadline(&id(1), false, &[id(2), id(3)]), Some(at(250)));
+        assert!(ear.choose(at(250), (id(1), ETH), false, &[id(2), id(3)], unknown));
         assert_eq!((ear.segment(), ear.is_mine()), (Some(SegmentId::of(&id(1), ETH)), true));
 
         let mut other = Ear::new();
-        other.choose(at(0), (id(2), ETH), &[id(1), id(3)], unknown);
-        assert!(!other.choose(at(2_249), (id(2), ETH), &[id(1), id(3)], unknown));
+        other.choose(at(0), (id(2), ETH), false, &[id(1), id(3)], unknown);
+        assert!(!other.choose(at(2_249), (id(2), ETH), false, &[id(1), id(3)], unknown));
         assert!(other.note(at(2_249), id(1), SegmentId(7)));
-        assert!(other.choose(at(2_249), (id(2), ETH), &[id(1), id(3)], unknown));
+        assert!(other.choose(at(2_249), (id(2), ETH), false, &[id(1), id(3)], unknown));
         assert_eq!((other.segment(), other.is_mine()), (Some(SegmentId(7)), false));
     }
 
@@ -181,16 +182,25 @@ mod tests {
     }
 
     #[test]
+    fn a_joint_names_the_segment_at_once_though_it_is_not_the_lowest() {
+        let mut ear = Ear::new();
+        ear.choose(at(0), (id(2), ETH), true, &[id(1), id(3)], unknown);
+        assert_eq!(ear.next_deadline(&id(2), true, &[id(1), id(3)]), Some(at(250)));
+        assert!(ear.choose(at(250), (id(2), ETH), true, &[id(1), id(3)], unknown));
+        assert!(ear.is_mine());
+    }
+
+    #[test]
     fn of_two_namers_the_higher_gives_up() {
         let mut ear = Ear::new();
         for ms in [0, 3_000] {
-            ear.choose(at(ms), (id(2), ETH), &[id(1), id(3)], unknown);
+            ear.choose(at(ms), (id(2), ETH), false, &[id(1), id(3)], unknown);
         }
         assert!(ear.is_mine());
         ear.note(at(3_000), id(3), SegmentId(3));
-        assert!(!ear.choose(at(3_000), (id(2), ETH), &[id(1), id(3)], unknown), "a higher one gives up itself");
+        assert!(!ear.choose(at(3_000), (id(2), ETH), false, &[id(1), id(3)], unknown), "a higher one gives up itself");
         ear.note(at(3_000), id(1), SegmentId(1));
-        assert!(ear.choose(at(3_000), (id(2), ETH), &[id(1), id(3)], unknown));
+        assert!(ear.choose(at(3_000), (id(2), ETH), false, &[id(1), id(3)], unknown));
         assert_eq!((ear.segment(), ear.is_mine()), (Some(SegmentId(1)), false));
     }
 
@@ -198,14 +208,14 @@ mod tests {
     fn a_name_ends_with_the_namer_or_when_its_own_links_do_not_show_it() {
         let mut ear = Ear::new();
         ear.note(at(0), id(1), SegmentId(1));
-        assert!(ear.choose(at(0), (id(2), ETH), &[id(1), id(3)], unknown));
+        assert!(ear.choose(at(0), (id(2), ETH), false, &[id(1), id(3)], unknown));
         let shows = |shown: bool| move |_: &NodeId, _: SegmentId| Some(shown);
-        assert!(!ear.choose(at(5_000), (id(2), ETH), &[id(1), id(3)], shows(false)), "they may be on their way");
-        assert!(!ear.choose(at(60_000), (id(2), ETH), &[id(1), id(3)], shows(true)));
-        assert!(ear.choose(at(60_000), (id(2), ETH), &[id(1), id(3)], shows(false)));
+        assert!(!ear.choose(at(5_000), (id(2), ETH), false, &[id(1), id(3)], shows(false)), "they may be on their way");
+        assert!(!ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], shows(true)));
+        assert!(ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], shows(false)));
         assert_eq!(ear.segment(), None);
-        ear.choose(at(60_000), (id(2), ETH), &[id(1), id(3)], shows(true));
-        assert!(ear.choose(at(60_000), (id(2), ETH), &[id(3)], shows(true)), "it is not heard any more");
+        ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], shows(true));
+        assert!(ear.choose(at(60_000), (id(2), ETH), false, &[id(3)], shows(true)), "it is not heard any more");
         assert_eq!((ear.segment(), ear.is_mine()), (None, false));
     }
 }
