@@ -171,7 +171,7 @@ impl Node {
             Message::Suspicion(suspicion) => self.liveness.on_suspicion(now, id, &suspicion, &mut self.ctx),
             Message::Bye(bye) => self.on_bye(now, arrival, &bye),
             Message::Ops(ops) => {
-                let sole = self.told_by_one(&id, &ops.covered);
+                let sole = self.told_by_one(now, &id, &ops.covered);
                 self.replication.on_ops(now, id, ops, &sole, &mut self.ctx);
             }
             Message::Digest(digest) => self.replication.on_digest(now, id, &digest, &mut self.ctx),

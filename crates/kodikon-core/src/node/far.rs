@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
-use crate::ground::bounded::RecentMap;
+use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{Epoch, Life, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::read_opinion;
@@ -23,6 +23,10 @@ const REVIEW_LOST: Duration = Duration::from_millis(250);
 /// What must have passed of the hard bound before a silent node on our own segment is taken for far: by then its dead are
 /// off the lists.
 const STILL_LISTED: (u32, u32) = (6, 5);
+/// Far authors of whose covers it is asked who else can tell, a second and at once: each may cost a tree of the map, and whoever
+/// names more is believed later.
+const LOOKUPS_RATE: u32 = 500;
+const LOOKUPS_BURST: u32 = 4_000;
 /// Silent nodes remembered; the one noted longest ago makes room.
 const MAX_SILENT: usize = 256;
 
@@ -33,11 +37,18 @@ pub(super) struct Review {
     at: Option<Instant>,
     /// Since when a run of a node answers no probe, though others vouch for it.
     silent: RecentMap<NodeId, (Epoch, Instant)>,
+    /// What may be asked of the map on a peer's word.
+    lookups: TokenBucket,
 }
 
 impl Default for Review {
     fn default() -> Self {
-        Self { seen: 0, at: None, silent: RecentMap::new(MAX_SILENT) }
+        Self {
+            seen: 0,
+            at: None,
+            silent: RecentMap::new(MAX_SILENT),
+            lookups: TokenBucket::new(LOOKUPS_RATE, LOOKUPS_BURST),
+        }
     }
 }
 
@@ -177,11 +188,14 @@ impl Node {
 
     /// Of which of these authors this peer alone can tell us: of those that are far, and that no other of our neighbours is
     /// nearer to than we are. (Neighbours as far as we would wait for our word as we for theirs.)
-    pub(super) fn told_by_one(&mut self, teller: &NodeId, covers: &[Cover]) -> BTreeSet<NodeId> {
+    pub(super) fn told_by_one(&mut self, now: Instant, teller: &NodeId, covers: &[Cover]) -> BTreeSet<NodeId> {
         let is_far = |author: &NodeId, ctx: &Context| ctx.roster.get(author).is_some_and(|peer| peer.far.is_some());
         let authors: Vec<NodeId> = covers.iter().map(|cover| NodeId(cover.author)).collect();
         let mut sole = BTreeSet::new();
         for author in authors.into_iter().filter(|author| is_far(author, &self.ctx)) {
+            if !self.review.lookups.take(now, 1) {
+                break;
+            }
             let map = self.routing.map();
             let Some(ours) = map.way_from(&author, &self.ctx.me.id) else { continue };
             let mut others = self.ctx.roster.near().map(|(id, _)| *id).filter(|id| id != teller);
