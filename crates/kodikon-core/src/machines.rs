@@ -3,5 +3,6 @@
 pub mod discovery;
 pub mod liveness;
 pub mod membership;
+pub mod messages;
 pub mod replication;
 pub mod routing;

@@ -3,13 +3,14 @@
 mod arrivals;
 mod far;
 mod ghosts;
+mod letters;
 mod notices;
 mod outbound;
 mod start;
 mod views;
 
 use crate::effect::context::Context;
-use crate::effect::{Command, Event, Input, Output, SendOrder, Wake, WakeBy};
+use crate::effect::{Command, Input, Output, Wake, WakeBy};
 use crate::ground::config::Config;
 use crate::ground::id::Epoch;
 use crate::ground::stats::Stats;
@@ -17,10 +18,10 @@ use crate::ground::time::{Duration, Instant, WallTime};
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
+use crate::machines::messages::Messages;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::model::identity::{Identity, Verifier};
-use crate::model::letter::Outcome;
 use crate::model::state::NodeSnapshot;
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
@@ -71,6 +72,7 @@ pub struct Node {
     liveness: Liveness,
     replication: Replication,
     routing: Routing,
+    messages: Messages,
     outbound: Outbound,
     ghosts: Ghosts,
     review: Review,
@@ -111,15 +113,9 @@ impl Node {
             Input::Command(Command::SetState(changes, wall)) => {
                 self.replication.set_state(now, &changes, wall, &mut self.ctx);
             }
-            Input::Command(Command::Send(order)) => self.send(now, order),
+            Input::Command(Command::Send(order)) => self.messages.send(now, order, &mut self.ctx),
             Input::Command(Command::Leave) => self.leave(now),
         }
-    }
-
-    /// The application says something to one node.
-    fn send(&mut self, _now: Instant, order: SendOrder) {
-        let outcome = Outcome::Unreachable { needs_hops: None };
-        self.ctx.out.event(Event::Settled { ticket: order.ticket, to: order.to, outcome });
     }
 
     /// After the goodbye only its repetitions leave.
@@ -149,6 +145,9 @@ impl Node {
                 self.replication.publish(now, vec![fact], &mut self.ctx);
             }
         }
+        if is_due(self.messages.next_deadline()) {
+            self.messages.on_wake(now, &mut self.ctx);
+        }
         self.review_far(now);
         if is_due(self.ghosts.next_deadline()) {
             self.on_ghost_unanswered(now);
@@ -159,6 +158,7 @@ impl Node {
     fn settle(&mut self, now: Instant) {
         self.read_notices(now);
         self.note_map(now);
+        self.route_letters(now);
         self.flush(now);
     }
 
@@ -182,6 +182,7 @@ impl Node {
             (self.replication.next_deadline(), WakeBy::Replication),
             (self.routing.next_deadline(), WakeBy::Routing),
             (self.review.next_deadline(), WakeBy::Routing),
+            (self.messages.next_deadline(), WakeBy::Messages),
             (self.ghosts.next_deadline(), WakeBy::Membership),
         ];
         let awake = waking.into_iter().filter(|_| !self.left).chain([outbound]);

@@ -3,5 +3,6 @@
 pub mod codec;
 pub mod header;
 pub mod json;
+pub mod letter;
 pub mod message;
 pub mod seal;

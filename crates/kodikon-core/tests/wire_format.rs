@@ -98,6 +98,24 @@ fn what_a_proof_and_a_goodbye_sign_is_what_the_paper_says() {
 }
 
 #[test]
+fn a_letters_tag_and_receipt_are_what_the_paper_says() {
+    let letter = samples::letter(b"body".to_vec());
+    let head = [
+        &letter.origin[..],
+        &letter.epoch.to_le_bytes(),
+        &letter.to,
+        &letter.number.to_le_bytes(),
+        &[letter.attempt, letter.kind, letter.priority],
+    ];
+    let keyed = |parts: &[u8]| blake3::keyed_hash(&[9; 32], parts).as_bytes()[..16].to_vec();
+    assert_eq!(letter.tag_under(&[9; 32])[..], keyed(&[&head.concat()[..], b"body"].concat()));
+    assert_eq!(letter.receipt(&[9; 32])[..], keyed(&[&b"receipt"[..], &letter.tag].concat()));
+    for said in ["\"kodikon mesh 2026-11 pair\"", "\"receipt\""] {
+        assert!(PAPER.contains(said), "{said}");
+    }
+}
+
+#[test]
 fn a_segments_id_is_what_the_paper_says() {
     let namer = identity().id();
     let derived = blake3::derive_key("kodikon mesh 2026-11 segment", &[&namer.0[..], &3u32.to_le_bytes()].concat());
@@ -151,7 +169,7 @@ fn every_message_follows_the_rules_and_every_rule_is_used() {
 #[test]
 fn paper_rules_and_code_number_the_messages_alike() {
     let code: BTreeMap<u64, String> = messages().iter().map(|m| (number_of(m), m.name().to_lowercase())).collect();
-    assert_eq!(code.keys().copied().collect::<Vec<_>>(), (1..=16).collect::<Vec<_>>(), "a sample of each");
+    assert_eq!(code.keys().copied().collect::<Vec<_>>(), (1..=19).collect::<Vec<_>>(), "a sample of each");
     for message in messages() {
         assert_eq!(u64::from(text_of(&message)[1]), number_of(&message), "{}", message.name());
     }

@@ -197,6 +197,9 @@ fn message_ops(message: &Message) -> &[SignedOp] {
         | Message::Digest(_)
         | Message::Refusal(_)
         | Message::Naming(_)
+        | Message::Carry(_)
+        | Message::Got(_)
+        | Message::Back(_)
         | Message::Canary => &[],
     }
 }

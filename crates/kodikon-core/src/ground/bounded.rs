@@ -161,6 +161,22 @@ impl<K: Ord + Copy, V> RecentMap<K, V> {
         Some((*key, self.get(key)?))
     }
 
+    /// The entries whose keys lie in a range, in the order of their keys.
+    pub fn range(&self, keys: impl core::ops::RangeBounds<K>) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.range(keys).map(|(key, (_, value))| (key, value))
+    }
+
+    /// Of the entries whose keys lie in a range the one stored longest ago.
+    #[must_use]
+    pub fn oldest_in(&self, keys: impl core::ops::RangeBounds<K>) -> Option<K> {
+        self.entries.range(keys).min_by_key(|(_, (number, _))| *number).map(|(key, _)| *key)
+    }
+
+    /// The value under a key, to change; it does not become the newest by that.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.entries.get_mut(key).map(|(_, value)| value)
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -34,11 +34,13 @@ pub enum Reject {
     Limit,
     /// An answer to a question never asked: a cookie or nonce of somebody else's.
     Unasked,
+    /// A letter or a receipt that does not come from whom it names, or is for another run of ours.
+    Tag,
 }
 
 impl Reject {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Length,
         Self::FrameType,
         Self::KeyEpoch,
@@ -53,6 +55,7 @@ impl Reject {
         Self::Refused,
         Self::Limit,
         Self::Unasked,
+        Self::Tag,
     ];
 
     /// The name under which `stats` and the metrics show it.
@@ -73,6 +76,7 @@ impl Reject {
             Self::Refused => "refused",
             Self::Limit => "limit",
             Self::Unasked => "unasked",
+            Self::Tag => "tag",
         }
     }
 }
@@ -120,6 +124,26 @@ pub struct Stats {
     pub peers_refused: u64,
     /// Own stalls over half a second, after which nobody is judged for a while.
     pub stalls: u64,
+    /// Letters that the application here wanted sent.
+    pub letters_sent: u64,
+    /// Letters handed to the application here.
+    pub letters_received: u64,
+    /// Letters of this node's that their destination acknowledged.
+    pub letters_delivered: u64,
+    /// Letters of this node's that were not acknowledged in time, and others' whose time ended here.
+    pub letters_expired: u64,
+    /// Letters of others that this node brought further.
+    pub letters_relayed: u64,
+    /// Carryings sent again because nobody took them in time.
+    pub letters_retransmitted: u64,
+    /// Letters that were here before: dropped, and answered again.
+    pub letters_repeated: u64,
+    /// Letters given back because no way leads on.
+    pub letters_returned: u64,
+    /// Letters that made room for more urgent or newer ones.
+    pub letters_evicted: u64,
+    /// Neighbours that took no letter and answered no probe.
+    pub links_doubted: u64,
     dropped: [u64; Reject::ALL.len()],
 }
 

@@ -46,6 +46,14 @@ impl Identity {
         ExchangeKey::from(&self.exchange).to_bytes()
     }
 
+    /// The secret that this node shares with the holder of another exchange key; `None` for a key of low order, with which
+    /// everybody would share it.
+    #[must_use]
+    pub fn shared_secret(&self, theirs: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+        let secret = self.exchange.diffie_hellman(&ExchangeKey::from(*theirs));
+        secret.was_contributory().then(|| Zeroizing::new(secret.to_bytes()))
+    }
+
     /// Signs bytes; every use prefixes its own purpose, so that no signature serves two.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
@@ -89,6 +97,22 @@ mod tests {
         assert!(!verifier.verify(&a.public_key(), b"Seen", &signature));
         assert!(!verifier.verify(&b.public_key(), b"seen", &signature));
         assert!(!verifier.verify(&[0; 32], b"seen", &[0; 64]), "the all-zero key signs nothing");
+    }
+
+    #[test]
+    fn two_nodes_share_a_secret_and_a_key_of_low_order_shares_none() {
+        let [a, b, c] = [1, 2, 3].map(|n| Identity::from_secret(&[n; 32]));
+        let ours = a.shared_secret(&b.exchange_key());
+        assert!(ours.is_some());
+        assert_eq!(ours, b.shared_secret(&a.exchange_key()));
+        assert_ne!(ours, a.shared_secret(&c.exchange_key()));
+        for low in [[0; 32], {
+            let mut one = [0; 32];
+            one[0] = 1;
+            one
+        }] {
+            assert_eq!(a.shared_secret(&low), None, "{low:?}");
+        }
     }
 
     #[test]

@@ -118,6 +118,7 @@ impl Node {
             peer.group_heard = Some(now);
         }
         self.liveness.on_heard(now, id, &mut self.ctx);
+        self.messages.on_heard(&id);
         if source == Source::Unproven && self.lacks_a_way(now, &id) {
             let tag = self.ctx.roster.get(&id).map(|peer| peer.card.session());
             if let Some(tag) = tag {
@@ -179,6 +180,9 @@ impl Node {
             Message::Naming(naming) => {
                 self.routing.on_naming(now, id, arrival, naming, &mut self.ctx);
             }
+            Message::Carry(carry) => self.messages.on_carry(now, id, carry, &mut self.ctx),
+            Message::Got(got) => self.messages.on_got(now, id, &got, &mut self.ctx),
+            Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
             // Streams alone carry it.
             Message::Canary => {}
         }
@@ -288,6 +292,9 @@ impl Node {
                 | Message::Bye(_)
                 | Message::Digest(_)
                 | Message::Naming(_)
+                | Message::Carry(_)
+                | Message::Got(_)
+                | Message::Back(_)
                 | Message::Canary => {}
             }
         }

@@ -68,6 +68,7 @@ impl Node {
         let version = self.routing.map().version();
         if version != self.review.seen {
             self.review.seen = version;
+            self.messages.on_map_changed();
             self.review.hasten(now + REVIEW_AFTER);
             // Whom we could not let in before may be listed now.
             self.replication.compare_anew();

@@ -71,6 +71,7 @@ impl Node {
 
     fn on_up(&mut self, now: Instant, id: NodeId) {
         let source = self.hop_to(&id);
+        self.messages.on_up(&id, &mut self.ctx);
         self.replication.on_up(now, id, source, &mut self.ctx);
         if self.ctx.roster.get(&id).is_some_and(Peer::is_near) {
             self.on_near(now, id);
@@ -82,6 +83,7 @@ impl Node {
 
     /// A peer is heard itself from now on.
     fn on_near(&mut self, now: Instant, id: NodeId) {
+        self.messages.on_map_changed();
         self.liveness.on_up(now, id, &mut self.ctx);
         self.discovery.on_up(&id, &self.ctx);
         self.routing.on_change(now, &self.ctx);
@@ -89,6 +91,7 @@ impl Node {
 
     /// A peer is not heard itself any more, but by others.
     fn on_far(&mut self, now: Instant, id: NodeId) {
+        self.messages.on_unheard(&id);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, false, &self.ctx);
         self.routing.on_far(now, &id, &mut self.ctx);
@@ -97,6 +100,7 @@ impl Node {
     fn on_down(&mut self, now: Instant, id: NodeId) {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
         self.replication.on_down(&id);
+        self.messages.on_unheard(&id);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, failed, &self.ctx);
         self.routing.on_down(now, &id, &self.ctx);

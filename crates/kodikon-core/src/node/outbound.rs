@@ -166,6 +166,9 @@ fn fill_root(message: &mut Message, root: u64) {
         | Message::Digest(_)
         | Message::Refusal(_)
         | Message::Naming(_)
+        | Message::Carry(_)
+        | Message::Got(_)
+        | Message::Back(_)
         | Message::Canary => {}
     }
 }

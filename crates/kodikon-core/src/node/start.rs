@@ -11,6 +11,7 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
+use crate::machines::messages::Messages;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES};
@@ -72,6 +73,7 @@ impl Node {
             liveness,
             replication,
             routing,
+            messages: Messages::new(),
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),
@@ -128,6 +130,7 @@ impl Node {
         let signature = me.identity.sign(&bye_bytes(self.ctx.mesh, &me.id.0, me.epoch.0));
         let bye = Message::Bye(Bye { epoch: me.epoch.0, author: me.id.0, signature });
         self.membership.keep_directory(now, &mut self.ctx);
+        self.messages.on_end(&mut self.ctx);
         for after in GOODBYES {
             self.outbound.later(now + after, Destination::Everyone, bye.clone());
         }
@@ -155,6 +158,7 @@ impl Node {
             }
         };
         self.liveness.close_streams(&mut self.ctx);
+        self.messages.on_end(&mut self.ctx);
         let saved = Saved {
             state: self.replication.own_state().clone(),
             rank: self.ctx.me.settled.then_some(self.ctx.me.rank),

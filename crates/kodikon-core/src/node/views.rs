@@ -135,7 +135,8 @@ impl Node {
         let floors = self.ctx.sessions.table_sizes().into_iter().chain(self.membership.table_sizes());
         let machines = self.liveness.table_sizes().into_iter().chain(self.replication.table_sizes());
         let ways = self.discovery.table_sizes().into_iter().chain(self.routing.table_sizes());
-        roster.into_iter().chain(floors).chain(ways).chain(machines).collect()
+        let letters = self.messages.table_sizes(self.ctx.config.max_peers);
+        roster.into_iter().chain(floors).chain(ways).chain(machines).chain(letters).collect()
     }
 }
 

@@ -44,6 +44,9 @@ fn write(
         Message::Refusal(body) => e.u8(14)?.encode(body)?,
         Message::Canary => e.u8(15)?.map(0)?,
         Message::Naming(body) => e.u8(16)?.encode(body)?,
+        Message::Carry(body) => e.u8(17)?.encode(body)?,
+        Message::Got(body) => e.u8(18)?.encode(body)?,
+        Message::Back(body) => e.u8(19)?.encode(body)?,
     };
     Ok(())
 }
@@ -92,6 +95,9 @@ fn read(d: &mut Decoder<'_>) -> Result<Option<Message>, minicbor::decode::Error>
             Message::Canary
         }
         16 => Message::Naming(body(d)?),
+        17 => Message::Carry(body(d)?),
+        18 => Message::Got(body(d)?),
+        19 => Message::Back(body(d)?),
         _later => {
             d.skip()?;
             return Ok(None);

@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 use crate::ground::id::NodeId;
 use crate::model::links::SegmentId;
 use crate::model::op::SignedOp;
+use crate::wire::letter::{Back, Carry, Got};
 
 /// 16 bytes that only their maker can make again.
 pub type Cookie = [u8; 16];
@@ -272,6 +273,12 @@ pub enum Message {
     Refusal(Refusal),
     /// See [`Naming`].
     Naming(Naming),
+    /// See [`Carry`].
+    Carry(Carry),
+    /// See [`Got`].
+    Got(Got),
+    /// See [`Back`].
+    Back(Back),
     /// The first frame on a stream: its session says whose it is.
     Canary,
 }
@@ -296,6 +303,9 @@ impl Message {
             Self::Digest(_) => "DIGEST",
             Self::Refusal(_) => "REFUSAL",
             Self::Naming(_) => "NAMING",
+            Self::Carry(_) => "CARRY",
+            Self::Got(_) => "GOT",
+            Self::Back(_) => "BACK",
             Self::Canary => "CANARY",
         }
     }

@@ -13,6 +13,9 @@ use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
+use kodikon_core::wire::letter::{
+    Back, Carry, DeadLinks, Fragment, Got, KIND_TEXT, Letter, MAX_PIECE, Path, Receipt, Stamp, Text,
+};
 use kodikon_core::wire::message::{
     Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Message, Naming, Ops, Ping, Pong,
     Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
@@ -95,6 +98,49 @@ fn opinion() -> SignedOp {
     op(OpKind::Opinion, &SOMEBODY, minicbor::to_vec(body).expect("a Vec takes all"))
 }
 
+/// A letter of the paper's node to somebody.
+pub(crate) fn letter(body: Vec<u8>) -> Letter {
+    let number = u64::from(u32::MAX);
+    Letter {
+        origin: identity().id().0,
+        epoch: EPOCH.0,
+        to: SOMEBODY,
+        number,
+        attempt: 1,
+        kind: KIND_TEXT,
+        priority: 3,
+        left_ms: 30_000,
+        body,
+        tag: [0x7a; 16],
+    }
+}
+
+/// Letters on their way, whole and in pieces.
+fn carried() -> Vec<Message> {
+    let stamp = Stamp::of(&identity().id());
+    let mut dead = DeadLinks::default();
+    dead.add([(stamp, Stamp([0x77; 4]))]);
+    let text = Text { kind: "ALARM".to_owned(), payload: b"{\"level\":3}".to_vec() };
+    let fragment = Some(Fragment { index: 0, count: 60 });
+    let piece = || letter(vec![b' '; MAX_PIECE]);
+    let path = || Path(vec![stamp, Stamp([0x77; 4])]);
+    let receipts = vec![Receipt { number: 3, tag: [0x3c; 16] }];
+    vec![
+        Message::Carry(Carry {
+            number: 1,
+            letter: letter(text.bytes()),
+            hops: 5,
+            path: Path::default(),
+            dead: DeadLinks::default(),
+            fragment: None,
+        }),
+        Message::Carry(Carry { number: 2, letter: piece(), hops: 3, path: path(), dead: dead.clone(), fragment }),
+        Message::Got(Got { taken: vec![1, u64::MAX], receipts }),
+        Message::Back(Back { number: 4, letter: letter(text.bytes()), dead: dead.clone(), fragment: None }),
+        Message::Back(Back { number: 5, letter: piece(), dead, fragment }),
+    ]
+}
+
 /// Every message. A new one belongs here: [`number_of`] does not compile without it, and a test counts.
 pub(crate) fn messages() -> Vec<Message> {
     let cookie = [0xc0; 16];
@@ -107,7 +153,7 @@ pub(crate) fn messages() -> Vec<Message> {
     let later = op(OpKind::Unknown(200), b"k", b"b".to_vec());
     let ops = vec![card(), state(Some("85")), state(None), links(), members(), opinion(), later];
     let turn = Turn { observer: 0x0102_0304, due_ms: 5_000 };
-    vec![
+    let said = vec![
         hello(),
         Message::Challenge(Challenge { cookie }),
         Message::Proof(Proof { card: card(), cookie, signature: proof }),
@@ -127,7 +173,8 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Canary,
         Message::Naming(Naming { segment: SEGMENT, nonce: Some(1 << 63) }),
         Message::Naming(Naming { segment: SEGMENT, nonce: None }),
-    ]
+    ];
+    said.into_iter().chain(carried()).collect()
 }
 
 /// The numbers of the paper, once more.
@@ -149,6 +196,9 @@ pub(crate) fn number_of(message: &Message) -> u64 {
         Message::Refusal(_) => 14,
         Message::Canary => 15,
         Message::Naming(_) => 16,
+        Message::Carry(_) => 17,
+        Message::Got(_) => 18,
+        Message::Back(_) => 19,
     }
 }
 

@@ -10,6 +10,7 @@ use kodikon_core::model::links::{
 use kodikon_core::model::op::Statement;
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
+use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, Path, Receipt, Stamp};
 use kodikon_core::wire::message::{
     Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Naming, Ops, Ping, Pong, Proof,
     Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
@@ -155,6 +156,66 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
             Message::Naming(Naming { segment: SegmentId(255), nonce: Some(7) }),
             "NAMING",
             json!({"segment": "00000000000000ff", "nonce": "0000000000000007"}),
+        ),
+    ];
+    for (message, kind, expected) in table {
+        assert_eq!(payload(message.clone()), (kind.to_owned(), expected), "{message:?}");
+    }
+}
+
+#[test]
+fn letters_are_shown_without_what_they_say() {
+    let letter = Letter {
+        origin: me().id().0,
+        epoch: 5,
+        to: OTHER,
+        number: 7,
+        attempt: 2,
+        kind: 0,
+        priority: 3,
+        left_ms: 900,
+        body: b"secret".to_vec(),
+        tag: [0xab; 16],
+    };
+    let shown = json!({
+        "origin": {"id": me().id().to_string(), "name": "cam1-2"},
+        "epoch": 5,
+        "to": {"id": hex(&OTHER), "name": null},
+        "number": 7,
+        "attempt": 2,
+        "kind": 0,
+        "priority": "critical",
+        "left_ms": 900,
+        "bytes": 6,
+        "tag": "ab".repeat(16),
+    });
+    let mut dead = DeadLinks::default();
+    dead.add([(Stamp([1; 4]), Stamp([2; 4]))]);
+    let path = Path(vec![Stamp([3; 4])]);
+    let fragment = Some(Fragment { index: 1, count: 2 });
+    let links = json!([["01010101", "02020202"]]);
+    let table = [
+        (
+            Message::Carry(Carry {
+                number: 1,
+                letter: letter.clone(),
+                hops: 4,
+                path,
+                dead: dead.clone(),
+                fragment: None,
+            }),
+            "CARRY",
+            json!({"number": 1, "letter": shown, "hops": 4, "path": ["03030303"], "dead": links, "fragment": null}),
+        ),
+        (
+            Message::Back(Back { number: 2, letter, dead, fragment }),
+            "BACK",
+            json!({"number": 2, "letter": shown, "dead": links, "fragment": {"index": 1, "count": 2}}),
+        ),
+        (
+            Message::Got(Got { taken: vec![1], receipts: vec![Receipt { number: 2, tag: [0xcd; 16] }] }),
+            "GOT",
+            json!({"taken": [1], "receipts": [{"number": 2, "tag": "cd".repeat(16)}]}),
         ),
     ];
     for (message, kind, expected) in table {

@@ -4,6 +4,7 @@ use kodikon_core::ground::id::{MeshId, NodeId, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::op::SignedOp;
 use kodikon_core::wire::json::{JsonMessage, MessageKind};
+use kodikon_core::wire::letter::{DeadLinks, Fragment, Letter, Stamp};
 use kodikon_core::wire::message::{Beacon, Bye, Cover, Digest, Message, Ops, Proof, bye_bytes, proof_bytes};
 use serde_json::{Value, json};
 
@@ -90,6 +91,18 @@ impl Decoder {
                 }
                 payload
             }
+            Message::Carry(carry) => {
+                let mut payload = self.letter(carry.number, &carry.letter, &carry.dead, carry.fragment);
+                payload["hops"] = carry.hops.into();
+                payload["path"] = carry.path.0.iter().map(|stamp| hex(&stamp.0)).collect();
+                payload
+            }
+            Message::Got(got) => {
+                let receipt = |tag: &[u8; 16], number| json!({"number": number, "tag": hex(tag)});
+                let receipts: Value = got.receipts.iter().map(|taken| receipt(&taken.tag, taken.number)).collect();
+                json!({"taken": got.taken, "receipts": receipts})
+            }
+            Message::Back(back) => self.letter(back.number, &back.letter, &back.dead, back.fragment),
             Message::Canary => json!({}),
         };
         vec![frame.say(name, payload)]
@@ -121,6 +134,29 @@ impl Decoder {
             "scope": hex64(digest.scope),
             "sums": digest.sums.iter().map(|sum| hex64(*sum)).collect::<Vec<_>>(),
             "question": digest.question,
+        })
+    }
+
+    /// A letter on its way. What it says is for its destination: only its length is shown.
+    fn letter(&self, number: u64, letter: &Letter, dead: &DeadLinks, fragment: Option<Fragment>) -> Value {
+        let link = |(a, b): &(Stamp, Stamp)| json!([hex(&a.0), hex(&b.0)]);
+        let fragment = fragment.map(|piece| json!({"index": piece.index, "count": piece.count}));
+        json!({
+            "number": number,
+            "letter": {
+                "origin": self.node(letter.origin),
+                "epoch": letter.epoch,
+                "to": self.node(letter.to),
+                "number": letter.number,
+                "attempt": letter.attempt,
+                "kind": letter.kind,
+                "priority": letter.urgency().map(|urgency| urgency.name()),
+                "left_ms": letter.left_ms,
+                "bytes": letter.body.len(),
+                "tag": hex(&letter.tag),
+            },
+            "dead": dead.links().iter().map(link).collect::<Vec<_>>(),
+            "fragment": fragment,
         })
     }
 

@@ -14,6 +14,7 @@ use crate::ground::id::NodeId;
 use crate::machines::routing::map::graph::Graph;
 use crate::machines::routing::map::tree::{Search, Tree};
 use crate::model::links::{LinksBody, MAX_PARTS, SegmentId, ShortId};
+use crate::wire::letter::{Link, Stamp};
 
 /// Parts of member lists that one author holds at most, over all segments that it names: two of the largest. When one
 /// more comes, the one that it set longest ago makes room.
@@ -178,6 +179,26 @@ impl Map {
         self.own.way(&self.graph, self.graph.find(to)?)
     }
 
+    /// The shortest way from this node that passes none of these nodes and uses none of these links.
+    pub fn way_around(&mut self, to: &NodeId, avoid: &[Stamp], dead: &[Link]) -> Option<Way> {
+        self.look();
+        let to = self.graph.find(to)?;
+        let me = self.own.root();
+        let nodes = || (0..self.graph.node_count() as u32).map(|node| (node, Stamp::of(&self.graph.id(node))));
+        let around: Vec<u32> = nodes()
+            .filter(|(node, stamp)| *node != to && *node != me && avoid.contains(stamp))
+            .map(|(node, _)| node)
+            .collect();
+        let ends: Vec<(u32, Stamp)> =
+            nodes().filter(|(_, stamp)| dead.iter().any(|(a, b)| a == stamp || b == stamp)).collect();
+        let bearing = |stamp: Stamp| ends.iter().filter(move |(_, held)| *held == stamp).map(|(node, _)| *node);
+        let shut: Vec<(u32, u32)> =
+            dead.iter().flat_map(|(a, b)| bearing(*a).flat_map(|a| bearing(*b).map(move |b| (a, b)))).collect();
+        let mut tree = Tree::default();
+        self.search.run_without(&self.graph, me, (&around, &shut), &mut tree);
+        tree.way(&self.graph, to)
+    }
+
     /// The first node on the shortest way from this one.
     pub fn next_hop(&mut self, to: &NodeId) -> Option<NodeId> {
         self.look();
@@ -213,7 +234,7 @@ impl Map {
         if slot == self.trees.len() {
             self.trees.push(Tree::default());
         }
-        self.search.run(&self.graph, root, None, &mut self.trees[slot]);
+        self.search.run(&self.graph, root, &[], &mut self.trees[slot]);
         self.made += 1;
         slot
     }
@@ -269,7 +290,7 @@ impl Map {
             Some(1) => {
                 // The shortest way is the direct one: is one of its neighbours reached without it?
                 let mut around = Tree::default();
-                self.search.run(&self.graph, self.own.root(), Some(vertex), &mut around);
+                self.search.run(&self.graph, self.own.root(), &[vertex], &mut around);
                 let me = self.own.root();
                 self.graph.neighbours(vertex).any(|near| near != me && around.links(near).is_some())
             }
@@ -321,7 +342,7 @@ impl Map {
         if self.own_made != self.version {
             self.prepare();
             let me = self.graph.find(&self.me).expect("a map is made with its own node, which is never dropped");
-            self.search.run(&self.graph, me, None, &mut self.own);
+            self.search.run(&self.graph, me, &[], &mut self.own);
             self.own_made = self.version;
         }
     }

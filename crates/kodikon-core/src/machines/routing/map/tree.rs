@@ -41,6 +41,8 @@ pub(super) struct Search {
     entering: Vec<(Label, u32, u32)>,
     /// By node, whether it has a gap to the one that enters.
     has_gap: Vec<bool>,
+    /// Links that are not used, both ways.
+    shut: Vec<(u32, u32)>,
 }
 
 /// What has its turn at a cost.
@@ -137,8 +139,21 @@ impl Tree {
 }
 
 impl Search {
-    /// Makes the tree of a root; ways through the node `around` are not looked for.
-    pub(super) fn run(&mut self, graph: &Graph, root: u32, around: Option<u32>, tree: &mut Tree) {
+    /// Makes the tree of a root; ways through the nodes `around` are not looked for.
+    pub(super) fn run(&mut self, graph: &Graph, root: u32, around: &[u32], tree: &mut Tree) {
+        self.run_without(graph, root, (around, &[]), tree);
+    }
+
+    /// The same without some links.
+    pub(super) fn run_without(
+        &mut self,
+        graph: &Graph,
+        root: u32,
+        (around, shut): (&[u32], &[(u32, u32)]),
+        tree: &mut Tree,
+    ) {
+        self.shut.clear();
+        self.shut.extend(shut.iter().flat_map(|&(a, b)| [(a, b), (b, a)]));
         self.reset(graph);
         tree.root = root;
         tree.labels.clear();
@@ -146,9 +161,9 @@ impl Search {
         tree.hops.clear();
         tree.hops.resize(graph.node_count(), NONE);
         tree.labels[root as usize] = Label::new(0, 0, root);
-        if let Some(around) = around {
+        for around in around {
             // Nothing is better than this, so that it is never put into the queue.
-            tree.labels[around as usize] = Label::new(0, 0, 0);
+            tree.labels[*around as usize] = Label::new(0, 0, 0);
         }
         self.queue.push(0, Item::Node(root));
         while let Some(mut next) = self.queue.next() {
@@ -159,8 +174,8 @@ impl Search {
             }
             self.enter_with_gaps(graph, tree);
         }
-        if let Some(around) = around {
-            tree.labels[around as usize] = Label::NONE;
+        for around in around {
+            tree.labels[*around as usize] = Label::NONE;
         }
     }
 
@@ -207,7 +222,8 @@ impl Search {
         let from = Label::new(label.cost(), label.links(), node);
         for (number, stay) in graph.stays(node) {
             let (entry, best) = (from.plus(stay.cost), &mut self.entered[stay.segment as usize]);
-            if graph.has_gaps(stay.segment) {
+            // A link that is not used is a gap like any other.
+            if graph.has_gaps(stay.segment) || !self.shut.is_empty() {
                 // Somebody entered and nobody waits: all members have been offered their best.
                 if *best == Label::NONE || !self.waiting[stay.segment as usize].is_empty() {
                     self.queue.push(entry.cost(), Item::Stay { node, segment: stay.segment, stay: number });
@@ -219,7 +235,7 @@ impl Search {
                 *best = entry;
             }
         }
-        for edge in graph.edges(node) {
+        for edge in graph.edges(node).iter().filter(|edge| !self.shut.contains(&(node, edge.node))) {
             offer(&mut self.queue, tree, edge.node, from.plus(edge.cost).longer());
         }
     }
@@ -228,7 +244,8 @@ impl Search {
     fn enter_with_gaps(&mut self, graph: &Graph, tree: &mut Tree) {
         self.entering.sort_unstable();
         for &(label, segment, stay) in &self.entering {
-            for &node in graph.gaps(stay) {
+            let shut = self.shut.iter().filter(|(node, _)| *node == label.last()).map(|(_, other)| *other);
+            for node in graph.gaps(stay).iter().copied().chain(shut) {
                 self.has_gap[node as usize] = true;
             }
             let (members, waiting) = (graph.members(segment), &mut self.waiting[segment as usize]);
@@ -244,7 +261,8 @@ impl Search {
                 }
                 has_gap
             });
-            for &node in graph.gaps(stay) {
+            let shut = self.shut.iter().filter(|(node, _)| *node == label.last()).map(|(_, other)| *other);
+            for node in graph.gaps(stay).iter().copied().chain(shut) {
                 self.has_gap[node as usize] = false;
             }
         }

@@ -1,0 +1,424 @@
+//! Decides how a letter reaches one other node and what its origin learns of it: custody hop by hop, and attempts end to end.
+
+mod answers;
+mod custody;
+mod fragments;
+mod ids;
+mod keys;
+mod learned;
+mod links;
+mod memory;
+mod origin;
+mod outgoing;
+mod windows;
+
+use crate::effect::Event;
+use crate::effect::context::Context;
+use crate::ground::config::MAX_PEERS;
+use crate::ground::id::{Epoch, NodeId};
+use crate::ground::stats::Reject;
+use crate::ground::time::{Duration, Instant};
+use crate::machines::messages::answers::{Answers, Taken};
+use crate::machines::messages::custody::{Custody, Parcel, Place};
+use crate::machines::messages::fragments::{Fragments, Pieced};
+use crate::machines::messages::keys::Keys;
+use crate::machines::messages::learned::Learned;
+use crate::machines::messages::links::Links;
+use crate::machines::messages::memory::{Memory, Passage};
+use crate::machines::messages::origin::Origin;
+use crate::machines::messages::windows::{Arrived, Windows};
+use crate::model::letter::{Outcome, Priority};
+use crate::model::member::Liveness;
+use crate::model::roster::Peer;
+use crate::wire::letter::{
+    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_TEXT, Letter, MAX_PATH, Path, Stamp, Tag, Text,
+};
+
+pub use ids::ParcelId;
+pub use outgoing::{Choice, Question};
+
+/// A letter is held no longer than this, whatever it says of the time that is left: longer than any deadline of ours.
+const MAX_LEFT: Duration = Duration::from_secs(3_600);
+
+/// What is said from one node to another. See the module's first line.
+#[derive(Debug)]
+pub struct Messages {
+    custody: Custody,
+    links: Links,
+    answers: Answers,
+    origin: Origin,
+    keys: Keys,
+    windows: Windows,
+    memory: Memory,
+    fragments: Fragments,
+    learned: Learned,
+    /// The number of the last carrying.
+    carried: u64,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Messages {
+    /// Nothing to say.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            custody: Custody::default(),
+            links: Links::default(),
+            answers: Answers::new(),
+            origin: Origin::default(),
+            keys: Keys::new(),
+            windows: Windows::new(),
+            memory: Memory::new(),
+            fragments: Fragments::new(),
+            learned: Learned::new(),
+            carried: 0,
+        }
+    }
+
+    /// A neighbour gives us a letter, or a piece of one.
+    pub fn on_carry(&mut self, now: Instant, from: NodeId, carry: Carry, ctx: &mut Context) {
+        let Carry { number, letter, hops, path, dead, fragment } = carry;
+        let is_urgent = letter.urgency() == Some(Priority::Critical);
+        let came = Came { from, number, hops, path, dead, is_urgent };
+        if !self.is_welcome(&from, &letter, ctx) {
+            return;
+        }
+        let print = letter.print();
+        let is_ours = letter.to == ctx.me.id.0;
+        if letter.origin == ctx.me.id.0 || self.memory.knows(&print) {
+            ctx.stats.letters_repeated += 1;
+            let receipt = self.memory.receipt(&print).filter(|_| letter.origin == from.0);
+            return self.answer(now, &came, receipt, ctx);
+        }
+        let letter = match self.assemble(from, letter, fragment) {
+            Pieced::Whole(letter) => letter,
+            Pieced::Part => return self.answer(now, &came, None, ctx),
+            Pieced::Malformed => return ctx.stats.drop(Reject::Malformed),
+        };
+        if is_ours { self.receive(now, came, letter, ctx) } else { self.relay(now, came, letter, ctx) }
+    }
+
+    /// Whether a letter may be looked at: from a neighbour, with time left, and with room for it.
+    fn is_welcome(&self, from: &NodeId, letter: &Letter, ctx: &mut Context) -> bool {
+        let reason = if !ctx.roster.get(from).is_some_and(Peer::is_near) {
+            Reject::Stranger
+        } else if letter.urgency().is_none() || letter.left_ms == 0 {
+            Reject::Malformed
+        } else if !self.custody.has_room(from, letter.body.len().max(4 * MAX_PATH)) {
+            Reject::Limit
+        } else {
+            return true;
+        };
+        ctx.stats.drop(reason);
+        false
+    }
+
+    /// The whole letter, as soon as it is.
+    fn assemble(&mut self, from: NodeId, letter: Letter, fragment: Option<Fragment>) -> Pieced {
+        match fragment {
+            Some(fragment) => self.fragments.add(from, letter, fragment),
+            None if letter.pieces() == 1 => Pieced::Whole(letter),
+            None => Pieced::Malformed,
+        }
+    }
+
+    fn answer(&mut self, now: Instant, came: &Came, receipt: Option<Tag>, ctx: &mut Context) {
+        let taken = Taken { number: came.number, receipt, is_urgent: came.is_urgent };
+        self.answers.add(now, came.from, taken, &mut ctx.out);
+    }
+
+    /// A letter for this node.
+    fn receive(&mut self, now: Instant, came: Came, letter: Letter, ctx: &mut Context) {
+        let origin = NodeId(letter.origin);
+        let held = ctx.roster.get(&origin).filter(|peer| peer.liveness != Liveness::Introduced);
+        let Some(known) = held.map(Peer::epoch).filter(|known| Epoch(letter.epoch) <= *known) else {
+            // Its card is on the way: the letter stays with the neighbour until it is here.
+            return ctx.stats.drop(Reject::Stranger);
+        };
+        let pair = self.keys.with(&origin, ctx).filter(|_| Epoch(letter.epoch) == known);
+        let Some((_, pair)) = pair.filter(|(_, pair)| letter.tag_under(&pair.inward) == letter.tag) else {
+            ctx.stats.drop(Reject::Tag);
+            return self.answer(now, &came, None, ctx);
+        };
+        let receipt = letter.receipt(&pair.inward);
+        self.learned.note(now, origin, came.from, &came.path);
+        let receipt = (came.from == origin).then_some(receipt);
+        let taken = match letter.kind {
+            KIND_TEXT => self.receive_text(&came, &letter, ctx),
+            KIND_ANSWER => {
+                self.on_answered(now, origin, &letter, ctx);
+                true
+            }
+            _later => false,
+        };
+        let receipt = receipt.filter(|_| taken);
+        self.answer(now, &came, receipt, ctx);
+        self.memory.note_received(letter.print(), receipt);
+        if taken && letter.kind == KIND_TEXT && receipt.is_none() {
+            self.acknowledge(now, came, &letter, ctx);
+        }
+    }
+
+    /// Hands a letter to the application, unless it was. `true` if it arrived, now or before.
+    fn receive_text(&mut self, came: &Came, letter: &Letter, ctx: &mut Context) -> bool {
+        let from = NodeId(letter.origin);
+        let (Some(text), Some(priority)) = (Text::parse(&letter.body), letter.urgency()) else {
+            ctx.stats.drop(Reject::Malformed);
+            return false;
+        };
+        match self.windows.note(from, Epoch(letter.epoch), letter.number) {
+            Arrived::New => {}
+            Arrived::Before => {
+                ctx.stats.letters_repeated += 1;
+                return true;
+            }
+            Arrived::Unknown => {
+                ctx.stats.drop(Reject::Stale);
+                return false;
+            }
+        }
+        ctx.stats.letters_received += 1;
+        let name = ctx.roster.get(&from).map(|peer| peer.card.shown_name()).unwrap_or_default();
+        let path = named(&came.path, ctx);
+        let event = Event::Message { from, name, kind: text.kind, payload: text.payload, priority, path };
+        ctx.out.event(event);
+        true
+    }
+
+    /// Writes back that a letter arrived, and by which way.
+    fn acknowledge(&mut self, now: Instant, came: Came, letter: &Letter, ctx: &mut Context) {
+        let to = NodeId(letter.origin);
+        let Some((_, pair)) = self.keys.with(&to, ctx) else { return };
+        let mut answer = Letter {
+            origin: ctx.me.id.0,
+            epoch: ctx.me.epoch.0,
+            to: letter.origin,
+            kind: KIND_ANSWER,
+            body: came.path.bytes(),
+            tag: [0; 16],
+            ..letter.clone_head()
+        };
+        answer.tag = answer.tag_under(&pair.outward);
+        let print = answer.print();
+        if self.memory.knows(&print) {
+            return;
+        }
+        let expires = now + left(&answer);
+        self.memory.note(print, Passage::new(None, Path::default(), ctx.config.max_hops, expires));
+        let parcel = Parcel::new(answer, ctx.config.max_hops, expires, Some(came.from));
+        self.custody.take(parcel);
+    }
+
+    /// A letter for another node: from now on it is our duty.
+    fn relay(&mut self, now: Instant, came: Came, letter: Letter, ctx: &mut Context) {
+        let print = letter.print();
+        let expires = now + left(&letter);
+        let is_loop = came.path.0.contains(&Stamp::of(&ctx.me.id)) || came.path.0.len() == MAX_PATH;
+        if is_loop || !self.custody.has_room(&came.from, letter.body.len()) {
+            return ctx.stats.drop(if is_loop { Reject::Replay } else { Reject::Limit });
+        }
+        self.answer(now, &came, None, ctx);
+        self.learned.note(now, NodeId(letter.origin), came.from, &came.path);
+        self.memory.note(print, Passage::new(Some(came.from), came.path.clone(), came.hops, expires));
+        // We are one of the relays that it may pass.
+        let hops = came.hops.checked_sub(1);
+        let mut parcel = Parcel::new(letter, hops.unwrap_or(0), expires, Some(came.from));
+        (parcel.path, parcel.dead, parcel.is_return) = (came.path, came.dead, hops.is_none());
+        self.custody.take(parcel);
+    }
+
+    /// A neighbour says what it took.
+    pub fn on_got(&mut self, now: Instant, from: NodeId, got: &Got, ctx: &mut Context) {
+        let receipts = got.receipts.iter().map(|receipt| (receipt.number, Some(receipt.tag)));
+        for (number, receipt) in got.taken.iter().map(|number| (*number, None)).chain(receipts) {
+            // What was answered before is answered again where it was sent twice.
+            let Some(flight) = self.links.get_mut(&from).and_then(|link| link.land(now, number)) else { continue };
+            let Some(parcel) = self.custody.get_mut(flight.parcel) else { continue };
+            parcel.left = parcel.left.saturating_sub(1);
+            let is_over = parcel.left == 0;
+            if let Some(tag) = receipt {
+                let expected = self.keys.with(&from, ctx).map(|(_, pair)| parcel.letter.receipt(&pair.outward));
+                if parcel.letter.to == from.0 && expected == Some(tag) {
+                    let own = parcel.own;
+                    self.release(now, flight.parcel);
+                    if let Some(own) = own {
+                        self.settle_delivered(now, own, &Path::default(), ctx);
+                    }
+                    continue;
+                }
+                ctx.stats.drop(Reject::Tag);
+            }
+            if is_over {
+                let parcel = self.release(now, flight.parcel);
+                ctx.stats.letters_relayed +=
+                    u64::from(parcel.is_some_and(|parcel| parcel.letter.origin != ctx.me.id.0));
+            }
+        }
+        self.fill(now, from, ctx);
+    }
+
+    /// A neighbour to whom we gave a letter found no way.
+    pub fn on_back(&mut self, now: Instant, from: NodeId, back: Back, ctx: &mut Context) {
+        let Back { number, letter, dead, fragment } = back;
+        let is_urgent = letter.urgency() == Some(Priority::Critical);
+        let came = Came { from, number, hops: 0, path: Path::default(), dead, is_urgent };
+        if !self.is_welcome(&from, &letter, ctx) {
+            return;
+        }
+        if !self.memory.was_given(&letter.print(), &from) {
+            self.answer(now, &came, None, ctx);
+            return ctx.stats.drop(Reject::Unasked);
+        }
+        self.answer(now, &came, None, ctx);
+        match self.assemble(from, letter, fragment) {
+            Pieced::Whole(letter) => self.revive(now, came, letter, ctx),
+            Pieced::Part => {}
+            Pieced::Malformed => ctx.stats.drop(Reject::Malformed),
+        }
+    }
+
+    /// A letter is in our custody again; its way goes on as if it had not been given.
+    fn revive(&mut self, now: Instant, came: Came, letter: Letter, ctx: &mut Context) {
+        let print = letter.print();
+        let Some(passage) = self.memory.give_back(&print, &came.from) else { return };
+        let (expires, path, hops) = (passage.expires.min(now + left(&letter)), passage.path.clone(), passage.hops);
+        let own = self.origin.find(&NodeId(letter.to), letter.number).filter(|_| passage.from.is_none());
+        let current = own.and_then(|own| self.origin.get(own)).map(|own| (own.attempts, own.parcel));
+        let is_text = letter.origin == ctx.me.id.0 && letter.kind == KIND_TEXT;
+        let has_room = self.custody.has_room(&came.from, letter.body.len());
+        if now >= expires || !has_room || is_text && current != Some((letter.attempt, None)) {
+            return;
+        }
+        let own = own.filter(|_| is_text);
+        let hops = if letter.origin == ctx.me.id.0 { hops } else { hops.saturating_sub(1) };
+        let mut parcel = Parcel::new(letter, hops, expires, Some(came.from));
+        (parcel.path, parcel.dead, parcel.own) = (path, came.dead, own);
+        let id = self.custody.take(parcel);
+        if let Some(own) = own {
+            self.origin.hold(own, id);
+        }
+    }
+
+    /// A frame of a neighbour arrived, its latest so far.
+    pub fn on_heard(&mut self, id: &NodeId) {
+        if self.links.on_heard(id) {
+            self.on_map_changed();
+        }
+    }
+
+    /// There may be ways where there were none.
+    pub fn on_map_changed(&mut self) {
+        self.custody.unpark();
+        self.origin.hope();
+    }
+
+    /// A peer is there, perhaps in a new run: what was said to its last one is over. It may have been handled, so that it is
+    /// not said again.
+    pub fn on_up(&mut self, id: &NodeId, ctx: &mut Context) {
+        let Some(epoch) = ctx.roster.get(id).map(Peer::epoch) else { return };
+        for own in self.origin.of_earlier_run(id, epoch) {
+            self.settle_expired(own, "receiver restarted", ctx);
+        }
+    }
+
+    /// A peer is not heard itself any more: what waits for it goes another way.
+    pub fn on_unheard(&mut self, id: &NodeId) {
+        self.links.close(id);
+        self.reroute_from(id);
+    }
+
+    fn reroute_from(&mut self, id: &NodeId) {
+        self.custody.with(id).into_iter().for_each(|parcel| self.custody.reroute(parcel));
+    }
+
+    /// This node ends its run: nothing is heard of what it said.
+    pub fn on_end(&mut self, ctx: &mut Context) {
+        for own in self.origin.all() {
+            self.settle_expired(own, "this node ended its run", ctx);
+        }
+    }
+
+    /// The relay by which something came from a node lately, and all relays to it, the nearest first.
+    #[must_use]
+    pub fn learned(&self, now: Instant, id: &NodeId) -> Option<(NodeId, Vec<Stamp>)> {
+        self.learned.way_to(now, id)
+    }
+
+    /// When something here is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let ends = [self.custody.next_deadline(), self.origin.next_deadline()];
+        let says = [self.links.next_deadline(), self.answers.next_deadline()];
+        ends.into_iter().chain(says).flatten().min()
+    }
+
+    /// Tables with their limits.
+    #[must_use]
+    pub fn table_sizes(&self, peers: usize) -> Vec<(&'static str, usize, usize)> {
+        let known = [
+            ("letter_keys", self.keys.len(), MAX_PEERS),
+            ("letter_windows", self.windows.len(), windows::MAX_ORIGINS),
+            ("letters_remembered", self.memory.len(), memory::MAX_PASSAGES),
+            ("letters_received", self.memory.received(), memory::MAX_RECEIVED),
+            ("letters_in_pieces", self.fragments.len(), fragments::MAX_SETS),
+            ("letter_bytes_in_pieces", self.fragments.bytes(), fragments::MAX_BYTES),
+            ("ways_learned", self.learned.len(), learned::MAX_LEARNED),
+            ("answers", self.answers.len(), MAX_PEERS),
+        ];
+        let moving = self.custody.table_sizes().into_iter().chain(self.links.table_sizes(peers));
+        known.into_iter().chain(moving).chain(self.origin.table_sizes()).collect()
+    }
+}
+
+/// How a letter came.
+#[derive(Debug)]
+struct Came {
+    from: NodeId,
+    number: u64,
+    hops: u8,
+    path: Path,
+    dead: DeadLinks,
+    is_urgent: bool,
+}
+
+impl Parcel {
+    fn new(letter: Letter, hops: u8, expires: Instant, from: Option<NodeId>) -> Self {
+        Self {
+            print: letter.print(),
+            urgency: letter.urgency().unwrap_or_default(),
+            left: letter.pieces(),
+            letter,
+            hops,
+            path: Path::default(),
+            dead: DeadLinks::default(),
+            expires,
+            from,
+            own: None,
+            is_return: false,
+            place: Place::Unrouted,
+        }
+    }
+}
+
+/// The time that a letter has left, as far as we go along with it.
+fn left(letter: &Letter) -> Duration {
+    Duration::from_millis(u64::from(letter.left_ms)).min(MAX_LEFT)
+}
+
+/// The relays of a path that are known.
+fn named(path: &Path, ctx: &Context) -> Vec<NodeId> {
+    let of = |stamp: &Stamp| ctx.roster.present().map(|(id, _)| *id).find(|id| Stamp::of(id) == *stamp);
+    path.0.iter().filter_map(of).collect()
+}
+
+/// What became of a letter that its destination has.
+fn delivered(rtt: Duration, path: &Path, (to, attempts): (NodeId, u8), ctx: &Context) -> Outcome {
+    let mut path = named(path, ctx);
+    path.push(to);
+    Outcome::Delivered { rtt, path, attempts }
+}

@@ -1,0 +1,311 @@
+//! Decides what becomes of what this node says: when it is begun, when it is tried again, and how it is settled.
+
+use core::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ground::id::{Epoch, NodeId};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::messages::ids::{OwnId, ParcelId};
+use crate::machines::messages::windows::SPAN;
+use crate::model::letter::{Priority, Ticket};
+
+/// What is said and not settled yet at most, and the bytes of it; what exceeds it is refused at once.
+pub(super) const MAX_OWN: usize = 16_384;
+/// See [`MAX_OWN`].
+pub(super) const MAX_OWN_BYTES: usize = 16 * 1_024 * 1_024;
+/// Destinations whose last number is remembered; beyond, those to whom nothing is unsettled are forgotten.
+pub(super) const MAX_DESTINATIONS: usize = 4_096;
+/// Letters to one destination that nobody took over yet: more would only fill the queue of the first hop.
+const MAX_HELD: usize = 128;
+/// Ways tried at most.
+pub(super) const MAX_ATTEMPTS: u8 = 3;
+/// The least time that a way may take to be answered.
+const ANSWER_LEAST: Duration = Duration::from_millis(250);
+
+/// Something that this node says.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) ticket: Ticket,
+    pub(super) to: NodeId,
+    pub(super) body: Vec<u8>,
+    pub(super) urgency: Priority,
+    pub(super) deadline: Instant,
+    /// Its number and the run of the destination, once it was begun, and when that was.
+    pub(super) begun: Option<(u64, Epoch, Instant)>,
+    pub(super) attempts: u8,
+    /// The first relays of its attempts.
+    pub(super) firsts: Vec<NodeId>,
+    /// Where it is in custody here.
+    pub(super) parcel: Option<ParcelId>,
+    /// Whether the last that was known is that no way leads there.
+    pub(super) is_lost: bool,
+    timer: Instant,
+}
+
+/// What is unsettled of one destination.
+#[derive(Debug)]
+struct Destination {
+    next: u64,
+    waiting: BTreeSet<(Reverse<Priority>, OwnId)>,
+    begun: BTreeMap<u64, OwnId>,
+    /// How many of them are in custody here.
+    held: usize,
+    /// No way leads there: nothing more is begun until one may.
+    is_stalled: bool,
+    rtt: Option<Duration>,
+}
+
+/// All that this node says.
+#[derive(Debug, Default)]
+pub(super) struct Origin {
+    own: BTreeMap<OwnId, Own>,
+    next: u64,
+    bytes: usize,
+    timers: BTreeSet<(Instant, OwnId)>,
+    destinations: BTreeMap<NodeId, Destination>,
+    /// Numbers of forgotten destinations are below.
+    floor: u64,
+    /// Destinations at which something may be begun.
+    ready: BTreeSet<NodeId>,
+    /// Whether something was not begun because custody was full.
+    is_starved: bool,
+}
+
+impl Origin {
+    /// Takes something to be said; `None` if it is too much.
+    pub(super) fn take(&mut self, own: NewOwn, deadline: Instant) -> Option<OwnId> {
+        let NewOwn { ticket, to, body, urgency } = own;
+        if self.own.len() >= MAX_OWN || self.bytes + body.len() > MAX_OWN_BYTES || !self.has_destination(to) {
+            return None;
+        }
+        self.next += 1;
+        let id = OwnId(self.next);
+        self.bytes += body.len();
+        self.timers.insert((deadline, id));
+        let own = Own {
+            ticket,
+            to,
+            body,
+            urgency,
+            deadline,
+            begun: None,
+            attempts: 0,
+            firsts: Vec::new(),
+            parcel: None,
+            is_lost: false,
+            timer: deadline,
+        };
+        self.own.insert(id, own);
+        if let Some(destination) = self.destinations.get_mut(&to) {
+            destination.waiting.insert((Reverse(urgency), id));
+        }
+        self.ready.insert(to);
+        Some(id)
+    }
+
+    /// Whether there is, or is now, an entry for a destination.
+    fn has_destination(&mut self, to: NodeId) -> bool {
+        if self.destinations.contains_key(&to) {
+            return true;
+        }
+        if self.destinations.len() >= MAX_DESTINATIONS {
+            let floor = &mut self.floor;
+            self.destinations.retain(|_, held| {
+                let is_used = !held.waiting.is_empty() || !held.begun.is_empty();
+                *floor = (*floor).max(if is_used { 0 } else { held.next });
+                is_used
+            });
+        }
+        let has_room = self.destinations.len() < MAX_DESTINATIONS;
+        if has_room {
+            let fresh = Destination {
+                next: self.floor,
+                waiting: BTreeSet::new(),
+                begun: BTreeMap::new(),
+                held: 0,
+                is_stalled: false,
+                rtt: None,
+            };
+            self.destinations.insert(to, fresh);
+        }
+        has_room
+    }
+
+    /// The next that may be begun, and its number; the caller begins it.
+    pub(super) fn begin_next(&mut self, fits: impl Fn(usize) -> bool) -> Option<OwnId> {
+        while let Some(to) = self.ready.first().copied() {
+            let next = self.destinations.get_mut(&to).and_then(|held| held.startable());
+            if let Some(id) = next {
+                if self.own.get(&id).is_some_and(|own| fits(own.body.len())) {
+                    return Some(id);
+                }
+                self.is_starved = true;
+            }
+            self.ready.remove(&to);
+        }
+        None
+    }
+
+    /// Gives one its number and the time at which it is begun, for a run of its destination.
+    pub(super) fn begin(&mut self, now: Instant, id: OwnId, epoch: Epoch) {
+        let Some(own) = self.own.get_mut(&id) else { return };
+        let Some(held) = self.destinations.get_mut(&own.to) else { return };
+        held.waiting.remove(&(Reverse(own.urgency), id));
+        held.next += 1;
+        held.begun.insert(held.next, id);
+        own.begun = Some((held.next, epoch, now));
+    }
+
+    /// One attempt more is in custody here.
+    pub(super) fn hold(&mut self, id: OwnId, parcel: ParcelId) {
+        let Some(own) = self.own.get_mut(&id) else { return };
+        own.is_lost = false;
+        if own.parcel.replace(parcel).is_none()
+            && let Some(held) = self.destinations.get_mut(&own.to)
+        {
+            held.held += 1;
+        }
+        self.set_timer(id, Instant::FAR);
+    }
+
+    /// It is in custody here no more: another node took it, or it made room.
+    pub(super) fn let_go(&mut self, now: Instant, id: OwnId) {
+        let Some(own) = self.own.get_mut(&id) else { return };
+        if own.parcel.take().is_some()
+            && let Some(held) = self.destinations.get_mut(&own.to)
+        {
+            held.held -= 1;
+            self.ready.insert(own.to);
+        }
+        let (to, attempts) = (own.to, own.attempts);
+        let way = self.destinations.get(&to).and_then(|held| held.rtt).unwrap_or_default() * 4;
+        let at = now + way.max(ANSWER_LEAST) * (1 << attempts.saturating_sub(1).min(7));
+        self.set_timer(id, at);
+    }
+
+    /// No way leads to its destination.
+    pub(super) fn lose(&mut self, id: OwnId) {
+        let Some(own) = self.own.get_mut(&id) else { return };
+        own.is_lost = true;
+        if let Some(held) = self.destinations.get_mut(&own.to) {
+            held.is_stalled = true;
+        }
+    }
+
+    /// There may be ways where there were none.
+    pub(super) fn hope(&mut self) {
+        for (to, held) in self.destinations.iter_mut().filter(|(_, held)| held.is_stalled) {
+            held.is_stalled = false;
+            self.ready.insert(*to);
+        }
+    }
+
+    /// Room became free: what waited for it may be begun.
+    pub(super) fn retry_starved(&mut self) {
+        if !core::mem::take(&mut self.is_starved) {
+            return;
+        }
+        let waiting = self.destinations.iter().filter(|(_, held)| !held.waiting.is_empty());
+        self.ready.extend(waiting.map(|(to, _)| *to));
+    }
+
+    fn set_timer(&mut self, id: OwnId, at: Instant) {
+        let Some(own) = self.own.get_mut(&id) else { return };
+        self.timers.remove(&(own.timer, id));
+        own.timer = at.min(own.deadline);
+        self.timers.insert((own.timer, id));
+    }
+
+    /// Waits for the deadline alone.
+    pub(super) fn wait(&mut self, id: OwnId) {
+        self.set_timer(id, Instant::FAR);
+    }
+
+    /// One whose timer is due.
+    pub(super) fn due(&self, now: Instant) -> Option<OwnId> {
+        self.timers.first().filter(|(at, _)| now >= *at).map(|(_, id)| *id)
+    }
+
+    /// Settles one: it is nothing more to this node.
+    pub(super) fn settle(&mut self, id: OwnId) -> Option<Own> {
+        let own = self.own.remove(&id)?;
+        self.bytes -= own.body.len();
+        self.timers.remove(&(own.timer, id));
+        if let Some(held) = self.destinations.get_mut(&own.to) {
+            held.waiting.remove(&(Reverse(own.urgency), id));
+            if let Some((number, ..)) = own.begun {
+                held.begun.remove(&number);
+            }
+            held.held -= usize::from(own.parcel.is_some());
+            self.ready.insert(own.to);
+        }
+        Some(own)
+    }
+
+    /// Notes how long a way took that was not tried twice.
+    pub(super) fn note_rtt(&mut self, to: &NodeId, rtt: Duration) {
+        if let Some(held) = self.destinations.get_mut(to) {
+            held.rtt = Some(held.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
+        }
+    }
+
+    /// The one with this number.
+    pub(super) fn find(&self, to: &NodeId, number: u64) -> Option<OwnId> {
+        self.destinations.get(to)?.begun.get(&number).copied()
+    }
+
+    /// Those that were begun for another run of a destination.
+    pub(super) fn of_earlier_run(&self, to: &NodeId, epoch: Epoch) -> Vec<OwnId> {
+        let begun = self.destinations.get(to).into_iter().flat_map(|held| held.begun.values());
+        let is_earlier = |id: &&OwnId| {
+            self.own.get(id).and_then(|own| own.begun).is_some_and(|(_, begun_for, _)| begun_for != epoch)
+        };
+        begun.filter(is_earlier).copied().collect()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<OwnId> {
+        self.own.keys().copied().collect()
+    }
+
+    pub(super) fn get(&self, id: OwnId) -> Option<&Own> {
+        self.own.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: OwnId) -> Option<&mut Own> {
+        self.own.get_mut(&id)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Tables with their limits.
+    pub(super) fn table_sizes(&self) -> [(&'static str, usize, usize); 4] {
+        let most = self.destinations.values().map(|held| held.begun.len()).max().unwrap_or(0);
+        [
+            ("letters_unsettled", self.own.len(), MAX_OWN),
+            ("letter_bytes_unsettled", self.bytes, MAX_OWN_BYTES),
+            ("letters_begun_to_one", most, SPAN as usize),
+            ("letter_destinations", self.destinations.len(), MAX_DESTINATIONS),
+        ]
+    }
+}
+
+impl Destination {
+    /// The most urgent that waits, if one more may be begun.
+    fn startable(&self) -> Option<OwnId> {
+        let spans = self.begun.first_key_value().is_none_or(|(oldest, _)| self.next + 1 - oldest < SPAN);
+        let is_open = spans && self.held < MAX_HELD && !self.is_stalled;
+        self.waiting.first().filter(|_| is_open).map(|(_, id)| *id)
+    }
+}
+
+/// What is to be said.
+#[derive(Debug)]
+pub(super) struct NewOwn {
+    pub(super) ticket: Ticket,
+    pub(super) to: NodeId,
+    pub(super) body: Vec<u8>,
+    pub(super) urgency: Priority,
+}

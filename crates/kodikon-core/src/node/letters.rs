@@ -1,0 +1,83 @@
+//! Decides, where letters, map and roster meet, by which neighbour a letter goes on.
+
+use crate::effect::context::Context;
+use crate::ground::id::NodeId;
+use crate::ground::time::Instant;
+use crate::machines::messages::{Choice, Question};
+use crate::machines::routing::map::Way;
+use crate::model::roster::Peer;
+use crate::node::Node;
+use crate::wire::letter::Stamp;
+
+impl Node {
+    /// Begins what may be begun, and finds a way for every letter that has none.
+    pub(super) fn route_letters(&mut self, now: Instant) {
+        self.messages.begin(now, &mut self.ctx);
+        while let Some(question) = self.messages.next_question(now, &mut self.ctx) {
+            let choice = self.way_for(now, &question);
+            self.messages.choose(now, question.parcel, choice, &mut self.ctx);
+            self.messages.begin(now, &mut self.ctx);
+        }
+    }
+
+    /// By whom a letter goes on: straight to whom it is for, else by the map, else by where something came from.
+    fn way_for(&mut self, now: Instant, question: &Question) -> Choice {
+        if is_open(&question.to, question, &self.ctx) {
+            return Choice::Give(question.to);
+        }
+        let shun: Vec<Stamp> = question.shun.iter().map(Stamp::of).collect();
+        let mut too_far = None;
+        for shun in [&shun[..], &[]].into_iter().skip(usize::from(shun.is_empty())) {
+            let avoid: Vec<Stamp> = question.avoid.iter().chain(shun).copied().collect();
+            let Some(way) = self.mapped(question, &avoid) else { continue };
+            let relays = u8::try_from(way.path.len() - 1).unwrap_or(u8::MAX);
+            match way.path.first() {
+                Some(hop) if relays <= question.hops => return Choice::Give(*hop),
+                _ => too_far = Some(relays),
+            }
+        }
+        let learned = self.messages.learned(now, &question.to);
+        let is_free = |hop: &NodeId| is_open(hop, question, &self.ctx) && !question.avoid.contains(&Stamp::of(hop));
+        match learned.map(|(hop, relays)| (hop, relays.len())) {
+            Some((hop, relays)) if is_free(&hop) && relays <= usize::from(question.hops) => Choice::Give(hop),
+            _ => too_far.map_or(Choice::NoWay, Choice::TooFar),
+        }
+    }
+
+    /// The shortest way on the map that begins with a neighbour and avoids what is to be avoided.
+    fn mapped(&mut self, question: &Question, avoid: &[Stamp]) -> Option<Way> {
+        let begins = |way: &Way, ctx: &Context| way.path.first().is_some_and(|hop| is_open(hop, question, ctx));
+        let shortest = self.routing.map().way_to(&question.to)?;
+        if begins(&shortest, &self.ctx) && is_clear(&shortest, avoid, question, &self.ctx) {
+            return Some(shortest);
+        }
+        // A hop of the map that is none of ours (it is suspect, or was never heard) is gone around like a dead link.
+        let mut dead = question.dead.clone();
+        let me = Stamp::of(&self.ctx.me.id);
+        for _ in 0..MAX_DETOURS {
+            let way = self.routing.map().way_around(&question.to, avoid, &dead)?;
+            if begins(&way, &self.ctx) {
+                return Some(way);
+            }
+            dead.push((me, Stamp::of(way.path.first()?)));
+        }
+        None
+    }
+}
+
+/// First hops of the map that turn out to be none of ours are gone around so often.
+const MAX_DETOURS: usize = 4;
+
+/// Whether a letter may be given to this neighbour.
+fn is_open(id: &NodeId, question: &Question, ctx: &Context) -> bool {
+    let is_near = |peer: &Peer| peer.is_near() && peer.best_path().is_some();
+    ctx.roster.get(id).is_some_and(is_near) && !question.doubted.contains(id)
+}
+
+/// Whether a way passes nothing that is to be avoided.
+fn is_clear(way: &Way, avoid: &[Stamp], question: &Question, ctx: &Context) -> bool {
+    let Some((_, relays)) = way.path.split_last() else { return false };
+    let stamps: Vec<Stamp> = [&ctx.me.id].into_iter().chain(&way.path).map(Stamp::of).collect();
+    let is_dead = |pair: &[Stamp]| question.dead.iter().any(|&(a, b)| pair == [a, b] || pair == [b, a]);
+    !relays.iter().any(|relay| avoid.contains(&Stamp::of(relay))) && !stamps.windows(2).any(is_dead)
+}
