@@ -80,7 +80,7 @@ impl Replication {
         self.own.on_up(now);
         // Whoever knows few asks at once; whoever knows many is asked.
         if ctx.roster.present_count() <= sync::EAGER_PEERS {
-            let digests = self.digests(true);
+            let digests = self.digests(true, ctx);
             self.sync.ask_now(now, id, digests, ctx);
         }
     }
@@ -265,7 +265,7 @@ impl Replication {
             push(state, ctx);
         }
         if self.sync.is_due(now) {
-            let digests = self.digests(true);
+            let digests = self.digests(true, ctx);
             self.sync.on_wake(now, self.root, &digests, ctx);
         }
     }

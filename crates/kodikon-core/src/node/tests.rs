@@ -14,6 +14,8 @@ use crate::wire::header::Header;
 use crate::wire::message::{Beacon, Beat, Challenge, Message, Proof, Refusal, proof_bytes};
 use std::net::{IpAddr, SocketAddr};
 
+mod repair;
+
 fn beat() -> Message {
     Message::Beat(Beat { root: 0, due_ms: 5_000 })
 }

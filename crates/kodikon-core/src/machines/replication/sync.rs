@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::ground::bounded::BoundedMap;
+use crate::ground::config::MAX_PLAIN;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
@@ -26,8 +27,10 @@ pub(super) const MAX_RESTING: usize = 256;
 const MAX_CANDIDATES: usize = 64;
 /// Whoever knows no more than this asks each new acquaintance at once.
 pub(super) const EAGER_PEERS: usize = 3;
-/// Authors whose covers fit one datagram: about 33 B each.
+/// Authors whose covers mostly fit one datagram: about 33 B each.
 const FLAT_AUTHORS: usize = 38;
+/// Bytes of covers in one message: a datagram's text less the message's own 22 B and a few to spare.
+const COVERS_BYTES: usize = MAX_PLAIN - 32;
 /// Buckets of authors above that.
 const BUCKETS: usize = 64;
 /// All buckets.
@@ -161,27 +164,31 @@ fn send_digests(to: NodeId, digests: &[Digest], ctx: &mut Context) {
     }
 }
 
-/// How much of a datagram covers take, in plain authors.
-fn weight(covers: &[Cover]) -> usize {
-    covers.iter().map(|cover| 1 + cover.intervals.len() / 4).sum()
+fn wire_len(cover: &Cover) -> usize {
+    minicbor::to_vec(cover).expect("encoding into memory cannot fail").len()
 }
 
 /// Splits covers so that each part fits a datagram; of one author with very many gaps only what fits travels, and the
 /// rest with the next round.
 fn in_datagrams(covers: Vec<Cover>) -> Vec<Vec<Cover>> {
     let mut parts: Vec<Vec<Cover>> = Vec::new();
+    let mut room = 0;
     for mut cover in covers {
         cover.intervals.truncate(MAX_TOLD);
-        let one = weight(std::slice::from_ref(&cover));
-        match parts.last_mut().filter(|part| weight(part) + one <= FLAT_AUTHORS) {
+        let len = wire_len(&cover);
+        match parts.last_mut().filter(|_| len <= room) {
             Some(part) => part.push(cover),
-            None => parts.push(vec![cover]),
+            None => {
+                parts.push(vec![cover]);
+                room = COVERS_BYTES;
+            }
         }
+        room -= len;
     }
     parts
 }
 
-/// Intervals of one author told in one message at most: half a datagram.
+/// Intervals of one author told in one message at most: their numbers take 19 B each at the very most, so they fit.
 const MAX_TOLD: usize = 64;
 
 fn bucket_of(author: &NodeId) -> usize {
@@ -196,9 +203,9 @@ impl Replication {
     }
 
     /// What we cover: per author where that fits a datagram, else the sums of 64 buckets.
-    pub(super) fn digests(&self, question: bool) -> Vec<Digest> {
+    pub(super) fn digests(&self, question: bool, ctx: &mut Context) -> Vec<Digest> {
         if self.lanes.len() <= FLAT_AUTHORS {
-            return self.flat(EVERYTHING, question);
+            return self.flat(EVERYTHING, question, ctx);
         }
         let mut sums = vec![0u64; BUCKETS];
         for (author, lane) in &self.lanes {
@@ -209,20 +216,36 @@ impl Replication {
     }
 
     /// The covers of all authors in these buckets, in as many digests as they need.
-    fn flat(&self, scope: u64, question: bool) -> Vec<Digest> {
+    fn flat(&self, scope: u64, question: bool, ctx: &mut Context) -> Vec<Digest> {
         let mut digests = vec![Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question }];
+        let mut room = COVERS_BYTES;
         for bucket in (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1) {
-            let covers: Vec<Cover> = self.bucket(bucket).map(|(_, lane)| lane.cover()).collect();
-            let last = digests.last_mut().expect("there is one from the start");
-            if !last.covers.is_empty() && weight(&last.covers) + weight(&covers) > FLAT_AUTHORS {
-                digests.push(Digest { covers, scope: 1 << bucket, sums: Vec::new(), question });
-            } else {
-                last.covers.extend(covers);
-                last.scope |= 1 << bucket;
+            let covers = self.covers_of(bucket, ctx);
+            let len: usize = covers.iter().map(wire_len).sum();
+            if len > room {
+                digests.push(Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question });
+                room = COVERS_BYTES;
             }
+            room -= len;
+            let last = digests.last_mut().expect("there is one from the start");
+            last.covers.extend(covers);
+            last.scope |= 1 << bucket;
         }
         digests.truncate(MAX_DIGESTS);
         digests
+    }
+
+    /// The covers of a bucket, as many as fit a datagram. Of authors left out the receiver sends all it holds; so that
+    /// an answer's limit does not always end before the same ones, others are left out each time.
+    fn covers_of(&self, bucket: usize, ctx: &mut Context) -> Vec<Cover> {
+        let mut parts = in_datagrams(self.bucket(bucket).map(|(_, lane)| lane.cover()).collect());
+        if parts.len() > 1 {
+            let mut covers = parts.concat();
+            let first = ctx.random.below(covers.len() as u64);
+            covers.rotate_left(usize::try_from(first).expect("below a length"));
+            parts = in_datagrams(covers);
+        }
+        parts.into_iter().next().unwrap_or_default()
     }
 
     fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&NodeId, &Lane)> {
@@ -249,7 +272,8 @@ impl Replication {
             differing |= u64::from(mine != *theirs) << bucket;
         }
         if differing != 0 {
-            send_digests(from, &self.flat(differing, true), ctx);
+            let digests = self.flat(differing, true, ctx);
+            send_digests(from, &digests, ctx);
         }
     }
 
@@ -259,7 +283,8 @@ impl Replication {
         self.give(from, digest.scope, &theirs, ctx);
         if digest.question && self.lacks_any(&theirs, ctx) {
             // An answer to an answer would go on for ever; this one asks nothing.
-            send_digests(from, &self.flat(digest.scope, false), ctx);
+            let digests = self.flat(digest.scope, false, ctx);
+            send_digests(from, &digests, ctx);
         }
         self.sync.drop_candidate(&from);
         let _ = now;
