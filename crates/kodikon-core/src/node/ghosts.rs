@@ -33,7 +33,7 @@ impl Node {
         if !self.discovery.may_check(now, from, true) || !self.ctx.verify_op(&op, &key) {
             return;
         }
-        self.replication.on_own_past(&op);
+        self.replication.on_own_past(&op, &mut self.ctx);
         let card = read_card(&op);
         if let (Some(arrival), Some(card)) = (arrival, &card) {
             self.discovery.on_stranger(now, card.session(), arrival, None, &mut self.ctx);

@@ -124,12 +124,15 @@ impl Replication {
         self.publish_at(now, facts, wall, ctx);
     }
 
-    /// Others remember a later version of our state than we do: ours goes on above it.
-    pub fn on_own_past(&mut self, op: &SignedOp) {
+    /// Others remember a later version of our state than we do: ours goes on above it. Kept like a change of our own,
+    /// since others will see it from the next run on: a death in that run must not take it back.
+    pub fn on_own_past(&mut self, op: &SignedOp, ctx: &mut Context) {
         if op.kind() == OpKind::State
             && let Ok(entry) = minicbor::decode::<StateEntry>(op.body())
+            && entry.version >= self.own.state.version
         {
-            self.own.state.version = self.own.state.version.max(entry.version.saturating_add(1));
+            self.own.state.version = entry.version.saturating_add(1);
+            ctx.out.persist(Persist::State(self.own.state.clone()));
         }
     }
 

@@ -1,7 +1,8 @@
-//! What one node tells of what it covers.
+//! What one node tells of what it covers, and what it keeps of what it learns about itself.
 
 use super::super::bench::{Bench, identity};
 use super::super::*;
+use crate::effect::{Event, Persist};
 use crate::ground::id::NodeId;
 use crate::wire::codec;
 use crate::wire::header::Header;
@@ -59,4 +60,17 @@ fn however_many_gaps_there_are_a_digest_fits_its_datagram() {
         (0..*answers).for_each(|_| all = all.difference(&told(&mut bench, peers[0], &case)).copied().collect());
         assert_eq!(all.len(), 0, "left out, {case}");
     }
+}
+
+/// Found by swarm-50, seed 70.
+#[test]
+fn a_version_that_others_taught_us_is_kept_before_anyone_hears_it() {
+    let mut bench = Bench::new(2);
+    let past = bench.state(100, 9, "fps", Some("1".to_owned()));
+    bench.hear_op(1, past);
+    let kept = bench.out.iter().any(|output| matches!(output, Output::Persist(Persist::State(s)) if s.version == 10));
+    assert!(kept, "{:?}", bench.out);
+    bench.pass(Duration::from_secs(2));
+    assert!(bench.events().iter().any(|event| matches!(event, Event::Restored { .. })), "nobody else bears the name");
+    assert_eq!(bench.node.state_of(&identity(100).id()).expect("its own").version, 10);
 }
