@@ -2,4 +2,4 @@ what='within one run an older value of a state key replaces a newer'
 check=calm_state
 runs='bursty-loss 0..8
 swarm-10 0..8'
-replace crates/kodikon-core/src/machines/replication/lane.rs 's/if held\.is_some_and\(\|held\| held >= seq\)/if held.is_some_and(|held| held == seq)/'
+replace crates/kodikon-core/src/machines/replication/lane.rs 's/if held\.is_some_and\(\|held\| held\.op\.seq\(\) >= seq\)/if held.is_some_and(|held| held.op.seq() == seq)/'

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, address, identity, ip};
 use super::*;
-use crate::effect::{Arrival, Cast, Event, Persist, StreamWish, Target};
+use crate::effect::{Arrival, Cast, Event, StreamWish, Target};
 use crate::ground::config::{MAX_STATE, MAX_STATE_VALUE};
 use crate::ground::id::{InterfaceIndex, NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
@@ -13,6 +13,8 @@ use crate::wire::codec;
 use crate::wire::header::Header;
 use crate::wire::message::{Beacon, Beat, Challenge, Message, Proof, Refusal, proof_bytes};
 use std::net::{IpAddr, SocketAddr};
+
+mod repair;
 
 fn beat() -> Message {
     Message::Beat(Beat { root: 0, due_ms: 5_000 })
@@ -374,16 +376,4 @@ fn silence_of_one_host_and_word_of_others_still_make_a_verdict() {
         bench.opine(n, 2, 4, REASON_SILENCE);
     }
     assert_eq!(bench.held(4), Held::Failed);
-}
-
-#[test]
-fn a_version_that_others_remember_of_us_is_on_disk_before_we_go_on_above_it() {
-    let mut bench = Bench::new(2);
-    let past = bench.state(100, 50, "fps", Some("30".to_owned()));
-    bench.hear_op(1, past);
-    let kept = bench.out.iter().find_map(|output| match output {
-        Output::Persist(Persist::State(state)) => Some(state.version),
-        Output::Persist(_) | Output::Transmit(_) | Output::Event(_) | Output::Stream(_) => None,
-    });
-    assert_eq!(kept, Some(51), "the state of the past had version 50");
 }

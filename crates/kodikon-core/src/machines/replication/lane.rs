@@ -219,7 +219,8 @@ impl Lane {
     }
 
     /// Drops what no longer says anything: opinions and unset keys of long ago. Their numbers stay covered. The newest
-    /// change of the state stays even if it unset a key: it bears the version.
+    /// change of the state stays even if it unset a key: it bears the version. So does the last word of all: without it
+    /// a newcomer could not know that the author ever counted so far, and would believe nobody who covers it.
     pub(super) fn expire(&mut self, now: Instant, age: Duration) {
         let newest = self.newest_state().and_then(entry_of).map(|entry| entry.version);
         let is_fleeting = |op: &SignedOp| match op.kind() {
@@ -229,7 +230,8 @@ impl Lane {
             OpKind::Links => is_empty_part(op),
             OpKind::Card | OpKind::Unknown(_) => false,
         };
-        let is_old = |held: &Held| now.since(held.since) >= age && is_fleeting(&held.op);
+        let is_last = |op: &SignedOp| op.seq().0 == self.highest_signed;
+        let is_old = |held: &Held| now.since(held.since) >= age && is_fleeting(&held.op) && !is_last(&held.op);
         let old: Vec<OpKey> = self.ops.iter().filter(|(_, held)| is_old(held)).map(|(key, _)| key.clone()).collect();
         for key in old {
             self.release(&key);
@@ -269,4 +271,50 @@ fn is_empty_part(op: &SignedOp) -> bool {
 
 fn entry_of(op: &SignedOp) -> Option<StateEntry> {
     if op.kind() == OpKind::State { minicbor::decode(op.body()).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::time::WallTime;
+    use crate::model::identity::Identity;
+    use crate::model::op::Statement;
+
+    const AGE: Duration = Duration::from_secs(600);
+
+    fn lane(author: &Identity) -> Lane {
+        Lane::new(MeshId([1; 16]), author.id(), Epoch::new(1, 1))
+    }
+
+    /// Its author's word with this number: a value where there is JSON, an unset key where there is none.
+    fn word(author: &Identity, seq: u64, kind: OpKind, json: Option<&str>) -> SignedOp {
+        let body = minicbor::to_vec(&StateEntry { json: json.map(str::to_owned), version: 20 - seq }).unwrap();
+        let key = [u8::try_from(seq).unwrap() + b'a'; 16].to_vec();
+        let statement = Statement { kind, key, body, lamport: seq, wall: WallTime(0) };
+        SignedOp::sign(author, MeshId([1; 16]), Epoch::new(1, 1), Seq(seq), statement)
+    }
+
+    #[test]
+    fn a_newcomer_covers_all_numbers_whatever_has_expired() {
+        let author = Identity::from_secret(&[1; 32]);
+        // (kind and value of the last word); the words before it are a value, an opinion and an unset key.
+        let table = [(OpKind::State, Some("1")), (OpKind::State, None), (OpKind::Opinion, None)];
+        for (kind, json) in table {
+            let mut old = lane(&author);
+            old.place(Instant::ZERO, word(&author, 1, OpKind::State, Some("1")));
+            old.place(Instant::ZERO, word(&author, 2, OpKind::Opinion, None));
+            old.place(Instant::ZERO, word(&author, 3, OpKind::State, None));
+            old.place(Instant::ZERO, word(&author, 4, kind, json));
+            old.expire(Instant::ZERO + AGE, AGE);
+            assert_eq!(old.len(), 2, "the value and the last word");
+            let mut newcomer = lane(&author);
+            for op in old.ops().cloned() {
+                newcomer.place(Instant::ZERO + AGE, op);
+            }
+            for teller in [2, 3] {
+                newcomer.cover_hearsay(NodeId([teller; 16]), &old.hollow().intervals, false);
+            }
+            assert_eq!(newcomer.cover(), old.cover(), "last word {kind:?} {json:?}");
+        }
+    }
 }
