@@ -165,10 +165,9 @@ impl Node {
         if self.ctx.roster.get(&op.author()).is_some_and(|peer| peer.signed.is_same_bytes(&op)) {
             return;
         }
-        if self.discovery.may_check_vouched(now) && self.ctx.verify_op(&op, &card.public_key) {
-            if !self.take_far(now, &op, &card, from) {
-                self.membership.introduce(now, op, card, &mut self.ctx);
-            }
+        let is_its_own = self.discovery.may_check_vouched(now) && self.ctx.verify_op(&op, &card.public_key);
+        if is_its_own && !self.take_far(now, &op, &card, from) {
+            self.membership.introduce(now, op, card, &mut self.ctx);
         }
     }
 

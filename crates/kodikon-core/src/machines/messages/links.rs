@@ -18,8 +18,8 @@ pub(super) const MAX_WAITING_BYTES: usize = 1_024 * 1_024;
 /// Bounds of the time after which a carrying is sent again.
 const RTO_LEAST: Duration = Duration::from_millis(5);
 const RTO_MOST: Duration = Duration::from_millis(400);
-/// The same before any round trip was seen: a slow Wi-Fi answers within it.
-const RTO_FIRST: Duration = Duration::from_millis(100);
+/// The same before any round trip was seen: a good Wi-Fi answers within it, and a copy too many does no harm.
+const RTO_FIRST: Duration = Duration::from_millis(50);
 /// A GOT may wait this long for others.
 pub(super) const GOT_AFTER: Duration = Duration::from_millis(1);
 /// What must not wait is sent twice, so far apart.
@@ -155,7 +155,7 @@ impl Link {
         let (_, number) = self.due.first().copied().filter(|(at, _)| now >= *at)?;
         self.due.pop_first();
         let rto = self.rto();
-        let Some(flight) = self.flights.get_mut(&number) else { return None };
+        let flight = self.flights.get_mut(&number)?;
         if core::mem::take(&mut flight.is_doubled) {
             flight.due = now + rto;
         } else {
@@ -215,7 +215,7 @@ impl Link {
 
     /// How long the last probe of a train may take to be answered.
     fn patience(&self) -> Duration {
-        self.rtt.map_or(RTO_FIRST, |(smooth, variation)| smooth + variation * 4).max(PROBE_EVERY)
+        self.rtt.map_or(PROBE_EVERY, |(smooth, variation)| smooth + variation * 4).max(PROBE_EVERY)
     }
 
     /// Something of it was heard. `true` if it had been doubted.
