@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{get, post};
 use kodikon::settings::ApiAddress;
 use tokio::net::TcpListener;
 
@@ -20,6 +20,7 @@ mod connections;
 mod events;
 mod guard;
 mod handlers;
+mod messages;
 mod metrics;
 mod openapi;
 mod problem;
@@ -120,6 +121,7 @@ fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {
         .route("/v1/routes", get(handlers::routes::<N>))
         .route("/v1/state", get(handlers::states::<N>).patch(handlers::change_state::<N>))
         .route("/v1/state/{name}", get(handlers::state::<N>).patch(handlers::change_named_state::<N>))
+        .route("/v1/messages", post(messages::send::<N>))
         .route("/v1/events", get(events::stream::<N>))
         .route("/v1/stats", get(handlers::stats::<N>))
         .route("/v1/doctor", get(handlers::doctor::<N>))

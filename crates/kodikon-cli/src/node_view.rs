@@ -41,6 +41,27 @@ impl NodeView for Mesh {
         Ok(StateDoc::from([(name, row)]))
     }
 
+    async fn send(&self, message: MessageDoc, n: Option<u32>) -> Result<OutcomeRow, ViewError> {
+        let refused = |why: String| ViewError::Refused(why);
+        let mut letter = Self::send(self, message.to, message.payload).kind(message.kind.unwrap_or_default());
+        if let Some(word) = message.priority {
+            let priority = Priority::from_name(&word);
+            let wrong = || refused(format!("`{word}` is no priority: low, normal, high or critical"));
+            letter = letter.priority(priority.ok_or_else(wrong)?);
+        }
+        if let Some(seconds) = message.timeout_s {
+            let given = Duration::try_from_secs_f64(seconds).ok().filter(|given| (SHORTEST..=LONGEST).contains(given));
+            let wrong = || refused(format!("a timeout of {seconds} s: it must be 0.001 to 3,600 s"));
+            letter = letter.timeout(given.ok_or_else(wrong)?);
+        }
+        match letter.await {
+            Ok(outcome) => Ok(outcome.row(n)),
+            Err(SendError::Stopped) => Err(ViewError::Stopped),
+            Err(error @ SendError::Busy { .. }) => Err(ViewError::Busy(error.to_string())),
+            Err(error) => Err(refused(error.to_string())),
+        }
+    }
+
     fn is_own_name(&self, name: &str) -> bool {
         Self::peer(self, name).is_none() && Self::state(self, name).is_some()
     }

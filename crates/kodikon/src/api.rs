@@ -311,6 +311,24 @@ pub enum What {
         /// The whole state after the change.
         state: Map<String, Value>,
     },
+    /// Somebody said something to this node.
+    Message {
+        /// Who.
+        node_id: String,
+        /// Its identity.
+        id: String,
+        /// Who, as in the seed's form of a message.
+        source: String,
+        /// The type of the message: `ROUTE_BROADCAST`, or a name of the application's own.
+        #[serde(rename = "type")]
+        kind: String,
+        /// What it said.
+        payload: Value,
+        /// How urgent it is: `low`, `normal`, `high` or `critical`.
+        priority: String,
+        /// The relays by which it came, by name.
+        path: Vec<String>,
+    },
     /// This node hears nobody (`isolated: true`), or somebody again.
     Isolated {
         /// Whether it is isolated now.
@@ -323,6 +341,53 @@ pub enum What {
         /// How many, where it is known.
         count: Option<u64>,
     },
+}
+
+/// What `POST /v1/messages` takes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MessageDoc {
+    /// To whom: a name, `name@hhhh`, or a whole identity.
+    pub to: String,
+    /// Any JSON.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub payload: Value,
+    /// `low`, `normal` (default), `high` or `critical`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// Seconds that it may take; by default as its priority says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<f64>,
+    /// A type of the application's own.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// So many, numbered from 1 in `n` of the payload; the answer is a line of JSON for each, as they are settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<u32>,
+    /// Milliseconds between two of them (1,000).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
+}
+
+/// What became of a message, as `kodikon send` and `POST /v1/messages` tell it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct OutcomeRow {
+    /// Which of a series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u32>,
+    /// `delivered`, `expired` or `unreachable`.
+    pub outcome: String,
+    /// Why it was not delivered.
+    pub reason: Option<String>,
+    /// Milliseconds from the first attempt to the acknowledgement.
+    pub rtt_ms: Option<f64>,
+    /// The relays by which it came, then the destination, by name.
+    pub path: Vec<String>,
+    /// How many ways were tried.
+    pub attempts: u8,
 }
 
 impl Event {
@@ -343,6 +408,7 @@ impl What {
             Self::PeerFailed { .. } => "peer_failed",
             Self::PeerLeft { .. } => "peer_left",
             Self::State { .. } => "state",
+            Self::Message { .. } => "message",
             Self::Isolated { .. } => "isolated",
             Self::Missed { .. } => "missed",
         }

@@ -10,6 +10,7 @@ mod names;
 mod saved;
 mod show;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,11 +19,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kodikon_core::effect::{
-    Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, StreamWish, Target,
-    Transmit,
+    Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder, StreamWish,
+    Target, Transmit,
 };
 use kodikon_core::ground::config::Security as CoreSecurity;
 use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -33,7 +35,7 @@ use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts};
 use crate::interfaces::{InterfaceWatch, choose};
-use crate::mesh::{Board, Mesh, OwnState, Shared, StartError};
+use crate::mesh::{Board, Mesh, OwnState, SENDS_WAITING, Shared, StartError};
 use crate::socket::{Discovery, Family, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
 pub(crate) use boot::{Home, Plan};
@@ -69,6 +71,13 @@ pub(crate) enum Order {
         wall: WallTime,
         /// Which of the application's changes this is.
         number: u64,
+    },
+    /// Say something to one node. The answer is what became of it, or nothing where too many wait for theirs.
+    Send {
+        /// What and to whom; its ticket is given here.
+        order: SendOrder,
+        /// Where to tell.
+        answer: oneshot::Sender<Option<Outcome>>,
     },
     /// Call a handler from now on.
     On(Handler),
@@ -172,6 +181,9 @@ struct Driver {
     evidence: Evidence,
     facts: Facts,
     own_changes: u64,
+    /// The last ticket given, and who waits for what becomes of which.
+    tickets: u64,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Option<Outcome>>>,
     addresses: Vec<SocketAddr>,
     /// When what could not be opened is tried again.
     retry_at: Instant,
@@ -258,6 +270,8 @@ impl Driver {
             evidence: Evidence::default(),
             facts,
             own_changes: 0,
+            tickets: 0,
+            waiting: BTreeMap::new(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
             drops_at: Instant::ZERO,
@@ -452,6 +466,7 @@ impl Driver {
                 self.own_changes = number;
                 self.set_state(now, changes, wall);
             }
+            Order::Send { order, answer } => self.send(now, order, answer),
             Order::On(handler) => self.show.add_handler(handler),
             // An error means that nobody waits for the answer any more.
             Order::Departed(answer) => drop(answer.send(self.node.directory(now))),
@@ -484,6 +499,20 @@ impl Driver {
         if let Some(snapshot) = self.node.state_of(&node) {
             self.hear(CoreEvent::State { node, name: self.node.name(), snapshot });
         }
+    }
+
+    /// Says something to one node; what becomes of it is told to whoever waits for it.
+    fn send(&mut self, now: Instant, order: SendOrder, answer: oneshot::Sender<Option<Outcome>>) {
+        if self.waiting.len() >= SENDS_WAITING {
+            // An error means that nobody waits for the answer any more.
+            drop(answer.send(None));
+            return;
+        }
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, answer);
+        self.node.handle(now, Input::Command(Command::Send(SendOrder { ticket, ..order })));
+        self.carry_out();
     }
 
     fn leave(&mut self, now: Instant) {
@@ -539,6 +568,12 @@ impl Driver {
     }
 
     fn hear(&mut self, event: CoreEvent) {
+        if let CoreEvent::Settled { ticket, outcome, .. } = event {
+            if let Some(answer) = self.waiting.remove(&ticket) {
+                drop(answer.send(Some(outcome)));
+            }
+            return;
+        }
         self.evidence.note_event(&event);
         self.show.push(event);
     }

@@ -30,6 +30,8 @@ pub enum EventKind {
     PeerLeft,
     /// A node's state changed; one's own too.
     State,
+    /// Somebody said something to this node.
+    Message,
     /// This node hears nobody, or somebody again.
     Isolated,
     /// Every kind.
@@ -52,6 +54,7 @@ impl EventKind {
             What::PeerFailed { .. } => Some(Self::PeerFailed),
             What::PeerLeft { .. } => Some(Self::PeerLeft),
             What::State { .. } => Some(Self::State),
+            What::Message { .. } => Some(Self::Message),
             What::Isolated { .. } => Some(Self::Isolated),
             What::Missed { .. } => None,
         }
@@ -172,13 +175,14 @@ enum Found {
     Nothing(u64),
 }
 
-/// Bytes that an event takes in memory, about: only states are large.
+/// Bytes that an event takes in memory, about: only states and messages are large.
 pub(crate) fn weight(event: &Event) -> usize {
     const SMALL: usize = 512;
     match &event.what {
         What::State { state, .. } => {
             SMALL + state.iter().map(|(key, value)| key.len() + 64 + size_of(value)).sum::<usize>()
         }
+        What::Message { payload, .. } => SMALL + size_of(payload),
         What::PeerUp { .. }
         | What::PeerSuspect { .. }
         | What::PeerFailed { .. }

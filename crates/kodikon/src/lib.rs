@@ -48,7 +48,10 @@ pub use events::{EVENTS_KEPT, EventKind, EventStream};
 pub use handlers::{HANDLER_QUEUE, HANDLERS_MAX};
 pub use kodikon_core::ground::config::Profile;
 pub use kodikon_core::ground::id::NodeId;
+pub use kodikon_core::model::letter::Priority;
 pub use kodikon_core::model::state::StateError;
-pub use mesh::{Builder, Mesh, MeshError, Peer, Route, StartError};
+pub use mesh::{
+    Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Route, SendError, StartError,
+};
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;

@@ -6,6 +6,7 @@ mod error;
 mod own;
 mod peer;
 mod route;
+mod send;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -35,6 +36,8 @@ pub(crate) use own::{OwnState, row_of};
 pub use peer::Peer;
 pub(crate) use peer::is_called;
 pub use route::Route;
+pub(crate) use send::SENDS_WAITING;
+pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError};
 
 /// A loop that has shown nothing for so long is stuck: three times what it may take while nothing happens.
 const TURNS_WITHIN: Duration = Duration::from_secs(3);
@@ -387,6 +390,7 @@ pub(crate) fn changes_of(keys: &Value) -> Result<Vec<StateChange>, MeshError> {
 fn count_core(doc: &mut StatsDoc, stats: &Stats) {
     doc.messages_sent = stats.messages_sent;
     doc.messages_received = stats.messages_received;
+    doc.messages_routed = stats.letters_relayed;
     doc.peers_discovered = stats.peers_discovered;
     doc.heartbeats_sent = stats.heartbeats_sent;
     doc.datagrams_sent = stats.datagrams_sent;
@@ -408,6 +412,12 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("peers_refused", stats.peers_refused),
         ("equivocations", stats.equivocations),
         ("stalls", stats.stalls),
+        ("letters_sent", stats.letters_sent),
+        ("letters_received", stats.letters_received),
+        ("letters_relayed", stats.letters_relayed),
+        ("letters_delivered", stats.letters_delivered),
+        ("letters_expired", stats.letters_expired),
+        ("letters_retransmitted", stats.letters_retransmitted),
     ] {
         doc.counters.insert(name.to_owned(), value);
     }

@@ -140,15 +140,20 @@ pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "No such method", detail)
 }
 
-/// Reads a body that sets and removes keys.
-fn changes(body: Result<Bytes, BytesRejection>) -> Result<Map<String, Value>, Problem> {
-    let body = body.map_err(|rejection| match rejection.status() {
+/// A body that arrived whole and within the limit.
+pub(super) fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             let detail = format!("a body has at most {MAX_BODY} bytes");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail)
         }
         _ => Problem::bad_request("the body did not arrive whole"),
-    })?;
+    })
+}
+
+/// Reads a body that sets and removes keys.
+fn changes(body: Result<Bytes, BytesRejection>) -> Result<Map<String, Value>, Problem> {
+    let body = whole(body)?;
     let wrong = |why: String| {
         Problem::bad_request(format!("the body must be a JSON object of keys to set or, with null, to remove: {why}"))
     };

@@ -72,6 +72,13 @@ const OPERATIONS: [Operation; 14] = [
         schema: || by_name("StateRow"),
     },
     Operation {
+        method: "post",
+        path: "/v1/messages",
+        summary: "Say something to one node; with `repeat` a numbered series, answered by lines of JSON",
+        content: JSON,
+        schema: || named("OutcomeRow"),
+    },
+    Operation {
         method: "get",
         path: "/v1/events",
         summary: "Events as they come (SSE); Last-Event-ID resumes",
@@ -192,6 +199,9 @@ fn describe(operation: &Operation) -> Value {
     if operation.method == "patch" {
         described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": object()}}});
     }
+    if operation.method == "post" {
+        described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": named("MessageDoc")}}});
+    }
     if matches!(operation.path, "/healthz" | "/readyz") {
         described["security"] = json!([]);
     }
@@ -208,6 +218,8 @@ fn schemas() -> Value {
         "PeerDetail": schema(PeerDetail::schema()),
         "RouteRow": schema(RouteRow::schema()),
         "RouteSource": schema(RouteSource::schema()),
+        "MessageDoc": schema(MessageDoc::schema()),
+        "OutcomeRow": schema(OutcomeRow::schema()),
         "StateRow": schema(StateRow::schema()),
         "StatsDoc": schema(StatsDoc::schema()),
         "FindingRow": schema(FindingRow::schema()),

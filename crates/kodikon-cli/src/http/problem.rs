@@ -20,6 +20,11 @@ impl Problem {
         Self { status, title, detail: detail.into() }
     }
 
+    /// What is wrong, in a sentence.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The request makes no sense.
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Wrong request", detail)

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use kodikon::api::{FindingRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
+use kodikon::api::{FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
 use serde_json::{Map, Value};
 
 /// A running node, as the API sees it.
@@ -24,6 +24,9 @@ pub(crate) trait NodeView: Send + Sync + 'static {
 
     /// Sets keys of the node's own state, and removes those whose value is null; all or nothing.
     fn change_state(&self, changes: Map<String, Value>) -> impl Future<Output = Result<StateDoc, ViewError>> + Send;
+
+    /// Says something to one node.
+    fn send(&self, message: MessageDoc, n: Option<u32>) -> impl Future<Output = Result<OutcomeRow, ViewError>> + Send;
 
     /// Whether this is the node's own name or `name@hhhh`.
     fn is_own_name(&self, name: &str) -> bool;

@@ -210,7 +210,9 @@ impl Messages {
         }
         let expires = now + left(&answer);
         self.memory.note(print, Passage::new(None, Path::default(), ctx.config.max_hops, expires));
-        let parcel = Parcel::new(answer, ctx.config.max_hops, expires, Some(came.from));
+        let mut parcel = Parcel::new(answer, ctx.config.max_hops, expires, Some(came.from));
+        // What the letter had to go around its answer need not try.
+        parcel.dead = came.dead;
         self.custody.take(parcel);
     }
 
@@ -285,6 +287,11 @@ impl Messages {
     /// A letter is in our custody again; its way goes on as if it had not been given.
     fn revive(&mut self, now: Instant, came: Came, letter: Letter, ctx: &mut Context) {
         let print = letter.print();
+        // It may come back before we are told that it was taken.
+        let is_it = |id: &ParcelId| self.custody.get(*id).is_some_and(|parcel| parcel.print == print);
+        if let Some(given) = self.custody.with(&came.from).into_iter().find(is_it) {
+            self.release(now, given);
+        }
         let Some(passage) = self.memory.give_back(&print, &came.from) else { return };
         let (expires, path, hops) = (passage.expires.min(now + left(&letter)), passage.path.clone(), passage.hops);
         let own = self.origin.find(&NodeId(letter.to), letter.number).filter(|_| passage.from.is_none());

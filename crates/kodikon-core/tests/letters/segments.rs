@@ -24,8 +24,8 @@ const DELAY: Duration = Duration::from_micros(100);
 pub(crate) struct Flight {
     pub(crate) from: u8,
     pub(crate) to: u8,
-    segment: u8,
-    cast: Cast,
+    pub(crate) segment: u8,
+    pub(crate) cast: Cast,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -74,6 +74,20 @@ impl Segments {
         let mut segments = Self::new(&homes);
         segments.settle();
         segments
+    }
+
+    /// Two ways between node 1 and node 4, by node 2 and by node 3.
+    pub(crate) fn diamond() -> Self {
+        let mut segments = Self::new(&[(1, &[1, 2]), (2, &[1, 3]), (3, &[2, 4]), (4, &[3, 4])]);
+        segments.settle();
+        segments
+    }
+
+    /// The first relay from a node to another.
+    pub(crate) fn first_relay(&mut self, from: u8, to: u8) -> u8 {
+        let routes = self.nodes.get_mut(&from).expect("it runs").routes();
+        let route = routes.into_iter().find(|route| route.to == id(to)).expect("there is a way");
+        (1..=9).find(|n| id(*n) == route.path[0]).expect("it is one of ours")
     }
 
     /// Lets all find each other.
@@ -196,11 +210,6 @@ impl Segments {
         self.group.session(tag).seal(&header, &text)
     }
 
-    /// A datagram from one node to its neighbour on a segment.
-    pub(crate) fn flight(&self, (from, to): (u8, u8), segment: u8, bytes: Vec<u8>) -> Flight {
-        Flight { from, to, segment, cast: Cast::Unicast, bytes }
-    }
-
     /// Lets virtual time pass.
     pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now + span;
@@ -231,22 +240,18 @@ impl Segments {
 
     /// What node N was told: from whom, and the payload.
     pub(crate) fn heard(&self, n: u8) -> Vec<(NodeId, String)> {
-        let message = |(at, _, event): &(u8, Instant, Event)| match event {
-            Event::Message { from, payload, .. } if *at == n => {
-                Some((*from, String::from_utf8(payload.clone()).expect("JSON text")))
-            }
-            _other => None,
+        let message = |(at, _, event): &(u8, Instant, Event)| {
+            let Event::Message { from, payload, .. } = event else { return None };
+            (*at == n).then(|| (*from, String::from_utf8(payload.clone()).expect("JSON text")))
         };
         self.events.iter().filter_map(message).collect()
     }
 
     /// What became of what was said under a ticket: once at most.
     pub(crate) fn outcome(&self, ticket: Ticket) -> Option<(Duration, Outcome)> {
-        let settled = |(_, at, event): &(u8, Instant, Event)| match event {
-            Event::Settled { ticket: of, outcome, .. } if *of == ticket => {
-                Some((at.since(Instant::ZERO), outcome.clone()))
-            }
-            _other => None,
+        let settled = |(_, at, event): &(u8, Instant, Event)| {
+            let Event::Settled { ticket: of, outcome, .. } = event else { return None };
+            (*of == ticket).then(|| (at.since(Instant::ZERO), outcome.clone()))
         };
         let mut all = self.events.iter().filter_map(settled);
         let first = all.next();

@@ -94,6 +94,8 @@ impl Show {
             | CoreEvent::PeerLeft { peer, .. }
             | CoreEvent::State { node: peer, .. } => _ = self.changed.insert(*peer),
             CoreEvent::Isolated(_)
+            | CoreEvent::Message { .. }
+            | CoreEvent::Settled { .. }
             | CoreEvent::NameClash { .. }
             | CoreEvent::Cloned { .. }
             | CoreEvent::Restored { .. }
@@ -264,11 +266,26 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
                 state: row.state,
             }
         }
+        CoreEvent::Message { from, name, kind, payload, priority, path } => {
+            // Its origin may be no Kodikon node: what is no JSON is no message.
+            let payload = serde_json::from_slice(payload).ok()?;
+            let name = shown(from, name);
+            What::Message {
+                node_id: name.clone(),
+                id: from.to_string(),
+                source: name,
+                kind: if kind.is_empty() { "ROUTE_BROADCAST".to_owned() } else { kind.clone() },
+                payload,
+                priority: priority.name().to_owned(),
+                path: names(path),
+            }
+        }
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
         }
-        CoreEvent::NameClash { .. }
+        CoreEvent::Settled { .. }
+        | CoreEvent::NameClash { .. }
         | CoreEvent::Cloned { .. }
         | CoreEvent::Restored { .. }
         | CoreEvent::RefusedBy { .. }
@@ -286,6 +303,8 @@ fn log(event: &CoreEvent) {
         CoreEvent::PeerFailed { name, peer, reason, .. } => tracing::info!(%name, id = ?peer, reason, "peer failed"),
         CoreEvent::PeerLeft { name, peer } => tracing::info!(%name, id = ?peer, "peer left"),
         CoreEvent::State { name, snapshot, .. } => tracing::debug!(%name, version = snapshot.version, "state changed"),
+        CoreEvent::Message { name, priority, .. } => tracing::debug!(%name, priority = priority.name(), "message"),
+        CoreEvent::Settled { to, outcome, .. } => tracing::debug!(?to, ?outcome, "settled"),
         CoreEvent::Isolated(isolated) => tracing::info!(isolated, "whether nobody is heard"),
         CoreEvent::NameClash { other, rank } => {
             tracing::warn!(?other, rank, "another node bears this node's name; give each its own");

@@ -18,8 +18,8 @@ pub(super) const MAX_WAITING_BYTES: usize = 1_024 * 1_024;
 /// Bounds of the time after which a carrying is sent again.
 const RTO_LEAST: Duration = Duration::from_millis(5);
 const RTO_MOST: Duration = Duration::from_millis(400);
-/// The same before any round trip was seen: a slow Wi-Fi answers within it.
-const RTO_FIRST: Duration = Duration::from_millis(100);
+/// The same before any round trip was seen: a good Wi-Fi answers within it, and a copy too many does no harm.
+const RTO_FIRST: Duration = Duration::from_millis(50);
 /// A GOT may wait this long for others.
 pub(super) const GOT_AFTER: Duration = Duration::from_millis(1);
 /// What must not wait is sent twice, so far apart.
@@ -155,7 +155,7 @@ impl Link {
         let (_, number) = self.due.first().copied().filter(|(at, _)| now >= *at)?;
         self.due.pop_first();
         let rto = self.rto();
-        let Some(flight) = self.flights.get_mut(&number) else { return None };
+        let flight = self.flights.get_mut(&number)?;
         if core::mem::take(&mut flight.is_doubled) {
             flight.due = now + rto;
         } else {
@@ -215,7 +215,7 @@ impl Link {
 
     /// How long the last probe of a train may take to be answered.
     fn patience(&self) -> Duration {
-        self.rtt.map_or(RTO_FIRST, |(smooth, variation)| smooth + variation * 4).max(PROBE_EVERY)
+        self.rtt.map_or(PROBE_EVERY, |(smooth, variation)| smooth + variation * 4).max(PROBE_EVERY)
     }
 
     /// Something of it was heard. `true` if it had been doubted.
@@ -349,5 +349,80 @@ impl Links {
             ("letters_waiting", most(Link::waiting), MAX_WAITING),
             ("letter_bytes_waiting", most(Link::waiting_bytes), MAX_WAITING_BYTES),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    fn pushed(link: &mut Link, urgency: Priority, parcel: u64) -> Vec<ParcelId> {
+        link.push(urgency, ParcelId(parcel), 1, 100)
+    }
+
+    #[test]
+    fn a_neighbour_that_answers_nothing_is_probed_and_doubted_after_an_eighth_of_a_second() {
+        let mut link = Link::new(at(0), Some(Duration::from_millis(1)));
+        pushed(&mut link, Priority::Normal, 1);
+        let piece = link.next_piece().expect("it waits");
+        link.launch(at(0), 1, piece, false);
+        let mut story = Vec::new();
+        while let Some(deadline) = link.next_deadline() {
+            while let Some(due) = link.take_due(deadline) {
+                story.push((deadline.since(at(0)).as_millis(), due));
+            }
+            assert_ne!(link.next_deadline(), Some(deadline), "the driver would spin");
+            if story.last().is_some_and(|(_, due)| *due == Due::Doubt) {
+                break;
+            }
+        }
+        let probes: Vec<u128> = story.iter().filter(|(_, due)| *due == Due::Probe).map(|(at, _)| *at).collect();
+        assert_eq!(probes, [5, 20, 35, 50, 65, 80, 95, 110]);
+        assert_eq!(story.last(), Some(&(125, Due::Doubt)));
+        assert_eq!(link.next_piece(), None);
+        assert!(link.on_heard(), "it is trusted again");
+    }
+
+    #[test]
+    fn what_is_urgent_goes_first_and_the_oldest_of_the_least_urgent_makes_room() {
+        let mut link = Link::new(at(0), None);
+        for (n, urgency) in (0..).zip(Priority::ALL) {
+            assert_eq!(pushed(&mut link, urgency, n), []);
+        }
+        for n in 4..MAX_WAITING as u64 {
+            assert_eq!(pushed(&mut link, Priority::Normal, n), [], "letter {n}");
+        }
+        assert_eq!(pushed(&mut link, Priority::Low, 1_000), [ParcelId(0)]);
+        assert_eq!(pushed(&mut link, Priority::High, 1_001), [ParcelId(1_000)]);
+        assert_eq!(pushed(&mut link, Priority::High, 1_002), [ParcelId(1)]);
+        assert_eq!(link.push(Priority::Critical, ParcelId(1_003), 60, MAX_WAITING_BYTES - 25_000).len(), 6);
+        let order: Vec<u64> = (0..64).filter_map(|_| link.next_piece()).map(|(parcel, _)| parcel.0).collect();
+        assert_eq!(order[..2], [3, 1_003], "{order:?}");
+        assert!(link.waiting_bytes() <= MAX_WAITING_BYTES);
+    }
+
+    #[test]
+    fn the_window_grows_by_one_a_round_and_halves_once_a_round_of_timeouts() {
+        let mut link = Link::new(at(0), Some(Duration::from_millis(1)));
+        for n in 0..64 {
+            link.launch(at(0), n, (ParcelId(n), 0), false);
+            link.land(at(1), n);
+        }
+        assert_eq!(link.window, 65);
+        for n in 100..110 {
+            link.launch(at(10), n, (ParcelId(n), 0), false);
+        }
+        while link.take_due(at(30)).is_some() {}
+        assert_eq!(link.window, 32, "ten timeouts at once are one");
+        for round in 2..20 {
+            while link.take_due(at(round * 1_000)).is_some() {}
+        }
+        assert_eq!(link.window, WINDOW_LEAST);
+        let first = link.flight(100).expect("it is in flight").due;
+        assert_eq!(first.since(at(19_000)), RTO_MOST);
     }
 }

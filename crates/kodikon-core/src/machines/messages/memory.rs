@@ -87,6 +87,14 @@ impl Memory {
         Some(passage)
     }
 
+    /// It waits for other ways: all neighbours may be asked again.
+    pub(super) fn renew(&mut self, print: &Print) {
+        if let Some(passage) = self.passages.get_mut(print) {
+            passage.tried.clear();
+            passage.returned.clear();
+        }
+    }
+
     /// It is given back to whom it came from: if it comes again, it is taken again.
     pub(super) fn forget(&mut self, print: &Print) {
         self.passages.remove(print);

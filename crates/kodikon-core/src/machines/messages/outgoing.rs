@@ -26,7 +26,7 @@ pub struct Question {
     pub to: NodeId,
     /// Relays that it may pass.
     pub hops: u8,
-    /// Whom it passed already, or who gave it back.
+    /// Whom it passed already, its origin, and who gave it back.
     pub avoid: Vec<Stamp>,
     /// The first relays of earlier attempts: avoided if there is another way.
     pub shun: Vec<NodeId>,
@@ -132,14 +132,14 @@ impl Messages {
                 continue;
             }
             let returned = passage.into_iter().flat_map(|passage| &passage.returned).map(Stamp::of);
-            let me = Stamp::of(&ctx.me.id);
+            let (me, origin) = (Stamp::of(&ctx.me.id), Stamp::of(&NodeId(parcel.letter.origin)));
             let doubted: Vec<NodeId> = self.links.doubted().collect();
             let own_dead = doubted.iter().map(|id| (me, Stamp::of(id)));
             return Some(Question {
                 parcel: id,
                 to: NodeId(parcel.letter.to),
                 hops: parcel.hops,
-                avoid: parcel.path.0.iter().copied().chain(returned).collect(),
+                avoid: parcel.path.0.iter().copied().chain(returned).chain([origin]).collect(),
                 shun: parcel.own.and_then(|own| self.origin.get(own)).map(|own| own.firsts.clone()).unwrap_or_default(),
                 dead: parcel.dead.links().iter().copied().chain(own_dead).collect(),
                 doubted,
@@ -183,6 +183,8 @@ impl Messages {
         }
         let own = self.custody.get_mut(id).and_then(|parcel| {
             parcel.is_return = false;
+            parcel.dead = DeadLinks::default();
+            self.memory.renew(&parcel.print);
             parcel.own
         });
         own.into_iter().for_each(|own| self.origin.lose(own));

@@ -368,3 +368,37 @@ fn wire(map: &mut Map, links: &[(u8, u8, u16)]) {
         map.set_links(id(node), links);
     }
 }
+
+#[test]
+fn a_way_around_passes_no_node_and_uses_no_link_that_it_is_to_avoid() {
+    // 1 and 2 and 3 in the hall, 2 and 3 and 4 in the yard, and a dear link from 1 to 4.
+    let mut map = Map::new(id(1));
+    map.set_links(id(1), LinksBody { direct: direct(&[(4, 900)]).direct, ..on(&[(HALL, 5, &[])]) });
+    map.set_links(id(2), on(&[(HALL, 5, &[]), (YARD, 5, &[])]));
+    map.set_links(id(3), on(&[(HALL, 6, &[]), (YARD, 6, &[])]));
+    map.set_links(id(4), LinksBody { direct: direct(&[(1, 900)]).direct, ..on(&[(YARD, 5, &[])]) });
+    list(&mut map, 2, HALL, &[1, 2, 3]);
+    list(&mut map, 3, YARD, &[2, 3, 4]);
+    let stamp = |n: u8| Stamp::of(&id(n));
+    type Case<'a> = (&'a [u8], &'a [(u8, u8)], &'a [u8]);
+    let table: &[Case<'_>] = &[
+        (&[], &[], &[2, 4]),
+        (&[2], &[], &[3, 4]),
+        (&[2, 3], &[], &[4]),
+        (&[], &[(2, 4)], &[3, 4]),
+        (&[], &[(4, 2)], &[3, 4]),
+        (&[], &[(1, 2)], &[3, 4]),
+        (&[], &[(1, 2), (3, 4)], &[3, 2, 4]),
+        (&[3], &[(1, 2)], &[4]),
+        (&[4], &[], &[2, 4]),
+    ];
+    for (avoid, dead, expected) in table {
+        let avoid: Vec<Stamp> = avoid.iter().copied().map(stamp).collect();
+        let dead: Vec<Link> = dead.iter().map(|(a, b)| (stamp(*a), stamp(*b))).collect();
+        let way = map.way_around(&id(4), &avoid, &dead).map(|way| way.path);
+        assert_eq!(way, Some(expected.iter().copied().map(id).collect()), "around {avoid:?} and {dead:?}");
+    }
+    let all = [(1, 2), (1, 3), (1, 4)].map(|(a, b)| (stamp(a), stamp(b)));
+    assert_eq!(map.way_around(&id(4), &[], &all), None);
+    assert_eq!(map.way_to(&id(4)).map(|way| way.path), Some(vec![id(2), id(4)]), "the tree of all is as it was");
+}
