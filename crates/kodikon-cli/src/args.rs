@@ -51,6 +51,12 @@ pub(crate) enum Verb {
     #[command(subcommand, after_help = "Example:\n  kodikon state set battery_level=85\n  kodikon state get")]
     State(StateVerb),
 
+    /// Say something to one node, and learn what became of it
+    #[command(
+        after_help = "The message arrives at most once; `delivered` means that the node has it. An exit code of 1 says that it (or one of a series) was not delivered. A series bears its number as `n` in the payload.\n\nExample:\n  kodikon send door '{\"open\": true}' --priority high\n  kodikon send door '{}' --repeat 100 --interval-ms 10 --json"
+    )]
+    Send(SendArgs),
+
     /// Show events as they come
     #[command(after_help = "Example:\n  kodikon watch --type peer_failed --type state\n  kodikon watch --json")]
     Watch(WatchArgs),
@@ -163,9 +169,36 @@ pub(crate) enum StateVerb {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct SendArgs {
+    /// To whom: its name, or name@hhhh
+    #[arg(value_name = "NODE")]
+    pub(crate) to: String,
+    /// What: any JSON of at most 64 KiB; from stdin as -
+    #[arg(value_name = "JSON")]
+    pub(crate) payload: String,
+    /// How urgent it is [default: normal]
+    #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
+    pub(crate) priority: Option<String>,
+    /// Seconds it may take [default: low 2, normal 5, high 10, critical 30]
+    #[arg(long, value_name = "S")]
+    pub(crate) timeout: Option<f64>,
+    /// A message type of one's own [default: ROUTE_BROADCAST]
+    #[arg(long = "type", value_name = "NAME")]
+    pub(crate) kind: Option<String>,
+    /// Send so many, numbered from 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) repeat: Option<u32>,
+    /// Milliseconds between two of them [default: 1000]
+    #[arg(long, value_name = "M", requires = "repeat", value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
+    pub(crate) interval_ms: Option<u32>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct WatchArgs {
     /// Show only this type of event (may be repeated)
-    #[arg(long = "type", value_name = "TYPE", value_parser = ["peer_up", "peer_suspect", "peer_failed", "peer_left", "state", "isolated"])]
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["peer_up", "peer_suspect", "peer_failed", "peer_left", "state", "message", "isolated"])]
     pub(crate) types: Vec<String>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,

@@ -69,6 +69,27 @@ impl Client {
         self.ask("PATCH", path, Some(body))
     }
 
+    /// Hands something in, with an answer that may take so long.
+    pub(crate) fn post(&self, path: &str, body: &Value, patience: Duration) -> Result<Value, Failure> {
+        let mut answer = self.open("POST", path, Some(body), Some(patience))?;
+        let mut text = Vec::new();
+        answer.body.by_ref().take(MAX_ANSWER).read_to_end(&mut text).map_err(|error| broken(&error))?;
+        answer.check(&text)?;
+        serde_json::from_slice(&text)
+            .map_err(|error| Failure::Undone(format!("the node's answer is not JSON: {error}")))
+    }
+
+    /// Hands something in that is answered line by line.
+    pub(crate) fn lines(&self, path: &str, body: &Value) -> Result<Lines, Failure> {
+        let mut answer = self.open("POST", path, Some(body), None)?;
+        if answer.status != 200 {
+            let mut text = Vec::new();
+            answer.body.by_ref().take(MAX_LINE).read_to_end(&mut text).map_err(|error| broken(&error))?;
+            answer.check(&text)?;
+        }
+        Ok(Lines { body: answer.body })
+    }
+
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let mut answer = self.open(method, path, body, Some(ANSWER_TIMEOUT))?;
         let mut text = Vec::new();
@@ -190,6 +211,19 @@ impl Events {
                 Err(error) => return Err(broken(&error)),
             }
         }
+    }
+}
+
+/// An answer line by line.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    body: BufReader<TcpStream>,
+}
+
+impl Lines {
+    /// The next line; none when all are told.
+    pub(crate) fn next(&mut self) -> Result<Option<String>, Failure> {
+        read_line(&mut self.body).map_err(|error| broken(&error))
     }
 }
 

@@ -14,6 +14,7 @@ mod key;
 mod man;
 mod peers;
 mod routes;
+mod send;
 mod state;
 mod stats;
 mod watch;
@@ -30,6 +31,7 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::State(StateVerb::Get { name, node }) => state::get(&common, &node, name.as_deref()),
         Verb::State(StateVerb::Set { pairs, node }) => state::set(&common, &node, &pairs),
         Verb::State(StateVerb::Unset { keys, node }) => state::unset(&common, &node, &keys),
+        Verb::Send(message) => send::run(&common, &message),
         Verb::Watch(watch) => watch::run(&common, &watch),
         Verb::Stats(node) => stats::run(&common, &node),
         Verb::Doctor(node) => doctor::run(&common, &node),

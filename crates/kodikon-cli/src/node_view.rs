@@ -1,11 +1,17 @@
 //! The running node as the HTTP API sees it.
 
-use kodikon::api::{FindingRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
+use std::time::Duration;
+
+use kodikon::api::{FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
 use kodikon::doctor::{self, Symptoms};
-use kodikon::{Mesh, MeshError, Peer, Route};
+use kodikon::{Mesh, MeshError, Peer, Priority, Route, SendError};
 use serde_json::{Map, Value};
 
 use crate::http::{NodeView, ViewError};
+
+/// Bounds of a timeout that a caller may ask for.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(3_600);
 
 impl NodeView for Mesh {
     async fn peers(&self, all: bool) -> Result<Vec<PeerRow>, ViewError> {

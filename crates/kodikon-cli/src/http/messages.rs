@@ -12,7 +12,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
-use kodikon::api::{MessageDoc, OutcomeRow};
+use kodikon::api::MessageDoc;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -68,13 +68,11 @@ fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
 
 /// One of a series: its number stands in the payload, so that the receiver can tell what is missing.
 fn numbered(payload: Value, n: u32) -> Value {
-    match payload {
-        Value::Object(mut members) => {
-            members.insert("n".to_owned(), n.into());
-            Value::Object(members)
-        }
-        other => json!({"n": n, "data": other}),
+    if let Value::Object(mut members) = payload {
+        members.insert("n".to_owned(), n.into());
+        return Value::Object(members);
     }
+    json!({"n": n, "data": payload})
 }
 
 fn refused(n: u32, reason: &str) -> Value {

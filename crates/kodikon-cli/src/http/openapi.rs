@@ -2,7 +2,8 @@
 
 use axum::Json;
 use kodikon::api::{
-    FindingRow, Liveness, NodeState, PeerDetail, PeerRow, RouteRow, RouteSource, StateRow, StatsDoc, Status,
+    FindingRow, Liveness, MessageDoc, NodeState, OutcomeRow, PeerDetail, PeerRow, RouteRow, RouteSource, StateRow,
+    StatsDoc, Status,
 };
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -21,7 +22,7 @@ struct Operation {
 const JSON: &str = "application/json";
 
 /// Every path and method there is.
-const OPERATIONS: [Operation; 14] = [
+const OPERATIONS: [Operation; 15] = [
     Operation {
         method: "get",
         path: "/v1/peers",

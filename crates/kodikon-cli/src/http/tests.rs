@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kodikon::api::{Event, FindingRow, Liveness, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc, What};
+use kodikon::api::{
+    Event, FindingRow, Liveness, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc, What,
+};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -81,6 +83,15 @@ impl NodeView for Fake {
         }
         drop(state);
         Ok(self.own())
+    }
+
+    async fn send(&self, message: MessageDoc, n: Option<u32>) -> Result<OutcomeRow, ViewError> {
+        if message.to == "busy" {
+            return Err(ViewError::Busy("too many".into()));
+        }
+        Ok(made(json!({
+            "n": n, "outcome": "delivered", "reason": null, "rtt_ms": 0.5, "path": [message.to], "attempts": 1,
+        })))
     }
 
     fn is_own_name(&self, name: &str) -> bool {

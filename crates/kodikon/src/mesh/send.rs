@@ -19,7 +19,7 @@ pub const PAYLOAD_DEPTH: usize = 31;
 /// Members of objects that a payload may have in all.
 pub const PAYLOAD_KEYS: usize = 1_024;
 /// Messages of one node that wait for what becomes of them; more are refused.
-pub const SENDS_WAITING: usize = 4_096;
+pub(crate) const SENDS_WAITING: usize = 4_096;
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq)]
