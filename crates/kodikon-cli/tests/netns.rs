@@ -9,6 +9,8 @@ mod cables;
 mod deaths;
 #[path = "netns/disks.rs"]
 mod disks;
+#[path = "netns/letters.rs"]
+mod letters;
 #[path = "netns/scene.rs"]
 mod scene;
 #[path = "netns/starts.rs"]
