@@ -184,6 +184,35 @@ async fn each_path_answers_with_its_rows() {
 }
 
 #[tokio::test]
+async fn a_message_is_answered_with_what_became_of_it_and_a_series_line_by_line() {
+    let served = served().await;
+    let (status, _, body) = served.call("POST", "/v1/messages", "", r#"{"to": "cam2", "payload": 1}"#).await;
+    let row: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, &row["outcome"], &row["path"]), (200, &json!("delivered"), &json!(["cam2"])));
+    assert!(row.get("n").is_none(), "{row}");
+
+    let series = r#"{"to": "cam2", "payload": {}, "repeat": 20, "interval_ms": 1}"#;
+    let (status, kind, body) = served.call("POST", "/v1/messages", "", series).await;
+    assert_eq!((status, kind.as_str()), (200, "application/x-ndjson"));
+    let lines = body.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let numbers: std::collections::BTreeSet<u64> = lines.filter_map(|line| line["n"].as_u64()).collect();
+    assert_eq!(numbers, (1..=20).collect());
+
+    // (body, status, what the refusal names)
+    for (body, expected, names) in [
+        (r#"{"to": "cam2"}"#, 400, "payload"),
+        (r#"{"to": "cam2", "payload": 1, "colour": "red"}"#, 400, "colour"),
+        (r#"{"to": "cam2", "payload": 1, "repeat": 0}"#, 400, "1000000"),
+        ("[", 400, "payload"),
+        (r#"{"to": "busy", "payload": 1}"#, 503, "too many"),
+    ] {
+        let (status, kind, text) = served.call("POST", "/v1/messages", "", body).await;
+        assert_eq!((status, kind.as_str()), (expected, "application/problem+json"), "{body}: {text}");
+        assert!(text.contains(names), "{body}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn health_is_the_loops_and_not_the_servers() {
     let served = served().await;
     assert_eq!(served.get("/healthz").await.0, 200);

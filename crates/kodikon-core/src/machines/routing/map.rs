@@ -66,12 +66,11 @@ struct Author {
     has_told: bool,
     /// Its parts, the one set longest ago first.
     parts: Vec<(SegmentId, u8)>,
-    is_absent: bool,
 }
 
 impl Author {
     fn is_blank(&self) -> bool {
-        !self.is_absent && self.parts.is_empty() && !self.has_told
+        self.parts.is_empty() && !self.has_told
     }
 }
 
@@ -141,7 +140,7 @@ impl Map {
         self.drop_blank(&loser);
     }
 
-    /// A node is gone: what it said counts no more, nor that it was absent.
+    /// A node is gone: what it said counts no more.
     pub fn forget(&mut self, author: &NodeId) {
         let Some(known) = self.authors.remove(author) else { return };
         for (segment, part) in known.parts {
@@ -151,20 +150,6 @@ impl Map {
             self.authors.insert(self.me, Author::default());
         }
         self.version += 1;
-    }
-
-    /// A node is held failed or suspect, or no longer: while absent no link of it counts, neither as relay nor as
-    /// destination. The lists of the segments that it names still do.
-    pub fn set_absent(&mut self, id: &NodeId, absent: bool) {
-        if !absent && !self.authors.contains_key(id) {
-            return;
-        }
-        let Some(known) = author_of(&mut self.authors, *id) else { return };
-        if known.is_absent != absent {
-            known.is_absent = absent;
-            self.version += u64::from(known.links != LinksBody::default());
-        }
-        self.drop_blank(id);
     }
 
     fn drop_blank(&mut self, id: &NodeId) {
@@ -308,7 +293,7 @@ impl Map {
         self.graph.neighbours_beyond(vertex, me).any(|near| near != me && own.links(near).is_some())
     }
 
-    /// The nodes that list the segment and are listed by its namer, absent ones too, by id.
+    /// The nodes that list the segment and are listed by its namer, by id.
     pub fn members_of(&self, segment: SegmentId) -> impl Iterator<Item = NodeId> {
         let listed: BTreeSet<ShortId> = self.lists_of(segment).flatten().copied().collect();
         let claims = move |known: &Author| known.links.segments.iter().any(|link| link.segment == segment);

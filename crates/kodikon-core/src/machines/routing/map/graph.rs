@@ -117,7 +117,7 @@ impl Graph {
         claims.unheard.clear();
         claims.direct.clear();
         claims.namings.clear();
-        for (node, author) in (0u32..).zip(authors.values()).filter(|(_, author)| !author.is_absent) {
+        for (node, author) in (0u32..).zip(authors.values()) {
             let first = claims.stays.len();
             for link in author.links.segments.iter().filter(|link| (1..=MAX_COST).contains(&link.cost)) {
                 claims.namings.extend(link.namer.0.iter().map(|namer| (node, u64::from_be_bytes(namer.0))));

@@ -31,9 +31,7 @@ fn a_segment_link_needs_both_ends_and_the_namer() {
         ("a cost of nothing", |map| amid(map, &[(HALL, 0, &[])]), None),
         ("a cost that is none", |map| amid(map, &[(HALL, MAX_COST + 1, &[])]), None),
         ("the highest cost", |map| amid(map, &[(HALL, MAX_COST, &[])]), Some(1_005)),
-        ("the namer is absent", |map| then_listed(map, |map| map.set_absent(&id(9), true)), Some(12)),
         ("the namer is forgotten", |map| then_listed(map, |map| map.forget(&id(9))), None),
-        ("an end is absent", |map| then_listed(map, |map| map.set_absent(&id(2), true)), None),
         ("an end is forgotten", |map| then_listed(map, |map| map.forget(&id(2))), None),
     ];
     for (case, change, expected) in table {
@@ -100,10 +98,9 @@ fn of_equal_ways_the_one_with_fewer_relays_is_taken_then_the_one_by_the_lower_la
         let mut map = Map::new(id(me));
         wire(&mut map, &[&links[..], &more[..]].concat());
         assert_eq!(map.way_from(&id(1), &id(9)).map(|way| (way.path, way.cost)), Some((vec![id(5), id(9)], 12)));
-        map.set_absent(&id(5), true);
-        assert_eq!(map.way_from(&id(1), &id(9)).map(|way| (way.path, way.cost)), Some((ids(&[4, 3, 9]), 12)));
-        map.set_absent(&id(5), false);
         assert_eq!(map.way_from(&id(1), &id(8)).map(|way| (way.path, way.cost)), Some((ids(&[2, 6, 8]), 12)));
+        map.forget(&id(5));
+        assert_eq!(map.way_from(&id(1), &id(9)).map(|way| (way.path, way.cost)), Some((ids(&[4, 3, 9]), 12)));
     }
 }
 
@@ -170,7 +167,6 @@ fn a_far_node_is_listed_by_a_namer_on_its_segment_or_by_another_neighbour() {
         ("by a reachable neighbour", |map| claim(map, 2, 8), true),
         ("by a neighbour out of reach", |map| claim(map, 3, 8), false),
         ("by itself", |map| claim(map, 8, 8), false),
-        ("by an absent namer", |map| (list(map, 2, HALL, &[2, 8]), map.set_absent(&id(2), true)).1, false),
     ];
     for (case, change, expected) in table {
         let mut map = Map::new(id(1));
@@ -229,13 +225,8 @@ fn the_version_is_raised_by_what_changes_and_by_nothing_else() {
         ("the same part", |map| list(map, 2, HALL, &[1]), false),
         ("an empty part", |map| list(map, 2, HALL, &[]), true),
         ("an empty part again", |map| list(map, 2, HALL, &[]), false),
-        ("absent", |map| map.set_absent(&id(2), true), true),
-        ("absent again", |map| map.set_absent(&id(2), true), false),
-        ("absent without links", |map| map.set_absent(&id(3), true), false),
-        ("links of an absent one", |map| map.set_links(id(3), direct(&[(1, 5)])), true),
         ("forgotten", |map| map.forget(&id(2)), true),
         ("forgotten again", |map| map.forget(&id(2)), false),
-        ("an unknown one is present", |map| map.set_absent(&id(4), false), false),
         ("this node", |map| map.forget(&id(1)), true),
     ];
     for (case, change, is_raised) in table {
@@ -244,16 +235,6 @@ fn the_version_is_raised_by_what_changes_and_by_nothing_else() {
         assert_eq!(map.version() != before, *is_raised, "{case}");
         assert_eq!(map.way_to(&id(9)), None, "{case}");
     }
-}
-
-#[test]
-fn an_absent_node_that_tells_its_links_later_is_still_absent() {
-    let mut map = Map::new(id(1));
-    map.set_absent(&id(2), true);
-    wire(&mut map, &[(1, 2, 5)]);
-    assert_eq!(map.next_hop(&id(2)), None);
-    map.set_absent(&id(2), false);
-    assert_eq!(map.next_hop(&id(2)), Some(id(2)));
 }
 
 #[test]

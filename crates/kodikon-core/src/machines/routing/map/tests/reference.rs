@@ -1,7 +1,7 @@
 //! The same questions answered the long way: every pair of nodes is asked whether it has a link, and ways are improved until
 //! nothing changes. Random maps must give the same answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,7 +16,6 @@ const SEGMENTS: u8 = 4;
 enum Step {
     Links { author: u8, segments: Vec<(u8, u16, Vec<u8>)>, direct: Vec<(u8, u16)> },
     Members { author: u8, segment: u8, part: u8, members: Vec<u8> },
-    Absent(u8, bool),
     Forget(u8),
 }
 
@@ -24,7 +23,6 @@ enum Step {
 struct Naive {
     links: BTreeMap<NodeId, LinksBody>,
     parts: BTreeMap<(SegmentId, NodeId, u8), Vec<ShortId>>,
-    absent: BTreeSet<NodeId>,
 }
 
 /// A cost, links, the node before, and the way.
@@ -39,15 +37,8 @@ impl Naive {
             Step::Members { author, segment, part, members } => {
                 self.parts.insert((name(*segment), node(*author), *part), shorts_of(members));
             }
-            Step::Absent(id, true) => {
-                self.absent.insert(node(*id));
-            }
-            Step::Absent(id, false) => {
-                self.absent.remove(&node(*id));
-            }
             Step::Forget(id) => {
                 self.links.remove(&node(*id));
-                self.absent.remove(&node(*id));
                 self.parts.retain(|(_, namer, _), _| *namer != node(*id));
             }
         }
@@ -58,12 +49,12 @@ impl Naive {
     }
 
     fn segment(&self, id: NodeId, segment: SegmentId) -> Option<&SegmentLink> {
-        let mut links = self.links.get(&id).filter(|_| !self.absent.contains(&id))?.segments.iter();
+        let mut links = self.links.get(&id)?.segments.iter();
         links.find(|link| link.segment == segment && (1..=MAX_COST).contains(&link.cost))
     }
 
     fn half_direct(&self, id: NodeId, to: NodeId) -> Option<u32> {
-        let mut links = self.links.get(&id).filter(|_| !self.absent.contains(&id))?.direct.iter();
+        let mut links = self.links.get(&id)?.direct.iter();
         let is_it = |link: &&DirectLink| link.peer.0 == [ShortId::of(&to)] && (1..=MAX_COST).contains(&link.cost);
         links.find(is_it).map(|link| u32::from(link.cost))
     }
@@ -188,7 +179,6 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => links.prop_map(|(author, segments, direct)| Step::Links { author, segments, direct }),
         4 => members.prop_map(|(author, segment, part, members)| Step::Members { author, segment, part, members }),
-        1 => (0..NODES, any::<bool>()).prop_map(|(id, absent)| Step::Absent(id, absent)),
         1 => (0..NODES).prop_map(Step::Forget),
     ]
 }
@@ -199,7 +189,6 @@ fn take(map: &mut Map, step: &Step) {
         Step::Members { author, segment, part, members } => {
             map.set_members(node(*author), name(*segment), *part, shorts_of(members));
         }
-        Step::Absent(id, absent) => map.set_absent(&node(*id), *absent),
         Step::Forget(id) => map.forget(&node(*id)),
     }
 }
@@ -208,7 +197,7 @@ fn take(map: &mut Map, step: &Step) {
 fn rebuilt(naive: &Naive, me: NodeId, order: u64) -> Map {
     let mut map = Map::new(me);
     let mut facts: Vec<(u64, usize)> = Vec::new();
-    let count = naive.links.len() + naive.parts.len() + naive.absent.len();
+    let count = naive.links.len() + naive.parts.len();
     facts.extend((0..count).map(|fact| ((fact as u64 + 1).wrapping_mul(order | 1).rotate_left(29), fact)));
     facts.sort_unstable();
     for (_, fact) in facts {
@@ -216,8 +205,6 @@ fn rebuilt(naive: &Naive, me: NodeId, order: u64) -> Map {
             map.set_links(*author, links.clone());
         } else if let Some(((segment, namer, part), members)) = naive.parts.iter().nth(fact - naive.links.len()) {
             map.set_members(*namer, *segment, *part, members.clone());
-        } else if let Some(id) = naive.absent.iter().nth(fact - naive.links.len() - naive.parts.len()) {
-            map.set_absent(id, true);
         }
     }
     map
