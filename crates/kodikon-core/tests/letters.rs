@@ -160,6 +160,20 @@ fn a_letter_without_a_way_waits_for_one_until_its_time_is_over() {
     assert!(matches!(mesh.outcome(patient), Some((_, Outcome::Delivered { .. }))), "{:?}", mesh.outcome(patient));
 }
 
+/// Found by letters-line-7, seed 7: a stop too short for the map to change left a destination without letters for good.
+#[test]
+fn after_a_short_silence_letters_go_on_though_the_map_never_changed() {
+    let mut mesh = Segments::line(3);
+    cut(&mut mesh, 2, 3);
+    let lost = mesh.say_as(1, 3, "1", Priority::Normal, Some(Duration::from_millis(500)));
+    mesh.run(Duration::from_millis(600));
+    assert_eq!(expired(&mesh, lost).1, "no way");
+    mesh.filter = Box::new(|_, _| true);
+    let next = mesh.say_as(1, 3, "2", Priority::Normal, None);
+    mesh.run(Duration::from_secs(6));
+    assert!(matches!(mesh.outcome(next), Some((_, Outcome::Delivered { .. }))), "{:?}", mesh.outcome(next));
+}
+
 #[test]
 fn a_receiver_that_restarted_is_said_so_and_told_nothing() {
     for nodes in [2, 3, 4] {

@@ -52,6 +52,8 @@ pub struct Messages {
     memory: Memory,
     fragments: Fragments,
     learned: Learned,
+    /// When what waits without a way is tried again, though nothing is known to have changed: a relay's doubt ends and nobody is told.
+    hope_at: Option<Instant>,
     /// The number of the last carrying.
     carried: u64,
 }
@@ -76,6 +78,7 @@ impl Messages {
             memory: Memory::new(),
             fragments: Fragments::new(),
             learned: Learned::new(),
+            hope_at: None,
             carried: 0,
         }
     }
@@ -320,6 +323,7 @@ impl Messages {
 
     /// There may be ways where there were none.
     pub fn on_map_changed(&mut self) {
+        self.hope_at = None;
         self.custody.unpark();
         self.origin.hope();
     }
@@ -360,7 +364,7 @@ impl Messages {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let ends = [self.custody.next_deadline(), self.origin.next_deadline()];
-        let says = [self.links.next_deadline(), self.answers.next_deadline()];
+        let says = [self.links.next_deadline(), self.answers.next_deadline(), self.hope_at];
         ends.into_iter().chain(says).flatten().min()
     }
 

@@ -237,6 +237,9 @@ impl Origin {
                 held.begun.remove(&number);
             }
             held.held -= usize::from(own.parcel.is_some());
+            // The next one finds out for itself whether a way leads there again: the doubt may have been a relay's, whose end
+            // nobody tells us of.
+            held.is_stalled = false;
             self.ready.insert(own.to);
         }
         Some(own)

@@ -47,6 +47,10 @@ pub enum Choice {
     NoWay,
 }
 
+/// What waits without a way is tried again this often: a relay trusts a neighbour again with its next heartbeat, within five
+/// seconds, and the shortest deadline is two.
+const HOPE_EVERY: Duration = Duration::from_millis(500);
+
 impl Messages {
     /// The application says something to one node.
     pub fn send(&mut self, now: Instant, order: SendOrder, ctx: &mut Context) {
@@ -188,6 +192,7 @@ impl Messages {
             parcel.own
         });
         own.into_iter().for_each(|own| self.origin.lose(own));
+        self.hope_at.get_or_insert(now + HOPE_EVERY);
         if let Some(evicted) = self.custody.park(id) {
             ctx.stats.letters_evicted += 1;
             self.release(now, evicted);
@@ -275,6 +280,9 @@ impl Messages {
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
         while let Some((to, got)) = self.answers.take_due(now) {
             ctx.out.send(Destination::Peer(to), Message::Got(got));
+        }
+        if self.hope_at.is_some_and(|at| now >= at) {
+            self.on_map_changed();
         }
         while let Some(own) = self.origin.due(now) {
             self.on_timer(now, own, ctx);
