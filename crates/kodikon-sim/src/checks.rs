@@ -1,6 +1,7 @@
 //! Decides whether a run kept its promises: every check has a name, is counted, and says what it saw where it failed.
 
 pub mod calm;
+pub mod letters;
 pub mod reach;
 pub mod routes;
 pub mod truth;
@@ -10,10 +11,11 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use kodikon_core::effect::{Event, PeerView};
+use kodikon_core::effect::{Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
+use crate::checks::letters::{Given, Letters};
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
 use crate::cluster::endpoint::Endpoint;
@@ -52,6 +54,16 @@ pub enum Check {
     NoSpin,
     /// No way leads through its beginning or through one node twice, ends elsewhere or begins at one who is not heard.
     RouteSane,
+    /// No letter is given twice, nor to another run of its destination than the one it was written to.
+    LetterOnce,
+    /// A letter arrives as it was written, and at whom it was written to.
+    LetterTrue,
+    /// Every letter is settled once, in time, by the run that wrote it.
+    LetterSettled,
+    /// What is settled as delivered was given; what is settled as unreachable could not be reached.
+    LetterOutcome,
+    /// No letter is lost where a sound way led to its destination from long before it was written.
+    LetterReliable,
     /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
     CalmRoster,
     /// After calm no node that is dead, or to which no way leads, is shown as present.
@@ -88,6 +100,11 @@ impl Check {
             Self::VerdictInTime => "verdict_in_time",
             Self::NoSpin => "no_spin",
             Self::RouteSane => "route_sane",
+            Self::LetterOnce => "letter_once",
+            Self::LetterTrue => "letter_true",
+            Self::LetterSettled => "letter_settled",
+            Self::LetterOutcome => "letter_outcome",
+            Self::LetterReliable => "letter_reliable",
             Self::CalmRoster => "calm_roster",
             Self::CalmDeadGone => "calm_dead_gone",
             Self::CalmState => "calm_state",
@@ -190,6 +207,8 @@ pub struct Watch {
     pub tally: Tally,
     /// What was measured.
     pub metrics: Metrics,
+    /// What was written.
+    pub letters: Letters,
     heartbeat_timeout: Duration,
     verdicts_due: Vec<VerdictDue>,
     // Pairs (observer, subject) of live nodes where the one shows the other's present run.
@@ -228,6 +247,7 @@ impl Watch {
             views: (0..nodes).map(|_| View::default()).collect(),
             tally: Tally::default(),
             metrics: Metrics::default(),
+            letters: Letters::new(nodes),
             heartbeat_timeout,
             verdicts_due: Vec::new(),
             pairs: 0,
@@ -236,6 +256,7 @@ impl Watch {
 
     /// Makes the checks that are due; to be called about once a second.
     pub fn tick(&mut self, now: Moment) {
+        self.check_overdue(now);
         let due: Vec<VerdictDue> = self.verdicts_due.extract_if(.., |verdict| verdict.at <= now).collect();
         for verdict in due {
             if self.truth.holder(&verdict.peer).is_some() {
@@ -302,6 +323,7 @@ impl Watch {
         self.uncount_subject(&peer);
         self.pairs -= self.views[node].uncount_all();
         self.truth.leaves(node);
+        self.letters.released(node);
         self.metrics.leaves(now, peer);
     }
 
@@ -436,6 +458,7 @@ impl Observer for Watch {
     fn booted(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint) {
         self.views[node] = View::default();
         self.truth.booted(now, node);
+        self.letters.booted(node);
         self.identify(now, node, endpoint);
         self.metrics.booted(now);
     }
@@ -446,6 +469,7 @@ impl Observer for Watch {
         self.views[node] = View::default();
         self.uncount_subject(&peer);
         self.truth.died(now, node);
+        self.letters.released(node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
         let near = VerdictDue { of: Observers::Near, node, at, died: now, peer, epoch };
         let at = now + (self.heartbeat_timeout + VERDICT_MARGIN) * FAR_BOUNDS;
@@ -477,6 +501,11 @@ impl Observer for Watch {
                 self.metrics.left(now, peer);
                 self.lost(node, *peer, Standing::Left);
             }
+            Event::Message { from, kind, payload, priority, path, .. } => {
+                let given = Given { from: *from, kind, payload, priority: *priority, path };
+                self.give(now, node, &given);
+            }
+            Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
             // A new run begins within the process: it knows nobody, as after a boot.
             Event::Restored { .. } | Event::Cloned { rekeyed: true } => {
@@ -504,6 +533,14 @@ impl Observer for Watch {
         };
         self.tally
             .check(now, Check::Replay, !accepted, || format!("node {node} accepts a frame of node {sender} twice"));
+    }
+
+    fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder) {
+        self.write(now, node, order);
+    }
+
+    fn stopped(&mut self, now: Moment, node: usize, stopped: bool) {
+        self.letters.stopped(now, node, stopped);
     }
 
     fn echo(&mut self, now: Moment, node: usize, other: usize) {
