@@ -144,7 +144,7 @@ const SPINS: u32 = 64;
 const RECOVERY: Duration = Duration::from_secs(75);
 /// After so long nothing of the dead is on its way any more.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Those who had no segment in common with the dead hear of it from those who had, at the hard bound at the latest; and where
+/// Those who had no sound segment in common with the dead hear of it from those who had, at the hard bound at the latest; and where
 /// nobody tells them, the hard bound runs once more, from the moment at which no way leads there.
 const FAR_BOUNDS: u32 = 2;
 /// What a verdict may take beyond the hard bound: the last packet's way, a turn of the timer, a freeze after a stall.
@@ -230,7 +230,7 @@ struct VerdictDue {
 /// Whose verdicts are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Observers {
-    /// Of all who have a segment or a host in common with the dead.
+    /// Of all who heard the dead: a segment or a host in common was sound.
     Near,
     /// Of all others.
     Far,
@@ -270,8 +270,10 @@ impl Watch {
 
     fn observers(&self, now: Moment, verdict: &VerdictDue) -> Vec<usize> {
         let is_near = |node: usize| self.is_near(node, verdict.node);
+        // Whoever could not hear the dead when it died had it from others, like those far from it.
+        let heard = |node: usize| self.truth.was_heard(verdict.died, node, verdict.node);
         match verdict.of {
-            Observers::Near => (0..self.views.len()).filter(|&node| is_near(node)).collect(),
+            Observers::Near => (0..self.views.len()).filter(|&node| heard(node)).collect(),
             Observers::One(observer) => vec![observer],
             Observers::Far => {
                 let witnesses: Vec<usize> =
@@ -281,7 +283,7 @@ impl Watch {
                     return Vec::new();
                 }
                 let linked = self.truth.steady_links(now, &witnesses);
-                linked.into_iter().filter(|&(node, links)| links > 0 && !is_near(node)).map(|(node, _)| node).collect()
+                linked.into_iter().filter(|&(node, links)| links > 0 && !heard(node)).map(|(node, _)| node).collect()
             }
         }
     }

@@ -107,6 +107,7 @@ fn far_ones_must_notice_a_death_within_twice_the_bound_if_those_near_it_could_te
         ("the only witness was stopped", |watch| watch.truth.nodes[3].own_trouble = second(1_020), &[]),
         ("a relay was stopped", |watch| watch.truth.nodes[1].whole_trouble = second(1_020), &[2, 3]),
         ("a relay died", |watch| watch.truth.died(second(1_010), 1), &[2, 3]),
+        ("the near one heard it no more", |watch| watch.truth.trouble_on(SegmentId(3), 4, second(1_010)), &[0, 1, 2]),
         ("a far one noticed", |watch| watch.views[0].lost(NodeId([5; 16]), Standing::Failed), &[1, 2, 3]),
     ];
     for (case, trouble, expected) in table {
