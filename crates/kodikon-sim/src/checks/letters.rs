@@ -343,3 +343,6 @@ impl Watch {
 fn digest_of(kind: &str, payload: &[u8]) -> u64 {
     digest(kind.as_bytes()).rotate_left(19) ^ digest(payload)
 }
+
+#[cfg(test)]
+mod tests;
