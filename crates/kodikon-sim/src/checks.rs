@@ -1,6 +1,7 @@
 //! Decides whether a run kept its promises: every check has a name, is counted, and says what it saw where it failed.
 
 pub mod calm;
+pub mod detours;
 pub mod letters;
 pub mod reach;
 pub mod routes;
@@ -15,6 +16,7 @@ use kodikon_core::effect::{Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
+use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
@@ -209,6 +211,8 @@ pub struct Watch {
     pub metrics: Metrics,
     /// What was written.
     pub letters: Letters,
+    /// Where letters went.
+    pub detours: Detours,
     heartbeat_timeout: Duration,
     verdicts_due: Vec<VerdictDue>,
     // Pairs (observer, subject) of live nodes where the one shows the other's present run.
@@ -248,6 +252,7 @@ impl Watch {
             tally: Tally::default(),
             metrics: Metrics::default(),
             letters: Letters::new(nodes),
+            detours: Detours::default(),
             heartbeat_timeout,
             verdicts_due: Vec::new(),
             pairs: 0,

@@ -224,7 +224,19 @@ impl Watch {
         self.tally.check(now, Check::LetterOnce, begun_for == receiver.epoch, || {
             format!("node {node} is given {number:?} in {:?}, and it was meant for {begun_for:?}", receiver.epoch)
         });
+        let (by, written) = (letter.by.node, letter.at);
         self.check_hops(now, number, given.path.len());
+        self.follow(now, [by, node], written, given.path);
+    }
+
+    /// Notes by which way a letter came.
+    fn follow(&mut self, now: Moment, [from, to]: [usize; 2], written: Moment, path: &[NodeId]) {
+        let relays: Option<Vec<usize>> = path.iter().map(|id| self.truth.holder(id)).collect();
+        let Some(relays) = relays else { return };
+        let way: Vec<usize> = [from].into_iter().chain(relays).chain([to]).collect();
+        if let Some(since) = self.detours.came(now, way, written, &self.truth.places) {
+            self.metrics.sample("reroute_ms", millis(now, since));
+        }
     }
 
     fn check_hops(&mut self, now: Moment, number: Option<Ticket>, relays: usize) {
@@ -252,7 +264,8 @@ impl Watch {
         });
         if state != State::Settled {
             self.check_outcome(now, ticket, outcome);
-            self.measure(outcome);
+            let is_self = self.letters.all[&ticket].by.id == to;
+            self.measure(is_self, outcome);
         }
         self.letters.writers[node].open.remove(&ticket);
         if let Some(letter) = self.letters.all.get_mut(&ticket) {
@@ -302,12 +315,12 @@ impl Watch {
         is_near && lasts(letter.by) && lasts(bearer)
     }
 
-    fn measure(&mut self, outcome: &Outcome) {
+    fn measure(&mut self, is_self: bool, outcome: &Outcome) {
         match outcome {
             Outcome::Delivered { rtt, path, attempts } => {
                 self.metrics.count("letters_delivered");
                 self.metrics.sample("letter_attempts", f64::from(*attempts));
-                let name = RTT[path.len().min(RTT.len() - 1)];
+                let name = RTT[if is_self { 0 } else { path.len().min(RTT.len() - 1) }];
                 self.metrics.sample(name, millis(Moment::START + *rtt, Moment::START));
             }
             Outcome::Expired { .. } => self.metrics.count("letters_expired"),

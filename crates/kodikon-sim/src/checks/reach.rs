@@ -59,6 +59,21 @@ impl Places {
         of(one).iter().copied().filter(move |common| of(two).contains(common))
     }
 
+    /// Whether two nodes have nothing in common but this segment.
+    #[must_use]
+    pub fn only_common(&self, segment: SegmentId, one: usize, two: usize) -> bool {
+        self.common(one, two).eq([Common::Segment(segment)])
+    }
+
+    /// The host on which a node runs.
+    #[must_use]
+    pub fn host_of(&self, node: usize) -> Option<HostId> {
+        self.of.get(&node)?.iter().find_map(|common| match common {
+            Common::Host(host) => Some(*host),
+            Common::Segment(_) => None,
+        })
+    }
+
     /// Links from the nearest of `starts` to every node that can be reached over those who relay.
     pub fn links(
         &self,
