@@ -1,6 +1,8 @@
 //! Decides whether a run kept its promises: every check has a name, is counted, and says what it saw where it failed.
 
 pub mod calm;
+pub mod detours;
+pub mod letters;
 pub mod reach;
 pub mod routes;
 pub mod truth;
@@ -10,10 +12,12 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use kodikon_core::effect::{Event, PeerView};
+use kodikon_core::effect::{Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
+use crate::checks::detours::Detours;
+use crate::checks::letters::{Given, Letters};
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
 use crate::cluster::endpoint::Endpoint;
@@ -52,6 +56,16 @@ pub enum Check {
     NoSpin,
     /// No way leads through its beginning or through one node twice, ends elsewhere or begins at one who is not heard.
     RouteSane,
+    /// No letter is given twice, nor to another run of its destination than the one it was written to.
+    LetterOnce,
+    /// A letter arrives as it was written, and at whom it was written to.
+    LetterTrue,
+    /// Every letter is settled once, in time, by the run that wrote it.
+    LetterSettled,
+    /// What is settled as delivered was given; what is settled as unreachable could not be reached.
+    LetterOutcome,
+    /// No letter is lost where a sound way led to its destination from long before it was written.
+    LetterReliable,
     /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
     CalmRoster,
     /// After calm no node that is dead, or to which no way leads, is shown as present.
@@ -88,6 +102,11 @@ impl Check {
             Self::VerdictInTime => "verdict_in_time",
             Self::NoSpin => "no_spin",
             Self::RouteSane => "route_sane",
+            Self::LetterOnce => "letter_once",
+            Self::LetterTrue => "letter_true",
+            Self::LetterSettled => "letter_settled",
+            Self::LetterOutcome => "letter_outcome",
+            Self::LetterReliable => "letter_reliable",
             Self::CalmRoster => "calm_roster",
             Self::CalmDeadGone => "calm_dead_gone",
             Self::CalmState => "calm_state",
@@ -127,7 +146,7 @@ const SPINS: u32 = 64;
 const RECOVERY: Duration = Duration::from_secs(75);
 /// After so long nothing of the dead is on its way any more.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Those who had no segment in common with the dead hear of it from those who had, at the hard bound at the latest; and where
+/// Those who had no sound segment in common with the dead hear of it from those who had, at the hard bound at the latest; and where
 /// nobody tells them, the hard bound runs once more, from the moment at which no way leads there.
 const FAR_BOUNDS: u32 = 2;
 /// What a verdict may take beyond the hard bound: the last packet's way, a turn of the timer, a freeze after a stall.
@@ -190,6 +209,10 @@ pub struct Watch {
     pub tally: Tally,
     /// What was measured.
     pub metrics: Metrics,
+    /// What was written.
+    pub letters: Letters,
+    /// Where letters went.
+    pub detours: Detours,
     heartbeat_timeout: Duration,
     verdicts_due: Vec<VerdictDue>,
     // Pairs (observer, subject) of live nodes where the one shows the other's present run.
@@ -211,7 +234,7 @@ struct VerdictDue {
 /// Whose verdicts are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Observers {
-    /// Of all who have a segment or a host in common with the dead.
+    /// Of all who heard the dead: a segment or a host in common was sound.
     Near,
     /// Of all others.
     Far,
@@ -228,6 +251,8 @@ impl Watch {
             views: (0..nodes).map(|_| View::default()).collect(),
             tally: Tally::default(),
             metrics: Metrics::default(),
+            letters: Letters::new(nodes),
+            detours: Detours::default(),
             heartbeat_timeout,
             verdicts_due: Vec::new(),
             pairs: 0,
@@ -236,6 +261,7 @@ impl Watch {
 
     /// Makes the checks that are due; to be called about once a second.
     pub fn tick(&mut self, now: Moment) {
+        self.check_overdue(now);
         let due: Vec<VerdictDue> = self.verdicts_due.extract_if(.., |verdict| verdict.at <= now).collect();
         for verdict in due {
             if self.truth.holder(&verdict.peer).is_some() {
@@ -249,8 +275,10 @@ impl Watch {
 
     fn observers(&self, now: Moment, verdict: &VerdictDue) -> Vec<usize> {
         let is_near = |node: usize| self.is_near(node, verdict.node);
+        // Whoever could not hear the dead when it died had it from others, like those far from it.
+        let heard = |node: usize| self.truth.was_heard(verdict.died, node, verdict.node);
         match verdict.of {
-            Observers::Near => (0..self.views.len()).filter(|&node| is_near(node)).collect(),
+            Observers::Near => (0..self.views.len()).filter(|&node| heard(node)).collect(),
             Observers::One(observer) => vec![observer],
             Observers::Far => {
                 let witnesses: Vec<usize> =
@@ -260,7 +288,7 @@ impl Watch {
                     return Vec::new();
                 }
                 let linked = self.truth.steady_links(now, &witnesses);
-                linked.into_iter().filter(|&(node, links)| links > 0 && !is_near(node)).map(|(node, _)| node).collect()
+                linked.into_iter().filter(|&(node, links)| links > 0 && !heard(node)).map(|(node, _)| node).collect()
             }
         }
     }
@@ -302,6 +330,7 @@ impl Watch {
         self.uncount_subject(&peer);
         self.pairs -= self.views[node].uncount_all();
         self.truth.leaves(node);
+        self.letters.released(node);
         self.metrics.leaves(now, peer);
     }
 
@@ -436,6 +465,7 @@ impl Observer for Watch {
     fn booted(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint) {
         self.views[node] = View::default();
         self.truth.booted(now, node);
+        self.letters.booted(node);
         self.identify(now, node, endpoint);
         self.metrics.booted(now);
     }
@@ -446,6 +476,7 @@ impl Observer for Watch {
         self.views[node] = View::default();
         self.uncount_subject(&peer);
         self.truth.died(now, node);
+        self.letters.released(node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
         let near = VerdictDue { of: Observers::Near, node, at, died: now, peer, epoch };
         let at = now + (self.heartbeat_timeout + VERDICT_MARGIN) * FAR_BOUNDS;
@@ -477,6 +508,11 @@ impl Observer for Watch {
                 self.metrics.left(now, peer);
                 self.lost(node, *peer, Standing::Left);
             }
+            Event::Message { from, kind, payload, priority, path, .. } => {
+                let given = Given { from: *from, kind, payload, priority: *priority, path };
+                self.give(now, node, &given);
+            }
+            Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
             // A new run begins within the process: it knows nobody, as after a boot.
             Event::Restored { .. } | Event::Cloned { rekeyed: true } => {
@@ -504,6 +540,14 @@ impl Observer for Watch {
         };
         self.tally
             .check(now, Check::Replay, !accepted, || format!("node {node} accepts a frame of node {sender} twice"));
+    }
+
+    fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder) {
+        self.write(now, node, order);
+    }
+
+    fn stopped(&mut self, now: Moment, node: usize, stopped: bool) {
+        self.letters.stopped(now, node, stopped);
     }
 
     fn echo(&mut self, now: Moment, node: usize, other: usize) {

@@ -12,7 +12,7 @@ mod streaming;
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use kodikon_core::effect::{Command, Event, Input, Output, Transmit};
+use kodikon_core::effect::{Command, Event, Input, Output, SendOrder, Transmit};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
@@ -36,6 +36,7 @@ use crate::network::streams::{News, Outcome, Owner, Step, Streams};
 use crate::network::{Letter, Network, Origin, Passage, Socket};
 use crate::trace::{Detail, Mark, Trace, digest};
 use crate::verify::SharedVerifier;
+use crate::workload::letters::number_of;
 
 /// Timers fire late by up to this much: the runtime's ticks (driver facts: 0.6-1.6 ms, p50 1.1).
 const LATENESS: Duration = Duration::from_micros(1_200);
@@ -109,6 +110,10 @@ pub trait Observer {
     fn event(&mut self, now: Moment, node: usize, event: &Event);
     /// A node's own state changed.
     fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]);
+    /// A node was told to say something to one other.
+    fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder);
+    /// A process was stopped, or goes on.
+    fn stopped(&mut self, now: Moment, node: usize, stopped: bool);
     /// Whether a node shows another in its present run, and so has its session.
     fn is_peer(&self, node: usize, other: usize) -> bool;
     /// A node hears an enemy's recording of what it had not heard of another.
@@ -268,6 +273,7 @@ impl<O: Observer> Cluster<O> {
     pub fn pause(&mut self, node: usize) {
         if let Some(process) = &mut self.nodes[node].process {
             process.paused = true;
+            self.observer.stopped(self.now, node, true);
         }
     }
 
@@ -278,6 +284,7 @@ impl<O: Observer> Cluster<O> {
             return;
         }
         process.paused = false;
+        self.observer.stopped(self.now, node, false);
         let waiting = process.take_waiting();
         if disturbed {
             self.give(node, Deferred::Disturbed);
@@ -395,8 +402,10 @@ impl<O: Observer> Cluster<O> {
             Deferred::Disturbed => process.endpoint.handle(now, Input::Disturbed),
             Deferred::Unreachable(address) => process.endpoint.handle(now, Input::Unreachable(address)),
             Deferred::Command(command) => {
-                if let Command::SetState(wished, _) = &*command {
-                    changes.clone_from(wished);
+                match &*command {
+                    Command::SetState(wished, _) => changes.clone_from(wished),
+                    Command::Send(order) => self.observer.ordered(self.now, node, order),
+                    Command::Leave => {}
                 }
                 process.endpoint.handle(now, Input::Command(*command));
             }
@@ -507,7 +516,13 @@ impl<O: Observer> Cluster<O> {
     fn report(&mut self, node: usize, event: &Event) {
         let (now, name) = (self.now, &self.nodes[node].config.node_name);
         self.trace.mark(now, Mark::Event, node, process::word_of(event));
-        self.trace.tell(now, Detail::Events, format_args!("{name} learns {event:?}"));
+        if let Event::Message { from, kind, payload, path, .. } = event {
+            let (number, len) = (number_of(payload), payload.len());
+            let line = format_args!("{name} is given letter {number:?} of {from:?} by {path:?}: {kind:?}, {len} B");
+            self.trace.tell(now, Detail::Events, line);
+        } else {
+            self.trace.tell(now, Detail::Events, format_args!("{name} learns {event:?}"));
+        }
         self.observer.event(now, node, event);
     }
 

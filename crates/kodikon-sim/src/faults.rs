@@ -101,7 +101,7 @@ impl Kind {
     ];
 
     /// Those that only a swarm draws.
-    pub const HARSH: [Self; 19] = [
+    pub const HARSH: [Self; 21] = [
         Self::Burst,
         Self::Rate,
         Self::Partition,
@@ -121,6 +121,8 @@ impl Kind {
         Self::Sleep,
         Self::NameClash,
         Self::Hostile,
+        Self::Cut,
+        Self::CutSegment,
     ];
 
     /// Its name in JSON and in scenario files.

@@ -76,6 +76,11 @@ impl Metrics {
         self.values.insert(name, value);
     }
 
+    /// Something happened once more.
+    pub fn count(&mut self, name: &'static str) {
+        *self.values.entry(name).or_default() += 1.0;
+    }
+
     /// A process began.
     pub fn booted(&mut self, now: Moment) {
         self.last_boot = Some(now);
@@ -151,8 +156,9 @@ impl Metrics {
     }
 }
 
+/// Milliseconds between two moments.
 #[expect(clippy::cast_precision_loss, reason = "hours in nanoseconds fit in 53 bits")]
-fn millis(now: Moment, since: Moment) -> f64 {
+pub(crate) fn millis(now: Moment, since: Moment) -> f64 {
     crate::moment::nanos(now.since(since)) as f64 / 1e6
 }
 

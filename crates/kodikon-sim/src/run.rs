@@ -5,6 +5,8 @@ pub mod stage;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use kodikon_core::effect::Command;
+use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::random::Random;
 use serde_json::{Map, Value, json};
 
@@ -20,9 +22,10 @@ use crate::hostile::Hostile;
 use crate::moment::Moment;
 use crate::network::host::HostId;
 use crate::network::quality::Quality;
-use crate::scenario::Scenario;
+use crate::scenario::{Flow, Scenario};
 use crate::trace::Detail;
 use crate::workload::Workload;
+use crate::workload::letters::Letters;
 
 /// How a scenario is to be run.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +66,12 @@ enum Todo {
     Step(u64, ScriptStep),
     /// An application changes its node's state.
     Work,
+    /// An application writes to one other.
+    Write,
+    /// A stream begins, in this cycle only.
+    Stream(u64, Flow),
+    /// One more letter of a stream is written.
+    Streamed(Flow),
     /// An enemy acts, in this cycle only.
     Enemy(u64, usize),
     /// Chaos begins.
@@ -87,6 +96,7 @@ struct Run<'a> {
     faults: Faults,
     chance: Random,
     workload: Workload,
+    letters: Letters,
     enemies: Vec<Hostile>,
     due_back: BTreeSet<usize>,
     counted_from: Option<(Moment, u64)>,
@@ -138,7 +148,7 @@ impl<'a> Run<'a> {
         }
         let mut cluster = stage::build(scenario, order, &faults);
         swarm::drift(&faults, &mut cluster, &mut chance);
-        let every = (scenario.state_every_s > 0.0).then(|| Duration::from_secs_f64(scenario.state_every_s));
+        let every = |seconds: f64| (seconds > 0.0).then(|| Duration::from_secs_f64(seconds));
         let mut enemies = Vec::new();
         let host = |place: usize| HostId(u32::try_from(place).expect("few hosts"));
         if faults.is_on(Kind::Stranger) {
@@ -152,7 +162,8 @@ impl<'a> Run<'a> {
             enemies.push(if scenario.hostile { enemy.with_pair() } else { enemy });
         }
         cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
-        let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every);
+        let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every(scenario.state_every_s));
+        let letters = Letters::new(source(order.seed, "letters"), scenario.nodes, every(scenario.letters_every_s));
         Self {
             scenario,
             cluster,
@@ -163,6 +174,7 @@ impl<'a> Run<'a> {
             faults,
             chance,
             workload,
+            letters,
             enemies,
             due_back: BTreeSet::new(),
             counted_from: None,
@@ -184,6 +196,7 @@ impl<'a> Run<'a> {
         self.enter(Moment::START, Todo::Chaos);
         self.enter(Moment::START + START, Todo::Count);
         self.enter_work();
+        self.enter_write();
     }
 
     fn enter(&mut self, at: Moment, todo: Todo) {
@@ -198,12 +211,57 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn enter_write(&mut self) {
+        if let Some(at) = self.letters.next(self.cluster.now) {
+            self.enter(at, Todo::Write);
+        }
+    }
+
+    /// An application writes to somebody.
+    fn write(&mut self) {
+        let node = self.letters.who();
+        let truth = &self.cluster.observer.truth;
+        let known: Vec<NodeId> = truth.nodes[..self.scenario.nodes].iter().map(|living| living.id).collect();
+        let to = self.letters.whom(truth.nodes[node].id, &known);
+        let letter = self.letters.write(to);
+        self.say(node, letter);
+        self.enter_write();
+    }
+
+    fn begin_stream(&mut self, flow: Flow) {
+        if let Some(every) = flow.every_s {
+            let at = self.cluster.now + Duration::from_secs_f64(every);
+            self.enter(at, Todo::Stream(self.cycle, flow.clone()));
+        }
+        self.stream(flow);
+    }
+
+    /// One letter of a stream, and the next when it is time.
+    fn stream(&mut self, flow: Flow) {
+        let to = self.cluster.observer.truth.nodes[flow.to].id;
+        let letter = self.letters.stream(to);
+        self.say(flow.from, letter);
+        if flow.letters > 1 {
+            let at = self.cluster.now + Duration::from_secs_f64(flow.gap_ms / 1e3);
+            self.enter(at, Todo::Streamed(Flow { letters: flow.letters - 1, ..flow }));
+        }
+    }
+
+    fn say(&mut self, node: usize, letter: Command) {
+        if !self.cluster.observer.truth.nodes[node].left {
+            self.cluster.command(node, letter);
+        }
+    }
+
     fn perform(&mut self, todo: Todo) {
         match todo {
             Todo::Deed(cycle, deed) if cycle == self.cycle => self.strike(deed),
             Todo::Step(cycle, step) if cycle == self.cycle => self.step(step),
             Todo::Enemy(cycle, enemy) if cycle == self.cycle => self.let_act(enemy),
-            Todo::Deed(..) | Todo::Step(..) | Todo::Enemy(..) => {}
+            Todo::Stream(cycle, flow) if cycle == self.cycle => self.begin_stream(flow),
+            Todo::Deed(..) | Todo::Step(..) | Todo::Enemy(..) | Todo::Stream(..) => {}
+            Todo::Streamed(flow) => self.stream(flow),
+            Todo::Write => self.write(),
             Todo::Work => {
                 let node = self.workload.who();
                 let command = self.workload.change(self.cluster.nodes[node].wall(self.cluster.now));
@@ -311,6 +369,9 @@ impl<'a> Run<'a> {
         for step in &self.scenario.step {
             self.enter(now + Duration::from_secs_f64(step.at_s), Todo::Step(self.cycle, step.clone()));
         }
+        for flow in &self.scenario.flow {
+            self.enter(now + Duration::from_secs_f64(flow.at_s), Todo::Stream(self.cycle, flow.clone()));
+        }
         for enemy in 0..self.enemies.len() {
             self.enter(now + TICK * 5, Todo::Enemy(self.cycle, enemy));
         }
@@ -336,8 +397,7 @@ impl<'a> Run<'a> {
     }
 
     fn judge(&mut self) {
-        let all_fit = self.scenario.max_peers == 0 || self.scenario.max_peers >= self.scenario.nodes;
-        if self.is_calm() && all_fit {
+        if self.is_calm() && self.scenario.all_fit() {
             calm::check(&mut self.cluster);
         }
     }

@@ -37,6 +37,12 @@ pub struct Scenario {
     /// Mean seconds between two changes of a node's state; 0: it never changes.
     #[serde(default = "minute")]
     pub state_every_s: f64,
+    /// Mean seconds between two letters of a node; 0: it writes none of its own accord.
+    #[serde(default)]
+    pub letters_every_s: f64,
+    /// Streams of letters.
+    #[serde(default)]
+    pub flow: Vec<Flow>,
     /// Whether the kinds of fault are drawn from all there are, and strike by chance.
     #[serde(default)]
     pub swarm: bool,
@@ -64,6 +70,24 @@ pub struct Scenario {
     /// What happens when.
     #[serde(default)]
     pub step: Vec<ScriptStep>,
+}
+
+/// A stream of letters from one node to another.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// Seconds after the cycle began.
+    pub at_s: f64,
+    /// Again each so many seconds, until the cycle's calm.
+    pub every_s: Option<f64>,
+    /// Who writes.
+    pub from: usize,
+    /// To whom.
+    pub to: usize,
+    /// Milliseconds between two letters.
+    pub gap_ms: f64,
+    /// How many letters.
+    pub letters: u32,
 }
 
 /// Which hosts are plugged into which segments.
@@ -164,6 +188,11 @@ const ALL: &[(&str, &str)] = scenarios![
     "random-30",
     "segments-50",
     "segments-1000",
+    "letters-line-7",
+    "letters-ring-6",
+    "letters-grid-9",
+    "letters-loss-20",
+    "letters-5-hops",
     "swarm-5",
     "swarm-10",
     "swarm-30",
@@ -198,6 +227,12 @@ impl Scenario {
         if self.cycle_s > 0.0 { self.cycle_s.min(self.hours * 3600.0) } else { self.hours * 3600.0 }
     }
 
+    /// Whether everybody can know everybody: only then is it judged what everybody should know.
+    #[must_use]
+    pub fn all_fit(&self) -> bool {
+        self.max_peers == 0 || self.max_peers >= self.nodes
+    }
+
     /// Checks what its fields must be to each other.
     ///
     /// # Errors
@@ -209,6 +244,8 @@ impl Scenario {
         ensure!(self.late < self.nodes, "someone must be there before the late");
         ensure!(self.hours > 0.0 && self.hours <= 24.0, "at most 24 hours");
         ensure!(self.calm_s < self.cycle(), "a cycle must be longer than its calm");
+        let is_there = |flow: &Flow| flow.from < self.nodes && flow.to < self.nodes && flow.gap_ms > 0.0;
+        ensure!(self.flow.iter().all(is_there), "letters flow between nodes that there are");
         let most = MOST_INTERFACES;
         let hosts = self.nodes / self.nodes_per_host;
         match self.homes {

@@ -1,5 +1,7 @@
 //! Decides what the applications of a run do: cameras that publish their state as real ones do.
 
+pub mod letters;
+
 use core::time::Duration;
 
 use kodikon_core::effect::Command;

@@ -1,7 +1,7 @@
 //! Decides who can reach whom over others, and by how many links: all who have a segment or a host in common hear each
 //! other, but for exceptions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::checks::Watch;
 use crate::cluster::Cluster;
@@ -36,10 +36,42 @@ impl Places {
         self.of.insert(node, all);
     }
 
+    /// Whether there is never more than one way: nodes and what they have in common make no circle.
+    #[must_use]
+    pub fn is_tree(&self) -> bool {
+        // A tree has one edge less than it has nodes, those that stand for what is shared among them; a forest one less
+        // for each of its trees. What only one node has leads nowhere.
+        let shared = self.members.values().filter(|members| members.len() > 1);
+        let (commons, edges) = shared.fold((0, 0), |(commons, edges), members| (commons + 1, edges + members.len()));
+        let mut missing: BTreeSet<usize> = self.of.keys().copied().collect();
+        let mut trees = 0;
+        while let Some(first) = missing.first().copied() {
+            trees += 1;
+            let found = self.links(&[first], |_| true, |_, _, _| true);
+            missing.retain(|node| !found.contains_key(node));
+        }
+        edges + trees == self.of.len() + commons
+    }
+
     /// What two nodes have in common.
     pub fn common(&self, one: usize, two: usize) -> impl Iterator<Item = Common> {
         let of = |node| self.of.get(&node).map(Vec::as_slice).unwrap_or_default();
         of(one).iter().copied().filter(move |common| of(two).contains(common))
+    }
+
+    /// Whether two nodes have nothing in common but this segment.
+    #[must_use]
+    pub fn only_common(&self, segment: SegmentId, one: usize, two: usize) -> bool {
+        self.common(one, two).eq([Common::Segment(segment)])
+    }
+
+    /// The host on which a node runs.
+    #[must_use]
+    pub fn host_of(&self, node: usize) -> Option<HostId> {
+        self.of.get(&node)?.iter().find_map(|common| match common {
+            Common::Host(host) => Some(*host),
+            Common::Segment(_) => None,
+        })
     }
 
     /// Links from the nearest of `starts` to every node that can be reached over those who relay.
@@ -117,6 +149,28 @@ mod tests {
             places.add(node, HostId(host), &homes);
         }
         places
+    }
+
+    #[test]
+    fn a_tree_has_no_circle() {
+        let table: &[(&str, &[&[u32]], bool)] = &[
+            ("nothing", &[], true),
+            ("one LAN", &[&[0], &[0], &[0]], true),
+            ("two apart", &[&[0], &[0], &[1], &[1]], true),
+            ("a line", &[&[0], &[0, 1], &[1, 2], &[2]], true),
+            ("a ring", &[&[0, 2], &[0, 1], &[1, 2]], false),
+            ("two in two", &[&[0, 1], &[0, 1]], false),
+            ("two between", &[&[0], &[0, 1], &[0, 1], &[1]], false),
+            ("a star", &[&[0, 1, 2], &[0], &[1], &[2]], true),
+        ];
+        for (case, homes, expected) in table {
+            let mut places = Places::default();
+            for (node, homes) in homes.iter().enumerate() {
+                let homes: Vec<SegmentId> = homes.iter().map(|&home| SegmentId(home)).collect();
+                places.add(node, HostId(u32::try_from(node).unwrap()), &homes);
+            }
+            assert_eq!(places.is_tree(), *expected, "{case}");
+        }
     }
 
     #[test]

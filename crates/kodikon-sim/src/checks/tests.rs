@@ -21,8 +21,12 @@ fn broken(maker: Maker, more: &str) -> Vec<Check> {
 fn each_vice_is_found_by_its_check() {
     let crash = "[[step]]\nat_s = 60\ndo = \"crash\"";
     let lost = "[[step]]\nat_s = 60\ndo = \"crash\"\nfor_s = 1.0";
+    let letters = "letters_every_s = 5.0";
+    let both = "letters_every_s = 5.0\n[[step]]\nat_s = 60\ndo = \"crash\"\nfor_s = 20.0";
     let table: &[(Maker, &str, Option<Check>)] = &[
         (fake::honest, "", None),
+        (fake::honest, letters, None),
+        (fake::honest, both, None),
         (fake::honest, crash, None),
         (fake::honest, lost, None),
         // They know nothing of relays, and may be as they are where nobody needs any.
@@ -39,6 +43,15 @@ fn each_vice_is_found_by_its_check() {
         (fake::circling, "", Some(Check::RouteSane)),
         (fake::losing, "", Some(Check::CalmRoutes)),
         (fake::clinging, crash, Some(Check::CalmRoutes)),
+        (fake::doubling, letters, Some(Check::LetterOnce)),
+        (fake::bending, letters, Some(Check::LetterTrue)),
+        (fake::hurrying, letters, Some(Check::LetterTrue)),
+        (fake::wandering, letters, Some(Check::LetterOutcome)),
+        (fake::mute, letters, Some(Check::LetterSettled)),
+        (fake::stuttering, letters, Some(Check::LetterSettled)),
+        (fake::boasting, letters, Some(Check::LetterOutcome)),
+        (fake::shunning, letters, Some(Check::LetterOutcome)),
+        (fake::despairing, letters, Some(Check::LetterReliable)),
     ];
     for &(maker, more, expected) in table {
         let found = broken(maker, more);
@@ -50,7 +63,7 @@ fn each_vice_is_found_by_its_check() {
 }
 
 /// Five nodes in a line, a segment between each two, that live since long and show each other.
-fn line() -> (Watch, impl Fn(usize) -> NodeId) {
+pub(super) fn line() -> (Watch, impl Fn(usize) -> NodeId) {
     let id = |node: usize| NodeId([u8::try_from(node).unwrap() + 1; 16]);
     let mut watch = Watch::new(5, Duration::from_secs(30));
     for node in 0..5u32 {
@@ -65,7 +78,7 @@ fn line() -> (Watch, impl Fn(usize) -> NodeId) {
     (watch, id)
 }
 
-fn second(second: u64) -> Moment {
+pub(super) fn second(second: u64) -> Moment {
     Moment(second * 1_000_000_000)
 }
 
@@ -107,6 +120,7 @@ fn far_ones_must_notice_a_death_within_twice_the_bound_if_those_near_it_could_te
         ("the only witness was stopped", |watch| watch.truth.nodes[3].own_trouble = second(1_020), &[]),
         ("a relay was stopped", |watch| watch.truth.nodes[1].whole_trouble = second(1_020), &[2, 3]),
         ("a relay died", |watch| watch.truth.died(second(1_010), 1), &[2, 3]),
+        ("the near one heard it no more", |watch| watch.truth.trouble_on(SegmentId(3), 4, second(1_010)), &[0, 1, 2]),
         ("a far one noticed", |watch| watch.views[0].lost(NodeId([5; 16]), Standing::Failed), &[1, 2, 3]),
     ];
     for (case, trouble, expected) in table {

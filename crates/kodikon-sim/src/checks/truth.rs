@@ -146,6 +146,12 @@ impl Truth {
         self.places.links(&starts, relays, |common, one, two| sound(two) && self.is_steady(now, common, one, two))
     }
 
+    /// Whether two nodes had something in common on which nothing was wrong at that moment.
+    #[must_use]
+    pub fn was_heard(&self, at: Moment, one: usize, two: usize) -> bool {
+        self.places.common(one, two).any(|common| self.is_steady(at, common, one, two))
+    }
+
     /// Whether nothing was wrong between two nodes on what they have in common.
     fn is_steady(&self, now: Moment, common: Common, one: usize, two: usize) -> bool {
         let Common::Segment(segment) = common else { return true };

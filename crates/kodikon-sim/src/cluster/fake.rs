@@ -1,5 +1,7 @@
 //! Decides nothing of worth: a small mesh protocol in clear, honest or lying, to try the simulator and its checks on.
 
+mod letters;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use kodikon_core::effect::{
@@ -14,6 +16,7 @@ use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Boot;
 
 use crate::cluster::endpoint::Endpoint;
+use crate::cluster::fake::letters::Post;
 
 /// What a fake node does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,24 @@ pub(crate) enum Vice {
     Loses,
     /// Shows ways to the dead.
     Clings,
+    /// Hands every letter over twice.
+    Doubles,
+    /// Changes what letters say.
+    Bends,
+    /// Hands letters over as more urgent than they are.
+    Hurries,
+    /// Says that letters came by six relays.
+    Wanders,
+    /// Tells nobody that a letter arrived.
+    Mute,
+    /// Settles everything twice.
+    Stutters,
+    /// Settles as delivered what it does not send.
+    Boasts,
+    /// Settles everything as unreachable.
+    Shuns,
+    /// Settles everything as expired.
+    Despairs,
 }
 
 /// Node that multicasts `id | epoch | fps` each second and holds dead whoever is silent for five.
@@ -53,6 +74,7 @@ pub(crate) struct Fake {
     name: String,
     state: NodeSnapshot,
     peers: BTreeMap<NodeId, (Epoch, Instant, Liveness, NodeSnapshot, String)>,
+    post: Post,
     next: Instant,
     outputs: VecDeque<Output>,
     stats: Stats,
@@ -69,6 +91,7 @@ impl Fake {
             name: boot.config.node_name.clone(),
             state: boot.saved.state.clone(),
             peers: BTreeMap::new(),
+            post: Post::default(),
             next: now,
             outputs: VecDeque::new(),
             stats: Stats::default(),
@@ -116,6 +139,9 @@ impl Fake {
         let bytes = [&self.id.0[..], &self.epoch.0.to_be_bytes(), self.name.as_bytes(), b"|", fps.as_bytes()].concat();
         let target = Target::Segment(InterfaceIndex(2), Cast::Multicast4);
         self.outputs.push_back(Output::Transmit(Transmit { target, bytes }));
+        if self.vice != Vice::Mute {
+            self.give_up(now);
+        }
         let slander = self.vice == Vice::Slanders && now.since(self.began) > Duration::from_secs(10);
         let silent = |heard| slander || now.since(heard) > Duration::from_secs(5);
         for (&peer, row) in &mut self.peers {
@@ -137,6 +163,7 @@ impl Endpoint for Fake {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Wake => self.wake(now),
+            Input::Datagram(_, bytes) if self.hear_letter(bytes) => {}
             Input::Datagram(_, bytes) => self.hear(now, bytes),
             Input::Command(Command::SetState(..)) => {
                 self.state.version += 1;
@@ -149,8 +176,8 @@ impl Endpoint for Fake {
             Input::StreamOffered { stream, .. } => {
                 self.outputs.push_back(Output::Stream(StreamWish::Send { stream, bytes: b"welcome".to_vec() }));
             }
-            Input::Command(Command::Send(_))
-            | Input::Interfaces(_)
+            Input::Command(Command::Send(order)) => self.write(now, order),
+            Input::Interfaces(_)
             | Input::Unreachable(_)
             | Input::StreamOpened { .. }
             | Input::StreamFailed { .. }
@@ -246,4 +273,6 @@ makers! {
     honest: None, spinning: Spins, slandering: Slanders, believing: Believes, inventing: Invents,
     falsifying: Falsifies, hoarding: Hoards, reverting: Reverts, forgetting: Forgets,
     circling: Circles, losing: Loses, clinging: Clings,
+    doubling: Doubles, bending: Bends, hurrying: Hurries, wandering: Wanders, mute: Mute,
+    stuttering: Stutters, boasting: Boasts, shunning: Shuns, despairing: Despairs,
 }

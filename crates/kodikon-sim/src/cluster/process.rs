@@ -165,7 +165,10 @@ impl Deferred {
             Self::Disturbed => 2,
             Self::Datagram { frame, .. } => digest(&frame.bytes),
             Self::Unreachable(address) => 3 ^ u64::from(address.port()) << 8,
-            Self::Command(_) => 4,
+            Self::Command(command) => match &**command {
+                Command::Send(order) => 10 ^ order.ticket.0 << 8,
+                Command::SetState(..) | Command::Leave => 4,
+            },
             Self::News(News::Offered(stream, _)) => 5 ^ stream.0 << 8,
             Self::News(News::Opened(stream, _)) => 6 ^ stream.0 << 8,
             Self::News(News::Failed(peer)) => 7 ^ digest(&peer.0),
@@ -199,6 +202,7 @@ pub fn word_of(event: &Event) -> u64 {
         Event::PeerFailed { peer, witnesses, .. } => 3 ^ digest(&peer.0) ^ (witnesses.len() as u64) << 9,
         Event::PeerLeft { peer, .. } => 4 ^ digest(&peer.0),
         Event::State { node, snapshot, .. } => 5 ^ digest(&node.0) ^ snapshot.version << 11,
+        Event::Message { from, payload, .. } => 6 ^ digest(&from.0) ^ digest(payload),
         other => digest(format!("{other:?}").as_bytes()),
     }
 }

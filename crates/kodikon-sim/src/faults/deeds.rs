@@ -6,6 +6,7 @@ use kodikon_core::effect::Command;
 use kodikon_core::ground::id::InterfaceIndex;
 
 use crate::checks::Watch;
+use crate::checks::detours::Cut;
 use crate::cluster::{Cluster, Death};
 use crate::disk::Disk;
 use crate::faults::Kind;
@@ -299,6 +300,7 @@ fn leave(cluster: &mut Cluster<Watch>, node: usize) -> Aftermath {
 
 fn cut_link(cluster: &mut Cluster<Watch>, segment: SegmentId, pair: [HostId; 2], span: Duration) {
     cluster.network.set_link_cut(segment, pair, true);
+    cut_off(cluster, Cut { segment, hosts: Some(pair) });
     let until = cluster.now + span;
     for one in cluster.nodes_of(pair[0]) {
         for two in cluster.nodes_of(pair[1]) {
@@ -308,8 +310,15 @@ fn cut_link(cluster: &mut Cluster<Watch>, segment: SegmentId, pair: [HostId; 2],
     pair.into_iter().for_each(|host| nic_trouble(cluster, host, span));
 }
 
+/// From now on it is measured how long letters need to find another way.
+fn cut_off(cluster: &mut Cluster<Watch>, cut: Cut) {
+    let (now, watch) = (cluster.now, &mut cluster.observer);
+    watch.detours.cut(now, cut, &watch.truth.places);
+}
+
 fn cut_segment(cluster: &mut Cluster<Watch>, segment: SegmentId, span: Duration) {
     cluster.network.set_segment_cut(segment, true);
+    cut_off(cluster, Cut { segment, hosts: None });
     let hosts: Vec<HostId> = cluster.network.members(segment).collect();
     hosts.into_iter().for_each(|host| plug_trouble(cluster, host, segment, span));
 }

@@ -35,7 +35,10 @@ pub fn build(scenario: &Scenario, order: &Order, faults: &Faults) -> Cluster<Wat
     configs.push(vec![config(&"spare".to_owned())]);
     let timeout = base.heartbeat_timeout;
     let plan = Plan { seed: order.seed, network, configs, maker: order.maker, detail: order.detail };
-    let mut cluster = Cluster::new(plan, Watch::new(scenario.nodes + 1, timeout));
+    let mut watch = Watch::new(scenario.nodes + 1, timeout);
+    watch.letters.max_hops = base.max_hops;
+    watch.letters.all_fit = scenario.all_fit();
+    let mut cluster = Cluster::new(plan, watch);
     for node in 0..cluster.nodes.len() {
         let (host, homes) = (cluster.nodes[node].host, cluster.homes_of(node));
         cluster.observer.truth.place(node, host, homes);
