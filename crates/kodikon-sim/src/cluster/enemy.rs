@@ -102,8 +102,7 @@ impl<O: Observer> Cluster<O> {
         let by_tag = || tap.owners.get(&header.tag).copied();
         let sender = self.node_at(frame.sender).or_else(by_tag)?;
         let is_current = tap.sessions.get(&sender)?.0 == header.tag;
-        let is_peer = self.observer.is_peer(node, sender);
-        let known = process.recall(self.now, header, (&frame.bytes, is_peer));
+        let known = process.recall(self.now, header, &frame.bytes, || self.observer.is_peer(node, sender));
         if frame.origin == Origin::Enemy && known.ahead {
             self.observer.echo(self.now, node, sender);
         }

@@ -113,7 +113,13 @@ impl Process {
 
     /// Notes that it hears a frame of a session, of a peer or a stranger, and says what it knew of it.
     /// A stranger's frame leaves no trace: heard again from the peer that it has become, it is new.
-    pub fn recall(&mut self, now: Moment, header: Header, (bytes, is_peer): (&[u8], bool)) -> Recollection {
+    pub fn recall(
+        &mut self,
+        now: Moment,
+        header: Header,
+        bytes: &[u8],
+        is_peer: impl FnOnce() -> bool,
+    ) -> Recollection {
         if self.heard.len() >= REMEMBERED || self.sessions.len() >= REMEMBERED {
             self.heard.clear();
             self.sessions.clear();
@@ -123,7 +129,7 @@ impl Process {
         let ahead = fresh || header.counter > session.highest;
         session.highest = session.highest.max(header.counter);
         let placed = now.since(session.since) > PLACED;
-        Recollection { ahead, again: placed && is_peer && !self.heard.insert(digest(bytes)) }
+        Recollection { ahead, again: placed && is_peer() && !self.heard.insert(digest(bytes)) }
     }
 
     /// Lets something wait until the process goes on; datagrams beyond the sockets' buffer are lost.
