@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::faults::script::{Bad, ScriptStep};
-use crate::network::topology::MOST_INTERFACES;
+use crate::network::topology::{Homes, MOST_INTERFACES};
 
 /// A story to be told with many seeds. It goes in cycles of chaos and calm; steps are counted from a cycle's beginning.
 #[derive(Debug, Clone, Deserialize)]
@@ -88,31 +88,6 @@ pub struct Flow {
     pub gap_ms: f64,
     /// How many letters.
     pub letters: u32,
-}
-
-/// Which hosts are plugged into which segments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub enum Homes {
-    /// Every host into every segment.
-    #[default]
-    All,
-    /// Host n into the segments n and n + 1, counted round and round: with as many segments as hosts a ring.
-    Mixed,
-    /// As the seed has it.
-    Drawn,
-    /// A segment between each host and the next; `segments` is not asked.
-    Line,
-    /// As a line, and one more between the last host and the first; `segments` is not asked.
-    Ring,
-    /// Hosts in rows, as many as there are in a row, a segment between each two neighbours; `segments` is not asked.
-    Grid,
-    /// One host in all segments, the others each in one.
-    Star,
-    /// Segments in a row, two hosts between each two neighbours; the other hosts each in one.
-    Gateways,
-    /// Segments joined by single hosts, at least into a tree, as chance has it; the other hosts each in one.
-    Random,
 }
 
 fn second() -> f64 {

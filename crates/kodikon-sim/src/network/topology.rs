@@ -1,10 +1,35 @@
 //! Decides which hosts are plugged into which segments.
 
 use kodikon_core::ground::random::Random;
+use serde::Deserialize;
 
 use crate::chance::pick;
 use crate::network::host::SegmentId;
-use crate::scenario::Homes;
+
+/// Which hosts are plugged into which segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Homes {
+    /// Every host into every segment.
+    #[default]
+    All,
+    /// Host n into the segments n and n + 1, counted round and round: with as many segments as hosts a ring.
+    Mixed,
+    /// As the seed has it.
+    Drawn,
+    /// A segment between each host and the next; `segments` is not asked.
+    Line,
+    /// As a line, and one more between the last host and the first; `segments` is not asked.
+    Ring,
+    /// Hosts in rows, as many as there are in a row, a segment between each two neighbours; `segments` is not asked.
+    Grid,
+    /// One host in all segments, the others each in one.
+    Star,
+    /// Segments in a row, two hosts between each two neighbours; the other hosts each in one.
+    Gateways,
+    /// Segments joined by single hosts, at least into a tree, as chance has it; the other hosts each in one.
+    Random,
+}
 
 /// Interfaces a host has at most, loop-back aside.
 pub const MOST_INTERFACES: usize = 12;
