@@ -9,9 +9,11 @@ mod scene;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kodikon_core::effect::{Cast, Command, Input, Target};
+use kodikon_core::effect::{Cast, Command, Input, SendOrder, Target};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
+use kodikon_core::model::identity::Identity;
+use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
 use kodikon_core::wire::header::Header;
@@ -29,6 +31,19 @@ fn main() {
             let change = StateChange { key: "fps".to_owned(), json: Some("30".to_owned()) };
             let command = Command::SetState(vec![change], WallTime(1));
             nodes.get_mut(&PEERS[0]).expect("it lives").handle(now, Input::Command(command));
+        }
+        if tick % 200 == 150 {
+            let order = SendOrder {
+                ticket: Ticket(tick.into()),
+                to: Identity::from_secret(&[NODE; 32]).id(),
+                kind: "count".to_owned(),
+                // The last before the end goes in pieces.
+                payload: tick.to_string().repeat(if tick == 950 { 900 } else { 1 }).into_bytes(),
+                priority: Priority::Normal,
+                timeout: None,
+            };
+            let from = PEERS[usize::from(tick % 400 == 150)];
+            nodes.get_mut(&from).expect("it lives").handle(now, Input::Command(Command::Send(order)));
         }
         match tick {
             1_000 => drop(nodes.remove(&NODE)),

@@ -3,14 +3,20 @@
 #![no_main]
 
 use kodikon_core::machines::membership::{OpinionBody, read_card, read_opinion};
+use kodikon_core::model::links::{LinksBody, MembersBody};
 use kodikon_core::model::member::Card;
 use kodikon_core::model::op::{OpKind, SignedOp};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::codec;
+use kodikon_core::wire::letter::Text;
 use kodikon_core::wire::message::Message;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    // What a letter says is read when all its pieces are there.
+    if let Some(text) = Text::parse(bytes) {
+        assert_eq!(Text::parse(&text.bytes()), Some(text));
+    }
     let Ok(batch) = codec::decode(bytes) else { return };
     // The smallest message has three bytes.
     assert!(3 * (batch.messages.len() as u64 + batch.unknown) <= bytes.len() as u64 + 2);
@@ -59,6 +65,14 @@ fn look_inside(message: &Message) {
                     let again = minicbor::to_vec(&opinion).expect("memory takes it");
                     assert_eq!(minicbor::decode::<OpinionBody>(&again).expect("our own"), opinion);
                 }
+            }
+            OpKind::Links => {
+                if let Some(links) = LinksBody::parse(op.body()) {
+                    let again = minicbor::to_vec(&links).expect("memory takes it");
+                    assert_eq!(LinksBody::parse(&again), Some(links));
+                }
+                // Its segment is the author's, or it is none of its lists.
+                let _ = MembersBody::parse(&op.author(), &op.key().1, op.body());
             }
             OpKind::Unknown(_) => {}
         }

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use kodikon_core::effect::{
-    Arrival, Cast, Command, Input, Interface, InterfaceAddress, Medium, Output, StreamWish, Target,
+    Arrival, Cast, Command, Input, Interface, InterfaceAddress, Medium, Output, SendOrder, StreamWish, Target,
 };
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag, StreamId};
 use kodikon_core::ground::stats::Reject;
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
 use kodikon_core::model::identity::{Identity, Signature, StrictVerifier, Verifier};
+use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::{Boot, Node, Saved};
 use kodikon_core::wire::codec;
@@ -123,6 +124,7 @@ pub struct Scene {
     counters: [u64; 4],
     last: Vec<u8>,
     streams: u64,
+    tickets: u64,
 }
 
 impl Scene {
@@ -130,7 +132,8 @@ impl Scene {
         let mut node = node(NODE, trusting);
         let own = Header::decode(&sent(&mut node)[0].1).expect("it says hello").tag;
         let tags = HANDSHAKES.with(|shakes| [shakes[0].tag, shakes[1].tag, SessionTag([9; 8]), own]);
-        let mut scene = Self { node, now: Instant::ZERO, tags, counters: [1_000; 4], last: Vec::new(), streams: 0 };
+        let mut scene =
+            Self { node, now: Instant::ZERO, tags, counters: [1_000; 4], last: Vec::new(), streams: 0, tickets: 0 };
         HANDSHAKES.with(|shakes| {
             for (n, shake) in PEERS.into_iter().zip(shakes) {
                 shake.frames.iter().for_each(|frame| scene.datagram(n, Cast::Unicast, frame.clone()));
@@ -142,7 +145,7 @@ impl Scene {
 
     /// One step of an input.
     pub fn step(&mut self, what: u8, body: &[u8]) {
-        match what % 14 {
+        match what % 15 {
             who @ 0..=3 => self.say(usize::from(who), Cast::Unicast, body),
             who @ 4..=6 => self.say(usize::from(who - 4), Cast::Multicast4, body),
             7 => {
@@ -159,6 +162,7 @@ impl Scene {
             10 => {}
             11 => self.stream(body),
             12 => self.host(body),
+            13 => self.letter(body),
             _ => {
                 let text = String::from_utf8_lossy(body);
                 let (key, json) = text.split_once('=').unwrap_or((&text, "null"));
@@ -166,6 +170,23 @@ impl Scene {
                 self.hand(Input::Command(Command::SetState(vec![change], WallTime(1))));
             }
         }
+    }
+
+    /// The node writes to a peer, or to nobody it knows: of as many bytes as the fourth and fifth say.
+    fn letter(&mut self, body: &[u8]) {
+        let [who, urgency, limit, rest @ ..] = body else { return };
+        let to = if who % 8 == 7 { NodeId([*who; 16]) } else { self.peer(*who) };
+        let priorities = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
+        self.tickets += 1;
+        let order = SendOrder {
+            ticket: Ticket(self.tickets),
+            to,
+            kind: String::new(),
+            payload: vec![b'1'; usize::from(number(rest))],
+            priority: priorities[usize::from(urgency % 4)],
+            timeout: (limit % 2 == 1).then(|| Duration::from_millis(u64::from(*limit) * 40)),
+        };
+        self.hand(Input::Command(Command::Send(order)));
     }
 
     fn seal(&mut self, who: usize, text: &[u8]) -> Vec<u8> {
