@@ -74,6 +74,11 @@ fn cut(mesh: &mut Segments, a: u8, b: u8) {
     });
 }
 
+/// Drops what the one says to the other from now on, and not what is said the other way.
+fn cut_one_way(mesh: &mut Segments, a: u8, b: u8) {
+    mesh.filter = Box::new(move |flight: &Flight, _: &[Message]| (flight.from, flight.to) != (a, b));
+}
+
 fn delivered(mesh: &Segments, ticket: Ticket) -> (Duration, Vec<u8>, u8) {
     match mesh.outcome(ticket) {
         Some((_, Outcome::Delivered { rtt, path, attempts })) => {
@@ -386,4 +391,22 @@ fn one_neighbour_makes_a_relay_hold_no_more_than_its_share() {
     assert!(held("letters_of_a_neighbour").is_some_and(|held| held > 200), "{:?}", held("letters_of_a_neighbour"));
     let refused = mesh.nodes[&2].stats().dropped(Reject::Limit);
     assert!(refused > 20, "{refused} were not taken");
+}
+
+#[test]
+fn on_one_lan_a_neighbour_passes_on_what_two_cannot_say_to_each_other() {
+    for cut in [cut, cut_one_way] {
+        let mut mesh = Segments::lan(4);
+        cut(&mut mesh, 1, 3);
+        let first = mesh.say(1, 3, "1");
+        mesh.run(Duration::from_secs(2));
+        let second = mesh.say(1, 3, "2");
+        mesh.run(Duration::from_secs(2));
+        assert_eq!(mesh.heard(3), [(id(1), "1".to_owned()), (id(1), "2".to_owned())]);
+        let (rtt, path, _) = delivered(&mesh, first);
+        assert!(rtt < Duration::from_millis(300) && path.len() == 2, "{rtt:?} by {path:?}");
+        // What the other says by itself does not make the link good again.
+        let (rtt, path, _) = delivered(&mesh, second);
+        assert!(rtt < Duration::from_millis(50) && path.len() == 2, "{rtt:?} by {path:?}");
+    }
 }

@@ -314,9 +314,9 @@ impl Messages {
         }
     }
 
-    /// A frame of a neighbour arrived, its latest so far.
-    pub fn on_heard(&mut self, id: &NodeId) {
-        if self.links.on_heard(id) {
+    /// A neighbour answered a probe.
+    pub fn on_pong(&mut self, id: &NodeId, nonce: u64) {
+        if self.links.on_pong(id, nonce) {
             self.on_map_changed();
         }
     }

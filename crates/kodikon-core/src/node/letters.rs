@@ -5,6 +5,7 @@ use crate::ground::id::NodeId;
 use crate::ground::time::Instant;
 use crate::machines::messages::{Choice, Question};
 use crate::machines::routing::map::Way;
+use crate::model::member::Liveness;
 use crate::model::roster::Peer;
 use crate::node::Node;
 use crate::wire::letter::Stamp;
@@ -40,8 +41,27 @@ impl Node {
         let is_free = |hop: &NodeId| is_open(hop, question, &self.ctx) && !question.avoid.contains(&Stamp::of(hop));
         match learned.map(|(hop, relays)| (hop, relays.len())) {
             Some((hop, relays)) if is_free(&hop) && relays <= usize::from(question.hops) => Choice::Give(hop),
-            _ => too_far.map_or(Choice::NoWay, Choice::TooFar),
+            _ => too_far.map_or_else(|| self.guessed(question).map_or(Choice::NoWay, Choice::Give), Choice::TooFar),
         }
+    }
+
+    /// On one LAN nobody tells of links, so that the map is empty, and yet two on it may not hear each other: whom another
+    /// neighbour there hears, it can pass the letter to. Only its origin guesses, so that no letter wanders.
+    fn guessed(&mut self, question: &Question) -> Option<NodeId> {
+        if !question.is_own || question.hops == 0 || self.routing.map().is_listed(&question.to) {
+            return None;
+        }
+        let wanted = self.ctx.roster.get(&question.to).filter(|peer| peer.is_near())?;
+        let on = wanted.best_path()?.interface;
+        let may_pass = |id: &NodeId, peer: &Peer| {
+            peer.liveness == Liveness::Alive
+                && peer.best_path().is_some_and(|path| path.interface == on)
+                && is_open(id, question, &self.ctx)
+                && !question.avoid.contains(&Stamp::of(id))
+        };
+        let neighbours = self.ctx.roster.near_alive().filter(|(id, peer)| may_pass(id, peer));
+        // Whoever passed none of the earlier attempts first, then whoever was heard last.
+        neighbours.max_by_key(|(id, peer)| (!question.shun.contains(id), peer.heard, **id)).map(|(id, _)| *id)
     }
 
     /// The shortest way on the map that begins with a neighbour and avoids what is to be avoided.

@@ -24,6 +24,8 @@ pub struct Question {
     pub parcel: ParcelId,
     /// Where it is to go.
     pub to: NodeId,
+    /// Whether this node wrote it.
+    pub is_own: bool,
     /// Relays that it may pass.
     pub hops: u8,
     /// Whom it passed already, its origin, and who gave it back.
@@ -142,6 +144,7 @@ impl Messages {
             return Some(Question {
                 parcel: id,
                 to: NodeId(parcel.letter.to),
+                is_own: parcel.letter.origin == ctx.me.id.0,
                 hops: parcel.hops,
                 avoid: parcel.path.0.iter().copied().chain(returned).chain([origin]).collect(),
                 shun: parcel.own.and_then(|own| self.origin.get(own)).map(|own| own.firsts.clone()).unwrap_or_default(),
@@ -314,6 +317,7 @@ impl Messages {
             }
             Due::Probe => {
                 let nonce = ctx.random.bits();
+                self.links.get_mut(&id).into_iter().for_each(|link| link.note_asked(nonce));
                 ctx.out.send(Destination::EveryPath(id), Message::Ping(Ping { nonce }));
             }
             Due::Doubt => {
