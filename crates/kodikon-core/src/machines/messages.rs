@@ -31,7 +31,7 @@ use crate::model::letter::{Outcome, Priority};
 use crate::model::member::Liveness;
 use crate::model::roster::Peer;
 use crate::wire::letter::{
-    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_TEXT, Letter, MAX_PATH, Path, Stamp, Tag, Text,
+    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_TEXT, Letter, MAX_PATH, Path, Print, Stamp, Tag, Text,
 };
 
 pub use ids::ParcelId;
@@ -93,6 +93,10 @@ impl Messages {
         }
         let print = letter.print();
         let is_ours = letter.to == ctx.me.id.0;
+        if let Some(parcel) = self.given_back(&print, &came) {
+            // Whom we give it back to has it already, and somebody found that the way leads by us after all: our duty anew.
+            self.release(now, parcel);
+        }
         if letter.origin == ctx.me.id.0 || self.memory.knows(&print) {
             ctx.stats.letters_repeated += 1;
             let receipt = self.memory.receipt(&print).filter(|_| letter.origin == from.0);
@@ -104,6 +108,16 @@ impl Messages {
             Pieced::Malformed => return ctx.stats.drop(Reject::Malformed),
         };
         if is_ours { self.receive(now, came, letter, ctx) } else { self.relay(now, came, letter, ctx) }
+    }
+
+    /// The letter that we are giving back to whom it came from, if this is another carrying of it and not the same again.
+    fn given_back(&self, print: &Print, came: &Came) -> Option<ParcelId> {
+        let passage = self.memory.passage(print)?;
+        let (before, number) = passage.from?;
+        let is_it =
+            |id: &ParcelId| self.custody.get(*id).is_some_and(|parcel| parcel.is_return && parcel.print == *print);
+        let returned = self.custody.with(&before).into_iter().find(is_it);
+        returned.filter(|_| (before, number) != (came.from, came.number))
     }
 
     /// Whether a letter may be looked at: from a neighbour, with time left, and with room for it.
@@ -229,7 +243,7 @@ impl Messages {
         }
         self.answer(now, &came, None, ctx);
         self.learned.note(now, NodeId(letter.origin), came.from, &came.path);
-        self.memory.note(print, Passage::new(Some(came.from), came.path.clone(), came.hops, expires));
+        self.memory.note(print, Passage::new(Some((came.from, came.number)), came.path.clone(), came.hops, expires));
         // We are one of the relays that it may pass.
         let hops = came.hops.checked_sub(1);
         let mut parcel = Parcel::new(letter, hops.unwrap_or(0), expires, Some(came.from));

@@ -27,22 +27,26 @@ impl Node {
             return Choice::Give(question.to);
         }
         let shun: Vec<Stamp> = question.shun.iter().map(Stamp::of).collect();
-        let mut too_far = None;
         for shun in [&shun[..], &[]].into_iter().skip(usize::from(shun.is_empty())) {
             let avoid: Vec<Stamp> = question.avoid.iter().chain(shun).copied().collect();
             let Some(way) = self.mapped(question, &avoid) else { continue };
-            let relays = u8::try_from(way.path.len() - 1).unwrap_or(u8::MAX);
-            match way.path.first() {
-                Some(hop) if relays <= question.hops => return Choice::Give(*hop),
-                _ => too_far = Some(relays),
+            if let Some(hop) = way.path.first().filter(|_| relays_of(&way) <= question.hops) {
+                return Choice::Give(*hop);
             }
         }
         let learned = self.messages.learned(now, &question.to);
         let is_free = |hop: &NodeId| is_open(hop, question, &self.ctx) && !question.avoid.contains(&Stamp::of(hop));
         match learned.map(|(hop, relays)| (hop, relays.len())) {
             Some((hop, relays)) if is_free(&hop) && relays <= usize::from(question.hops) => Choice::Give(hop),
-            _ => too_far.map_or_else(|| self.guessed(question).map_or(Choice::NoWay, Choice::Give), Choice::TooFar),
+            _ => self.too_far(question).or_else(|| self.guessed(question).map(Choice::Give)).unwrap_or(Choice::NoWay),
         }
+    }
+
+    /// Whether the destination is too far on the map as it is: a way that is only too long because it goes around what is
+    /// doubted now will be shorter again.
+    fn too_far(&mut self, question: &Question) -> Option<Choice> {
+        let relays = relays_of(&self.routing.map().way_to(&question.to)?);
+        (relays > question.hops).then_some(Choice::TooFar(relays))
     }
 
     /// On one LAN nobody tells of links, so that the map is empty, and yet two on it may not hear each other: whom another
@@ -87,6 +91,10 @@ impl Node {
 
 /// First hops of the map that turn out to be none of ours are gone around so often.
 const MAX_DETOURS: usize = 4;
+
+fn relays_of(way: &Way) -> u8 {
+    u8::try_from(way.path.len().saturating_sub(1)).unwrap_or(u8::MAX)
+}
 
 /// Whether a letter may be given to this neighbour.
 fn is_open(id: &NodeId, question: &Question, ctx: &Context) -> bool {

@@ -179,7 +179,7 @@ impl Messages {
 
     /// Whoever gave it to us may know another way; without such a one it waits here.
     fn on_no_way(&mut self, now: Instant, id: ParcelId, ctx: &mut Context) {
-        let before = self.passage_of(id).and_then(|passage| passage.from);
+        let before = self.passage_of(id).and_then(|passage| passage.from).map(|(before, _)| before);
         let is_open = |peer: &NodeId| ctx.roster.get(peer).is_some_and(Peer::is_near) && !self.links.is_doubted(peer);
         if let Some(before) = before.filter(is_open) {
             if let Some(parcel) = self.custody.get_mut(id) {
