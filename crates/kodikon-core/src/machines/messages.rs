@@ -87,7 +87,7 @@ impl Messages {
     pub fn on_carry(&mut self, now: Instant, from: NodeId, carry: Carry, ctx: &mut Context) {
         let Carry { number, letter, hops, path, dead, fragment } = carry;
         let is_urgent = letter.urgency() == Some(Priority::Critical);
-        let came = Came { from, number, hops, path, dead, is_urgent };
+        let mut came = Came { from, number, hops, path, dead, is_urgent, is_again: false };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
         }
@@ -99,6 +99,7 @@ impl Messages {
         }
         if letter.origin == ctx.me.id.0 || self.memory.knows(&print) {
             ctx.stats.letters_repeated += 1;
+            came.is_again = true;
             let receipt = self.memory.receipt(&print).filter(|_| letter.origin == from.0);
             return self.answer(now, &came, receipt, ctx);
         }
@@ -145,7 +146,7 @@ impl Messages {
     }
 
     fn answer(&mut self, now: Instant, came: &Came, receipt: Option<Tag>, ctx: &mut Context) {
-        let taken = Taken { number: came.number, receipt, is_urgent: came.is_urgent };
+        let taken = Taken { number: came.number, receipt, is_urgent: came.is_urgent, is_again: came.is_again };
         self.answers.add(now, came.from, taken, &mut ctx.out);
     }
 
@@ -285,11 +286,12 @@ impl Messages {
     pub fn on_back(&mut self, now: Instant, from: NodeId, back: Back, ctx: &mut Context) {
         let Back { number, letter, dead, fragment } = back;
         let is_urgent = letter.urgency() == Some(Priority::Critical);
-        let came = Came { from, number, hops: 0, path: Path::default(), dead, is_urgent };
+        let mut came = Came { from, number, hops: 0, path: Path::default(), dead, is_urgent, is_again: false };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
         }
         if !self.memory.was_given(&letter.print(), &from) {
+            came.is_again = true;
             self.answer(now, &came, None, ctx);
             return ctx.stats.drop(Reject::Unasked);
         }
@@ -409,6 +411,8 @@ struct Came {
     path: Path,
     dead: DeadLinks,
     is_urgent: bool,
+    /// Whether it had been taken before.
+    is_again: bool,
 }
 
 impl Parcel {

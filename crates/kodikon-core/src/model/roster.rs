@@ -23,6 +23,8 @@ pub struct Path {
     pub group: Option<(InterfaceIndex, Instant)>,
     /// Smoothed round trip of probes.
     pub rtt: Option<Duration>,
+    /// Whether our own interface there can carry nothing now: it is gone, down, or without a carrier.
+    pub is_cut: bool,
 }
 
 /// One peer.
@@ -131,17 +133,24 @@ impl Peer {
         self.card.life()
     }
 
-    /// The best way: the one heard last, proven ways before listed ones.
+    /// The best way: the one heard last, proven ways before listed ones. None by an interface of ours that can carry nothing.
     #[must_use]
     pub fn best_path(&self) -> Option<&Path> {
+        let open = || self.paths.iter().filter(|path| !path.is_cut);
         // Ways heard within the same few seconds are equally alive; among them the faster one is better, then the first.
-        let freshest = self.paths.iter().filter_map(|path| path.heard).max();
+        let freshest = open().filter_map(|path| path.heard).max();
         let is_fresh = |path: &&Path| match (path.heard, freshest) {
             (Some(heard), Some(freshest)) => freshest.since(heard) < SAME_FRESHNESS,
             (None, Some(_)) => false,
             (_, None) => true,
         };
-        self.paths.iter().filter(is_fresh).min_by_key(|path| path.rtt.unwrap_or(UNMEASURED))
+        open().filter(is_fresh).min_by_key(|path| path.rtt.unwrap_or(UNMEASURED))
+    }
+
+    fn review_paths(&mut self, is_open: impl Fn(InterfaceIndex) -> bool) {
+        for path in &mut self.paths {
+            path.is_cut = path.interface.is_some_and(|index| !is_open(index));
+        }
     }
 
     /// Notes a proven address; the way unheard or heard longest ago makes room.
@@ -149,10 +158,18 @@ impl Peer {
         if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
             path.heard = Some(now);
             path.interface = Some(interface);
+            path.is_cut = false;
             return;
         }
         self.make_room();
-        self.paths.push(Path { address, interface: Some(interface), heard: Some(now), group: None, rtt: None });
+        self.paths.push(Path {
+            address,
+            interface: Some(interface),
+            heard: Some(now),
+            group: None,
+            rtt: None,
+            is_cut: false,
+        });
     }
 
     /// A newer card: addresses that only the old one listed are left, those that it lists are tried.
@@ -170,7 +187,7 @@ impl Peer {
         for address in listed {
             if self.paths.iter().all(|path| path.address != address) {
                 self.make_room();
-                self.paths.push(Path { address, interface: None, heard: None, group: None, rtt: None });
+                self.paths.push(Path { address, interface: None, heard: None, group: None, rtt: None, is_cut: false });
             }
         }
     }
@@ -251,6 +268,14 @@ impl Roster {
     /// A peer of the roster, to change anything but its liveness and whether it is far.
     pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
         self.peers.get_mut(id).map(Box::as_mut)
+    }
+
+    /// Our interfaces changed: ways by those that carry nothing are none until they do again.
+    pub fn review_paths(&mut self, is_open: impl Fn(InterfaceIndex) -> bool) {
+        for (_, peer) in self.peers.iter_mut() {
+            peer.review_paths(&is_open);
+        }
+        self.version += 1;
     }
 
     /// Takes a peer in, or `false` when the roster is full.

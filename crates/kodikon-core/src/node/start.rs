@@ -90,6 +90,7 @@ impl Node {
         if usable == self.ctx.interfaces && self.ctx.me.card.is_some() {
             return;
         }
+        self.ctx.roster.review_paths(|index| usable.iter().any(|interface| interface.index == index));
         self.ctx.interfaces = usable;
         let is_first = self.ctx.me.card.is_none();
         self.renew_card(now);

@@ -281,9 +281,7 @@ impl Messages {
 
     /// Does what is due.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
-        while let Some((to, got)) = self.answers.take_due(now) {
-            ctx.out.send(Destination::Peer(to), Message::Got(got));
-        }
+        self.answers.on_wake(now, &mut ctx.out);
         if self.hope_at.is_some_and(|at| now >= at) {
             self.on_map_changed();
         }
