@@ -33,7 +33,7 @@ use crate::api::Security;
 use crate::clock::{Clock, Deadline, Jump, JumpWatch, SystemClock};
 use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
-use crate::handlers::{Handler, HandlerCounts};
+use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::interfaces::{InterfaceWatch, choose};
 use crate::mesh::{Board, Mesh, OwnState, SENDS_WAITING, Shared, StartError};
 use crate::socket::{Discovery, Family, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
@@ -60,6 +60,9 @@ const RETRY: Duration = Duration::from_secs(30);
 /// The kernel is asked this often how much it dropped; that takes a few system calls.
 const DROPS_EVERY: Duration = Duration::from_secs(10);
 
+/// What becomes of messages whose node ends before they are settled; how often they were tried is not told any more.
+const SHUT_DOWN: Outcome = Outcome::Expired { reason: "shutdown", attempts: 0 };
+
 /// What an application wants of the loop.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -81,6 +84,8 @@ pub(crate) enum Order {
     },
     /// Call a handler from now on.
     On(Handler),
+    /// Call a handler on the loop from now on.
+    OnInline(InlineHandler),
     /// Tell who was here and is not now.
     Departed(oneshot::Sender<Vec<Remembered>>),
     /// Tell what is known of the network.
@@ -468,6 +473,7 @@ impl Driver {
             }
             Order::Send { order, answer } => self.send(now, order, answer),
             Order::On(handler) => self.show.add_handler(handler),
+            Order::OnInline(handler) => self.show.add_inline(handler),
             // An error means that nobody waits for the answer any more.
             Order::Departed(answer) => drop(answer.send(self.node.directory(now))),
             Order::Symptoms(answer) => {
@@ -503,6 +509,11 @@ impl Driver {
 
     /// Says something to one node; what becomes of it is told to whoever waits for it.
     fn send(&mut self, now: Instant, order: SendOrder, answer: oneshot::Sender<Option<Outcome>>) {
+        if self.leaving.is_some() {
+            // An error means that nobody waits for the answer any more.
+            drop(answer.send(Some(SHUT_DOWN)));
+            return;
+        }
         if self.waiting.len() >= SENDS_WAITING {
             // An error means that nobody waits for the answer any more.
             drop(answer.send(None));
@@ -519,6 +530,10 @@ impl Driver {
         if self.leaving.is_none() {
             tracing::info!("leaving");
             self.leaving = Some(now);
+            for (_, answer) in std::mem::take(&mut self.waiting) {
+                // An error means that nobody waits for the answer any more.
+                drop(answer.send(Some(SHUT_DOWN)));
+            }
             self.node.handle(now, Input::Command(Command::Leave));
             self.carry_out();
         }
@@ -594,6 +609,8 @@ impl Driver {
         self.udp.flush();
         if self.show.is_due(now, &self.node) {
             self.refresh(now);
+        } else {
+            self.show.tell(self.clock.wall());
         }
     }
 
@@ -622,6 +639,8 @@ impl Driver {
         counts.streams_open = self.streams.len() as u64;
         counts.store_failures = self.keeper.failures();
         counts.events = self.show.told();
+        counts.malformed = self.show.malformed();
+        counts.messages_waiting = self.waiting.len() as u64;
         let rest = Rest {
             counts: *counts,
             own_changes: self.own_changes,

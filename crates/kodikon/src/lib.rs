@@ -24,7 +24,7 @@
 //! | `PeerInfo`, `is_alive()`, last heartbeat | [`Peer`], [`Peer::is_alive`], [`Peer::last_heard`] |
 //! | `update_node_state({…})` | [`Mesh::set_state`] |
 //! | `get_network_stats()` | [`Mesh::stats`] |
-//! | message handlers | [`Mesh::on`], [`Mesh::events`] |
+//! | message handlers | [`Mesh::on`], [`Mesh::on_inline`], [`Mesh::events`] |
 #![deny(unsafe_code)]
 
 pub mod api;
@@ -43,6 +43,7 @@ mod store;
 mod sys;
 #[cfg(test)]
 mod testing;
+mod topic;
 
 pub use events::{EVENTS_KEPT, EventKind, EventStream};
 pub use handlers::{HANDLER_QUEUE, HANDLERS_MAX};
@@ -50,8 +51,10 @@ pub use kodikon_core::ground::config::Profile;
 pub use kodikon_core::ground::id::NodeId;
 pub use kodikon_core::model::letter::Priority;
 pub use kodikon_core::model::state::StateError;
+pub use kodikon_core::wire::json::MessageType;
 pub use mesh::{
     Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Route, SendError, StartError,
 };
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;
+pub use topic::Topic;

@@ -26,8 +26,9 @@ use crate::api::{Event, Security, Started, StateDoc, StateRow, StatsDoc};
 use crate::clock::{Clock as _, SystemClock};
 use crate::doctor::Symptoms;
 use crate::driver::{ORDERS_MAX, Order};
-use crate::events::{EventKind, EventLog, EventStream};
-use crate::handlers::{Handler, HandlerCounts};
+use crate::events::{EventLog, EventStream};
+use crate::handlers::{Handler, HandlerCounts, InlineHandler};
+use crate::topic::Topic;
 
 pub(crate) use board::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way};
 pub use builder::Builder;
@@ -36,8 +37,8 @@ pub(crate) use own::{OwnState, row_of};
 pub use peer::Peer;
 pub(crate) use peer::is_called;
 pub use route::Route;
-pub(crate) use send::SENDS_WAITING;
 pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError};
+pub(crate) use send::{SENDS_WAITING, said_by_letter};
 
 /// A loop that has shown nothing for so long is stuck: three times what it may take while nothing happens.
 const TURNS_WITHIN: Duration = Duration::from_secs(3);
@@ -130,19 +131,35 @@ impl Mesh {
         Ok(())
     }
 
-    /// Calls `handler` for each event of a kind, on a thread of its own: it may block, and holds up neither the node nor other
-    /// handlers. Behind it wait up to 1,024 events; more are dropped and counted. A panic is caught and counted
+    /// Calls `handler` for each event on a topic, on a thread of its own: it may block, and holds up neither the node nor other
+    /// handlers. A topic is an [`EventKind`](crate::EventKind), a [`MessageType`](crate::MessageType) or the name of a message type of
+    /// one's own. Behind it wait up to 1,024 events; more are dropped and counted. A panic is caught and counted
     /// (`handler_panics` in [`Mesh::stats`]). At most 64 handlers.
     ///
     /// A handler that keeps a clone of this `Mesh` keeps the node running until [`Mesh::shutdown`].
     ///
     /// # Errors
     /// [`MeshError::TooManyHandlers`], [`MeshError::NoThread`], [`MeshError::Busy`], [`MeshError::Stopped`].
-    pub fn on(&self, kind: EventKind, handler: impl FnMut(&Event) + Send + 'static) -> Result<(), MeshError> {
-        self.order(Order::On(Handler::spawn(kind, &self.0.handlers, handler)?))
+    pub fn on(&self, topic: impl Into<Topic>, handler: impl FnMut(&Event) + Send + 'static) -> Result<(), MeshError> {
+        self.order(Order::On(Handler::spawn(topic.into(), &self.0.handlers, handler)?))
+    }
+
+    /// As [`Mesh::on`], but on the node's own loop, before anything else happens: for handlers that take at most 100 µs, as those
+    /// that hand the event on. One that takes longer holds up the node, and is counted (`inline_overruns`).
+    ///
+    /// # Errors
+    /// [`MeshError::TooManyHandlers`], [`MeshError::Busy`], [`MeshError::Stopped`].
+    pub fn on_inline(
+        &self,
+        topic: impl Into<Topic>,
+        handler: impl FnMut(&Event) + Send + 'static,
+    ) -> Result<(), MeshError> {
+        self.order(Order::OnInline(InlineHandler::new(topic.into(), &self.0.handlers, handler)?))
     }
 
     /// Says goodbye, waits until it is sent and everything is on disk, and ends the node. A second call changes nothing.
+    ///
+    /// Messages whose outcome is not known by then expire with the reason `shutdown`.
     ///
     /// Afterwards the getters answer from the last snapshot.
     #[doc(alias = "stop")]
@@ -258,6 +275,7 @@ impl Mesh {
         let handlers = &self.0.handlers;
         stats.counters.insert("handler_panics".to_owned(), handlers.panics.load(Ordering::Relaxed));
         stats.counters.insert("handler_overflows".to_owned(), handlers.overflows.load(Ordering::Relaxed));
+        stats.counters.insert("inline_overruns".to_owned(), handlers.overruns.load(Ordering::Relaxed));
         view.driver.add_to(&mut stats);
         stats
     }

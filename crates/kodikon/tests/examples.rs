@@ -5,6 +5,8 @@ use std::time::Duration;
 
 #[path = "../examples/basic_setup.rs"]
 mod basic_setup;
+#[path = "../examples/message_routing.rs"]
+mod message_routing;
 #[path = "../examples/network_statistics.rs"]
 mod network_statistics;
 #[path = "../examples/peer_discovery.rs"]
@@ -30,6 +32,11 @@ async fn peer_discovery_finds_two_peers_and_hears_one_leave() {
 #[tokio::test]
 async fn state_management_follows_a_camera_to_its_third_version() {
     ends_well(state_management::run()).await;
+}
+
+#[tokio::test]
+async fn message_routing_tells_a_door_and_learns_what_became_of_it() {
+    ends_well(message_routing::run()).await;
 }
 
 #[tokio::test]

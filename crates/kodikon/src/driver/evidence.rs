@@ -50,6 +50,10 @@ pub(crate) struct DriverCounts {
     pub(crate) unkept: u64,
     /// Events told.
     pub(crate) events: u64,
+    /// Messages dropped because they say nothing that an honest peer would.
+    pub(crate) malformed: u64,
+    /// Messages of this node whose outcome is not known yet.
+    pub(crate) messages_waiting: u64,
 }
 
 impl DriverCounts {
@@ -62,6 +66,7 @@ impl DriverCounts {
             ("send_refused", self.sends.refused),
             ("send_unkept_run", self.unkept),
             ("kernel_receive_buffer", self.kernel_drops),
+            ("message_payload", self.malformed),
         ] {
             doc.drops.insert(name.to_owned(), value);
         }
@@ -77,6 +82,7 @@ impl DriverCounts {
             doc.counters.insert(name.to_owned(), value);
         }
         doc.queues.insert("streams".to_owned(), self.streams_open);
+        doc.queues.insert("messages".to_owned(), self.messages_waiting);
     }
 }
 

@@ -197,8 +197,25 @@ impl IntoFuture for Letter {
     }
 }
 
+/// What a letter says; `None` for what no honest node would have sent.
+pub(crate) fn said_by_letter(text: &[u8], kind: &str) -> Option<Value> {
+    if text.len() > MAX_PAYLOAD {
+        return None;
+    }
+    let payload = serde_json::from_slice(text).ok()?;
+    within_limits(&payload, kind).ok()?;
+    Some(payload)
+}
+
 /// The text of a payload within limits.
 fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
+    within_limits(payload, kind)?;
+    let text = payload.to_string().into_bytes();
+    let (bytes, limit) = (text.len(), MAX_PAYLOAD);
+    if bytes > limit { Err(SendError::TooLong { bytes, limit }) } else { Ok(text) }
+}
+
+fn within_limits(payload: &Value, kind: &str) -> Result<(), SendError> {
     if kind.len() > MAX_KIND || kind.chars().any(char::is_control) {
         return Err(SendError::Kind { limit: MAX_KIND });
     }
@@ -209,9 +226,7 @@ fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
     if keys > PAYLOAD_KEYS {
         return Err(SendError::TooManyKeys { limit: PAYLOAD_KEYS });
     }
-    let text = payload.to_string().into_bytes();
-    let (bytes, limit) = (text.len(), MAX_PAYLOAD);
-    if bytes > limit { Err(SendError::TooLong { bytes, limit }) } else { Ok(text) }
+    Ok(())
 }
 
 /// Whether a value is no deeper than this; counts the members of its objects.
