@@ -6,6 +6,11 @@ use crate::api::What;
 use crate::events::EventKind;
 
 /// What a handler is set on: an [`EventKind`], a [`MessageType`], or the name of a message type of the application's own.
+///
+/// Of the seed's types, `PEER_DISCOVERY` and `NODE_STATE_SYNC` are what the mesh itself says: they stand for the events
+/// [`EventKind::PeerUp`] and [`EventKind::State`], and no message that bears such a name is taken for one. Each other type stands for the
+/// messages that applications send under its name ([`Letter::kind`](crate::Letter::kind); `ROUTE_BROADCAST` without one): heartbeats and
+/// acknowledgements are counted in [`Mesh::stats`](crate::Mesh::stats) and are no events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic(Wanted);
 
@@ -34,13 +39,33 @@ impl From<EventKind> for Topic {
 
 impl From<MessageType> for Topic {
     fn from(kind: MessageType) -> Self {
-        kind.name().into()
+        match kind {
+            MessageType::PeerDiscovery => EventKind::PeerUp.into(),
+            MessageType::NodeStateSync => EventKind::State.into(),
+            MessageType::Heartbeat
+            | MessageType::SearchQuery
+            | MessageType::Alert
+            | MessageType::HashRegistry
+            | MessageType::RouteBroadcast
+            | MessageType::Ack
+            | MessageType::TransferEvent
+            | MessageType::OwnershipVote
+            | MessageType::LocationSignature
+            | MessageType::FaceSearchRequest
+            | MessageType::FaceSearchResult => kind.name().into(),
+        }
     }
 }
 
 impl From<&str> for Topic {
     fn from(name: &str) -> Self {
-        Self(Wanted::Messages(name.to_owned()))
+        name.to_owned().into()
+    }
+}
+
+impl From<String> for Topic {
+    fn from(name: String) -> Self {
+        Self(Wanted::Messages(name))
     }
 }
 
@@ -61,17 +86,27 @@ mod tests {
             priority: "normal".into(),
             path: Vec::new(),
         };
-        let (usual, door) = (message("ROUTE_BROADCAST"), message("door"));
+        let (usual, door, feigned) = (message("ROUTE_BROADCAST"), message("door"), message("NODE_STATE_SYNC"));
+        let (node_id, id) = ("cam".to_owned(), "c".repeat(32));
+        let up = What::PeerUp { node_id: node_id.clone(), id: id.clone(), address: None, version: "0.1.0".into() };
+        let state = What::State { node_id, id, source: "cam".into(), version: 1, state: serde_json::Map::new() };
         let alone = What::Isolated { isolated: true, reason: String::new() };
-        let table: &[(Topic, [bool; 3])] = &[
-            (EventKind::Any.into(), [true, true, true]),
-            (EventKind::Message.into(), [true, true, false]),
-            (EventKind::Isolated.into(), [false, false, true]),
-            (MessageType::RouteBroadcast.into(), [true, false, false]),
-            ("door".into(), [false, true, false]),
+        let events = [('u', &usual), ('d', &door), ('f', &feigned), ('U', &up), ('S', &state), ('A', &alone)];
+        // (topic, which of the events it covers)
+        let table: [(Topic, &str); 8] = [
+            (EventKind::Any.into(), "udfUSA"),
+            (EventKind::Message.into(), "udf"),
+            (EventKind::Isolated.into(), "A"),
+            (MessageType::RouteBroadcast.into(), "u"),
+            ("door".into(), "d"),
+            ("door".to_owned().into(), "d"),
+            (MessageType::NodeStateSync.into(), "S"),
+            (MessageType::PeerDiscovery.into(), "U"),
         ];
         for (topic, expected) in table {
-            assert_eq!([&usual, &door, &alone].map(|what| topic.covers(what)), *expected, "{topic:?}");
+            let covered: String =
+                events.iter().filter(|(_, what)| topic.covers(what)).map(|(letter, _)| letter).collect();
+            assert_eq!(covered, expected, "{topic:?}");
         }
     }
 }

@@ -162,7 +162,8 @@ impl Letter {
         self
     }
 
-    /// A type of the application's own. Default: the seed's `ROUTE_BROADCAST`.
+    /// Its type: a name of the application's own, or that of a [`MessageType`](crate::MessageType). Default: the seed's
+    /// `ROUTE_BROADCAST`.
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = kind.into();
         self
