@@ -355,17 +355,16 @@ fn log(event: &CoreEvent) {
 
 #[cfg(test)]
 mod tests {
-    use kodikon_core::effect::PeerView;
     use kodikon_core::ground::config::Config;
-    use kodikon_core::ground::id::{Epoch, Life};
+    use kodikon_core::ground::id::Epoch;
     use kodikon_core::ground::time::WallTime;
     use kodikon_core::model::identity::{Identity, StrictVerifier};
     use kodikon_core::model::letter::Priority;
-    use kodikon_core::model::member::Liveness;
     use kodikon_core::model::state::NodeSnapshot;
     use kodikon_core::node::{Boot, Saved};
 
     use super::*;
+    use crate::testing::peer_view;
 
     fn node() -> Node {
         let boot = Boot {
@@ -443,22 +442,7 @@ mod tests {
     #[test]
     fn an_event_bears_the_name_that_the_rows_show() {
         let (own, peer, gone) = (NodeId([1; 16]), NodeId([2; 16]), NodeId([3; 16]));
-        let row = PeerView {
-            id: peer,
-            name: "cam-2".to_owned(),
-            liveness: Liveness::Alive,
-            epoch: Epoch::default(),
-            life: Life::default(),
-            address: None,
-            rtt: None,
-            heard: None,
-            witnesses: Vec::new(),
-            reason: "",
-            version: String::new(),
-            skew_ms: None,
-            datagrams: 0,
-            relays: None,
-        };
+        let row = peer_view(peer, "cam-2");
         let view = View { id: own, name: "me-2".to_owned(), peers: vec![row], ..View::default() };
         // The core names a node as it knew it when something happened; a rank may have come since.
         for (id, then, expected) in [(own, "me", "me-2"), (peer, "cam", "cam-2"), (gone, "door", "door")] {
