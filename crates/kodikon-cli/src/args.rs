@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use kodikon::settings::{Flag, Key};
+use kodikon::{TIMEOUT_LEAST, TIMEOUT_MOST};
 
 /// A brokerless mesh for cameras and edge devices.
 #[derive(Clone, Debug, Parser)]
@@ -53,7 +54,7 @@ pub(crate) enum Verb {
 
     /// Say something to one node, and learn what became of it
     #[command(
-        after_help = "The message arrives at most once; `delivered` means that the node has it. An exit code of 1 says that it (or one of a series) was not delivered. A series bears its number as `n` in the payload.\n\nExample:\n  kodikon send door '{\"open\": true}' --priority high\n  kodikon send door '{}' --repeat 100 --interval-ms 10 --json"
+        after_help = "The message arrives at most once; `delivered` means that the node has it. An exit code of 1 says that it (or one of a series) was not delivered. A series bears its number as `n` in the payload; one of it that the node does not take is `refused`, and Ctrl-C tells how far it came and exits with 130.\n\nExample:\n  kodikon send door '{\"open\": true}' --priority high\n  kodikon send door '{}' --repeat 100 --interval-ms 10 --json"
     )]
     Send(SendArgs),
 
@@ -179,8 +180,8 @@ pub(crate) struct SendArgs {
     /// How urgent it is [default: normal]
     #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
     pub(crate) priority: Option<String>,
-    /// Seconds it may take [default: low 2, normal 5, high 10, critical 30]
-    #[arg(long, value_name = "S")]
+    /// Seconds it may take, 0.001 to 30 [default: low 2, normal 5, high 10, critical 30]
+    #[arg(long, value_name = "S", value_parser = timeout)]
     pub(crate) timeout: Option<f64>,
     /// A message type of one's own [default: ROUTE_BROADCAST]
     #[arg(long = "type", value_name = "NAME")]
@@ -193,6 +194,13 @@ pub(crate) struct SendArgs {
     pub(crate) interval_ms: Option<u32>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+/// Seconds within the limits of a message.
+fn timeout(text: &str) -> Result<f64, String> {
+    let (least, most) = (TIMEOUT_LEAST.as_secs_f64(), TIMEOUT_MOST.as_secs_f64());
+    let given = text.parse().ok().filter(|given| (least..=most).contains(given));
+    given.ok_or_else(|| format!("a message may take {least} to {most} seconds"))
 }
 
 #[derive(Clone, Debug, ClapArgs)]

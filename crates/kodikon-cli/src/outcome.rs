@@ -1,4 +1,5 @@
-//! What a verb's end is to the shell: 0 done, 1 it could not be done, 2 wrong usage or configuration, 3 no running node found.
+//! What a verb's end is to the shell: 0 done, 1 it could not be done, 2 wrong usage or configuration, 3 no running node found, 130 ended
+//! by Ctrl-C.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -10,6 +11,8 @@ pub(crate) enum Done {
     Well,
     /// The result is that something is not: an unhealthy network, a message that was not delivered.
     Unwell,
+    /// Ctrl-C ended it, and it has told how far it came.
+    Interrupted,
 }
 
 impl From<Done> for ExitCode {
@@ -17,6 +20,8 @@ impl From<Done> for ExitCode {
         match done {
             Done::Well => Self::SUCCESS,
             Done::Unwell => Self::from(1),
+            // As shells tell of a program that SIGINT (2) ended: 128 + 2.
+            Done::Interrupted => Self::from(130),
         }
     }
 }

@@ -247,3 +247,56 @@ fn a_node_whose_output_nobody_reads_lives_and_a_second_signal_ends_it() {
     assert_eq!(node.child.wait().expect("it ends").code(), Some(1), "the second signal was not seen");
     drop((out_reader, err_reader));
 }
+
+/// Sends a signal to a verb that goes on.
+fn signal(name: &str, child: &Child) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success(), "{name}");
+}
+
+#[test]
+fn an_interrupted_series_tells_how_far_it_came() {
+    let home = Home::new("series");
+    let port = free_port();
+    let up = |name: &str| {
+        home.start(&["up", "--json", "--in-memory", "--interface", "lo", "--udp-port", &port, "--node-id", name])
+    };
+    let one = up("cam1");
+    let url = one.event("started")["api"].as_str().expect("an API").to_owned();
+    let two = up("cam2");
+    assert_eq!(one.event("peer_up")["node_id"], "cam2");
+
+    let series =
+        ["send", "cam2", "{}", "--api", &url, "--repeat", "1000000", "--interval-ms", "10", "--timeout", "0.3"];
+    let mut command = home.kodikon(&series);
+    let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it was built");
+    let mut rows = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut seen = std::collections::BTreeMap::from([("delivered", 0u64), ("expired", 0)]);
+    let mut count = |row: &str| {
+        let row: Value = serde_json::from_str(row).expect("a line of JSON");
+        let outcome = row["outcome"].as_str().expect("an outcome");
+        *seen.get_mut(outcome).unwrap_or_else(|| panic!("{row}")) += 1;
+        outcome.to_owned()
+    };
+    let mut next = |rows: &mut std::io::Lines<_>| rows.next().map(|row| count(&row.expect("text")));
+    assert_eq!(next(&mut rows).as_deref(), Some("delivered"));
+    signal("-STOP", &two.child);
+    while next(&mut rows).expect("it goes on") != "expired" {}
+    signal("-INT", &child);
+    while next(&mut rows).is_some() {}
+
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut said).expect("text");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{said}");
+    let told = |what: &str| -> u64 {
+        let words: Vec<&str> = said.trim().split([' ', ',']).collect();
+        let at = words.iter().position(|word| *word == what).unwrap_or_else(|| panic!("no {what}: {said}"));
+        words[at - 1].parse().expect("a number")
+    };
+    // A last row may have been written and not counted.
+    for (outcome, rows) in &seen {
+        assert!(told(outcome) <= *rows && *rows <= told(outcome) + 1, "{outcome}: {rows} rows: {said}");
+    }
+    assert_eq!(told("sent"), told("delivered") + told("expired") + told("not"), "{said}");
+    assert!(said.starts_with("interrupted: ") && told("not") > 0, "{said}");
+}

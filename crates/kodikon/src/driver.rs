@@ -35,7 +35,7 @@ use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::interfaces::{InterfaceWatch, choose};
-use crate::mesh::{Board, Mesh, OwnState, SENDS_WAITING, Shared, StartError};
+use crate::mesh::{Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Family, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
 pub(crate) use boot::{Home, Plan};
@@ -75,12 +75,12 @@ pub(crate) enum Order {
         /// Which of the application's changes this is.
         number: u64,
     },
-    /// Say something to one node. The answer is what became of it, or nothing where too many wait for theirs.
+    /// Say something to one node.
     Send {
         /// What and to whom; its ticket is given here.
         order: SendOrder,
-        /// Where to tell.
-        answer: oneshot::Sender<Option<Outcome>>,
+        /// Who is told what became of it.
+        waiting: Waiting,
     },
     /// Call a handler from now on.
     On(Handler),
@@ -135,6 +135,7 @@ pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError>
         events: begun.events,
         handlers: Arc::new(HandlerCounts::default()),
         own: Mutex::new(OwnState::default()),
+        room: Room::new(),
         security: begun.security,
         directory: begun.directory,
         ended,
@@ -188,7 +189,7 @@ struct Driver {
     own_changes: u64,
     /// The last ticket given, and who waits for what becomes of which.
     tickets: u64,
-    waiting: BTreeMap<Ticket, oneshot::Sender<Option<Outcome>>>,
+    waiting: BTreeMap<Ticket, Waiting>,
     addresses: Vec<SocketAddr>,
     /// When what could not be opened is tried again.
     retry_at: Instant,
@@ -471,7 +472,7 @@ impl Driver {
                 self.own_changes = number;
                 self.set_state(now, changes, wall);
             }
-            Order::Send { order, answer } => self.send(now, order, answer),
+            Order::Send { order, waiting } => self.send(now, order, waiting),
             Order::On(handler) => self.show.add_handler(handler),
             Order::OnInline(handler) => self.show.add_inline(handler),
             // An error means that nobody waits for the answer any more.
@@ -508,20 +509,13 @@ impl Driver {
     }
 
     /// Says something to one node; what becomes of it is told to whoever waits for it.
-    fn send(&mut self, now: Instant, order: SendOrder, answer: oneshot::Sender<Option<Outcome>>) {
+    fn send(&mut self, now: Instant, order: SendOrder, waiting: Waiting) {
         if self.leaving.is_some() {
-            // An error means that nobody waits for the answer any more.
-            drop(answer.send(Some(SHUT_DOWN)));
-            return;
-        }
-        if self.waiting.len() >= SENDS_WAITING {
-            // An error means that nobody waits for the answer any more.
-            drop(answer.send(None));
-            return;
+            return waiting.settle(SHUT_DOWN);
         }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.waiting.insert(ticket, answer);
+        self.waiting.insert(ticket, waiting);
         self.node.handle(now, Input::Command(Command::Send(SendOrder { ticket, ..order })));
         self.carry_out();
     }
@@ -530,9 +524,8 @@ impl Driver {
         if self.leaving.is_none() {
             tracing::info!("leaving");
             self.leaving = Some(now);
-            for (_, answer) in std::mem::take(&mut self.waiting) {
-                // An error means that nobody waits for the answer any more.
-                drop(answer.send(Some(SHUT_DOWN)));
+            for waiting in std::mem::take(&mut self.waiting).into_values() {
+                waiting.settle(SHUT_DOWN);
             }
             self.node.handle(now, Input::Command(Command::Leave));
             self.carry_out();
@@ -584,8 +577,8 @@ impl Driver {
 
     fn hear(&mut self, event: CoreEvent) {
         if let CoreEvent::Settled { ticket, outcome, .. } = event {
-            if let Some(answer) = self.waiting.remove(&ticket) {
-                drop(answer.send(Some(outcome)));
+            if let Some(waiting) = self.waiting.remove(&ticket) {
+                waiting.settle(outcome);
             }
             return;
         }
@@ -640,7 +633,6 @@ impl Driver {
         counts.store_failures = self.keeper.failures();
         counts.events = self.show.told();
         counts.malformed = self.show.malformed();
-        counts.messages_waiting = self.waiting.len() as u64;
         let rest = Rest {
             counts: *counts,
             own_changes: self.own_changes,

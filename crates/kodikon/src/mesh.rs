@@ -5,6 +5,7 @@ mod builder;
 mod error;
 mod own;
 mod peer;
+mod room;
 mod route;
 mod send;
 
@@ -36,9 +37,11 @@ pub use error::{MeshError, StartError};
 pub(crate) use own::{OwnState, row_of};
 pub use peer::Peer;
 pub(crate) use peer::is_called;
+pub(crate) use room::Room;
+pub use room::{SEND_BYTES_WAITING, SENDS_WAITING};
 pub use route::Route;
-pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError};
-pub(crate) use send::{SENDS_WAITING, said_by_letter};
+pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError, TIMEOUT_LEAST, TIMEOUT_MOST};
+pub(crate) use send::{Waiting, said_by_letter};
 
 /// A loop that has shown nothing for so long is stuck: three times what it may take while nothing happens.
 const TURNS_WITHIN: Duration = Duration::from_secs(3);
@@ -73,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<EventLog>,
     pub(crate) handlers: Arc<HandlerCounts>,
     pub(crate) own: Mutex<OwnState>,
+    pub(crate) room: Room,
     pub(crate) security: Security,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) ended: watch::Receiver<bool>,
@@ -276,6 +280,8 @@ impl Mesh {
         stats.counters.insert("handler_panics".to_owned(), handlers.panics.load(Ordering::Relaxed));
         stats.counters.insert("handler_overflows".to_owned(), handlers.overflows.load(Ordering::Relaxed));
         stats.counters.insert("inline_overruns".to_owned(), handlers.overruns.load(Ordering::Relaxed));
+        stats.queues.insert("messages".to_owned(), self.0.room.messages() as u64);
+        stats.queues.insert("message_bytes".to_owned(), self.0.room.bytes() as u64);
         view.driver.add_to(&mut stats);
         stats
     }

@@ -12,6 +12,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
+use kodikon::SENDS_WAITING;
 use kodikon::api::MessageDoc;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -25,6 +26,9 @@ use super::{Api, NodeView};
 const MAX_SERIES: u32 = 1_000_000;
 /// Lines that wait for a slow caller; the series waits with them.
 const LINES_WAITING: usize = 1_024;
+/// Each message under way holds a place for its line. A node has no more of them under way than it has room for and refuses the next
+/// at once, so what is sent while nobody answers never waits for a place: an outage breaks no rhythm.
+const PLACES: usize = SENDS_WAITING + LINES_WAITING;
 
 /// `POST /v1/messages`.
 pub(crate) async fn send<N: NodeView>(
@@ -35,14 +39,19 @@ pub(crate) async fn send<N: NodeView>(
         .map_err(|error| Problem::bad_request(format!("the body must be {{\"to\", \"payload\", …}}: {error}")))?;
     match message.repeat {
         None => Ok(Json(api.node.send(message, None).await?).into_response()),
-        Some(1..=MAX_SERIES) => Ok(series(api, message)),
+        Some(last @ 1..=MAX_SERIES) => {
+            // What breaks a limit does so each time. The last number is the longest.
+            let numbered = MessageDoc { payload: numbered(message.payload.clone(), last), ..message.clone() };
+            api.node.check(&numbered)?;
+            Ok(series(api, message))
+        }
         Some(count) => Err(Problem::bad_request(format!("repeat is {count}: a series has 1 to {MAX_SERIES}"))),
     }
 }
 
 /// Sends a series in its rhythm, several under way at once; the caller that goes away ends it.
 fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
-    let (lines, told) = mpsc::channel(LINES_WAITING);
+    let (lines, told) = mpsc::channel(PLACES);
     tokio::spawn(async move {
         let pause = Duration::from_millis(u64::from(message.interval_ms.unwrap_or(1_000)).max(1));
         let mut rhythm = interval(pause);
@@ -52,12 +61,16 @@ fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
             rhythm.tick().await;
             // Its place is taken first: whoever reads slowly is sent for slowly.
             let Ok(place) = lines.clone().reserve_owned().await else { return };
+            if message.progress {
+                // The next tells it, too, where there is no place for it.
+                let _ = lines.try_send(format!("{}\n", json!({"sent": n})));
+            }
             let one = MessageDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
             let api = Arc::clone(&api);
             tokio::spawn(async move {
                 let line = match api.node.send(one, Some(n)).await {
                     Ok(row) => json!(row),
-                    Err(error) => json!(refused(n, Problem::from(error).detail())),
+                    Err(error) => refused(n, Problem::from(error).detail()),
                 };
                 place.send(format!("{line}\n"));
             });
@@ -75,8 +88,9 @@ fn numbered(payload: Value, n: u32) -> Value {
     json!({"n": n, "data": payload})
 }
 
+/// One of a series that was not even tried.
 fn refused(n: u32, reason: &str) -> Value {
-    json!({"n": n, "outcome": "unreachable", "reason": reason, "rtt_ms": null, "path": [], "attempts": 0})
+    json!({"n": n, "outcome": "refused", "reason": reason, "rtt_ms": null, "path": [], "attempts": 0})
 }
 
 /// Lines as a body.

@@ -52,8 +52,6 @@ pub(crate) struct DriverCounts {
     pub(crate) events: u64,
     /// Messages dropped because they say nothing that an honest peer would.
     pub(crate) malformed: u64,
-    /// Messages of this node whose outcome is not known yet.
-    pub(crate) messages_waiting: u64,
 }
 
 impl DriverCounts {
@@ -82,7 +80,6 @@ impl DriverCounts {
             doc.counters.insert(name.to_owned(), value);
         }
         doc.queues.insert("streams".to_owned(), self.streams_open);
-        doc.queues.insert("messages".to_owned(), self.messages_waiting);
     }
 }
 
