@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use kodikon::settings::{Flag, Key};
-use kodikon::{TIMEOUT_LEAST, TIMEOUT_MOST};
+use kodikon::{EventKind, TIMEOUT_LEAST, TIMEOUT_MOST};
 
 /// A brokerless mesh for cameras and edge devices.
 #[derive(Clone, Debug, Parser)]
@@ -142,7 +143,7 @@ pub(crate) enum StateVerb {
     #[command(after_help = "Example:\n  kodikon state get camera-7\n  kodikon state get --json")]
     Get {
         /// Its name; all nodes without
-        #[arg(value_name = "NODE")]
+        #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
         name: Option<String>,
         #[command(flatten)]
         node: NodeArgs,
@@ -172,7 +173,7 @@ pub(crate) enum StateVerb {
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct SendArgs {
     /// To whom: its name, or name@hhhh
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) to: String,
     /// What: any JSON of at most 64 KiB; from stdin as -
     #[arg(value_name = "JSON")]
@@ -181,10 +182,10 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
     pub(crate) priority: Option<String>,
     /// Seconds it may take, 0.001 to 30 [default: low 2, normal 5, high 10, critical 30]
-    #[arg(long, value_name = "S", value_parser = timeout)]
+    #[arg(long, value_name = "S", value_parser = timeout, allow_negative_numbers = true)]
     pub(crate) timeout: Option<f64>,
     /// A message type of one's own [default: ROUTE_BROADCAST]
-    #[arg(long = "type", value_name = "NAME")]
+    #[arg(long = "type", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) kind: Option<String>,
     /// Send so many, numbered from 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -206,7 +207,7 @@ fn timeout(text: &str) -> Result<f64, String> {
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct WatchArgs {
     /// Show only this type of event (may be repeated)
-    #[arg(long = "type", value_name = "TYPE", value_parser = ["peer_up", "peer_suspect", "peer_failed", "peer_left", "state", "message", "isolated"])]
+    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(EventKind::ALL.map(EventKind::name)))]
     pub(crate) types: Vec<String>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
