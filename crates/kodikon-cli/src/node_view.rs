@@ -51,6 +51,10 @@ impl NodeView for Mesh {
         letter(self, message)?.await.map(|outcome| outcome.row(n)).map_err(unsent)
     }
 
+    fn nearest(&self, name: &str) -> Option<String> {
+        self.nearest_name(name)
+    }
+
     fn is_own_name(&self, name: &str) -> bool {
         Self::peer(self, name).is_none() && Self::state(self, name).is_some()
     }

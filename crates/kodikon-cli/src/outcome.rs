@@ -4,6 +4,17 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use kodikon::PAYLOAD_DEPTH;
+
+/// What is wrong with a text that should be JSON. The reader stops far deeper than a message may go, and does not say how deep that is.
+pub(crate) fn why_not_json(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    if said.starts_with("recursion limit exceeded") {
+        return format!("a message has at most {PAYLOAD_DEPTH} arrays and objects in one another");
+    }
+    said
+}
+
 /// A verb that ran to its end and printed its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {

@@ -169,7 +169,7 @@ fn sees_the_other(home: &Home, second: &str) {
     let own = home.json(&["state", "get", "--json", "cam1"]);
     assert!(own["cam1"]["state"].get("mode").is_none(), "{own}");
     assert_eq!(home.run(&["state", "get", "nobody"]).0, 1);
-    assert_eq!(home.run(&["state", "set", "state=asleep"]).0, 1);
+    assert_eq!(home.run(&["state", "set", "state=asleep"]).0, 2);
 
     let stats = home.json(&["stats", "--json"]);
     assert_eq!(

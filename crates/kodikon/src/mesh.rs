@@ -310,6 +310,12 @@ impl Mesh {
         is_called(&view.name, &view.id, name)
     }
 
+    /// The name of a node that was probably meant by one that nobody bears.
+    #[must_use]
+    pub fn nearest_name(&self, name: &str) -> Option<String> {
+        send::nearest(&self.0.board.read(), name)
+    }
+
     /// Who this node is.
     #[must_use]
     pub fn id(&self) -> NodeId {

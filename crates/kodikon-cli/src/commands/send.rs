@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::Common;
 use crate::args::SendArgs;
 use crate::client::{Client, Lines};
-use crate::outcome::{Done, Failure};
+use crate::outcome::{Done, Failure, why_not_json};
 use crate::print;
 
 /// Beyond the message's own time the node may take so long to answer.
@@ -155,20 +155,24 @@ impl Tally {
 
 /// The payload that was written, or what stands on stdin.
 fn payload(text: &str) -> Result<Value, Failure> {
-    let mut read = String::new();
+    let mut read = Vec::new();
     let text = if text == "-" {
         let stdin = std::io::stdin().lock();
         stdin
-            .take(MAX_STDIN)
-            .read_to_string(&mut read)
+            .take(MAX_STDIN + 1)
+            .read_to_end(&mut read)
             .map_err(|error| Failure::Usage(format!("the payload could not be read from stdin: {error}")))?;
-        read.as_str()
+        read.as_slice()
     } else {
-        text
+        text.as_bytes()
     };
-    serde_json::from_str(text).map_err(|error| {
+    if text.len() as u64 > MAX_STDIN {
+        return Err(Failure::Usage(format!("more than {MAX_STDIN} bytes stand on stdin: no message is that long")));
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        let why = why_not_json(&error);
         Failure::Usage(format!(
-            "the payload is not JSON ({error}): write for example '{{\"open\": true}}', or a text as '\"hello\"'"
+            "the payload is not JSON ({why}): write for example '{{\"open\": true}}', or a text as '\"hello\"'"
         ))
     })
 }
@@ -231,6 +235,9 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused_with_an_example() {
         assert_eq!(payload("{\"n\": 1}"), Ok(json!({"n": 1})));
-        assert!(matches!(payload("{n: 1}"), Err(Failure::Usage(_))));
+        for (text, told) in [("{n: 1}", "key must be a string"), (&"[".repeat(200), "at most 31 arrays and objects")] {
+            let Err(Failure::Usage(said)) = payload(text) else { panic!("{text} is taken") };
+            assert!(said.contains(told), "{text}: {said}");
+        }
     }
 }

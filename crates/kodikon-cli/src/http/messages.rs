@@ -21,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::handlers::whole;
 use super::problem::Problem;
 use super::{Api, NodeView};
+use crate::outcome::why_not_json;
 
 /// Messages of a series at most: a hundred a second for nearly three hours.
 const MAX_SERIES: u32 = 1_000_000;
@@ -35,8 +36,10 @@ pub(crate) async fn send<N: NodeView>(
     State(api): State<Arc<Api<N>>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let message: MessageDoc = serde_json::from_slice(&whole(body)?)
-        .map_err(|error| Problem::bad_request(format!("the body must be {{\"to\", \"payload\", …}}: {error}")))?;
+    let message = read(&whole(body)?)?;
+    if message.interval_ms == Some(0) {
+        return Err(Problem::bad_request("interval_ms is 0: a series takes a millisecond at least between two"));
+    }
     match message.repeat {
         None => Ok(Json(api.node.send(message, None).await?).into_response()),
         Some(last @ 1..=MAX_SERIES) => {
@@ -49,11 +52,21 @@ pub(crate) async fn send<N: NodeView>(
     }
 }
 
+/// Reads what is to be sent.
+fn read(body: &[u8]) -> Result<MessageDoc, Problem> {
+    let wrong = |why: String| Problem::bad_request(format!("the body must be {{\"to\", \"payload\", …}}: {why}"));
+    // The fields in their order, without names, would be taken, too.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
+        return Err(wrong("an object is wanted and not a list".to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|error| wrong(why_not_json(&error)))
+}
+
 /// Sends a series in its rhythm, several under way at once; the caller that goes away ends it.
 fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
     let (lines, told) = mpsc::channel(PLACES);
     tokio::spawn(async move {
-        let pause = Duration::from_millis(u64::from(message.interval_ms.unwrap_or(1_000)).max(1));
+        let pause = Duration::from_millis(u64::from(message.interval_ms.unwrap_or(1_000)));
         let mut rhythm = interval(pause);
         // A late tick is made up for, so that the n-th is sent at n times the interval.
         rhythm.set_missed_tick_behavior(MissedTickBehavior::Burst);

@@ -104,6 +104,10 @@ impl NodeView for Fake {
         })))
     }
 
+    fn nearest(&self, name: &str) -> Option<String> {
+        (name == "cam-2").then(|| "cam2".to_owned())
+    }
+
     fn is_own_name(&self, name: &str) -> bool {
         name == "cam1"
     }
@@ -208,12 +212,16 @@ async fn a_message_is_answered_with_what_became_of_it_and_a_series_line_by_line(
     let numbers: std::collections::BTreeSet<u64> = lines.filter_map(|line| line["n"].as_u64()).collect();
     assert_eq!(numbers, (1..=20).collect());
 
+    let deep = format!(r#"{{"to": "cam2", "payload": {}{}}}"#, "[".repeat(200), "]".repeat(200));
     // (body, status, what the refusal names)
     for (body, expected, names) in [
         (r#"{"to": "cam2"}"#, 400, "payload"),
         (r#"{"to": "cam2", "payload": 1, "colour": "red"}"#, 400, "colour"),
         (r#"{"to": "cam2", "payload": 1, "repeat": 0}"#, 400, "1000000"),
         ("[", 400, "payload"),
+        (r#"["cam2", 1]"#, 400, "an object"),
+        (r#"{"to": "cam2", "payload": 1, "repeat": 2, "interval_ms": 0}"#, 400, "interval_ms"),
+        (&deep, 400, "31 arrays and objects"),
         (r#"{"to": "busy", "payload": 1}"#, 503, "too many"),
         (r#"{"to": "cam2", "payload": 1, "repeat": 5, "priority": "urgent"}"#, 422, "no such priority"),
     ] {
@@ -320,6 +328,7 @@ async fn every_refusal_is_a_problem_document() {
         ("GET", "/", "", "", 404),
         ("GET", "/v1/peers/cam9", "", "", 404),
         ("GET", "/v1/state/cam9", "", "", 404),
+        ("GET", "/v1/state/cam-2", "", "", 404),
         ("GET", "/v1/state/%ff", "", "", 400),
         ("GET", "/v1/peers/%ff", "", "", 400),
         ("PATCH", "/v1/state/%ff", "", "{}", 400),
@@ -341,6 +350,7 @@ async fn every_refusal_is_a_problem_document() {
         let problem: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(problem["status"], json!(expected), "{body}");
         assert!(problem["title"].is_string() && problem["detail"].is_string(), "{body}");
+        assert_eq!(body.contains("did you mean `cam2`?"), path.ends_with("cam-2"), "{body}");
     }
 }
 

@@ -31,6 +31,9 @@ pub(crate) trait NodeView: Send + Sync + 'static {
     /// Says something to one node.
     fn send(&self, message: MessageDoc, n: Option<u32>) -> impl Future<Output = Result<OutcomeRow, ViewError>> + Send;
 
+    /// Who was probably meant by a name that nobody bears.
+    fn nearest(&self, name: &str) -> Option<String>;
+
     /// Whether this is the node's own name or `name@hhhh`.
     fn is_own_name(&self, name: &str) -> bool;
 

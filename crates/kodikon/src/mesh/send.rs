@@ -304,9 +304,14 @@ fn find(view: &View, name: &str) -> Option<NodeId> {
     called().find(|peer| peer.liveness.is_present()).or_else(|| called().next()).map(|peer| peer.id)
 }
 
+/// Who was probably meant: one who is present, or this node.
+pub(super) fn nearest(view: &View, name: &str) -> Option<String> {
+    let present = view.peers.iter().filter(|peer| peer.liveness.is_present()).map(|peer| peer.name.as_str());
+    nearest_name(name, present.chain([view.name.as_str()])).map(str::to_owned)
+}
+
 fn unknown(view: &View, name: &str) -> String {
-    let names = view.peers.iter().filter(|peer| peer.liveness.is_present()).map(|peer| peer.name.as_str());
-    let (near, name) = (nearest_name(name, names), shorten(name));
+    let (near, name) = (nearest(view, name), shorten(name));
     match near {
         Some(near) => format!("no node is called `{name}`; did you mean `{near}`?"),
         None => format!("no node is called `{name}`; `kodikon peers` lists all"),
