@@ -228,11 +228,7 @@ fn a_node_whose_output_nobody_reads_lives_and_a_second_signal_ends_it() {
     let child = command.spawn().expect("it was built");
     drop(command); // it holds the pipes, too
     let mut node = Going { child, lines: channel().1 };
-    let begun = Instant::now();
-    while !home.0.join("d/api.json").exists() {
-        assert!(begun.elapsed() < PATIENCE, "it does not start");
-        thread::sleep(Duration::from_millis(10));
-    }
+    until("it has started", || home.0.join("d/api.json").exists());
     // Each change is an event for stdout and a line for stderr: more than would wait anywhere.
     for n in 0..20 {
         home.json(&["state", "set", "--json", "--data-dir", "d", &format!("n={n}")]);
@@ -299,4 +295,28 @@ fn an_interrupted_series_tells_how_far_it_came() {
     }
     assert_eq!(told("sent"), told("delivered") + told("expired") + told("not"), "{said}");
     assert!(said.starts_with("interrupted: ") && told("not") > 0, "{said}");
+
+    // A node that answers nothing at all holds nobody back either.
+    signal("-STOP", &one.child);
+    let mut unheard = home.start(&series);
+    until("it waits for Ctrl-C", || catches_interrupts(&unheard.child));
+    signal("-INT", &unheard.child);
+    until("it ends", || unheard.child.try_wait().expect("it is ours").is_some());
+    assert_eq!(unheard.child.wait().expect("it has ended").code(), Some(130));
+}
+
+/// Asks until it is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not yet: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a program has a handler for SIGINT, signal 2 (proc(5), `SigCgt`).
+fn catches_interrupts(child: &Child) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
 }

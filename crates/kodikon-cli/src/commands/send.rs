@@ -36,7 +36,7 @@ pub(crate) fn run(common: &Common, args: &SendArgs) -> Result<Done, Failure> {
     }
     let client = Client::find(&args.node, common.data_dir.as_deref())?;
     if args.repeat.is_some() {
-        return series(common, &client, body);
+        return series(common, client, body);
     }
     let document = client.post("/v1/messages", &body, TIMEOUT_MOST + MARGIN)?;
     let row: OutcomeRow = super::understand(&document)?;
@@ -49,7 +49,7 @@ pub(crate) fn run(common: &Common, args: &SendArgs) -> Result<Done, Failure> {
 }
 
 /// Follows a series to its end, or to Ctrl-C.
-fn series(common: &Common, client: &Client, mut body: Value) -> Result<Done, Failure> {
+fn series(common: &Common, client: Client, mut body: Value) -> Result<Done, Failure> {
     let undone = |what: &str, error: std::io::Error| Failure::Undone(format!("the system gives no {what}: {error}"));
     let wanted = body["repeat"].as_u64().unwrap_or(1);
     body["progress"] = true.into();
@@ -58,12 +58,15 @@ fn series(common: &Common, client: &Client, mut body: Value) -> Result<Done, Fai
     // Before the first is sent: from then on there is something to tell.
     let interrupt = runtime.block_on(async { signal(SignalKind::interrupt()) });
     let mut interrupt = interrupt.map_err(|error| undone("signals", error))?;
-    let lines = client.lines("/v1/messages", &body)?;
     let tally = Arc::new(Mutex::new(Tally::default()));
     let (told, mut end) = oneshot::channel();
     let (json, counted) = (common.json, Arc::clone(&tally));
-    // On a thread of its own, since reading and printing may wait for ever, and Ctrl-C may not.
-    let follow = move || drop(told.send(follow(json, lines, &counted)));
+    let follow = move || {
+        let followed = client.lines("/v1/messages", &body).and_then(|lines| follow(json, lines, &counted));
+        // An error means that Ctrl-C came first.
+        drop(told.send(followed));
+    };
+    // On a thread of its own, since asking, reading and printing may wait for ever, and Ctrl-C may not.
     thread::Builder::new().name("kodikon-series".into()).spawn(follow).map_err(|error| undone("thread", error))?;
     let followed = runtime.block_on(async {
         tokio::select! {
@@ -172,7 +175,7 @@ fn payload(text: &str) -> Result<Value, Failure> {
     serde_json::from_slice(text).map_err(|error| {
         let why = why_not_json(&error);
         Failure::Usage(format!(
-            "the payload is not JSON ({why}): write for example '{{\"open\": true}}', or a text as '\"hello\"'"
+            "the payload cannot be taken ({why}): write for example '{{\"open\": true}}', or a text as '\"hello\"'"
         ))
     })
 }
