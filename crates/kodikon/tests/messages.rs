@@ -87,7 +87,11 @@ async fn a_large_payload_arrives_whole_and_many_arrive_once_each() {
 async fn who_is_not_there_is_unreachable_at_once_and_a_slip_of_the_finger_is_told() {
     let fleet = Fleet::new();
     let (a, b) = pair(&fleet).await;
-    for (name, told) in [("cam_b", "did you mean `cam-b`?"), ("nobody", "`kodikon peers` lists all")] {
+    for (name, told) in [
+        ("cam_b", "did you mean `cam-b`?"),
+        ("cam-9", "did you mean `cam-b`?"),
+        ("nobody", "`kodikon peers` lists all"),
+    ] {
         let outcome = within(a.send(name, json!(1))).await.unwrap();
         assert!(matches!(&outcome, Outcome::Unreachable { reason } if reason.contains(told)), "{name}: {outcome:?}");
     }
