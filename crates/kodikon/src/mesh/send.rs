@@ -8,6 +8,7 @@ use kodikon_core::effect::SendOrder;
 use kodikon_core::ground::config::{MAX_KIND, MAX_PAYLOAD};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::letter::{Outcome as CoreOutcome, Priority, Ticket};
+use kodikon_core::model::member::Liveness;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -50,7 +51,7 @@ pub enum Outcome {
     },
     /// It was not tried.
     Unreachable {
-        /// Why: nobody of that name, or more relays than `max_hops`.
+        /// Why: nobody of that name, one that has failed or left, or more relays than `max_hops`.
         reason: String,
     },
 }
@@ -222,7 +223,7 @@ impl Letter {
         let order = SendOrder { ticket: Ticket(0), to, kind, payload: text, priority, timeout };
         let sent = mesh.ask(|answer| Order::Send { order, waiting: Waiting { part, answer } }).await;
         let outcome = sent.map_err(|_| SendError::Stopped)?;
-        Ok(tell(outcome, &mesh.0.board.read()))
+        Ok(tell(outcome, &to, &mesh.0.board.read()))
     }
 }
 
@@ -318,7 +319,7 @@ fn unknown(view: &View, name: &str) -> String {
     }
 }
 
-fn tell(outcome: CoreOutcome, view: &View) -> Outcome {
+fn tell(outcome: CoreOutcome, to: &NodeId, view: &View) -> Outcome {
     match outcome {
         CoreOutcome::Delivered { rtt, path, attempts } => {
             Outcome::Delivered { rtt, path: path.iter().map(|id| view.name_of(id)).collect(), attempts }
@@ -327,16 +328,31 @@ fn tell(outcome: CoreOutcome, view: &View) -> Outcome {
         CoreOutcome::Unreachable { needs_hops: Some(hops) } => {
             Outcome::Unreachable { reason: format!("the way has {hops} relays: raise mesh.max_hops") }
         }
-        CoreOutcome::Unreachable { needs_hops: None } => Outcome::Unreachable { reason: "no such node".to_owned() },
+        CoreOutcome::Unreachable { needs_hops: None } => Outcome::Unreachable { reason: absence(to, view) },
+    }
+}
+
+/// Why nothing can be said to a node that bears the name.
+fn absence(id: &NodeId, view: &View) -> String {
+    let name = view.name_of(id);
+    match view.peers.iter().find(|peer| peer.id == *id).map(|peer| peer.liveness) {
+        Some(Liveness::Failed) => format!("`{name}` has failed"),
+        Some(Liveness::Left) => format!("`{name}` has left"),
+        Some(Liveness::Introduced | Liveness::Alive | Liveness::Suspect) => {
+            format!("not enough is known of `{name}` yet: try again in a moment")
+        }
+        None => format!("`{name}` is not here any more"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kodikon_core::effect::PeerView;
     use serde_json::json;
 
     use super::super::{SEND_BYTES_WAITING, SENDS_WAITING};
     use super::*;
+    use crate::testing::peer_view;
 
     #[test]
     fn a_payload_is_refused_at_the_door_with_the_limit_that_it_breaks() {
@@ -356,6 +372,22 @@ mod tests {
         }
         assert_eq!(check(&json!(1), "a\nb"), Err(SendError::Kind { limit: 64 }));
         assert_eq!(check(&json!({"n": 1}), "door.opened"), Ok(br#"{"n":1}"#.to_vec()));
+    }
+
+    #[test]
+    fn who_bears_the_name_and_cannot_be_told_anything_is_unreachable_with_the_reason() {
+        let id = NodeId([7; 16]);
+        for (liveness, expected) in [
+            (Some(Liveness::Failed), "`cam` has failed"),
+            (Some(Liveness::Left), "`cam` has left"),
+            (Some(Liveness::Alive), "not enough is known of `cam` yet: try again in a moment"),
+            (None, "`@0707` is not here any more"),
+        ] {
+            let peer = |liveness| PeerView { liveness, ..peer_view(id, "cam") };
+            let view = View { peers: liveness.map(peer).into_iter().collect(), ..View::default() };
+            let outcome = tell(CoreOutcome::Unreachable { needs_hops: None }, &id, &view);
+            assert_eq!(outcome, Outcome::Unreachable { reason: expected.to_owned() }, "{liveness:?}");
+        }
     }
 
     async fn alone() -> Mesh {
