@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::handlers::whole;
 use super::problem::Problem;
-use super::{Api, NodeView};
+use super::{Api, NodeView, ViewError};
 use crate::outcome::why_not_json;
 
 /// Messages of a series at most: a hundred a second for nearly three hours.
@@ -62,7 +63,7 @@ fn read(body: &[u8]) -> Result<MessageDoc, Problem> {
     serde_json::from_slice(body).map_err(|error| wrong(why_not_json(&error)))
 }
 
-/// Sends a series in its rhythm, several under way at once; the caller that goes away ends it.
+/// Sends a series in its rhythm, several under way at once; the caller that goes away ends it, and the node that stops.
 fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
     let (lines, told) = mpsc::channel(PLACES);
     tokio::spawn(async move {
@@ -70,8 +71,12 @@ fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
         let mut rhythm = interval(pause);
         // A late tick is made up for, so that the n-th is sent at n times the interval.
         rhythm.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let is_over = Arc::new(AtomicBool::new(false));
         for n in 1..=message.repeat.unwrap_or(1) {
             rhythm.tick().await;
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
             // Its place is taken first: whoever reads slowly is sent for slowly.
             let Ok(place) = lines.clone().reserve_owned().await else { return };
             if message.progress {
@@ -79,10 +84,14 @@ fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
                 let _ = lines.try_send(format!("{}\n", json!({"sent": n})));
             }
             let one = MessageDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
-            let api = Arc::clone(&api);
+            let (api, ends) = (Arc::clone(&api), Arc::clone(&is_over));
             tokio::spawn(async move {
                 let line = match api.node.send(one, Some(n)).await {
                     Ok(row) => json!(row),
+                    Err(ViewError::Stopped) => {
+                        ends.store(true, Ordering::Relaxed);
+                        refused(n, "the node stops")
+                    }
                     Err(error) => refused(n, Problem::from(error).detail()),
                 };
                 place.send(format!("{line}\n"));

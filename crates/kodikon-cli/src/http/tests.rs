@@ -96,6 +96,9 @@ impl NodeView for Fake {
         if message.to == "busy" {
             return Err(ViewError::Busy("too many".into()));
         }
+        if message.to == "stopping" {
+            return Err(ViewError::Stopped);
+        }
         if message.to == "silent" {
             return std::future::pending().await;
         }
@@ -242,6 +245,16 @@ async fn in_a_series_a_refusal_is_told_as_one_and_what_was_sent_to_whoever_asks(
     let refused: Vec<_> = lines.iter().filter(|line| line["outcome"] == "refused").collect();
     assert!(refused.len() == 3 && refused.iter().all(|row| row["reason"] == "too many"), "{body}");
     assert_eq!(lines.len(), 6);
+}
+
+#[tokio::test]
+async fn a_series_ends_with_its_node() {
+    let served = served().await;
+    let series = r#"{"to": "stopping", "payload": {}, "repeat": 1000000, "interval_ms": 1}"#;
+    let (_, _, body) = served.call("POST", "/v1/messages", "", series).await;
+    let first: Value = serde_json::from_str(body.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((&first["outcome"], &first["reason"]), (&json!("refused"), &json!("the node stops")));
+    assert!(body.lines().count() < kodikon::SENDS_WAITING, "{} lines", body.lines().count());
 }
 
 /// Begins an endless series of a message each millisecond that nobody answers; it is the caller of the stream.
