@@ -64,8 +64,9 @@ fn read(body: &[u8]) -> Result<MessageDoc, Problem> {
 }
 
 /// Sends a series in its rhythm, several under way at once; the caller that goes away ends it, and the node that stops.
-fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
+fn series<N: NodeView>(api: Arc<Api<N>>, mut message: MessageDoc) -> Response {
     let (lines, told) = mpsc::channel(PLACES);
+    let payload = std::mem::take(&mut message.payload);
     tokio::spawn(async move {
         let pause = Duration::from_millis(u64::from(message.interval_ms.unwrap_or(1_000)));
         let mut rhythm = interval(pause);
@@ -73,7 +74,10 @@ fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
         rhythm.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let is_over = Arc::new(AtomicBool::new(false));
         for n in 1..=message.repeat.unwrap_or(1) {
-            rhythm.tick().await;
+            tokio::select! {
+                _ = rhythm.tick() => {}
+                () = lines.closed() => return,
+            }
             if is_over.load(Ordering::Relaxed) {
                 return;
             }
@@ -83,7 +87,7 @@ fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
                 // The next tells it, too, where there is no place for it.
                 let _ = lines.try_send(format!("{}\n", json!({"sent": n})));
             }
-            let one = MessageDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
+            let one = MessageDoc { payload: numbered(payload.clone(), n), ..message.clone() };
             let (api, ends) = (Arc::clone(&api), Arc::clone(&is_over));
             tokio::spawn(async move {
                 let line = match api.node.send(one, Some(n)).await {
