@@ -336,6 +336,15 @@ impl SettingsArgs {
     }
 }
 
+/// The flags that every verb understands.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    /// Print JSON.
+    pub(crate) json: bool,
+    /// The data folder, where it was named.
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;

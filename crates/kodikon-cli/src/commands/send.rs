@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::Common;
-use crate::args::SendArgs;
+use crate::args::{Common, SendArgs};
 use crate::client::{Client, Lines};
 use crate::outcome::{Done, Failure, why_not_json};
 use crate::print;
