@@ -1,6 +1,6 @@
 //! Decides what a node remembers of its peers: the roster of the present and lately failed, and the directory of all others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::ground::bounded::BoundedMap;
@@ -147,12 +147,6 @@ impl Peer {
         open().filter(is_fresh).min_by_key(|path| path.rtt.unwrap_or(UNMEASURED))
     }
 
-    fn review_paths(&mut self, is_open: impl Fn(InterfaceIndex) -> bool) {
-        for path in &mut self.paths {
-            path.is_cut = path.interface.is_some_and(|index| !is_open(index));
-        }
-    }
-
     /// Notes a proven address; the way unheard or heard longest ago makes room.
     pub fn learn_path(&mut self, now: Instant, address: SocketAddr, interface: InterfaceIndex) {
         if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
@@ -270,10 +264,14 @@ impl Roster {
         self.peers.get_mut(id).map(Box::as_mut)
     }
 
-    /// Our interfaces changed: ways by those that carry nothing are none until they do again.
-    pub fn review_paths(&mut self, is_open: impl Fn(InterfaceIndex) -> bool) {
+    /// The interfaces that can carry something changed: ways by one that was among them and is not are none until it is back.
+    pub fn review_paths(&mut self, was: &BTreeSet<InterfaceIndex>, is: &BTreeSet<InterfaceIndex>) {
         for (_, peer) in self.peers.iter_mut() {
-            peer.review_paths(&is_open);
+            for path in &mut peer.paths {
+                let on =
+                    |indices: &BTreeSet<InterfaceIndex>| path.interface.is_some_and(|index| indices.contains(&index));
+                path.is_cut = !on(is) && (path.is_cut || on(was));
+            }
         }
         self.version += 1;
     }
@@ -440,6 +438,32 @@ mod tests {
             assert_eq!(peer.flaps(at(returned)), counted, "at {returned} s");
             assert_eq!(peer.flaps(at(later)), left, "at {later} s");
         }
+    }
+
+    #[test]
+    fn no_way_leads_by_an_interface_that_was_there_and_is_not() {
+        let [lo, a, b] = [1, 2, 3].map(InterfaceIndex);
+        let mut roster = Roster::new(4);
+        let id = NodeId([1; 16]);
+        assert!(roster.insert(id, peer()));
+        let learn = |roster: &mut Roster, n: u8, on: InterfaceIndex| {
+            let at = Instant::ZERO + Duration::from_secs(u64::from(n));
+            roster.get_mut(&id).expect("it is there").learn_path(at, SocketAddr::from(([10, 0, 0, n], 9)), on);
+        };
+        let best = |roster: &Roster| roster.get(&id)?.best_path()?.interface;
+        learn(&mut roster, 1, b);
+        learn(&mut roster, 20, a);
+        assert_eq!(best(&roster), Some(a));
+        roster.review_paths(&BTreeSet::from([a, b]), &BTreeSet::from([b]));
+        assert_eq!(best(&roster), Some(b));
+        roster.review_paths(&BTreeSet::from([b]), &BTreeSet::new());
+        assert_eq!(best(&roster), None);
+        learn(&mut roster, 30, lo);
+        roster.review_paths(&BTreeSet::new(), &BTreeSet::from([a]));
+        assert_eq!(best(&roster), Some(lo), "of what was never listed nothing is known");
+        learn(&mut roster, 50, a);
+        roster.review_paths(&BTreeSet::from([a]), &BTreeSet::from([a, b]));
+        assert_eq!(best(&roster), Some(a));
     }
 
     fn peer() -> Peer {
