@@ -328,6 +328,9 @@ pub enum What {
         priority: String,
         /// The relays by which it came, by name.
         path: Vec<String>,
+        /// `all` where it was said to all; left out where it was said to this node.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent_to: Option<String>,
     },
     /// This node hears nobody (`isolated: true`), or somebody again.
     Isolated {
