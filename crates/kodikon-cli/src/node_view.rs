@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kodikon::api::{FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
+use kodikon::api::{
+    BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc,
+};
 use kodikon::doctor::{self, Symptoms};
 use kodikon::{Mesh, MeshError, Peer, Priority, Route, SendError};
 use serde_json::{Map, Value};
@@ -50,22 +52,19 @@ impl NodeView for Mesh {
     async fn send(&self, message: MessageDoc, n: Option<u32>) -> Result<OutcomeRow, ViewError> {
         let refused = |why: String| ViewError::Refused(why);
         let mut letter = Self::send(self, message.to, message.payload).kind(message.kind.unwrap_or_default());
-        if let Some(word) = message.priority {
-            let priority = Priority::from_name(&word);
-            let wrong = || refused(format!("`{word}` is no priority: low, normal, high or critical"));
-            letter = letter.priority(priority.ok_or_else(wrong)?);
-        }
+        letter = letter.priority(priority_of(message.priority)?);
         if let Some(seconds) = message.timeout_s {
             let given = Duration::try_from_secs_f64(seconds).ok().filter(|given| (SHORTEST..=LONGEST).contains(given));
             let wrong = || refused(format!("a timeout of {seconds} s: it must be 0.001 to 3,600 s"));
             letter = letter.timeout(given.ok_or_else(wrong)?);
         }
-        match letter.await {
-            Ok(outcome) => Ok(outcome.row(n)),
-            Err(SendError::Stopped) => Err(ViewError::Stopped),
-            Err(error @ SendError::Busy { .. }) => Err(ViewError::Busy(error.to_string())),
-            Err(error) => Err(refused(error.to_string())),
-        }
+        Ok(letter.await.map_err(unsent)?.row(n))
+    }
+
+    async fn broadcast(&self, message: BroadcastDoc, n: Option<u32>) -> Result<BroadcastRow, ViewError> {
+        let broadcast = Self::broadcast(self, message.payload).kind(message.kind.unwrap_or_default());
+        let said = broadcast.priority(priority_of(message.priority)?).await;
+        Ok(said.map_err(unsent)?.row(n))
     }
 
     fn is_own_name(&self, name: &str) -> bool {
@@ -89,6 +88,26 @@ impl NodeView for Mesh {
 
     fn is_ready(&self) -> bool {
         self.is_running()
+    }
+}
+
+/// The priority that a caller wishes.
+fn priority_of(word: Option<String>) -> Result<Priority, ViewError> {
+    let Some(word) = word else { return Ok(Priority::default()) };
+    let wrong = || ViewError::Refused(format!("`{word}` is no priority: low, normal, high or critical"));
+    Priority::from_name(&word).ok_or_else(wrong)
+}
+
+/// Why nothing was sent.
+fn unsent(error: SendError) -> ViewError {
+    match error {
+        SendError::Stopped => ViewError::Stopped,
+        SendError::Busy { .. } => ViewError::Busy(error.to_string()),
+        SendError::TooLong { .. }
+        | SendError::TooDeep { .. }
+        | SendError::TooManyKeys { .. }
+        | SendError::Kind { .. }
+        | _ => ViewError::Refused(error.to_string()),
     }
 }
 

@@ -19,11 +19,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kodikon_core::effect::{
-    Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder, StreamWish,
-    Target, Transmit,
+    Arrival, BroadcastOrder, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered,
+    SendOrder, StreamWish, Target, Transmit,
 };
 use kodikon_core::ground::config::Security as CoreSecurity;
 use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
@@ -78,6 +79,13 @@ pub(crate) enum Order {
         order: SendOrder,
         /// Where to tell.
         answer: oneshot::Sender<Option<Outcome>>,
+    },
+    /// Say something to all. The answer is its name, or nothing where too much waits.
+    Broadcast {
+        /// What; its ticket is given here.
+        order: BroadcastOrder,
+        /// Where to tell.
+        answer: oneshot::Sender<Option<CastId>>,
     },
     /// Call a handler from now on.
     On(Handler),
@@ -184,6 +192,7 @@ struct Driver {
     /// The last ticket given, and who waits for what becomes of which.
     tickets: u64,
     waiting: BTreeMap<Ticket, oneshot::Sender<Option<Outcome>>>,
+    announcing: BTreeMap<Ticket, oneshot::Sender<Option<CastId>>>,
     addresses: Vec<SocketAddr>,
     /// When what could not be opened is tried again.
     retry_at: Instant,
@@ -272,6 +281,7 @@ impl Driver {
             own_changes: 0,
             tickets: 0,
             waiting: BTreeMap::new(),
+            announcing: BTreeMap::new(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
             drops_at: Instant::ZERO,
@@ -467,6 +477,7 @@ impl Driver {
                 self.set_state(now, changes, wall);
             }
             Order::Send { order, answer } => self.send(now, order, answer),
+            Order::Broadcast { order, answer } => self.broadcast(now, order, answer),
             Order::On(handler) => self.show.add_handler(handler),
             // An error means that nobody waits for the answer any more.
             Order::Departed(answer) => drop(answer.send(self.node.directory(now))),
@@ -513,6 +524,17 @@ impl Driver {
         self.waiting.insert(ticket, answer);
         self.node.handle(now, Input::Command(Command::Send(SendOrder { ticket, ..order })));
         self.carry_out();
+    }
+
+    /// Says something to all; its name is told at once.
+    fn broadcast(&mut self, now: Instant, order: BroadcastOrder, answer: oneshot::Sender<Option<CastId>>) {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.announcing.insert(ticket, answer);
+        self.node.handle(now, Input::Command(Command::Broadcast(BroadcastOrder { ticket, ..order })));
+        self.carry_out();
+        // A node that has left numbers nothing any more, and whoever waits learns it by this.
+        self.announcing.remove(&ticket);
     }
 
     fn leave(&mut self, now: Instant) {
@@ -571,6 +593,13 @@ impl Driver {
         if let CoreEvent::Settled { ticket, outcome, .. } = event {
             if let Some(answer) = self.waiting.remove(&ticket) {
                 drop(answer.send(Some(outcome)));
+            }
+            return;
+        }
+        if let CoreEvent::Announced { ticket, number } = event {
+            if let Some(answer) = self.announcing.remove(&ticket) {
+                let (origin, epoch) = (self.node.id(), self.node.epoch());
+                _ = answer.send(number.map(|number| CastId { origin, epoch, number }));
             }
             return;
         }

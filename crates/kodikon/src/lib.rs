@@ -51,7 +51,8 @@ pub use kodikon_core::ground::id::NodeId;
 pub use kodikon_core::model::letter::Priority;
 pub use kodikon_core::model::state::StateError;
 pub use mesh::{
-    Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Route, SendError, StartError,
+    Announced, Broadcast, Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Route,
+    SendError, StartError,
 };
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;

@@ -1,4 +1,4 @@
-//! Decides how a message is taken from a caller, one or a numbered series, and how what became of each is told.
+//! Decides how a message to one or to all is taken from a caller, one or a numbered series, and how what became of each is told.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
-use kodikon::api::MessageDoc;
+use kodikon::api::{BroadcastDoc, MessageDoc};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -33,37 +33,67 @@ pub(crate) async fn send<N: NodeView>(
 ) -> Result<Response, Problem> {
     let message: MessageDoc = serde_json::from_slice(&whole(body)?)
         .map_err(|error| Problem::bad_request(format!("the body must be {{\"to\", \"payload\", …}}: {error}")))?;
-    match message.repeat {
-        None => Ok(Json(api.node.send(message, None).await?).into_response()),
-        Some(1..=MAX_SERIES) => Ok(series(api, message)),
-        Some(count) => Err(Problem::bad_request(format!("repeat is {count}: a series has 1 to {MAX_SERIES}"))),
-    }
+    let Some(count) = message.repeat else {
+        return Ok(Json(api.node.send(message, None).await?).into_response());
+    };
+    series(count, message.interval_ms, move |n| {
+        let one = MessageDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
+        let api = Arc::clone(&api);
+        async move {
+            match api.node.send(one, Some(n)).await {
+                Ok(row) => json!(row),
+                Err(error) => json!(refused(n, Problem::from(error).detail())),
+            }
+        }
+    })
+}
+
+/// `POST /v1/broadcasts`.
+pub(crate) async fn broadcast<N: NodeView>(
+    State(api): State<Arc<Api<N>>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let message: BroadcastDoc = serde_json::from_slice(&whole(body)?)
+        .map_err(|error| Problem::bad_request(format!("the body must be {{\"payload\", …}}: {error}")))?;
+    let Some(count) = message.repeat else {
+        return Ok(Json(api.node.broadcast(message, None).await?).into_response());
+    };
+    series(count, message.interval_ms, move |n| {
+        let one = BroadcastDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
+        let api = Arc::clone(&api);
+        async move {
+            match api.node.broadcast(one, Some(n)).await {
+                Ok(row) => json!(row),
+                Err(error) => json!({"n": n, "error": Problem::from(error).detail()}),
+            }
+        }
+    })
 }
 
 /// Sends a series in its rhythm, several under way at once; the caller that goes away ends it.
-fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
+fn series<F: Future<Output = Value> + Send + 'static>(
+    count: u32,
+    interval_ms: Option<u32>,
+    one: impl Fn(u32) -> F + Send + 'static,
+) -> Result<Response, Problem> {
+    if !(1..=MAX_SERIES).contains(&count) {
+        return Err(Problem::bad_request(format!("repeat is {count}: a series has 1 to {MAX_SERIES}")));
+    }
     let (lines, told) = mpsc::channel(LINES_WAITING);
     tokio::spawn(async move {
-        let pause = Duration::from_millis(u64::from(message.interval_ms.unwrap_or(1_000)).max(1));
+        let pause = Duration::from_millis(u64::from(interval_ms.unwrap_or(1_000)).max(1));
         let mut rhythm = interval(pause);
         // A late tick is made up for, so that the n-th is sent at n times the interval.
         rhythm.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        for n in 1..=message.repeat.unwrap_or(1) {
+        for n in 1..=count {
             rhythm.tick().await;
             // Its place is taken first: whoever reads slowly is sent for slowly.
             let Ok(place) = lines.clone().reserve_owned().await else { return };
-            let one = MessageDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
-            let api = Arc::clone(&api);
-            tokio::spawn(async move {
-                let line = match api.node.send(one, Some(n)).await {
-                    Ok(row) => json!(row),
-                    Err(error) => json!(refused(n, Problem::from(error).detail())),
-                };
-                place.send(format!("{line}\n"));
-            });
+            let line = one(n);
+            tokio::spawn(async move { place.send(format!("{}\n", line.await)) });
         }
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(Lines(told))).into_response()
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(Lines(told))).into_response())
 }
 
 /// One of a series: its number stands in the payload, so that the receiver can tell what is missing.

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use kodikon::api::{FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
+use kodikon::api::{
+    BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc,
+};
 use serde_json::{Map, Value};
 
 /// A running node, as the API sees it.
@@ -27,6 +29,13 @@ pub(crate) trait NodeView: Send + Sync + 'static {
 
     /// Says something to one node.
     fn send(&self, message: MessageDoc, n: Option<u32>) -> impl Future<Output = Result<OutcomeRow, ViewError>> + Send;
+
+    /// Says something to all; `n` says which of a series it is.
+    fn broadcast(
+        &self,
+        message: BroadcastDoc,
+        n: Option<u32>,
+    ) -> impl Future<Output = Result<BroadcastRow, ViewError>> + Send;
 
     /// Whether this is the node's own name or `name@hhhh`.
     fn is_own_name(&self, name: &str) -> bool;

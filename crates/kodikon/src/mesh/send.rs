@@ -198,7 +198,7 @@ impl IntoFuture for Letter {
 }
 
 /// The text of a payload within limits.
-fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
+pub(super) fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
     if kind.len() > MAX_KIND || kind.chars().any(char::is_control) {
         return Err(SendError::Kind { limit: MAX_KIND });
     }
