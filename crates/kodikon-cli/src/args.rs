@@ -59,6 +59,12 @@ pub(crate) enum Verb {
     )]
     Send(SendArgs),
 
+    /// Say something to all nodes
+    #[command(
+        after_help = "It is told at most once to each node, and acknowledged and repeated on each LAN until all there have it or its time is over: 5 s, high 10, critical 30. What is `low` is neither acknowledged nor repeated. At most 20 a second leave, more wait. A series bears its number as `n` in the payload.\n\nExample:\n  kodikon broadcast '{\"door\": \"open\"}' --priority high\n  kodikon broadcast '{}' --type door.opened --json"
+    )]
+    Broadcast(BroadcastArgs),
+
     /// Show events as they come
     #[command(after_help = "Example:\n  kodikon watch --type peer_failed --type state\n  kodikon watch --json")]
     Watch(WatchArgs),
@@ -187,14 +193,37 @@ pub(crate) struct SendArgs {
     /// A message type of one's own [default: ROUTE_BROADCAST]
     #[arg(long = "type", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct BroadcastArgs {
+    /// What: any JSON of at most 64 KiB; from stdin as -
+    #[arg(value_name = "JSON")]
+    pub(crate) payload: String,
+    /// How urgent it is [default: normal]
+    #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
+    pub(crate) priority: Option<String>,
+    /// A message type of one's own [default: ROUTE_BROADCAST]
+    #[arg(long = "type", value_name = "NAME")]
+    pub(crate) kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct SeriesArgs {
     /// Send so many, numbered from 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) repeat: Option<u32>,
     /// Milliseconds between two of them [default: 1000]
     #[arg(long, value_name = "M", requires = "repeat", value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
     pub(crate) interval_ms: Option<u32>,
-    #[command(flatten)]
-    pub(crate) node: NodeArgs,
 }
 
 /// Seconds within the limits of a message.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::args::{Args, Common, ConfigVerb, KeyVerb, StateVerb, Verb};
 use crate::outcome::{Done, Failure};
 
+mod broadcast;
 mod completions;
 mod config;
 mod decode;
@@ -30,6 +31,7 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::State(StateVerb::Set { pairs, node }) => state::set(&common, &node, &pairs),
         Verb::State(StateVerb::Unset { keys, node }) => state::unset(&common, &node, &keys),
         Verb::Send(message) => send::run(&common, &message),
+        Verb::Broadcast(message) => broadcast::run(&common, &message),
         Verb::Watch(watch) => watch::run(&common, &watch),
         Verb::Stats(node) => stats::run(&common, &node),
         Verb::Doctor(node) => doctor::run(&common, &node),

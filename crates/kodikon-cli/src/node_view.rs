@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kodikon::api::{FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
+use kodikon::api::{
+    BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc,
+};
 use kodikon::doctor::{self, Symptoms};
 use kodikon::{Letter, Mesh, MeshError, Peer, Priority, Route, SendError};
 use serde_json::{Map, Value};
@@ -55,6 +57,14 @@ impl NodeView for Mesh {
         self.nearest_name(name)
     }
 
+    async fn broadcast(&self, message: BroadcastDoc, n: Option<u32>) -> Result<BroadcastRow, ViewError> {
+        let mut broadcast = Self::broadcast(self, message.payload).priority(priority_of(message.priority)?);
+        if let Some(kind) = kind_of(message.kind)? {
+            broadcast = broadcast.kind(kind);
+        }
+        Ok(broadcast.await.map_err(unsent)?.row(n))
+    }
+
     fn is_own_name(&self, name: &str) -> bool {
         Self::peer(self, name).is_none() && Self::state(self, name).is_some()
     }
@@ -81,21 +91,31 @@ impl NodeView for Mesh {
 
 /// The letter that a caller's words ask for.
 fn letter(mesh: &Mesh, message: MessageDoc) -> Result<Letter, ViewError> {
-    let mut letter = mesh.send(message.to, message.payload);
-    if let Some(word) = message.priority {
-        let wrong = || ViewError::Refused(format!("`{word}` is no priority: low, normal, high or critical"));
-        letter = letter.priority(Priority::from_name(&word).ok_or_else(wrong)?);
-    }
+    let mut letter = mesh.send(message.to, message.payload).priority(priority_of(message.priority)?);
     if let Some(seconds) = message.timeout_s {
         // Below zero, or more than any span: both are refused with the limits.
         let nearest = if seconds > 0.0 { Duration::MAX } else { Duration::ZERO };
         letter = letter.timeout(Duration::try_from_secs_f64(seconds).unwrap_or(nearest));
     }
-    match message.kind {
-        Some(kind) if kind.is_empty() => Err(ViewError::Refused("the message type is empty: leave it out".to_owned())),
-        Some(kind) => Ok(letter.kind(kind)),
-        None => Ok(letter),
+    Ok(match kind_of(message.kind)? {
+        Some(kind) => letter.kind(kind),
+        None => letter,
+    })
+}
+
+/// The type of message that a caller wishes.
+fn kind_of(kind: Option<String>) -> Result<Option<String>, ViewError> {
+    if kind.as_ref().is_some_and(String::is_empty) {
+        return Err(ViewError::Refused("the message type is empty: leave it out".to_owned()));
     }
+    Ok(kind)
+}
+
+/// The priority that a caller wishes.
+fn priority_of(word: Option<String>) -> Result<Priority, ViewError> {
+    let Some(word) = word else { return Ok(Priority::default()) };
+    let wrong = || ViewError::Refused(format!("`{word}` is no priority: low, normal, high or critical"));
+    Priority::from_name(&word).ok_or_else(wrong)
 }
 
 /// Why nothing was sent.

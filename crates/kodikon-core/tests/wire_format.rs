@@ -116,6 +116,22 @@ fn a_letters_tag_and_receipt_are_what_the_paper_says() {
 }
 
 #[test]
+fn what_a_cast_signs_is_what_the_paper_says() {
+    let cast = samples::cast(b"1".to_vec());
+    let body = blake3::hash(&cast.body);
+    let head = [
+        &cast.origin[..],
+        &cast.epoch.to_le_bytes(),
+        &cast.number.to_le_bytes(),
+        &[cast.kind, cast.priority],
+        body.as_bytes(),
+    ];
+    let signed = [&b"kodikon cast 1"[..], &dump("mesh id"), &head.concat()].concat();
+    assert_eq!(cast.signed_bytes(config().mesh_id()), signed);
+    assert!(PAPER.contains("\"kodikon cast 1\""));
+}
+
+#[test]
 fn a_segments_id_is_what_the_paper_says() {
     let namer = identity().id();
     let derived = blake3::derive_key("kodikon mesh 2026-11 segment", &[&namer.0[..], &3u32.to_le_bytes()].concat());

@@ -1,6 +1,7 @@
 //! Decides whether a run kept its promises: every check has a name, is counted, and says what it saw where it failed.
 
 pub mod calm;
+pub mod casts;
 pub mod detours;
 pub mod letters;
 pub mod reach;
@@ -12,10 +13,11 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use kodikon_core::effect::{Event, PeerView, SendOrder};
+use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
+use crate::checks::casts::Casts;
 use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
 use crate::checks::truth::Truth;
@@ -66,6 +68,12 @@ pub enum Check {
     LetterOutcome,
     /// No letter is lost where a sound way led to its destination from long before it was written.
     LetterReliable,
+    /// No cast is told twice to a node, nor to a later run of it than the one in which it was said.
+    CastOnce,
+    /// A cast is told as it was said, as whose it was, to others than its origin.
+    CastTrue,
+    /// By its deadline a cast is told to all to whom a sound way led from long before it was said.
+    CastReliable,
     /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
     CalmRoster,
     /// After calm no node that is dead, or to which no way leads, is shown as present.
@@ -107,6 +115,9 @@ impl Check {
             Self::LetterSettled => "letter_settled",
             Self::LetterOutcome => "letter_outcome",
             Self::LetterReliable => "letter_reliable",
+            Self::CastOnce => "cast_once",
+            Self::CastTrue => "cast_true",
+            Self::CastReliable => "cast_reliable",
             Self::CalmRoster => "calm_roster",
             Self::CalmDeadGone => "calm_dead_gone",
             Self::CalmState => "calm_state",
@@ -211,6 +222,8 @@ pub struct Watch {
     pub metrics: Metrics,
     /// What was written.
     pub letters: Letters,
+    /// What was said to all.
+    pub casts: Casts,
     /// Where letters went.
     pub detours: Detours,
     heartbeat_timeout: Duration,
@@ -252,6 +265,7 @@ impl Watch {
             tally: Tally::default(),
             metrics: Metrics::default(),
             letters: Letters::new(nodes),
+            casts: Casts::default(),
             detours: Detours::default(),
             heartbeat_timeout,
             verdicts_due: Vec::new(),
@@ -262,6 +276,7 @@ impl Watch {
     /// Makes the checks that are due; to be called about once a second.
     pub fn tick(&mut self, now: Moment) {
         self.check_overdue(now);
+        self.check_casts(now);
         let due: Vec<VerdictDue> = self.verdicts_due.extract_if(.., |verdict| verdict.at <= now).collect();
         for verdict in due {
             if self.truth.holder(&verdict.peer).is_some() {
@@ -512,6 +527,10 @@ impl Observer for Watch {
                 let given = Given { from: *from, kind, payload, priority: *priority, path };
                 self.give(now, node, &given);
             }
+            Event::Broadcast { from, kind, payload, priority, path, .. } => {
+                let given = Given { from: *from, kind, payload, priority: *priority, path };
+                self.told(now, node, &given);
+            }
             Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
             // A new run begins within the process: it knows nobody, as after a boot.
@@ -544,6 +563,10 @@ impl Observer for Watch {
 
     fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder) {
         self.write(now, node, order);
+    }
+
+    fn announced(&mut self, now: Moment, node: usize, order: &BroadcastOrder) {
+        self.say(now, node, order);
     }
 
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool) {

@@ -40,6 +40,9 @@ pub struct Scenario {
     /// Mean seconds between two letters of a node; 0: it writes none of its own accord.
     #[serde(default)]
     pub letters_every_s: f64,
+    /// Mean seconds between two casts of a node; 0: it says nothing to all.
+    #[serde(default)]
+    pub casts_every_s: f64,
     /// Streams of letters.
     #[serde(default)]
     pub flow: Vec<Flow>,
@@ -169,6 +172,12 @@ const ALL: &[(&str, &str)] = scenarios![
     "letters-grid-9",
     "letters-loss-20",
     "letters-5-hops",
+    "broadcast-30",
+    "broadcast-5x10",
+    "broadcast-gateways",
+    "broadcast-line-7",
+    "broadcast-grid-9",
+    "broadcast-loss-20",
     "swarm-5",
     "swarm-10",
     "swarm-30",

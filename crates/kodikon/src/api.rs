@@ -328,6 +328,9 @@ pub enum What {
         priority: String,
         /// The relays by which it came, by name.
         path: Vec<String>,
+        /// `all` where it was said to all; left out where it was said to this node.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent_to: Option<String>,
     },
     /// This node hears nobody (`isolated: true`), or somebody again.
     Isolated {
@@ -371,6 +374,42 @@ pub struct MessageDoc {
     /// In a series also a line `{"sent": n}` as each one is sent: whoever ends the series early knows by it how far it came.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub progress: bool,
+}
+
+/// What `POST /v1/broadcasts` takes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BroadcastDoc {
+    /// Any JSON.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub payload: Value,
+    /// `low`, `normal` (default), `high` or `critical`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// A type of the application's own.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// So many, numbered from 1 in `n` of the payload; the answer is a line of JSON for each, as they leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<u32>,
+    /// Milliseconds between two of them (1,000).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
+}
+
+/// Something said to all, as `kodikon broadcast` and `POST /v1/broadcasts` tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct BroadcastRow {
+    /// Which of a series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u32>,
+    /// What names it.
+    pub id: String,
+    /// `all`.
+    pub sent_to: String,
 }
 
 /// What became of a message, as `kodikon send` and `POST /v1/messages` tell it.

@@ -19,11 +19,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kodikon_core::effect::{
-    Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder, StreamWish,
-    Target, Transmit,
+    Arrival, BroadcastOrder, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered,
+    SendOrder, StreamWish, Target, Transmit,
 };
 use kodikon_core::ground::config::Security as CoreSecurity;
 use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
@@ -81,6 +82,13 @@ pub(crate) enum Order {
         order: SendOrder,
         /// Who is told what became of it.
         waiting: Waiting,
+    },
+    /// Say something to all. The answer is its name, or nothing where too much waits.
+    Broadcast {
+        /// What; its ticket is given here.
+        order: BroadcastOrder,
+        /// Where to tell.
+        answer: oneshot::Sender<Option<CastId>>,
     },
     /// Call a handler from now on.
     On(Handler),
@@ -190,6 +198,7 @@ struct Driver {
     /// The last ticket given, and who waits for what becomes of which.
     tickets: u64,
     waiting: BTreeMap<Ticket, Waiting>,
+    announcing: BTreeMap<Ticket, oneshot::Sender<Option<CastId>>>,
     addresses: Vec<SocketAddr>,
     /// When what could not be opened is tried again.
     retry_at: Instant,
@@ -278,6 +287,7 @@ impl Driver {
             own_changes: 0,
             tickets: 0,
             waiting: BTreeMap::new(),
+            announcing: BTreeMap::new(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
             drops_at: Instant::ZERO,
@@ -473,6 +483,7 @@ impl Driver {
                 self.set_state(now, changes, wall);
             }
             Order::Send { order, waiting } => self.send(now, order, waiting),
+            Order::Broadcast { order, answer } => self.broadcast(now, order, answer),
             Order::On(handler) => self.show.add_handler(handler),
             Order::OnInline(handler) => self.show.add_inline(handler),
             // An error means that nobody waits for the answer any more.
@@ -518,6 +529,17 @@ impl Driver {
         self.waiting.insert(ticket, waiting);
         self.node.handle(now, Input::Command(Command::Send(SendOrder { ticket, ..order })));
         self.carry_out();
+    }
+
+    /// Says something to all; its name is told at once.
+    fn broadcast(&mut self, now: Instant, order: BroadcastOrder, answer: oneshot::Sender<Option<CastId>>) {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.announcing.insert(ticket, answer);
+        self.node.handle(now, Input::Command(Command::Broadcast(BroadcastOrder { ticket, ..order })));
+        self.carry_out();
+        // A node that has left numbers nothing any more, and whoever waits learns it by this.
+        self.announcing.remove(&ticket);
     }
 
     fn leave(&mut self, now: Instant) {
@@ -579,6 +601,13 @@ impl Driver {
         if let CoreEvent::Settled { ticket, outcome, .. } = event {
             if let Some(waiting) = self.waiting.remove(&ticket) {
                 waiting.settle(outcome);
+            }
+            return;
+        }
+        if let CoreEvent::Announced { ticket, number } = event {
+            if let Some(answer) = self.announcing.remove(&ticket) {
+                let (origin, epoch) = (self.node.id(), self.node.epoch());
+                _ = answer.send(number.map(|number| CastId { origin, epoch, number }));
             }
             return;
         }

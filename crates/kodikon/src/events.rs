@@ -323,7 +323,7 @@ mod tests {
             What::PeerFailed { node_id: node_id.clone(), id: id.clone(), witnesses, reason: reason.clone() },
             What::PeerLeft { node_id: node_id.clone(), id: id.clone(), reason: reason.clone() },
             said,
-            What::Message { node_id, id, source, kind, payload, priority, path: Vec::new() },
+            What::Message { node_id, id, source, kind, payload, priority, path: Vec::new(), sent_to: None },
             What::Isolated { isolated: true, reason },
         ];
         assert_eq!(whats.each_ref().map(|what| EventKind::of(what).unwrap()), EventKind::ALL);

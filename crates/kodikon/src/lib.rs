@@ -54,8 +54,8 @@ pub use kodikon_core::model::letter::Priority;
 pub use kodikon_core::model::state::StateError;
 pub use kodikon_core::wire::json::MessageType;
 pub use mesh::{
-    Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Route, SEND_BYTES_WAITING,
-    SENDS_WAITING, SendError, StartError, TIMEOUT_LEAST, TIMEOUT_MOST,
+    Announced, Broadcast, Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Route,
+    SEND_BYTES_WAITING, SENDS_WAITING, SendError, StartError, TIMEOUT_LEAST, TIMEOUT_MOST,
 };
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;

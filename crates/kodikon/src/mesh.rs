@@ -1,6 +1,7 @@
 //! Decides what an embedder holds: a handle to one running node, cheap to clone and usable from any thread.
 
 mod board;
+mod broadcast;
 mod builder;
 mod error;
 mod own;
@@ -32,6 +33,7 @@ use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::topic::Topic;
 
 pub(crate) use board::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way};
+pub use broadcast::{Announced, Broadcast};
 pub use builder::Builder;
 pub use error::{MeshError, StartError};
 pub(crate) use own::{OwnState, row_of};
@@ -448,6 +450,17 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("letters_delivered", stats.letters_delivered),
         ("letters_expired", stats.letters_expired),
         ("letters_retransmitted", stats.letters_retransmitted),
+        ("casts_sent", stats.casts_sent),
+        ("casts_refused", stats.casts_refused),
+        ("casts_received", stats.casts_received),
+        ("cast_datagrams", stats.cast_datagrams),
+        ("casts_repeated", stats.casts_repeated),
+        ("casts_repeated_here", stats.casts_repeated_here),
+        ("casts_stood_in", stats.casts_stood_in),
+        ("casts_offered", stats.casts_offered),
+        ("casts_acknowledged", stats.casts_acknowledged),
+        ("casts_unacknowledged", stats.casts_unacknowledged),
+        ("casts_evicted", stats.casts_evicted),
     ] {
         doc.counters.insert(name.to_owned(), value);
     }

@@ -85,6 +85,7 @@ mod tests {
             payload: Value::Null,
             priority: "normal".into(),
             path: Vec::new(),
+            sent_to: None,
         };
         let (usual, door, feigned) = (message("ROUTE_BROADCAST"), message("door"), message("NODE_STATE_SYNC"));
         let (node_id, id) = ("cam".to_owned(), "c".repeat(32));

@@ -27,14 +27,14 @@ pub(crate) fn run(common: &Common, args: &SendArgs) -> Result<Done, Failure> {
         ("priority", args.priority.clone().map(Value::from)),
         ("timeout_s", args.timeout.map(Value::from)),
         ("type", args.kind.clone().map(Value::from)),
-        ("repeat", args.repeat.map(Value::from)),
-        ("interval_ms", args.interval_ms.map(Value::from)),
+        ("repeat", args.series.repeat.map(Value::from)),
+        ("interval_ms", args.series.interval_ms.map(Value::from)),
     ];
     for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         body[name] = value;
     }
     let client = Client::find(&args.node, common.data_dir.as_deref())?;
-    if args.repeat.is_some() {
+    if args.series.repeat.is_some() {
         return series(common, client, body);
     }
     let document = client.post("/v1/messages", &body, TIMEOUT_MOST + MARGIN)?;
@@ -156,7 +156,7 @@ impl Tally {
 }
 
 /// The payload that was written, or what stands on stdin.
-fn payload(text: &str) -> Result<Value, Failure> {
+pub(super) fn payload(text: &str) -> Result<Value, Failure> {
     let mut read = Vec::new();
     let text = if text == "-" {
         let stdin = std::io::stdin().lock();

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use kodikon::api::{
-    FindingRow, Liveness, MessageDoc, NodeState, OutcomeRow, PeerDetail, PeerRow, RouteRow, RouteSource, StateRow,
-    StatsDoc, Status,
+    BroadcastDoc, BroadcastRow, FindingRow, Liveness, MessageDoc, NodeState, OutcomeRow, PeerDetail, PeerRow, RouteRow,
+    RouteSource, StateRow, StatsDoc, Status,
 };
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -22,7 +22,7 @@ struct Operation {
 const JSON: &str = "application/json";
 
 /// Every path and method there is.
-const OPERATIONS: [Operation; 15] = [
+const OPERATIONS: [Operation; 16] = [
     Operation {
         method: "get",
         path: "/v1/peers",
@@ -78,6 +78,13 @@ const OPERATIONS: [Operation; 15] = [
         summary: "Say something to one node; with `repeat` a numbered series, answered by lines of JSON",
         content: JSON,
         schema: || named("OutcomeRow"),
+    },
+    Operation {
+        method: "post",
+        path: "/v1/broadcasts",
+        summary: "Say something to all; with `repeat` a numbered series, answered by lines of JSON",
+        content: JSON,
+        schema: || named("BroadcastRow"),
     },
     Operation {
         method: "get",
@@ -201,7 +208,8 @@ fn describe(operation: &Operation) -> Value {
         described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": object()}}});
     }
     if operation.method == "post" {
-        described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": named("MessageDoc")}}});
+        let body = if operation.path == "/v1/broadcasts" { "BroadcastDoc" } else { "MessageDoc" };
+        described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": named(body)}}});
     }
     if matches!(operation.path, "/healthz" | "/readyz") {
         described["security"] = json!([]);
@@ -220,6 +228,8 @@ fn schemas() -> Value {
         "RouteRow": schema(RouteRow::schema()),
         "RouteSource": schema(RouteSource::schema()),
         "MessageDoc": schema(MessageDoc::schema()),
+        "BroadcastDoc": schema(BroadcastDoc::schema()),
+        "BroadcastRow": schema(BroadcastRow::schema()),
         "OutcomeRow": schema(OutcomeRow::schema()),
         "StateRow": schema(StateRow::schema()),
         "StatsDoc": schema(StatsDoc::schema()),

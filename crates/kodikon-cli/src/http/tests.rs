@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kodikon::api::{
-    Event, FindingRow, Liveness, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc, What,
+    BroadcastDoc, BroadcastRow, Event, FindingRow, Liveness, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow,
+    StateDoc, StatsDoc, What,
 };
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -109,6 +110,13 @@ impl NodeView for Fake {
 
     fn nearest(&self, name: &str) -> Option<String> {
         (name == "cam-2").then(|| "cam2".to_owned())
+    }
+
+    async fn broadcast(&self, message: BroadcastDoc, n: Option<u32>) -> Result<BroadcastRow, ViewError> {
+        match message.priority.as_deref() {
+            Some("busy") => Err(ViewError::Busy("too many".into())),
+            Some(_) | None => Ok(made(json!({"n": n, "id": "a-1-1", "sent_to": "all"}))),
+        }
     }
 
     fn is_own_name(&self, name: &str) -> bool {
@@ -304,6 +312,33 @@ async fn a_series_ends_with_its_caller() {
     })
     .await;
     assert!(last < kodikon::SENDS_WAITING, "it went on until there was no place left: {last}");
+}
+
+#[tokio::test]
+async fn a_broadcast_is_answered_with_its_name_and_a_series_line_by_line() {
+    let served = served().await;
+    let (status, _, body) = served.call("POST", "/v1/broadcasts", "", r#"{"payload": 1}"#).await;
+    let row: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, row), (200, json!({"id": "a-1-1", "sent_to": "all"})));
+
+    let series = r#"{"payload": {}, "repeat": 20, "interval_ms": 1}"#;
+    let (status, kind, body) = served.call("POST", "/v1/broadcasts", "", series).await;
+    assert_eq!((status, kind.as_str()), (200, "application/x-ndjson"));
+    let lines = body.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let numbers: std::collections::BTreeSet<u64> = lines.filter_map(|line| line["n"].as_u64()).collect();
+    assert_eq!(numbers, (1..=20).collect());
+
+    // (body, status, what the refusal names)
+    for (body, expected, names) in [
+        (r#"{"to": "cam2", "payload": 1}"#, 400, "to"),
+        (r#"{"payload": 1, "repeat": 0}"#, 400, "1000000"),
+        ("[", 400, "payload"),
+        (r#"{"payload": 1, "priority": "busy"}"#, 503, "too many"),
+    ] {
+        let (status, kind, text) = served.call("POST", "/v1/broadcasts", "", body).await;
+        assert_eq!((status, kind.as_str()), (expected, "application/problem+json"), "{body}: {text}");
+        assert!(text.contains(names), "{body}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use kodikon::api::{FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
+use kodikon::api::{
+    BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc,
+};
 use serde_json::{Map, Value};
 
 /// A running node, as the API sees it.
@@ -33,6 +35,13 @@ pub(crate) trait NodeView: Send + Sync + 'static {
 
     /// Who was probably meant by a name that nobody bears.
     fn nearest(&self, name: &str) -> Option<String>;
+
+    /// Says something to all; `n` says which of a series it is.
+    fn broadcast(
+        &self,
+        message: BroadcastDoc,
+        n: Option<u32>,
+    ) -> impl Future<Output = Result<BroadcastRow, ViewError>> + Send;
 
     /// Whether this is the node's own name or `name@hhhh`.
     fn is_own_name(&self, name: &str) -> bool;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
 use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::model::cast::CastId;
 use crate::model::op::SignedOp;
 use crate::wire::message::Message;
 
@@ -66,6 +67,8 @@ pub enum Notice {
     Witnessed,
     /// The segment on this interface has another name: a beacon says so at once.
     Beacon(InterfaceIndex),
+    /// A neighbour has what this node said to all.
+    Acknowledged(CastId, NodeId),
     /// A heartbeat's turn has come for this observer.
     Turn(NodeId, u32),
 }

@@ -144,6 +144,28 @@ pub struct Stats {
     pub letters_evicted: u64,
     /// Neighbours that took no letter and answered no probe.
     pub links_doubted: u64,
+    /// Casts that this node said to all.
+    pub casts_sent: u64,
+    /// Casts that were not taken from the application here: too much waited.
+    pub casts_refused: u64,
+    /// Casts of others that arrived here for the first time.
+    pub casts_received: u64,
+    /// Casts, or pieces of them, given to a segment or a neighbour: payload datagrams.
+    pub cast_datagrams: u64,
+    /// Times a cast was given again to those who did not acknowledge it.
+    pub casts_repeated: u64,
+    /// Casts that were here before: acknowledged again.
+    pub casts_repeated_here: u64,
+    /// Times this node gave a cast in the place of a forwarder that it did not hear.
+    pub casts_stood_in: u64,
+    /// Offers of casts to a segment or a neighbour.
+    pub casts_offered: u64,
+    /// Acknowledgements of this node's own casts by its neighbours.
+    pub casts_acknowledged: u64,
+    /// Neighbours that did not acknowledge a cast before its deadline.
+    pub casts_unacknowledged: u64,
+    /// Casts that made room for more urgent or newer ones before their deadline.
+    pub casts_evicted: u64,
     dropped: [u64; Reject::ALL.len()],
 }
 

@@ -2,7 +2,6 @@
 
 mod answers;
 mod custody;
-mod fragments;
 mod ids;
 mod keys;
 mod learned;
@@ -10,7 +9,6 @@ mod links;
 mod memory;
 mod origin;
 mod outgoing;
-mod windows;
 
 use crate::effect::Event;
 use crate::effect::context::Context;
@@ -20,16 +18,16 @@ use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::messages::answers::{Answers, Taken};
 use crate::machines::messages::custody::{Custody, Parcel, Place};
-use crate::machines::messages::fragments::{Fragments, Pieced};
 use crate::machines::messages::keys::Keys;
 use crate::machines::messages::learned::Learned;
 use crate::machines::messages::links::Links;
 use crate::machines::messages::memory::{Memory, Passage};
 use crate::machines::messages::origin::Origin;
-use crate::machines::messages::windows::{Arrived, Windows};
 use crate::model::letter::{Outcome, Priority};
 use crate::model::member::Liveness;
 use crate::model::roster::Peer;
+use crate::model::windows::{Arrived, MAX_ORIGINS, Windows};
+use crate::wire::fragments::{Fragments, MAX_BYTES, MAX_SETS, Pieced};
 use crate::wire::letter::{
     Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_TEXT, Letter, MAX_PATH, Path, Print, Stamp, Tag, Text,
 };
@@ -50,7 +48,7 @@ pub struct Messages {
     keys: Keys,
     windows: Windows,
     memory: Memory,
-    fragments: Fragments,
+    fragments: Fragments<Letter>,
     learned: Learned,
     /// When what waits without a way is tried again, though nothing is known to have changed: a relay's doubt ends and nobody is told.
     hope_at: Option<Instant>,
@@ -74,9 +72,9 @@ impl Messages {
             answers: Answers::new(),
             origin: Origin::default(),
             keys: Keys::new(),
-            windows: Windows::new(),
+            windows: Windows::default(),
             memory: Memory::new(),
-            fragments: Fragments::new(),
+            fragments: Fragments::default(),
             learned: Learned::new(),
             hope_at: None,
             carried: 0,
@@ -137,7 +135,7 @@ impl Messages {
     }
 
     /// The whole letter, as soon as it is.
-    fn assemble(&mut self, from: NodeId, letter: Letter, fragment: Option<Fragment>) -> Pieced {
+    fn assemble(&mut self, from: NodeId, letter: Letter, fragment: Option<Fragment>) -> Pieced<Letter> {
         match fragment {
             Some(fragment) => self.fragments.add(from, letter, fragment),
             None if letter.pieces() == 1 => Pieced::Whole(letter),
@@ -389,11 +387,11 @@ impl Messages {
     pub fn table_sizes(&self, peers: usize) -> Vec<(&'static str, usize, usize)> {
         let known = [
             ("letter_keys", self.keys.len(), MAX_PEERS),
-            ("letter_windows", self.windows.len(), windows::MAX_ORIGINS),
+            ("letter_windows", self.windows.len(), MAX_ORIGINS),
             ("letters_remembered", self.memory.len(), memory::MAX_PASSAGES),
             ("letters_received", self.memory.received(), memory::MAX_RECEIVED),
-            ("letters_in_pieces", self.fragments.len(), fragments::MAX_SETS),
-            ("letter_bytes_in_pieces", self.fragments.bytes(), fragments::MAX_BYTES),
+            ("letters_in_pieces", self.fragments.len(), MAX_SETS),
+            ("letter_bytes_in_pieces", self.fragments.bytes(), MAX_BYTES),
             ("ways_learned", self.learned.len(), learned::MAX_LEARNED),
             ("answers", self.answers.len(), MAX_PEERS),
         ];

@@ -181,6 +181,9 @@ impl Node {
             }
             Message::Carry(carry) => self.messages.on_carry(now, id, carry, &mut self.ctx),
             Message::Got(got) => self.messages.on_got(now, id, &got, &mut self.ctx),
+            Message::Spread(spread) => self.broadcasts.on_spread(now, id, arrival, spread, &mut self.ctx),
+            Message::Covered(covered) => self.broadcasts.on_covered(now, id, &covered, &mut self.ctx),
+            Message::Offer(offer) => self.broadcasts.on_offer(now, id, arrival, &offer, &mut self.ctx),
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
             // Streams alone carry it.
             Message::Canary => {}
@@ -295,6 +298,9 @@ impl Node {
                 | Message::Carry(_)
                 | Message::Got(_)
                 | Message::Back(_)
+                | Message::Spread(_)
+                | Message::Covered(_)
+                | Message::Offer(_)
                 | Message::Canary => {}
             }
         }

@@ -60,6 +60,7 @@ impl Node {
             Notice::Silent(id) => self.on_silent(now, id),
             Notice::Witnessed => self.on_witnessed(now),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
+            Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
             Notice::Turn(observer, due_ms) => {
                 if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {
                     self.ctx.stats.heartbeats_sent += 1;
@@ -84,6 +85,7 @@ impl Node {
     /// A peer is heard itself from now on.
     fn on_near(&mut self, now: Instant, id: NodeId) {
         self.messages.on_map_changed();
+        self.broadcasts.on_near(now, &id, &mut self.ctx);
         self.liveness.on_up(now, id, &mut self.ctx);
         self.discovery.on_up(&id, &self.ctx);
         self.routing.on_change(now, &self.ctx);

@@ -169,6 +169,9 @@ fn fill_root(message: &mut Message, root: u64) {
         | Message::Carry(_)
         | Message::Got(_)
         | Message::Back(_)
+        | Message::Spread(_)
+        | Message::Covered(_)
+        | Message::Offer(_)
         | Message::Canary => {}
     }
 }

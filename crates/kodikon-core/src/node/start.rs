@@ -10,6 +10,7 @@ use crate::ground::id::{Epoch, InterfaceIndex, Life, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant};
+use crate::machines::broadcast::Broadcasts;
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
@@ -76,6 +77,7 @@ impl Node {
             replication,
             routing,
             messages: Messages::new(),
+            broadcasts: Broadcasts::new(now),
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),

@@ -218,7 +218,8 @@ impl Letter {
     }
 }
 
-fn first_half(hasher: &blake3::Hasher) -> [u8; 16] {
+/// The first 16 bytes of what was hashed.
+pub(crate) fn first_half(hasher: &blake3::Hasher) -> [u8; 16] {
     let mut half = [0; 16];
     hasher.finalize_xof().fill(&mut half);
     half

@@ -21,7 +21,7 @@ const BACKLOG: usize = 64;
 /// A letter that may take less than this is not promised to arrive: the least default of those that may not be lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Relays that a way may have more than the one with the fewest, where there is more than one way.
-const DETOUR: u32 = 2;
+pub(super) const DETOUR: u32 = 2;
 /// Names of round trips by links; a way has at most 16.
 const RTT: [&str; 17] = [
     "letter_rtt_0_ms",
@@ -73,10 +73,10 @@ impl Writer {
 
 /// Who says or hears something: a node in one run of its identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Party {
-    node: usize,
-    id: NodeId,
-    epoch: Epoch,
+pub(super) struct Party {
+    pub(super) node: usize,
+    pub(super) id: NodeId,
+    pub(super) epoch: Epoch,
 }
 
 #[derive(Debug)]
@@ -182,7 +182,7 @@ impl Watch {
         assert!(before.is_none(), "no two letters of a run have one number");
     }
 
-    fn party(&self, node: usize) -> Party {
+    pub(super) fn party(&self, node: usize) -> Party {
         let living = &self.truth.nodes[node];
         Party { node, id: living.id, epoch: living.epoch }
     }
@@ -303,16 +303,18 @@ impl Watch {
         let Some(bearer) = letter.bearer.filter(|bearer| *bearer != letter.by && self.letters.all_fit) else {
             return false;
         };
-        let lasts = |party: Party| {
-            self.truth.holder(&party.id) == Some(party.node)
-                && self.party(party.node) == party
-                && super::recovered(letter.at, self.truth.nodes[party.node].since)
-        };
         // Asked for the moment at which it was written, of what is known now: troubles of later than that count too.
         let links = self.truth.steady_links(letter.at, &[letter.by.node]).get(&bearer.node).copied();
         let slack = if self.truth.places.is_tree() { 0 } else { DETOUR };
         let is_near = links.is_some_and(|links| links + slack <= u32::from(self.letters.max_hops) + 1);
-        is_near && lasts(letter.by) && lasts(bearer)
+        is_near && self.lasts(letter.by, letter.at) && self.lasts(bearer, letter.at)
+    }
+
+    /// Whether somebody lives since long before this moment, and still does.
+    pub(super) fn lasts(&self, party: Party, at: Moment) -> bool {
+        self.truth.holder(&party.id) == Some(party.node)
+            && self.party(party.node) == party
+            && super::recovered(at, self.truth.nodes[party.node].since)
     }
 
     fn measure(&mut self, is_self: bool, outcome: &Outcome) {
@@ -353,7 +355,8 @@ impl Watch {
     }
 }
 
-fn digest_of(kind: &str, payload: &[u8]) -> u64 {
+/// A digest of what is said.
+pub(super) fn digest_of(kind: &str, payload: &[u8]) -> u64 {
     digest(kind.as_bytes()).rotate_left(19) ^ digest(payload)
 }
 

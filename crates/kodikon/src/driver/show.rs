@@ -7,6 +7,7 @@ use std::time::Duration;
 use kodikon_core::effect::{Event as CoreEvent, Interface};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::Instant;
+use kodikon_core::model::letter::Priority;
 use kodikon_core::node::Node;
 
 use crate::api::{Event, What};
@@ -109,6 +110,8 @@ impl Show {
             | CoreEvent::State { node: peer, .. } => _ = self.changed.insert(*peer),
             CoreEvent::Isolated(_)
             | CoreEvent::Message { .. }
+            | CoreEvent::Broadcast { .. }
+            | CoreEvent::Announced { .. }
             | CoreEvent::Settled { .. }
             | CoreEvent::NameClash { .. }
             | CoreEvent::Cloned { .. }
@@ -192,7 +195,7 @@ impl Show {
         for event in std::mem::take(&mut self.pending) {
             log(&event);
             let Some(what) = what(&event, &self.view) else {
-                self.malformed += u64::from(matches!(event, CoreEvent::Message { .. }));
+                self.malformed += u64::from(matches!(event, CoreEvent::Message { .. } | CoreEvent::Broadcast { .. }));
                 continue;
             };
             let event = Arc::new(Event { at: wall, what });
@@ -293,23 +296,20 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
             }
         }
         CoreEvent::Message { from, name, kind, payload, priority, path } => {
-            let payload = said_by_letter(payload, kind)?;
-            let name = shown(from, name);
-            What::Message {
-                node_id: name.clone(),
-                id: from.to_string(),
-                source: name,
-                kind: if kind.is_empty() { "ROUTE_BROADCAST".to_owned() } else { kind.clone() },
-                payload,
-                priority: priority.name().to_owned(),
-                path: names(path),
-            }
+            let words = Words { kind, payload, priority: *priority, path: names(path), sent_to: None };
+            message(from, shown(from, name), words)?
+        }
+        CoreEvent::Broadcast { from, name, kind, payload, priority, path } => {
+            let sent_to = Some("all".to_owned());
+            let words = Words { kind, payload, priority: *priority, path: names(path), sent_to };
+            message(from, shown(from, name), words)?
         }
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
         }
         CoreEvent::Settled { .. }
+        | CoreEvent::Announced { .. }
         | CoreEvent::NameClash { .. }
         | CoreEvent::Cloned { .. }
         | CoreEvent::Restored { .. }
@@ -317,6 +317,30 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
         | CoreEvent::Refused { .. }
         | CoreEvent::Equivocated { .. }
         | _ => return None,
+    })
+}
+
+/// What somebody said.
+struct Words<'a> {
+    kind: &'a str,
+    payload: &'a [u8],
+    priority: Priority,
+    path: Vec<String>,
+    sent_to: Option<String>,
+}
+
+/// What somebody said, as people read it; `None` for what no honest node would have said.
+fn message(from: &NodeId, name: String, words: Words<'_>) -> Option<What> {
+    let Words { kind, payload, priority, path, sent_to } = words;
+    Some(What::Message {
+        node_id: name.clone(),
+        id: from.to_string(),
+        source: name,
+        kind: if kind.is_empty() { "ROUTE_BROADCAST" } else { kind }.to_owned(),
+        payload: said_by_letter(payload, kind)?,
+        priority: priority.name().to_owned(),
+        path,
+        sent_to,
     })
 }
 
@@ -329,6 +353,10 @@ fn log(event: &CoreEvent) {
         CoreEvent::PeerLeft { name, peer } => tracing::info!(%name, id = ?peer, "peer left"),
         CoreEvent::State { name, snapshot, .. } => tracing::debug!(%name, version = snapshot.version, "state changed"),
         CoreEvent::Message { name, priority, .. } => tracing::debug!(%name, priority = priority.name(), "message"),
+        CoreEvent::Broadcast { name, priority, .. } => {
+            tracing::debug!(%name, priority = priority.name(), "broadcast");
+        }
+        CoreEvent::Announced { number, .. } => tracing::debug!(?number, "broadcast on its way"),
         CoreEvent::Settled { to, outcome, .. } => tracing::debug!(?to, ?outcome, "settled"),
         CoreEvent::Isolated(isolated) => tracing::info!(isolated, "whether nobody is heard"),
         CoreEvent::NameClash { other, rank } => {

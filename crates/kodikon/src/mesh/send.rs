@@ -263,7 +263,7 @@ pub(crate) fn said_by_letter(text: &[u8], kind: &str) -> Option<Value> {
 }
 
 /// The text of a payload within limits.
-fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
+pub(super) fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
     within_limits(payload, kind)?;
     let text = payload.to_string().into_bytes();
     let (bytes, limit) = (text.len(), MAX_PAYLOAD);

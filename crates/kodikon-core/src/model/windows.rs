@@ -1,15 +1,15 @@
-//! Decides that a letter reaches the application at most once: which numbers of each origin's run arrived.
+//! Decides that what is said reaches the application at most once: which numbers of each origin's run arrived.
 
 use crate::ground::bounded::RecentMap;
 use crate::ground::id::{Epoch, NodeId};
 
 /// Numbers that are told apart below the highest of one origin.
-pub(super) const WINDOW: u64 = 1_024;
+pub const WINDOW: u64 = 1_024;
 /// How far an origin runs ahead of the oldest of its numbers that is not settled: what is new never falls below the window,
 /// with a margin for attempts that are still on their way.
-pub(super) const SPAN: u64 = 960;
+pub const SPAN: u64 = 960;
 /// Origins remembered: each had its card checked here. The one that wrote longest ago makes room.
-pub(super) const MAX_ORIGINS: usize = 8_192;
+pub const MAX_ORIGINS: usize = 8_192;
 
 const WORDS: usize = (WINDOW / 64) as usize;
 
@@ -23,7 +23,7 @@ struct Window {
 
 /// How a number stands to what arrived before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arrived {
+pub enum Arrived {
     /// It did not.
     New,
     /// It did.
@@ -32,23 +32,50 @@ pub(super) enum Arrived {
     Unknown,
 }
 
-/// The numbers that arrived, by origin.
+/// The numbers that arrived, by origin. A window is never cleared as a whole while its run lasts.
 #[derive(Debug)]
-pub(super) struct Windows {
+pub struct Windows {
     origins: RecentMap<NodeId, Window>,
 }
 
-impl Windows {
-    pub(super) fn new() -> Self {
+impl Default for Windows {
+    fn default() -> Self {
         Self { origins: RecentMap::new(MAX_ORIGINS) }
     }
+}
 
-    pub(super) fn len(&self) -> usize {
+impl Windows {
+    /// How many origins are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.origins.len()
     }
 
-    /// Notes a number whose letter bears its origin's tag.
-    pub(super) fn note(&mut self, origin: NodeId, epoch: Epoch, number: u64) -> Arrived {
+    /// Whether nothing ever arrived.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    /// How a number stands, without noting it.
+    #[must_use]
+    pub fn standing(&self, origin: &NodeId, epoch: Epoch, number: u64) -> Arrived {
+        match self.origins.get(origin) {
+            Some(window) if window.epoch > epoch => Arrived::Unknown,
+            Some(window) if window.epoch == epoch => window.standing(number),
+            Some(_) | None if number == 0 => Arrived::Unknown,
+            Some(_) | None => Arrived::New,
+        }
+    }
+
+    /// The highest number that arrived of an origin's run; 0 if none did.
+    #[must_use]
+    pub fn highest(&self, origin: &NodeId, epoch: Epoch) -> u64 {
+        self.origins.get(origin).filter(|window| window.epoch == epoch).map_or(0, |window| window.highest)
+    }
+
+    /// Notes a number that is surely its origin's own.
+    pub fn note(&mut self, origin: NodeId, epoch: Epoch, number: u64) -> Arrived {
         let fresh = || Window { epoch, highest: 0, seen: Box::new([0; WORDS]) };
         let mut window = self.origins.remove(&origin).unwrap_or_else(fresh);
         if window.epoch < epoch {
@@ -61,9 +88,18 @@ impl Windows {
 }
 
 impl Window {
-    fn note(&mut self, number: u64) -> Arrived {
+    fn standing(&self, number: u64) -> Arrived {
         if number == 0 || self.highest >= WINDOW && number <= self.highest - WINDOW {
             return Arrived::Unknown;
+        }
+        let (word, bit) = place(number);
+        if number <= self.highest && self.seen[word] & bit != 0 { Arrived::Before } else { Arrived::New }
+    }
+
+    fn note(&mut self, number: u64) -> Arrived {
+        let standing = self.standing(number);
+        if standing == Arrived::Unknown {
+            return standing;
         }
         if number > self.highest {
             if number - self.highest >= WINDOW {
@@ -77,9 +113,8 @@ impl Window {
             self.highest = number;
         }
         let (word, bit) = place(number);
-        let was_seen = self.seen[word] & bit != 0;
         self.seen[word] |= bit;
-        if was_seen { Arrived::Before } else { Arrived::New }
+        standing
     }
 }
 
@@ -95,7 +130,7 @@ mod tests {
     #[test]
     fn a_number_arrives_once_in_whatever_order_and_never_below_the_window() {
         use Arrived::{Before, New, Unknown};
-        let mut windows = Windows::new();
+        let mut windows = Windows::default();
         let table = [
             ((2, 0), Unknown),
             ((2, 1), New),
