@@ -72,14 +72,15 @@ const fn flat(loss: f64, rows: [&'static str; 2], targets: &'static [Target]) ->
     Case { topology: || Topology::flat(10), nodes: 10, segments: ONE, loss, rows, targets }
 }
 
-/// Broadcasts in each of the meshes; a rival's user events where it can be: on one segment.
-pub(crate) fn broadcasts(contestants: &[Contestant], runs: Runs, report: &mut Report) {
+/// Broadcasts in each of the meshes of these sizes; a rival's user events where it can be: on one segment.
+pub(crate) fn broadcasts(contestants: &[Contestant], meshes: &[u16], runs: Runs, report: &mut Report) {
     for contestant in contestants {
         if !contestant.is_rival() && !has_verb(contestant, "broadcast") {
             report.skip("broadcasts".to_owned(), "this kodikon has no verb `broadcast`".to_owned());
             continue;
         }
-        for case in CASES.iter().filter(|case| !contestant.is_rival() || case.segments == ONE) {
+        let cases = CASES.iter().filter(|case| meshes.contains(&case.nodes));
+        for case in cases.filter(|case| !contestant.is_rival() || case.segments == ONE) {
             let count = runs.of(contestant);
             eprintln!("{count} broadcasts among {} {}, {} % loss", case.nodes, contestant.name, case.loss);
             match say_to_all(contestant, case, count) {

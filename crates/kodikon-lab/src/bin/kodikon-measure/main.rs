@@ -171,7 +171,9 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
         }),
         What::Echo { plan } => echo::echo(cli.echo.as_deref(), plan, report),
         What::Alerts { nodes, alerts: count } => alerts::alerts(contestants, nodes, runs(*count, 300), report),
-        What::Broadcasts { broadcasts: count } => broadcasts::broadcasts(contestants, runs(*count, 20), report),
+        What::Broadcasts { meshes, broadcasts: count } => {
+            broadcasts::broadcasts(contestants, meshes, runs(*count, 20), report);
+        }
         What::Idle { nodes, minutes } => idle::idle(contestants, nodes, minutes.times()?, report),
         What::Simulator { plan } => simulator::simulate(&cli.simulator, plan, report),
         What::Size => {

@@ -83,6 +83,9 @@ pub(crate) enum What {
     },
     /// Payload datagrams of a broadcast, counted at the switches, in numbers of segments.
     Broadcasts {
+        /// In which meshes: 10 nodes on one segment, 49 on five.
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 49])]
+        meshes: Vec<u16>,
         /// How many broadcasts in each mesh.
         #[arg(long, default_value_t = 200)]
         broadcasts: u32,
@@ -146,7 +149,7 @@ pub(crate) fn all(quick: bool, plan: &simulator::Plan) -> Vec<What> {
         What::Letters { messages: few(1_000, 200) },
         What::Echo { plan: crate::echo::Plan::all(quick) },
         What::Alerts { nodes: vec![3, 10, 30], alerts: few(1_000, 20) },
-        What::Broadcasts { broadcasts: few(200, 20) },
+        What::Broadcasts { meshes: vec![10, 49], broadcasts: few(200, 20) },
         What::Idle { nodes: vec![3, 10, 30], minutes },
         What::Simulator { plan: plan.clone() },
         What::Size,
