@@ -108,7 +108,7 @@ pub(crate) enum What {
     Size,
     /// All of these.
     All {
-        /// A quarter of an hour in place of hours: shows that everything runs, its figures mean little.
+        /// Twenty minutes in place of hours: shows that everything runs, its figures mean little.
         #[arg(long)]
         quick: bool,
         #[command(flatten)]
