@@ -45,6 +45,13 @@ struct Case {
     targets: &'static [Target],
 }
 
+/// How a link is to be.
+#[derive(Clone, Copy)]
+enum Link {
+    Broken,
+    Whole,
+}
+
 /// What a case gave.
 #[derive(Default)]
 struct Breaks {
@@ -155,36 +162,23 @@ impl Case {
         }
     }
 
-    /// Breaks one of the links, and says when: before the switch or the host was told.
-    fn damage(&self, lab: &Lab, number: u32) -> Result<Moment> {
+    /// Breaks one of the links or repairs it, and says when: before the switch or the host was told.
+    fn turn(&self, lab: &Lab, number: u32, to: Link) -> Result<Moment> {
         let (segment, near, far) = self.link(number);
+        // In turn: the nearer end's interface, which sees it at once, and the farther end's, which is only not heard any more.
+        let downed = if (number / 2).is_multiple_of(2) { near } else { far };
         let mark = Moment::now();
-        if self.is_silent {
-            lab.cut_segment(segment)?;
-        } else {
-            lab.interface_down(segment, self.downed(number, near, far))?;
-        }
-        Ok(mark)
-    }
-
-    fn repair(&self, lab: &Lab, number: u32) -> Result<Moment> {
-        let (segment, near, far) = self.link(number);
-        let mark = Moment::now();
-        if self.is_silent {
-            lab.heal(segment)?;
-        } else {
-            lab.interface_up(segment, self.downed(number, near, far))?;
+        match (self.is_silent, to) {
+            (true, Link::Broken) => lab.cut_segment(segment)?,
+            (true, Link::Whole) => lab.heal(segment)?,
+            (false, Link::Broken) => lab.interface_down(segment, downed)?,
+            (false, Link::Whole) => lab.interface_up(segment, downed)?,
         }
         Ok(mark)
     }
 
     fn link(&self, number: u32) -> (&'static str, Host, Host) {
         self.links[usize::from(number % 2 == 1)]
-    }
-
-    /// Whose interface it is, in turn: the nearer end's sees it at once, the farther end's is only not heard any more.
-    fn downed(&self, number: u32, near: Host, far: Host) -> Host {
-        if (number / 2).is_multiple_of(2) { near } else { far }
     }
 }
 
@@ -219,9 +213,9 @@ fn one(lab: &Lab, flow: &mut dyn Flow, case: &Case, breaks: &mut Breaks) -> Resu
         await_on_cable(lab, flow, Cable { segment, host }, RETURN_LIMIT)?;
     }
     flow.listen(PEACE.mul_f64(phase(breaks.count)))?;
-    let cut = case.damage(lab, breaks.count)?;
+    let cut = case.turn(lab, breaks.count, Link::Broken)?;
     breaks.silences.push(outlast(flow, cut.read, HOLD, SILENCE_LIMIT)?);
-    let repaired = case.repair(lab, breaks.count)?;
+    let repaired = case.turn(lab, breaks.count, Link::Whole)?;
     let (segment, _, host) = case.link(breaks.count);
     let back = await_on_cable(lab, flow, Cable { segment, host }, RETURN_LIMIT)?;
     breaks.returns.push(Elapsed { read: since(back, repaired), told: None });
