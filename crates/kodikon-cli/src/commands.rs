@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::args::{Args, ConfigVerb, KeyVerb, StateVerb, Verb};
+use crate::args::{Args, Common, ConfigVerb, KeyVerb, StateVerb, Verb};
 use crate::outcome::{Done, Failure};
 
 mod completions;
@@ -18,8 +18,6 @@ mod send;
 mod state;
 mod stats;
 mod watch;
-
-pub(crate) use watch::human as human_event;
 
 /// Does what was asked for.
 pub(crate) fn run(args: Args) -> Result<Done, Failure> {
@@ -43,15 +41,6 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(dir.as_deref()),
     }
-}
-
-/// The flags that every verb understands.
-#[derive(Clone, Debug)]
-pub(crate) struct Common {
-    /// Print JSON.
-    pub(crate) json: bool,
-    /// The data folder, where it was named.
-    pub(crate) data_dir: Option<std::path::PathBuf>,
 }
 
 /// Reads an answer into the rows this program knows; fields it does not know are no error.

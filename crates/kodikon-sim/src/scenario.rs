@@ -132,6 +132,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "partition",
     "silence",
     "one-way",
+    "pair-cut",
     "pauses",
     "pauses-all",
     "sleep",

@@ -356,7 +356,7 @@ pub struct MessageDoc {
     /// `low`, `normal` (default), `high` or `critical`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
-    /// Seconds that it may take; by default as its priority says.
+    /// Seconds that it may take, 0.001 to 30; by default as its priority says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<f64>,
     /// A type of the application's own.
@@ -368,6 +368,9 @@ pub struct MessageDoc {
     /// Milliseconds between two of them (1,000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u32>,
+    /// In a series also a line `{"sent": n}` as each one is sent: whoever ends the series early knows by it how far it came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress: bool,
 }
 
 /// What became of a message, as `kodikon send` and `POST /v1/messages` tell it.
@@ -378,7 +381,7 @@ pub struct OutcomeRow {
     /// Which of a series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<u32>,
-    /// `delivered`, `expired` or `unreachable`.
+    /// `delivered`, `expired` or `unreachable`; one of a series may also be `refused`: it was not tried, and nothing of it left.
     pub outcome: String,
     /// Why it was not delivered.
     pub reason: Option<String>,

@@ -5,6 +5,7 @@ mod builder;
 mod error;
 mod own;
 mod peer;
+mod room;
 mod route;
 mod send;
 
@@ -26,8 +27,9 @@ use crate::api::{Event, Security, Started, StateDoc, StateRow, StatsDoc};
 use crate::clock::{Clock as _, SystemClock};
 use crate::doctor::Symptoms;
 use crate::driver::{ORDERS_MAX, Order};
-use crate::events::{EventKind, EventLog, EventStream};
-use crate::handlers::{Handler, HandlerCounts};
+use crate::events::{EventLog, EventStream};
+use crate::handlers::{Handler, HandlerCounts, InlineHandler};
+use crate::topic::Topic;
 
 pub(crate) use board::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way};
 pub use builder::Builder;
@@ -35,9 +37,11 @@ pub use error::{MeshError, StartError};
 pub(crate) use own::{OwnState, row_of};
 pub use peer::Peer;
 pub(crate) use peer::is_called;
+pub(crate) use room::Room;
+pub use room::{SEND_BYTES_WAITING, SENDS_WAITING};
 pub use route::Route;
-pub(crate) use send::SENDS_WAITING;
-pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError};
+pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError, TIMEOUT_LEAST, TIMEOUT_MOST};
+pub(crate) use send::{Waiting, said_by_letter};
 
 /// A loop that has shown nothing for so long is stuck: three times what it may take while nothing happens.
 const TURNS_WITHIN: Duration = Duration::from_secs(3);
@@ -72,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<EventLog>,
     pub(crate) handlers: Arc<HandlerCounts>,
     pub(crate) own: Mutex<OwnState>,
+    pub(crate) room: Room,
     pub(crate) security: Security,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) ended: watch::Receiver<bool>,
@@ -130,19 +135,35 @@ impl Mesh {
         Ok(())
     }
 
-    /// Calls `handler` for each event of a kind, on a thread of its own: it may block, and holds up neither the node nor other
-    /// handlers. Behind it wait up to 1,024 events; more are dropped and counted. A panic is caught and counted
+    /// Calls `handler` for each event on a topic, on a thread of its own: it may block, and holds up neither the node nor other
+    /// handlers. A topic is an [`EventKind`](crate::EventKind), a [`MessageType`](crate::MessageType) or the name of a message type of
+    /// one's own. Behind it wait up to 1,024 events; more are dropped and counted. A panic is caught and counted
     /// (`handler_panics` in [`Mesh::stats`]). At most 64 handlers.
     ///
     /// A handler that keeps a clone of this `Mesh` keeps the node running until [`Mesh::shutdown`].
     ///
     /// # Errors
     /// [`MeshError::TooManyHandlers`], [`MeshError::NoThread`], [`MeshError::Busy`], [`MeshError::Stopped`].
-    pub fn on(&self, kind: EventKind, handler: impl FnMut(&Event) + Send + 'static) -> Result<(), MeshError> {
-        self.order(Order::On(Handler::spawn(kind, &self.0.handlers, handler)?))
+    pub fn on(&self, topic: impl Into<Topic>, handler: impl FnMut(&Event) + Send + 'static) -> Result<(), MeshError> {
+        self.order(Order::On(Handler::spawn(topic.into(), &self.0.handlers, handler)?))
+    }
+
+    /// As [`Mesh::on`], but on the node's own loop, before anything else happens: for handlers that take at most 100 µs, as those
+    /// that hand the event on. One that takes longer holds up the node, and is counted (`inline_overruns`).
+    ///
+    /// # Errors
+    /// [`MeshError::TooManyHandlers`], [`MeshError::Busy`], [`MeshError::Stopped`].
+    pub fn on_inline(
+        &self,
+        topic: impl Into<Topic>,
+        handler: impl FnMut(&Event) + Send + 'static,
+    ) -> Result<(), MeshError> {
+        self.order(Order::OnInline(InlineHandler::new(topic.into(), &self.0.handlers, handler)?))
     }
 
     /// Says goodbye, waits until it is sent and everything is on disk, and ends the node. A second call changes nothing.
+    ///
+    /// Messages whose outcome is not known by then expire with the reason `shutdown`.
     ///
     /// Afterwards the getters answer from the last snapshot.
     #[doc(alias = "stop")]
@@ -258,6 +279,9 @@ impl Mesh {
         let handlers = &self.0.handlers;
         stats.counters.insert("handler_panics".to_owned(), handlers.panics.load(Ordering::Relaxed));
         stats.counters.insert("handler_overflows".to_owned(), handlers.overflows.load(Ordering::Relaxed));
+        stats.counters.insert("inline_overruns".to_owned(), handlers.overruns.load(Ordering::Relaxed));
+        stats.queues.insert("messages".to_owned(), self.0.room.messages() as u64);
+        stats.queues.insert("message_bytes".to_owned(), self.0.room.bytes() as u64);
         view.driver.add_to(&mut stats);
         stats
     }
@@ -284,6 +308,12 @@ impl Mesh {
     pub fn is_called(&self, name: &str) -> bool {
         let view = self.0.board.read();
         is_called(&view.name, &view.id, name)
+    }
+
+    /// The name of a node that was probably meant by one that nobody bears.
+    #[must_use]
+    pub fn nearest_name(&self, name: &str) -> Option<String> {
+        send::nearest(&self.0.board.read(), name)
     }
 
     /// Who this node is.

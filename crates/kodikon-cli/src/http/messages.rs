@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
+use kodikon::SENDS_WAITING;
 use kodikon::api::MessageDoc;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -19,45 +21,82 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::handlers::whole;
 use super::problem::Problem;
-use super::{Api, NodeView};
+use super::{Api, NodeView, ViewError};
+use crate::outcome::why_not_json;
 
 /// Messages of a series at most: a hundred a second for nearly three hours.
 const MAX_SERIES: u32 = 1_000_000;
 /// Lines that wait for a slow caller; the series waits with them.
 const LINES_WAITING: usize = 1_024;
+/// Each message under way holds a place for its line. A node has no more of them under way than it has room for and refuses the next
+/// at once, so what is sent while nobody answers never waits for a place: an outage breaks no rhythm.
+const PLACES: usize = SENDS_WAITING + LINES_WAITING;
 
 /// `POST /v1/messages`.
 pub(crate) async fn send<N: NodeView>(
     State(api): State<Arc<Api<N>>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let message: MessageDoc = serde_json::from_slice(&whole(body)?)
-        .map_err(|error| Problem::bad_request(format!("the body must be {{\"to\", \"payload\", …}}: {error}")))?;
+    let message = read(&whole(body)?)?;
+    if message.interval_ms == Some(0) {
+        return Err(Problem::bad_request("interval_ms is 0: a series takes a millisecond at least between two"));
+    }
     match message.repeat {
         None => Ok(Json(api.node.send(message, None).await?).into_response()),
-        Some(1..=MAX_SERIES) => Ok(series(api, message)),
+        Some(last @ 1..=MAX_SERIES) => {
+            // What breaks a limit does so each time. The last number is the longest.
+            let numbered = MessageDoc { payload: numbered(message.payload.clone(), last), ..message.clone() };
+            api.node.check(&numbered)?;
+            Ok(series(api, message))
+        }
         Some(count) => Err(Problem::bad_request(format!("repeat is {count}: a series has 1 to {MAX_SERIES}"))),
     }
 }
 
-/// Sends a series in its rhythm, several under way at once; the caller that goes away ends it.
-fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
-    let (lines, told) = mpsc::channel(LINES_WAITING);
+/// Reads what is to be sent.
+fn read(body: &[u8]) -> Result<MessageDoc, Problem> {
+    let wrong = |why: String| Problem::bad_request(format!("the body must be {{\"to\", \"payload\", …}}: {why}"));
+    // The fields in their order, without names, would be taken, too.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
+        return Err(wrong("an object is wanted and not a list".to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|error| wrong(why_not_json(&error)))
+}
+
+/// Sends a series in its rhythm, several under way at once; the caller that goes away ends it, and the node that stops.
+fn series<N: NodeView>(api: Arc<Api<N>>, mut message: MessageDoc) -> Response {
+    let (lines, told) = mpsc::channel(PLACES);
+    let payload = std::mem::take(&mut message.payload);
     tokio::spawn(async move {
-        let pause = Duration::from_millis(u64::from(message.interval_ms.unwrap_or(1_000)).max(1));
+        let pause = Duration::from_millis(u64::from(message.interval_ms.unwrap_or(1_000)));
         let mut rhythm = interval(pause);
         // A late tick is made up for, so that the n-th is sent at n times the interval.
         rhythm.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let is_over = Arc::new(AtomicBool::new(false));
         for n in 1..=message.repeat.unwrap_or(1) {
-            rhythm.tick().await;
+            tokio::select! {
+                _ = rhythm.tick() => {}
+                () = lines.closed() => return,
+            }
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
             // Its place is taken first: whoever reads slowly is sent for slowly.
             let Ok(place) = lines.clone().reserve_owned().await else { return };
-            let one = MessageDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
-            let api = Arc::clone(&api);
+            if message.progress {
+                // The next tells it, too, where there is no place for it.
+                let _ = lines.try_send(format!("{}\n", json!({"sent": n})));
+            }
+            let one = MessageDoc { payload: numbered(payload.clone(), n), ..message.clone() };
+            let (api, ends) = (Arc::clone(&api), Arc::clone(&is_over));
             tokio::spawn(async move {
                 let line = match api.node.send(one, Some(n)).await {
                     Ok(row) => json!(row),
-                    Err(error) => json!(refused(n, Problem::from(error).detail())),
+                    Err(ViewError::Stopped) => {
+                        ends.store(true, Ordering::Relaxed);
+                        refused(n, "the node stops")
+                    }
+                    Err(error) => refused(n, Problem::from(error).detail()),
                 };
                 place.send(format!("{line}\n"));
             });
@@ -75,8 +114,9 @@ fn numbered(payload: Value, n: u32) -> Value {
     json!({"n": n, "data": payload})
 }
 
+/// One of a series that was not even tried.
 fn refused(n: u32, reason: &str) -> Value {
-    json!({"n": n, "outcome": "unreachable", "reason": reason, "rtt_ms": null, "path": [], "attempts": 0})
+    json!({"n": n, "outcome": "refused", "reason": reason, "rtt_ms": null, "path": [], "attempts": 0})
 }
 
 /// Lines as a body.

@@ -180,7 +180,7 @@ fn describe(operation: &Operation) -> Value {
     match operation.path {
         "/v1/peers" => parameters.push(parameter("all", "query", json!({"type": "boolean"}))),
         "/v1/events" => {
-            let kinds = json!({"type": "array", "items": {"enum": super::events::KINDS}});
+            let kinds = json!({"type": "array", "items": {"enum": super::events::kinds()}});
             parameters.push(parameter("type", "query", kinds));
             parameters.push(parameter("Last-Event-ID", "header", text()));
         }

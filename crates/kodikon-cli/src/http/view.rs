@@ -25,8 +25,14 @@ pub(crate) trait NodeView: Send + Sync + 'static {
     /// Sets keys of the node's own state, and removes those whose value is null; all or nothing.
     fn change_state(&self, changes: Map<String, Value>) -> impl Future<Output = Result<StateDoc, ViewError>> + Send;
 
+    /// Whether a message breaks a limit or a rule; nothing is sent.
+    fn check(&self, message: &MessageDoc) -> Result<(), ViewError>;
+
     /// Says something to one node.
     fn send(&self, message: MessageDoc, n: Option<u32>) -> impl Future<Output = Result<OutcomeRow, ViewError>> + Send;
+
+    /// Who was probably meant by a name that nobody bears.
+    fn nearest(&self, name: &str) -> Option<String>;
 
     /// Whether this is the node's own name or `name@hhhh`.
     fn is_own_name(&self, name: &str) -> bool;

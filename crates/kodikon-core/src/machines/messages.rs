@@ -31,7 +31,7 @@ use crate::model::letter::{Outcome, Priority};
 use crate::model::member::Liveness;
 use crate::model::roster::Peer;
 use crate::wire::letter::{
-    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_TEXT, Letter, MAX_PATH, Path, Stamp, Tag, Text,
+    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_TEXT, Letter, MAX_PATH, Path, Print, Stamp, Tag, Text,
 };
 
 pub use ids::ParcelId;
@@ -87,14 +87,19 @@ impl Messages {
     pub fn on_carry(&mut self, now: Instant, from: NodeId, carry: Carry, ctx: &mut Context) {
         let Carry { number, letter, hops, path, dead, fragment } = carry;
         let is_urgent = letter.urgency() == Some(Priority::Critical);
-        let came = Came { from, number, hops, path, dead, is_urgent };
+        let mut came = Came { from, number, hops, path, dead, is_urgent, is_again: false };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
         }
         let print = letter.print();
         let is_ours = letter.to == ctx.me.id.0;
+        if let Some(parcel) = self.given_back(&print, &came) {
+            // Whom we give it back to has it already, and somebody found that the way leads by us after all: our duty anew.
+            self.release(now, parcel);
+        }
         if letter.origin == ctx.me.id.0 || self.memory.knows(&print) {
             ctx.stats.letters_repeated += 1;
+            came.is_again = true;
             let receipt = self.memory.receipt(&print).filter(|_| letter.origin == from.0);
             return self.answer(now, &came, receipt, ctx);
         }
@@ -104,6 +109,16 @@ impl Messages {
             Pieced::Malformed => return ctx.stats.drop(Reject::Malformed),
         };
         if is_ours { self.receive(now, came, letter, ctx) } else { self.relay(now, came, letter, ctx) }
+    }
+
+    /// The letter that we are giving back to whom it came from, if this is another carrying of it and not the same again.
+    fn given_back(&self, print: &Print, came: &Came) -> Option<ParcelId> {
+        let passage = self.memory.passage(print)?;
+        let (before, number) = passage.from?;
+        let is_it =
+            |id: &ParcelId| self.custody.get(*id).is_some_and(|parcel| parcel.is_return && parcel.print == *print);
+        let returned = self.custody.with(&before).into_iter().find(is_it);
+        returned.filter(|_| (before, number) != (came.from, came.number))
     }
 
     /// Whether a letter may be looked at: from a neighbour, with time left, and with room for it.
@@ -131,7 +146,7 @@ impl Messages {
     }
 
     fn answer(&mut self, now: Instant, came: &Came, receipt: Option<Tag>, ctx: &mut Context) {
-        let taken = Taken { number: came.number, receipt, is_urgent: came.is_urgent };
+        let taken = Taken { number: came.number, receipt, is_urgent: came.is_urgent, is_again: came.is_again };
         self.answers.add(now, came.from, taken, &mut ctx.out);
     }
 
@@ -229,7 +244,7 @@ impl Messages {
         }
         self.answer(now, &came, None, ctx);
         self.learned.note(now, NodeId(letter.origin), came.from, &came.path);
-        self.memory.note(print, Passage::new(Some(came.from), came.path.clone(), came.hops, expires));
+        self.memory.note(print, Passage::new(Some((came.from, came.number)), came.path.clone(), came.hops, expires));
         // We are one of the relays that it may pass.
         let hops = came.hops.checked_sub(1);
         let mut parcel = Parcel::new(letter, hops.unwrap_or(0), expires, Some(came.from));
@@ -271,11 +286,12 @@ impl Messages {
     pub fn on_back(&mut self, now: Instant, from: NodeId, back: Back, ctx: &mut Context) {
         let Back { number, letter, dead, fragment } = back;
         let is_urgent = letter.urgency() == Some(Priority::Critical);
-        let came = Came { from, number, hops: 0, path: Path::default(), dead, is_urgent };
+        let mut came = Came { from, number, hops: 0, path: Path::default(), dead, is_urgent, is_again: false };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
         }
         if !self.memory.was_given(&letter.print(), &from) {
+            came.is_again = true;
             self.answer(now, &came, None, ctx);
             return ctx.stats.drop(Reject::Unasked);
         }
@@ -314,9 +330,9 @@ impl Messages {
         }
     }
 
-    /// A frame of a neighbour arrived, its latest so far.
-    pub fn on_heard(&mut self, id: &NodeId) {
-        if self.links.on_heard(id) {
+    /// A neighbour answered a probe.
+    pub fn on_pong(&mut self, id: &NodeId, nonce: u64) {
+        if self.links.on_pong(id, nonce) {
             self.on_map_changed();
         }
     }
@@ -395,6 +411,8 @@ struct Came {
     path: Path,
     dead: DeadLinks,
     is_urgent: bool,
+    /// Whether it had been taken before.
+    is_again: bool,
 }
 
 impl Parcel {

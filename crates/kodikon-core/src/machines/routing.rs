@@ -190,6 +190,7 @@ impl Routing {
         self.looked = now;
         self.look_at = now + LOOK_EVERY;
         let heard = Heard::look(now, Duration::ZERO, ctx);
+        self.note_missed(now, &heard, ctx);
         self.is_joint = heard.is_joint() || self.missed.is_some_and(|at| now < at + MISSED);
         if self.is_joint || self.map.has_joint() {
             self.choose_segments(now, &heard, ctx);
@@ -220,6 +221,15 @@ impl Routing {
         let doubtful = ctx.roster.near().filter(|(_, peer)| peer.liveness == Liveness::Suspect);
         if let Some(at) = doubtful.map(|(_, peer)| peer.since + DOUBTFUL).filter(|at| *at > now).min() {
             self.look_at = self.look_at.min(at);
+        }
+    }
+
+    /// Somebody present who is not heard, as others are, is heard by others or has died: they tell, if we say that we need the
+    /// map. So long as one is far by what they told, we go on needing it.
+    fn note_missed(&mut self, now: Instant, heard: &Heard, ctx: &Context) {
+        let goes_on = self.missed.is_some() && ctx.roster.present().any(|(_, peer)| peer.far.is_some());
+        if goes_on || heard.misses_some(now, ctx) {
+            self.missed = Some(now);
         }
     }
 

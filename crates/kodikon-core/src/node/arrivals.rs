@@ -118,7 +118,6 @@ impl Node {
             peer.group_heard = Some(now);
         }
         self.liveness.on_heard(now, id, &mut self.ctx);
-        self.messages.on_heard(&id);
         if source == Source::Unproven && self.lacks_a_way(now, &id) {
             let tag = self.ctx.roster.get(&id).map(|peer| peer.card.session());
             if let Some(tag) = tag {
@@ -222,6 +221,7 @@ impl Node {
         if let Some(root) = pong.root {
             self.replication.on_root(now, id, root);
         }
+        self.messages.on_pong(&id, pong.nonce);
         let answers = self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
         if answers || self.membership.is_answer(&id, pong.nonce) {
             self.membership.answered(now, id, &mut self.ctx);

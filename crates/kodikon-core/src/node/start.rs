@@ -1,10 +1,12 @@
 //! Decides how a node begins, what its card says, and how it goes.
 
+use std::collections::BTreeSet;
+
 use crate::effect::context::{Context, Myself};
 use crate::effect::outbox::{Destination, Outbox};
 use crate::effect::{Interface, Medium};
 use crate::ground::config::MAX_PEERS;
-use crate::ground::id::{Epoch, Life, SessionTag};
+use crate::ground::id::{Epoch, InterfaceIndex, Life, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant};
@@ -90,6 +92,9 @@ impl Node {
         if usable == self.ctx.interfaces && self.ctx.me.card.is_some() {
             return;
         }
+        // Nodes of one host hear each other by loopback also where it is not spoken on, since there are others.
+        let (was, is) = (outward(&self.ctx.interfaces), outward(&usable));
+        self.ctx.roster.review_paths(&was, &is);
         self.ctx.interfaces = usable;
         let is_first = self.ctx.me.card.is_none();
         self.renew_card(now);
@@ -208,6 +213,12 @@ fn remember(saved: &Saved, roster: &mut Roster) -> Vec<std::net::SocketAddr> {
         roster.remember(known.id, entry);
     }
     cached
+}
+
+/// Those that lead out of this host.
+fn outward(interfaces: &[Interface]) -> BTreeSet<InterfaceIndex> {
+    let leads_out = |interface: &&Interface| interface.medium != Medium::Loopback;
+    interfaces.iter().filter(leads_out).map(|interface| interface.index).collect()
 }
 
 /// The interfaces worth speaking on: with a carrier and an address; loopback only where there is nothing else.

@@ -76,6 +76,14 @@ impl Segments {
         segments
     }
 
+    /// So many nodes on one segment.
+    pub(crate) fn lan(nodes: u8) -> Self {
+        let homes: Vec<(u8, &[u8])> = (1..=nodes).map(|n| (n, &[1][..])).collect();
+        let mut segments = Self::new(&homes);
+        segments.settle();
+        segments
+    }
+
     /// Two ways between node 1 and node 4, by node 2 and by node 3.
     pub(crate) fn diamond() -> Self {
         let mut segments = Self::new(&[(1, &[1, 2]), (2, &[1, 3]), (3, &[2, 4]), (4, &[3, 4])]);

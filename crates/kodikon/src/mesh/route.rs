@@ -128,28 +128,13 @@ mod tests {
     use std::sync::Arc;
 
     use kodikon_core::effect::{PeerView, RouteView};
-    use kodikon_core::ground::id::{Epoch, Life};
     use kodikon_core::model::member::Liveness;
 
     use super::*;
+    use crate::testing::peer_view;
 
     fn peer(n: u8, name: &str, liveness: Liveness, relays: Option<u8>) -> PeerView {
-        PeerView {
-            id: NodeId([n; 16]),
-            name: name.to_owned(),
-            liveness,
-            epoch: Epoch::default(),
-            life: Life::default(),
-            address: None,
-            rtt: None,
-            heard: None,
-            witnesses: Vec::new(),
-            reason: "",
-            version: String::new(),
-            skew_ms: None,
-            datagrams: 0,
-            relays,
-        }
+        PeerView { liveness, relays, ..peer_view(NodeId([n; 16]), name) }
     }
 
     fn way(path: &[u8], cost: u32, interface: Option<&str>) -> Way {

@@ -27,6 +27,10 @@ const TWICE_AFTER: Duration = Duration::from_millis(1);
 /// The train of probes after the first timeout: so many, so far apart.
 const PROBES: u32 = 8;
 const PROBE_EVERY: Duration = Duration::from_millis(15);
+/// A doubted neighbour is asked this often whether it hears us again: a heartbeat of it alone does not say so.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Probes whose answers count, the latest ones: a train, and one of a doubted neighbour.
+const MAX_ASKED: usize = PROBES as usize + 1;
 
 /// A piece of a letter on its way to the neighbour.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +86,10 @@ pub(super) struct Link {
     waiting: [VecDeque<Waiting>; Priority::ALL.len()],
     bytes: usize,
     train: Option<Train>,
-    is_doubted: bool,
+    /// When a doubted neighbour is asked again.
+    doubted: Option<Instant>,
+    /// The nonces of the latest probes.
+    asked: VecDeque<u64>,
 }
 
 impl Link {
@@ -98,7 +105,8 @@ impl Link {
             waiting: Default::default(),
             bytes: 0,
             train: None,
-            is_doubted: false,
+            doubted: None,
+            asked: VecDeque::new(),
         }
     }
 
@@ -118,7 +126,7 @@ impl Link {
 
     /// The next piece to send, if more may be in flight.
     pub(super) fn next_piece(&mut self) -> Option<(ParcelId, usize)> {
-        if self.is_doubted || self.flights.len() >= self.window {
+        if self.doubted.is_some() || self.flights.len() >= self.window {
             return None;
         }
         let queue = self.waiting.iter_mut().rev().find(|queue| !queue.is_empty())?;
@@ -149,8 +157,12 @@ impl Link {
                 return Some(Due::Probe);
             }
             self.train = None;
-            self.is_doubted = true;
+            self.doubted = Some(now + ASK_AGAIN);
             return Some(Due::Doubt);
+        }
+        if let Some(at) = self.doubted.as_mut().filter(|at| now >= **at) {
+            *at = now + ASK_AGAIN;
+            return Some(Due::Probe);
         }
         let (_, number) = self.due.first().copied().filter(|(at, _)| now >= *at)?;
         self.due.pop_first();
@@ -189,6 +201,7 @@ impl Link {
     pub(super) fn land(&mut self, now: Instant, number: u64) -> Option<Flight> {
         let flight = self.flights.remove(&number)?;
         self.due.remove(&(flight.due, number));
+        self.train = None;
         if flight.timeouts == 0 {
             self.note_rtt(now.since(flight.sent));
         }
@@ -218,10 +231,24 @@ impl Link {
         self.rtt.map_or(PROBE_EVERY, |(smooth, variation)| smooth + variation * 4).max(PROBE_EVERY)
     }
 
-    /// Something of it was heard. `true` if it had been doubted.
-    pub(super) fn on_heard(&mut self) -> bool {
+    /// It is asked whether it hears us, under this nonce.
+    pub(super) fn note_asked(&mut self, nonce: u64) {
+        if self.asked.len() == MAX_ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(nonce);
+    }
+
+    /// It answered a probe: if it was one of ours, it hears us. (What it says by itself can come by a way that leads here alone,
+    /// or from a recording.) `true` if it had been doubted.
+    pub(super) fn on_pong(&mut self, nonce: u64) -> bool {
+        self.asked.contains(&nonce) && self.trust()
+    }
+
+    fn trust(&mut self) -> bool {
         self.train = None;
-        core::mem::take(&mut self.is_doubted)
+        self.asked.clear();
+        self.doubted.take().is_some()
     }
 
     /// Nothing is sent any more of what waits or is in flight.
@@ -250,7 +277,7 @@ impl Link {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.waiting() == 0 && self.train.is_none() && !self.is_doubted
+        self.flights.is_empty() && self.waiting() == 0 && self.train.is_none() && self.doubted.is_none()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -267,7 +294,7 @@ impl Link {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let due = self.due.first().map(|(at, _)| *at);
-        due.into_iter().chain(self.train.map(|train| train.at)).min()
+        due.into_iter().chain(self.train.map(|train| train.at)).chain(self.doubted).min()
     }
 }
 
@@ -313,9 +340,9 @@ impl Links {
         }
     }
 
-    /// Something of a neighbour was heard. `true` if it had been doubted.
-    pub(super) fn on_heard(&mut self, id: &NodeId) -> bool {
-        let was_doubted = self.links.get_mut(id).is_some_and(Link::on_heard);
+    /// A neighbour answered a probe. `true` if it had been doubted.
+    pub(super) fn on_pong(&mut self, id: &NodeId, nonce: u64) -> bool {
+        let was_doubted = self.links.get_mut(id).is_some_and(|link| link.on_pong(nonce));
         if was_doubted {
             self.doubted.remove(id);
         }
@@ -384,7 +411,13 @@ mod tests {
         assert_eq!(probes, [5, 20, 35, 50, 65, 80, 95, 110]);
         assert_eq!(story.last(), Some(&(125, Due::Doubt)));
         assert_eq!(link.next_piece(), None);
-        assert!(link.on_heard(), "it is trusted again");
+        link.clear();
+        assert_eq!(link.next_deadline(), Some(at(625)));
+        assert_eq!(link.take_due(at(625)), Some(Due::Probe), "it is asked again");
+        link.note_asked(7);
+        assert!(!link.on_pong(8), "an answer to somebody else's question");
+        assert!(link.on_pong(7), "it is trusted again");
+        assert_eq!(link.next_deadline(), None);
     }
 
     #[test]

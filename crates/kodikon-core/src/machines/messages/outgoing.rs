@@ -24,6 +24,8 @@ pub struct Question {
     pub parcel: ParcelId,
     /// Where it is to go.
     pub to: NodeId,
+    /// Whether this node wrote it.
+    pub is_own: bool,
     /// Relays that it may pass.
     pub hops: u8,
     /// Whom it passed already, its origin, and who gave it back.
@@ -142,6 +144,7 @@ impl Messages {
             return Some(Question {
                 parcel: id,
                 to: NodeId(parcel.letter.to),
+                is_own: parcel.letter.origin == ctx.me.id.0,
                 hops: parcel.hops,
                 avoid: parcel.path.0.iter().copied().chain(returned).chain([origin]).collect(),
                 shun: parcel.own.and_then(|own| self.origin.get(own)).map(|own| own.firsts.clone()).unwrap_or_default(),
@@ -176,7 +179,7 @@ impl Messages {
 
     /// Whoever gave it to us may know another way; without such a one it waits here.
     fn on_no_way(&mut self, now: Instant, id: ParcelId, ctx: &mut Context) {
-        let before = self.passage_of(id).and_then(|passage| passage.from);
+        let before = self.passage_of(id).and_then(|passage| passage.from).map(|(before, _)| before);
         let is_open = |peer: &NodeId| ctx.roster.get(peer).is_some_and(Peer::is_near) && !self.links.is_doubted(peer);
         if let Some(before) = before.filter(is_open) {
             if let Some(parcel) = self.custody.get_mut(id) {
@@ -278,9 +281,7 @@ impl Messages {
 
     /// Does what is due.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
-        while let Some((to, got)) = self.answers.take_due(now) {
-            ctx.out.send(Destination::Peer(to), Message::Got(got));
-        }
+        self.answers.on_wake(now, &mut ctx.out);
         if self.hope_at.is_some_and(|at| now >= at) {
             self.on_map_changed();
         }
@@ -314,6 +315,7 @@ impl Messages {
             }
             Due::Probe => {
                 let nonce = ctx.random.bits();
+                self.links.get_mut(&id).into_iter().for_each(|link| link.note_asked(nonce));
                 ctx.out.send(Destination::EveryPath(id), Message::Ping(Ping { nonce }));
             }
             Due::Doubt => {

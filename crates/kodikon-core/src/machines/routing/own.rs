@@ -24,6 +24,10 @@ pub(super) const DOUBTFUL: Duration = Duration::from_millis(1_500);
 /// asked (docs/machines/liveness.md), and at the bound others must be known to hear it, or it is called failed.
 const HEARD_LATELY: (u32, u32) = (3, 5);
 
+fn window(ctx: &Context) -> Duration {
+    ctx.hard_bound() * HEARD_LATELY.0 / HEARD_LATELY.1
+}
+
 /// Whom this node hears, by interface and id.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
@@ -31,7 +35,7 @@ pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
 impl Heard {
     /// Those heard lately. A suspect counts until it is so for longer than `patience`.
     pub(super) fn look(now: Instant, patience: Duration, ctx: &Context) -> Self {
-        let window = ctx.hard_bound() * HEARD_LATELY.0 / HEARD_LATELY.1;
+        let window = window(ctx);
         let mut heard: BTreeMap<InterfaceIndex, Vec<NodeId>> = BTreeMap::new();
         let counts = |peer: &Peer| match peer.liveness {
             Liveness::Alive => true,
@@ -63,6 +67,17 @@ impl Heard {
     pub(super) fn is_joint(&self) -> bool {
         let all: BTreeSet<NodeId> = self.0.values().flatten().copied().collect();
         !self.0.is_empty() && self.0.values().all(|there| there.len() < all.len())
+    }
+
+    /// Whether a neighbour has not been heard for as long as it takes to be no link any more, on an interface where others are.
+    pub(super) fn misses_some(&self, now: Instant, ctx: &Context) -> bool {
+        let window = window(ctx);
+        let is_missed = |peer: &Peer| {
+            let is_silent = peer.liveness.is_present() && peer.heard.is_some_and(|at| now.since(at) >= window);
+            let way = peer.best_path().and_then(|path| path.interface);
+            is_silent && way.is_some_and(|index| !self.on(index).is_empty())
+        };
+        ctx.roster.near().any(|(_, peer)| is_missed(peer))
     }
 
     /// The interfaces on which somebody is heard.
