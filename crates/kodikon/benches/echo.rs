@@ -101,11 +101,11 @@ fn ask_udp(rounds: u32, address: Ipv4Addr) -> Fallible<Vec<f64>> {
 
 // ---- the library ----
 
-/// A node that sends back whatever is said to it, from within its handler.
+/// A node that sends back whatever is said to it, from within its handler: on the node's own loop, where handing on is allowed.
 fn serve_mesh(interface: Option<&str>) -> Fallible<Mesh> {
     let mesh = start(SERVER, interface)?;
     let own = mesh.clone();
-    mesh.on(EventKind::Message, move |event| {
+    mesh.on_inline(EventKind::Message, move |event| {
         if let What::Message { source, payload, kind, .. } = &event.what
             && kind == "echo"
         {
@@ -118,7 +118,7 @@ fn serve_mesh(interface: Option<&str>) -> Fallible<Mesh> {
 fn ask_mesh(rounds: u32, interface: Option<&str>) -> Fallible<Vec<f64>> {
     let mesh = join("ask", interface)?;
     let (sender, answers) = sync_channel(1);
-    mesh.on(EventKind::Message, move |_| {
+    mesh.on_inline(EventKind::Message, move |_| {
         // The time of the answer is the handler's, not that of who waits for it. Nobody waits for a second one.
         let _ = sender.try_send(Instant::now());
     })?;
