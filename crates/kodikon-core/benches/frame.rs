@@ -4,17 +4,13 @@
 
 #[path = "limit/median.rs"]
 mod limit;
-#[path = "../src/machines/messages/windows.rs"]
-#[expect(dead_code, unused_imports, reason = "the core uses more of it than is measured, and tests it")]
-mod windows;
 
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Duration;
 
-// The windows name their imports as the core does.
-use kodikon_core::ground;
 use kodikon_core::ground::id::{Epoch, NodeId, SessionTag};
+use kodikon_core::model::windows;
 use kodikon_core::wire::header::{Header, OVERHEAD};
 use kodikon_core::wire::seal::{GroupKey, ReplayWindow};
 use limit::Limits;
@@ -76,7 +72,7 @@ fn frames_seen_before(limits: &mut Limits) {
 fn letters_told_before(limits: &mut Limits) {
     for origins in [50, 1_000, windows::MAX_ORIGINS] {
         let ids: Vec<NodeId> = (0..origins).map(|n| NodeId::of(&key_of(n))).collect();
-        let mut windows = windows::Windows::new();
+        let mut windows = windows::Windows::default();
         limits.hold(&format!("letter told before, {origins} origins"), CHECK, MANY, |n| {
             let number = (n / origins + 1) as u64;
             assert!(black_box(windows.note(ids[n % origins], Epoch(1), number)) == windows::Arrived::New, "{n} is new");

@@ -7,13 +7,10 @@ mod counting;
 #[path = "../tests/segment/lan.rs"]
 #[expect(dead_code, reason = "the tests ask more of it")]
 mod lan;
-#[path = "../src/machines/messages/windows.rs"]
-#[expect(dead_code, unused_imports, reason = "the core uses more of it than is measured, and tests it")]
-mod windows;
 
-use kodikon_core::ground;
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::ground::time::Duration;
+use kodikon_core::model::windows;
 use lan::Lan;
 
 #[global_allocator]
@@ -31,7 +28,7 @@ fn main() {
     println!("  a node with {} peers {:>9} B", MANY - 1, many);
     println!("  a peer               {:>9} B", many.saturating_sub(few) / usize::from(MANY - FEW));
     let before = counting::held();
-    let mut windows = windows::Windows::new();
+    let mut windows = windows::Windows::default();
     for n in 0..windows::MAX_ORIGINS {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&(n as u64).to_le_bytes());
