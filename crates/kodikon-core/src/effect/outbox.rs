@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
 use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::time::Duration;
 use crate::model::op::SignedOp;
 use crate::wire::message::Message;
 
@@ -66,6 +67,15 @@ pub enum Notice {
     Witnessed,
     /// The segment on this interface has another name: a beacon says so at once.
     Beacon(InterfaceIndex),
+    /// A neighbour took so many bytes of letters a second, and they lost so much time in queues on the way to it.
+    Proven {
+        /// Which.
+        peer: NodeId,
+        /// Bytes a second.
+        rate: u64,
+        /// Beyond the shortest round trip of late.
+        queued: Duration,
+    },
     /// A heartbeat's turn has come for this observer.
     Turn(NodeId, u32),
 }

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::ground::fair::Class;
+
 /// Why a datagram, or a part of one, was dropped. Counted and forgotten: the network owes us nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -81,6 +83,32 @@ impl Reject {
     }
 }
 
+/// What was full when something of this node's, or of those whose letters it carries, had to make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crowded {
+    /// The letters that wait for one neighbour, or for a way.
+    Letters,
+    /// The datagrams that wait for one neighbour.
+    Neighbour,
+    /// The datagrams that wait for all neighbours together.
+    Node,
+}
+
+impl Crowded {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 3] = [Self::Letters, Self::Neighbour, Self::Node];
+
+    /// The name under which `stats` and the metrics show it, in front of the class.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Letters => "queue_letters",
+            Self::Neighbour => "queue_neighbour",
+            Self::Node => "queue_node",
+        }
+    }
+}
+
 /// Counters since the node started.
 #[derive(Debug, Clone, Default)]
 #[doc(alias = "get_network_stats")]
@@ -144,7 +172,10 @@ pub struct Stats {
     pub letters_evicted: u64,
     /// Neighbours that took no letter and answered no probe.
     pub links_doubted: u64,
+    /// Messages that waited before they left, since their neighbour or the link to it takes no more at once.
+    pub messages_queued: u64,
     dropped: [u64; Reject::ALL.len()],
+    crowded_out: [[u64; Class::ALL.len()]; Crowded::ALL.len()],
 }
 
 impl Stats {
@@ -157,6 +188,17 @@ impl Stats {
     #[must_use]
     pub fn dropped(&self, reason: Reject) -> u64 {
         self.dropped[reason as usize]
+    }
+
+    /// Counts what made room.
+    pub fn crowd_out(&mut self, by: Crowded, class: Class) {
+        self.crowded_out[by as usize][class as usize] += 1;
+    }
+
+    /// How much of a class made room there.
+    #[must_use]
+    pub fn crowded_out(&self, by: Crowded, class: Class) -> u64 {
+        self.crowded_out[by as usize][class as usize]
     }
 }
 
@@ -180,5 +222,17 @@ mod tests {
         assert!(Reject::ALL.iter().all(|&reason| stats.dropped(reason) == 1));
         let names: std::collections::BTreeSet<_> = Reject::ALL.iter().map(|reason| reason.name()).collect();
         assert_eq!(names.len(), Reject::ALL.len());
+    }
+
+    #[test]
+    fn what_makes_room_is_counted_by_what_was_full_and_by_its_class() {
+        let mut stats = Stats::default();
+        let all = || Crowded::ALL.into_iter().flat_map(|by| Class::ALL.map(|class| (by, class)));
+        for (n, (by, class)) in all().enumerate() {
+            (0..=n).for_each(|_| stats.crowd_out(by, class));
+        }
+        for (n, (by, class)) in all().enumerate() {
+            assert_eq!(stats.crowded_out(by, class), n as u64 + 1, "{} {}", by.name(), class.name());
+        }
     }
 }

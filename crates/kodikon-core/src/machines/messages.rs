@@ -10,10 +10,12 @@ mod links;
 mod memory;
 mod origin;
 mod outgoing;
+mod proof;
 mod windows;
 
 use crate::effect::Event;
 use crate::effect::context::Context;
+use crate::effect::outbox::Notice;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::stats::Reject;
@@ -264,7 +266,29 @@ impl Messages {
                     u64::from(parcel.is_some_and(|parcel| parcel.letter.origin != ctx.me.id.0));
             }
         }
+        if let Some(proven) = self.links.get_mut(&from).and_then(|link| link.proof.take(now)) {
+            ctx.out.notice(Notice::Proven { peer: from, rate: proven.rate, queued: proven.queued });
+        }
         self.fill(now, from, ctx);
+    }
+
+    /// A carrying waits to leave: the time until it is answered runs from then.
+    pub fn on_waits(&mut self, to: NodeId, number: u64) {
+        if let Some(link) = self.links.get_mut(&to) {
+            link.hold(number);
+        }
+    }
+
+    /// A carrying that waited leaves.
+    pub fn on_departed(&mut self, now: Instant, to: NodeId, number: u64) {
+        if let Some(link) = self.links.get_mut(&to) {
+            link.depart(now, number);
+        }
+    }
+
+    /// What was on its way to a neighbour has left: more may follow.
+    pub fn go_on(&mut self, now: Instant, to: NodeId, ctx: &mut Context) {
+        self.fill(now, to, ctx);
     }
 
     /// A neighbour to whom we gave a letter found no way.

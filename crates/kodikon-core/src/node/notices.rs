@@ -59,6 +59,7 @@ impl Node {
             Notice::Far(id) => self.on_far(now, id),
             Notice::Silent(id) => self.on_silent(now, id),
             Notice::Witnessed => self.on_witnessed(now),
+            Notice::Proven { peer, rate, queued } => self.on_proven(now, &peer, rate, queued),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Turn(observer, due_ms) => {
                 if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {

@@ -4,11 +4,11 @@ use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::effect::{Event, SendOrder};
 use crate::ground::id::NodeId;
-use crate::ground::stats::Reject;
+use crate::ground::stats::{Crowded, Reject};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::messages::custody::{Parcel, Place};
 use crate::machines::messages::ids::{OwnId, ParcelId};
-use crate::machines::messages::links::Due;
+use crate::machines::messages::links::{Due, Waiting};
 use crate::machines::messages::memory::{MAX_TRIED, Passage};
 use crate::machines::messages::origin::{MAX_ATTEMPTS, NewOwn};
 use crate::machines::messages::{MAX_LEFT, Messages, delivered};
@@ -195,7 +195,8 @@ impl Messages {
         self.hope_at.get_or_insert(now + HOPE_EVERY);
         if let Some(evicted) = self.custody.park(id) {
             ctx.stats.letters_evicted += 1;
-            self.release(now, evicted);
+            let class = self.release(now, evicted).map(|parcel| parcel.urgency.class());
+            class.into_iter().for_each(|class| ctx.stats.crowd_out(Crowded::Letters, class));
         }
     }
 
@@ -203,7 +204,7 @@ impl Messages {
         self.custody.place(id, hop);
         let Some(parcel) = self.custody.get(id) else { return };
         let (urgency, pieces, bytes) = (parcel.urgency, parcel.letter.pieces(), parcel.letter.body.len());
-        let is_relay = parcel.letter.to != hop.0;
+        let (origin, is_relay) = (NodeId(parcel.letter.origin), parcel.letter.to != hop.0);
         if !parcel.is_return {
             self.memory.note_given(&parcel.print, hop);
         }
@@ -214,9 +215,11 @@ impl Messages {
             }
         }
         let rtt = ctx.roster.get(&hop).and_then(|peer| peer.best_path()?.rtt);
-        let evicted = self.links.open(now, hop, rtt).push(urgency, id, pieces, bytes);
-        for parcel in evicted {
+        let letter = Waiting::new(id, pieces, bytes);
+        let evicted = self.links.open(now, hop, rtt).push(urgency, origin, letter);
+        for (class, parcel) in evicted {
             ctx.stats.letters_evicted += 1;
+            ctx.stats.crowd_out(Crowded::Letters, class);
             self.release(now, parcel);
         }
         self.fill(now, hop, ctx);
@@ -224,14 +227,14 @@ impl Messages {
 
     /// Sends as much to a neighbour as may be in flight.
     pub(super) fn fill(&mut self, now: Instant, hop: NodeId, ctx: &mut Context) {
-        while let Some((id, piece)) = self.links.get_mut(&hop).and_then(|link| link.next_piece()) {
+        while let Some(next @ (id, piece, _)) = self.links.get_mut(&hop).and_then(|link| link.next_piece()) {
             let Some(parcel) = self.custody.get(id) else { continue };
             let is_urgent = parcel.urgency == Priority::Critical;
             self.carried += 1;
             let message = self.carrying(self.carried, now, (parcel, piece), ctx);
             ctx.out.send(Destination::Peer(hop), message);
             if let Some(link) = self.links.get_mut(&hop) {
-                link.launch(now, self.carried, (id, piece), is_urgent);
+                link.launch(now, self.carried, next, is_urgent);
             }
         }
     }

@@ -1,0 +1,197 @@
+//! Decides how fast datagrams leave for one neighbour: as fast as it takes them, and as fast as the link between proved to be.
+
+use crate::ground::bounded::TokenBucket;
+use crate::ground::time::{Duration, Instant};
+use crate::wire::header::OVERHEAD;
+
+/// Datagrams a second: a tenth below what a peer takes (`PEER_RATE`), so that clocks that differ lose nothing; and as many at
+/// once as it takes at once. Numbers in docs/machines/shaper.md.
+const DATAGRAMS: u32 = 4_500;
+/// Time lost in queues on the way above which the link is taken for full: twice CoDel's target (RFC 8289 §4.4), since an
+/// acknowledgement may wait for 1 ms and timers fire 1.2 ms late at either end.
+const QUEUED_MOST: Duration = Duration::from_millis(10);
+/// No link that a mesh can live on is slower: a quarter of a megabit.
+const RATE_LEAST: u64 = 32_000;
+/// At this many bytes a second the bytes bound nothing any more: as many datagrams of full length.
+const RATE_MOST: u64 = DATAGRAMS as u64 * 1_500;
+/// A pace of which nothing was heard for so long is no longer true.
+const FORGOTTEN: Duration = Duration::from_secs(10);
+/// Bytes of UDP and IP around a frame, the larger of both.
+const HEADERS: usize = 48;
+
+/// The pace of one neighbour.
+#[derive(Debug)]
+pub(super) struct Pace {
+    datagrams: TokenBucket,
+    proven: Option<Proven>,
+    used: Instant,
+}
+
+/// What a full link proved to carry.
+#[derive(Debug)]
+struct Proven {
+    /// Bytes a second.
+    rate: u64,
+    /// Billionths of bytes that may leave; a datagram leaves while it is above zero, and may take it below.
+    level: i64,
+    filled: Instant,
+    /// When the last proof came.
+    at: Instant,
+    /// Whether anything had to wait for it since then.
+    was_short: bool,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { datagrams: TokenBucket::new(DATAGRAMS, DATAGRAMS), proven: None, used: Instant::ZERO }
+    }
+
+    /// Whether nothing but the number of datagrams bounds it.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.proven.is_none()
+    }
+
+    /// Whether a datagram may leave now.
+    pub(super) fn is_open(&mut self, now: Instant) -> bool {
+        self.proven.take_if(|proven| now.since(proven.at) >= FORGOTTEN);
+        let is_open = self.proven.as_mut().is_none_or(|proven| proven.is_open(now));
+        self.datagrams.has(now, 1) && is_open
+    }
+
+    /// So many bytes of text leave now, in a datagram of their own or in one that is charged already.
+    pub(super) fn charge(&mut self, now: Instant, bytes: usize, joins: bool) {
+        self.used = now;
+        if !joins {
+            self.datagrams.drain(now, 1);
+        }
+        if let Some(proven) = &mut self.proven {
+            proven.level -= nano(bytes + if joins { 0 } else { OVERHEAD + HEADERS });
+        }
+    }
+
+    /// When a datagram may leave at the latest.
+    pub(super) fn opens(&self) -> Instant {
+        let proven = self.proven.as_ref().map(|proven| proven.opens().min(proven.at + FORGOTTEN));
+        self.datagrams.next().max(proven.unwrap_or(Instant::ZERO))
+    }
+
+    pub(super) fn used(&self) -> Instant {
+        self.used
+    }
+
+    /// The neighbour took so many bytes a second, and so much time was lost in queues.
+    pub(super) fn on_proof(&mut self, now: Instant, rate: u64, queued: Duration) {
+        if queued > QUEUED_MOST {
+            // A little less than the link carries, so that its queue empties; our own is where the order is right.
+            let rate = (rate / 8 * 7).max(RATE_LEAST);
+            match &mut self.proven {
+                Some(proven) => (proven.rate, proven.at) = (rate.min(proven.rate), now),
+                None if rate < RATE_MOST => {
+                    self.proven = Some(Proven { rate, level: 1, filled: now, at: now, was_short: false });
+                }
+                None => {}
+            }
+        } else if let Some(proven) = &mut self.proven {
+            proven.at = now;
+            if core::mem::take(&mut proven.was_short) {
+                proven.rate += proven.rate / 8;
+            }
+            self.proven.take_if(|proven| proven.rate >= RATE_MOST);
+        }
+    }
+}
+
+impl Proven {
+    fn is_open(&mut self, now: Instant) -> bool {
+        let elapsed = i64::try_from(now.since(self.filled).as_nanos()).unwrap_or(i64::MAX);
+        let most = nano(1).max(LATE.saturating_mul(self.rate.cast_signed()));
+        let gained = elapsed.saturating_mul(self.rate.cast_signed());
+        self.level = self.level.saturating_add(gained).min(most);
+        self.filled = now;
+        self.was_short |= self.level <= 0;
+        self.level > 0
+    }
+
+    fn opens(&self) -> Instant {
+        let lacking = u64::try_from(1 - self.level).unwrap_or(0);
+        self.filled + Duration::from_nanos(lacking.div_ceil(self.rate.max(1)))
+    }
+}
+
+/// Nanoseconds that may be made up for: timers fire 1.2 ms late, and the loop may be at work for as long.
+const LATE: i64 = 4_000_000;
+
+fn nano(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(1_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(1_000 + ms)
+    }
+
+    /// Bytes that leave in a second in which more wait than may leave.
+    fn carried(pace: &mut Pace, from_ms: u64) -> usize {
+        let (mut now, end) = (at(from_ms), at(from_ms + 1_000));
+        let mut bytes = 0;
+        while now < end {
+            while pace.is_open(now) {
+                pace.charge(now, 1_418, false);
+                bytes += 1_500;
+            }
+            let opens = pace.opens();
+            assert!(opens > now, "the driver would spin");
+            now = opens;
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_neighbour_gets_as_many_datagrams_as_it_takes_and_a_second_of_them_at_once() {
+        let mut pace = Pace::new();
+        let burst = (0..).take_while(|_| {
+            let is_open = pace.is_open(at(0));
+            pace.charge(at(0), 100, false);
+            is_open
+        });
+        assert_eq!(burst.count(), 4_500);
+        assert_eq!(pace.opens().since(at(0)).as_micros(), 222);
+        let in_a_second = carried(&mut pace, 1) / 1_500;
+        assert!((4_500..4_506).contains(&in_a_second), "{in_a_second}");
+    }
+
+    #[test]
+    fn a_full_link_is_given_a_little_less_than_it_carries_and_then_more_until_it_is_full_again() {
+        let mut pace = Pace::new();
+        pace.on_proof(at(0), 100_000, Duration::from_millis(10));
+        assert!(pace.is_unproven(), "that much is usual");
+        pace.on_proof(at(0), 100_000, Duration::from_millis(11));
+        let first = carried(&mut pace, 0);
+        assert!((86_000..91_500).contains(&first), "{first}");
+        pace.on_proof(at(1_000), 100_000, Duration::ZERO);
+        let second = carried(&mut pace, 1_000);
+        assert!((97_000..102_000).contains(&second), "{second}");
+        for (queued, expected) in [(50, 98_437), (50, 70_000), (0, 78_750)] {
+            let rate = if expected == 70_000 { 80_000 } else { 200_000 };
+            pace.on_proof(at(2_000), rate, Duration::from_millis(queued));
+            assert_eq!(pace.proven.as_ref().map(|proven| proven.rate), Some(expected));
+            pace.proven.as_mut().expect("it is paced").was_short = true;
+        }
+    }
+
+    #[test]
+    fn a_pace_that_bounds_nothing_or_is_old_is_forgotten() {
+        let mut pace = Pace::new();
+        pace.on_proof(at(0), RATE_MOST * 2, Duration::from_secs(1));
+        assert!(pace.is_unproven());
+        pace.on_proof(at(0), 0, Duration::from_secs(1));
+        assert_eq!(pace.proven.as_ref().map(|proven| proven.rate), Some(RATE_LEAST));
+        assert!(pace.is_open(at(9_999)) && !pace.is_unproven());
+        pace.charge(at(9_999), 1_000_000, false);
+        assert_eq!(pace.opens(), at(10_000), "what waits needs no longer");
+        assert!(pace.is_open(at(10_000)) && pace.is_unproven());
+    }
+}
