@@ -33,6 +33,12 @@ impl Class {
         }
     }
 
+    /// Whether it goes first.
+    #[must_use]
+    pub fn is_urgent(self) -> bool {
+        self <= Self::Critical
+    }
+
     /// Bytes that it may send in one round of deficit round robin; 0 for those that go first.
     fn quantum(self) -> usize {
         match self {
@@ -84,6 +90,8 @@ struct Rank<S, T> {
 struct Source<S, T> {
     name: S,
     bytes: usize,
+    /// Whether a part of the oldest has left: then the rest of it stays the next, and does not make room.
+    is_begun: bool,
     items: VecDeque<(usize, T)>,
 }
 
@@ -126,7 +134,7 @@ impl<S: Copy + PartialEq, T> FairQueue<S, T> {
             None => {
                 let mut items = core::mem::take(&mut self.spare);
                 items.push_back((bytes, item));
-                sources.push_back(Source { name: source, bytes, items });
+                sources.push_back(Source { name: source, bytes, is_begun: false, items });
             }
         }
     }
@@ -164,6 +172,7 @@ impl<S: Copy + PartialEq, T> FairQueue<S, T> {
         let source = rank.sources.front_mut()?;
         let (size, item) = source.items.front_mut()?;
         let Taken { value, bytes, is_part } = part(item);
+        source.is_begun = is_part;
         if !is_part {
             let size = *size;
             source.items.pop_front();
@@ -179,6 +188,27 @@ impl<S: Copy + PartialEq, T> FairQueue<S, T> {
         }
         self.charge(class, bytes);
         Some(value)
+    }
+
+    /// Sets back, once, those whose turn it is and who are likely to come too late: behind the others of their source.
+    pub fn set_back(&mut self, mut is_late: impl FnMut(&mut T) -> bool) {
+        let Some(class) = self.next_class() else { return };
+        let Some(source) = self.ranks[class as usize].sources.front_mut().filter(|source| !source.is_begun) else {
+            return;
+        };
+        for _ in 0..source.items.len() {
+            if !source.items.front_mut().is_some_and(|(_, item)| is_late(item)) {
+                break;
+            }
+            source.items.rotate_left(1);
+        }
+    }
+
+    /// Whether what goes next is control or critical.
+    #[must_use]
+    pub fn is_urgent_next(&self) -> bool {
+        let has_others = [Class::High, Class::Normal, Class::Low].into_iter().any(|class| self.waits(class));
+        self.first_class().is_some() && (!has_others || self.lead < LEAD)
     }
 
     fn first_class(&self) -> Option<Class> {
@@ -233,8 +263,10 @@ impl<S: Copy + PartialEq, T> FairQueue<S, T> {
         let sources = &mut self.ranks[class as usize].sources;
         let (place, _) = sources.iter().enumerate().max_by_key(|(_, source)| source.bytes)?;
         let source = sources.get_mut(place)?;
-        let (size, item) = source.items.pop_front()?;
+        let oldest = usize::from(source.is_begun && source.items.len() > 1);
+        let (size, item) = source.items.remove(oldest)?;
         source.bytes -= size;
+        source.is_begun &= oldest > 0;
         if source.items.is_empty() {
             sources.remove(place);
         }
@@ -249,8 +281,11 @@ impl<S: Copy + PartialEq, T> FairQueue<S, T> {
         for rank in &mut self.ranks {
             for source in &mut rank.sources {
                 let of_source = &mut source.bytes;
+                let mut is_first = true;
                 source.items.retain(|(size, item)| {
                     let stays = keep(item);
+                    source.is_begun &= stays || !core::mem::take(&mut is_first);
+                    is_first = false;
                     if !stays {
                         *len -= 1;
                         *bytes -= size;
@@ -396,6 +431,37 @@ mod tests {
         let numbers: Vec<i32> = evicted.iter().map(|(_, number)| *number).collect();
         assert_eq!(numbers, [2, 1, 3, 5, 0], "{evicted:?}");
         assert_eq!((queue.len(), queue.bytes()), (3, 990));
+    }
+
+    #[test]
+    fn what_has_begun_to_leave_does_not_make_room() {
+        let mut queue = FairQueue::new(Limits { items: 2, bytes: 1_000 });
+        (0..2).for_each(|n| queue.push(Class::Low, 1, 100, n));
+        assert_eq!(queue.take(|item| Taken { value: *item, bytes: 10, is_part: true }), Some(0));
+        queue.push(Class::Low, 1, 100, 2);
+        assert_eq!(queue.take_excess(), Some((Class::Low, 1)));
+        assert_eq!(queue.take(whole(10)), Some(0));
+        queue.push(Class::Low, 1, 100, 3);
+        queue.push(Class::Low, 1, 100, 4);
+        assert_eq!(queue.take_excess(), Some((Class::Low, 2)), "it has not begun");
+        assert_eq!(queue.take(|item| Taken { value: *item, bytes: 10, is_part: true }), Some(3));
+        queue.retain(|item| *item != 3);
+        (5..7).for_each(|n| queue.push(Class::Low, 1, 100, n));
+        assert_eq!(queue.take_excess(), Some((Class::Low, 4)), "what had begun is gone");
+    }
+
+    #[test]
+    fn who_is_late_is_set_back_behind_its_own_once() {
+        let mut queue = FairQueue::new(WIDE);
+        (0..4).for_each(|n| queue.push(Class::Low, 1, 100, (n, n < 2)));
+        queue.push(Class::Low, 2, 100, (9, false));
+        let mut order = Vec::new();
+        loop {
+            queue.set_back(|(_, is_late)| core::mem::take(is_late));
+            let Some(number) = queue.take(|(n, _)| Taken { value: *n, bytes: 100, is_part: false }) else { break };
+            order.push(number);
+        }
+        assert_eq!(order, [2, 9, 3, 0, 1]);
     }
 
     #[test]

@@ -49,11 +49,23 @@ pub struct Shaper {
     bytes: usize,
 }
 
+impl Lane {
+    fn is_urgent_next(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.is_urgent_next())
+    }
+
+    /// Whether the first of what waits may leave.
+    fn is_open(&mut self, now: Instant) -> bool {
+        let is_urgent = self.is_urgent_next();
+        self.pace.is_open(now, is_urgent)
+    }
+}
+
 impl Shaper {
     /// Whether a message may leave at once: nothing waits before it, and the pace allows it. Then it is charged.
     ///
     /// `joins` says that it shares a datagram that leaves anyway.
-    pub fn admits(&mut self, now: Instant, target: Target, bytes: usize, joins: bool) -> bool {
+    pub fn admits(&mut self, now: Instant, target: Target, (class, bytes): (Class, usize), joins: bool) -> bool {
         if self.lanes.len() >= MAX_LANES && !self.lanes.contains_key(&target) {
             self.lanes.retain(|_, lane| lane.queue.is_some() || now.since(lane.pace.used()) < IDLE);
             if self.lanes.len() >= MAX_LANES {
@@ -61,7 +73,8 @@ impl Shaper {
             }
         }
         let lane = self.lanes.entry(target).or_insert_with(|| Lane { pace: Pace::new(), queue: None });
-        let is_free = lane.queue.is_none() && (joins && lane.pace.is_unproven() || lane.pace.is_open(now));
+        let is_free =
+            lane.queue.is_none() && (joins && lane.pace.is_unproven() || lane.pace.is_open(now, class.is_urgent()));
         if is_free {
             lane.pace.charge(now, bytes, joins);
         }
@@ -92,6 +105,7 @@ impl Shaper {
             queue.push(label.class, label.source, text.len(), waiting);
         }
         self.busy.insert(target);
+        lane.pace.note_short();
         let mut given_up = Vec::new();
         while let Some((class, waiting)) = queue.take_excess() {
             stats.crowd_out(Crowded::Neighbour, class);
@@ -131,7 +145,7 @@ impl Shaper {
     /// The next datagram that waited and may leave now.
     pub fn release(&mut self, now: Instant) -> Option<(Target, Waiting)> {
         let lanes = &mut self.lanes;
-        let is_open = |target: &&Target| lanes.get_mut(target).is_some_and(|lane| lane.pace.is_open(now));
+        let is_open = |target: &&Target| lanes.get_mut(target).is_some_and(|lane| lane.is_open(now));
         let target = *self.busy.iter().find(is_open)?;
         let lane = self.lanes.get_mut(&target)?;
         let waiting = lane.queue.as_mut()?.take(|waiting| {
@@ -154,7 +168,11 @@ impl Shaper {
     /// When something that waits may leave.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.busy.iter().filter_map(|target| self.lanes.get(target)).map(|lane| lane.pace.opens()).min()
+        self.busy
+            .iter()
+            .filter_map(|target| self.lanes.get(target))
+            .map(|lane| lane.pace.opens(lane.is_urgent_next()))
+            .min()
     }
 
     /// Tables with their limits.

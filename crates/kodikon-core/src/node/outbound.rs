@@ -7,6 +7,7 @@ use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::effect::{Cast, Output, StreamWish, Target, Transmit};
 use crate::ground::config::MAX_PLAIN;
+use crate::ground::fair::Class;
 use crate::ground::id::{InterfaceIndex, NodeId, StreamId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::shaper::{Label, Shaper, label};
@@ -80,10 +81,12 @@ impl Outbound {
     }
 
     /// Adds a message to the open datagram of its target, or opens one; `false` if it may not leave yet.
-    fn add(&mut self, now: Instant, target: Target, is_paced: bool, message: &[u8]) -> bool {
+    fn add(&mut self, now: Instant, target: Target, paced: Option<Class>, message: &[u8]) -> bool {
         let open = self.batches.iter_mut().rev().take(OPEN).find(|(held, _)| *held == target);
         let open = open.filter(|(_, text)| text.len() + message.len() <= MAX_PLAIN);
-        if is_paced && !self.shaper.admits(now, target, message.len(), open.is_some()) {
+        if let Some(class) = paced
+            && !self.shaper.admits(now, target, (class, message.len()), open.is_some())
+        {
             return false;
         }
         match open {
@@ -139,11 +142,11 @@ impl Node {
                 let nonce = if let Message::Pong(pong) = &message { Some(pong.nonce) } else { None };
                 codec::encode(&Message::Naming(Naming { segment, nonce }), &mut text);
             }
+            let label = label(&message, self.ctx.me.id, neighbour(&to));
             for target in self.targets(now, &to) {
                 self.ctx.stats.messages_sent += 1;
                 let is_paced = neighbour(&to).is_some() || self.outbound.shaper.knows(&target);
-                if !self.outbound.add(now, target, is_paced, &text) {
-                    let label = label(&message, self.ctx.me.id, neighbour(&to));
+                if !self.outbound.add(now, target, is_paced.then_some(label.class), &text) {
                     self.let_wait(now, target, &label, &text);
                 }
             }

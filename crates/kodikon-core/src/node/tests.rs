@@ -11,13 +11,26 @@ use crate::model::op::{OpKind, SignedOp};
 use crate::model::state::StateEntry;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Beacon, Beat, Challenge, Message, Proof, Refusal, proof_bytes};
+use crate::wire::message::{Beacon, Beat, Challenge, Message, Ping, Proof, Refusal, proof_bytes};
 use std::net::{IpAddr, SocketAddr};
 
 mod repair;
 
 fn beat() -> Message {
     Message::Beat(Beat { root: 0, due_ms: 5_000 })
+}
+
+#[test]
+fn what_a_peer_sends_beyond_its_rate_is_its_own_loss_and_shown_as_such() {
+    let mut bench = Bench::new(2);
+    let ping = Message::Ping(Ping { nonce: 1 });
+    (0..6_000).for_each(|_| bench.hear(1, &ping));
+    (0..100).for_each(|_| bench.hear(2, &ping));
+    let beyond = |bench: &Bench, n| {
+        bench.node.peers().into_iter().find(|peer| peer.id == identity(n).id()).map(|peer| peer.beyond_rate)
+    };
+    assert_eq!([1, 2].map(|n| beyond(&bench, n)), [Some(1_000), Some(0)]);
+    assert_eq!(bench.dropped(Reject::Rate), 1_000);
 }
 
 #[test]

@@ -20,8 +20,6 @@ pub struct Letters {
     written: u64,
 }
 
-/// Bytes of a letter of a stream: a detection of a camera, say.
-const STREAMED: usize = 160;
 /// A letter of three datagrams, about.
 const LONG: usize = 3 * 1_024;
 /// What one of the longest may take: a slow way needs seconds for it.
@@ -79,8 +77,8 @@ impl Letters {
     }
 
     /// The next letter of a stream.
-    pub fn stream(&mut self, to: NodeId) -> Command {
-        self.order(to, ("track", STREAMED), Priority::Normal, None)
+    pub fn stream(&mut self, to: NodeId, bytes: usize, priority: Priority) -> Command {
+        self.order(to, ("track", bytes), priority, None)
     }
 
     fn order(

@@ -206,6 +206,7 @@ impl Evidence {
             interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, scene)).collect()),
             firewall: None,
             receive_buffer: receive_buffer(&reports(scene.discovery, scene.udp)),
+            beyond_rate: Some(alive().map(|peer| (peer.name.clone(), peer.beyond_rate)).collect()),
             skews: Some(
                 alive().filter_map(|peer| Some(Skew { node_id: peer.name.clone(), skew_ms: peer.skew_ms? })).collect(),
             ),
@@ -382,6 +383,7 @@ mod tests {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            beyond_rate: 0,
             relays: None,
         };
         let peers = ["192.0.2.9:10000", "198.51.100.9:10000", "[fd00::1]:10000"].map(peer).into();

@@ -394,6 +394,7 @@ mod tests {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            beyond_rate: 0,
             relays: None,
         };
         let view = View { id: own, name: "me-2".to_owned(), peers: vec![row], ..View::default() };

@@ -204,7 +204,7 @@ impl Messages {
         self.custody.place(id, hop);
         let Some(parcel) = self.custody.get(id) else { return };
         let (urgency, pieces, bytes) = (parcel.urgency, parcel.letter.pieces(), parcel.letter.body.len());
-        let (origin, is_relay) = (NodeId(parcel.letter.origin), parcel.letter.to != hop.0);
+        let (origin, expires, is_relay) = (NodeId(parcel.letter.origin), parcel.expires, parcel.letter.to != hop.0);
         if !parcel.is_return {
             self.memory.note_given(&parcel.print, hop);
         }
@@ -215,7 +215,7 @@ impl Messages {
             }
         }
         let rtt = ctx.roster.get(&hop).and_then(|peer| peer.best_path()?.rtt);
-        let letter = Waiting::new(id, pieces, bytes);
+        let letter = Waiting::new(id, pieces, bytes, now + expires.since(now) / 2);
         let evicted = self.links.open(now, hop, rtt).push(urgency, origin, letter);
         for (class, parcel) in evicted {
             ctx.stats.letters_evicted += 1;
@@ -227,7 +227,7 @@ impl Messages {
 
     /// Sends as much to a neighbour as may be in flight.
     pub(super) fn fill(&mut self, now: Instant, hop: NodeId, ctx: &mut Context) {
-        while let Some(next @ (id, piece, _)) = self.links.get_mut(&hop).and_then(|link| link.next_piece()) {
+        while let Some(next @ (id, piece, _)) = self.links.get_mut(&hop).and_then(|link| link.next_piece(now)) {
             let Some(parcel) = self.custody.get(id) else { continue };
             let is_urgent = parcel.urgency == Priority::Critical;
             self.carried += 1;

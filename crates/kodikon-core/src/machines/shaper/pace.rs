@@ -10,6 +10,8 @@ const DATAGRAMS: u32 = 4_500;
 /// Time lost in queues on the way above which the link is taken for full: twice CoDel's target (RFC 8289 §4.4), since an
 /// acknowledgement may wait for 1 ms and timers fire 1.2 ms late at either end.
 const QUEUED_MOST: Duration = Duration::from_millis(10);
+/// And below which more is tried: between the two the link is just full.
+const QUEUED_LEAST: Duration = Duration::from_millis(5);
 /// No link that a mesh can live on is slower: a quarter of a megabit.
 const RATE_LEAST: u64 = 32_000;
 /// At this many bytes a second the bytes bound nothing any more: as many datagrams of full length.
@@ -51,10 +53,11 @@ impl Pace {
         self.proven.is_none()
     }
 
-    /// Whether a datagram may leave now.
-    pub(super) fn is_open(&mut self, now: Instant) -> bool {
+    /// Whether a datagram may leave now. What a link proved does not bound what is urgent: that is little, and who holds it
+    /// back holds back the acknowledgements that others' paces come from.
+    pub(super) fn is_open(&mut self, now: Instant, is_urgent: bool) -> bool {
         self.proven.take_if(|proven| now.since(proven.at) >= FORGOTTEN);
-        let is_open = self.proven.as_mut().is_none_or(|proven| proven.is_open(now));
+        let is_open = self.proven.as_mut().is_none_or(|proven| proven.is_open(now) || is_urgent);
         self.datagrams.has(now, 1) && is_open
     }
 
@@ -65,14 +68,23 @@ impl Pace {
             self.datagrams.drain(now, 1);
         }
         if let Some(proven) = &mut self.proven {
-            proven.level -= nano(bytes + if joins { 0 } else { OVERHEAD + HEADERS });
+            let level = proven.level - nano(bytes + if joins { 0 } else { OVERHEAD + HEADERS });
+            proven.level = level.max(-DEBT_MOST.saturating_mul(proven.rate.cast_signed()));
         }
     }
 
     /// When a datagram may leave at the latest.
-    pub(super) fn opens(&self) -> Instant {
-        let proven = self.proven.as_ref().map(|proven| proven.opens().min(proven.at + FORGOTTEN));
+    pub(super) fn opens(&self, is_urgent: bool) -> Instant {
+        let proven = self.proven.as_ref().filter(|_| !is_urgent);
+        let proven = proven.map(|proven| proven.opens().min(proven.at + FORGOTTEN));
         self.datagrams.next().max(proven.unwrap_or(Instant::ZERO))
+    }
+
+    /// Something has to wait for it.
+    pub(super) fn note_short(&mut self) {
+        if let Some(proven) = &mut self.proven {
+            proven.was_short = true;
+        }
     }
 
     pub(super) fn used(&self) -> Instant {
@@ -93,7 +105,7 @@ impl Pace {
             }
         } else if let Some(proven) = &mut self.proven {
             proven.at = now;
-            if core::mem::take(&mut proven.was_short) {
+            if core::mem::take(&mut proven.was_short) && queued < QUEUED_LEAST {
                 proven.rate += proven.rate / 8;
             }
             self.proven.take_if(|proven| proven.rate >= RATE_MOST);
@@ -108,7 +120,6 @@ impl Proven {
         let gained = elapsed.saturating_mul(self.rate.cast_signed());
         self.level = self.level.saturating_add(gained).min(most);
         self.filled = now;
-        self.was_short |= self.level <= 0;
         self.level > 0
     }
 
@@ -120,6 +131,9 @@ impl Proven {
 
 /// Nanoseconds that may be made up for: timers fire 1.2 ms late, and the loop may be at work for as long.
 const LATE: i64 = 4_000_000;
+
+/// Nanoseconds by which what is urgent may get ahead of the pace: for so long at most the rest waits for it when it is over.
+const DEBT_MOST: i64 = 100_000_000;
 
 fn nano(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(1_000_000_000)
@@ -138,11 +152,11 @@ mod tests {
         let (mut now, end) = (at(from_ms), at(from_ms + 1_000));
         let mut bytes = 0;
         while now < end {
-            while pace.is_open(now) {
+            while pace.is_open(now, false) {
                 pace.charge(now, 1_418, false);
                 bytes += 1_500;
             }
-            let opens = pace.opens();
+            let opens = pace.opens(false);
             assert!(opens > now, "the driver would spin");
             now = opens;
         }
@@ -153,12 +167,12 @@ mod tests {
     fn a_neighbour_gets_as_many_datagrams_as_it_takes_and_a_second_of_them_at_once() {
         let mut pace = Pace::new();
         let burst = (0..).take_while(|_| {
-            let is_open = pace.is_open(at(0));
+            let is_open = pace.is_open(at(0), false);
             pace.charge(at(0), 100, false);
             is_open
         });
         assert_eq!(burst.count(), 4_500);
-        assert_eq!(pace.opens().since(at(0)).as_micros(), 222);
+        assert_eq!(pace.opens(false).since(at(0)).as_micros(), 222);
         let in_a_second = carried(&mut pace, 1) / 1_500;
         assert!((4_500..4_506).contains(&in_a_second), "{in_a_second}");
     }
@@ -170,15 +184,16 @@ mod tests {
         assert!(pace.is_unproven(), "that much is usual");
         pace.on_proof(at(0), 100_000, Duration::from_millis(11));
         let first = carried(&mut pace, 0);
+        pace.note_short();
         assert!((86_000..91_500).contains(&first), "{first}");
         pace.on_proof(at(1_000), 100_000, Duration::ZERO);
         let second = carried(&mut pace, 1_000);
         assert!((97_000..102_000).contains(&second), "{second}");
-        for (queued, expected) in [(50, 98_437), (50, 70_000), (0, 78_750)] {
+        for (queued, expected) in [(50, 98_437), (50, 70_000), (5, 70_000), (4, 78_750)] {
             let rate = if expected == 70_000 { 80_000 } else { 200_000 };
             pace.on_proof(at(2_000), rate, Duration::from_millis(queued));
             assert_eq!(pace.proven.as_ref().map(|proven| proven.rate), Some(expected));
-            pace.proven.as_mut().expect("it is paced").was_short = true;
+            pace.note_short();
         }
     }
 
@@ -189,9 +204,10 @@ mod tests {
         assert!(pace.is_unproven());
         pace.on_proof(at(0), 0, Duration::from_secs(1));
         assert_eq!(pace.proven.as_ref().map(|proven| proven.rate), Some(RATE_LEAST));
-        assert!(pace.is_open(at(9_999)) && !pace.is_unproven());
+        assert!(pace.is_open(at(9_999), false) && !pace.is_unproven());
         pace.charge(at(9_999), 1_000_000, false);
-        assert_eq!(pace.opens(), at(10_000), "what waits needs no longer");
-        assert!(pace.is_open(at(10_000)) && pace.is_unproven());
+        assert!(pace.is_open(at(9_999), true) && pace.opens(true) <= at(9_999), "what is urgent waits for no link");
+        assert_eq!(pace.opens(false), at(10_000), "what waits needs no longer");
+        assert!(pace.is_open(at(10_000), false) && pace.is_unproven());
     }
 }
