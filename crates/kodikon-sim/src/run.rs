@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use kodikon_core::effect::Command;
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::random::Random;
-use kodikon_core::model::letter::Priority;
 use serde_json::{Map, Value, json};
 
 use crate::chance::{self, Odds, source};
@@ -241,7 +240,7 @@ impl<'a> Run<'a> {
     /// One letter of a stream, and the next when it is time.
     fn stream(&mut self, flow: Flow) {
         let to = self.cluster.observer.truth.nodes[flow.to].id;
-        let letter = self.letters.stream(to, flow.bytes, Priority::from_name(&flow.priority).unwrap_or_default());
+        let letter = self.letters.stream(to, &flow);
         self.say(flow.from, letter);
         if flow.letters > 1 {
             let at = self.cluster.now + Duration::from_secs_f64(flow.gap_ms / 1e3);

@@ -106,6 +106,8 @@ pub struct Flow {
     /// How urgent they are, as in JSON.
     #[serde(default = "usual")]
     pub priority: String,
+    /// Seconds that each may take. Default: as its priority says. Below 5 s none is promised to arrive.
+    pub timeout_s: Option<f64>,
 }
 
 fn streamed() -> usize {

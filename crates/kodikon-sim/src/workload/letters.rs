@@ -10,6 +10,7 @@ use kodikon_core::model::letter::{Priority, Ticket};
 
 use crate::chance::{between, exponential, pick};
 use crate::moment::Moment;
+use crate::scenario::Flow;
 
 /// Those who write letters. Each letter has a number that no other of the run has; its ticket is the same number.
 #[derive(Debug)]
@@ -77,8 +78,9 @@ impl Letters {
     }
 
     /// The next letter of a stream.
-    pub fn stream(&mut self, to: NodeId, bytes: usize, priority: Priority) -> Command {
-        self.order(to, ("track", bytes), priority, None)
+    pub fn stream(&mut self, to: NodeId, flow: &Flow) -> Command {
+        let priority = Priority::from_name(&flow.priority).unwrap_or_default();
+        self.order(to, ("track", flow.bytes), priority, flow.timeout_s.map(Duration::from_secs_f64))
     }
 
     fn order(

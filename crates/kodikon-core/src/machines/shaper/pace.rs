@@ -12,6 +12,8 @@ const DATAGRAMS: u32 = 4_500;
 const QUEUED_MOST: Duration = Duration::from_millis(10);
 /// And below which more is tried: between the two the link is just full.
 const QUEUED_LEAST: Duration = Duration::from_millis(5);
+/// It is lowered so often at most: what is proven meanwhile left before.
+const CUT_EVERY: Duration = Duration::from_millis(300);
 /// No link that a mesh can live on is slower: a quarter of a megabit.
 const RATE_LEAST: u64 = 32_000;
 /// At this many bytes a second the bytes bound nothing any more: as many datagrams of full length.
@@ -39,6 +41,8 @@ struct Proven {
     filled: Instant,
     /// When the last proof came.
     at: Instant,
+    /// When it was lowered last.
+    cut: Instant,
     /// Whether anything had to wait for it since then.
     was_short: bool,
 }
@@ -95,11 +99,19 @@ impl Pace {
     pub(super) fn on_proof(&mut self, now: Instant, rate: u64, queued: Duration) {
         if queued > QUEUED_MOST {
             // A little less than the link carries, so that its queue empties; our own is where the order is right.
-            let rate = (rate / 8 * 7).max(RATE_LEAST);
+            let less = |rate: u64| (rate / 8 * 7).max(RATE_LEAST);
             match &mut self.proven {
-                Some(proven) => (proven.rate, proven.at) = (rate.min(proven.rate), now),
-                None if rate < RATE_MOST => {
-                    self.proven = Some(Proven { rate, level: 1, filled: now, at: now, was_short: false });
+                Some(proven) => {
+                    proven.at = now;
+                    if now.since(proven.cut) >= CUT_EVERY {
+                        // Little was taken: perhaps since little was sent, unless it is far less than was allowed.
+                        let is_slower = rate < proven.rate / 2;
+                        (proven.rate, proven.cut) = (less(if is_slower { rate } else { proven.rate }), now);
+                    }
+                }
+                None if less(rate) < RATE_MOST => {
+                    let rate = less(rate);
+                    self.proven = Some(Proven { rate, level: 1, filled: now, at: now, cut: now, was_short: false });
                 }
                 None => {}
             }
@@ -189,10 +201,16 @@ mod tests {
         pace.on_proof(at(1_000), 100_000, Duration::ZERO);
         let second = carried(&mut pace, 1_000);
         assert!((97_000..102_000).contains(&second), "{second}");
-        for (queued, expected) in [(50, 98_437), (50, 70_000), (5, 70_000), (4, 78_750)] {
-            let rate = if expected == 70_000 { 80_000 } else { 200_000 };
-            pace.on_proof(at(2_000), rate, Duration::from_millis(queued));
-            assert_eq!(pace.proven.as_ref().map(|proven| proven.rate), Some(expected));
+        for (ms, queued, taken, expected) in [
+            (2_000, 50, 200_000, 86_128),
+            (2_299, 50, 200_000, 86_128),
+            (2_300, 50, 43_064, 75_362),
+            (2_600, 50, 37_000, 32_375),
+            (2_700, 5, 37_000, 32_375),
+            (2_800, 4, 37_000, 36_421),
+        ] {
+            pace.on_proof(at(ms), taken, Duration::from_millis(queued));
+            assert_eq!(pace.proven.as_ref().map(|proven| proven.rate), Some(expected), "at {ms} ms");
             pace.note_short();
         }
     }
