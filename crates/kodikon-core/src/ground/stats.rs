@@ -38,11 +38,13 @@ pub enum Reject {
     Unasked,
     /// A letter or a receipt that does not come from whom it names, or is for another run of ours.
     Tag,
+    /// Says that it becomes longer than anything may.
+    Inflation,
 }
 
 impl Reject {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Length,
         Self::FrameType,
         Self::KeyEpoch,
@@ -58,6 +60,7 @@ impl Reject {
         Self::Limit,
         Self::Unasked,
         Self::Tag,
+        Self::Inflation,
     ];
 
     /// The name under which `stats` and the metrics show it.
@@ -79,6 +82,7 @@ impl Reject {
             Self::Limit => "limit",
             Self::Unasked => "unasked",
             Self::Tag => "tag",
+            Self::Inflation => "inflation",
         }
     }
 }
@@ -154,6 +158,8 @@ pub struct Stats {
     pub stalls: u64,
     /// Letters that the application here wanted sent.
     pub letters_sent: u64,
+    /// Attempts of them that left packed.
+    pub letters_packed: u64,
     /// Letters handed to the application here.
     pub letters_received: u64,
     /// Letters of this node's that their destination acknowledged.

@@ -11,6 +11,7 @@ mod memory;
 mod origin;
 mod outgoing;
 mod proof;
+mod rates;
 mod windows;
 
 use crate::effect::Event;
@@ -28,12 +29,13 @@ use crate::machines::messages::learned::Learned;
 use crate::machines::messages::links::Links;
 use crate::machines::messages::memory::{Memory, Passage};
 use crate::machines::messages::origin::Origin;
+use crate::machines::messages::rates::Rates;
 use crate::machines::messages::windows::{Arrived, Windows};
 use crate::model::letter::{Outcome, Priority};
 use crate::model::member::Liveness;
 use crate::model::roster::Peer;
 use crate::wire::letter::{
-    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_TEXT, Letter, MAX_PATH, Path, Stamp, Tag, Text,
+    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_PACKED, KIND_TEXT, Letter, MAX_PATH, Path, Stamp, Tag,
 };
 
 pub use ids::ParcelId;
@@ -53,6 +55,7 @@ pub struct Messages {
     windows: Windows,
     memory: Memory,
     fragments: Fragments,
+    rates: Rates,
     learned: Learned,
     /// When what waits without a way is tried again, though nothing is known to have changed: a relay's doubt ends and nobody is told.
     hope_at: Option<Instant>,
@@ -79,6 +82,7 @@ impl Messages {
             windows: Windows::new(),
             memory: Memory::new(),
             fragments: Fragments::new(),
+            rates: Rates::new(),
             learned: Learned::new(),
             hope_at: None,
             carried: 0,
@@ -92,6 +96,12 @@ impl Messages {
         let came = Came { from, number, hops, path, dead, is_urgent };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
+        }
+        // A peer's own were charged with its datagrams. What is too much is taken and let go: left with the relay it would hold up
+        // what others send by it.
+        if letter.origin != from.0 && !self.rates.charge(now, NodeId(letter.origin)) {
+            ctx.stats.drop(Reject::Rate);
+            return self.answer(now, &came, None, ctx);
         }
         let print = letter.print();
         let is_ours = letter.to == ctx.me.id.0;
@@ -154,7 +164,7 @@ impl Messages {
         self.learned.note(now, origin, came.from, &came.path);
         let receipt = (came.from == origin).then_some(receipt);
         let taken = match letter.kind {
-            KIND_TEXT => self.receive_text(&came, &letter, ctx),
+            KIND_TEXT | KIND_PACKED => self.receive_text(&came, &letter, ctx),
             KIND_ANSWER => {
                 self.on_answered(now, origin, &letter, ctx);
                 true
@@ -164,7 +174,7 @@ impl Messages {
         let receipt = receipt.filter(|_| taken);
         self.answer(now, &came, receipt, ctx);
         self.memory.note_received(letter.print(), receipt);
-        if taken && letter.kind == KIND_TEXT && receipt.is_none() {
+        if taken && letter.is_text() && receipt.is_none() {
             self.acknowledge(now, came, &letter, ctx);
         }
     }
@@ -172,10 +182,14 @@ impl Messages {
     /// Hands a letter to the application, unless it was. `true` if it arrived, now or before.
     fn receive_text(&mut self, came: &Came, letter: &Letter, ctx: &mut Context) -> bool {
         let from = NodeId(letter.origin);
-        let (Some(text), Some(priority)) = (Text::parse(&letter.body), letter.urgency()) else {
-            ctx.stats.drop(Reject::Malformed);
-            return false;
+        let text = match letter.text() {
+            Ok(text) => text,
+            Err(reason) => {
+                ctx.stats.drop(reason);
+                return false;
+            }
         };
+        let Some(priority) = letter.urgency() else { return false };
         match self.windows.note(from, Epoch(letter.epoch), letter.number) {
             Arrived::New => {}
             Arrived::Before => {
@@ -323,7 +337,7 @@ impl Messages {
         let (expires, path, hops) = (passage.expires.min(now + left(&letter)), passage.path.clone(), passage.hops);
         let own = self.origin.find(&NodeId(letter.to), letter.number).filter(|_| passage.from.is_none());
         let current = own.and_then(|own| self.origin.get(own)).map(|own| (own.attempts, own.parcel));
-        let is_text = letter.origin == ctx.me.id.0 && letter.kind == KIND_TEXT;
+        let is_text = letter.origin == ctx.me.id.0 && letter.is_text();
         let has_room = self.custody.has_room(&came.from, letter.body.len());
         if now >= expires || !has_room || is_text && current != Some((letter.attempt, None)) {
             return;
@@ -402,6 +416,7 @@ impl Messages {
             ("letters_received", self.memory.received(), memory::MAX_RECEIVED),
             ("letters_in_pieces", self.fragments.len(), fragments::MAX_SETS),
             ("letter_bytes_in_pieces", self.fragments.bytes(), fragments::MAX_BYTES),
+            ("letter_rates", self.rates.len(), rates::MAX_ORIGINS),
             ("ways_learned", self.learned.len(), learned::MAX_LEARNED),
             ("answers", self.answers.len(), MAX_PEERS),
         ];

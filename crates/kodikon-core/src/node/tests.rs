@@ -2,10 +2,11 @@
 
 use super::bench::{Bench, address, identity, ip};
 use super::*;
-use crate::effect::{Arrival, Cast, Event, StreamWish, Target};
+use crate::effect::{Arrival, Cast, Event, SendOrder, StreamWish, Target};
 use crate::ground::config::{MAX_STATE, MAX_STATE_VALUE};
 use crate::ground::id::{InterfaceIndex, NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
+use crate::model::letter::{Priority, Ticket};
 use crate::model::member::{Liveness as Held, REASON_PROCESS, REASON_SILENCE};
 use crate::model::op::{OpKind, SignedOp};
 use crate::model::state::StateEntry;
@@ -18,6 +19,22 @@ mod repair;
 
 fn beat() -> Message {
     Message::Beat(Beat { root: 0, due_ms: 5_000 })
+}
+
+#[test]
+fn whoever_does_not_say_that_it_reads_packed_letters_is_sent_none() {
+    let mut bench = Bench::new(1);
+    let order = SendOrder {
+        ticket: Ticket(1),
+        to: identity(1).id(),
+        kind: String::new(),
+        payload: b"[1,2,3,4]".iter().cycle().take(9_000).copied().collect(),
+        priority: Priority::Normal,
+        timeout: None,
+    };
+    bench.hand(Input::Command(Command::Send(order)));
+    assert!(bench.sent_to(address(1)) > 9_000, "all of it, as it is");
+    assert_eq!(bench.node.stats().letters_packed, 0);
 }
 
 #[test]

@@ -14,7 +14,10 @@ use crate::machines::messages::origin::{MAX_ATTEMPTS, NewOwn};
 use crate::machines::messages::{MAX_LEFT, Messages, delivered};
 use crate::model::letter::{Outcome, Priority, Ticket};
 use crate::model::roster::Peer;
-use crate::wire::letter::{Back, Carry, DeadLinks, Fragment, KIND_TEXT, Letter, Link, MAX_PIECE, Path, Stamp, Text};
+use crate::wire::compress::pack;
+use crate::wire::letter::{
+    Back, Carry, DeadLinks, Fragment, KIND_PACKED, KIND_TEXT, Letter, Link, MAX_PIECE, Path, Stamp, Text,
+};
 use crate::wire::message::{Message, Ping};
 
 /// Which way is to be chosen.
@@ -99,16 +102,24 @@ impl Messages {
             return self.settle_expired(id, "receiver restarted", ctx);
         };
         own.attempts += 1;
+        let reads_packed = ctx.roster.get(&to).is_some_and(|peer| peer.card.reads_packed());
+        let (kind, body) = match pack(&own.body, MAX_PIECE).filter(|_| reads_packed) {
+            Some(packed) => {
+                ctx.stats.letters_packed += 1;
+                (KIND_PACKED, packed)
+            }
+            None => (KIND_TEXT, own.body.clone()),
+        };
         let mut letter = Letter {
             origin: ctx.me.id.0,
             epoch: ctx.me.epoch.0,
             to: to.0,
             number,
             attempt: own.attempts,
-            kind: KIND_TEXT,
+            kind,
             priority: own.urgency as u8,
             left_ms: 0,
-            body: own.body.clone(),
+            body,
             tag: [0; 16],
         };
         letter.tag = letter.tag_under(&pair.outward);
