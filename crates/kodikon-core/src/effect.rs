@@ -488,6 +488,8 @@ pub struct PeerView {
     pub skew_ms: Option<i64>,
     /// Datagrams heard from it.
     pub datagrams: u64,
+    /// Datagrams of its present run that were dropped, being more than one peer may send.
+    pub beyond_rate: u64,
     /// Relays between it and us: 0 for whoever is heard; `None` while there is no way.
     pub relays: Option<u8>,
 }

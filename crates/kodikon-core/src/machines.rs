@@ -7,3 +7,4 @@ pub mod membership;
 pub mod messages;
 pub mod replication;
 pub mod routing;
+pub mod shaper;

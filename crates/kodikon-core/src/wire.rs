@@ -2,6 +2,7 @@
 
 pub mod cast;
 pub mod codec;
+pub mod compress;
 pub mod cover;
 pub mod fragments;
 pub mod header;

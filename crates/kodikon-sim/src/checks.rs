@@ -4,6 +4,7 @@ pub mod calm;
 pub mod casts;
 pub mod detours;
 pub mod letters;
+pub mod queues;
 pub mod reach;
 pub mod routes;
 pub mod truth;
@@ -20,6 +21,7 @@ use kodikon_core::model::state::{NodeSnapshot, StateChange};
 use crate::checks::casts::Casts;
 use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
+use crate::checks::queues::Queues;
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
 use crate::cluster::endpoint::Endpoint;
@@ -74,6 +76,12 @@ pub enum Check {
     CastTrue,
     /// By its deadline a cast is told to all to whom a sound way led from long before it was said.
     CastReliable,
+    /// A critical letter arrives in its time, whatever else flows.
+    LetterUrgent,
+    /// Whoever writes at some priority is served, whatever else flows.
+    ClassServed,
+    /// Nobody who is sound falls under suspicion since others' words are in the way of its heartbeats.
+    BeatsHeard,
     /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
     CalmRoster,
     /// After calm no node that is dead, or to which no way leads, is shown as present.
@@ -118,6 +126,9 @@ impl Check {
             Self::CastOnce => "cast_once",
             Self::CastTrue => "cast_true",
             Self::CastReliable => "cast_reliable",
+            Self::LetterUrgent => "letter_urgent",
+            Self::ClassServed => "class_served",
+            Self::BeatsHeard => "beats_heard",
             Self::CalmRoster => "calm_roster",
             Self::CalmDeadGone => "calm_dead_gone",
             Self::CalmState => "calm_state",
@@ -226,6 +237,8 @@ pub struct Watch {
     pub casts: Casts,
     /// Where letters went.
     pub detours: Detours,
+    /// Whom queues held up.
+    pub queues: Queues,
     heartbeat_timeout: Duration,
     verdicts_due: Vec<VerdictDue>,
     // Pairs (observer, subject) of live nodes where the one shows the other's present run.
@@ -267,6 +280,7 @@ impl Watch {
             letters: Letters::new(nodes),
             casts: Casts::default(),
             detours: Detours::default(),
+            queues: Queues::default(),
             heartbeat_timeout,
             verdicts_due: Vec::new(),
             pairs: 0,
@@ -277,6 +291,7 @@ impl Watch {
     pub fn tick(&mut self, now: Moment) {
         self.check_overdue(now);
         self.check_casts(now);
+        self.check_served(now);
         let due: Vec<VerdictDue> = self.verdicts_due.extract_if(.., |verdict| verdict.at <= now).collect();
         for verdict in due {
             if self.truth.holder(&verdict.peer).is_some() {
@@ -346,6 +361,7 @@ impl Watch {
         self.pairs -= self.views[node].uncount_all();
         self.truth.leaves(node);
         self.letters.released(node);
+        self.queues.released(node);
         self.metrics.leaves(now, peer);
     }
 
@@ -492,6 +508,7 @@ impl Observer for Watch {
         self.uncount_subject(&peer);
         self.truth.died(now, node);
         self.letters.released(node);
+        self.queues.released(node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
         let near = VerdictDue { of: Observers::Near, node, at, died: now, peer, epoch };
         let at = now + (self.heartbeat_timeout + VERDICT_MARGIN) * FAR_BOUNDS;
@@ -510,6 +527,7 @@ impl Observer for Watch {
         match event {
             Event::PeerUp { peer, epoch, life, .. } => self.met(now, node, *peer, (*epoch, life.0)),
             Event::PeerSuspect { peer, .. } => {
+                self.check_suspicion(now, node, peer);
                 self.views[node].suspected(peer);
                 self.metrics.suspected(now, peer);
             }

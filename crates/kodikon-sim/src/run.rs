@@ -163,7 +163,8 @@ impl<'a> Run<'a> {
             let config = cluster.nodes[node].config.clone();
             let enemy = Hostile::member(source(order.seed, "hostile"), cluster.nodes[node].host, node, &config);
             // Where their words make all roots differ for a while, as nowhere else.
-            enemies.push(if scenario.hostile { enemy.with_pair() } else { enemy });
+            let enemy = if scenario.hostile { enemy.with_pair() } else { enemy };
+            enemies.push(if scenario.flooder { enemy.with_flood() } else { enemy });
         }
         cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every(scenario.state_every_s));
@@ -259,7 +260,7 @@ impl<'a> Run<'a> {
     /// One letter of a stream, and the next when it is time.
     fn stream(&mut self, flow: Flow) {
         let to = self.cluster.observer.truth.nodes[flow.to].id;
-        let letter = self.letters.stream(to);
+        let letter = self.letters.stream(to, &flow);
         self.say(flow.from, letter);
         if flow.letters > 1 {
             let at = self.cluster.now + Duration::from_secs_f64(flow.gap_ms / 1e3);

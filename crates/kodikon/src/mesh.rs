@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kodikon_core::ground::fair::Class;
 use kodikon_core::ground::id::NodeId;
-use kodikon_core::ground::stats::{Reject, Stats};
+use kodikon_core::ground::stats::{Crowded, Reject, Stats};
 use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::member;
 use kodikon_core::model::state::StateChange;
@@ -432,6 +433,9 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
     for reason in Reject::ALL {
         doc.drops.insert(reason.name().to_owned(), stats.dropped(reason));
     }
+    for (by, class) in Crowded::ALL.into_iter().flat_map(|by| Class::ALL.map(|class| (by, class))) {
+        doc.drops.insert(format!("{}_{}", by.name(), class.name()), stats.crowded_out(by, class));
+    }
     for (name, value) in [
         ("unknown_messages", stats.unknown_messages),
         ("challenges_sent", stats.challenges_sent),
@@ -461,6 +465,7 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("casts_acknowledged", stats.casts_acknowledged),
         ("casts_unacknowledged", stats.casts_unacknowledged),
         ("casts_evicted", stats.casts_evicted),
+        ("messages_queued", stats.messages_queued),
     ] {
         doc.counters.insert(name.to_owned(), value);
     }

@@ -27,6 +27,7 @@ pub(crate) fn peer_view(id: NodeId, name: &str) -> PeerView {
         version: String::new(),
         skew_ms: None,
         datagrams: 0,
+        beyond_rate: 0,
         relays: None,
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
 use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::time::Duration;
 use crate::model::cast::CastId;
 use crate::model::op::SignedOp;
 use crate::wire::message::Message;
@@ -69,6 +70,15 @@ pub enum Notice {
     Beacon(InterfaceIndex),
     /// A neighbour has what this node said to all.
     Acknowledged(CastId, NodeId),
+    /// A neighbour took so many bytes of letters a second, and they lost so much time in queues on the way to it.
+    Proven {
+        /// Which.
+        peer: NodeId,
+        /// Bytes a second.
+        rate: u64,
+        /// Beyond the shortest round trip of late.
+        queued: Duration,
+    },
     /// A heartbeat's turn has come for this observer.
     Turn(NodeId, u32),
 }

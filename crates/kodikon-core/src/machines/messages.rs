@@ -9,9 +9,12 @@ mod links;
 mod memory;
 mod origin;
 mod outgoing;
+mod proof;
+mod rates;
 
 use crate::effect::Event;
 use crate::effect::context::Context;
+use crate::effect::outbox::Notice;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::stats::Reject;
@@ -23,13 +26,15 @@ use crate::machines::messages::learned::Learned;
 use crate::machines::messages::links::Links;
 use crate::machines::messages::memory::{Memory, Passage};
 use crate::machines::messages::origin::Origin;
+use crate::machines::messages::rates::Rates;
 use crate::model::letter::{Outcome, Priority};
 use crate::model::member::Liveness;
 use crate::model::roster::Peer;
 use crate::model::windows::{Arrived, MAX_ORIGINS, Windows};
 use crate::wire::fragments::{Fragments, MAX_BYTES, MAX_SETS, Pieced};
 use crate::wire::letter::{
-    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_TEXT, Letter, MAX_PATH, Path, Print, Stamp, Tag, Text,
+    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_PACKED, KIND_TEXT, Letter, MAX_PATH, Path, Print, Stamp,
+    Tag,
 };
 
 pub use ids::ParcelId;
@@ -49,6 +54,7 @@ pub struct Messages {
     windows: Windows,
     memory: Memory,
     fragments: Fragments<Letter>,
+    rates: Rates,
     learned: Learned,
     /// When what waits without a way is tried again, though nothing is known to have changed: a relay's doubt ends and nobody is told.
     hope_at: Option<Instant>,
@@ -75,6 +81,7 @@ impl Messages {
             windows: Windows::default(),
             memory: Memory::new(),
             fragments: Fragments::default(),
+            rates: Rates::new(),
             learned: Learned::new(),
             hope_at: None,
             carried: 0,
@@ -88,6 +95,12 @@ impl Messages {
         let mut came = Came { from, number, hops, path, dead, is_urgent, is_again: false };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
+        }
+        // A peer's own were charged with its datagrams. What is too much is taken and let go: left with the relay it would hold up
+        // what others send by it.
+        if letter.origin != from.0 && !self.rates.charge(now, NodeId(letter.origin)) {
+            ctx.stats.drop(Reject::Rate);
+            return self.answer(now, &came, None, ctx);
         }
         let print = letter.print();
         let is_ours = letter.to == ctx.me.id.0;
@@ -165,7 +178,7 @@ impl Messages {
         self.learned.note(now, origin, came.from, &came.path);
         let receipt = (came.from == origin).then_some(receipt);
         let taken = match letter.kind {
-            KIND_TEXT => self.receive_text(&came, &letter, ctx),
+            KIND_TEXT | KIND_PACKED => self.receive_text(&came, &letter, ctx),
             KIND_ANSWER => {
                 self.on_answered(now, origin, &letter, ctx);
                 true
@@ -175,7 +188,7 @@ impl Messages {
         let receipt = receipt.filter(|_| taken);
         self.answer(now, &came, receipt, ctx);
         self.memory.note_received(letter.print(), receipt);
-        if taken && letter.kind == KIND_TEXT && receipt.is_none() {
+        if taken && letter.is_text() && receipt.is_none() {
             self.acknowledge(now, came, &letter, ctx);
         }
     }
@@ -183,10 +196,14 @@ impl Messages {
     /// Hands a letter to the application, unless it was. `true` if it arrived, now or before.
     fn receive_text(&mut self, came: &Came, letter: &Letter, ctx: &mut Context) -> bool {
         let from = NodeId(letter.origin);
-        let (Some(text), Some(priority)) = (Text::parse(&letter.body), letter.urgency()) else {
-            ctx.stats.drop(Reject::Malformed);
-            return false;
+        let text = match letter.text() {
+            Ok(text) => text,
+            Err(reason) => {
+                ctx.stats.drop(reason);
+                return false;
+            }
         };
+        let Some(priority) = letter.urgency() else { return false };
         match self.windows.note(from, Epoch(letter.epoch), letter.number) {
             Arrived::New => {}
             Arrived::Before => {
@@ -277,7 +294,29 @@ impl Messages {
                     u64::from(parcel.is_some_and(|parcel| parcel.letter.origin != ctx.me.id.0));
             }
         }
+        if let Some(proven) = self.links.get_mut(&from).and_then(|link| link.proof.take(now)) {
+            ctx.out.notice(Notice::Proven { peer: from, rate: proven.rate, queued: proven.queued });
+        }
         self.fill(now, from, ctx);
+    }
+
+    /// A carrying waits to leave: the time until it is answered runs from then.
+    pub fn on_waits(&mut self, to: NodeId, number: u64) {
+        if let Some(link) = self.links.get_mut(&to) {
+            link.hold(number);
+        }
+    }
+
+    /// A carrying that waited leaves.
+    pub fn on_departed(&mut self, now: Instant, to: NodeId, number: u64) {
+        if let Some(link) = self.links.get_mut(&to) {
+            link.depart(now, number);
+        }
+    }
+
+    /// What was on its way to a neighbour has left: more may follow.
+    pub fn go_on(&mut self, now: Instant, to: NodeId, ctx: &mut Context) {
+        self.fill(now, to, ctx);
     }
 
     /// A neighbour to whom we gave a letter found no way.
@@ -313,7 +352,7 @@ impl Messages {
         let (expires, path, hops) = (passage.expires.min(now + left(&letter)), passage.path.clone(), passage.hops);
         let own = self.origin.find(&NodeId(letter.to), letter.number).filter(|_| passage.from.is_none());
         let current = own.and_then(|own| self.origin.get(own)).map(|own| (own.attempts, own.parcel));
-        let is_text = letter.origin == ctx.me.id.0 && letter.kind == KIND_TEXT;
+        let is_text = letter.origin == ctx.me.id.0 && letter.is_text();
         let has_room = self.custody.has_room(&came.from, letter.body.len());
         if now >= expires || !has_room || is_text && current != Some((letter.attempt, None)) {
             return;
@@ -392,6 +431,7 @@ impl Messages {
             ("letters_received", self.memory.received(), memory::MAX_RECEIVED),
             ("letters_in_pieces", self.fragments.len(), MAX_SETS),
             ("letter_bytes_in_pieces", self.fragments.bytes(), MAX_BYTES),
+            ("letter_rates", self.rates.len(), rates::MAX_ORIGINS),
             ("ways_learned", self.learned.len(), learned::MAX_LEARNED),
             ("answers", self.answers.len(), MAX_PEERS),
         ];

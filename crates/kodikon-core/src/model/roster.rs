@@ -478,6 +478,7 @@ mod tests {
             settled: false,
             addresses: Vec::new(),
             version: "0.1.0".to_owned(),
+            features: None,
         };
         let body = minicbor::to_vec(&card).unwrap();
         let statement = Statement { kind: OpKind::Card, key: Vec::new(), body, lamport: 1, wall: WallTime(0) };

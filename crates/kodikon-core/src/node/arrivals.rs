@@ -92,6 +92,7 @@ impl Node {
                 // Charged for what is its own alone: the tag stands in clear, so that anybody can write frames that bear
                 // it, and record some. To find out costs less than a microsecond each.
                 if !session.allowance.take(now, 1) {
+                    session.beyond += 1;
                     return Err(Reject::Rate);
                 }
                 (Sealer::Peer(session.peer, is_latest), text)

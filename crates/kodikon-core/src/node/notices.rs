@@ -61,6 +61,7 @@ impl Node {
             Notice::Far(id) => self.on_far(now, id),
             Notice::Silent(id) => self.on_silent(now, id),
             Notice::Witnessed => self.on_witnessed(now),
+            Notice::Proven { peer, rate, queued } => self.on_proven(now, &peer, rate, queued),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
             Notice::Turn(observer, due_ms) => {

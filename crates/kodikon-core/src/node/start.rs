@@ -17,7 +17,7 @@ use crate::machines::membership::Membership;
 use crate::machines::messages::Messages;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
-use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES};
+use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES, READS_PACKED};
 use crate::model::op::OpKind;
 use crate::model::roster::{DirectoryEntry, Roster};
 use crate::node::far::Review;
@@ -122,6 +122,7 @@ impl Node {
             settled: me.settled,
             addresses: announced(&self.ctx.interfaces, me.port),
             version: self.ctx.config.version.clone(),
+            features: Some(READS_PACKED),
         };
         let body = minicbor::to_vec(&card).expect("encoding into memory cannot fail");
         if me.card.as_ref().is_some_and(|held| held.body() == body && held.epoch() == me.epoch) {

@@ -10,7 +10,7 @@ use kodikon_core::model::letter::Priority;
 use kodikon_core::model::links::{
     DirectLink, LinksBody, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
 };
-use kodikon_core::model::member::Card;
+use kodikon_core::model::member::{Card, READS_PACKED};
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
@@ -69,6 +69,13 @@ fn card_body() -> Vec<u8> {
     let card = Card::parse(&body).expect("it is a card");
     assert_eq!(minicbor::to_vec(&card).expect("a Vec takes all"), body, "a card is written as the paper says");
     body
+}
+
+/// A card that says that its owner reads packed letters; the paper's is of a version that did not.
+fn card_of_a_reader() -> SignedOp {
+    let mut card = Card::parse(&card_body()).expect("it is a card");
+    card.features = Some(READS_PACKED);
+    op(OpKind::Card, b"", minicbor::to_vec(&card).expect("a Vec takes all"))
 }
 
 pub(crate) fn card() -> SignedOp {
@@ -183,7 +190,7 @@ pub(crate) fn messages() -> Vec<Message> {
     let proof = identity().sign(&proof_bytes(mesh, &cookie, &TAG));
     let goodbye = identity().sign(&bye_bytes(mesh, &author, EPOCH.0));
     let later = op(OpKind::Unknown(200), b"k", b"b".to_vec());
-    let ops = vec![card(), state(Some("85")), state(None), links(), members(), opinion(), later];
+    let ops = vec![card(), card_of_a_reader(), state(Some("85")), state(None), links(), members(), opinion(), later];
     let turn = Turn { observer: 0x0102_0304, due_ms: 5_000 };
     let said = vec![
         hello(),

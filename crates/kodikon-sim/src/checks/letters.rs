@@ -178,6 +178,7 @@ impl Watch {
         self.metrics.count("letters_sent");
         self.letters.due.insert((now + timeout + MARGIN, *ticket));
         self.letters.writers[node].open.insert(*ticket);
+        self.queues.written(now, (node, *to), *priority);
         let before = self.letters.all.insert(*ticket, letter);
         assert!(before.is_none(), "no two letters of a run have one number");
     }
@@ -225,6 +226,10 @@ impl Watch {
             format!("node {node} is given {number:?} in {:?}, and it was meant for {begun_for:?}", receiver.epoch)
         });
         let (by, written) = (letter.by.node, letter.at);
+        self.queues.given(now, (by, receiver.id), given.priority);
+        if let Some(number) = number.filter(|_| given.priority == Priority::Critical) {
+            self.check_urgent(now, number);
+        }
         self.check_hops(now, number, given.path.len());
         self.follow(now, [by, node], written, given.path);
     }
@@ -267,7 +272,9 @@ impl Watch {
             let is_self = self.letters.all[&ticket].by.id == to;
             self.measure(is_self, outcome);
         }
-        self.letters.writers[node].open.remove(&ticket);
+        if self.letters.writers[node].open.remove(&ticket) {
+            self.queues.settled((node, to), self.letters.all[&ticket].priority);
+        }
         if let Some(letter) = self.letters.all.get_mut(&ticket) {
             letter.state = State::Settled;
         }
@@ -315,6 +322,19 @@ impl Watch {
         self.truth.holder(&party.id) == Some(party.node)
             && self.party(party.node) == party
             && super::recovered(at, self.truth.nodes[party.node].since)
+    }
+
+    /// Whether a critical letter that is given now came in its time.
+    fn check_urgent(&mut self, now: Moment, ticket: Ticket) {
+        let letter = &self.letters.all[&ticket];
+        let age = self.letters.age(now, letter);
+        self.metrics.sample("critical_ms", age.as_secs_f64() * 1e3);
+        if let Some(within) = self.queues.urgent_within().filter(|_| self.is_due(letter)) {
+            let by = letter.by.node;
+            self.tally.check(now, Check::LetterUrgent, age <= within, || {
+                format!("{ticket:?} of node {by} is critical and took {age:?}")
+            });
+        }
     }
 
     fn measure(&mut self, is_self: bool, outcome: &Outcome) {

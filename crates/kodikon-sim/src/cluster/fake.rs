@@ -228,6 +228,7 @@ impl Endpoint for Fake {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            beyond_rate: 0,
             relays: Some(0),
         };
         self.peers.iter().map(view).collect()

@@ -38,6 +38,7 @@ pub fn build(scenario: &Scenario, order: &Order, faults: &Faults) -> Cluster<Wat
     let mut watch = Watch::new(scenario.nodes + 1, timeout);
     watch.letters.max_hops = base.max_hops;
     watch.letters.all_fit = scenario.all_fit();
+    watch.queues.promise(scenario.critical_within_ms, scenario.served_within_s);
     let mut cluster = Cluster::new(plan, watch);
     for node in 0..cluster.nodes.len() {
         let (host, homes) = (cluster.nodes[node].host, cluster.homes_of(node));

@@ -209,6 +209,7 @@ impl Evidence {
             interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, scene)).collect()),
             firewall: None,
             receive_buffer: receive_buffer(&reports(scene.discovery, scene.udp)),
+            beyond_rate: Some(alive().map(|peer| (peer.name.clone(), peer.beyond_rate)).collect()),
             skews: Some(
                 alive().filter_map(|peer| Some(Skew { node_id: peer.name.clone(), skew_ms: peer.skew_ms? })).collect(),
             ),
