@@ -66,6 +66,7 @@ impl Broadcasts {
         let Some(urgency) = self.store.get(&id).map(|held| held.urgency) else { return };
         self.store.change(id, on, |duty| {
             duty.told = if by_group { duty.missing.len() } else { 0 };
+            duty.given = Some(now);
             match urgency {
                 Priority::Critical => (duty.stage, duty.due) = (Stage::Copy, Some(now + TWICE_AFTER)),
                 Priority::Low => duty.missing.clear(),
@@ -137,7 +138,8 @@ impl Broadcasts {
         if answering == 0 {
             return self.store.change(id, on, |duty| duty.due = None);
         }
-        self.store.change(id, on, |duty| duty.wait(now, rtt, answering));
+        let usual = self.ways.answer_after(on).max(rtt.map(|rtt| rtt * 4));
+        self.store.change(id, on, |duty| duty.wait(now, usual, answering));
     }
 
     /// Asks those who may have a cast from somebody else.
@@ -203,7 +205,8 @@ impl Broadcasts {
 
     /// Gives a neighbour what it lacks, until it has it.
     pub(super) fn serve(&mut self, now: Instant, id: CastId, to: NodeId, have: u64) {
-        let Some(held) = self.store.get(&id).filter(|held| held.expires > now) else { return };
+        let lacks_it = |held: &&Held| held.expires > now && !held.knows.contains(&to);
+        let Some(held) = self.store.get(&id).filter(lacks_it) else { return };
         let lacking = (all_pieces(held) & !have).count_ones();
         let bytes = lacking.saturating_mul(u32::try_from(MAX_PIECE).unwrap_or(u32::MAX));
         if held.is_reliable() && self.served.take(now, bytes) {

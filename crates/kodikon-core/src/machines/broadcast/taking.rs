@@ -123,9 +123,10 @@ impl Broadcasts {
         let id = cast.id();
         ctx.stats.casts_received += 1;
         self.asked.remove(&id);
-        let is_ours = ctx.me.epoch.counter() <= 1 || way.age + FRESH <= now.since(self.born);
+        let is_ours = way.age + FRESH <= now.since(self.born);
         if !is_ours {
-            // It was said to our last run, which may have handed it over. Others lack it all the same.
+            // It was said to whoever ran here before, under this identity or another, and may have handed it over. Others lack it
+            // all the same.
             ctx.stats.drop(Reject::Stale);
         } else if let Content::Text(text) = content {
             let name = ctx.roster.get(&id.origin).map(|peer| peer.card.shown_name()).unwrap_or_default();
@@ -152,7 +153,7 @@ impl Broadcasts {
 
     /// A neighbour gives what is here already: it has it, and who stands by on that segment need not give it.
     fn on_known(&mut self, now: Instant, id: CastId, came: Came) {
-        self.on_has(&id, came.from);
+        self.on_has(now, &id, came.from);
         let Some(held) = self.store.get(&id) else { return };
         let arrived = held.arrived;
         let on = Some(came.on);
@@ -166,16 +167,16 @@ impl Broadcasts {
     }
 
     /// A neighbour has a cast. `true` if that is new.
-    fn on_has(&mut self, id: &CastId, who: NodeId) -> bool {
+    fn on_has(&mut self, now: Instant, id: &CastId, who: NodeId) -> bool {
         let Some(held) = self.store.get_mut(id) else { return false };
-        if !held.knows.insert(who) {
-            return false;
-        }
+        let is_new = held.knows.insert(who);
         let duties: Vec<Option<InterfaceIndex>> = held.duties.keys().copied().collect();
         for on in duties {
+            let took = self.store.get(id).and_then(|held| held.duties.get(&on)?.took(now, &who));
+            took.into_iter().for_each(|took| self.ways.note_answer(on, took));
             self.store.change(*id, on, |duty| duty.settle(&who));
         }
-        true
+        is_new
     }
 
     /// Tells whoever gave a cast that it is here.
@@ -207,7 +208,7 @@ impl Broadcasts {
             let of_run = self.store.of_run(origin, epoch);
             let there: Vec<CastId> = of_run.map(|(id, _)| *id).filter(|id| names(cover, id.number)).collect();
             for id in there {
-                if self.on_has(&id, from) && id.origin == ctx.me.id {
+                if self.on_has(now, &id, from) && id.origin == ctx.me.id {
                     ctx.out.notice(Notice::Acknowledged(id, from));
                 }
             }
@@ -261,7 +262,7 @@ impl Broadcasts {
                         self.answers.note((now, after), from, id, None);
                     }
                     if !is_new {
-                        self.on_has(&id, from);
+                        self.on_has(now, &id, from);
                     }
                 }
             }
