@@ -292,6 +292,30 @@ fn what_was_said_to_the_last_run_is_not_told_to_the_next() {
     assert_told_once(&mesh, [3], "\"after\"", "in its next run");
 }
 
+/// Found by swarm-5, seed 3: played to somebody who had missed it, a recording made a cast look young.
+#[test]
+fn a_recording_does_not_bring_to_a_run_what_was_said_to_the_one_before() {
+    let mut mesh = Segments::lan(3);
+    let recorded: Rc<RefCell<Option<Flight>>> = Rc::default();
+    let tape = Rc::clone(&recorded);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        if flight.from == 1 && flight.to == 2 && is_spread(messages) {
+            tape.borrow_mut().get_or_insert_with(|| flight.clone());
+        }
+        flight.to != 2
+    });
+    announce_as(&mut mesh, 1, "1", Priority::Critical);
+    mesh.run(Duration::from_secs(2));
+    assert_eq!(told(&mesh, 3).len(), 1);
+    mesh.start(3);
+    mesh.run(Duration::from_secs(6));
+    mesh.filter = Box::new(|_, _| true);
+    let recording = recorded.take().expect("it was given to all");
+    mesh.send(recording);
+    mesh.run(Duration::from_secs(10));
+    assert_eq!((told(&mesh, 2).len(), told(&mesh, 3).len()), (1, 1), "once in all its runs");
+}
+
 /// Found by lost-disk, seed 0: a machine that lost its disk was told again, as another, what it had been told before.
 #[test]
 fn whoever_comes_is_told_what_is_said_from_then_on_in_its_first_run_too() {
@@ -354,8 +378,9 @@ fn say_as_two(mesh: &mut Segments, messages: Vec<Message>) {
 /// Node 2 gives these casts to node 1. How often node 1 drops something for a reason.
 fn given_by_two(mesh: &mut Segments, casts: Vec<Cast>) -> impl Fn(&Segments, Reject) -> u64 + use<> {
     let before = mesh.nodes[&1].stats().clone();
-    let spread =
-        |cast| Message::Spread(Spread { cast, age_ms: 0, hops: 3, path: Path::default(), map: 0, fragment: None });
+    let spread = |cast| {
+        Message::Spread(Spread { cast, age_ms: 0, hops: 3, path: Path::default(), map: 0, fragment: None, doubt_ms: 0 })
+    };
     say_as_two(mesh, casts.into_iter().map(spread).collect());
     move |mesh, reason| mesh.nodes[&1].stats().dropped(reason) - before.dropped(reason)
 }

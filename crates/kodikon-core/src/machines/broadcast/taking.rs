@@ -59,7 +59,8 @@ impl Broadcasts {
             self.on_known(now, id, came);
             return self.answer(now, id, came, ctx);
         }
-        let age = spread.age() + self.stall(now);
+        let age = spread.age();
+        let doubt = spread.doubt().saturating_add(self.silence).saturating_add(self.stall(now));
         let key = match key_of(&id, ctx) {
             Ok(key) if age < urgency.deadline() => key,
             Ok(_) => return ctx.stats.drop(Reject::Stale),
@@ -80,7 +81,7 @@ impl Broadcasts {
             Pieced::Malformed => ctx.stats.drop(Reject::Malformed),
             Pieced::Whole(cast) => {
                 if let Some(content) = self.accept(now, &cast, came, &key, ctx) {
-                    let way = Onward { hops, path, map, age };
+                    let way = Onward { hops, path, map, age, doubt };
                     self.take(now, (cast, content), came, way, ctx);
                 }
             }
@@ -123,7 +124,8 @@ impl Broadcasts {
         let id = cast.id();
         ctx.stats.casts_received += 1;
         self.asked.remove(&id);
-        let is_ours = way.age + FRESH <= now.since(self.born);
+        let oldest = way.age.saturating_add(way.doubt).saturating_add(FRESH);
+        let is_ours = oldest <= now.since(self.born);
         if !is_ours {
             // It was said to whoever ran here before, under this identity or another, and may have handed it over. Others lack it
             // all the same.
@@ -139,6 +141,7 @@ impl Broadcasts {
             urgency: came.urgency,
             arrived: now,
             age: way.age,
+            doubt: way.doubt,
             expires: now + came.urgency.deadline().saturating_sub(way.age),
             hops: way.hops,
             path: way.path,
@@ -301,6 +304,7 @@ struct Onward {
     path: Path,
     map: u64,
     age: Duration,
+    doubt: Duration,
 }
 
 /// The public key of a cast's origin, if this is the run that is known of it. One that failed may have said it before.
