@@ -100,6 +100,8 @@ pub struct Broadcasts {
     replan_at: Option<Instant>,
     /// Until when what comes may have waited here, and how long.
     stalled: Option<(Instant, Duration)>,
+    /// How long the frame that is being read may have been on its way.
+    silence: Duration,
 }
 
 impl Broadcasts {
@@ -122,6 +124,7 @@ impl Broadcasts {
             map: 0,
             replan_at: None,
             stalled: None,
+            silence: Duration::ZERO,
         }
     }
 
@@ -146,6 +149,7 @@ impl Broadcasts {
                 urgency,
                 arrived: now,
                 age: Duration::ZERO,
+                doubt: Duration::ZERO,
                 expires: now + urgency.deadline(),
                 hops: ctx.config.max_hops.saturating_add(1),
                 path: Path::default(),
@@ -233,6 +237,11 @@ impl Broadcasts {
     /// This node was stopped for so long: what comes now may have waited as long, unseen.
     pub fn on_stall(&mut self, now: Instant, late: Duration) {
         self.stalled = Some((now + STALL_READ, late));
+    }
+
+    /// A frame of a neighbour is read that was sent after its last one came, so long ago; `None`: before that, nobody knows when.
+    pub fn on_frame(&mut self, silence: Option<Duration>) {
+        self.silence = silence.unwrap_or(Duration::MAX);
     }
 
     /// When something here is due.

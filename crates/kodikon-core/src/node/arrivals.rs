@@ -58,6 +58,8 @@ impl Node {
     fn on_batch(&mut self, now: Instant, sealer: Sealer, arrival: Arrival, batch: Batch) {
         match sealer {
             Sealer::Peer(id, is_latest) => {
+                let before = self.ctx.roster.get(&id).filter(|_| is_latest).and_then(|peer| peer.heard);
+                self.broadcasts.on_frame(before.map(|before| now.since(before)));
                 if is_latest {
                     self.on_heard(now, id, arrival);
                 }
@@ -278,7 +280,8 @@ impl Node {
                     self.on_proof(now, proof, arrival);
                     settled = true;
                     if let Some(peer) = self.ctx.sessions.get_mut(tag).map(|session| session.peer) {
-                        // No stranger any more: what follows the proof is a peer's word.
+                        // No stranger any more: what follows the proof is a peer's word, and said now.
+                        self.broadcasts.on_frame(Some(Duration::ZERO));
                         self.on_peer_messages(now, peer, arrival, messages.collect());
                         break;
                     }

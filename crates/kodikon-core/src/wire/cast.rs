@@ -164,6 +164,9 @@ pub struct Spread {
     /// Which piece of it this is, if it needs several.
     #[n(5)]
     pub fragment: Option<Fragment>,
+    /// Milliseconds that it may be older than its age: frames may have been recorded, and played to somebody who missed them.
+    #[n(6)]
+    pub doubt_ms: u32,
 }
 
 impl Spread {
@@ -171,6 +174,12 @@ impl Spread {
     #[must_use]
     pub fn age(&self) -> Duration {
         Duration::from_millis(u64::from(self.age_ms))
+    }
+
+    /// How much older it may be.
+    #[must_use]
+    pub fn doubt(&self) -> Duration {
+        Duration::from_millis(u64::from(self.doubt_ms))
     }
 }
 
@@ -249,6 +258,7 @@ mod tests {
                 path: Path(vec![Stamp([3; 4]); MAX_PATH]),
                 map: u64::MAX,
                 fragment: Some(Fragment { index: 63, count: 64 }),
+                doubt_ms: u32::MAX,
             }),
             Message::Covered(Covered {
                 covers: vec![cover.clone(); MAX_COVERS],

@@ -111,16 +111,11 @@ impl Segments {
     /// Starts node N in a new run.
     pub(crate) fn start(&mut self, n: u8) {
         self.runs += 1;
-        self.start_as(n, self.runs);
-    }
-
-    /// The same in the run with this counter.
-    pub(crate) fn start_as(&mut self, n: u8, run: u32) {
         let boot = Boot {
             config: Config::new(&format!("cam{n}")),
             identity: Identity::from_secret(&[n; 32]),
-            epoch: Epoch::new(run, u32::from(n)),
-            seed: [n.wrapping_add((run as u8).wrapping_mul(16)); 32],
+            epoch: Epoch::new(self.runs, u32::from(n)),
+            seed: [n.wrapping_add(self.runs as u8 * 16); 32],
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),

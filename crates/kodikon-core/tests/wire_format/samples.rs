@@ -169,6 +169,7 @@ fn spread() -> Vec<Message> {
         path: Path(vec![Stamp([0x77; 4])]),
         map: u64::MAX,
         fragment,
+        doubt_ms: 5_000,
     };
     let fragment = Some(Fragment { index: 0, count: 2 });
     let half = Half { origin: author, epoch: EPOCH.0, number: 5, have: u64::MAX };

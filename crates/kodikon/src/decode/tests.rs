@@ -253,10 +253,10 @@ fn casts_are_shown_with_all_but_their_words() {
     let fragment = Some(Fragment { index: 1, count: 2 });
     let table = [
         (
-            Message::Spread(Spread { cast, age_ms: 12, hops: 4, path, map: 255, fragment }),
+            Message::Spread(Spread { cast, age_ms: 12, hops: 4, path, map: 255, fragment, doubt_ms: 5 }),
             "SPREAD",
             json!({"cast": shown, "age_ms": 12, "hops": 4, "path": ["03030303"], "map": "00000000000000ff",
-                "fragment": {"index": 1, "count": 2}}),
+                "fragment": {"index": 1, "count": 2}, "doubt_ms": 5}),
         ),
         (
             Message::Covered(Covered { covers: vec![cover.clone()], halves: vec![half], wants: Vec::new() }),

@@ -173,7 +173,7 @@ impl Decoder {
 
     /// A cast on its way, without what it says.
     fn spread(&self, spread: &Spread) -> Value {
-        let Spread { cast, age_ms, hops, path, map, fragment } = spread;
+        let Spread { cast, age_ms, hops, path, map, fragment, doubt_ms } = spread;
         json!({
             "cast": {
                 "origin": self.node(cast.origin),
@@ -189,6 +189,7 @@ impl Decoder {
             "path": path.0.iter().map(|stamp| hex(&stamp.0)).collect::<Vec<_>>(),
             "map": hex64(*map),
             "fragment": fragment.map(|piece| json!({"index": piece.index, "count": piece.count})),
+            "doubt_ms": doubt_ms,
         })
     }
 

@@ -107,7 +107,9 @@ fn words(to: NodeId, answer: Answer, windows: &Windows, fragments: &Fragments<Ca
             halves.push(Half { origin: id.origin.0, epoch: id.epoch.0, number: id.number, have });
         }
     }
-    let (covers, wants) = (told(&here), told(&answer.wants));
+    // What came meanwhile, from this neighbour or another, is not wanted any more.
+    let wanted = answer.wants.into_iter().filter(|id| !is_here(id)).collect();
+    let (covers, wants) = (told(&here), told(&wanted));
     let count =
         [covers.len().div_ceil(MAX_COVERS), wants.len().div_ceil(MAX_COVERS), halves.len().div_ceil(MAX_HALVES)];
     let part = |n: usize| Covered {

@@ -42,12 +42,14 @@ pub(super) struct Duty {
     pub(super) rounds: u32,
     /// How many were told by the first group datagram.
     pub(super) told: usize,
+    /// When it was given for the first time.
+    pub(super) given: Option<Instant>,
 }
 
 impl Duty {
     /// Nothing is owed.
     pub(super) fn done() -> Self {
-        Self { stage: Stage::Again, due: None, missing: BTreeMap::new(), rounds: 0, told: 0 }
+        Self { stage: Stage::Again, due: None, missing: BTreeMap::new(), rounds: 0, told: 0, given: None }
     }
 
     /// These are owed it, from this time on.
@@ -70,6 +72,12 @@ impl Duty {
         }
     }
 
+    /// How long an answer that comes now took, if it answers the first giving alone.
+    pub(super) fn took(&self, now: Instant, id: &NodeId) -> Option<Duration> {
+        let is_first = self.rounds == 0 && self.stage == Stage::Again && self.missing.contains_key(id);
+        self.given.filter(|_| is_first).map(|given| now.since(given))
+    }
+
     /// Somebody has it.
     pub(super) fn settle(&mut self, id: &NodeId) {
         let was_missing = self.missing.remove(id).is_some();
@@ -79,10 +87,10 @@ impl Duty {
         }
     }
 
-    /// It was given, or asked for: when to look again.
-    pub(super) fn wait(&mut self, now: Instant, rtt: Option<Duration>, answering: usize) {
+    /// It was given, or asked for: when to look again, if an answer usually takes no longer than this.
+    pub(super) fn wait(&mut self, now: Instant, usual: Option<Duration>, answering: usize) {
         self.stage = Stage::Again;
-        let first = rtt.map_or(RTO_LEAST * 2, |rtt| rtt * 4).max(RTO_LEAST) + spread(answering);
+        let first = usual.unwrap_or(RTO_LEAST * 2).clamp(RTO_LEAST, RTO_MOST) + spread(answering);
         let rto = (first * (1 << self.rounds.min(6))).min(RTO_MOST.max(first));
         self.due = Some(now + rto);
     }

@@ -22,7 +22,8 @@ use crate::wire::message::Message;
 const MANY: usize = 4;
 /// Of a cast of more pieces than this nobody gets all again who did not say what it has: it is asked.
 const FEW_PIECES: usize = 4;
-/// From this round on a cast is given by every way to its receiver: the best one may be the one that is dead.
+/// From this round on whoever is silent is asked by every way (the best one may be the one that is dead), and given the cast when
+/// it says that it lacks it: it may be gone, and its failure unnoticed for seconds.
 const DESPERATE: u32 = 3;
 /// Casts that one round of offers tells of at most: the newest.
 const MAX_OFFERED: usize = 256;
@@ -66,6 +67,7 @@ impl Broadcasts {
         let Some(urgency) = self.store.get(&id).map(|held| held.urgency) else { return };
         self.store.change(id, on, |duty| {
             duty.told = if by_group { duty.missing.len() } else { 0 };
+            duty.given = Some(now);
             match urgency {
                 Priority::Critical => (duty.stage, duty.due) = (Stage::Copy, Some(now + TWICE_AFTER)),
                 Priority::Low => duty.missing.clear(),
@@ -104,7 +106,8 @@ impl Broadcasts {
             self.ways.note_missing(now, on, duty.missing.len(), duty.told);
         }
         let (all, count) = (all_pieces(held), held.cast.pieces());
-        let is_asked = |have: &Option<u64>| have.is_none() && count > FEW_PIECES;
+        let by_all = duty.rounds >= DESPERATE;
+        let is_asked = |have: &Option<u64>| have.is_none() && (by_all || count > FEW_PIECES);
         let (silent, known): (Vec<_>, Vec<_>) = duty.missing.iter().partition(|(_, have)| is_asked(have));
         let silent: Vec<NodeId> = silent.into_iter().map(|(member, _)| *member).collect();
         let known: Vec<(NodeId, u64)> =
@@ -117,7 +120,6 @@ impl Broadcasts {
             self.send(now, id, lacking, &[Destination::Segment(on, way)], ctx);
         } else {
             for (member, pieces) in known {
-                let by_all = duty.rounds >= DESPERATE;
                 let to = if by_all { Destination::EveryPath(member) } else { Destination::Peer(member) };
                 self.send(now, id, pieces, &[to], ctx);
             }
@@ -125,7 +127,13 @@ impl Broadcasts {
         if !silent.is_empty() {
             self.ask(now, (id, on), &silent, ctx);
         }
-        self.store.change(id, on, |duty| duty.rounds += 1);
+        self.store.change(id, on, |duty| {
+            duty.rounds += 1;
+            if by_all {
+                // What it said holds for one giving: if it does not answer that, it is asked again.
+                duty.missing.values_mut().for_each(|have| *have = None);
+            }
+        });
         self.wait(now, (id, on), ctx);
     }
 
@@ -137,7 +145,8 @@ impl Broadcasts {
         if answering == 0 {
             return self.store.change(id, on, |duty| duty.due = None);
         }
-        self.store.change(id, on, |duty| duty.wait(now, rtt, answering));
+        let usual = self.ways.answer_after(on).max(rtt.map(|rtt| rtt * 4));
+        self.store.change(id, on, |duty| duty.wait(now, usual, answering));
     }
 
     /// Asks those who may have a cast from somebody else.
@@ -146,7 +155,7 @@ impl Broadcasts {
         let group = on.filter(|_| to.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, 0)?)));
         match group {
             Some((on, way)) => ctx.out.send(Destination::Segment(on, way), offer()),
-            None => to.iter().for_each(|member| ctx.out.send(Destination::Peer(*member), offer())),
+            None => to.iter().for_each(|member| ctx.out.send(Destination::EveryPath(*member), offer())),
         }
     }
 
@@ -158,11 +167,12 @@ impl Broadcasts {
         for index in (0..count).filter(|index| pieces & 1 << index != 0) {
             let spread = Spread {
                 cast: held.cast.piece(index),
-                age_ms: u32::try_from(held.age(now).as_millis()).unwrap_or(u32::MAX),
+                age_ms: millis(held.age(now)),
                 hops: held.hops.saturating_sub(1),
                 path: path_on(held, ctx),
                 map: self.map,
                 fragment: (count > 1).then(|| Fragment { index: part(index), count: part(count) }),
+                doubt_ms: millis(held.doubt),
             };
             for to in to {
                 ctx.stats.cast_datagrams += 1;
@@ -203,7 +213,8 @@ impl Broadcasts {
 
     /// Gives a neighbour what it lacks, until it has it.
     pub(super) fn serve(&mut self, now: Instant, id: CastId, to: NodeId, have: u64) {
-        let Some(held) = self.store.get(&id).filter(|held| held.expires > now) else { return };
+        let lacks_it = |held: &&Held| held.expires > now && !held.knows.contains(&to);
+        let Some(held) = self.store.get(&id).filter(lacks_it) else { return };
         let lacking = (all_pieces(held) & !have).count_ones();
         let bytes = lacking.saturating_mul(u32::try_from(MAX_PIECE).unwrap_or(u32::MAX));
         if held.is_reliable() && self.served.take(now, bytes) {
@@ -212,6 +223,10 @@ impl Broadcasts {
             self.store.owe(id, None, duty);
         }
     }
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// A bit for each piece of a cast.

@@ -27,6 +27,8 @@ pub(super) struct Held {
     /// When it came, and how old it was then.
     pub(super) arrived: Instant,
     pub(super) age: Duration,
+    /// How much older it may be.
+    pub(super) doubt: Duration,
     /// When its deadline is over.
     pub(super) expires: Instant,
     /// Relays that it may still pass, this node included.
@@ -205,6 +207,7 @@ mod tests {
             urgency,
             arrived: Instant::ZERO,
             age: Duration::ZERO,
+            doubt: Duration::ZERO,
             expires: Instant::ZERO + Duration::from_secs(number),
             hops: 5,
             path: Path::default(),

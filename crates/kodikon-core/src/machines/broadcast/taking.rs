@@ -59,7 +59,8 @@ impl Broadcasts {
             self.on_known(now, id, came);
             return self.answer(now, id, came, ctx);
         }
-        let age = spread.age() + self.stall(now);
+        let age = spread.age();
+        let doubt = spread.doubt().saturating_add(self.silence).saturating_add(self.stall(now));
         let key = match key_of(&id, ctx) {
             Ok(key) if age < urgency.deadline() => key,
             Ok(_) => return ctx.stats.drop(Reject::Stale),
@@ -80,7 +81,7 @@ impl Broadcasts {
             Pieced::Malformed => ctx.stats.drop(Reject::Malformed),
             Pieced::Whole(cast) => {
                 if let Some(content) = self.accept(now, &cast, came, &key, ctx) {
-                    let way = Onward { hops, path, map, age };
+                    let way = Onward { hops, path, map, age, doubt };
                     self.take(now, (cast, content), came, way, ctx);
                 }
             }
@@ -123,9 +124,11 @@ impl Broadcasts {
         let id = cast.id();
         ctx.stats.casts_received += 1;
         self.asked.remove(&id);
-        let is_ours = ctx.me.epoch.counter() <= 1 || way.age + FRESH <= now.since(self.born);
+        let oldest = way.age.saturating_add(way.doubt).saturating_add(FRESH);
+        let is_ours = oldest <= now.since(self.born);
         if !is_ours {
-            // It was said to our last run, which may have handed it over. Others lack it all the same.
+            // It was said to whoever ran here before, under this identity or another, and may have handed it over. Others lack it
+            // all the same.
             ctx.stats.drop(Reject::Stale);
         } else if let Content::Text(text) = content {
             let name = ctx.roster.get(&id.origin).map(|peer| peer.card.shown_name()).unwrap_or_default();
@@ -138,6 +141,7 @@ impl Broadcasts {
             urgency: came.urgency,
             arrived: now,
             age: way.age,
+            doubt: way.doubt,
             expires: now + came.urgency.deadline().saturating_sub(way.age),
             hops: way.hops,
             path: way.path,
@@ -152,7 +156,7 @@ impl Broadcasts {
 
     /// A neighbour gives what is here already: it has it, and who stands by on that segment need not give it.
     fn on_known(&mut self, now: Instant, id: CastId, came: Came) {
-        self.on_has(&id, came.from);
+        self.on_has(now, &id, came.from);
         let Some(held) = self.store.get(&id) else { return };
         let arrived = held.arrived;
         let on = Some(came.on);
@@ -166,16 +170,16 @@ impl Broadcasts {
     }
 
     /// A neighbour has a cast. `true` if that is new.
-    fn on_has(&mut self, id: &CastId, who: NodeId) -> bool {
+    fn on_has(&mut self, now: Instant, id: &CastId, who: NodeId) -> bool {
         let Some(held) = self.store.get_mut(id) else { return false };
-        if !held.knows.insert(who) {
-            return false;
-        }
+        let is_new = held.knows.insert(who);
         let duties: Vec<Option<InterfaceIndex>> = held.duties.keys().copied().collect();
         for on in duties {
+            let took = self.store.get(id).and_then(|held| held.duties.get(&on)?.took(now, &who));
+            took.into_iter().for_each(|took| self.ways.note_answer(on, took));
             self.store.change(*id, on, |duty| duty.settle(&who));
         }
-        true
+        is_new
     }
 
     /// Tells whoever gave a cast that it is here.
@@ -207,7 +211,7 @@ impl Broadcasts {
             let of_run = self.store.of_run(origin, epoch);
             let there: Vec<CastId> = of_run.map(|(id, _)| *id).filter(|id| names(cover, id.number)).collect();
             for id in there {
-                if self.on_has(&id, from) && id.origin == ctx.me.id {
+                if self.on_has(now, &id, from) && id.origin == ctx.me.id {
                     ctx.out.notice(Notice::Acknowledged(id, from));
                 }
             }
@@ -261,7 +265,7 @@ impl Broadcasts {
                         self.answers.note((now, after), from, id, None);
                     }
                     if !is_new {
-                        self.on_has(&id, from);
+                        self.on_has(now, &id, from);
                     }
                 }
             }
@@ -300,6 +304,7 @@ struct Onward {
     path: Path,
     map: u64,
     age: Duration,
+    doubt: Duration,
 }
 
 /// The public key of a cast's origin, if this is the run that is known of it. One that failed may have said it before.

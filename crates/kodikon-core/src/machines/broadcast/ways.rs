@@ -26,11 +26,16 @@ const BACKUP_LEAST: Duration = Duration::from_millis(40);
 /// And at most this long: it is there for those who cannot wait.
 const BACKUP_MOST: Duration = Duration::from_millis(500);
 
+/// Of how many group datagrams the share that is missing is averaged, about: one alone says little of few members.
+const AVERAGED: u32 = 32;
+
 /// What is known of the segments of this node's interfaces.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
     /// There are as many as interfaces.
     segments: BTreeMap<InterfaceIndex, Segment>,
+    /// How long answers take, and their variation (RFC 6298 §2); `None`: of those who are told one by one.
+    answers: BTreeMap<Option<InterfaceIndex>, (Duration, Duration)>,
 }
 
 /// How a segment can be reached, as the host hall finds it.
@@ -49,6 +54,7 @@ struct Segment {
     proven: Option<Way>,
     is_wireless: bool,
     budget: TokenBucket,
+    /// The average, [`AVERAGED`] times.
     missing: u32,
     shy_until: Option<Instant>,
     late: Vec<Duration>,
@@ -73,7 +79,9 @@ impl Segment {
 impl Ways {
     /// How the segments can be reached now.
     pub(super) fn note(&mut self, reaches: &[Reach]) {
-        self.segments.retain(|index, _| reaches.iter().any(|reach| reach.on == *index));
+        let is_there = |index: &InterfaceIndex| reaches.iter().any(|reach| reach.on == *index);
+        self.segments.retain(|index, _| is_there(index));
+        self.answers.retain(|on, _| on.as_ref().is_none_or(is_there));
         for reach in reaches {
             let segment = self.segments.entry(reach.on).or_insert_with(|| Segment::new(reach.is_wireless));
             if segment.is_wireless != reach.is_wireless {
@@ -98,11 +106,25 @@ impl Ways {
     pub(super) fn note_missing(&mut self, now: Instant, on: InterfaceIndex, missing: usize, of: usize) {
         let Some(segment) = self.segments.get_mut(&on) else { return };
         let sample = u32::try_from(missing.min(of) * 1_000 / of.max(1)).unwrap_or(1_000);
-        segment.missing = (segment.missing * 7 + sample) / 8;
-        if segment.missing > MOST_MISSING {
+        segment.missing = segment.missing - segment.missing / AVERAGED + sample;
+        if segment.missing > MOST_MISSING * AVERAGED {
             // When it is tried again it has to be worse than a tie.
-            (segment.shy_until, segment.missing) = (Some(now + SHY), MOST_MISSING / 2);
+            (segment.shy_until, segment.missing) = (Some(now + SHY), MOST_MISSING * AVERAGED / 2);
         }
+    }
+
+    /// A member answered after so long what it was given for the first time.
+    pub(super) fn note_answer(&mut self, on: Option<InterfaceIndex>, took: Duration) {
+        let held = self.answers.get(&on).copied();
+        let next = held.map_or((took, took / 2), |(smooth, variation)| {
+            ((smooth * 7 + took) / 8, (variation * 3 + smooth.abs_diff(took)) / 4)
+        });
+        self.answers.insert(on, next);
+    }
+
+    /// By when nearly all answers are there.
+    pub(super) fn answer_after(&self, on: Option<InterfaceIndex>) -> Option<Duration> {
+        self.answers.get(&on).map(|(smooth, variation)| *smooth + *variation * 4)
     }
 
     /// The forwarder of a segment was heard so late.
@@ -159,12 +181,24 @@ mod tests {
         // (members missing of a hundred after each first datagram, whether the group stays)
         for (missing, stays) in [(36, true), (43, true), (46, false)] {
             let mut ways = ways(Some(Way::Multicast4), false);
-            for _ in 0..100 {
+            for _ in 0..200 {
                 ways.note_missing(at(0), ON, missing, 100);
             }
             assert_eq!(ways.group(at(1), ON, 1).is_some(), stays, "{missing}");
             assert_eq!(ways.group(at(30_000), ON, 1), Some(Way::Multicast4), "{missing}");
         }
+    }
+
+    #[test]
+    fn answers_are_waited_for_as_long_as_nearly_all_take() {
+        let mut ways = ways(Some(Way::Multicast4), false);
+        assert_eq!(ways.answer_after(Some(ON)), None);
+        (0..50).for_each(|_| ways.note_answer(Some(ON), Duration::from_millis(8)));
+        assert_eq!(ways.answer_after(Some(ON)).map(|after| after.as_millis()), Some(8));
+        ways.note_answer(Some(ON), Duration::from_millis(48));
+        assert_eq!(ways.answer_after(Some(ON)).map(|after| after.as_millis()), Some(53), "13 and four times 10");
+        ways.note(&[]);
+        assert_eq!(ways.answer_after(Some(ON)), None, "its interface is gone");
     }
 
     #[test]
