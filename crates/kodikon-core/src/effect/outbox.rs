@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
 use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::time::Duration;
 use crate::model::op::SignedOp;
 use crate::wire::message::Message;
 
@@ -68,6 +69,10 @@ pub enum Notice {
     Beacon(InterfaceIndex),
     /// A heartbeat's turn has come for this observer.
     Turn(NodeId, u32),
+    /// Nothing was heard of a peer around the time that it had promised.
+    MissedTurn(NodeId),
+    /// A letter given to a neighbour was taken after so long, or (`None`) not in answer to its first carrying.
+    Carried(NodeId, Option<Duration>),
 }
 
 /// Where machines leave their wishes.

@@ -149,10 +149,12 @@ impl Discovery {
         segment.next_beacon = now + interval;
         let ways = segment.ways(now, ALL_WAYS_EVERY, is_crowded);
         let heard = segment.heard_mask(now);
+        segment.beacons = segment.beacons.wrapping_add(1);
+        let number = Some(segment.beacons);
         ctx.stats.heartbeats_sent += 1;
         for cast in ways {
-            // The root is the outbound's to fill in: it knows the newest one.
-            let beacon = crate::wire::message::Beacon { root: 0, heard, turn };
+            // The root is the outbound's to fill in: it knows the newest one. So is whether anybody counts.
+            let beacon = crate::wire::message::Beacon { root: 0, heard, turn, number };
             ctx.out.send(Destination::Segment(index, cast), Message::Beacon(beacon));
         }
     }

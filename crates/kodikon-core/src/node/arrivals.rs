@@ -156,6 +156,9 @@ impl Node {
                     self.discovery.on_report(id, arrival, beacon.heard);
                 }
                 self.replication.on_root(now, id, beacon.root);
+                if let Some(number) = beacon.number {
+                    self.routing.on_beacon(now, id, arrival.interface, number, &self.ctx);
+                }
                 if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
                     self.liveness.on_beat(now, id, turn.due_ms, &self.ctx);
                 }
@@ -163,6 +166,7 @@ impl Node {
             Message::Beat(beat) => {
                 self.replication.on_root(now, id, beat.root);
                 self.liveness.on_beat(now, id, beat.due_ms, &self.ctx);
+                self.routing.on_turn(now, id, Some(arrival.interface), &self.ctx);
             }
             Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
             Message::Pong(pong) => self.on_pong(now, id, &pong),

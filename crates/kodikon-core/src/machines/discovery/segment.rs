@@ -16,6 +16,8 @@ const EVIDENCE: Duration = Duration::from_secs(130);
 pub(super) struct Segment {
     /// When the next HELLO of the burst leaves, and which it is.
     pub(super) burst: Option<(Instant, u8)>,
+    /// Beacons said, each counted once however many ways it went.
+    pub(super) beacons: u32,
     /// When a beacon is due.
     pub(super) next_beacon: Instant,
     /// Our addresses there: a change is worth a burst.
@@ -31,6 +33,7 @@ impl Segment {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             burst: Some((now, 0)),
+            beacons: 0,
             next_beacon: now,
             addresses: Vec::new(),
             since: now,
