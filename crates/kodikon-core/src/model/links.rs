@@ -36,8 +36,7 @@ impl LossClass {
     /// The worst.
     pub const WORST: Self = Self(6);
     /// By class: the loss one way from which it begins, and that for which it stands, in thousandths.
-    const STEPS: [(u32, u32); 7] =
-        [(0, 0), (120, 200), (280, 340), (400, 460), (520, 580), (640, 700), (760, 800)];
+    const STEPS: [(u32, u32); 7] = [(0, 0), (120, 200), (280, 340), (400, 460), (520, 580), (640, 700), (760, 800)];
 
     /// The class of a loss.
     #[must_use]
@@ -232,8 +231,7 @@ impl LinksBody {
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
         let links: Self = minicbor::decode(body).ok().filter(|_| body.len() <= MAX_LINKS)?;
-        let unheard: usize =
-            links.segments.iter().map(|segment| segment.unheard.0.len() + segment.lossy.0.len()).sum();
+        let unheard: usize = links.segments.iter().map(|segment| segment.unheard.0.len() + segment.lossy.0.len()).sum();
         let fits = links.segments.len() <= MAX_SEGMENTS
             && links.direct.len() <= MAX_DIRECT
             && unheard <= MAX_UNHEARD_IN_ALL
@@ -281,11 +279,8 @@ mod tests {
             loss: LossClass::WORST,
             lossy: LossyIds(vec![(short(n as u8), LossClass::WORST); if n == 0 { MAX_UNHEARD_IN_ALL } else { 0 }]),
         };
-        let direct = |n: usize| DirectLink {
-            peer: ShortIds(vec![short(n as u8)]),
-            cost: MAX_COST,
-            loss: LossClass::WORST,
-        };
+        let direct =
+            |n: usize| DirectLink { peer: ShortIds(vec![short(n as u8)]), cost: MAX_COST, loss: LossClass::WORST };
         LinksBody {
             segments: (0..MAX_SEGMENTS).map(segment).collect(),
             direct: (0..MAX_DIRECT).map(direct).collect(),
@@ -311,7 +306,18 @@ mod tests {
     #[test]
     fn a_lossy_link_costs_as_often_as_it_must_be_used_until_all_arrives() {
         // (lost of a thousand, what a clean link of 10 costs then)
-        let table = [(0, 10), (119, 10), (120, 16), (279, 16), (280, 23), (399, 23), (400, 35), (520, 57), (640, 112), (1_000, 250)];
+        let table = [
+            (0, 10),
+            (119, 10),
+            (120, 16),
+            (279, 16),
+            (280, 23),
+            (399, 23),
+            (400, 35),
+            (520, 57),
+            (640, 112),
+            (1_000, 250),
+        ];
         for (permille, expected) in table {
             assert_eq!(LossClass::of(permille).cost(CLEAN_COST, 2_000), expected, "{permille} of a thousand lost");
         }

@@ -97,8 +97,7 @@ impl Decoder {
     /// All links of a node: by segment, and one by one.
     fn links(&self, body: &[u8]) -> Option<Value> {
         let links = LinksBody::parse(body)?;
-        let lossy =
-            |(id, loss): &(ShortId, LossClass)| json!({"peer": self.short_node(*id), "loss": loss.permille()});
+        let lossy = |(id, loss): &(ShortId, LossClass)| json!({"peer": self.short_node(*id), "loss": loss.permille()});
         let segment = |link: &SegmentLink| {
             json!({
                 "segment": segment_hex(link.segment),
@@ -112,9 +111,9 @@ impl Decoder {
         };
         // Each names one peer: the body was read within limits.
         let direct = links.direct.iter().flat_map(|link| link.peer.0.iter().map(move |peer| (*peer, link)));
-        let direct = direct.map(|(peer, link)| {
-            json!({"peer": self.short_node(peer), "cost": link.cost, "loss": link.loss.permille()})
-        });
+        let direct = direct.map(
+            |(peer, link)| json!({"peer": self.short_node(peer), "cost": link.cost, "loss": link.loss.permille()}),
+        );
         Some(json!({
             "segments": links.segments.iter().map(segment).collect::<Vec<_>>(),
             "direct": direct.collect::<Vec<_>>(),

@@ -116,13 +116,7 @@ fn by_class(mut heard: Vec<(NodeId, LossClass)>, room: usize) -> (LossClass, Los
 }
 
 /// Our links: the segments that have a name, and those heard on none of them that they are on too.
-pub(super) fn links(
-    is_joint: bool,
-    heard: &Heard,
-    mut ears: Ears<'_>,
-    map: &mut Map,
-    ctx: &Context,
-) -> LinksBody {
+pub(super) fn links(is_joint: bool, heard: &Heard, mut ears: Ears<'_>, map: &mut Map, ctx: &Context) -> LinksBody {
     let mut links = LinksBody { is_joint, ..LinksBody::default() };
     let mut listed = 0;
     let mut alone: BTreeMap<NodeId, Half> = BTreeMap::new();
@@ -142,8 +136,7 @@ pub(super) fn links(
             .filter(|id| *id != ctx.me.id && there.binary_search(id).is_err())
             .map(|id| ShortId::of(&id))
             .collect();
-        let fits =
-            unheard.len() <= MAX_UNHEARD.min(there.len()) && listed + unheard.len() <= MAX_UNHEARD_IN_ALL;
+        let fits = unheard.len() <= MAX_UNHEARD.min(there.len()) && listed + unheard.len() <= MAX_UNHEARD_IN_ALL;
         if !fits || links.segments.len() == MAX_SEGMENTS {
             continue;
         }

@@ -3,9 +3,7 @@
 mod reference;
 
 use super::*;
-use crate::model::links::{
-    DirectLink, LossClass, LossyIds, MAX_COST, MAX_DIRECT, MAX_SEGMENTS, SegmentLink, ShortIds,
-};
+use crate::model::links::{DirectLink, LossClass, LossyIds, MAX_COST, MAX_DIRECT, MAX_SEGMENTS, SegmentLink, ShortIds};
 
 const HALL: SegmentId = SegmentId(7 << 40);
 const YARD: SegmentId = SegmentId(9 << 40);
