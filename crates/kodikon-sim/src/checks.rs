@@ -5,6 +5,7 @@ pub mod detours;
 pub mod letters;
 pub mod reach;
 pub mod routes;
+pub mod steady;
 pub mod truth;
 pub mod view;
 
@@ -18,6 +19,7 @@ use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
 use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
+use crate::checks::steady::Steady;
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
 use crate::cluster::endpoint::Endpoint;
@@ -66,6 +68,10 @@ pub enum Check {
     LetterOutcome,
     /// No letter is lost where a sound way led to its destination from long before it was written.
     LetterReliable,
+    /// Ways rest where nothing changes.
+    WaysRest,
+    /// No way leads over a bad link where there is one around it.
+    WaysClean,
     /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
     CalmRoster,
     /// After calm no node that is dead, or to which no way leads, is shown as present.
@@ -107,6 +113,8 @@ impl Check {
             Self::LetterSettled => "letter_settled",
             Self::LetterOutcome => "letter_outcome",
             Self::LetterReliable => "letter_reliable",
+            Self::WaysRest => "ways_rest",
+            Self::WaysClean => "ways_clean",
             Self::CalmRoster => "calm_roster",
             Self::CalmDeadGone => "calm_dead_gone",
             Self::CalmState => "calm_state",
@@ -213,6 +221,8 @@ pub struct Watch {
     pub letters: Letters,
     /// Where letters went.
     pub detours: Detours,
+    /// Whether ways rest.
+    pub steady: Steady,
     heartbeat_timeout: Duration,
     verdicts_due: Vec<VerdictDue>,
     // Pairs (observer, subject) of live nodes where the one shows the other's present run.
@@ -253,6 +263,7 @@ impl Watch {
             metrics: Metrics::default(),
             letters: Letters::new(nodes),
             detours: Detours::default(),
+            steady: Steady::default(),
             heartbeat_timeout,
             verdicts_due: Vec::new(),
             pairs: 0,

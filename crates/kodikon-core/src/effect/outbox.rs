@@ -69,8 +69,6 @@ pub enum Notice {
     Beacon(InterfaceIndex),
     /// A heartbeat's turn has come for this observer.
     Turn(NodeId, u32),
-    /// Nothing was heard of a peer around the time that it had promised.
-    MissedTurn(NodeId),
     /// A letter given to a neighbour was taken after so long, or (`None`) not in answer to its first carrying.
     Carried(NodeId, Option<Duration>),
 }

@@ -144,6 +144,8 @@ pub struct Stats {
     pub letters_evicted: u64,
     /// Neighbours that took no letter and answered no probe.
     pub links_doubted: u64,
+    /// Facts told to all about this node's links and the segments that it names.
+    pub links_told: u64,
     dropped: [u64; Reject::ALL.len()],
 }
 

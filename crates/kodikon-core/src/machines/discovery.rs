@@ -149,11 +149,11 @@ impl Discovery {
         segment.next_beacon = now + interval;
         let ways = segment.ways(now, ALL_WAYS_EVERY, is_crowded);
         let heard = segment.heard_mask(now);
-        segment.beacons = segment.beacons.wrapping_add(1);
-        let number = Some(segment.beacons);
         ctx.stats.heartbeats_sent += 1;
-        for cast in ways {
+        let numbers: Vec<u32> = ways.iter().map(|cast| segment.count(*cast)).collect();
+        for (cast, number) in ways.into_iter().zip(numbers) {
             // The root is the outbound's to fill in: it knows the newest one. So is whether anybody counts.
+            let number = Some(number);
             let beacon = crate::wire::message::Beacon { root: 0, heard, turn, number };
             ctx.out.send(Destination::Segment(index, cast), Message::Beacon(beacon));
         }

@@ -287,7 +287,6 @@ impl Liveness {
             return;
         }
         for id in self.watches.take_missed(now) {
-            ctx.out.notice(Notice::MissedTurn(id));
             if ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Alive) {
                 self.probes.start(now, id, Doubt::MissedTurn, ctx);
             }

@@ -131,16 +131,17 @@ impl Routing {
     }
 
     /// A peer's beacon came on an interface: what lies between its number and the last was lost.
-    pub fn on_beacon(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, number: u32, ctx: &Context) {
+    pub fn on_beacon(&mut self, now: Instant, id: NodeId, arrival: Arrival, number: u32, ctx: &Context) {
         if self.is_mapping() && ctx.roster.get(&id).is_some_and(Peer::is_near) {
-            self.qualities.on_beacon(now, id, index, number);
+            self.qualities.on_beacon(now, id, arrival, number);
         }
     }
 
-    /// A peer's turn to tell us that it lives: it did on an interface, or (`None`) did not.
-    pub fn on_turn(&mut self, now: Instant, id: NodeId, on: Option<InterfaceIndex>, ctx: &Context) {
-        if let Some(index) = on.or(way_of(&id, ctx)).filter(|_| self.is_mapping()) {
-            self.qualities.on_turn(now, id, index, on.is_some());
+    /// A peer tells us on an interface that it lives, and in how many milliseconds it tells us next: those that it promised and
+    /// that did not come were lost.
+    pub fn on_turn(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, due_ms: u32, ctx: &Context) {
+        if self.is_mapping() && ctx.roster.get(&id).is_some_and(Peer::is_near) {
+            self.qualities.on_turn(now, id, index, Duration::from_millis(due_ms.into()));
         }
     }
 
@@ -154,14 +155,12 @@ impl Routing {
     /// A peer is gone: what it said counts no more.
     pub fn on_down(&mut self, now: Instant, id: &NodeId, ctx: &Context) {
         self.map.forget(id);
-        self.qualities.forget(id);
         self.ears.values_mut().for_each(|ear| ear.forget(id));
         self.on_change(now, ctx);
     }
 
     /// A peer is not heard itself any more.
     pub fn on_far(&mut self, now: Instant, id: &NodeId, ctx: &mut Context) {
-        self.qualities.forget(id);
         self.ears.values_mut().for_each(|ear| ear.forget(id));
         // No way of ours may begin with it from now on.
         self.look(now, ctx);
@@ -216,7 +215,9 @@ impl Routing {
             return Vec::new();
         }
         self.full_at = self.full_at.max(now) + TELL_EVERY;
-        self.told.tell(links, lists)
+        let facts = self.told.tell(links, lists);
+        ctx.stats.links_told += facts.len() as u64;
+        facts
     }
 
     /// Looks who is heard where, names segments, and draws the own part of the map.

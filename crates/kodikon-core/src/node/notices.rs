@@ -60,7 +60,6 @@ impl Node {
             Notice::Silent(id) => self.on_silent(now, id),
             Notice::Witnessed => self.on_witnessed(now),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
-            Notice::MissedTurn(id) => self.routing.on_turn(now, id, None, &self.ctx),
             Notice::Carried(id, rtt) => self.routing.on_carried(now, id, rtt, &self.ctx),
             Notice::Turn(observer, due_ms) => {
                 if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {

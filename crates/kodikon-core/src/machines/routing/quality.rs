@@ -1,5 +1,6 @@
 //! Decides how good a link is: what of a neighbour's words is lost on the way here, and how long an answer takes.
 
+use crate::effect::{Arrival, Cast};
 use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId};
@@ -8,23 +9,25 @@ use crate::model::links::LossClass;
 
 /// Links measured: a host's neighbours are on one interface each, most of them. What finds no place counts as clean.
 const MAX_LINKS: usize = 2 * MAX_PEERS;
-/// What was seen is halved each so often: a beacon each five seconds and a turn as often are 96 samples in the mean, which
-/// tells 20 % of loss within 4 % in two cases of three.
-const HALVE_EVERY: Duration = Duration::from_secs(120);
+/// What was seen is halved each so often: of a beacon each five seconds 72 samples stay in the mean, which tell 20 % of loss
+/// within 5 % in two cases of three, with turns and letters nearer.
+const HALVE_EVERY: Duration = Duration::from_secs(240);
 /// And when so much was seen, so that a link with traffic is known sooner.
 const HALVE_AT: u32 = 256;
+/// A link of which so long nothing was seen makes room for another.
+const KEPT: Duration = Duration::from_secs(600);
 /// Fewer samples say nothing yet.
-const ENOUGH: u32 = 16;
+const ENOUGH: u32 = 32;
 /// Letters counted in a second: a stream of thousands says no more of a link than this, and would forget a minute in a moment.
 const LETTERS_A_SECOND: u32 = 4;
-/// Beacons that one gap counts for at most: a silence of minutes is for the verdicts to judge.
+/// Beacons or turns that one gap counts for at most: a silence of minutes is for the verdicts to judge.
 const MAX_GAP: u32 = 8;
 /// A class is left when the loss is beyond its bounds by so much, in thousandths,
 const MARGIN: u32 = 50;
 /// for a worse one at most so often,
 const WORSE_AFTER: Duration = Duration::from_secs(10);
 /// and for a better one so long after the last change: who hurries back to a bad link leaves it again.
-const BETTER_AFTER: Duration = Duration::from_secs(120);
+const BETTER_AFTER: Duration = Duration::from_secs(300);
 /// A round trip that is worth as much as a loss: from where it counts, and from where on it counts no more (babeld's
 /// `rtt-min` and `rtt-max`, 10 and 120 ms), and the loss in thousandths at both ends of that range.
 const RTT_FROM: Duration = Duration::from_millis(10);
@@ -40,8 +43,10 @@ struct Quality {
     both_ways: Counted,
     /// Of its answers to letters (RFC 6298 §2).
     rtt: Option<Duration>,
-    /// The number of its last beacon here.
-    last: Option<u32>,
+    /// The number of its last beacon here by each way to all: a way that passes nothing at all is no loss.
+    last: [Option<u32>; 3],
+    /// When its last turn to say that it lives came, and after how long the next is due.
+    turn: Option<(Instant, Duration)>,
     halved: Option<Instant>,
     /// Letters counted in this second.
     second: Option<(Instant, u32)>,
@@ -138,10 +143,6 @@ impl Qualities {
         self.links.retain(|_, _| false);
     }
 
-    pub(super) fn forget(&mut self, id: &NodeId) {
-        self.links.retain(|(_, held), _| held != id);
-    }
-
     pub(super) fn len(&self) -> usize {
         self.links.len()
     }
@@ -151,37 +152,48 @@ impl Qualities {
         self.links.limit()
     }
 
-    fn link(&mut self, id: NodeId, index: InterfaceIndex) -> Option<&mut Quality> {
+    /// What was seen of a link stays when its neighbour is not heard for a while: the worst ones come and go.
+    fn link(&mut self, now: Instant, id: NodeId, index: InterfaceIndex) -> Option<&mut Quality> {
         if !self.links.contains_key(&(index, id)) {
+            if self.links.is_full() {
+                self.links.retain(|_, link| link.halved.is_some_and(|at| now.since(at) < KEPT));
+            }
             self.links.insert((index, id), Quality::default()).ok()?;
         }
         self.links.get_mut(&(index, id))
     }
 
-    /// A beacon of a neighbour came on an interface. Those between its number and the last were lost; one number comes by
-    /// several ways, and a new run begins anew.
-    pub(super) fn on_beacon(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, number: u32) {
-        let Some(link) = self.link(id, index) else { return };
-        let ahead = link.last.map_or(1, |last| number.wrapping_sub(last));
+    /// A beacon of a neighbour came. Those between its number and that of the last by the same way were lost; a new run begins
+    /// anew.
+    pub(super) fn on_beacon(&mut self, now: Instant, id: NodeId, arrival: Arrival, number: u32) {
+        let Some(way) = Cast::GROUPS.iter().position(|cast| *cast == arrival.cast) else { return };
+        let Some(link) = self.link(now, id, arrival.interface) else { return };
+        let ahead = link.last[way].map_or(1, |last| number.wrapping_sub(last));
         if ahead == 0 || ahead > u32::MAX - MAX_GAP {
             return;
         }
-        link.last = Some(number);
+        link.last[way] = Some(number);
         // More than a silence can hold is no gap: it counts anew.
         if ahead <= MAX_GAP {
             link.add(now, 1, ahead - 1);
         }
     }
 
-    /// A neighbour's turn to tell us that it lives passed, and it told us or did not.
-    pub(super) fn on_turn(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, came: bool) {
-        let Some(link) = self.link(id, index) else { return };
-        link.add(now, u32::from(came), u32::from(!came));
+    /// A neighbour's turn to tell us that it lives came, and the next is due after so long; never, if that is zero.
+    pub(super) fn on_turn(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, due: Duration) {
+        let Some(link) = self.link(now, id, index) else { return };
+        let promised = link.turn.replace((now, due)).filter(|(_, due)| !due.is_zero());
+        // The nearest turn: what is said is a little early or late.
+        let turns = promised.map_or(1, |(last, due)| (now.since(last) + due / 2).as_nanos() / due.as_nanos());
+        match u32::try_from(turns) {
+            Ok(turns) if turns <= MAX_GAP => link.add(now, 1, turns.saturating_sub(1)),
+            Ok(_) | Err(_) => {}
+        }
     }
 
     /// A letter given to a neighbour was taken after so long, or not at once.
     pub(super) fn on_carried(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, rtt: Option<Duration>) {
-        let Some(link) = self.link(id, index) else { return };
+        let Some(link) = self.link(now, id, index) else { return };
         if let Some(rtt) = rtt {
             link.rtt = Some(link.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
         }
@@ -202,7 +214,7 @@ impl Qualities {
         probed: Option<Duration>,
     ) -> LossClass {
         let measured = probed.is_some_and(|rtt| rtt_worth(rtt) > 0);
-        let link = if measured { self.link(*id, index) } else { self.links.get_mut(&(index, *id)) };
+        let link = if measured { self.link(now, *id, index) } else { self.links.get_mut(&(index, *id)) };
         let Some(link) = link else { return LossClass::CLEAN };
         link.settle(now, probed);
         link.class
@@ -220,12 +232,17 @@ mod tests {
         Instant::ZERO + Duration::from_secs(s)
     }
 
+    /// A group datagram of a neighbour.
+    fn by(cast: Cast) -> Arrival {
+        Arrival { from: (core::net::Ipv4Addr::LOCALHOST, 10_000).into(), interface: ETH, cast }
+    }
+
     /// The class after so many beacons, one each five seconds, of which every `nth` is lost.
     fn after(qualities: &mut Qualities, from: u32, beacons: u32, nth: u32) -> LossClass {
         let mut class = LossClass::CLEAN;
         for n in from..from + beacons {
             if nth == 0 || n % nth != 0 {
-                qualities.on_beacon(at(u64::from(n) * 5), PEER, ETH, n);
+                qualities.on_beacon(at(u64::from(n) * 5), PEER, by(Cast::Multicast4), n);
             }
             class = qualities.class(at(u64::from(n) * 5), &PEER, ETH, None);
         }
@@ -246,10 +263,26 @@ mod tests {
     fn a_number_that_comes_twice_or_late_or_jumps_is_no_gap() {
         let mut qualities = Qualities::new();
         for n in [1, 1, 2, 1, 2, 3, 900, 901, 3, 902, u32::MAX, 0, 1] {
-            qualities.on_beacon(at(1), PEER, ETH, n);
+            qualities.on_beacon(at(1), PEER, by(Cast::Multicast4), n);
         }
+        // By another way they are counted by themselves, and alone a beacon counts for nothing.
+        qualities.on_beacon(at(1), PEER, by(Cast::Broadcast), 7);
+        qualities.on_beacon(at(1), PEER, by(Cast::Unicast), 70);
         let link = qualities.links.get(&(ETH, PEER)).expect("it was heard");
         assert_eq!(link.one_way.expected, link.one_way.came, "{link:?}");
+    }
+
+    #[test]
+    fn a_turn_is_lost_if_it_was_promised() {
+        // (promised every so many seconds, came after so many, lost)
+        let table = [(5, 5, 0), (5, 6, 0), (5, 4, 0), (5, 10, 1), (5, 21, 3), (5, 500, 0), (0, 10, 0), (5, 0, 0)];
+        for (promised, after, lost) in table {
+            let mut qualities = Qualities::new();
+            qualities.on_turn(at(1), PEER, ETH, Duration::from_secs(promised));
+            qualities.on_turn(at(1 + after), PEER, ETH, Duration::from_secs(promised));
+            let counted = qualities.links.get(&(ETH, PEER)).expect("it was heard").one_way;
+            assert_eq!(counted.expected - counted.came, lost, "{promised} s promised, {after} s later");
+        }
     }
 
     #[test]
@@ -257,9 +290,11 @@ mod tests {
         let mut turns = Qualities::new();
         let mut letters = Qualities::new();
         for n in 0..200 {
-            turns.on_turn(at(n * 5), PEER, ETH, n % 3 != 0);
-            // Both ways a third is lost on each: four of nine are answered.
-            letters.on_carried(at(n), PEER, ETH, [0, 2, 4, 6].contains(&(n % 9)).then(|| Duration::from_millis(1)));
+            if ![1, 3].contains(&(n % 5)) {
+                turns.on_turn(at(n * 5), PEER, ETH, Duration::from_secs(5));
+            }
+            // Two of five are lost each way: nine of 25 are answered.
+            letters.on_carried(at(n), PEER, ETH, (n * 9 % 25 < 9).then(|| Duration::from_millis(1)));
         }
         assert_eq!(turns.class(at(1_000), &PEER, ETH, None).permille(), 340);
         assert_eq!(letters.class(at(200), &PEER, ETH, None).permille(), 340);
@@ -283,15 +318,13 @@ mod tests {
     fn a_link_gets_worse_soon_and_better_late() {
         let mut qualities = Qualities::new();
         assert_eq!(after(&mut qualities, 1, 200, 0), LossClass::CLEAN);
-        let worse = (1..).find(|n| {
-            qualities.on_turn(at(1_000 + n * 5), PEER, ETH, false);
-            qualities.class(at(1_000 + n * 5), &PEER, ETH, None) > LossClass::CLEAN
-        });
+        let letter = |qualities: &mut Qualities, s: u64, came: bool| {
+            qualities.on_carried(at(s), PEER, ETH, came.then(|| Duration::from_millis(1)));
+            qualities.class(at(s), &PEER, ETH, None)
+        };
+        let worse = (1..).find(|n| letter(&mut qualities, 1_000 + n * 5, false) > LossClass::CLEAN);
         assert!(worse.is_some_and(|n| n * 5 <= 90), "after {worse:?} lost ones in a row");
-        let better = (1..).find(|n| {
-            qualities.on_turn(at(2_000 + n * 5), PEER, ETH, true);
-            qualities.class(at(2_000 + n * 5), &PEER, ETH, None) == LossClass::CLEAN
-        });
+        let better = (1..).find(|n| letter(&mut qualities, 2_000 + n * 5, true) == LossClass::CLEAN);
         assert!(better.is_some_and(|n| (60..900).contains(&(n * 5))), "after {better:?}");
     }
 
@@ -309,17 +342,19 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_place_counts_as_clean() {
+    fn what_finds_no_place_counts_as_clean_until_others_are_not_heard_for_long() {
         let mut qualities = Qualities::new();
         let id = |n: usize| NodeId(core::array::from_fn(|byte| (n >> (8 * (byte % 4))) as u8));
         for n in 0..=MAX_LINKS {
-            (0..20).for_each(|s| qualities.on_turn(at(s), id(n), ETH, false));
+            (0..40).for_each(|s| qualities.on_carried(at(s), id(n), ETH, None));
         }
         assert_eq!(qualities.len(), qualities.limit());
-        assert_eq!(qualities.class(at(20), &id(MAX_LINKS), ETH, None), LossClass::CLEAN);
-        assert!(qualities.class(at(20), &id(0), ETH, None) > LossClass::CLEAN);
-        qualities.forget(&id(0));
-        assert_eq!(qualities.len(), qualities.limit() - 1);
+        assert_eq!(qualities.class(at(40), &id(MAX_LINKS), ETH, None), LossClass::CLEAN);
+        assert!(qualities.class(at(40), &id(0), ETH, None) > LossClass::CLEAN);
+        // Of whom nothing was seen for long there is no need to know.
+        qualities.on_turn(at(600), id(1), ETH, Duration::ZERO);
+        qualities.on_turn(at(700), id(MAX_LINKS), ETH, Duration::ZERO);
+        assert_eq!(qualities.len(), 2);
         qualities.clear();
         assert_eq!(qualities.len(), 0);
     }
