@@ -11,7 +11,7 @@ use std::time::Duration;
 use kodikon_core::ground::id::{InterfaceIndex, NodeId};
 use kodikon_core::machines::routing::map::Map;
 use kodikon_core::model::links::{
-    LinksBody, MAX_MEMBERS_OF_PART, MAX_UNHEARD_IN_ALL, SegmentId, SegmentLink, ShortId, ShortIds,
+    LinksBody, LossClass, LossyIds, MAX_MEMBERS_OF_PART, MAX_UNHEARD_IN_ALL, SegmentId, SegmentLink, ShortId, ShortIds,
 };
 use limit::Limits;
 
@@ -103,6 +103,8 @@ impl Bench {
                 mtu: 1_500,
                 cost: 5 + u16::from(hash(n as u64)[1] % 20),
                 unheard: ShortIds(missed.take(if n.is_multiple_of(10) { plan.missed } else { 0 }).copied().collect()),
+                loss: LossClass::CLEAN,
+                lossy: LossyIds::default(),
             }
         };
         let body = |n| LinksBody {

@@ -2,6 +2,8 @@
 
 #[path = "letters/segments.rs"]
 mod segments;
+#[path = "letters/ways.rs"]
+mod ways;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -7,6 +7,7 @@ pub mod letters;
 pub mod queues;
 pub mod reach;
 pub mod routes;
+pub mod steady;
 pub mod truth;
 pub mod view;
 
@@ -22,6 +23,7 @@ use crate::checks::casts::Casts;
 use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
 use crate::checks::queues::Queues;
+use crate::checks::steady::Steady;
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
 use crate::cluster::endpoint::Endpoint;
@@ -82,6 +84,10 @@ pub enum Check {
     ClassServed,
     /// Nobody who is sound falls under suspicion since others' words are in the way of its heartbeats.
     BeatsHeard,
+    /// Ways rest where nothing changes.
+    WaysRest,
+    /// No way leads over a bad link where there is one around it.
+    WaysClean,
     /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
     CalmRoster,
     /// After calm no node that is dead, or to which no way leads, is shown as present.
@@ -129,6 +135,8 @@ impl Check {
             Self::LetterUrgent => "letter_urgent",
             Self::ClassServed => "class_served",
             Self::BeatsHeard => "beats_heard",
+            Self::WaysRest => "ways_rest",
+            Self::WaysClean => "ways_clean",
             Self::CalmRoster => "calm_roster",
             Self::CalmDeadGone => "calm_dead_gone",
             Self::CalmState => "calm_state",
@@ -239,6 +247,8 @@ pub struct Watch {
     pub detours: Detours,
     /// Whom queues held up.
     pub queues: Queues,
+    /// Whether ways rest.
+    pub steady: Steady,
     heartbeat_timeout: Duration,
     verdicts_due: Vec<VerdictDue>,
     // Pairs (observer, subject) of live nodes where the one shows the other's present run.
@@ -281,6 +291,7 @@ impl Watch {
             casts: Casts::default(),
             detours: Detours::default(),
             queues: Queues::default(),
+            steady: Steady::default(),
             heartbeat_timeout,
             verdicts_due: Vec::new(),
             pairs: 0,

@@ -95,6 +95,7 @@ struct Run<'a> {
     todo: BTreeMap<u64, Todo>,
     entered: u64,
     cycle: u64,
+    chaos_from: Moment,
     calm_from: Moment,
     faults: Faults,
     chance: Random,
@@ -128,9 +129,11 @@ pub fn run(scenario: &Scenario, order: &Order, story: &mut dyn FnMut(String)) ->
         run.cluster.now = pause;
         run.cluster.observer.tick(pause);
         run.look_into_one();
+        run.look_at_ways();
         run.cluster.trace.take_story().into_iter().for_each(&mut *story);
     }
     run.judge();
+    run.judge_ways();
     run.cluster.trace.take_story().into_iter().for_each(&mut *story);
     run.report()
 }
@@ -176,6 +179,7 @@ impl<'a> Run<'a> {
             todo: BTreeMap::new(),
             entered: 0,
             cycle: 0,
+            chaos_from: Moment::START,
             calm_from: Moment::START,
             faults,
             chance,
@@ -360,6 +364,7 @@ impl<'a> Run<'a> {
     fn begin_chaos(&mut self) {
         self.cycle += 1;
         let now = self.cluster.now;
+        self.chaos_from = now;
         let cycle = Duration::from_secs_f64(self.scenario.cycle());
         self.calm_from = now + cycle.saturating_sub(Duration::from_secs_f64(self.scenario.calm_s));
         self.enter(self.calm_from, Todo::Calm);
@@ -368,9 +373,10 @@ impl<'a> Run<'a> {
             (0..self.scenario.nodes).for_each(|node| self.strike(Deed::Boot(node, Comeback::Own)));
         }
         let mut quality = Quality::clean();
-        let drawn = swarm::draw_quality(&self.faults, self.scenario.swarm, &mut quality, &mut self.chance);
-        let healthy = self.scenario.bad.apply(&mut quality) && drawn;
-        for deed in script::spoil(&self.cluster, &quality, healthy) {
+        // Without mild faults what the scenario says is bad, and nothing else.
+        let drawn = !self.scenario.mild
+            || swarm::draw_quality(&self.faults, self.scenario.swarm, &mut quality, &mut self.chance);
+        for deed in script::spoil(&self.cluster, &quality, drawn, &self.scenario.bad) {
             self.strike(deed);
         }
         let hosts = self.cluster.network.hosts.len();
@@ -424,12 +430,32 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn judge_ways(&mut self) {
+        let told = |node: usize| self.cluster.endpoint(node).map_or(0, |endpoint| endpoint.stats().links_told);
+        let told: u64 = (0..self.scenario.nodes).map(told).sum();
+        self.cluster.observer.judge_ways(self.cluster.now, told);
+    }
+
     /// Looks into the tables of one node, another each second.
     fn look_into_one(&mut self) {
         let now = self.cluster.now;
         let node = usize::try_from(now.millis() / 1_000).expect("hours") % self.cluster.nodes.len();
         if let Some(process) = &mut self.cluster.nodes[node].process {
             self.cluster.observer.look_into(now, node, &mut *process.endpoint);
+        }
+    }
+
+    /// Looks at the ways that all show, where the scenario says that nothing makes them change.
+    fn look_at_ways(&mut self) {
+        let (now, since) = (self.cluster.now, self.chaos_from);
+        if self.is_calm() || !self.cluster.observer.steady.is_asked(now.since(since)) {
+            return;
+        }
+        for node in 0..self.scenario.nodes {
+            if let Some(process) = &mut self.cluster.nodes[node].process {
+                let routes = process.endpoint.routes();
+                self.cluster.observer.look_at_ways(now, node, routes);
+            }
         }
     }
 

@@ -82,9 +82,24 @@ pub struct Scenario {
     /// What is bad throughout the chaos.
     #[serde(default)]
     pub bad: Bad,
+    /// What ways must not do; nothing is asked of them by default.
+    #[serde(default)]
+    pub ways: Ways,
     /// What happens when.
     #[serde(default)]
     pub step: Vec<ScriptStep>,
+}
+
+/// What is asked of the ways that nodes show, once what is bad has been so for a while.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ways {
+    /// From so many seconds after chaos began.
+    pub after_s: f64,
+    /// How often the way of one node to another changes in an hour at most, in the mean over all pairs; 0: not asked.
+    pub changes_per_h: f64,
+    /// Whether there is always a way around the segments that are bad, and none leads over them.
+    pub around_bad: bool,
 }
 
 /// A stream of letters from one node to another.
@@ -209,6 +224,8 @@ const ALL: &[(&str, &str)] = scenarios![
     "congested-link",
     "bulk-beside-critical",
     "hostile-flooder",
+    "lossy-ring",
+    "lossy-random-30",
     "swarm-5",
     "swarm-10",
     "swarm-30",

@@ -81,6 +81,8 @@ pub enum Notice {
     },
     /// A heartbeat's turn has come for this observer.
     Turn(NodeId, u32),
+    /// A letter given to a neighbour was taken after so long, or (`None`) not in answer to its first carrying.
+    Carried(NodeId, Option<Duration>),
 }
 
 /// Where machines leave their wishes.

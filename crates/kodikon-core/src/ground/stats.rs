@@ -202,6 +202,8 @@ pub struct Stats {
     pub casts_evicted: u64,
     /// Messages that waited before they left, since their neighbour or the link to it takes no more at once.
     pub messages_queued: u64,
+    /// Facts told to all about this node's links and the segments that it names.
+    pub links_told: u64,
     dropped: [u64; Reject::ALL.len()],
     crowded_out: [[u64; Class::ALL.len()]; Crowded::ALL.len()],
 }

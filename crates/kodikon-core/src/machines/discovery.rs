@@ -150,9 +150,11 @@ impl Discovery {
         let ways = segment.ways(now, ALL_WAYS_EVERY, is_crowded);
         let heard = segment.heard_mask(now);
         ctx.stats.heartbeats_sent += 1;
-        for cast in ways {
-            // The root is the outbound's to fill in: it knows the newest one.
-            let beacon = crate::wire::message::Beacon { root: 0, heard, turn };
+        let numbers: Vec<u32> = ways.iter().map(|cast| segment.count(*cast)).collect();
+        for (cast, number) in ways.into_iter().zip(numbers) {
+            // The root is the outbound's to fill in: it knows the newest one. So is whether anybody counts.
+            let number = Some(number);
+            let beacon = crate::wire::message::Beacon { root: 0, heard, turn, number };
             ctx.out.send(Destination::Segment(index, cast), Message::Beacon(beacon));
         }
     }

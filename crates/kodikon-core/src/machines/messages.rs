@@ -273,6 +273,9 @@ impl Messages {
         for (number, receipt) in got.taken.iter().map(|number| (*number, None)).chain(receipts) {
             // What was answered before is answered again where it was sent twice.
             let Some(flight) = self.links.get_mut(&from).and_then(|link| link.land(now, number)) else { continue };
+            if flight.timeouts == 0 {
+                ctx.out.notice(Notice::Carried(from, Some(flight.age(now))));
+            }
             let Some(parcel) = self.custody.get_mut(flight.parcel) else { continue };
             parcel.left = parcel.left.saturating_sub(1);
             let is_over = parcel.left == 0;

@@ -159,13 +159,16 @@ impl Node {
                     self.discovery.on_report(id, arrival, beacon.heard);
                 }
                 self.replication.on_root(now, id, beacon.root);
+                if let Some(number) = beacon.number {
+                    self.routing.on_beacon(now, id, arrival, number, &self.ctx);
+                }
                 if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
-                    self.liveness.on_beat(now, id, turn.due_ms, &self.ctx);
+                    self.on_turn(now, id, arrival, turn.due_ms);
                 }
             }
             Message::Beat(beat) => {
                 self.replication.on_root(now, id, beat.root);
-                self.liveness.on_beat(now, id, beat.due_ms, &self.ctx);
+                self.on_turn(now, id, arrival, beat.due_ms);
             }
             Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
             Message::Pong(pong) => self.on_pong(now, id, &pong),
@@ -191,6 +194,12 @@ impl Node {
             // Streams alone carry it.
             Message::Canary => {}
         }
+    }
+
+    /// A peer tells us that it lives, and when it tells us next.
+    fn on_turn(&mut self, now: Instant, id: NodeId, arrival: Arrival, due_ms: u32) {
+        self.liveness.on_beat(now, id, due_ms, &self.ctx);
+        self.routing.on_turn(now, id, arrival.interface, due_ms, &self.ctx);
     }
 
     fn answer_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival) {

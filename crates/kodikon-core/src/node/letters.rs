@@ -21,9 +21,11 @@ impl Node {
         }
     }
 
-    /// By whom a letter goes on: straight to whom it is for, else by the map, else by where something came from.
+    /// By whom a letter goes on: straight to whom it is for unless the map knows a better way, else by the map, else by where
+    /// something came from.
     fn way_for(&mut self, now: Instant, question: &Question) -> Choice {
-        if is_open(&question.to, question, &self.ctx) {
+        let is_near = is_open(&question.to, question, &self.ctx);
+        if is_near && self.routing.map().next_hop(&question.to).is_none_or(|hop| hop == question.to) {
             return Choice::Give(question.to);
         }
         let shun: Vec<Stamp> = question.shun.iter().map(Stamp::of).collect();
@@ -33,6 +35,9 @@ impl Node {
             if let Some(hop) = way.path.first().filter(|_| relays_of(&way) <= question.hops) {
                 return Choice::Give(*hop);
             }
+        }
+        if is_near {
+            return Choice::Give(question.to);
         }
         let learned = self.messages.learned(now, &question.to);
         let is_free = |hop: &NodeId| is_open(hop, question, &self.ctx) && !question.avoid.contains(&Stamp::of(hop));

@@ -64,6 +64,7 @@ impl Node {
             Notice::Proven { peer, rate, queued } => self.on_proven(now, &peer, rate, queued),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
+            Notice::Carried(id, rtt) => self.routing.on_carried(now, id, rtt, &self.ctx),
             Notice::Turn(observer, due_ms) => {
                 if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {
                     self.ctx.stats.heartbeats_sent += 1;

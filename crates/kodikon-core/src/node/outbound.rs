@@ -136,6 +136,10 @@ impl Node {
         let mut text = Vec::new();
         while let Some((to, mut message)) = self.ctx.out.take_message() {
             fill_root(&mut message, root);
+            if let Message::Beacon(beacon) = &mut message {
+                // Where nobody needs the map nobody counts, and a beacon stays as short as it can be.
+                beacon.number = beacon.number.filter(|_| self.routing.is_mapping());
+            }
             text.clear();
             codec::encode(&message, &mut text);
             if let Some(segment) = speaks_on(&message, &to).and_then(|index| self.routing.named(index)) {

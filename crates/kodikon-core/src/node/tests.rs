@@ -305,7 +305,7 @@ fn forged_ops_delay_no_author_and_cost_their_sender() {
 #[test]
 fn who_is_not_present_has_no_say_in_how_a_segment_is_reached() {
     let mut bench = Bench::new(3);
-    let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None });
+    let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None, number: None });
     for n in 1..=3 {
         bench.hear_from(n, address(n), Cast::Multicast4, &beacon(7));
     }

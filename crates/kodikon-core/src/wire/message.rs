@@ -63,6 +63,9 @@ pub struct Beacon {
     /// The observer whose turn this beacon takes, and when its next turn comes.
     #[n(2)]
     pub turn: Option<Turn>,
+    /// How many beacons the sender said on this interface by this way: gaps show what is lost. Said only where the map is needed.
+    #[n(3)]
+    pub number: Option<u32>,
 }
 
 /// A promise to an observer.

@@ -8,7 +8,7 @@ use kodikon_core::model::cast::CastId;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::letter::Priority;
 use kodikon_core::model::links::{
-    DirectLink, LinksBody, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
+    DirectLink, LinksBody, LossClass, LossyIds, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
 };
 use kodikon_core::model::member::{Card, READS_PACKED};
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
@@ -89,10 +89,12 @@ fn state(json: Option<&str>) -> SignedOp {
 
 fn links() -> SignedOp {
     let somebody = || ShortIds(vec![ShortId([0x77; 8])]);
-    let segment = SegmentLink { segment: SEGMENT, mtu: 1_500, cost: 5, unheard: somebody(), namer: somebody() };
+    let (loss, lossy) = (LossClass::WORST, LossyIds(vec![(ShortId([0x78; 8]), LossClass::WORST)]));
+    let (unheard, namer) = (somebody(), somebody());
+    let segment = SegmentLink { segment: SEGMENT, mtu: 1_500, cost: 5, unheard, namer, loss, lossy };
     let body = LinksBody {
         segments: vec![segment],
-        direct: vec![DirectLink { peer: somebody(), cost: 1_000 }],
+        direct: vec![DirectLink { peer: somebody(), cost: 1_000, loss }],
         is_joint: true,
     };
     op(OpKind::Links, b"", minicbor::to_vec(body).expect("a Vec takes all"))
@@ -197,8 +199,8 @@ pub(crate) fn messages() -> Vec<Message> {
         hello(),
         Message::Challenge(Challenge { cookie }),
         Message::Proof(Proof { card: card(), cookie, signature: proof }),
-        Message::Beacon(Beacon { root: u64::MAX, heard: 7, turn: Some(turn) }),
-        Message::Beacon(Beacon { root: 0, heard: 0, turn: None }),
+        Message::Beacon(Beacon { root: u64::MAX, heard: 7, turn: Some(turn), number: Some(u32::MAX) }),
+        Message::Beacon(Beacon { root: 0, heard: 0, turn: None, number: None }),
         beat(),
         Message::Ping(Ping { nonce: 1 << 63 }),
         Message::Pong(Pong { nonce: 1 << 63, root: Some(1), wall_ms: Some(WALL.0) }),

@@ -135,6 +135,8 @@ pub struct Bad {
     pub wall_days: f64,
     /// Multicast does not pass.
     pub multicast_off: bool,
+    /// On which segments. Default all.
+    pub segments: Vec<u32>,
 }
 
 /// Loss up to which a node is healthy (the promise of no false FAILED).
@@ -321,8 +323,14 @@ fn distinct(hosts: impl Iterator<Item = HostId>) -> Vec<HostId> {
     hosts
 }
 
-/// All segments get this quality.
+/// All segments get this quality, and those that are bad a worse one.
 #[must_use]
-pub fn spoil(cluster: &Cluster<Watch>, quality: &Quality, healthy: bool) -> Vec<Deed> {
-    cluster.network.segments().map(|segment| Deed::Quality(segment, Box::new(quality.clone()), healthy)).collect()
+pub fn spoil(cluster: &Cluster<Watch>, quality: &Quality, healthy: bool, bad: &Bad) -> Vec<Deed> {
+    let deed = |segment: SegmentId| {
+        let mut quality = quality.clone();
+        let is_bad = bad.segments.is_empty() || bad.segments.contains(&segment.0);
+        let healthy = if is_bad { bad.apply(&mut quality) && healthy } else { healthy };
+        Deed::Quality(segment, Box::new(quality), healthy)
+    };
+    cluster.network.segments().map(deed).collect()
 }

@@ -76,7 +76,7 @@ impl Pair {
             }
         }
         self.tell(member, cluster, None, |one| Message::Hello(Hello { card: one.card.clone(), index: SHOWN_TO_ALL }));
-        self.tell(member, cluster, None, |_| Message::Beacon(Beacon { root: 0, heard: 7, turn: None }));
+        self.tell(member, cluster, None, |_| Message::Beacon(Beacon { root: 0, heard: 7, turn: None, number: None }));
     }
 
     /// Both say that somebody failed.

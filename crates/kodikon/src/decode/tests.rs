@@ -5,7 +5,7 @@ use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::links::{
-    DirectLink, LinksBody, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
+    DirectLink, LinksBody, LossClass, LossyIds, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
 };
 use kodikon_core::model::op::Statement;
 use kodikon_core::model::state::StateEntry;
@@ -101,7 +101,7 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
     let cookie = [0xc0; 16];
     let signature = me().sign(&proof_bytes(config().mesh_id(), &cookie, &TAG));
     let goodbye = me().sign(&bye_bytes(config().mesh_id(), &id.0, 5));
-    let beacon = |turn| Message::Beacon(Beacon { root: 0xff, heard: 5, turn });
+    let beacon = |turn| Message::Beacon(Beacon { root: 0xff, heard: 5, turn, number: None });
     let table = [
         (
             Message::Hello(Hello { card: card(), index: 3 }),
@@ -348,8 +348,10 @@ fn links_are_shown_by_segment_and_members_by_the_segment_that_their_author_names
         cost: 5,
         unheard: ShortIds(vec![mine, other]),
         namer: ShortIds(vec![mine]),
+        loss: LossClass::of(300),
+        lossy: LossyIds(vec![(other, LossClass::WORST)]),
     };
-    let direct = DirectLink { peer: ShortIds(vec![other]), cost: 40 };
+    let direct = DirectLink { peer: ShortIds(vec![other]), cost: 40, loss: LossClass::of(150) };
     let links = minicbor::to_vec(LinksBody { segments: vec![segment], direct: vec![direct], is_joint: true })
         .expect("a Vec takes all");
     let named = SegmentId::of(&me().id(), InterfaceIndex(3));

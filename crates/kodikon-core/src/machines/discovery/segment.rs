@@ -16,6 +16,8 @@ const EVIDENCE: Duration = Duration::from_secs(130);
 pub(super) struct Segment {
     /// When the next HELLO of the burst leaves, and which it is.
     pub(super) burst: Option<(Instant, u8)>,
+    /// Beacons said by each way.
+    beacons: [u32; 3],
     /// When a beacon is due.
     pub(super) next_beacon: Instant,
     /// Our addresses there: a change is worth a burst.
@@ -31,6 +33,7 @@ impl Segment {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             burst: Some((now, 0)),
+            beacons: [0; 3],
             next_beacon: now,
             addresses: Vec::new(),
             since: now,
@@ -39,6 +42,13 @@ impl Segment {
             echoed: [None; 3],
             reports: BoundedMap::new(MAX_PEERS),
         }
+    }
+
+    /// Counts one more beacon that leaves by a way: whoever hears that way at all sees by the gaps what is lost.
+    pub(super) fn count(&mut self, cast: Cast) -> u32 {
+        let Some(n) = place(cast) else { return 0 };
+        self.beacons[n] = self.beacons[n].wrapping_add(1);
+        self.beacons[n]
     }
 
     pub(super) fn note_heard(&mut self, now: Instant, cast: Cast) {

@@ -58,6 +58,13 @@ pub(super) struct Flight {
     pub(super) timeouts: u32,
 }
 
+impl Flight {
+    /// How long ago it was first sent.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.since(self.sent)
+    }
+}
+
 /// A letter that waits to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {

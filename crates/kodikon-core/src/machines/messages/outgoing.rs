@@ -1,7 +1,7 @@
 //! Decides what leaves for whom: letters of this node's own and others', by the ways that the node hall chooses.
 
 use crate::effect::context::Context;
-use crate::effect::outbox::Destination;
+use crate::effect::outbox::{Destination, Notice};
 use crate::effect::{Event, SendOrder};
 use crate::ground::id::NodeId;
 use crate::ground::stats::{Crowded, Reject};
@@ -323,6 +323,9 @@ impl Messages {
                 };
                 let message = self.carrying(number, now, (parcel, flight.piece), ctx);
                 ctx.stats.letters_retransmitted += u64::from(flight.timeouts > 0);
+                if flight.timeouts == 1 {
+                    ctx.out.notice(Notice::Carried(id, None));
+                }
                 // The best way may be the one that is dead.
                 let to = if flight.timeouts > 1 { Destination::EveryPath(id) } else { Destination::Peer(id) };
                 ctx.out.send(to, message);

@@ -241,8 +241,10 @@ impl Search {
                 *best = entry;
             }
         }
-        for edge in graph.edges(node).iter().filter(|edge| !self.shut.contains(&(node, edge.node))) {
-            offer(&mut self.queue, tree, edge.node, from.plus(edge.cost).longer());
+        let worn = graph.worn(node).iter().map(|link| (link.node, link.cost));
+        let edges = graph.edges(node).iter().map(|edge| (edge.node, edge.cost)).chain(worn);
+        for (other, cost) in edges.filter(|(other, _)| !self.shut.contains(&(node, *other))) {
+            offer(&mut self.queue, tree, other, from.plus(cost).longer());
         }
     }
 
