@@ -277,6 +277,29 @@ fn whoever_says_that_it_has_a_cast_is_not_given_it_though_it_asks() {
     assert_eq!(payload_datagrams(&mesh), before);
 }
 
+/// Found by lost-disk, seed 1: what came before a frame that was sent earlier was taken for a recording.
+#[test]
+fn a_long_cast_whose_pieces_overtake_each_other_is_told() {
+    let payload = format!("\"{}\"", "x".repeat(5_000));
+    let mut mesh = Segments::lan(3);
+    let held: Rc<RefCell<Vec<Flight>>> = Rc::default();
+    let late = Rc::clone(&held);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        let is_first = is_spread(messages) && late.borrow().len() < 2;
+        if is_first {
+            late.borrow_mut().push(flight.clone());
+        }
+        !is_first
+    });
+    announce(&mut mesh, 1, &payload);
+    // The first piece comes last.
+    held.take().into_iter().for_each(|flight| mesh.send(flight));
+    mesh.run(Duration::from_millis(10));
+    assert_told_once(&mesh, 2..=3, &payload, "by its first piece");
+    mesh.run(Duration::from_secs(5));
+    assert_told_once(&mesh, 2..=3, &payload, "by its first piece");
+}
+
 #[test]
 fn what_was_said_to_the_last_run_is_not_told_to_the_next() {
     let mut mesh = Segments::line(3);

@@ -239,7 +239,7 @@ impl Broadcasts {
         self.stalled = Some((now + STALL_READ, late));
     }
 
-    /// A frame of a neighbour is read that was sent after its last one came, so long ago; `None`: before that, nobody knows when.
+    /// A frame of a neighbour is read whose last one came so long ago; `None`: it was never heard before.
     pub fn on_frame(&mut self, silence: Option<Duration>) {
         self.silence = silence.unwrap_or(Duration::MAX);
     }

@@ -58,7 +58,7 @@ impl Node {
     fn on_batch(&mut self, now: Instant, sealer: Sealer, arrival: Arrival, batch: Batch) {
         match sealer {
             Sealer::Peer(id, is_latest) => {
-                let before = self.ctx.roster.get(&id).filter(|_| is_latest).and_then(|peer| peer.heard);
+                let before = self.ctx.roster.get(&id).and_then(|peer| peer.heard);
                 self.broadcasts.on_frame(before.map(|before| now.since(before)));
                 if is_latest {
                     self.on_heard(now, id, arrival);
