@@ -122,6 +122,7 @@ fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {
         .route("/v1/state", get(handlers::states::<N>).patch(handlers::change_state::<N>))
         .route("/v1/state/{name}", get(handlers::state::<N>).patch(handlers::change_named_state::<N>))
         .route("/v1/messages", post(messages::send::<N>))
+        .route("/v1/broadcasts", post(messages::broadcast::<N>))
         .route("/v1/events", get(events::stream::<N>))
         .route("/v1/stats", get(handlers::stats::<N>))
         .route("/v1/doctor", get(handlers::doctor::<N>))

@@ -149,6 +149,8 @@ pub enum Command {
     SetState(Vec<StateChange>, WallTime),
     /// Say something to one node; settled by [`Event::Settled`].
     Send(SendOrder),
+    /// Say something to all; numbered in [`Event::Announced`].
+    Broadcast(BroadcastOrder),
     /// Say goodbye. The node is silent afterwards, once its outputs are drained and its wakes have passed.
     Leave,
 }
@@ -170,6 +172,19 @@ pub struct SendOrder {
     pub timeout: Option<Duration>,
 }
 
+/// What is to be said to all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BroadcastOrder {
+    /// Names it in [`Event::Announced`].
+    pub ticket: Ticket,
+    /// The type of the message, as in [`SendOrder`].
+    pub kind: String,
+    /// JSON text, at most [`crate::ground::config::MAX_PAYLOAD`]; the caller checked it.
+    pub payload: Vec<u8>,
+    /// How urgent it is. What is low is neither acknowledged nor repeated.
+    pub priority: Priority,
+}
+
 /// Which wish of the node a wake serves; the simulator's trace and the logs show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WakeBy {
@@ -185,6 +200,8 @@ pub enum WakeBy {
     Routing,
     /// Letters that wait to be taken, acknowledged or given up.
     Messages,
+    /// Casts to give, to answer, or to give up.
+    Broadcasts,
     /// Datagrams that wait for others to share a frame, and repeated goodbyes.
     Outbound,
 }
@@ -388,6 +405,28 @@ pub enum Event {
         /// The relays by which it came, as far as they are known by name.
         path: Vec<NodeId>,
     },
+    /// Somebody said something to all.
+    Broadcast {
+        /// Who.
+        from: NodeId,
+        /// Its name.
+        name: String,
+        /// The type of the message, as in [`SendOrder`].
+        kind: String,
+        /// JSON text.
+        payload: Vec<u8>,
+        /// How urgent it is.
+        priority: Priority,
+        /// The relays by which it came, as far as they are known by name.
+        path: Vec<NodeId>,
+    },
+    /// Something that this node is to say to all has a number now.
+    Announced {
+        /// Which.
+        ticket: Ticket,
+        /// Its number in this run; `None`: too much waits already, and it is not said.
+        number: Option<u64>,
+    },
     /// What became of something this node said.
     Settled {
         /// Which.
@@ -449,6 +488,8 @@ pub struct PeerView {
     pub skew_ms: Option<i64>,
     /// Datagrams heard from it.
     pub datagrams: u64,
+    /// Datagrams of its present run that were dropped, being more than one peer may send.
+    pub beyond_rate: u64,
     /// Relays between it and us: 0 for whoever is heard; `None` while there is no way.
     pub relays: Option<u8>,
 }

@@ -1,5 +1,6 @@
 //! The facts a mesh is made of: who its members are, what they sign, and the table a node keeps of them.
 
+pub mod cast;
 pub mod identity;
 pub mod letter;
 pub mod links;
@@ -7,3 +8,4 @@ pub mod member;
 pub mod op;
 pub mod roster;
 pub mod state;
+pub mod windows;

@@ -1,6 +1,7 @@
 //! The front hall: every input enters here and is told, in one exhaustive match, to the machine it concerns.
 
 mod arrivals;
+mod casts;
 mod far;
 mod ghosts;
 mod letters;
@@ -15,6 +16,7 @@ use crate::ground::config::Config;
 use crate::ground::id::Epoch;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant, WallTime};
+use crate::machines::broadcast::Broadcasts;
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
@@ -73,6 +75,7 @@ pub struct Node {
     replication: Replication,
     routing: Routing,
     messages: Messages,
+    broadcasts: Broadcasts,
     outbound: Outbound,
     ghosts: Ghosts,
     review: Review,
@@ -91,6 +94,7 @@ impl Node {
         self.latest = now;
         if let Some(planned) = self.planned.filter(|planned| now.since(planned.at) > STALL) {
             self.liveness.on_stall(now, now.since(planned.at), &mut self.ctx);
+            self.broadcasts.on_stall(now, now.since(planned.at));
         }
         if self.left {
             self.handle_after_goodbye(now, input);
@@ -117,6 +121,7 @@ impl Node {
                 self.replication.set_state(now, &changes, wall, &mut self.ctx);
             }
             Input::Command(Command::Send(order)) => self.messages.send(now, order, &mut self.ctx),
+            Input::Command(Command::Broadcast(order)) => self.broadcast(order),
             Input::Command(Command::Leave) => self.leave(now),
         }
     }
@@ -151,6 +156,9 @@ impl Node {
         if is_due(self.messages.next_deadline()) {
             self.messages.on_wake(now, &mut self.ctx);
         }
+        if is_due(self.broadcasts.next_deadline()) {
+            self.wake_casts(now);
+        }
         self.review_far(now);
         if is_due(self.ghosts.next_deadline()) {
             self.on_ghost_unanswered(now);
@@ -162,6 +170,7 @@ impl Node {
         self.read_notices(now);
         self.note_map(now);
         self.route_letters(now);
+        self.spread_casts(now);
         self.flush(now);
     }
 
@@ -186,6 +195,7 @@ impl Node {
             (self.routing.next_deadline(), WakeBy::Routing),
             (self.review.next_deadline(), WakeBy::Routing),
             (self.messages.next_deadline(), WakeBy::Messages),
+            (self.broadcasts.next_deadline(), WakeBy::Broadcasts),
             (self.ghosts.next_deadline(), WakeBy::Membership),
         ];
         let awake = waking.into_iter().filter(|_| !self.left).chain([outbound]);

@@ -12,7 +12,9 @@ use kodikon_core::ground::stats::Reject;
 use kodikon_core::ground::time::{Duration, Instant};
 use kodikon_core::model::letter::{Outcome, Priority, Ticket};
 use kodikon_core::wire::header::Header;
-use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, MAX_PIECE, Path, Receipt};
+use kodikon_core::wire::letter::{
+    Back, Carry, DeadLinks, Fragment, Got, KIND_PACKED, Letter, MAX_PIECE, Path, Receipt,
+};
 use kodikon_core::wire::message::Message;
 use segments::{Flight, Segments, id};
 
@@ -452,4 +454,45 @@ fn a_letter_that_comes_again_while_it_is_given_back_is_taken_again() {
     mesh.send(again);
     mesh.run(Duration::from_secs(1));
     assert_eq!(mesh.heard(5).iter().filter(|(_, text)| text == "1").count(), 1);
+}
+
+/// Sightings as a camera tells them: JSON that repeats its keys.
+fn sightings(bytes: usize) -> String {
+    let mut text = String::from("[");
+    for n in 0u64.. {
+        let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let sighting =
+            format!("{{\"hash_value\":\"{hash:016x}\",\"data_type\":\"person\",\"confidence\":0.{}}}", n % 97);
+        if text.len() + sighting.len() + 2 > bytes {
+            break;
+        }
+        text.push_str(if n == 0 { "" } else { "," });
+        text.push_str(&sighting);
+    }
+    text.push(']');
+    text
+}
+
+#[test]
+fn a_long_letter_travels_packed_and_is_whole_behind_a_relay() {
+    let mut mesh = Segments::line(3);
+    let carryings = Rc::new(RefCell::new(0));
+    let counted = Rc::clone(&carryings);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        let is_carry =
+            |message: &&Message| matches!(message, Message::Carry(carry) if carry.letter.kind == KIND_PACKED);
+        *counted.borrow_mut() += if flight.from == 1 { messages.iter().filter(is_carry).count() } else { 0 };
+        true
+    });
+    let text = sightings(64_000);
+    let ticket = mesh.say(1, 3, &text);
+    mesh.run(Duration::from_millis(500));
+    assert_eq!(mesh.heard(3), [(id(1), text.clone())]);
+    assert!(matches!(mesh.outcome(ticket), Some((_, Outcome::Delivered { .. }))));
+    let carryings = *carryings.borrow();
+    assert!((1..=text.len().div_ceil(MAX_PIECE) * 7 / 8).contains(&carryings), "{carryings} carryings");
+    assert_eq!(mesh.nodes[&1].stats().letters_packed, 1);
+    mesh.say(1, 3, &sightings(1_000));
+    mesh.run(Duration::from_millis(500));
+    assert_eq!(mesh.nodes[&1].stats().letters_packed, 1, "what fits a datagram is left as it is");
 }

@@ -1,8 +1,10 @@
 //! Decides whether a run kept its promises: every check has a name, is counted, and says what it saw where it failed.
 
 pub mod calm;
+pub mod casts;
 pub mod detours;
 pub mod letters;
+pub mod queues;
 pub mod reach;
 pub mod routes;
 pub mod steady;
@@ -13,12 +15,14 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use kodikon_core::effect::{Event, PeerView, SendOrder};
+use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
+use crate::checks::casts::Casts;
 use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
+use crate::checks::queues::Queues;
 use crate::checks::steady::Steady;
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
@@ -68,6 +72,18 @@ pub enum Check {
     LetterOutcome,
     /// No letter is lost where a sound way led to its destination from long before it was written.
     LetterReliable,
+    /// No cast is told twice to a node, nor to a later run of it than the one in which it was said.
+    CastOnce,
+    /// A cast is told as it was said, as whose it was, to others than its origin.
+    CastTrue,
+    /// By its deadline a cast is told to all to whom a sound way led from long before it was said.
+    CastReliable,
+    /// A critical letter arrives in its time, whatever else flows.
+    LetterUrgent,
+    /// Whoever writes at some priority is served, whatever else flows.
+    ClassServed,
+    /// Nobody who is sound falls under suspicion since others' words are in the way of its heartbeats.
+    BeatsHeard,
     /// Ways rest where nothing changes.
     WaysRest,
     /// No way leads over a bad link where there is one around it.
@@ -113,6 +129,12 @@ impl Check {
             Self::LetterSettled => "letter_settled",
             Self::LetterOutcome => "letter_outcome",
             Self::LetterReliable => "letter_reliable",
+            Self::CastOnce => "cast_once",
+            Self::CastTrue => "cast_true",
+            Self::CastReliable => "cast_reliable",
+            Self::LetterUrgent => "letter_urgent",
+            Self::ClassServed => "class_served",
+            Self::BeatsHeard => "beats_heard",
             Self::WaysRest => "ways_rest",
             Self::WaysClean => "ways_clean",
             Self::CalmRoster => "calm_roster",
@@ -219,8 +241,12 @@ pub struct Watch {
     pub metrics: Metrics,
     /// What was written.
     pub letters: Letters,
+    /// What was said to all.
+    pub casts: Casts,
     /// Where letters went.
     pub detours: Detours,
+    /// Whom queues held up.
+    pub queues: Queues,
     /// Whether ways rest.
     pub steady: Steady,
     heartbeat_timeout: Duration,
@@ -262,7 +288,9 @@ impl Watch {
             tally: Tally::default(),
             metrics: Metrics::default(),
             letters: Letters::new(nodes),
+            casts: Casts::default(),
             detours: Detours::default(),
+            queues: Queues::default(),
             steady: Steady::default(),
             heartbeat_timeout,
             verdicts_due: Vec::new(),
@@ -273,6 +301,8 @@ impl Watch {
     /// Makes the checks that are due; to be called about once a second.
     pub fn tick(&mut self, now: Moment) {
         self.check_overdue(now);
+        self.check_casts(now);
+        self.check_served(now);
         let due: Vec<VerdictDue> = self.verdicts_due.extract_if(.., |verdict| verdict.at <= now).collect();
         for verdict in due {
             if self.truth.holder(&verdict.peer).is_some() {
@@ -342,6 +372,7 @@ impl Watch {
         self.pairs -= self.views[node].uncount_all();
         self.truth.leaves(node);
         self.letters.released(node);
+        self.queues.released(node);
         self.metrics.leaves(now, peer);
     }
 
@@ -488,6 +519,7 @@ impl Observer for Watch {
         self.uncount_subject(&peer);
         self.truth.died(now, node);
         self.letters.released(node);
+        self.queues.released(node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
         let near = VerdictDue { of: Observers::Near, node, at, died: now, peer, epoch };
         let at = now + (self.heartbeat_timeout + VERDICT_MARGIN) * FAR_BOUNDS;
@@ -506,6 +538,7 @@ impl Observer for Watch {
         match event {
             Event::PeerUp { peer, epoch, life, .. } => self.met(now, node, *peer, (*epoch, life.0)),
             Event::PeerSuspect { peer, .. } => {
+                self.check_suspicion(now, node, peer);
                 self.views[node].suspected(peer);
                 self.metrics.suspected(now, peer);
             }
@@ -522,6 +555,10 @@ impl Observer for Watch {
             Event::Message { from, kind, payload, priority, path, .. } => {
                 let given = Given { from: *from, kind, payload, priority: *priority, path };
                 self.give(now, node, &given);
+            }
+            Event::Broadcast { from, kind, payload, priority, path, .. } => {
+                let given = Given { from: *from, kind, payload, priority: *priority, path };
+                self.told(now, node, &given);
             }
             Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
@@ -555,6 +592,10 @@ impl Observer for Watch {
 
     fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder) {
         self.write(now, node, order);
+    }
+
+    fn announced(&mut self, now: Moment, node: usize, order: &BroadcastOrder) {
+        self.say(now, node, order);
     }
 
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool) {

@@ -12,7 +12,7 @@ mod streaming;
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use kodikon_core::effect::{Command, Event, Input, Output, SendOrder, Transmit};
+use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOrder, Transmit};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
@@ -112,6 +112,8 @@ pub trait Observer {
     fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]);
     /// A node was told to say something to one other.
     fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder);
+    /// A node was told to say something to all.
+    fn announced(&mut self, now: Moment, node: usize, order: &BroadcastOrder);
     /// A process was stopped, or goes on.
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool);
     /// Whether a node shows another in its present run, and so has its session.
@@ -148,6 +150,8 @@ pub struct Cluster<O> {
     seed: u64,
     random: Random,
     passages: Vec<(Moment, Passage)>,
+    /// Payload datagrams of casts of processes that ended.
+    cast_datagrams: u64,
     scratch: Vec<u8>,
 }
 
@@ -196,6 +200,7 @@ impl<O: Observer> Cluster<O> {
             seed: plan.seed,
             random: source(plan.seed, "cluster"),
             passages: Vec::new(),
+            cast_datagrams: 0,
             scratch: Vec::new(),
         }
     }
@@ -350,6 +355,13 @@ impl<O: Observer> Cluster<O> {
         self.nodes[node].process.as_ref().map(|process| &*process.endpoint)
     }
 
+    /// Payload datagrams of casts that all nodes sent.
+    #[must_use]
+    pub fn cast_datagrams(&self) -> u64 {
+        let live = self.nodes.iter().filter_map(|slot| slot.process.as_ref());
+        self.cast_datagrams + live.map(|process| process.endpoint.stats().cast_datagrams).sum::<u64>()
+    }
+
     /// How many signatures were really checked.
     #[must_use]
     pub fn signatures_checked(&self) -> u64 {
@@ -405,6 +417,7 @@ impl<O: Observer> Cluster<O> {
                 match &*command {
                     Command::SetState(wished, _) => changes.clone_from(wished),
                     Command::Send(order) => self.observer.ordered(self.now, node, order),
+                    Command::Broadcast(order) => self.observer.announced(self.now, node, order),
                     Command::Leave => {}
                 }
                 process.endpoint.handle(now, Input::Command(*command));
@@ -516,7 +529,11 @@ impl<O: Observer> Cluster<O> {
     fn report(&mut self, node: usize, event: &Event) {
         let (now, name) = (self.now, &self.nodes[node].config.node_name);
         self.trace.mark(now, Mark::Event, node, process::word_of(event));
-        if let Event::Message { from, kind, payload, path, .. } = event {
+        if let Event::Broadcast { from, kind, payload, path, .. } = event {
+            let (number, len) = (number_of(payload), payload.len());
+            let line = format_args!("{name} is told cast {number:?} of {from:?} by {path:?}: {kind:?}, {len} B");
+            self.trace.tell(now, Detail::Events, line);
+        } else if let Event::Message { from, kind, payload, path, .. } = event {
             let (number, len) = (number_of(payload), payload.len());
             let line = format_args!("{name} is given letter {number:?} of {from:?} by {path:?}: {kind:?}, {len} B");
             self.trace.tell(now, Detail::Events, line);
@@ -547,6 +564,7 @@ impl<O: Observer> Cluster<O> {
     }
 
     fn bury(&mut self, node: usize, process: Box<Process>, death: Death) {
+        self.cast_datagrams += process.endpoint.stats().cast_datagrams;
         drop(process);
         let owner = Owner { node, run: self.nodes[node].run };
         self.trace.mark(self.now, Mark::Death, node, death as u64);

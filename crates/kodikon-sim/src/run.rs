@@ -25,6 +25,7 @@ use crate::network::quality::Quality;
 use crate::scenario::{Flow, Scenario};
 use crate::trace::Detail;
 use crate::workload::Workload;
+use crate::workload::casts::Casts;
 use crate::workload::letters::Letters;
 
 /// How a scenario is to be run.
@@ -68,6 +69,8 @@ enum Todo {
     Work,
     /// An application writes to one other.
     Write,
+    /// An application says something to all.
+    Say,
     /// A stream begins, in this cycle only.
     Stream(u64, Flow),
     /// One more letter of a stream is written.
@@ -98,6 +101,7 @@ struct Run<'a> {
     chance: Random,
     workload: Workload,
     letters: Letters,
+    casts: Casts,
     enemies: Vec<Hostile>,
     due_back: BTreeSet<usize>,
     counted_from: Option<(Moment, u64)>,
@@ -162,11 +166,13 @@ impl<'a> Run<'a> {
             let config = cluster.nodes[node].config.clone();
             let enemy = Hostile::member(source(order.seed, "hostile"), cluster.nodes[node].host, node, &config);
             // Where their words make all roots differ for a while, as nowhere else.
-            enemies.push(if scenario.hostile { enemy.with_pair() } else { enemy });
+            let enemy = if scenario.hostile { enemy.with_pair() } else { enemy };
+            enemies.push(if scenario.flooder { enemy.with_flood() } else { enemy });
         }
         cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every(scenario.state_every_s));
         let letters = Letters::new(source(order.seed, "letters"), scenario.nodes, every(scenario.letters_every_s));
+        let casts = Casts::new(source(order.seed, "casts"), scenario.nodes, every(scenario.casts_every_s));
         Self {
             scenario,
             cluster,
@@ -179,6 +185,7 @@ impl<'a> Run<'a> {
             chance,
             workload,
             letters,
+            casts,
             enemies,
             due_back: BTreeSet::new(),
             counted_from: None,
@@ -201,6 +208,7 @@ impl<'a> Run<'a> {
         self.enter(Moment::START + START, Todo::Count);
         self.enter_work();
         self.enter_write();
+        self.enter_say();
     }
 
     fn enter(&mut self, at: Moment, todo: Todo) {
@@ -219,6 +227,19 @@ impl<'a> Run<'a> {
         if let Some(at) = self.letters.next(self.cluster.now) {
             self.enter(at, Todo::Write);
         }
+    }
+
+    fn enter_say(&mut self) {
+        if let Some(at) = self.casts.next(self.cluster.now) {
+            self.enter(at, Todo::Say);
+        }
+    }
+
+    /// An application says something to all.
+    fn say_to_all(&mut self) {
+        let (node, cast) = (self.casts.who(), self.casts.say());
+        self.say(node, cast);
+        self.enter_say();
     }
 
     /// An application writes to somebody.
@@ -243,7 +264,7 @@ impl<'a> Run<'a> {
     /// One letter of a stream, and the next when it is time.
     fn stream(&mut self, flow: Flow) {
         let to = self.cluster.observer.truth.nodes[flow.to].id;
-        let letter = self.letters.stream(to);
+        let letter = self.letters.stream(to, &flow);
         self.say(flow.from, letter);
         if flow.letters > 1 {
             let at = self.cluster.now + Duration::from_secs_f64(flow.gap_ms / 1e3);
@@ -251,9 +272,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn say(&mut self, node: usize, letter: Command) {
+    fn say(&mut self, node: usize, words: Command) {
         if !self.cluster.observer.truth.nodes[node].left {
-            self.cluster.command(node, letter);
+            self.cluster.command(node, words);
         }
     }
 
@@ -266,6 +287,7 @@ impl<'a> Run<'a> {
             Todo::Deed(..) | Todo::Step(..) | Todo::Enemy(..) | Todo::Stream(..) => {}
             Todo::Streamed(flow) => self.stream(flow),
             Todo::Write => self.write(),
+            Todo::Say => self.say_to_all(),
             Todo::Work => {
                 let node = self.workload.who();
                 let command = self.workload.change(self.cluster.nodes[node].wall(self.cluster.now));
@@ -452,6 +474,12 @@ impl<'a> Run<'a> {
         self.cluster.observer.metrics.set("datagrams_sent", counts.sent as f64);
         self.cluster.observer.metrics.set("datagrams_heard", counts.arrived as f64);
         self.cluster.observer.metrics.set("datagrams_too_large", counts.too_large as f64);
+        let least = self.cluster.observer.casts.least();
+        if least > 0 {
+            let sent = self.cluster.cast_datagrams();
+            self.cluster.observer.metrics.set("cast_datagrams", sent as f64);
+            self.cluster.observer.metrics.set("cast_datagrams_over_least", sent as f64 / least as f64);
+        }
         self.cluster.observer.metrics.set("signatures_checked", self.cluster.signatures_checked() as f64);
         let tally = &self.cluster.observer.tally;
         Report {

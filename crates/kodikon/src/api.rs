@@ -361,6 +361,9 @@ pub enum What {
         priority: String,
         /// The relays by which it came, by name.
         path: Vec<String>,
+        /// `all` where it was said to all; left out where it was said to this node.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent_to: Option<String>,
     },
     /// This node hears nobody (`isolated: true`), or somebody again.
     Isolated {
@@ -389,7 +392,7 @@ pub struct MessageDoc {
     /// `low`, `normal` (default), `high` or `critical`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
-    /// Seconds that it may take; by default as its priority says.
+    /// Seconds that it may take, 0.001 to 30; by default as its priority says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<f64>,
     /// A type of the application's own.
@@ -401,6 +404,45 @@ pub struct MessageDoc {
     /// Milliseconds between two of them (1,000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u32>,
+    /// In a series also a line `{"sent": n}` as each one is sent: whoever ends the series early knows by it how far it came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress: bool,
+}
+
+/// What `POST /v1/broadcasts` takes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BroadcastDoc {
+    /// Any JSON.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub payload: Value,
+    /// `low`, `normal` (default), `high` or `critical`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// A type of the application's own.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// So many, numbered from 1 in `n` of the payload; the answer is a line of JSON for each, as they leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<u32>,
+    /// Milliseconds between two of them (1,000).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
+}
+
+/// Something said to all, as `kodikon broadcast` and `POST /v1/broadcasts` tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct BroadcastRow {
+    /// Which of a series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u32>,
+    /// What names it.
+    pub id: String,
+    /// `all`.
+    pub sent_to: String,
 }
 
 /// What became of a message, as `kodikon send` and `POST /v1/messages` tell it.
@@ -411,7 +453,7 @@ pub struct OutcomeRow {
     /// Which of a series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<u32>,
-    /// `delivered`, `expired` or `unreachable`.
+    /// `delivered`, `expired` or `unreachable`; one of a series may also be `refused`: it was not tried, and nothing of it left.
     pub outcome: String,
     /// Why it was not delivered.
     pub reason: Option<String>,

@@ -19,11 +19,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kodikon_core::effect::{
-    Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder, StreamWish,
-    Target, Transmit,
+    Arrival, BroadcastOrder, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered,
+    SendOrder, StreamWish, Target, Transmit,
 };
 use kodikon_core::ground::config::Security as CoreSecurity;
 use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
@@ -33,9 +34,9 @@ use crate::api::Security;
 use crate::clock::{Clock, Deadline, Jump, JumpWatch, SystemClock};
 use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
-use crate::handlers::{Handler, HandlerCounts};
+use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::interfaces::{InterfaceWatch, choose};
-use crate::mesh::{Board, Mesh, OwnState, SENDS_WAITING, Shared, StartError};
+use crate::mesh::{Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Family, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
 pub(crate) use boot::{Home, Plan};
@@ -60,6 +61,9 @@ const RETRY: Duration = Duration::from_secs(30);
 /// The kernel is asked this often how much it dropped; that takes a few system calls.
 const DROPS_EVERY: Duration = Duration::from_secs(10);
 
+/// What becomes of messages whose node ends before they are settled; how often they were tried is not told any more.
+const SHUT_DOWN: Outcome = Outcome::Expired { reason: "shutdown", attempts: 0 };
+
 /// What an application wants of the loop.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -72,15 +76,24 @@ pub(crate) enum Order {
         /// Which of the application's changes this is.
         number: u64,
     },
-    /// Say something to one node. The answer is what became of it, or nothing where too many wait for theirs.
+    /// Say something to one node.
     Send {
         /// What and to whom; its ticket is given here.
         order: SendOrder,
+        /// Who is told what became of it.
+        waiting: Waiting,
+    },
+    /// Say something to all. The answer is its name, or nothing where too much waits.
+    Broadcast {
+        /// What; its ticket is given here.
+        order: BroadcastOrder,
         /// Where to tell.
-        answer: oneshot::Sender<Option<Outcome>>,
+        answer: oneshot::Sender<Option<CastId>>,
     },
     /// Call a handler from now on.
     On(Handler),
+    /// Call a handler on the loop from now on.
+    OnInline(InlineHandler),
     /// Tell who was here and is not now.
     Departed(oneshot::Sender<Vec<Remembered>>),
     /// Tell what is known of the network.
@@ -130,6 +143,7 @@ pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError>
         events: begun.events,
         handlers: Arc::new(HandlerCounts::default()),
         own: Mutex::new(OwnState::default()),
+        room: Room::new(),
         security: begun.security,
         directory: begun.directory,
         ended,
@@ -183,7 +197,8 @@ struct Driver {
     own_changes: u64,
     /// The last ticket given, and who waits for what becomes of which.
     tickets: u64,
-    waiting: BTreeMap<Ticket, oneshot::Sender<Option<Outcome>>>,
+    waiting: BTreeMap<Ticket, Waiting>,
+    announcing: BTreeMap<Ticket, oneshot::Sender<Option<CastId>>>,
     addresses: Vec<SocketAddr>,
     /// When what could not be opened is tried again.
     retry_at: Instant,
@@ -272,6 +287,7 @@ impl Driver {
             own_changes: 0,
             tickets: 0,
             waiting: BTreeMap::new(),
+            announcing: BTreeMap::new(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
             drops_at: Instant::ZERO,
@@ -466,8 +482,10 @@ impl Driver {
                 self.own_changes = number;
                 self.set_state(now, changes, wall);
             }
-            Order::Send { order, answer } => self.send(now, order, answer),
+            Order::Send { order, waiting } => self.send(now, order, waiting),
+            Order::Broadcast { order, answer } => self.broadcast(now, order, answer),
             Order::On(handler) => self.show.add_handler(handler),
+            Order::OnInline(handler) => self.show.add_inline(handler),
             // An error means that nobody waits for the answer any more.
             Order::Departed(answer) => drop(answer.send(self.node.directory(now))),
             Order::Symptoms(answer) => {
@@ -502,23 +520,35 @@ impl Driver {
     }
 
     /// Says something to one node; what becomes of it is told to whoever waits for it.
-    fn send(&mut self, now: Instant, order: SendOrder, answer: oneshot::Sender<Option<Outcome>>) {
-        if self.waiting.len() >= SENDS_WAITING {
-            // An error means that nobody waits for the answer any more.
-            drop(answer.send(None));
-            return;
+    fn send(&mut self, now: Instant, order: SendOrder, waiting: Waiting) {
+        if self.leaving.is_some() {
+            return waiting.settle(SHUT_DOWN);
         }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.waiting.insert(ticket, answer);
+        self.waiting.insert(ticket, waiting);
         self.node.handle(now, Input::Command(Command::Send(SendOrder { ticket, ..order })));
         self.carry_out();
+    }
+
+    /// Says something to all; its name is told at once.
+    fn broadcast(&mut self, now: Instant, order: BroadcastOrder, answer: oneshot::Sender<Option<CastId>>) {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.announcing.insert(ticket, answer);
+        self.node.handle(now, Input::Command(Command::Broadcast(BroadcastOrder { ticket, ..order })));
+        self.carry_out();
+        // A node that has left numbers nothing any more, and whoever waits learns it by this.
+        self.announcing.remove(&ticket);
     }
 
     fn leave(&mut self, now: Instant) {
         if self.leaving.is_none() {
             tracing::info!("leaving");
             self.leaving = Some(now);
+            for waiting in std::mem::take(&mut self.waiting).into_values() {
+                waiting.settle(SHUT_DOWN);
+            }
             self.node.handle(now, Input::Command(Command::Leave));
             self.carry_out();
         }
@@ -569,8 +599,15 @@ impl Driver {
 
     fn hear(&mut self, event: CoreEvent) {
         if let CoreEvent::Settled { ticket, outcome, .. } = event {
-            if let Some(answer) = self.waiting.remove(&ticket) {
-                drop(answer.send(Some(outcome)));
+            if let Some(waiting) = self.waiting.remove(&ticket) {
+                waiting.settle(outcome);
+            }
+            return;
+        }
+        if let CoreEvent::Announced { ticket, number } = event {
+            if let Some(answer) = self.announcing.remove(&ticket) {
+                let (origin, epoch) = (self.node.id(), self.node.epoch());
+                _ = answer.send(number.map(|number| CastId { origin, epoch, number }));
             }
             return;
         }
@@ -594,6 +631,8 @@ impl Driver {
         self.udp.flush();
         if self.show.is_due(now, &self.node) {
             self.refresh(now);
+        } else {
+            self.show.tell(self.clock.wall());
         }
     }
 
@@ -622,6 +661,7 @@ impl Driver {
         counts.streams_open = self.streams.len() as u64;
         counts.store_failures = self.keeper.failures();
         counts.events = self.show.told();
+        counts.malformed = self.show.malformed();
         let rest = Rest {
             counts: *counts,
             own_changes: self.own_changes,

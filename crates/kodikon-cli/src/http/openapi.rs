@@ -2,8 +2,8 @@
 
 use axum::Json;
 use kodikon::api::{
-    FindingRow, LinkRow, Liveness, MessageDoc, NodeState, OtherRouteRow, OutcomeRow, PeerDetail, PeerRow, RouteRow,
-    RouteSource, StateRow, StatsDoc, Status,
+    BroadcastDoc, BroadcastRow, FindingRow, LinkRow, Liveness, MessageDoc, NodeState, OtherRouteRow, OutcomeRow,
+    PeerDetail, PeerRow, RouteRow, RouteSource, StateRow, StatsDoc, Status,
 };
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -22,7 +22,7 @@ struct Operation {
 const JSON: &str = "application/json";
 
 /// Every path and method there is.
-const OPERATIONS: [Operation; 15] = [
+const OPERATIONS: [Operation; 16] = [
     Operation {
         method: "get",
         path: "/v1/peers",
@@ -78,6 +78,13 @@ const OPERATIONS: [Operation; 15] = [
         summary: "Say something to one node; with `repeat` a numbered series, answered by lines of JSON",
         content: JSON,
         schema: || named("OutcomeRow"),
+    },
+    Operation {
+        method: "post",
+        path: "/v1/broadcasts",
+        summary: "Say something to all; with `repeat` a numbered series, answered by lines of JSON",
+        content: JSON,
+        schema: || named("BroadcastRow"),
     },
     Operation {
         method: "get",
@@ -180,7 +187,7 @@ fn describe(operation: &Operation) -> Value {
     match operation.path {
         "/v1/peers" => parameters.push(parameter("all", "query", json!({"type": "boolean"}))),
         "/v1/events" => {
-            let kinds = json!({"type": "array", "items": {"enum": super::events::KINDS}});
+            let kinds = json!({"type": "array", "items": {"enum": super::events::kinds()}});
             parameters.push(parameter("type", "query", kinds));
             parameters.push(parameter("Last-Event-ID", "header", text()));
         }
@@ -201,7 +208,8 @@ fn describe(operation: &Operation) -> Value {
         described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": object()}}});
     }
     if operation.method == "post" {
-        described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": named("MessageDoc")}}});
+        let body = if operation.path == "/v1/broadcasts" { "BroadcastDoc" } else { "MessageDoc" };
+        described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": named(body)}}});
     }
     if matches!(operation.path, "/healthz" | "/readyz") {
         described["security"] = json!([]);
@@ -222,6 +230,8 @@ fn schemas() -> Value {
         "OtherRouteRow": schema(OtherRouteRow::schema()),
         "RouteSource": schema(RouteSource::schema()),
         "MessageDoc": schema(MessageDoc::schema()),
+        "BroadcastDoc": schema(BroadcastDoc::schema()),
+        "BroadcastRow": schema(BroadcastRow::schema()),
         "OutcomeRow": schema(OutcomeRow::schema()),
         "StateRow": schema(StateRow::schema()),
         "StatsDoc": schema(StatsDoc::schema()),

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use kodikon::api::{FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
+use kodikon::api::{
+    BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc,
+};
 use serde_json::{Map, Value};
 
 /// A running node, as the API sees it.
@@ -25,8 +27,21 @@ pub(crate) trait NodeView: Send + Sync + 'static {
     /// Sets keys of the node's own state, and removes those whose value is null; all or nothing.
     fn change_state(&self, changes: Map<String, Value>) -> impl Future<Output = Result<StateDoc, ViewError>> + Send;
 
+    /// Whether a message breaks a limit or a rule; nothing is sent.
+    fn check(&self, message: &MessageDoc) -> Result<(), ViewError>;
+
     /// Says something to one node.
     fn send(&self, message: MessageDoc, n: Option<u32>) -> impl Future<Output = Result<OutcomeRow, ViewError>> + Send;
+
+    /// Who was probably meant by a name that nobody bears.
+    fn nearest(&self, name: &str) -> Option<String>;
+
+    /// Says something to all; `n` says which of a series it is.
+    fn broadcast(
+        &self,
+        message: BroadcastDoc,
+        n: Option<u32>,
+    ) -> impl Future<Output = Result<BroadcastRow, ViewError>> + Send;
 
     /// Whether this is the node's own name or `name@hhhh`.
     fn is_own_name(&self, name: &str) -> bool;

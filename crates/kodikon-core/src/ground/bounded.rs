@@ -275,7 +275,17 @@ impl TokenBucket {
         self.level >= u64::from(tokens) * Self::TOKEN
     }
 
+    /// When one token is there.
+    #[must_use]
+    pub fn next(&self) -> crate::ground::time::Instant {
+        let lacking = Self::TOKEN.saturating_sub(self.level);
+        self.filled + core::time::Duration::from_nanos(lacking.div_ceil(self.rate.max(1)))
+    }
+
     fn fill(&mut self, now: crate::ground::time::Instant) {
+        if now == self.filled {
+            return;
+        }
         let elapsed = u64::try_from(now.since(self.filled).as_nanos()).unwrap_or(u64::MAX);
         self.level = self.level.saturating_add(elapsed.saturating_mul(self.rate)).min(self.burst);
         self.filled = now;
@@ -324,5 +334,6 @@ mod tests {
         for (ms, expected) in table {
             assert_eq!(bucket.take(at(ms), 1), expected, "at {ms} ms");
         }
+        assert_eq!(bucket.next(), at(10_100));
     }
 }

@@ -280,6 +280,12 @@ impl Discovery {
         segment.proven(now).or_else(likely).map_or(Cast::GROUPS.to_vec(), |cast| vec![cast])
     }
 
+    /// The group address by which all on a segment hear each other, if that is proven.
+    #[must_use]
+    pub fn proven_cast(&self, now: Instant, index: InterfaceIndex) -> Option<Cast> {
+        self.segments.get(&index)?.proven(now)
+    }
+
     /// The segments in use.
     pub fn segments(&self) -> impl Iterator<Item = InterfaceIndex> + '_ {
         self.segments.keys().copied()

@@ -178,6 +178,16 @@ impl Routing {
         self.ears.get(&index).and_then(Ear::segment)
     }
 
+    /// Those who list a peer as heard on a segment of ours: the namers, besides itself and us.
+    #[must_use]
+    pub fn namers_of(&self, id: &NodeId) -> Vec<NodeId> {
+        let is_on = |segment: SegmentId| {
+            self.map.links_of(id).is_some_and(|links| links.segments.iter().any(|link| link.segment == segment))
+        };
+        let ears = self.ears.values().filter(|ear| !ear.is_mine() && ear.segment().is_some_and(is_on));
+        ears.map(Ear::namer).filter(|namer| namer != id).collect()
+    }
+
     /// The interface that is on a segment.
     #[must_use]
     pub fn interface_of(&self, segment: SegmentId) -> Option<InterfaceIndex> {
@@ -256,6 +266,9 @@ impl Routing {
         // A suspect becomes doubtful by time alone.
         let doubtful = ctx.roster.near().filter(|(_, peer)| peer.liveness == Liveness::Suspect);
         if let Some(at) = doubtful.map(|(_, peer)| peer.since + DOUBTFUL).filter(|at| *at > now).min() {
+            self.look_at = self.look_at.min(at);
+        }
+        if let Some(at) = Heard::next_end(now, ctx) {
             self.look_at = self.look_at.min(at);
         }
     }

@@ -39,7 +39,13 @@ pub struct Card {
     /// Version of the program.
     #[n(8)]
     pub version: String,
+    /// What it understands beyond what all do, one bit each; cards of earlier versions say nothing.
+    #[n(9)]
+    pub features: Option<u32>,
 }
+
+/// The bit of a card's features of whoever reads packed letters.
+pub const READS_PACKED: u32 = 1;
 
 /// One address of a node's unicast port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -95,6 +101,12 @@ impl Card {
     #[must_use]
     pub fn session(&self) -> SessionTag {
         SessionTag(self.tag)
+    }
+
+    /// Whether letters to it may be packed.
+    #[must_use]
+    pub fn reads_packed(&self) -> bool {
+        self.features.is_some_and(|features| features & READS_PACKED != 0)
     }
 
     /// The life this card was signed in.
@@ -221,6 +233,7 @@ mod tests {
             settled: true,
             addresses: vec![address],
             version: "0.1.0".to_owned(),
+            features: None,
         };
         assert_eq!(Card::parse(&minicbor::to_vec(&card).unwrap()), Some(card.clone()));
         assert_eq!(card.shown_name(), "cam-2");

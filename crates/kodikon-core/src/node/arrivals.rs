@@ -58,6 +58,8 @@ impl Node {
     fn on_batch(&mut self, now: Instant, sealer: Sealer, arrival: Arrival, batch: Batch) {
         match sealer {
             Sealer::Peer(id, is_latest) => {
+                let before = self.ctx.roster.get(&id).filter(|_| is_latest).and_then(|peer| peer.heard);
+                self.broadcasts.on_frame(before.map(|before| now.since(before)));
                 if is_latest {
                     self.on_heard(now, id, arrival);
                 }
@@ -92,6 +94,7 @@ impl Node {
                 // Charged for what is its own alone: the tag stands in clear, so that anybody can write frames that bear
                 // it, and record some. To find out costs less than a microsecond each.
                 if !session.allowance.take(now, 1) {
+                    session.beyond += 1;
                     return Err(Reject::Rate);
                 }
                 (Sealer::Peer(session.peer, is_latest), text)
@@ -184,6 +187,9 @@ impl Node {
             }
             Message::Carry(carry) => self.messages.on_carry(now, id, carry, &mut self.ctx),
             Message::Got(got) => self.messages.on_got(now, id, &got, &mut self.ctx),
+            Message::Spread(spread) => self.broadcasts.on_spread(now, id, arrival, spread, &mut self.ctx),
+            Message::Covered(covered) => self.broadcasts.on_covered(now, id, &covered, &mut self.ctx),
+            Message::Offer(offer) => self.broadcasts.on_offer(now, id, arrival, &offer, &mut self.ctx),
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
             // Streams alone carry it.
             Message::Canary => {}
@@ -283,7 +289,8 @@ impl Node {
                     self.on_proof(now, proof, arrival);
                     settled = true;
                     if let Some(peer) = self.ctx.sessions.get_mut(tag).map(|session| session.peer) {
-                        // No stranger any more: what follows the proof is a peer's word.
+                        // No stranger any more: what follows the proof is a peer's word, and said now.
+                        self.broadcasts.on_frame(Some(Duration::ZERO));
                         self.on_peer_messages(now, peer, arrival, messages.collect());
                         break;
                     }
@@ -304,6 +311,9 @@ impl Node {
                 | Message::Carry(_)
                 | Message::Got(_)
                 | Message::Back(_)
+                | Message::Spread(_)
+                | Message::Covered(_)
+                | Message::Offer(_)
                 | Message::Canary => {}
             }
         }

@@ -57,6 +57,7 @@ impl Node {
         let isolated = self.is_isolated();
         let view = |(id, peer): (&NodeId, &Peer)| {
             let mut view = view(id, peer, &holders);
+            view.beyond_rate = self.ctx.sessions.get(peer.card.session()).map_or(0, |session| session.beyond);
             if isolated && view.liveness == Held::Alive {
                 (view.liveness, view.reason) = (Held::Suspect, REASON_ISOLATED);
             }
@@ -180,7 +181,8 @@ impl Node {
         let machines = self.liveness.table_sizes().into_iter().chain(self.replication.table_sizes());
         let ways = self.discovery.table_sizes().into_iter().chain(self.routing.table_sizes());
         let letters = self.messages.table_sizes(self.ctx.config.max_peers);
-        roster.into_iter().chain(floors).chain(ways).chain(machines).chain(letters).collect()
+        let spoken = letters.into_iter().chain(self.broadcasts.table_sizes()).chain(self.outbound.table_sizes());
+        roster.into_iter().chain(floors).chain(ways).chain(machines).chain(spoken).collect()
     }
 }
 
@@ -202,6 +204,7 @@ fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, usize>) -> PeerView
         version: peer.card.version.clone(),
         skew_ms: peer.skew_ms,
         datagrams: peer.datagrams,
+        beyond_rate: 0,
         relays: match peer.far {
             Some(far) => far.lost.is_none().then_some(far.relays),
             None => path.map(|_| 0),

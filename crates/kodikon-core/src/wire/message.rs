@@ -6,7 +6,10 @@ use minicbor::{Decode, Encode};
 use crate::ground::id::NodeId;
 use crate::model::links::SegmentId;
 use crate::model::op::SignedOp;
+use crate::wire::cast::{Covered, Offer, Spread};
 use crate::wire::letter::{Back, Carry, Got};
+
+pub use crate::wire::cover::{Cover, Interval};
 
 /// 16 bytes that only their maker can make again.
 pub type Cookie = [u8; 16];
@@ -178,31 +181,6 @@ pub struct Ops {
     pub covered: Vec<Cover>,
 }
 
-/// The numbers of one author's run that a node has covered.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Cover {
-    /// Whose numbers.
-    #[cbor(n(0), with = "minicbor::bytes")]
-    pub author: [u8; 16],
-    /// In which run.
-    #[n(1)]
-    pub epoch: u64,
-    /// First and last of each interval, ascending, with gaps between them.
-    #[n(2)]
-    pub intervals: Vec<Interval>,
-}
-
-/// Numbers from the first to the last, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Interval {
-    /// The first.
-    #[n(0)]
-    pub first: u64,
-    /// The last.
-    #[n(1)]
-    pub last: u64,
-}
-
 /// What the sender has covered, so that the receiver can send what it lacks and ask for what it has.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Default)]
 #[cbor(map)]
@@ -282,6 +260,12 @@ pub enum Message {
     Got(Got),
     /// See [`Back`].
     Back(Back),
+    /// See [`Spread`].
+    Spread(Spread),
+    /// See [`Covered`].
+    Covered(Covered),
+    /// See [`Offer`].
+    Offer(Offer),
     /// The first frame on a stream: its session says whose it is.
     Canary,
 }
@@ -309,6 +293,9 @@ impl Message {
             Self::Carry(_) => "CARRY",
             Self::Got(_) => "GOT",
             Self::Back(_) => "BACK",
+            Self::Spread(_) => "SPREAD",
+            Self::Covered(_) => "COVERED",
+            Self::Offer(_) => "OFFER",
             Self::Canary => "CANARY",
         }
     }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::ground::bounded::{BoundedMap, RecentMap, TokenBucket};
 use crate::ground::id::{NodeId, SessionTag};
 use crate::ground::stats::Reject;
-use crate::wire::header::{HEADER, Header, OVERHEAD, TAG};
+use crate::wire::header::{HEADER, Header, MAX_FRAME, OVERHEAD, TAG};
 
 /// The key all members share; session keys are derived from it.
 pub struct GroupKey {
@@ -177,10 +177,15 @@ pub struct Session {
     pub window: ReplayWindow,
     /// What it may send.
     pub allowance: TokenBucket,
+    /// Datagrams of it that were dropped, being more than that.
+    pub beyond: u64,
 }
 
 /// Datagrams a second that one peer may send, and its burst (a second's worth).
 const PEER_RATE: u32 = 5_000;
+/// Bytes a second that one peer may send: no bucket of its own is needed.
+const PEER_BYTES: u32 = 8_000_000;
+const _: () = assert!(PEER_RATE as usize * MAX_FRAME <= PEER_BYTES as usize);
 
 /// All sessions a node can place.
 #[derive(Debug)]
@@ -224,6 +229,7 @@ impl Sessions {
             key: group.session(tag),
             window: ReplayWindow::above(self.former.get(&tag).max(self.strange.get(&tag)).copied().unwrap_or(0)),
             allowance: TokenBucket::new(PEER_RATE, PEER_RATE),
+            beyond: 0,
         });
         let fits = self.table.insert(tag, session).is_ok();
         if fits {
@@ -262,6 +268,12 @@ impl Sessions {
     /// The session with this tag.
     pub fn get_mut(&mut self, tag: SessionTag) -> Option<&mut Session> {
         self.table.get_mut(&tag).map(Box::as_mut)
+    }
+
+    /// The session with this tag, to look at.
+    #[must_use]
+    pub fn get(&self, tag: SessionTag) -> Option<&Session> {
+        self.table.get(&tag).map(Box::as_ref)
     }
 
     /// How many there are.

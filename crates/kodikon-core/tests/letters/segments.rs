@@ -38,7 +38,7 @@ pub(crate) struct Segments {
     pub(crate) nodes: BTreeMap<u8, Node>,
     pub(crate) events: Vec<(u8, Instant, Event)>,
     /// Who is on which.
-    homes: BTreeMap<u8, Vec<u8>>,
+    pub(crate) homes: BTreeMap<u8, Vec<u8>>,
     flights: BTreeMap<(Instant, usize), Flight>,
     serial: usize,
     runs: u32,

@@ -111,8 +111,11 @@ fn on_one_lan_no_beacon_is_longer_for_it_and_nobody_tells_of_links() {
     assert_eq!((numbered, *told.borrow()), (0, 0));
 }
 
-/// What a node shows of its way to another: path, costs and losses of the links, source, and the next best way.
-fn shown(mesh: &mut Segments, from: u8, to: u8) -> (Vec<u8>, Vec<(u32, u32)>, RouteSource, Option<(Vec<u8>, u32)>) {
+/// Path, costs and losses of the links, source, and the next best way.
+type Shown = (Vec<u8>, Vec<(u32, u32)>, RouteSource, Option<(Vec<u8>, u32)>);
+
+/// What a node shows of its way to another.
+fn shown(mesh: &mut Segments, from: u8, to: u8) -> Shown {
     let routes = mesh.nodes.get_mut(&from).expect("it runs").routes();
     let route = routes.into_iter().find(|route| route.to == id(to)).expect("there is a way");
     let number = |node: &_| (1..=9).find(|n| id(*n) == *node).expect("it is one of ours");
@@ -144,9 +147,9 @@ fn a_way_that_something_came_by_is_used_and_shown_while_the_map_knows_none() {
     let mut mesh = Segments::line(3);
     // Node 3 begins a new run, of whose links node 1 hears nothing.
     mesh.filter = Box::new(|flight: &Flight, messages: &[Message]| {
-        let tells = |message: &Message| match message {
-            Message::Ops(ops) => ops.ops.iter().any(|op| op.kind() == OpKind::Links && op.author() == id(3)),
-            _other => false,
+        let tells = |message: &Message| {
+            let Message::Ops(ops) = message else { return false };
+            ops.ops.iter().any(|op| op.kind() == OpKind::Links && op.author() == id(3))
         };
         flight.to != 1 || !messages.iter().any(tells)
     });

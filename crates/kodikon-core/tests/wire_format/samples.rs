@@ -4,13 +4,16 @@ use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, Seq, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
+use kodikon_core::model::cast::CastId;
 use kodikon_core::model::identity::Identity;
+use kodikon_core::model::letter::Priority;
 use kodikon_core::model::links::{
     DirectLink, LinksBody, LossClass, LossyIds, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
 };
-use kodikon_core::model::member::Card;
+use kodikon_core::model::member::{Card, READS_PACKED};
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
+use kodikon_core::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::letter::{
@@ -66,6 +69,13 @@ fn card_body() -> Vec<u8> {
     let card = Card::parse(&body).expect("it is a card");
     assert_eq!(minicbor::to_vec(&card).expect("a Vec takes all"), body, "a card is written as the paper says");
     body
+}
+
+/// A card that says that its owner reads packed letters; the paper's is of a version that did not.
+fn card_of_a_reader() -> SignedOp {
+    let mut card = Card::parse(&card_body()).expect("it is a card");
+    card.features = Some(READS_PACKED);
+    op(OpKind::Card, b"", minicbor::to_vec(&card).expect("a Vec takes all"))
 }
 
 pub(crate) fn card() -> SignedOp {
@@ -143,6 +153,36 @@ fn carried() -> Vec<Message> {
     ]
 }
 
+/// A cast of the paper's node.
+pub(crate) fn cast(payload: Vec<u8>) -> Cast {
+    let id = CastId { origin: identity().id(), epoch: EPOCH, number: u64::from(u32::MAX) };
+    let text = Text { kind: "ALARM".to_owned(), payload };
+    Cast::sign(&identity(), config().mesh_id(), id, Priority::Critical, Content::Text(text))
+}
+
+/// What is said to all, whole and in pieces, and what is said about it.
+fn spread() -> Vec<Message> {
+    let author = identity().id().0;
+    let cover = || Cover { author, epoch: EPOCH.0, intervals: vec![Interval { first: 1, last: 4 }] };
+    let whole = |cast, fragment| Spread {
+        cast,
+        age_ms: 30_000,
+        hops: 5,
+        path: Path(vec![Stamp([0x77; 4])]),
+        map: u64::MAX,
+        fragment,
+        doubt_ms: 5_000,
+    };
+    let fragment = Some(Fragment { index: 0, count: 2 });
+    let half = Half { origin: author, epoch: EPOCH.0, number: 5, have: u64::MAX };
+    vec![
+        Message::Spread(whole(cast(b"{\"level\":3}".to_vec()), None)),
+        Message::Spread(whole(cast(vec![b' '; 2 * MAX_PIECE]).piece(0), fragment)),
+        Message::Covered(Covered { covers: vec![cover()], halves: vec![half], wants: vec![cover()] }),
+        Message::Offer(Offer { holds: vec![cover()], question: true }),
+    ]
+}
+
 /// Every message. A new one belongs here: [`number_of`] does not compile without it, and a test counts.
 pub(crate) fn messages() -> Vec<Message> {
     let cookie = [0xc0; 16];
@@ -153,7 +193,7 @@ pub(crate) fn messages() -> Vec<Message> {
     let proof = identity().sign(&proof_bytes(mesh, &cookie, &TAG));
     let goodbye = identity().sign(&bye_bytes(mesh, &author, EPOCH.0));
     let later = op(OpKind::Unknown(200), b"k", b"b".to_vec());
-    let ops = vec![card(), state(Some("85")), state(None), links(), members(), opinion(), later];
+    let ops = vec![card(), card_of_a_reader(), state(Some("85")), state(None), links(), members(), opinion(), later];
     let turn = Turn { observer: 0x0102_0304, due_ms: 5_000 };
     let said = vec![
         hello(),
@@ -176,7 +216,7 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Naming(Naming { segment: SEGMENT, nonce: Some(1 << 63) }),
         Message::Naming(Naming { segment: SEGMENT, nonce: None }),
     ];
-    said.into_iter().chain(carried()).collect()
+    said.into_iter().chain(carried()).chain(spread()).collect()
 }
 
 /// The numbers of the paper, once more.
@@ -201,6 +241,9 @@ pub(crate) fn number_of(message: &Message) -> u64 {
         Message::Carry(_) => 17,
         Message::Got(_) => 18,
         Message::Back(_) => 19,
+        Message::Spread(_) => 20,
+        Message::Covered(_) => 21,
+        Message::Offer(_) => 22,
     }
 }
 

@@ -114,6 +114,7 @@ mod tests {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            beyond_rate: 0,
             relays,
         };
         (id(node), view)

@@ -173,6 +173,7 @@ impl Deferred {
             Self::Unreachable(address) => 3 ^ u64::from(address.port()) << 8,
             Self::Command(command) => match &**command {
                 Command::Send(order) => 10 ^ order.ticket.0 << 8,
+                Command::Broadcast(order) => 11 ^ order.ticket.0 << 8,
                 Command::SetState(..) | Command::Leave => 4,
             },
             Self::News(News::Offered(stream, _)) => 5 ^ stream.0 << 8,
@@ -194,6 +195,7 @@ pub fn name_of(by: WakeBy) -> &'static str {
         WakeBy::Replication => "replication",
         WakeBy::Routing => "routing",
         WakeBy::Messages => "messages",
+        WakeBy::Broadcasts => "broadcasts",
         WakeBy::Outbound => "outbound",
     }
 }
@@ -209,6 +211,7 @@ pub fn word_of(event: &Event) -> u64 {
         Event::PeerLeft { peer, .. } => 4 ^ digest(&peer.0),
         Event::State { node, snapshot, .. } => 5 ^ digest(&node.0) ^ snapshot.version << 11,
         Event::Message { from, payload, .. } => 6 ^ digest(&from.0) ^ digest(payload),
+        Event::Broadcast { from, payload, .. } => 7 ^ digest(&from.0) ^ digest(payload),
         other => digest(format!("{other:?}").as_bytes()),
     }
 }

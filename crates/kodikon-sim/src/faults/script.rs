@@ -127,6 +127,8 @@ pub struct Bad {
     pub bad_loss: f64,
     /// Milliseconds of jitter.
     pub jitter_ms: f64,
+    /// Bytes a second that one interface can send; 0: no limit.
+    pub rate: u64,
     /// All firewalls drop TCP.
     pub tcp_dropped: bool,
     /// Wall clocks are wrong by up to this many days.
@@ -156,6 +158,9 @@ impl Bad {
         }
         if self.jitter_ms > 0.0 {
             quality.jitter = Duration::from_secs_f64(self.jitter_ms / 1e3);
+        }
+        if self.rate > 0 {
+            quality.rate = Some(self.rate);
         }
         if self.multicast_off {
             (quality.multicast4, quality.multicast6) = (false, false);

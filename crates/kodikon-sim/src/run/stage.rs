@@ -40,6 +40,7 @@ pub fn build(scenario: &Scenario, order: &Order, faults: &Faults) -> Cluster<Wat
     let mut watch = Watch::new(scenario.nodes + 1, timeout);
     watch.letters.max_hops = base.max_hops;
     watch.letters.all_fit = scenario.all_fit();
+    watch.queues.promise(scenario.critical_within_ms, scenario.served_within_s);
     let bad = if scenario.ways.around_bad { scenario.bad.segments.as_slice() } else { &[] };
     watch.steady = Steady::new(scenario.ways, bad.iter().map(|bad| SegmentId(*bad)).collect());
     let mut cluster = Cluster::new(plan, watch);

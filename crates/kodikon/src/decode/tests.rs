@@ -9,6 +9,7 @@ use kodikon_core::model::links::{
 };
 use kodikon_core::model::op::Statement;
 use kodikon_core::model::state::StateEntry;
+use kodikon_core::wire::cast::{Cast, Covered, Half, Offer, Spread};
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, Path, Receipt, Stamp};
 use kodikon_core::wire::message::{
@@ -216,6 +217,56 @@ fn letters_are_shown_without_what_they_say() {
             Message::Got(Got { taken: vec![1], receipts: vec![Receipt { number: 2, tag: [0xcd; 16] }] }),
             "GOT",
             json!({"taken": [1], "receipts": [{"number": 2, "tag": "cd".repeat(16)}]}),
+        ),
+    ];
+    for (message, kind, expected) in table {
+        assert_eq!(payload(message.clone()), (kind.to_owned(), expected), "{message:?}");
+    }
+}
+
+#[test]
+fn casts_are_shown_with_all_but_their_words() {
+    let cast = Cast {
+        origin: OTHER,
+        epoch: 3,
+        number: 7,
+        kind: 0,
+        priority: 1,
+        body: b"secret".to_vec(),
+        signature: [0xab; 64],
+    };
+    let other = json!({"id": hex(&OTHER), "name": null});
+    let shown = json!({
+        "origin": other,
+        "epoch": 3,
+        "number": 7,
+        "kind": 0,
+        "priority": "normal",
+        "bytes": 6,
+        "signature": "ab".repeat(64),
+    });
+    let path = Path(vec![Stamp([3; 4])]);
+    let cover = Cover { author: OTHER, epoch: 3, intervals: vec![Interval { first: 1, last: 4 }] };
+    let covers = json!([{"author": other, "epoch": 3, "intervals": [[1, 4]]}]);
+    let half = Half { origin: OTHER, epoch: 3, number: 5, have: 3 };
+    let have = json!([{"origin": other, "epoch": 3, "number": 5, "have": "0000000000000003"}]);
+    let fragment = Some(Fragment { index: 1, count: 2 });
+    let table = [
+        (
+            Message::Spread(Spread { cast, age_ms: 12, hops: 4, path, map: 255, fragment, doubt_ms: 5 }),
+            "SPREAD",
+            json!({"cast": shown, "age_ms": 12, "hops": 4, "path": ["03030303"], "map": "00000000000000ff",
+                "fragment": {"index": 1, "count": 2}, "doubt_ms": 5}),
+        ),
+        (
+            Message::Covered(Covered { covers: vec![cover.clone()], halves: vec![half], wants: Vec::new() }),
+            "COVERED",
+            json!({"covers": covers, "halves": have, "wants": []}),
+        ),
+        (
+            Message::Offer(Offer { holds: vec![cover], question: true }),
+            "OFFER",
+            json!({"covers": covers, "question": true}),
         ),
     ];
     for (message, kind, expected) in table {

@@ -3,6 +3,7 @@
 use kodikon_core::ground::id::{MeshId, NodeId, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::op::SignedOp;
+use kodikon_core::wire::cast::{Half, Spread};
 use kodikon_core::wire::json::{JsonMessage, MessageKind};
 use kodikon_core::wire::letter::{DeadLinks, Fragment, Letter, Stamp};
 use kodikon_core::wire::message::{Beacon, Bye, Cover, Digest, Message, Ops, Proof, bye_bytes, proof_bytes};
@@ -103,6 +104,16 @@ impl Decoder {
                 json!({"taken": got.taken, "receipts": receipts})
             }
             Message::Back(back) => self.letter(back.number, &back.letter, &back.dead, back.fragment),
+            Message::Spread(spread) => self.spread(spread),
+            Message::Covered(covered) => {
+                let half = |half: &Half| {
+                    let (origin, have) = (self.node(half.origin), hex64(half.have));
+                    json!({"origin": origin, "epoch": half.epoch, "number": half.number, "have": have})
+                };
+                let halves: Value = covered.halves.iter().map(half).collect();
+                json!({"covers": self.covers(&covered.covers), "halves": halves, "wants": self.covers(&covered.wants)})
+            }
+            Message::Offer(offer) => json!({"covers": self.covers(&offer.holds), "question": offer.question}),
             Message::Canary => json!({}),
         };
         vec![frame.say(name, payload)]
@@ -157,6 +168,28 @@ impl Decoder {
             },
             "dead": dead.links().iter().map(link).collect::<Vec<_>>(),
             "fragment": fragment,
+        })
+    }
+
+    /// A cast on its way, without what it says.
+    fn spread(&self, spread: &Spread) -> Value {
+        let Spread { cast, age_ms, hops, path, map, fragment, doubt_ms } = spread;
+        json!({
+            "cast": {
+                "origin": self.node(cast.origin),
+                "epoch": cast.epoch,
+                "number": cast.number,
+                "kind": cast.kind,
+                "priority": cast.urgency().map(|urgency| urgency.name()),
+                "bytes": cast.body.len(),
+                "signature": hex(&cast.signature),
+            },
+            "age_ms": age_ms,
+            "hops": hops,
+            "path": path.0.iter().map(|stamp| hex(&stamp.0)).collect::<Vec<_>>(),
+            "map": hex64(*map),
+            "fragment": fragment.map(|piece| json!({"index": piece.index, "count": piece.count})),
+            "doubt_ms": doubt_ms,
         })
     }
 

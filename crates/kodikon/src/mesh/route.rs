@@ -171,28 +171,13 @@ mod tests {
     use std::sync::Arc;
 
     use kodikon_core::effect::{LinkView, OtherWay, PeerView, RouteView};
-    use kodikon_core::ground::id::{Epoch, Life};
     use kodikon_core::model::member::Liveness;
 
     use super::*;
+    use crate::testing::peer_view;
 
     fn peer(n: u8, name: &str, liveness: Liveness, relays: Option<u8>) -> PeerView {
-        PeerView {
-            id: NodeId([n; 16]),
-            name: name.to_owned(),
-            liveness,
-            epoch: Epoch::default(),
-            life: Life::default(),
-            address: None,
-            rtt: None,
-            heard: None,
-            witnesses: Vec::new(),
-            reason: "",
-            version: String::new(),
-            skew_ms: None,
-            datagrams: 0,
-            relays,
-        }
+        PeerView { liveness, relays, ..peer_view(NodeId([n; 16]), name) }
     }
 
     fn way(path: &[u8], cost: u32, interface: Option<&str>) -> Way {
@@ -204,6 +189,10 @@ mod tests {
         Way { route, interface: interface.map(str::to_owned) }
     }
 
+    fn other(path: &[u8], cost: u32) -> OtherWay {
+        OtherWay { path: path.iter().map(|n| NodeId([*n; 16])).collect(), cost }
+    }
+
     #[test]
     fn ways_are_shown_by_name_in_the_order_of_names() {
         let peers = vec![
@@ -212,8 +201,7 @@ mod tests {
             peer(3, "hall-2", Liveness::Suspect, Some(1)),
         ];
         let mut ways = vec![way(&[1], 10, Some("eth0")), way(&[1, 3, 2], 30, Some("eth0")), way(&[1, 3], 20, None)];
-        let other = |path: &[u8], cost| Some(OtherWay { path: path.iter().map(|n| NodeId([*n; 16])).collect(), cost });
-        ways[0].route.next_best = other(&[3, 1], 20);
+        ways[0].route.next_best = Some(other(&[3, 1], 20));
         ways[1].route.links[2].loss = 340;
         let view = View { peers, ways: Arc::new(ways), ..View::default() };
         let rows: Vec<serde_json::Value> =
@@ -235,20 +223,18 @@ mod tests {
 
     #[test]
     fn why_a_way_was_chosen_follows_from_the_next_best_one() {
-        let table: &[(Option<(&[u8], u32)>, effect::RouteSource, &str)] = &[
+        let table = [
             (None, effect::RouteSource::Map, "no other is known"),
-            (Some((&[4, 2], 21)), effect::RouteSource::Map, "the cheapest"),
-            (Some((&[4, 5, 2], 20)), effect::RouteSource::Map, "as cheap as the next, with fewer relays"),
-            (Some((&[4, 2], 20)), effect::RouteSource::Map, "as good as the next, and all nodes choose alike"),
+            (Some(other(&[4, 2], 21)), effect::RouteSource::Map, "the cheapest"),
+            (Some(other(&[4, 5, 2], 20)), effect::RouteSource::Map, "as cheap as the next, with fewer relays"),
+            (Some(other(&[4, 2], 20)), effect::RouteSource::Map, "as good as the next, and all nodes choose alike"),
             (None, effect::RouteSource::Learned, "something came by it, and the map shows none"),
         ];
-        for (other, source, expected) in table {
+        for (next_best, source, expected) in table {
             let mut way = way(&[1, 2], 20, None);
-            let other = other.map(|(path, cost)| (path.iter().map(|n| NodeId([*n; 16])).collect(), cost));
-            way.route.next_best = other.map(|(path, cost)| OtherWay { path, cost });
-            way.route.source = *source;
+            (way.route.next_best, way.route.source) = (next_best, source);
             let view = View { ways: Arc::new(vec![way]), ..View::default() };
-            assert_eq!(routes(&view)[0].why(), *expected);
+            assert_eq!(routes(&view)[0].why(), expected);
         }
     }
 

@@ -320,6 +320,11 @@ impl Graph {
         self.members.row(segment)
     }
 
+    /// The name of a segment.
+    pub(super) fn segment_at(&self, segment: u32) -> SegmentId {
+        SegmentId(self.segments.at(segment))
+    }
+
     /// Whether two nodes on the segment do not hear each other.
     pub(super) fn has_gaps(&self, segment: u32) -> bool {
         self.has_gaps[segment as usize]
