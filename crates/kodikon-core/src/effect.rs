@@ -507,6 +507,28 @@ pub struct RouteView {
     pub interface: Option<InterfaceIndex>,
     /// From where it is known.
     pub source: RouteSource,
+    /// What each of its links costs, in the order of the path; empty where only the way is known.
+    pub links: Vec<LinkView>,
+    /// The best way by another neighbour, if there is one: what it costs says why it was not chosen.
+    pub next_best: Option<OtherWay>,
+}
+
+/// A link of a way as the face shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkView {
+    /// What it costs, in tenths of a clean Ethernet link.
+    pub cost: u32,
+    /// What is lost one way, or as much as its round trip is worth, in thousandths: the worse of what both ends say.
+    pub loss: u32,
+}
+
+/// A way that was not chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherWay {
+    /// The relays on the way, then the destination.
+    pub path: Vec<NodeId>,
+    /// Sum of the costs of its links.
+    pub cost: u32,
 }
 
 /// From where a way is known.

@@ -80,6 +80,8 @@ pub struct Node {
     ghosts: Ghosts,
     review: Review,
     planned: Option<Wake>,
+    /// When something last happened, for what is asked without a time.
+    latest: Instant,
     left: bool,
 }
 
@@ -89,6 +91,7 @@ const STALL: Duration = Duration::from_millis(500);
 impl Node {
     /// Something happened.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.latest = now;
         if let Some(planned) = self.planned.filter(|planned| now.since(planned.at) > STALL) {
             self.liveness.on_stall(now, now.since(planned.at), &mut self.ctx);
             self.broadcasts.on_stall(now, now.since(planned.at));

@@ -172,6 +172,39 @@ pub struct RouteRow {
     pub interface: Option<String>,
     /// From where it is known.
     pub source: RouteSource,
+    /// Its links in the order of the path; none where only the way is known and not what it costs.
+    #[serde(default)]
+    pub links: Vec<LinkRow>,
+    /// The best way by another neighbour; none where there is none, or where there are too many neighbours to ask for each.
+    #[serde(default)]
+    pub next_best: Option<OtherRouteRow>,
+    /// Why this way and not the next best one, in a few words.
+    #[serde(default)]
+    pub why: String,
+}
+
+/// One link of a way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct LinkRow {
+    /// Where it leads.
+    pub to: String,
+    /// What it costs, in tenths of a link of clean Ethernet.
+    pub cost: u32,
+    /// What is lost on it one way, or as much as its round trip is worth, in percent: 0, 20, 34, 46, 58, 70 or 80, the nearest.
+    pub loss_percent: u32,
+}
+
+/// A way that was not chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct OtherRouteRow {
+    /// The relays in order, then the node itself.
+    pub path: Vec<String>,
+    /// The costs of all links together.
+    pub cost: u32,
 }
 
 /// Picks the keys of [`CAPABILITY_KEYS`] out of a node's state.

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use kodikon::api::{
-    BroadcastDoc, BroadcastRow, FindingRow, Liveness, MessageDoc, NodeState, OutcomeRow, PeerDetail, PeerRow, RouteRow,
-    RouteSource, StateRow, StatsDoc, Status,
+    BroadcastDoc, BroadcastRow, FindingRow, LinkRow, Liveness, MessageDoc, NodeState, OtherRouteRow, OutcomeRow,
+    PeerDetail, PeerRow, RouteRow, RouteSource, StateRow, StatsDoc, Status,
 };
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -226,6 +226,8 @@ fn schemas() -> Value {
         "PeerRow": schema(PeerRow::schema()),
         "PeerDetail": schema(PeerDetail::schema()),
         "RouteRow": schema(RouteRow::schema()),
+        "LinkRow": schema(LinkRow::schema()),
+        "OtherRouteRow": schema(OtherRouteRow::schema()),
         "RouteSource": schema(RouteSource::schema()),
         "MessageDoc": schema(MessageDoc::schema()),
         "BroadcastDoc": schema(BroadcastDoc::schema()),

@@ -258,7 +258,10 @@ impl Messages {
             return ctx.stats.drop(if is_loop { Reject::Replay } else { Reject::Limit });
         }
         self.answer(now, &came, None, ctx);
-        self.learned.note(now, NodeId(letter.origin), came.from, &came.path);
+        // Nobody here can tell whether its origin wrote it: who is unknown takes no place of those who are known.
+        if ctx.roster.get(&NodeId(letter.origin)).is_some_and(|peer| peer.liveness.is_present()) {
+            self.learned.note(now, NodeId(letter.origin), came.from, &came.path);
+        }
         self.memory.note(print, Passage::new(Some((came.from, came.number)), came.path.clone(), came.hops, expires));
         // We are one of the relays that it may pass.
         let hops = came.hops.checked_sub(1);

@@ -82,6 +82,7 @@ impl Node {
             ghosts: Ghosts::default(),
             review: Review::default(),
             planned: None,
+            latest: now,
             left: false,
         };
         node.planned = node.soonest();

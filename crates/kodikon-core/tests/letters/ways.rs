@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use kodikon_core::effect::RouteSource;
 use kodikon_core::ground::time::Duration;
 use kodikon_core::model::letter::Outcome;
 use kodikon_core::model::op::OpKind;
@@ -108,4 +109,61 @@ fn on_one_lan_no_beacon_is_longer_for_it_and_nobody_tells_of_links() {
     let (beacons, numbered) = *numbered.borrow();
     assert!(beacons > 100, "{beacons}");
     assert_eq!((numbered, *told.borrow()), (0, 0));
+}
+
+/// Path, costs and losses of the links, source, and the next best way.
+type Shown = (Vec<u8>, Vec<(u32, u32)>, RouteSource, Option<(Vec<u8>, u32)>);
+
+/// What a node shows of its way to another.
+fn shown(mesh: &mut Segments, from: u8, to: u8) -> Shown {
+    let routes = mesh.nodes.get_mut(&from).expect("it runs").routes();
+    let route = routes.into_iter().find(|route| route.to == id(to)).expect("there is a way");
+    let number = |node: &_| (1..=9).find(|n| id(*n) == *node).expect("it is one of ours");
+    let links: Vec<(u32, u32)> = route.links.iter().map(|link| (link.cost, link.loss)).collect();
+    assert!(links.is_empty() || links.iter().map(|(cost, _)| cost).sum::<u32>() == route.cost, "{route:?}");
+    let next = route.next_best.map(|way| (way.path.iter().map(number).collect(), way.cost));
+    (route.path.iter().map(number).collect(), links, route.source, next)
+}
+
+#[test]
+fn a_way_is_shown_with_what_its_links_cost_and_with_the_next_best_one() {
+    let mut line = Segments::line(3);
+    let clean = (10, 0);
+    assert_eq!(shown(&mut line, 1, 3), (vec![2, 3], vec![clean; 2], RouteSource::Map, None), "the only way");
+    let mut mesh = triangle();
+    assert_eq!(shown(&mut mesh, 1, 2), (vec![2], vec![clean], RouteSource::Map, Some((vec![3, 2], 20))));
+    lose(&mut mesh, 1, 45);
+    mesh.run(Duration::from_secs(900));
+    let (path, links, _, next) = shown(&mut mesh, 1, 2);
+    assert_eq!((path, links), (vec![3, 2], vec![clean; 2]));
+    let (other, cost) = next.expect("the lossy one");
+    assert!(other == [2] && (23..=57).contains(&cost), "{other:?} for {cost}");
+    // On one LAN nobody tells of links.
+    assert_eq!(shown(&mut Segments::lan(3), 1, 2), (vec![2], vec![clean], RouteSource::Map, None));
+}
+
+#[test]
+fn a_way_that_something_came_by_is_used_and_shown_while_the_map_knows_none() {
+    let mut mesh = Segments::line(3);
+    // Node 3 begins a new run, of whose links node 1 hears nothing.
+    mesh.filter = Box::new(|flight: &Flight, messages: &[Message]| {
+        let tells = |message: &Message| {
+            let Message::Ops(ops) = message else { return false };
+            ops.ops.iter().any(|op| op.kind() == OpKind::Links && op.author() == id(3))
+        };
+        flight.to != 1 || !messages.iter().any(tells)
+    });
+    mesh.start(3);
+    mesh.run(Duration::from_secs(2));
+    assert!(mesh.nodes.get_mut(&1).expect("it runs").routes().iter().all(|route| route.to != id(3)));
+    mesh.say(3, 1, "1");
+    mesh.run(Duration::from_secs(4));
+    assert_eq!(mesh.heard(1), [(id(3), "1".to_owned())]);
+    assert_eq!(shown(&mut mesh, 1, 3), (vec![2, 3], Vec::new(), RouteSource::Learned, None));
+    let ticket = mesh.say(1, 3, "2");
+    mesh.run(Duration::from_secs(1));
+    assert!(matches!(mesh.outcome(ticket), Some((_, Outcome::Delivered { .. }))), "{:?}", mesh.outcome(ticket));
+    mesh.filter = Box::new(|_, _| true);
+    mesh.run(Duration::from_secs(30));
+    assert_eq!(shown(&mut mesh, 1, 3).2, RouteSource::Map, "the map goes before it");
 }

@@ -103,7 +103,7 @@ mod tests {
     fn route(path: &[u8]) -> RouteView {
         let path: Vec<NodeId> = path.iter().map(|n| NodeId([*n; 16])).collect();
         let to = path.last().copied().unwrap_or_default();
-        RouteView { to, path, cost: 10, interface: None, source: RouteSource::Map }
+        RouteView { to, path, cost: 10, interface: None, source: RouteSource::Map, links: Vec::new(), next_best: None }
     }
 
     #[test]

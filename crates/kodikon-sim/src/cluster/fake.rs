@@ -240,7 +240,15 @@ impl Endpoint for Fake {
         let way = |&to: &NodeId| {
             let relay = relay.filter(|_| !alive(&to)).or((self.vice == Vice::Circles).then_some(to));
             let path = relay.into_iter().chain([to]).collect();
-            RouteView { to, path, cost: 10, interface: None, source: RouteSource::Map }
+            RouteView {
+                to,
+                path,
+                cost: 10,
+                interface: None,
+                source: RouteSource::Map,
+                links: Vec::new(),
+                next_best: None,
+            }
         };
         let most = if self.vice == Vice::Loses { 1 } else { usize::MAX };
         let shown = self.peers.keys().filter(|id| alive(id) || self.vice == Vice::Clings);

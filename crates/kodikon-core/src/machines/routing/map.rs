@@ -198,6 +198,30 @@ impl Map {
         tree.way(&self.graph, to)
     }
 
+    /// What each link of a way from this node costs, and what is lost on it, in thousandths. A way of another map has none.
+    pub fn links_along(&mut self, path: &[NodeId]) -> Vec<(u32, u32)> {
+        self.look();
+        let nodes: Option<Vec<u32>> = [self.me].iter().chain(path).map(|id| self.graph.find(id)).collect();
+        let nodes = nodes.unwrap_or_default();
+        let links: Option<Vec<_>> = nodes.windows(2).map(|ends| self.graph.between(ends[0], ends[1])).collect();
+        links.unwrap_or_default().iter().map(|link| (link.cost, link.loss.permille())).collect()
+    }
+
+    /// The shortest ways from this node to others that do not begin with this neighbour; it costs a tree.
+    pub fn ways_beside(&mut self, hop: &NodeId, to: &[NodeId]) -> Vec<Option<Way>> {
+        self.look();
+        let (me, Some(hop)) = (self.own.root(), self.graph.find(hop)) else { return vec![None; to.len()] };
+        let mut tree = Tree::default();
+        self.search.run_without(&self.graph, me, (&[], &[(me, hop)]), &mut tree);
+        to.iter().map(|to| tree.way(&self.graph, self.graph.find(to)?)).collect()
+    }
+
+    /// How many nodes are on the map.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.authors.len()
+    }
+
     /// The first node on the shortest way from this one.
     pub fn next_hop(&mut self, to: &NodeId) -> Option<NodeId> {
         self.look();

@@ -56,6 +56,15 @@ pub(super) struct Worn {
     pub(super) node: u32,
     segment: u32,
     pub(super) cost: u32,
+    loss: LossClass,
+}
+
+/// The cheapest link between two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Between {
+    pub(super) cost: u32,
+    pub(super) segment: Option<SegmentId>,
+    pub(super) loss: LossClass,
 }
 
 /// A node that a segment or a direct link leads to, and what it costs to get there.
@@ -239,7 +248,8 @@ impl Graph {
                 }
                 let ((clean, own), theirs) = (self.half_of(node, segment), self.half_of(other, segment));
                 let cost = both((clean, own.max(loss)), theirs);
-                worn.extend([(node, Worn { node: other, segment, cost }), (other, Worn { node, segment, cost })]);
+                let loss = loss.max(own).max(theirs.1);
+                worn.extend([node, other].map(|end| (end, Worn { node: node + other - end, segment, cost, loss })));
                 gaps.extend([(stay, other), (there, node)]);
                 self.has_gaps[segment as usize] = true;
             }
@@ -358,19 +368,44 @@ impl Graph {
         members.filter(move |other| *other != node && gaps.binary_search(other).is_err())
     }
 
-    /// The segment of the cheapest link between two: a direct link goes before a segment of the same cost, and the lower
-    /// segment before the higher.
-    pub(super) fn segment_between(&self, node: u32, other: u32) -> Option<SegmentId> {
-        let direct = self.edges(node).iter().filter(|edge| edge.node == other).map(|edge| (edge.cost, None));
+    /// The cheapest link between two: a direct link goes before a segment of the same cost, and the lower segment before the
+    /// higher.
+    pub(super) fn between(&self, node: u32, other: u32) -> Option<Between> {
+        let direct = self.edges(node).iter().filter(|edge| edge.node == other);
+        let direct = direct.map(|edge| Between {
+            cost: edge.cost,
+            segment: None,
+            loss: self.loss_of(node, other).max(self.loss_of(other, node)),
+        });
         let on_segments = self.stays(node).filter_map(|(number, stay)| {
             let there = self.stay_of(other, stay.segment)?;
             let cost = stay.cost + self.stays.items[there as usize].cost;
             let is_heard = self.gaps(number).binary_search(&other).is_err();
-            is_heard.then(|| (cost, Some(SegmentId(self.segments.at(stay.segment)))))
+            is_heard.then(|| Between {
+                cost,
+                segment: Some(SegmentId(self.segments.at(stay.segment))),
+                loss: self.half_of(node, stay.segment).1.max(self.half_of(other, stay.segment).1),
+            })
         });
         let worn = self.worn(node).iter().filter(|link| link.node == other);
-        let worn = worn.map(|link| (link.cost, Some(SegmentId(self.segments.at(link.segment)))));
-        direct.chain(on_segments).chain(worn).min()?.1
+        let worn = worn.map(|link| Between {
+            cost: link.cost,
+            segment: Some(SegmentId(self.segments.at(link.segment))),
+            loss: link.loss,
+        });
+        direct.chain(on_segments).chain(worn).min()
+    }
+
+    /// The segment of the cheapest link between two.
+    pub(super) fn segment_between(&self, node: u32, other: u32) -> Option<SegmentId> {
+        self.between(node, other)?.segment
+    }
+
+    /// What a node says is lost on its direct link to another.
+    fn loss_of(&self, node: u32, other: u32) -> LossClass {
+        let ends = &self.claims.ends;
+        let place = ends.binary_search_by_key(&(node, other), |(node, peer, ..)| (*node, *peer));
+        place.map_or(LossClass::CLEAN, |place| ends[place].3.1)
     }
 
     /// The namers that list a node as a member of a segment that they are on.
