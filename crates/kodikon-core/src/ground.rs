@@ -5,4 +5,5 @@ pub mod config;
 pub mod id;
 pub mod random;
 pub mod stats;
+pub mod table;
 pub mod time;

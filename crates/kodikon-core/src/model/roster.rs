@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::ground::bounded::BoundedMap;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId};
+use crate::ground::table::IdTable;
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
@@ -239,7 +239,7 @@ pub struct DirectoryEntry {
 #[derive(Debug)]
 pub struct Roster {
     /// Boxed, so that a look-up among a thousand stays within few lines of the caches.
-    peers: BoundedMap<NodeId, Box<Peer>>,
+    peers: IdTable<NodeId, Box<Peer>>,
     directory: BTreeMap<NodeId, DirectoryEntry>,
     /// Raised with every change that the face can see.
     version: u64,
@@ -250,7 +250,7 @@ impl Roster {
     /// An empty roster for at most `max_peers` peers.
     #[must_use]
     pub fn new(max_peers: usize) -> Self {
-        Self { peers: BoundedMap::new(max_peers), directory: BTreeMap::new(), version: 0, near: 0 }
+        Self { peers: IdTable::new(max_peers), directory: BTreeMap::new(), version: 0, near: 0 }
     }
 
     /// A peer of the roster.
@@ -281,7 +281,7 @@ impl Roster {
         self.version += 1;
         let gained = usize::from(peer.is_near());
         let lost = self.peers.get(&id).map_or(0, |old| usize::from(old.is_near()));
-        let fits = self.peers.insert(id, Box::new(peer)).is_ok();
+        let fits = self.peers.insert(id, Box::new(peer));
         if fits {
             self.near = self.near + gained - lost;
         }

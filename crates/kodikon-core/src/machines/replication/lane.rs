@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::ground::bounded::TokenBucket;
 use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
@@ -11,6 +12,9 @@ use crate::model::op::{OpKey, OpKind, SignedOp};
 use crate::model::state::{NodeSnapshot, StateEntry};
 use crate::wire::message::{Cover, Interval};
 
+/// Ops of one author checked a second, and at once: a whole lane fits the burst.
+const AUTHOR_RATE: u32 = 100;
+const AUTHOR_BURST: u32 = 600;
 /// Others whose word about an author's covered numbers is kept at once.
 const MAX_TELLERS: usize = 4;
 
@@ -38,6 +42,8 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) epoch: Epoch,
+    /// What the author may still have checked.
+    pub(super) allowance: TokenBucket,
     author: NodeId,
     mesh: MeshId,
     covered: Intervals,
@@ -55,6 +61,7 @@ impl Lane {
     pub(super) fn new(mesh: MeshId, author: NodeId, epoch: Epoch) -> Self {
         Self {
             epoch,
+            allowance: TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST),
             author,
             mesh,
             covered: Intervals::default(),

@@ -241,7 +241,7 @@ impl Replication {
             return self.flat(EVERYTHING, question);
         }
         let mut sums = vec![0u64; BUCKETS];
-        for (author, lane) in &self.lanes {
+        for (author, lane) in self.lanes.iter() {
             let sum = &mut sums[bucket_of(author)];
             *sum = sum.wrapping_add(lane.part());
         }
@@ -283,7 +283,7 @@ impl Replication {
         let (mut low, mut high) = ([0; 16], [0xff; 16]);
         low[0] = first;
         high[0] = first | 3;
-        self.lanes.range(NodeId(low)..=NodeId(high))
+        self.lanes.span(NodeId(low), NodeId(high)).map(|(author, lane)| (author, lane.as_ref()))
     }
 
     /// A peer says what it covers.
