@@ -112,6 +112,11 @@ impl<K: Spread, V> IdTable<K, V> {
         self.entries.get_mut(at).map(|(_, value)| value)
     }
 
+    /// Takes all entries out.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     /// Takes an entry out.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let at = self.find(key).ok()?;

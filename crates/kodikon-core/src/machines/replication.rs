@@ -211,7 +211,7 @@ impl Replication {
     /// A number that was processed comes again. With other words, and signed, it shows that its author says one thing to
     /// some and another to others. Known only while the first is the newest of its key.
     fn compare(&mut self, now: Instant, from: NodeId, op: &SignedOp, key: &[u8; 32], ctx: &mut Context) {
-        let held = self.lanes.get(&op.author()).and_then(|lane| lane.get(&op.key()));
+        let held = self.lanes.get(&op.author()).and_then(|lane| lane.get(op.slot()));
         let differs = held.is_some_and(|held| held.seq() == op.seq() && !held.says_the_same(op));
         if !differs || !self.is_signed(now, from, op, key, ctx) {
             return;
@@ -239,8 +239,8 @@ impl Replication {
     /// What present peers say about whether a node failed.
     #[must_use]
     pub fn opinions_about(&self, subject: &NodeId) -> Vec<SignedOp> {
-        let key = (OpKind::Opinion, subject.0.to_vec().into_boxed_slice());
-        self.lanes.values().filter_map(|lane| lane.get(&key)).cloned().collect()
+        let slot = (OpKind::Opinion, &subject.0[..]);
+        self.lanes.values().filter_map(|lane| lane.get(slot)).cloned().collect()
     }
 
     /// When something here is due.

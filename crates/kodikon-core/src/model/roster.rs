@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use crate::ground::bounded::reserve_few;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId};
 use crate::ground::table::IdTable;
 use crate::ground::time::{Duration, Instant, WallTime};
@@ -155,8 +156,7 @@ impl Peer {
             path.is_cut = false;
             return;
         }
-        self.make_room();
-        self.paths.push(Path {
+        self.add_path(Path {
             address,
             interface: Some(interface),
             heard: Some(now),
@@ -180,8 +180,7 @@ impl Peer {
         self.paths.retain(|path| path.heard.is_some() || listed.contains(&path.address));
         for address in listed {
             if self.paths.iter().all(|path| path.address != address) {
-                self.make_room();
-                self.paths.push(Path { address, interface: None, heard: None, group: None, rtt: None, is_cut: false });
+                self.add_path(Path { address, interface: None, heard: None, group: None, rtt: None, is_cut: false });
             }
         }
     }
@@ -197,11 +196,13 @@ impl Peer {
         self.returns = Some((now, self.flaps(now).saturating_add(1)));
     }
 
-    fn make_room(&mut self) {
+    fn add_path(&mut self, path: Path) {
         if self.paths.len() >= MAX_PATHS {
             let oldest = (0..self.paths.len()).min_by_key(|&n| self.paths[n].heard).expect("there are paths");
             self.paths.remove(oldest);
         }
+        reserve_few(&mut self.paths);
+        self.paths.push(path);
     }
 }
 

@@ -333,7 +333,7 @@ impl Replication {
                 continue;
             }
             let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
-            if known.contains_all(&lane.cover().intervals) {
+            if lane.is_within(&known) {
                 continue;
             }
             let is_taken = |op: &&SignedOp| theirs.contains_key(author) || op.kind() == OpKind::Card;
