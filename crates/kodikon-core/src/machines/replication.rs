@@ -5,6 +5,7 @@ mod intervals;
 mod lane;
 mod limits;
 mod own;
+mod roots;
 mod sync;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::checks::Checks;
 use crate::machines::replication::lane::{Lane, Placed};
 use crate::machines::replication::own::Own;
+use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
 use crate::model::op::{OpKind, SignedOp};
 use crate::model::state::NodeSnapshot;
@@ -40,7 +42,7 @@ pub struct Replication {
     own: Own,
     lanes: IdTable<NodeId, Box<Lane>>,
     checks: Checks,
-    root: u64,
+    roots: Roots,
     sync: Sync,
     lamport: u64,
     next_expiry: Instant,
@@ -54,7 +56,7 @@ impl Replication {
             own: Own::new(state, epoch),
             lanes: IdTable::new(MAX_LANES),
             checks: Checks::new(),
-            root: 0,
+            roots: Roots::new(),
             sync: Sync::new(),
             lamport: 0,
             next_expiry: now + EXPIRY_LOOK,
@@ -64,7 +66,7 @@ impl Replication {
     /// Digest of all that is covered here; equal on nodes that agree on who is present and what they said.
     #[must_use]
     pub fn root(&self) -> u64 {
-        self.root
+        self.roots.all()
     }
 
     /// A peer is present from now on: its card opens its lane. `source` has the rest of what it said.
@@ -93,7 +95,7 @@ impl Replication {
 
     fn drop_lane(&mut self, id: &NodeId) {
         if let Some(lane) = self.lanes.remove(id) {
-            self.root = self.root.wrapping_sub(lane.part());
+            self.roots.change(id, lane.part(), 0);
         }
     }
 
@@ -110,8 +112,9 @@ impl Replication {
         let Some(lane) = self.lanes.get_or_insert_with(op.author(), make) else { return Placed::Full };
         self.lamport = self.lamport.max(op.lamport());
         let before = lane.part();
+        let author = op.author();
         let placed = lane.place(now, op);
-        self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
+        self.roots.change(&author, before, lane.part());
         placed
     }
 
@@ -136,7 +139,7 @@ impl Replication {
             }
             let before = lane.part();
             lane.cover_hearsay(from, &cover.intervals, sole.contains(&author));
-            self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
+            self.roots.change(&author, before, lane.part());
         }
     }
 
@@ -270,7 +273,7 @@ impl Replication {
         }
         if self.sync.is_due(now) {
             let digests = self.digests(true);
-            self.sync.on_wake(now, self.root, &digests, ctx);
+            self.sync.on_wake(now, self.roots.all(), &digests, ctx);
         }
     }
 
