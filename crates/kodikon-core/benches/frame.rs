@@ -76,7 +76,7 @@ fn frames_seen_before(limits: &mut Limits) {
 fn letters_told_before(limits: &mut Limits) {
     for origins in [50, 1_000, windows::MAX_ORIGINS] {
         let ids: Vec<NodeId> = (0..origins).map(|n| NodeId::of(&key_of(n))).collect();
-        let mut windows = windows::Windows::new();
+        let mut windows = windows::Windows::default();
         limits.hold(&format!("letter told before, {origins} origins"), CHECK, MANY, |n| {
             let number = (n / origins + 1) as u64;
             assert!(black_box(windows.note(ids[n % origins], Epoch(1), number)) == windows::Arrived::New, "{n} is new");

@@ -31,7 +31,7 @@ fn main() {
     println!("  a node with {} peers {:>9} B", MANY - 1, many);
     println!("  a peer               {:>9} B", many.saturating_sub(few) / usize::from(MANY - FEW));
     let before = counting::held();
-    let mut windows = windows::Windows::new();
+    let mut windows = windows::Windows::default();
     for n in 0..windows::MAX_ORIGINS {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&(n as u64).to_le_bytes());
