@@ -74,7 +74,7 @@ impl Messages {
             answers: Answers::new(),
             origin: Origin::default(),
             keys: Keys::new(),
-            windows: Windows::new(),
+            windows: Windows::default(),
             memory: Memory::new(),
             fragments: Fragments::new(),
             learned: Learned::new(),
