@@ -6,4 +6,5 @@ pub mod fair;
 pub mod id;
 pub mod random;
 pub mod stats;
+pub mod table;
 pub mod time;

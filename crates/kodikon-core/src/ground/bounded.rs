@@ -190,6 +190,14 @@ impl<K: Ord + Copy, V> RecentMap<K, V> {
     }
 }
 
+/// Makes room for one more in a list that mostly holds one or two: left to itself it would take room for four, which in a
+/// table of a thousand such lists is most of their memory.
+pub(crate) fn reserve_few<T>(list: &mut Vec<T>) {
+    if list.len() < 2 {
+        list.reserve_exact(1);
+    }
+}
+
 /// A queue that holds at most `limit` items; what does not fit is handed back.
 #[derive(Debug, Clone)]
 pub struct BoundedQueue<T> {

@@ -82,12 +82,12 @@ impl Routing {
 
     /// A present peer tells of its links, or of who is on a segment that it names.
     pub fn on_op(&mut self, now: Instant, op: &SignedOp, ctx: &Context) {
-        let (_, key) = op.key();
+        let (_, key) = op.slot();
         if key.is_empty() {
             if let Some(links) = LinksBody::parse(op.body()) {
                 self.map.set_links(op.author(), links);
             }
-        } else if let Some((segment, part, members)) = MembersBody::parse(&op.author(), &key, op.body()) {
+        } else if let Some((segment, part, members)) = MembersBody::parse(&op.author(), key, op.body()) {
             self.map.set_members(op.author(), segment, part, members);
         }
         self.on_change(now, ctx);

@@ -127,8 +127,10 @@ impl Card {
         if body.len() > MAX_CARD {
             return None;
         }
-        let card: Self = minicbor::decode(body).ok()?;
+        let mut card: Self = minicbor::decode(body).ok()?;
         let fits = is_name(&card.name) && card.version.len() <= MAX_VERSION && card.addresses.len() <= MAX_ADDRESSES;
+        // Kept for as long as the peer: a decoder takes room for more than it reads.
+        card.addresses.shrink_to_fit();
         fits.then_some(card)
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::ground::bounded::BoundedMap;
+use crate::ground::bounded::reserve_few;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId};
+use crate::ground::table::IdTable;
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
@@ -155,8 +156,7 @@ impl Peer {
             path.is_cut = false;
             return;
         }
-        self.make_room();
-        self.paths.push(Path {
+        self.add_path(Path {
             address,
             interface: Some(interface),
             heard: Some(now),
@@ -180,8 +180,7 @@ impl Peer {
         self.paths.retain(|path| path.heard.is_some() || listed.contains(&path.address));
         for address in listed {
             if self.paths.iter().all(|path| path.address != address) {
-                self.make_room();
-                self.paths.push(Path { address, interface: None, heard: None, group: None, rtt: None, is_cut: false });
+                self.add_path(Path { address, interface: None, heard: None, group: None, rtt: None, is_cut: false });
             }
         }
     }
@@ -197,11 +196,13 @@ impl Peer {
         self.returns = Some((now, self.flaps(now).saturating_add(1)));
     }
 
-    fn make_room(&mut self) {
+    fn add_path(&mut self, path: Path) {
         if self.paths.len() >= MAX_PATHS {
             let oldest = (0..self.paths.len()).min_by_key(|&n| self.paths[n].heard).expect("there are paths");
             self.paths.remove(oldest);
         }
+        reserve_few(&mut self.paths);
+        self.paths.push(path);
     }
 }
 
@@ -239,7 +240,7 @@ pub struct DirectoryEntry {
 #[derive(Debug)]
 pub struct Roster {
     /// Boxed, so that a look-up among a thousand stays within few lines of the caches.
-    peers: BoundedMap<NodeId, Box<Peer>>,
+    peers: IdTable<NodeId, Box<Peer>>,
     directory: BTreeMap<NodeId, DirectoryEntry>,
     /// Raised with every change that the face can see.
     version: u64,
@@ -250,7 +251,7 @@ impl Roster {
     /// An empty roster for at most `max_peers` peers.
     #[must_use]
     pub fn new(max_peers: usize) -> Self {
-        Self { peers: BoundedMap::new(max_peers), directory: BTreeMap::new(), version: 0, near: 0 }
+        Self { peers: IdTable::new(max_peers), directory: BTreeMap::new(), version: 0, near: 0 }
     }
 
     /// A peer of the roster.
@@ -281,7 +282,7 @@ impl Roster {
         self.version += 1;
         let gained = usize::from(peer.is_near());
         let lost = self.peers.get(&id).map_or(0, |old| usize::from(old.is_near()));
-        let fits = self.peers.insert(id, Box::new(peer)).is_ok();
+        let fits = self.peers.insert(id, Box::new(peer));
         if fits {
             self.near = self.near + gained - lost;
         }

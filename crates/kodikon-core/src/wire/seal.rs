@@ -5,9 +5,10 @@ use core::fmt;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use crate::ground::bounded::{BoundedMap, RecentMap, TokenBucket};
+use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{NodeId, SessionTag};
 use crate::ground::stats::Reject;
+use crate::ground::table::IdTable;
 use crate::wire::header::{HEADER, Header, MAX_FRAME, OVERHEAD, TAG};
 
 /// The key all members share; session keys are derived from it.
@@ -191,7 +192,7 @@ const _: () = assert!(PEER_RATE as usize * MAX_FRAME <= PEER_BYTES as usize);
 #[derive(Debug)]
 pub struct Sessions {
     /// Boxed: a session is near a kilobyte, and a thousand of them side by side would make each look-up miss the caches.
-    table: BoundedMap<SessionTag, Box<Session>>,
+    table: IdTable<SessionTag, Box<Session>>,
     /// How far the sessions went that were forgotten, so that no recording of theirs is new when they come back.
     former: Floors,
     /// How far those went that were never placed. Apart, since whoever has the key can make up any number of them.
@@ -216,7 +217,7 @@ impl Sessions {
     /// An empty table for at most `limit` sessions.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { table: BoundedMap::new(limit), former: Floors::new(MAX_FORMER), strange: Floors::new(MAX_STRANGE) }
+        Self { table: IdTable::new(limit), former: Floors::new(MAX_FORMER), strange: Floors::new(MAX_STRANGE) }
     }
 
     /// Places a session; `false` when the table is full.
@@ -231,7 +232,7 @@ impl Sessions {
             allowance: TokenBucket::new(PEER_RATE, PEER_RATE),
             beyond: 0,
         });
-        let fits = self.table.insert(tag, session).is_ok();
+        let fits = self.table.insert(tag, session);
         if fits {
             // Its window holds them now.
             self.former.remove(&tag);

@@ -1,12 +1,13 @@
 //! Decides what a process is between start and death: its node, its clock, its timer, and what waits while it is stopped.
 
 use core::time::Duration;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use kodikon_core::effect::{Command, Event, WakeBy};
-use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId};
+use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
+use kodikon_core::ground::table::IdTable;
 use kodikon_core::wire::header::Header;
 
 use crate::cluster::clock::LocalClock;
@@ -40,7 +41,7 @@ pub struct Process {
     datagrams: usize,
     // The frames of peers that it has heard, where an enemy is about.
     heard: HashSet<u64>,
-    sessions: HashMap<[u8; 8], Heard>,
+    sessions: IdTable<SessionTag, Heard>,
 }
 
 /// What it has heard of a session.
@@ -107,7 +108,7 @@ impl Process {
             waiting: VecDeque::new(),
             datagrams: 0,
             heard: HashSet::new(),
-            sessions: HashMap::new(),
+            sessions: IdTable::new(REMEMBERED),
         }
     }
 
@@ -120,12 +121,16 @@ impl Process {
         bytes: &[u8],
         is_peer: impl FnOnce() -> bool,
     ) -> Recollection {
-        if self.heard.len() >= REMEMBERED || self.sessions.len() >= REMEMBERED {
+        if self.heard.len() >= REMEMBERED || self.sessions.is_full() {
             self.heard.clear();
             self.sessions.clear();
         }
-        let fresh = !self.sessions.contains_key(&header.tag.0);
-        let session = self.sessions.entry(header.tag.0).or_insert(Heard { since: now, highest: header.counter });
+        let mut fresh = false;
+        let first = || {
+            fresh = true;
+            Heard { since: now, highest: header.counter }
+        };
+        let session = self.sessions.get_or_insert_with(header.tag, first).expect("a full table was emptied above");
         let ahead = fresh || header.counter > session.highest;
         session.highest = session.highest.max(header.counter);
         let placed = now.since(session.since) > PLACED;

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::effect::Cast;
-use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::NodeId;
+use crate::ground::table::IdTable;
 use crate::ground::time::{Duration, Instant};
 
 /// What was heard longer ago proves nothing: two rounds by all ways and a margin.
@@ -26,7 +26,7 @@ pub(super) struct Segment {
     all_ways_at: Instant,
     heard: [Option<Instant>; 3],
     echoed: [Option<Instant>; 3],
-    reports: BoundedMap<NodeId, u8>,
+    reports: IdTable<NodeId, u8>,
 }
 
 impl Segment {
@@ -40,7 +40,7 @@ impl Segment {
             all_ways_at: now,
             heard: [None; 3],
             echoed: [None; 3],
-            reports: BoundedMap::new(MAX_PEERS),
+            reports: IdTable::new(MAX_PEERS),
         }
     }
 
@@ -66,7 +66,7 @@ impl Segment {
     /// A present peer's own account of how it hears this segment.
     pub(super) fn report(&mut self, peer: NodeId, heard: u8) {
         // There are no more peers than places.
-        drop(self.reports.insert(peer, heard));
+        let _ = self.reports.insert(peer, heard);
     }
 
     pub(super) fn forget(&mut self, peer: &NodeId) {

@@ -10,6 +10,7 @@ use crate::ground::id::{Epoch, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::lane::Lane;
+use crate::machines::replication::roots::BUCKETS;
 use crate::machines::replication::{Replication, in_messages};
 use crate::model::op::{OpKind, SignedOp};
 use crate::wire::message::{Cover, Digest, Interval, Message, Ops};
@@ -29,8 +30,6 @@ const MAX_CANDIDATES: usize = 64;
 pub(super) const EAGER_PEERS: usize = 3;
 /// Up to so many authors a digest is flat: their covers fit one datagram where they have no gaps, about 33 B each.
 const FLAT_AUTHORS: usize = 38;
-/// Buckets of authors above that.
-const BUCKETS: usize = 64;
 /// All buckets.
 const EVERYTHING: u64 = u64::MAX;
 /// Digests in one answer at most; the next round goes on.
@@ -219,14 +218,10 @@ const COVERS_BYTES: usize = MAX_PLAIN - 48;
 /// Bytes of a cover besides its intervals: array, author (17), run (9), length of the list.
 const COVER_FRAME: usize = 30;
 
-fn bucket_of(author: &NodeId) -> usize {
-    usize::from(author.0[0] >> 2)
-}
-
 impl Replication {
     /// A peer says its root.
     pub fn on_root(&mut self, now: Instant, from: NodeId, root: u64) {
-        let mine = self.root;
+        let mine = self.roots.all();
         self.sync.on_root(now, from, root, mine);
     }
 
@@ -240,11 +235,7 @@ impl Replication {
         if self.lanes.len() <= FLAT_AUTHORS {
             return self.flat(EVERYTHING, question);
         }
-        let mut sums = vec![0u64; BUCKETS];
-        for (author, lane) in &self.lanes {
-            let sum = &mut sums[bucket_of(author)];
-            *sum = sum.wrapping_add(lane.part());
-        }
+        let sums = self.roots.sums().to_vec();
         vec![Digest { covers: Vec::new(), scope: EVERYTHING, sums, question }]
     }
 
@@ -283,7 +274,7 @@ impl Replication {
         let (mut low, mut high) = ([0; 16], [0xff; 16]);
         low[0] = first;
         high[0] = first | 3;
-        self.lanes.range(NodeId(low)..=NodeId(high))
+        self.lanes.span(NodeId(low), NodeId(high)).map(|(author, lane)| (author, lane.as_ref()))
     }
 
     /// A peer says what it covers.
@@ -297,9 +288,8 @@ impl Replication {
 
     fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) {
         let mut differing = 0;
-        for (bucket, theirs) in digest.sums.iter().enumerate() {
-            let mine = self.bucket(bucket).fold(0u64, |sum, (_, lane)| sum.wrapping_add(lane.part()));
-            differing |= u64::from(mine != *theirs) << bucket;
+        for (bucket, (mine, theirs)) in self.roots.sums().iter().zip(&digest.sums).enumerate() {
+            differing |= u64::from(mine != theirs) << bucket;
         }
         if differing != 0 {
             send_digests(from, &self.flat(differing, true), ctx);
@@ -333,7 +323,7 @@ impl Replication {
                 continue;
             }
             let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
-            if known.contains_all(&lane.cover().intervals) {
+            if lane.is_within(&known) {
                 continue;
             }
             let is_taken = |op: &&SignedOp| theirs.contains_key(author) || op.kind() == OpKind::Card;
