@@ -207,6 +207,30 @@ fn one_who_does_not_hear_the_origin_has_it_from_another_on_the_lan() {
     assert_told_once(&mesh, 2..=4, "1", "on a LAN with a gap");
 }
 
+/// Found by multicast-off, seed 3: recordings played to the group had made all believe that it works, and casts went there alone.
+#[test]
+fn where_the_group_is_dead_though_it_seemed_proven_all_are_told_one_by_one() {
+    for payload in ["1".to_owned(), format!("\"{}\"", "x".repeat(20_000))] {
+        let mut mesh = Segments::lan(8);
+        mesh.filter =
+            Box::new(|flight: &Flight, messages: &[Message]| flight.cast == Way::Unicast || !is_of_casts(messages));
+        let said = mesh.now.since(Instant::ZERO);
+        announce(&mut mesh, 1, &payload);
+        mesh.run(Duration::from_millis(500));
+        assert_told_once(&mesh, 2..=8, &payload, "by a dead group");
+        assert!(told(&mesh, 8)[0].0 - said >= Duration::from_millis(40), "the group was believed in");
+        for n in 10..20 {
+            announce(&mut mesh, 1, &n.to_string());
+            mesh.run(Duration::from_millis(500));
+        }
+        let said = mesh.now.since(Instant::ZERO);
+        announce(&mut mesh, 1, "20");
+        mesh.run(Duration::from_millis(500));
+        let last = told(&mesh, 8).pop().expect("it was told before");
+        assert!(last.2 == "20" && last.0 - said < Duration::from_millis(20), "it was not given up: {last:?}");
+    }
+}
+
 #[test]
 fn what_is_critical_goes_twice_and_what_is_low_is_not_repeated() {
     for (priority, datagrams) in [(Priority::Critical, 2), (Priority::High, 1), (Priority::Low, 1)] {

@@ -54,7 +54,7 @@ impl Broadcasts {
                 }
                 Stage::Ask => {
                     let members: Vec<NodeId> = duty.missing.keys().copied().collect();
-                    self.ask(now, (id, on), &members, ctx);
+                    self.ask(now, id, on, &members, ctx);
                     self.wait(now, (id, on), ctx);
                 }
                 Stage::Again => self.give_again(now, (id, on), duty, ctx),
@@ -114,7 +114,10 @@ impl Broadcasts {
             known.into_iter().map(|(member, have)| (*member, all & !have.unwrap_or(0))).collect();
         let lacking = known.iter().fold(0, |lacking, (_, pieces)| lacking | pieces);
         let bytes = lacking.count_ones() as usize * MAX_PIECE.min(held.cast.body.len());
-        let group = on.filter(|_| known.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, bytes)?)));
+        // Who does not hear the group hears what is sent to it alone.
+        let by_group = on.filter(|_| !duty.is_unheard());
+        let group =
+            by_group.filter(|_| known.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, bytes)?)));
         ctx.stats.casts_repeated += 1;
         if let Some((on, way)) = group {
             self.send(now, id, lacking, &[Destination::Segment(on, way)], ctx);
@@ -125,7 +128,7 @@ impl Broadcasts {
             }
         }
         if !silent.is_empty() {
-            self.ask(now, (id, on), &silent, ctx);
+            self.ask(now, id, by_group, &silent, ctx);
         }
         self.store.change(id, on, |duty| {
             duty.rounds += 1;
@@ -150,7 +153,7 @@ impl Broadcasts {
     }
 
     /// Asks those who may have a cast from somebody else.
-    fn ask(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), to: &[NodeId], ctx: &mut Context) {
+    fn ask(&mut self, now: Instant, id: CastId, on: Option<InterfaceIndex>, to: &[NodeId], ctx: &mut Context) {
         let offer = || Message::Offer(Offer { holds: told(&BTreeSet::from([id])), question: true });
         let group = on.filter(|_| to.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, 0)?)));
         match group {

@@ -177,7 +177,14 @@ impl Broadcasts {
         for on in duties {
             let took = self.store.get(id).and_then(|held| held.duties.get(&on)?.took(now, &who));
             took.into_iter().for_each(|took| self.ways.note_answer(on, took));
-            self.store.change(*id, on, |duty| duty.settle(&who));
+            let mut heard = None;
+            self.store.change(*id, on, |duty| {
+                duty.settle(&who);
+                heard = duty.take_all_heard();
+            });
+            if let Some((on, heard)) = on.zip(heard) {
+                self.ways.note_missing(now, on, 0, heard);
+            }
         }
         is_new
     }
@@ -223,7 +230,10 @@ impl Broadcasts {
             let duties: Vec<_> = self.store.get(&id).into_iter().flat_map(|held| held.duties.keys().copied()).collect();
             for on in duties {
                 self.store.change(id, on, |duty| {
-                    duty.missing.entry(from).and_modify(|have| *have = Some(half.have));
+                    if let Some(have) = duty.missing.get_mut(&from) {
+                        *have = Some(half.have);
+                        duty.answered = true;
+                    }
                 });
             }
         }
