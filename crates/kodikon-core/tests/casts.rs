@@ -363,6 +363,31 @@ fn a_recording_does_not_bring_to_a_run_what_was_said_to_the_one_before() {
     assert_eq!((told(&mesh, 2).len(), told(&mesh, 3).len()), (1, 1), "once in all its runs");
 }
 
+/// Found by swarm-5, seed 3: played to somebody who had heard its sender since, a recording made a cast look young all the same.
+#[test]
+fn nor_does_a_recording_that_is_played_after_newer_frames() {
+    let mut mesh = Segments::lan(3);
+    let recorded: Rc<RefCell<Option<Flight>>> = Rc::default();
+    let tape = Rc::clone(&recorded);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        if flight.from == 1 && flight.to == 2 && is_spread(messages) {
+            tape.borrow_mut().get_or_insert_with(|| flight.clone());
+        }
+        // Of casts it hears nothing, of the rest all.
+        flight.to != 2 || !is_of_casts(messages)
+    });
+    announce_as(&mut mesh, 1, "1", Priority::Critical);
+    mesh.run(Duration::from_secs(2));
+    assert_eq!(told(&mesh, 3).len(), 1);
+    mesh.start(3);
+    mesh.run(Duration::from_secs(6));
+    mesh.filter = Box::new(|flight: &Flight, messages: &[Message]| flight.from != 1 || !is_of_casts(messages));
+    let recording = recorded.take().expect("it was given to all");
+    mesh.send(recording);
+    mesh.run(Duration::from_secs(10));
+    assert_eq!(told(&mesh, 3).len(), 1, "once in all its runs");
+}
+
 /// Found by lost-disk, seed 0: a machine that lost its disk was told again, as another, what it had been told before.
 #[test]
 fn whoever_comes_is_told_what_is_said_from_then_on_in_its_first_run_too() {

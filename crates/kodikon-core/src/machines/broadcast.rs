@@ -100,8 +100,8 @@ pub struct Broadcasts {
     replan_at: Option<Instant>,
     /// Until when what comes may have waited here, and how long.
     stalled: Option<(Instant, Duration)>,
-    /// How long the frame that is being read may have been on its way.
-    silence: Duration,
+    /// How long the frame that is being read may have been on its way; `None`: for ever.
+    silence: Option<Duration>,
 }
 
 impl Broadcasts {
@@ -124,7 +124,7 @@ impl Broadcasts {
             map: 0,
             replan_at: None,
             stalled: None,
-            silence: Duration::ZERO,
+            silence: None,
         }
     }
 
@@ -239,9 +239,10 @@ impl Broadcasts {
         self.stalled = Some((now + STALL_READ, late));
     }
 
-    /// A frame of a neighbour is read whose last one came so long ago; `None`: it was never heard before.
+    /// A frame of a neighbour is read; so long ago the last one came that it had sent before. `None`: none is known, so that this
+    /// one may be a recording of any age.
     pub fn on_frame(&mut self, silence: Option<Duration>) {
-        self.silence = silence.unwrap_or(Duration::MAX);
+        self.silence = silence;
     }
 
     /// When something here is due.

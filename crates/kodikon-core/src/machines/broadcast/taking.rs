@@ -60,7 +60,9 @@ impl Broadcasts {
             return self.answer(now, id, came, ctx);
         }
         let age = spread.age();
-        let doubt = spread.doubt().saturating_add(self.silence).saturating_add(self.stall(now));
+        // What may be of any age is not taken for that: its giver, if it lives, repeats it in a new frame.
+        let Some(silence) = self.silence else { return ctx.stats.drop(Reject::Stale) };
+        let doubt = spread.doubt().saturating_add(silence).saturating_add(self.stall(now));
         let key = match key_of(&id, ctx) {
             Ok(key) if age < urgency.deadline() => key,
             Ok(_) => return ctx.stats.drop(Reject::Stale),
