@@ -69,6 +69,15 @@ fn assert_told_once(mesh: &Segments, to: impl IntoIterator<Item = u8>, payload: 
     }
 }
 
+/// The relays by which node N had what it was told last.
+fn path_to(mesh: &Segments, n: u8) -> Vec<NodeId> {
+    let path = |(at, _, event): &(u8, Instant, Event)| {
+        let Event::Broadcast { path, .. } = event else { return None };
+        (*at == n).then(|| path.clone())
+    };
+    mesh.events.iter().filter_map(path).next_back().expect("it was told something")
+}
+
 fn payload_datagrams(mesh: &Segments) -> u64 {
     mesh.nodes.values().map(|node| node.stats().cast_datagrams).sum()
 }
@@ -195,6 +204,45 @@ fn what_a_dead_forwarder_cannot_repeat_others_give() {
     mesh.run(Duration::from_millis(1_500));
     let alive = [2, 5, 6].into_iter().chain([7 - forwarder]);
     assert_told_once(&mesh, alive, "1", "after its forwarder died");
+}
+
+/// Found by broadcast-grid-9, seed 0: handed on by offers a cast came by its last relay to the one that others depend on, who had
+/// it and asked nobody, while a neighbour had it by one relay.
+#[test]
+fn what_came_by_too_many_relays_goes_on_when_it_comes_by_fewer() {
+    // From 1 to 7 by 8, by 9, or by all from 2 to 6; 10 hears 7 alone.
+    let mut mesh = Segments::new(&[
+        (1, &[1, 8, 9]),
+        (2, &[1, 2]),
+        (3, &[2, 3]),
+        (4, &[3, 4]),
+        (5, &[4, 5]),
+        (6, &[5, 6]),
+        (7, &[6, 7, 17, 10]),
+        (8, &[8, 7]),
+        (9, &[9, 17]),
+        (10, &[10]),
+    ]);
+    mesh.settle();
+    announce_as(&mut mesh, 1, "1", Priority::High);
+    mesh.run(Duration::from_secs(11));
+    assert_told_once(&mesh, 2..=10, "1", "by the shortest ways");
+    let forwarder = if path_to(&mesh, 7) == [id(8)] { 8 } else { 9 };
+    mesh.events.clear();
+    mesh.filter = Box::new(|flight: &Flight, messages: &[Message]| {
+        flight.to != 7 || !(8..=9).contains(&flight.from) || !is_of_casts(messages)
+    });
+    announce_as(&mut mesh, 1, "2", Priority::High);
+    while told(&mesh, 7).is_empty() {
+        mesh.run(Duration::from_millis(10));
+    }
+    assert_eq!(path_to(&mesh, 7), [2, 3, 4, 5, 6].map(id), "the long way");
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        (flight.from, flight.to) != (forwarder, 7) || !is_of_casts(messages)
+    });
+    mesh.run(Duration::from_secs(4));
+    assert_told_once(&mesh, 2..=10, "2", "by fewer relays");
+    assert_eq!(path_to(&mesh, 10), [id(17 - forwarder), id(7)]);
 }
 
 #[test]

@@ -56,6 +56,17 @@ pub struct Share {
     pub members: Vec<NodeId>,
 }
 
+/// What becomes of a cast here, as the map has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shares {
+    /// The map's digest.
+    pub map: u64,
+    /// Relays on the shortest way from its origin.
+    pub shortest: Option<u8>,
+    /// Who gets it from here.
+    pub shares: Vec<Share>,
+}
+
 /// By what right a node gives a cast to a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -155,6 +166,7 @@ impl Broadcasts {
                 path: Path::default(),
                 came: None,
                 map: None,
+                shortest: None,
                 knows: BTreeSet::new(),
                 duties: BTreeMap::new(),
             };
@@ -175,7 +187,7 @@ impl Broadcasts {
     /// The next cast for which it is to be found who gets it from here.
     pub fn next_question(&mut self) -> Option<Question> {
         while let Some(id) = self.unplanned.pop_front() {
-            if let Some(held) = self.store.get(&id).filter(|held| held.hops > 0) {
+            if let Some(held) = self.store.get(&id) {
                 return Some(Question { id, came: held.came, map: held.map });
             }
         }
@@ -193,10 +205,13 @@ impl Broadcasts {
         self.ways.note(reaches);
     }
 
-    /// It was found who gets a cast from here.
-    pub fn spread(&mut self, now: Instant, id: CastId, map: u64, shares: Vec<Share>, ctx: &mut Context) {
-        self.map = map;
-        for Share { on, role, mut members } in shares {
+    /// It was found who gets a cast from here, and over how many relays it would come by the shortest way.
+    pub fn spread(&mut self, now: Instant, id: CastId, answer: Shares, ctx: &mut Context) {
+        self.map = answer.map;
+        let Some(held) = self.store.get_mut(&id) else { return };
+        held.shortest = answer.shortest;
+        let may_pass = held.hops > 0;
+        for Share { on, role, mut members } in answer.shares.into_iter().filter(|_| may_pass) {
             let Some(held) = self.store.get(&id) else { return };
             members.retain(|member| !held.knows.contains(member) && *member != id.origin);
             let (stage, after) = match (role, held.duties.contains_key(&on)) {

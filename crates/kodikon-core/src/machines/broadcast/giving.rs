@@ -214,13 +214,20 @@ impl Broadcasts {
         newest(there.map(|(id, held)| (held.arrived, *id)).collect(), MAX_OFFERED)
     }
 
-    /// Gives a neighbour what it lacks, until it has it.
-    pub(super) fn serve(&mut self, now: Instant, id: CastId, to: NodeId, have: u64) {
-        let lacks_it = |held: &&Held| held.expires > now && !held.knows.contains(&to);
-        let Some(held) = self.store.get(&id).filter(lacks_it) else { return };
-        let lacking = (all_pieces(held) & !have).count_ones();
+    /// Gives a neighbour what it lacks, until it has it. Who has it and asks wants to know by how few relays it came here: any
+    /// piece tells.
+    pub(super) fn serve(&mut self, now: Instant, id: CastId, to: NodeId, have: u64, ctx: &mut Context) {
+        let may_give = |held: &&Held| held.expires > now && held.is_reliable();
+        let Some(held) = self.store.get(&id).filter(may_give) else { return };
+        let has_it = held.knows.contains(&to);
+        let lacking = if has_it { 1 } else { (all_pieces(held) & !have).count_ones() };
         let bytes = lacking.saturating_mul(u32::try_from(MAX_PIECE).unwrap_or(u32::MAX));
-        if held.is_reliable() && self.served.take(now, bytes) {
+        if !self.served.take(now, bytes) {
+            return;
+        }
+        if has_it {
+            self.send(now, id, 1, &[Destination::Peer(to)], ctx);
+        } else {
             let mut duty = Duty::new(Stage::Again, now, []);
             duty.missing.insert(to, Some(have));
             self.store.owe(id, None, duty);
