@@ -613,7 +613,7 @@ mod tests {
     fn an_answer_to_a_copy_too_many_says_that_the_neighbour_hears_us_and_the_next_timeout_asks_anew() {
         let mut link = Link::new(at(0), Some(Duration::from_millis(1)));
         (1..3).for_each(|n| link.launch(at(0), n, (ParcelId(n), 0, 100), false));
-        let mut dues = |link: &mut Link, ms| core::iter::from_fn(|| link.take_due(at(ms))).collect::<Vec<_>>();
+        let dues = |link: &mut Link, ms| core::iter::from_fn(|| link.take_due(at(ms))).collect::<Vec<_>>();
         assert!(dues(&mut link, 5).contains(&Due::Again(1)));
         assert!(link.land(at(40), 1).is_some());
         for ms in (100..2_000).step_by(100) {
