@@ -193,7 +193,9 @@ pub(crate) fn messages() -> Vec<Message> {
     let proof = identity().sign(&proof_bytes(mesh, &cookie, &TAG));
     let goodbye = identity().sign(&bye_bytes(mesh, &author, EPOCH.0));
     let later = op(OpKind::Unknown(200), b"k", b"b".to_vec());
-    let ops = vec![card(), card_of_a_reader(), state(Some("85")), state(None), links(), members(), opinion(), later];
+    // More than one datagram holds.
+    let cards = vec![card(), card_of_a_reader(), state(Some("85")), state(None)];
+    let ops = vec![links(), members(), opinion(), later];
     let turn = Turn { observer: 0x0102_0304, due_ms: 5_000 };
     let said = vec![
         hello(),
@@ -208,6 +210,7 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Heard(Heard { subject: SOMEBODY, epoch: EPOCH.0, age_ms: 80 }),
         Message::Suspicion(Suspicion { subject: SOMEBODY, epoch: EPOCH.0, life: 1 }),
         Message::Bye(Bye { epoch: EPOCH.0, author, signature: goodbye }),
+        Message::Ops(Ops { ops: cards, covered: Vec::new() }),
         Message::Ops(Ops { ops, covered: vec![cover.clone()] }),
         Message::Digest(Digest { covers: vec![cover], scope: u64::MAX, sums: Vec::new(), question: true }),
         Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums: vec![u64::MAX; 64], question: false }),
