@@ -388,6 +388,16 @@ impl Liveness {
         ctx.out.send(Destination::EveryPath(id), Message::Suspicion(suspicion));
     }
 
+    /// Tells these of a suspect, if we were the first to notice: as long as they list it as heard, others take it for alive.
+    pub fn tell_of_suspect(&self, id: &NodeId, listeners: &[NodeId], ctx: &mut Context) {
+        let is_mine = self.suspicions.get(id).is_some_and(|suspect| suspect.mine);
+        let Some(peer) = ctx.roster.get(id).filter(|_| is_mine) else { return };
+        let suspicion = Suspicion { subject: id.0, epoch: peer.epoch().0, life: peer.life().0 };
+        for listener in listeners {
+            ctx.out.send(Destination::Peer(*listener), Message::Suspicion(suspicion.clone()));
+        }
+    }
+
     /// How long a suspect may answer: longer when we are unwell, doubled for each time it came back.
     fn patience(&self, flaps: u32, ctx: &Context) -> Duration {
         let base = ctx.config.profile.suspicion();

@@ -145,6 +145,16 @@ impl Routing {
         self.ears.get(&index).and_then(Ear::segment)
     }
 
+    /// Those who list a peer as heard on a segment of ours: the namers, besides itself and us.
+    #[must_use]
+    pub fn namers_of(&self, id: &NodeId) -> Vec<NodeId> {
+        let is_on = |segment: SegmentId| {
+            self.map.links_of(id).is_some_and(|links| links.segments.iter().any(|link| link.segment == segment))
+        };
+        let ears = self.ears.values().filter(|ear| !ear.is_mine() && ear.segment().is_some_and(is_on));
+        ears.map(Ear::namer).filter(|namer| namer != id).collect()
+    }
+
     /// The interface that is on a segment.
     #[must_use]
     pub fn interface_of(&self, segment: SegmentId) -> Option<InterfaceIndex> {
