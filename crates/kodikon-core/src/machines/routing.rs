@@ -232,6 +232,9 @@ impl Routing {
         if let Some(at) = doubtful.map(|(_, peer)| peer.since + DOUBTFUL).filter(|at| *at > now).min() {
             self.look_at = self.look_at.min(at);
         }
+        if let Some(at) = Heard::next_end(now, ctx) {
+            self.look_at = self.look_at.min(at);
+        }
     }
 
     /// Somebody present who is not heard, as others are, is heard by others or has died: they tell, if we say that we need the

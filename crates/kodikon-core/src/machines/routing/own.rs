@@ -58,6 +58,14 @@ impl Heard {
         Self(heard)
     }
 
+    /// When the next of those who are heard will not have been for so long that it is no link any more. Looked at then, since
+    /// others must be known to hear it before the hard bound.
+    pub(super) fn next_end(now: Instant, ctx: &Context) -> Option<Instant> {
+        let window = window(ctx);
+        let ends = ctx.roster.near().filter_map(|(_, peer)| peer.heard).map(|heard| heard + window);
+        ends.filter(|at| *at > now).min()
+    }
+
     /// On one interface.
     pub(super) fn on(&self, index: InterfaceIndex) -> &[NodeId] {
         self.0.get(&index).map(Vec::as_slice).unwrap_or_default()
