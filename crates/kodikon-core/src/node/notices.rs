@@ -34,8 +34,8 @@ impl Node {
                 self.routing.on_change(now, &self.ctx);
                 let me = self.ctx.me.id;
                 self.membership.suspect(now, id, me, reason, &mut self.ctx);
-                let namers = self.routing.namers_of(&id);
-                self.liveness.tell_of_suspect(&id, &namers, &mut self.ctx);
+                let listers = self.routing.listers_of(&id);
+                self.liveness.tell_of_suspect(&id, &listers, &mut self.ctx);
                 // Opinions that a frame of the suspect had overruled count again: nobody withdrew them.
                 for opinion in self.replication.opinions_about(&id) {
                     self.membership.on_opinion(now, &opinion, &mut self.ctx);

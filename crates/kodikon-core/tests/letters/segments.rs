@@ -115,7 +115,7 @@ impl Segments {
             config: Config::new(&format!("cam{n}")),
             identity: Identity::from_secret(&[n; 32]),
             epoch: Epoch::new(self.runs, u32::from(n)),
-            seed: [n.wrapping_add(self.runs as u8 * 16); 32],
+            seed: [n.wrapping_add((self.runs as u8).wrapping_mul(16)); 32],
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),
