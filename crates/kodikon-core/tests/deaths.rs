@@ -90,3 +90,26 @@ fn whom_the_namer_alone_does_not_hear_is_not_called_failed() {
     let failed: Vec<_> = segments.events.iter().filter(|(_, _, event)| is_failure(event)).collect();
     assert!(failed.is_empty(), "{failed:?}");
 }
+
+/// A node between six segments drew whom it asks about a silent neighbour from all of them: once both who hear that neighbour had
+/// lost the single word about it, it was called failed though they heard it (star-20, seed 0).
+#[test]
+fn those_on_the_segment_of_a_silent_neighbour_are_asked_about_it_twice_and_not_strangers_alone() {
+    let mut homes: Vec<(u8, Vec<u8>)> = vec![(1, (1..=6).collect())];
+    homes.extend((2..=20).map(|n| (n, vec![if n < 5 { 1 } else { n % 5 + 2 }])));
+    let homes: Vec<(u8, &[u8])> = homes.iter().map(|(n, on)| (*n, &on[..])).collect();
+    let mut segments = Segments::new(&homes);
+    segments.settle();
+    let asked = Rc::new(RefCell::new(BTreeMap::<u8, usize>::new()));
+    let listener = Rc::clone(&asked);
+    segments.filter = Box::new(move |flight, messages| {
+        let is_question = messages.iter().any(|message| matches!(message, Message::Inquiry(_)));
+        let is_of_hub = flight.from == 1 && is_question;
+        *listener.borrow_mut().entry(flight.to).or_default() += usize::from(is_of_hub);
+        // Nobody learns by that word alone; the hub and node 2 do not hear each other.
+        !is_of_hub && ![(1, 2), (2, 1)].contains(&(flight.from, flight.to))
+    });
+    segments.run(Duration::from_secs(7));
+    let asked = asked.borrow();
+    assert_eq!([3, 4].map(|n| asked.get(&n).copied().unwrap_or_default() >= 2), [true; 2], "{asked:?}");
+}

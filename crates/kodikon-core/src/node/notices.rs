@@ -93,7 +93,7 @@ impl Node {
 
     /// A peer is not heard itself any more, but by others.
     fn on_far(&mut self, now: Instant, id: NodeId) {
-        self.messages.on_unheard(&id);
+        self.messages.on_unheard(&id, &mut self.ctx);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, false, &self.ctx);
         self.routing.on_far(now, &id, &mut self.ctx);
@@ -102,7 +102,7 @@ impl Node {
     fn on_down(&mut self, now: Instant, id: NodeId) {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
         self.replication.on_down(&id);
-        self.messages.on_unheard(&id);
+        self.messages.on_unheard(&id, &mut self.ctx);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, failed, &self.ctx);
         self.routing.on_down(now, &id, &self.ctx);
