@@ -65,6 +65,32 @@ fn is_failure(event: &Event, subject: u8) -> bool {
     matches!(event, Event::PeerFailed { peer, .. } if *peer == id(subject))
 }
 
+/// The namer lists those that it hears. Whom it alone did not hear, though it heard the namer, was in no list and had no way: the namer
+/// called it failed at the hard bound, and on the other segment it was lost a little later.
+#[test]
+fn whom_the_namer_alone_does_not_hear_is_not_called_failed() {
+    let mut segments = Segments::new(&[(1, &[1]), (2, &[1]), (3, &[1]), (4, &[1]), (5, &[1, 2]), (6, &[2])]);
+    let namer = Rc::new(RefCell::new(0));
+    let named = Rc::clone(&namer);
+    segments.filter = Box::new(move |flight, messages| {
+        if flight.segment == 1 && messages.iter().any(|message| matches!(message, Message::Naming(_))) {
+            *named.borrow_mut() = flight.from;
+        }
+        true
+    });
+    segments.run(Duration::from_secs(20));
+    let namer = *namer.borrow();
+    assert!(
+        (2..=4).contains(&namer),
+        "{namer} is the namer: it stands on one segment and is not whom it will not hear"
+    );
+    segments.filter = Box::new(move |flight, _| (flight.from, flight.to) != (1, namer));
+    segments.run(Duration::from_secs(90));
+    let is_failure = |event: &Event| matches!(event, Event::PeerFailed { .. });
+    let failed: Vec<_> = segments.events.iter().filter(|(_, _, event)| is_failure(event)).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
 /// A node between six segments drew whom it asks about a silent neighbour from all of them: once both who hear that neighbour had
 /// lost the single word about it, it was called failed though they heard it (star-20, seed 0).
 #[test]

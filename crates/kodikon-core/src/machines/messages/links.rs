@@ -260,6 +260,11 @@ impl Link {
         self.flights.get(&number)
     }
 
+    /// What is in flight, by number.
+    pub(super) fn flights(&self) -> impl Iterator<Item = (u64, &Flight)> {
+        self.flights.iter().map(|(number, flight)| (*number, flight))
+    }
+
     /// A flight is over without being taken: its letter is not here any more.
     pub(super) fn forget(&mut self, number: u64) {
         self.take_flight(number);

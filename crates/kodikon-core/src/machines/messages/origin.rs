@@ -39,6 +39,8 @@ pub(super) struct Own {
     pub(super) parcel: Option<ParcelId>,
     /// Whether the last that was known is that no way leads there.
     pub(super) is_lost: bool,
+    /// When another node last took it from here.
+    given: Option<Instant>,
     timer: Instant,
 }
 
@@ -93,6 +95,7 @@ impl Origin {
             firsts: Vec::new(),
             parcel: None,
             is_lost: false,
+            given: None,
             timer: deadline,
         };
         self.own.insert(id, own);
@@ -177,10 +180,13 @@ impl Origin {
             held.held -= 1;
             self.ready.insert(own.to);
         }
+        own.given = Some(now);
         let (to, attempts) = (own.to, own.attempts);
         let way = self.destinations.get(&to).and_then(|held| held.rtt).unwrap_or_default() * 4;
-        let at = now + way.max(ANSWER_LEAST) * (1 << attempts.saturating_sub(1).min(7));
-        self.set_timer(id, at);
+        let patience = way.max(ANSWER_LEAST) * (1 << attempts.saturating_sub(1).min(7));
+        // However slow it was: there must be time for another way.
+        let most = own.deadline.since(now) / 2;
+        self.set_timer(id, now + patience.min(most));
     }
 
     /// No way leads to its destination.
@@ -245,9 +251,13 @@ impl Origin {
         Some(own)
     }
 
-    /// Notes how long a way took that was not tried twice.
-    pub(super) fn note_rtt(&mut self, to: &NodeId, rtt: Duration) {
-        if let Some(held) = self.destinations.get_mut(to) {
+    /// Notes how long the answer took by a way that was not tried twice, from when the letter left this node: what it waited here for a
+    /// way says nothing of how long a way is.
+    pub(super) fn note_rtt(&mut self, now: Instant, id: OwnId) {
+        let Some(own) = self.own.get(&id).filter(|own| own.attempts == 1) else { return };
+        let Some(since) = own.given.or(own.begun.map(|(.., begun)| begun)) else { return };
+        let rtt = now.since(since);
+        if let Some(held) = self.destinations.get_mut(&own.to) {
             held.rtt = Some(held.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
         }
     }
