@@ -102,7 +102,7 @@ impl Messages {
         let Some((_, pair)) = self.keys.with(&to, ctx).filter(|(known, _)| *known == epoch) else {
             return self.settle_expired(id, "receiver restarted", ctx);
         };
-        own.attempts += 1;
+        own.attempts = own.attempts.saturating_add(1);
         let mut letter = Letter {
             origin: ctx.me.id.0,
             epoch: ctx.me.epoch.0,
@@ -201,7 +201,8 @@ impl Messages {
         self.hope_at.get_or_insert(now + HOPE_EVERY);
         if let Some(evicted) = self.custody.park(id) {
             ctx.stats.letters_evicted += 1;
-            self.release(now, evicted);
+            let own = self.release(now, evicted).and_then(|parcel| parcel.own);
+            own.into_iter().for_each(|own| self.origin.forgive(own, now + HOPE_EVERY));
         }
     }
 
@@ -350,7 +351,7 @@ impl Messages {
         if now >= own.deadline {
             let reason = if own.is_lost || own.begun.is_none() { "no way" } else { "no answer" };
             self.settle_expired(id, reason, ctx);
-        } else if own.parcel.is_none() && own.begun.is_some() && own.attempts < MAX_ATTEMPTS {
+        } else if own.parcel.is_none() && own.begun.is_some() && own.attempts - own.forgiven < MAX_ATTEMPTS {
             self.attempt(id, ctx);
         } else {
             self.origin.wait(id);
