@@ -538,3 +538,32 @@ fn a_long_letter_travels_packed_and_is_whole_behind_a_relay() {
     mesh.run(Duration::from_millis(500));
     assert_eq!(mesh.nodes[&1].stats().letters_packed, 1, "what fits a datagram is left as it is");
 }
+
+/// Of more than 64 that wait without a way some make room: they were begun anew three times and then given up for good, though a way
+/// was there again.
+#[test]
+fn a_relay_that_stops_now_and_then_costs_no_letter_of_a_crowd() {
+    let mut mesh = Segments::line(3);
+    let mut tickets = Vec::new();
+    for stop in 0..4 {
+        for n in 0..100 {
+            tickets.push(mesh.say_as(1, 3, &format!("{stop}.{n}"), Priority::Normal, Some(Duration::from_secs(20))));
+        }
+        mesh.run(Duration::from_millis(10));
+        mesh.filter = Box::new(|flight: &Flight, _: &[Message]| flight.to != 2 && flight.from != 2);
+        for n in 100..300 {
+            tickets.push(mesh.say_as(1, 3, &format!("{stop}.{n}"), Priority::Normal, Some(Duration::from_secs(20))));
+        }
+        mesh.run(Duration::from_millis(1_200));
+        mesh.filter = Box::new(|_: &Flight, _: &[Message]| true);
+        mesh.run(Duration::from_millis(700));
+    }
+    mesh.run(Duration::from_secs(14));
+    let lost: Vec<_> = tickets
+        .iter()
+        .map(|ticket| mesh.outcome(*ticket))
+        .filter(|outcome| !matches!(outcome, Some((_, Outcome::Delivered { .. }))))
+        .collect();
+    assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), tickets.len());
+    assert_eq!(mesh.heard(3).len(), tickets.len());
+}

@@ -33,6 +33,8 @@ pub(super) struct Own {
     /// Its number and the run of the destination, once it was begun, and when that was.
     pub(super) begun: Option<(u64, Epoch, Instant)>,
     pub(super) attempts: u8,
+    /// Attempts that were given up to make room here and tried no way to its end.
+    pub(super) forgiven: u8,
     /// The first relays of its attempts.
     pub(super) firsts: Vec<NodeId>,
     /// Where it is in custody here.
@@ -92,6 +94,7 @@ impl Origin {
             deadline,
             begun: None,
             attempts: 0,
+            forgiven: 0,
             firsts: Vec::new(),
             parcel: None,
             is_lost: false,
@@ -187,6 +190,14 @@ impl Origin {
         // However slow it was: there must be time for another way.
         let most = own.deadline.since(now) / 2;
         self.set_timer(id, now + patience.min(most));
+    }
+
+    /// It made room among those that wait without a way: that attempt does not count, and the next is made when there may be one.
+    pub(super) fn forgive(&mut self, id: OwnId, at: Instant) {
+        let Some(own) = self.own.get_mut(&id) else { return };
+        own.forgiven = own.forgiven.saturating_add(1);
+        own.is_lost = true;
+        self.set_timer(id, at);
     }
 
     /// No way leads to its destination.

@@ -105,7 +105,7 @@ impl Messages {
         let Some((_, pair)) = self.keys.with(&to, ctx).filter(|(known, _)| *known == epoch) else {
             return self.settle_expired(id, "receiver restarted", ctx);
         };
-        own.attempts += 1;
+        own.attempts = own.attempts.saturating_add(1);
         let reads_packed = ctx.roster.get(&to).is_some_and(|peer| peer.card.reads_packed());
         let (kind, body) = match pack(&own.body, MAX_PIECE).filter(|_| reads_packed) {
             Some(packed) => {
@@ -212,8 +212,9 @@ impl Messages {
         self.hope_at.get_or_insert(now + HOPE_EVERY);
         if let Some(evicted) = self.custody.park(id) {
             ctx.stats.letters_evicted += 1;
-            let class = self.release(now, evicted).map(|parcel| parcel.urgency.class());
-            class.into_iter().for_each(|class| ctx.stats.crowd_out(Crowded::Letters, class));
+            let Some(parcel) = self.release(now, evicted) else { return };
+            ctx.stats.crowd_out(Crowded::Letters, parcel.urgency.class());
+            parcel.own.into_iter().for_each(|own| self.origin.forgive(own, now + HOPE_EVERY));
         }
     }
 
@@ -367,7 +368,7 @@ impl Messages {
         if now >= own.deadline {
             let reason = if own.is_lost || own.begun.is_none() { "no way" } else { "no answer" };
             self.settle_expired(id, reason, ctx);
-        } else if own.parcel.is_none() && own.begun.is_some() && own.attempts < MAX_ATTEMPTS {
+        } else if own.parcel.is_none() && own.begun.is_some() && own.attempts - own.forgiven < MAX_ATTEMPTS {
             self.attempt(id, ctx);
         } else {
             self.origin.wait(id);
