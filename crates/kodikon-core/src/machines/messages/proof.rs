@@ -105,11 +105,12 @@ mod tests {
     #[test]
     fn the_rate_and_what_all_waited_longer_than_the_shortest_is_proven_ten_times_a_second() {
         let mut proof = Proof::new(at(0));
-        assert_eq!(proven(&mut proof, 99, &[3, 9, 9, 9]), None, "too early");
-        assert_eq!(proven(&mut proof, 100, &[]), Some((40_000, 0)));
-        assert_eq!(proven(&mut proof, 200, &[50, 50, 50]), None, "too few");
-        assert_eq!(proven(&mut proof, 300, &[50, 33]), Some((25_000, 30)));
-        assert_eq!(proven(&mut proof, 400, &[90, 90, 90, 4]), Some((40_000, 1)), "a jitter is no queue");
+        let trips = |first: &[u64], rest| [first, &vec![rest; 16 - first.len()]].concat();
+        assert_eq!(proven(&mut proof, 99, &trips(&[3], 9)), None, "too early");
+        assert_eq!(proven(&mut proof, 100, &[]), Some((160_000, 0)));
+        assert_eq!(proven(&mut proof, 200, &[50; 15]), None, "too few");
+        assert_eq!(proven(&mut proof, 300, &[33]), Some((80_000, 30)));
+        assert_eq!(proven(&mut proof, 400, &trips(&[4], 90)), Some((160_000, 1)), "a jitter is no queue");
     }
 
     #[test]
@@ -117,7 +118,7 @@ mod tests {
         let mut proof = Proof::new(at(0));
         let rows = [(100, 3, 0), (10_000, 20, 17), (19_999, 20, 17), (20_100, 20, 0), (20_200, 25, 5)];
         for (ms, rtt, expected) in rows {
-            assert_eq!(proven(&mut proof, ms, &[rtt; 4]).map(|(_, queued)| queued), Some(expected), "at {ms} ms");
+            assert_eq!(proven(&mut proof, ms, &[rtt; 16]).map(|(_, queued)| queued), Some(expected), "at {ms} ms");
         }
     }
 
@@ -125,17 +126,14 @@ mod tests {
     #[test]
     fn that_what_is_long_takes_longer_than_what_is_short_is_no_queue() {
         let mut proof = Proof::new(at(0));
-        let mut noted = |ms, trips: &[(usize, u64)]| {
-            trips.iter().for_each(|(bytes, rtt)| proof.note(*bytes, Some(Duration::from_millis(*rtt))));
+        let mut noted = |ms, long: u64, short: Option<u64>| {
+            (0..16).for_each(|_| proof.note(1_300, Some(Duration::from_millis(long))));
+            short.into_iter().for_each(|short| proof.note(300, Some(Duration::from_millis(short))));
             proof.take(at(ms)).map(|proven| proven.queued.as_millis())
         };
-        assert_eq!(noted(100, &[(300, 3), (300, 3), (1_300, 11), (1_300, 11)]), Some(0));
-        assert_eq!(noted(200, &[(1_300, 11); 4]), Some(0), "long ones alone");
-        assert_eq!(noted(300, &[(1_300, 31); 4]), Some(20));
-        assert_eq!(
-            noted(400, &[(300, 8), (1_300, 31), (1_300, 31), (1_300, 31)]),
-            Some(5),
-            "the least that either waited"
-        );
+        assert_eq!(noted(100, 11, Some(3)), Some(0));
+        assert_eq!(noted(200, 11, None), Some(0), "long ones alone");
+        assert_eq!(noted(300, 31, None), Some(20));
+        assert_eq!(noted(400, 31, Some(8)), Some(5), "the least that either waited");
     }
 }
