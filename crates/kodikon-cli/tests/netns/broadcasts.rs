@@ -124,29 +124,38 @@ fn announce<'lab>(
     }
     let names: BTreeSet<String> = fleet.story().running().map(str::to_owned).collect();
     let all = COUNT * origins.len() * (names.len() - 1);
-    fleet.wait("all to be told", PATIENCE, |story| {
+    let in_time = fleet.wait("all to be told", PATIENCE, |story| {
         let told = story.since(begun).filter(|seen| names.contains(&seen.by) && seen.event.kind == Kind::Message);
         told.count() >= all
-    })?;
+    });
     // What comes twice would come within this.
     fleet.listen(Duration::from_secs(4))?;
     for name in &names {
         for origin in origins.iter().filter(|origin| **origin != name) {
-            let mut times: BTreeMap<u64, usize> = BTreeMap::new();
-            for seen in fleet.story().since(begun).filter(|seen| seen.by == *name && seen.event.kind == Kind::Message) {
-                if seen.event.fields["source"] == *origin && seen.event.fields["sent_to"] == "all" {
-                    let n = seen.event.fields["payload"]["n"].as_u64().context("a message without its number")?;
-                    *times.entry(n).or_default() += 1;
-                }
-            }
+            let times = told(fleet, begun, name, origin)?;
             let twice: Vec<_> = times.iter().filter(|(_, count)| **count > 1).collect();
             ensure!(twice.is_empty(), "{name} was told twice: {twice:?}");
-            ensure!(times.len() == COUNT, "{name} was told {} of {COUNT} by {origin}", times.len());
+            let lacking: Vec<_> = (1..=COUNT as u64).filter(|n| !times.contains_key(n)).collect();
+            ensure!(lacking.is_empty(), "{name} was never told {lacking:?} of {origin}");
         }
     }
+    in_time?;
     let sent = payload_datagrams(fleet)? - before;
     eprintln!("{sent} payload datagrams for {} broadcasts to {} nodes", COUNT * origins.len(), names.len());
     Ok(())
+}
+
+/// How often a node was told each of an origin's numbered broadcasts.
+fn told(fleet: &Fleet<'_>, begun: kodikon_lab::Moment, name: &str, origin: &str) -> Result<BTreeMap<u64, usize>> {
+    let mut times = BTreeMap::new();
+    for seen in fleet.story().since(begun).filter(|seen| seen.by == name && seen.event.kind == Kind::Message) {
+        if seen.event.fields["source"] == *origin && seen.event.fields["sent_to"] == "all" {
+            *times
+                .entry(seen.event.fields["payload"]["n"].as_u64().context("a message without its number")?)
+                .or_default() += 1;
+        }
+    }
+    Ok(times)
 }
 
 /// Payload datagrams of all who run.

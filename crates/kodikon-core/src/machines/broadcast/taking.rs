@@ -69,6 +69,12 @@ impl Broadcasts {
             Ok(_) => return ctx.stats.drop(Reject::Stale),
             Err(reason) => return ctx.stats.drop(reason),
         };
+        // It is younger than this run by what its giver says, and older by how long this frame may have been kept from us: the next
+        // one that brings it tells.
+        let since = now.since(self.born).saturating_sub(FRESH);
+        if age <= since && age.saturating_add(doubt) > since {
+            return ctx.stats.drop(Reject::Stale);
+        }
         let Spread { cast, hops, path, map, fragment, .. } = spread;
         let print = cast.print();
         let pieced = match fragment {
