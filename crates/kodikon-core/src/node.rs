@@ -1,5 +1,6 @@
 //! The front hall: every input enters here and is told, in one exhaustive match, to the machine it concerns.
 
+mod alerts;
 mod arrivals;
 mod far;
 mod ghosts;
@@ -10,11 +11,13 @@ mod start;
 mod views;
 
 use crate::effect::context::Context;
+use crate::effect::log::SavedLog;
 use crate::effect::{Command, Input, Output, Wake, WakeBy};
 use crate::ground::config::Config;
 use crate::ground::id::Epoch;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant, WallTime};
+use crate::machines::alerts::Alerts;
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
@@ -57,6 +60,8 @@ pub struct Saved {
     pub rank: Option<u16>,
     /// The directory.
     pub directory: Vec<crate::effect::Remembered>,
+    /// The log.
+    pub log: SavedLog,
 }
 
 /// A node of the mesh, as a function of its inputs.
@@ -73,6 +78,7 @@ pub struct Node {
     replication: Replication,
     routing: Routing,
     messages: Messages,
+    alerts: Alerts,
     outbound: Outbound,
     ghosts: Ghosts,
     review: Review,
@@ -110,10 +116,13 @@ impl Node {
             Input::StreamFrame { stream, frame } => self.on_stream_frame(stream, frame),
             Input::StreamEnded { stream } => self.liveness.on_stream_ended(now, stream, &mut self.ctx),
             Input::Disturbed => self.on_disturbed(now),
+            Input::Committed { commit, result } => self.replication.on_committed(now, commit, result, &mut self.ctx),
             Input::Command(Command::SetState(changes, wall)) => {
                 self.replication.set_state(now, &changes, wall, &mut self.ctx);
             }
             Input::Command(Command::Send(order)) => self.messages.send(now, order, &mut self.ctx),
+            Input::Command(Command::Raise(order)) => self.raise(now, &order),
+            Input::Command(Command::Acknowledge(order)) => self.acknowledge(now, &order),
             Input::Command(Command::Leave) => self.leave(now),
         }
     }
@@ -148,6 +157,9 @@ impl Node {
         if is_due(self.messages.next_deadline()) {
             self.messages.on_wake(now, &mut self.ctx);
         }
+        if is_due(self.alerts.next_deadline()) {
+            self.wake_alerts(now);
+        }
         self.review_far(now);
         if is_due(self.ghosts.next_deadline()) {
             self.on_ghost_unanswered(now);
@@ -159,6 +171,7 @@ impl Node {
         self.read_notices(now);
         self.note_map(now);
         self.route_letters(now);
+        self.replication.write_log(now, &mut self.ctx);
         self.flush(now);
     }
 
@@ -183,6 +196,7 @@ impl Node {
             (self.routing.next_deadline(), WakeBy::Routing),
             (self.review.next_deadline(), WakeBy::Routing),
             (self.messages.next_deadline(), WakeBy::Messages),
+            (self.alerts.next_deadline(), WakeBy::Alerts),
             (self.ghosts.next_deadline(), WakeBy::Membership),
         ];
         let awake = waking.into_iter().filter(|_| !self.left).chain([outbound]);

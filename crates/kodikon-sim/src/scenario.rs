@@ -40,6 +40,9 @@ pub struct Scenario {
     /// Mean seconds between two letters of a node; 0: it writes none of its own accord.
     #[serde(default)]
     pub letters_every_s: f64,
+    /// Mean seconds between two alerts of a node; 0: it raises none.
+    #[serde(default)]
+    pub alerts_every_s: f64,
     /// Streams of letters.
     #[serde(default)]
     pub flow: Vec<Flow>,
@@ -168,6 +171,13 @@ const ALL: &[(&str, &str)] = scenarios![
     "letters-grid-9",
     "letters-loss-20",
     "letters-5-hops",
+    "alerts-30",
+    "alerts-late-joiner",
+    "alerts-sender-dies",
+    "alerts-receiver-restarts",
+    "alerts-partition",
+    "alerts-line-7",
+    "alerts-disk-fails",
     "swarm-5",
     "swarm-10",
     "swarm-30",

@@ -200,6 +200,8 @@ fn message_ops(message: &Message) -> &[SignedOp] {
         | Message::Carry(_)
         | Message::Got(_)
         | Message::Back(_)
+        | Message::Log(_)
+        | Message::LogPiece(_)
         | Message::Canary => &[],
     }
 }

@@ -3,9 +3,11 @@
 //! The loop is the root future of a single-threaded runtime on a thread of its own. A datagram passes socket → loop → `Node::handle`
 //! → loop → socket without a lock or a channel; disk, readers and user handlers are behind hand-overs that never make it wait.
 
+mod alerts;
 mod boot;
 mod evidence;
 mod keeper;
+mod logger;
 mod names;
 mod saved;
 mod show;
@@ -18,30 +20,34 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{
     Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder, StreamWish,
     Target, Transmit,
 };
 use kodikon_core::ground::config::Security as CoreSecurity;
 use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
 use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::Security;
+use crate::api::{AlertRow, Security};
 use crate::clock::{Clock, Deadline, Jump, JumpWatch, SystemClock};
-use crate::doctor::Symptoms;
+use crate::doctor::{LogUse, Symptoms};
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts};
 use crate::interfaces::{InterfaceWatch, choose};
 use crate::mesh::{Board, Mesh, OwnState, SENDS_WAITING, Shared, StartError};
 use crate::socket::{Discovery, Family, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
+use alerts::{Followed, Receipts};
 pub(crate) use boot::{Home, Plan};
 pub(crate) use evidence::DriverCounts;
 use evidence::{Evidence, Scene};
 use keeper::Keeper;
+use logger::Logger;
 use names::{Answer, Names};
 use show::{Rest, Show};
 
@@ -79,6 +85,24 @@ pub(crate) enum Order {
         /// Where to tell.
         answer: oneshot::Sender<Option<Outcome>>,
     },
+    /// Raise an alert.
+    Raise {
+        /// Which; its ticket is given here.
+        order: AlertOrder,
+        /// Where to tell what became of it.
+        answer: oneshot::Sender<Raised>,
+        /// Where to tell who has it.
+        receipts: Receipts,
+    },
+    /// Tell all that a person has seen an alert.
+    Acknowledge {
+        /// Which; its ticket is given here.
+        order: AckOrder,
+        /// Where to tell what became of it.
+        answer: oneshot::Sender<Raised>,
+    },
+    /// Tell which alerts are active.
+    Alerts(oneshot::Sender<Vec<AlertRow>>),
     /// Call a handler from now on.
     On(Handler),
     /// Tell who was here and is not now.
@@ -175,6 +199,7 @@ struct Driver {
     /// No handle of this node is left, so no order will come.
     is_abandoned: bool,
     keeper: Keeper,
+    logger: Logger,
     /// A new epoch or identity may not be on disk yet.
     is_run_unkept: bool,
     show: Show,
@@ -184,6 +209,8 @@ struct Driver {
     /// The last ticket given, and who waits for what becomes of which.
     tickets: u64,
     waiting: BTreeMap<Ticket, oneshot::Sender<Option<Outcome>>>,
+    /// Who waits for what becomes of alerts.
+    followed: Followed,
     addresses: Vec<SocketAddr>,
     /// When what could not be opened is tried again.
     retry_at: Instant,
@@ -209,6 +236,7 @@ enum Turn {
     Interfaces(io::Result<Vec<Interface>>),
     Stream(StreamEvent),
     Name(Answer),
+    Committed(CommitId, Committed),
     Order(Option<Order>),
     Deadline(io::Result<()>),
 }
@@ -217,7 +245,7 @@ impl Driver {
     async fn boot(plan: Plan) -> Result<(Self, Begun), StartError> {
         let clock = SystemClock::new();
         let mut config = plan.config;
-        let (mut store, directory) = boot::open_store(&plan.home)?;
+        let mut stores = boot::open_stores(&plan.home)?;
         let ports = Ports::open(config.discovery_port)?;
         let discovery = Discovery::open(config.discovery_port);
         for problem in discovery.problems() {
@@ -236,8 +264,10 @@ impl Driver {
         let system = |what| move |source| StartError::System { what, source };
         let deadline = Deadline::new(clock).map_err(system("a timer"))?;
         let watch = InterfaceWatch::open().map_err(system("a view of the network interfaces"))?;
-        let node = boot::make_node(&clock, store.as_mut(), config, ports.port)?;
-        let keeper = Keeper::spawn(store).map_err(system("a thread"))?;
+        let node = boot::make_node(&clock, &mut stores, config, ports.port)?;
+        let boot::Stores { files, log, directory } = stores;
+        let keeper = Keeper::spawn(files).map_err(system("a thread"))?;
+        let logger = Logger::spawn(log).map_err(system("a thread"))?;
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let board = Arc::new(Board::default());
         let show = Show::new(Arc::clone(&board));
@@ -265,6 +295,7 @@ impl Driver {
             orders,
             is_abandoned: false,
             keeper,
+            logger,
             is_run_unkept: false,
             show,
             evidence: Evidence::default(),
@@ -272,6 +303,7 @@ impl Driver {
             own_changes: 0,
             tickets: 0,
             waiting: BTreeMap::new(),
+            followed: Followed::default(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
             drops_at: Instant::ZERO,
@@ -317,6 +349,7 @@ impl Driver {
                 changed = changed(&mut self.watch) => Turn::Interfaces(changed),
                 event = self.streams.next() => Turn::Stream(event),
                 answer = self.names.answered() => Turn::Name(answer),
+                (commit, result) = self.logger.answered() => Turn::Committed(commit, result),
                 order = self.orders.recv(), if !self.is_abandoned => Turn::Order(order),
                 reached = self.deadline.reached() => Turn::Deadline(reached),
             };
@@ -358,6 +391,10 @@ impl Driver {
             }
             Turn::Stream(event) => self.take_stream(now, event),
             Turn::Name(answer) => self.take_name(now, answer),
+            Turn::Committed(commit, result) => {
+                self.node.handle(now, Input::Committed { commit, result });
+                self.carry_out();
+            }
             Turn::Order(None) => {
                 self.is_abandoned = true;
                 self.leave(now);
@@ -467,6 +504,18 @@ impl Driver {
                 self.set_state(now, changes, wall);
             }
             Order::Send { order, answer } => self.send(now, order, answer),
+            Order::Raise { order, answer, receipts } => {
+                let ticket = self.next_ticket();
+                self.follow(now, (ticket, answer, Some(receipts)), Command::Raise(AlertOrder { ticket, ..order }));
+            }
+            Order::Acknowledge { order, answer } => {
+                let ticket = self.next_ticket();
+                self.follow(now, (ticket, answer, None), Command::Acknowledge(AckOrder { ticket, ..order }));
+            }
+            // An error means that nobody waits for the answer any more.
+            Order::Alerts(answer) => {
+                drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
+            }
             Order::On(handler) => self.show.add_handler(handler),
             // An error means that nobody waits for the answer any more.
             Order::Departed(answer) => drop(answer.send(self.node.directory(now))),
@@ -484,6 +533,11 @@ impl Driver {
                     max_peers: self.facts.max_peers,
                     max_peers_origin: self.facts.max_peers_origin.as_deref(),
                     is_keyed: self.facts.is_keyed,
+                    log: LogUse {
+                        problem: self.logger.problem(),
+                        failures: self.node.stats().commits_failed,
+                        unkept: self.node.alerts(now).iter().filter(|alert| !alert.kept).count(),
+                    },
                 };
                 drop(answer.send(self.evidence.symptoms(&scene)));
             }
@@ -508,10 +562,30 @@ impl Driver {
             drop(answer.send(None));
             return;
         }
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
+        let ticket = self.next_ticket();
         self.waiting.insert(ticket, answer);
         self.node.handle(now, Input::Command(Command::Send(SendOrder { ticket, ..order })));
+        self.carry_out();
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    /// Wants something of the log that is answered.
+    fn follow(
+        &mut self,
+        now: Instant,
+        (ticket, answer, receipts): (Ticket, oneshot::Sender<Raised>, Option<Receipts>),
+        command: Command,
+    ) {
+        if let Err(answer) = self.followed.order(ticket, answer, receipts) {
+            // An error means that nobody waits for the answer any more.
+            drop(answer.send(Raised::TooMany { reason: "as many alerts are followed as may be" }));
+            return;
+        }
+        self.node.handle(now, Input::Command(command));
         self.carry_out();
     }
 
@@ -536,6 +610,7 @@ impl Driver {
                 }
                 Output::Stream(StreamWish::Send { .. }) if !self.may_speak() => self.evidence.counts.unkept += 1,
                 Output::Stream(wish) => self.streams.wish(wish),
+                Output::Commit { commit, batch } => self.logger.commit(commit, batch),
             }
         }
     }
@@ -572,6 +647,9 @@ impl Driver {
             if let Some(answer) = self.waiting.remove(&ticket) {
                 drop(answer.send(Some(outcome)));
             }
+            return;
+        }
+        if self.followed.hear(&event, self.show.view()) {
             return;
         }
         self.evidence.note_event(&event);
@@ -663,6 +741,7 @@ impl Driver {
         self.refresh(self.now());
         self.show.end();
         self.keeper.close();
+        self.logger.close();
         tracing::info!("node ended");
     }
 }

@@ -32,6 +32,10 @@ pub enum EventKind {
     State,
     /// Somebody said something to this node.
     Message,
+    /// An alert reached this node.
+    Alert,
+    /// A person acknowledged an alert.
+    AlertAck,
     /// This node hears nobody, or somebody again.
     Isolated,
     /// Every kind.
@@ -55,6 +59,8 @@ impl EventKind {
             What::PeerLeft { .. } => Some(Self::PeerLeft),
             What::State { .. } => Some(Self::State),
             What::Message { .. } => Some(Self::Message),
+            What::Alert { .. } => Some(Self::Alert),
+            What::AlertAck { .. } => Some(Self::AlertAck),
             What::Isolated { .. } => Some(Self::Isolated),
             What::Missed { .. } => None,
         }
@@ -183,10 +189,12 @@ pub(crate) fn weight(event: &Event) -> usize {
             SMALL + state.iter().map(|(key, value)| key.len() + 64 + size_of(value)).sum::<usize>()
         }
         What::Message { payload, .. } => SMALL + size_of(payload),
+        What::Alert { alert, .. } => SMALL + size_of(alert),
         What::PeerUp { .. }
         | What::PeerSuspect { .. }
         | What::PeerFailed { .. }
         | What::PeerLeft { .. }
+        | What::AlertAck { .. }
         | What::Isolated { .. }
         | What::Missed { .. } => SMALL,
     }

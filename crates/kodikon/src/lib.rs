@@ -24,6 +24,7 @@
 //! | `PeerInfo`, `is_alive()`, last heartbeat | [`Peer`], [`Peer::is_alive`], [`Peer::last_heard`] |
 //! | `update_node_state({…})` | [`Mesh::set_state`] |
 //! | `get_network_stats()` | [`Mesh::stats`] |
+//! | `broadcast_alert({…})` | [`Mesh::alert`]`({…}).send()` |
 //! | message handlers | [`Mesh::on`], [`Mesh::events`] |
 #![deny(unsafe_code)]
 
@@ -51,7 +52,8 @@ pub use kodikon_core::ground::id::NodeId;
 pub use kodikon_core::model::letter::Priority;
 pub use kodikon_core::model::state::StateError;
 pub use mesh::{
-    Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Route, SendError, StartError,
+    Alert, AlertError, AlertHandle, Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer,
+    Receipt, Route, SendError, StartError,
 };
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;

@@ -1,5 +1,6 @@
 //! Decides what an embedder holds: a handle to one running node, cheap to clone and usable from any thread.
 
+mod alert;
 mod board;
 mod builder;
 mod error;
@@ -29,6 +30,8 @@ use crate::driver::{ORDERS_MAX, Order};
 use crate::events::{EventKind, EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts};
 
+pub(crate) use alert::ALERTS_FOLLOWED;
+pub use alert::{Alert, AlertError, AlertHandle, Receipt};
 pub(crate) use board::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way};
 pub use builder::Builder;
 pub use error::{MeshError, StartError};
@@ -391,6 +394,7 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
     doc.messages_sent = stats.messages_sent;
     doc.messages_received = stats.messages_received;
     doc.messages_routed = stats.letters_relayed;
+    doc.alerts_sent = stats.alerts_sent;
     doc.peers_discovered = stats.peers_discovered;
     doc.heartbeats_sent = stats.heartbeats_sent;
     doc.datagrams_sent = stats.datagrams_sent;
@@ -418,6 +422,13 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("letters_delivered", stats.letters_delivered),
         ("letters_expired", stats.letters_expired),
         ("letters_retransmitted", stats.letters_retransmitted),
+        ("alerts_received", stats.alerts_received),
+        ("alerts_refused", stats.alerts_refused),
+        ("alerts_repeated", stats.alerts_repeated),
+        ("receipts_sent", stats.receipts_sent),
+        ("log_applied", stats.log_applied),
+        ("log_evicted", stats.log_evicted),
+        ("commits_failed", stats.commits_failed),
     ] {
         doc.counters.insert(name.to_owned(), value);
     }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+#[path = "../examples/alert_broadcasting.rs"]
+mod alert_broadcasting;
 #[path = "../examples/basic_setup.rs"]
 mod basic_setup;
 #[path = "../examples/network_statistics.rs"]
@@ -35,4 +37,9 @@ async fn state_management_follows_a_camera_to_its_third_version() {
 #[tokio::test]
 async fn network_statistics_counts_a_peer_and_its_heartbeats() {
     ends_well(network_statistics::run()).await;
+}
+
+#[tokio::test]
+async fn alert_broadcasting_shows_an_alert_once_and_learns_who_has_seen_it() {
+    ends_well(alert_broadcasting::run()).await;
 }

@@ -65,7 +65,7 @@ fn series(common: &Common, client: &Client, body: &Value) -> Result<Done, Failur
 }
 
 /// The payload that was written, or what stands on stdin.
-fn payload(text: &str) -> Result<Value, Failure> {
+pub(super) fn payload(text: &str) -> Result<Value, Failure> {
     let mut read = String::new();
     let text = if text == "-" {
         let stdin = std::io::stdin().lock();

@@ -19,7 +19,8 @@ use super::problem::Problem;
 use super::{Api, NodeView};
 
 /// The kinds of event there are.
-pub(crate) const KINDS: [&str; 6] = ["peer_up", "peer_suspect", "peer_failed", "peer_left", "state", "isolated"];
+pub(crate) const KINDS: [&str; 9] =
+    ["peer_up", "peer_suspect", "peer_failed", "peer_left", "state", "message", "alert", "alert_ack", "isolated"];
 
 /// Events that are kept: some minutes of a lively mesh.
 const MAX_EVENTS: usize = 4_096;

@@ -39,6 +39,9 @@ pub struct Card {
     /// Version of the program.
     #[n(8)]
     pub version: String,
+    /// Of the author's runs before this one nothing of its log is active any more; absent: it does not say.
+    #[n(9)]
+    pub log_floor: Option<u64>,
 }
 
 /// One address of a node's unicast port.
@@ -221,6 +224,7 @@ mod tests {
             settled: true,
             addresses: vec![address],
             version: "0.1.0".to_owned(),
+            log_floor: None,
         };
         assert_eq!(Card::parse(&minicbor::to_vec(&card).unwrap()), Some(card.clone()));
         assert_eq!(card.shown_name(), "cam-2");

@@ -33,7 +33,33 @@ struct Envelope {
     wall: u64,
 }
 
-/// What kind of fact a `live` op states.
+/// How long a fact lives, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OpLane {
+    /// Of one kind and key the newest holds, in memory, while its author is present.
+    Live,
+    /// Every one holds until its time is over, on disk, whatever becomes of its author.
+    Log,
+}
+
+impl OpLane {
+    /// The number on the wire.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Live => 0,
+            Self::Log => 1,
+        }
+    }
+
+    /// The lane of a number; `None` for one of a later version.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Live, Self::Log].into_iter().find(|lane| lane.code() == code)
+    }
+}
+
+/// What kind of fact an op states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpKind {
     /// The author's card.
@@ -44,6 +70,12 @@ pub enum OpKind {
     Links,
     /// The author's opinion of a peer: failed, or that opinion withdrawn.
     Opinion,
+    /// What the author has of another's log: shown, and on its disk.
+    Receipt,
+    /// An alert; of the log.
+    Alert,
+    /// A person's word that an alert was seen; of the log.
+    AlertAck,
     /// A kind of a later version: kept and passed on, not understood.
     Unknown(u8),
 }
@@ -57,18 +89,27 @@ impl OpKind {
             Self::State => 2,
             Self::Links => 3,
             Self::Opinion => 4,
+            Self::Receipt => 5,
+            Self::Alert => 16,
+            Self::AlertAck => 17,
             Self::Unknown(code) => code,
         }
     }
 
-    fn from_code(code: u8) -> Self {
-        match code {
-            1 => Self::Card,
-            2 => Self::State,
-            3 => Self::Links,
-            4 => Self::Opinion,
-            other => Self::Unknown(other),
+    /// The lane that facts of this kind belong to.
+    #[must_use]
+    pub fn lane(self) -> OpLane {
+        match self {
+            Self::Card | Self::State | Self::Links | Self::Opinion | Self::Receipt | Self::Unknown(_) => OpLane::Live,
+            Self::Alert | Self::AlertAck => OpLane::Log,
         }
+    }
+
+    /// A number means something in its own lane alone: no card can be hidden in a log.
+    fn from_code(lane: OpLane, code: u8) -> Self {
+        let known = [Self::Card, Self::State, Self::Links, Self::Opinion, Self::Receipt, Self::Alert, Self::AlertAck];
+        let found = known.into_iter().find(|kind| kind.lane() == lane && kind.code() == code);
+        found.unwrap_or(Self::Unknown(code))
     }
 }
 
@@ -102,19 +143,17 @@ pub struct Statement {
     pub wall: WallTime,
 }
 
-/// The `live` lane: keyed, newest wins, in memory.
-const LANE_LIVE: u8 = 0;
 /// What a signature over an op covers besides its bytes.
 const PURPOSE: &[u8] = b"kodikon op 1";
 
 impl SignedOp {
-    /// Numbers and signs a statement of the `live` lane.
+    /// Numbers and signs a statement, in the lane of its kind.
     #[must_use]
     pub fn sign(identity: &Identity, mesh: MeshId, epoch: Epoch, seq: Seq, statement: Statement) -> Self {
         let envelope = Envelope {
             author: identity.id().0,
             epoch: epoch.0,
-            lane: LANE_LIVE,
+            lane: statement.kind.lane().code(),
             seq: seq.0,
             kind: statement.kind.code(),
             key: statement.key,
@@ -152,10 +191,17 @@ impl SignedOp {
         Seq(self.0.envelope.seq)
     }
 
+    /// To which lane it belongs.
+    #[must_use]
+    pub fn lane(&self) -> OpLane {
+        // Read from the wire, it was one of the two; signed here, it is that of its kind.
+        if self.0.envelope.lane == OpLane::Log.code() { OpLane::Log } else { OpLane::Live }
+    }
+
     /// What kind of fact it states.
     #[must_use]
     pub fn kind(&self) -> OpKind {
-        OpKind::from_code(self.0.envelope.kind)
+        OpKind::from_code(self.lane(), self.0.envelope.kind)
     }
 
     /// Which of the author's facts it is.
@@ -220,8 +266,8 @@ impl<'b, C> Decode<'b, C> for SignedOp {
         let signature = Signature::try_from(d.bytes()?)
             .map_err(|_| minicbor::decode::Error::message("a signature has 64 bytes"))?;
         let envelope: Envelope = minicbor::decode(bytes)?;
-        if envelope.lane != LANE_LIVE || envelope.seq == 0 {
-            return Err(minicbor::decode::Error::message("an op of the live lane, numbered from 1"));
+        if OpLane::from_code(envelope.lane).is_none() || envelope.seq == 0 {
+            return Err(minicbor::decode::Error::message("an op of a lane that we know, numbered from 1"));
         }
         Ok(Self(Arc::new(Fact { envelope, bytes: bytes.into(), signature })))
     }
@@ -252,6 +298,17 @@ mod tests {
         assert_eq!(read, op);
         assert!(read.verify(&identity.public_key(), MeshId([1; 16]), &mut StrictVerifier));
         assert_eq!((read.seq(), read.kind(), read.body()), (Seq(4), OpKind::State, &b"30"[..]));
+    }
+
+    #[test]
+    fn a_kind_means_something_in_its_own_lane_alone() {
+        let kinds = [OpKind::Card, OpKind::State, OpKind::Links, OpKind::Opinion, OpKind::Receipt];
+        for kind in kinds.into_iter().chain([OpKind::Alert, OpKind::AlertAck]) {
+            for lane in [OpLane::Live, OpLane::Log] {
+                let expected = if lane == kind.lane() { kind } else { OpKind::Unknown(kind.code()) };
+                assert_eq!(OpKind::from_code(lane, kind.code()), expected, "{lane:?}");
+            }
+        }
     }
 
     #[test]

@@ -429,6 +429,7 @@ mod tests {
             settled: false,
             addresses: Vec::new(),
             version: "0.1.0".to_owned(),
+            log_floor: None,
         };
         let body = minicbor::to_vec(&card).unwrap();
         let statement = Statement { kind: OpKind::Card, key: Vec::new(), body, lamport: 1, wall: WallTime(0) };

@@ -157,12 +157,14 @@ impl Node {
                     self.discovery.on_report(id, arrival, beacon.heard);
                 }
                 self.replication.on_root(now, id, beacon.root);
+                self.replication.on_log_root(now, id, beacon.log_root);
                 if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
                     self.liveness.on_beat(now, id, turn.due_ms, &self.ctx);
                 }
             }
             Message::Beat(beat) => {
                 self.replication.on_root(now, id, beat.root);
+                self.replication.on_log_root(now, id, beat.log_root);
                 self.liveness.on_beat(now, id, beat.due_ms, &self.ctx);
             }
             Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
@@ -183,6 +185,8 @@ impl Node {
             Message::Carry(carry) => self.messages.on_carry(now, id, carry, &mut self.ctx),
             Message::Got(got) => self.messages.on_got(now, id, &got, &mut self.ctx),
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
+            Message::Log(log) => self.replication.on_log(now, id, log, &mut self.ctx),
+            Message::LogPiece(piece) => self.replication.on_log_piece(now, id, piece, &mut self.ctx),
             // Streams alone carry it.
             Message::Canary => {}
         }
@@ -190,7 +194,7 @@ impl Node {
 
     fn answer_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival) {
         let wall_ms = Some(self.ctx.wall(now).0);
-        let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms });
+        let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms, log_root: None });
         self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
     }
 
@@ -295,6 +299,8 @@ impl Node {
                 | Message::Carry(_)
                 | Message::Got(_)
                 | Message::Back(_)
+                | Message::Log(_)
+                | Message::LogPiece(_)
                 | Message::Canary => {}
             }
         }
@@ -365,7 +371,10 @@ impl Node {
     /// Ops from a stranger count for nothing, but our own signature speaks for itself.
     fn look_for_ghosts(&mut self, ops: Ops, arrival: Arrival) {
         for op in ops.ops {
-            if op.author() == self.ctx.me.id && op.epoch() >= self.ctx.me.epoch && !self.replication.remembers(&op) {
+            if op.author() == self.ctx.me.id
+                && op.epoch() >= self.ctx.me.epoch
+                && !self.replication.remembers(&op, &self.ctx)
+            {
                 self.ctx.out.notice(Notice::OwnGhost(op, Some(arrival)));
             }
         }

@@ -59,6 +59,9 @@ impl Node {
             Notice::Far(id) => self.on_far(now, id),
             Notice::Silent(id) => self.on_silent(now, id),
             Notice::Witnessed => self.on_witnessed(now),
+            Notice::Logged(logged) => self.on_logged(now, logged),
+            Notice::LogKept(ids) => self.alerts.on_kept(now, &ids, &mut self.ctx),
+            Notice::LogOver(id) => self.on_log_over(now, &id),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Turn(observer, due_ms) => {
                 if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {
@@ -77,6 +80,7 @@ impl Node {
             self.on_near(now, id);
         }
         self.membership.note_change(now);
+        self.alerts.on_up(now);
         self.withdraw(now, id);
         self.show_across(now, id);
     }
@@ -135,8 +139,10 @@ impl Node {
             OpKind::Card => {
                 if let Some(card) = read_card(op) {
                     self.membership.renew(now, op.clone(), card, &mut self.ctx);
+                    self.replication.on_card(&op.author(), &mut self.ctx);
                 }
             }
+            OpKind::Receipt => self.on_receipt(op),
             OpKind::State => {
                 changed.insert(op.author());
             }
@@ -152,7 +158,8 @@ impl Node {
             }
             OpKind::Links => self.routing.on_op(now, op, &self.ctx),
             // Held and passed on: a later version understands it.
-            OpKind::Unknown(_) => {}
+            // What is of the log does not come here.
+            OpKind::Unknown(_) | OpKind::Alert | OpKind::AlertAck => {}
         }
     }
 

@@ -8,6 +8,7 @@ use crate::ground::id::{Epoch, Life, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant};
+use crate::machines::alerts::Alerts;
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
@@ -63,7 +64,9 @@ impl Node {
         };
         let liveness = Liveness::new(now, &mut ctx);
         let membership = Membership::new(now, saved.rank.is_some());
-        let replication = Replication::new(now, saved.state, epoch);
+        let replication = Replication::new(now, saved.state, saved.log, &ctx);
+        let mut alerts = Alerts::new();
+        replication.log().held().into_iter().for_each(|logged| alerts.restore(logged, &ctx.me.id));
         let routing = Routing::new(now, ctx.me.id);
         let outbound = Outbound::new(&ctx);
         let mut node = Self {
@@ -74,6 +77,7 @@ impl Node {
             replication,
             routing,
             messages: Messages::new(),
+            alerts,
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),
@@ -104,6 +108,9 @@ impl Node {
 
     /// Signs the card anew, if it would say something else.
     pub(super) fn renew_card(&mut self, now: Instant) {
+        // Until then somebody may hold what this node has forgotten.
+        let log_floor = self.replication.own_log_floor(&self.ctx).filter(|_| self.alerts.is_floor_safe());
+        let log_floor = log_floor.map(|floor| floor.0);
         let me = &self.ctx.me;
         let card = Card {
             public_key: me.identity.public_key(),
@@ -115,6 +122,7 @@ impl Node {
             settled: me.settled,
             addresses: announced(&self.ctx.interfaces, me.port),
             version: self.ctx.config.version.clone(),
+            log_floor,
         };
         let body = minicbor::to_vec(&card).expect("encoding into memory cannot fail");
         if me.card.as_ref().is_some_and(|held| held.body() == body && held.epoch() == me.epoch) {
@@ -159,7 +167,10 @@ impl Node {
         };
         self.liveness.close_streams(&mut self.ctx);
         self.messages.on_end(&mut self.ctx);
+        let log = self.replication.end_log(now, &mut self.ctx);
+        self.read_notices(now);
         let saved = Saved {
+            log,
             state: self.replication.own_state().clone(),
             rank: self.ctx.me.settled.then_some(self.ctx.me.rank),
             directory: crate::machines::membership::remembered(now, &self.ctx),

@@ -136,7 +136,14 @@ impl Node {
         let machines = self.liveness.table_sizes().into_iter().chain(self.replication.table_sizes());
         let ways = self.discovery.table_sizes().into_iter().chain(self.routing.table_sizes());
         let letters = self.messages.table_sizes(self.ctx.config.max_peers);
-        roster.into_iter().chain(floors).chain(ways).chain(machines).chain(letters).collect()
+        roster
+            .into_iter()
+            .chain(floors)
+            .chain(ways)
+            .chain(machines)
+            .chain(letters)
+            .chain(self.alerts.table_sizes())
+            .collect()
     }
 }
 

@@ -47,6 +47,8 @@ fn write(
         Message::Carry(body) => e.u8(17)?.encode(body)?,
         Message::Got(body) => e.u8(18)?.encode(body)?,
         Message::Back(body) => e.u8(19)?.encode(body)?,
+        Message::Log(body) => e.u8(20)?.encode(body)?,
+        Message::LogPiece(body) => e.u8(21)?.encode(body)?,
     };
     Ok(())
 }
@@ -98,6 +100,8 @@ fn read(d: &mut Decoder<'_>) -> Result<Option<Message>, minicbor::decode::Error>
         17 => Message::Carry(body(d)?),
         18 => Message::Got(body(d)?),
         19 => Message::Back(body(d)?),
+        20 => Message::Log(body(d)?),
+        21 => Message::LogPiece(body(d)?),
         _later => {
             d.skip()?;
             return Ok(None);
@@ -125,8 +129,11 @@ mod tests {
 
     #[test]
     fn messages_share_a_datagram_in_order() {
-        let messages =
-            [Message::Beat(Beat { root: 7, due_ms: 5_000 }), Message::Canary, Message::Ping(Ping { nonce: u64::MAX })];
+        let messages = [
+            Message::Beat(Beat { root: 7, due_ms: 5_000, log_root: None }),
+            Message::Canary,
+            Message::Ping(Ping { nonce: u64::MAX }),
+        ];
         let batch = decode(&text(&messages)).unwrap();
         assert_eq!(batch.messages, messages);
         assert_eq!(batch.unknown, 0);
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_beat_takes_at_most_seventeen_bytes() {
-        let len = text(&[Message::Beat(Beat { root: u64::MAX, due_ms: 5_000 })]).len();
+        let len = text(&[Message::Beat(Beat { root: u64::MAX, due_ms: 5_000, log_root: None })]).len();
         assert!(len <= 17, "{len} B: the idle budget of docs/machines/liveness.md counts on it");
     }
 
@@ -150,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_damaged_message_spoils_its_datagram() {
-        let whole = text(&[Message::Beat(Beat { root: 7, due_ms: 5_000 })]);
+        let whole = text(&[Message::Beat(Beat { root: 7, due_ms: 5_000, log_root: None })]);
         for len in 1..whole.len() {
             assert_eq!(decode(&whole[..len]).map(|_| ()), Err(Reject::Malformed), "{len} bytes");
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kodikon_core::effect::{Event as CoreEvent, Interface};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::Instant;
+use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Node;
 
 use crate::api::{Event, What};
@@ -96,6 +97,12 @@ impl Show {
             CoreEvent::Isolated(_)
             | CoreEvent::Message { .. }
             | CoreEvent::Settled { .. }
+            | CoreEvent::Alert { .. }
+            | CoreEvent::AlertAck { .. }
+            | CoreEvent::Raised { .. }
+            | CoreEvent::Receipt { .. }
+            | CoreEvent::AlertOver { .. }
+            | CoreEvent::LogKept(_)
             | CoreEvent::NameClash { .. }
             | CoreEvent::Cloned { .. }
             | CoreEvent::Restored { .. }
@@ -256,16 +263,7 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
         CoreEvent::PeerLeft { peer, name } => {
             What::PeerLeft { node_id: shown(peer, name), id: peer.to_string(), reason: "goodbye".to_owned() }
         }
-        CoreEvent::State { node, name, snapshot } => {
-            let (row, name) = (row_of(snapshot), shown(node, name));
-            What::State {
-                node_id: name.clone(),
-                id: node.to_string(),
-                source: name,
-                version: row.version,
-                state: row.state,
-            }
-        }
+        CoreEvent::State { node, name, snapshot } => state(*node, shown(node, name), snapshot),
         CoreEvent::Message { from, name, kind, payload, priority, path } => {
             // Its origin may be no Kodikon node: what is no JSON is no message.
             let payload = serde_json::from_slice(payload).ok()?;
@@ -280,11 +278,18 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
                 path: names(path),
             }
         }
+        CoreEvent::Alert { from, name, .. } | CoreEvent::AlertAck { from, name, .. } => {
+            return alert(event, *from, shown(from, name));
+        }
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
         }
         CoreEvent::Settled { .. }
+        | CoreEvent::Raised { .. }
+        | CoreEvent::Receipt { .. }
+        | CoreEvent::AlertOver { .. }
+        | CoreEvent::LogKept(_)
         | CoreEvent::NameClash { .. }
         | CoreEvent::Cloned { .. }
         | CoreEvent::Restored { .. }
@@ -292,6 +297,39 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
         | CoreEvent::Refused { .. }
         | CoreEvent::Equivocated { .. }
         | _ => return None,
+    })
+}
+
+/// The state of the node of this name.
+fn state(node: NodeId, name: String, snapshot: &NodeSnapshot) -> What {
+    let row = row_of(snapshot);
+    What::State { node_id: name.clone(), id: node.to_string(), source: name, version: row.version, state: row.state }
+}
+
+/// An alert, or that somebody has seen one, of the node of this name.
+fn alert(event: &CoreEvent, from: NodeId, name: String) -> Option<What> {
+    if let CoreEvent::Alert { alert, priority, payload, wall, late, repeated, .. } = event {
+        return Some(What::Alert {
+            node_id: name.clone(),
+            id: from.to_string(),
+            source: name,
+            alert_id: alert.to_string(),
+            priority: priority.name().to_owned(),
+            // Its author may be no Kodikon node: what is no JSON says nothing.
+            alert: serde_json::from_slice(payload).ok()?,
+            timestamp: wall.seconds(),
+            late: *late,
+            repeated: *repeated,
+        });
+    }
+    let CoreEvent::AlertAck { alert, by, wall, .. } = event else { return None };
+    Some(What::AlertAck {
+        node_id: name.clone(),
+        id: from.to_string(),
+        source: name,
+        alert_id: alert.to_string(),
+        by: by.clone(),
+        timestamp: wall.seconds(),
     })
 }
 
@@ -305,6 +343,16 @@ fn log(event: &CoreEvent) {
         CoreEvent::State { name, snapshot, .. } => tracing::debug!(%name, version = snapshot.version, "state changed"),
         CoreEvent::Message { name, priority, .. } => tracing::debug!(%name, priority = priority.name(), "message"),
         CoreEvent::Settled { to, outcome, .. } => tracing::debug!(?to, ?outcome, "settled"),
+        CoreEvent::Alert { alert, name, priority, late, .. } => {
+            tracing::info!(%alert, %name, priority = priority.name(), late, "alert");
+        }
+        CoreEvent::AlertAck { alert, name, .. } => tracing::info!(%alert, %name, "alert acknowledged"),
+        CoreEvent::Raised { outcome, .. } => tracing::debug!(?outcome, "alert ordered"),
+        CoreEvent::Receipt { alert, name, durable, .. } => tracing::debug!(%alert, %name, durable, "alert has arrived"),
+        CoreEvent::AlertOver { alert } => tracing::debug!(%alert, "alert is over"),
+        CoreEvent::LogKept(kept) => {
+            tracing::warn!(kept, "whether alerts are on disk; they are shown and told all the same")
+        }
         CoreEvent::Isolated(isolated) => tracing::info!(isolated, "whether nobody is heard"),
         CoreEvent::NameClash { other, rank } => {
             tracing::warn!(?other, rank, "another node bears this node's name; give each its own");
@@ -336,7 +384,6 @@ mod tests {
     use kodikon_core::ground::time::WallTime;
     use kodikon_core::model::identity::{Identity, StrictVerifier};
     use kodikon_core::model::member::Liveness;
-    use kodikon_core::model::state::NodeSnapshot;
     use kodikon_core::node::{Boot, Saved};
 
     use super::*;

@@ -202,6 +202,11 @@ fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
     if kind.len() > MAX_KIND || kind.chars().any(char::is_control) {
         return Err(SendError::Kind { limit: MAX_KIND });
     }
+    text_of(payload, MAX_PAYLOAD)
+}
+
+/// The text of a payload that is no deeper, no wider and no longer than it may be.
+pub(super) fn text_of(payload: &Value, limit: usize) -> Result<Vec<u8>, SendError> {
     let mut keys = 0;
     if !fits(payload, PAYLOAD_DEPTH, &mut keys) {
         return Err(SendError::TooDeep { limit: PAYLOAD_DEPTH });
@@ -210,7 +215,7 @@ fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
         return Err(SendError::TooManyKeys { limit: PAYLOAD_KEYS });
     }
     let text = payload.to_string().into_bytes();
-    let (bytes, limit) = (text.len(), MAX_PAYLOAD);
+    let bytes = text.len();
     if bytes > limit { Err(SendError::TooLong { bytes, limit }) } else { Ok(text) }
 }
 
