@@ -157,6 +157,30 @@ fn a_receiver_that_kept_it_is_not_shown_it_again_and_one_that_did_not_is_with_a_
     assert_eq!(shown(&lan), BTreeMap::from([(2, vec![("2".to_owned(), true, true)])]));
 }
 
+/// Found by the simulator (alerts-sender-dies, seed 5): the sender's downtime does not count for the age.
+#[test]
+fn an_alert_that_rested_on_its_senders_disk_is_marked_where_it_may_have_been_shown() {
+    let mut lan = started(2);
+    lan.disk = Committed::Failed;
+    raise(&mut lan, 1, "1", Priority::Normal);
+    lan.run(Duration::from_millis(1_500));
+    assert_eq!(shown(&lan)[&2].len(), 1);
+    // The sender's disk takes it; the receiver's does not.
+    let kept = lan.nodes[&1].alerts(lan.now)[0].kept;
+    assert!(!kept);
+    lan.disk = Committed::OnDisk;
+    lan.nodes.remove(&2);
+    lan.run(Duration::from_secs(30));
+    assert!(lan.nodes[&1].alerts(lan.now)[0].kept);
+    lan.nodes.remove(&1);
+    lan.events.clear();
+    restart(&mut lan, 2, 2, true);
+    lan.run(Duration::from_secs(60));
+    restart(&mut lan, 1, 2, true);
+    lan.run(Duration::from_secs(10));
+    assert_eq!(shown(&lan)[&2], [("1".to_owned(), false, true)], "31 s old by its age, and the run is one of 60");
+}
+
 #[test]
 fn a_failing_disk_delays_nobody_is_told_and_recovers_by_itself() {
     let mut lan = started(3);
@@ -173,6 +197,20 @@ fn a_failing_disk_delays_nobody_is_told_and_recovers_by_itself() {
     assert_eq!(lan.times(|event| *event == Event::LogKept(true)).len(), 3);
     let view = &lan.nodes[&1].alerts(lan.now)[0];
     assert_eq!((view.kept, view.durable.len()), (true, 2));
+}
+
+/// Found by the simulator (alerts-disk-fails, seed 1): nobody sends an author its own key.
+#[test]
+fn what_an_author_told_while_its_disk_failed_comes_back_to_it_after_a_crash() {
+    let mut lan = started(3);
+    lan.disk = Committed::Failed;
+    raise(&mut lan, 1, "1", Priority::Normal);
+    lan.run(Duration::from_secs(1));
+    lan.disk = Committed::OnDisk;
+    restart(&mut lan, 1, 2, true);
+    lan.run(Duration::from_secs(10));
+    let payloads: Vec<Vec<u8>> = lan.nodes[&1].alerts(lan.now).into_iter().map(|view| view.payload).collect();
+    assert_eq!(payloads, [b"1".to_vec()]);
 }
 
 #[test]

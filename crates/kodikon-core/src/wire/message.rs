@@ -255,6 +255,9 @@ pub struct LogEntry {
     /// The author's public key, where the receiver may not know it.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub key: Option<[u8; 32]>,
+    /// `true` where it lay on a disk while its holder was down: then it may be older than it says.
+    #[n(3)]
+    pub rested: Option<bool>,
 }
 
 /// One piece of an op of the log that is longer than a datagram.
@@ -285,6 +288,9 @@ pub struct LogPiece {
     /// The author's public key, where the receiver may not know it.
     #[cbor(n(7), with = "minicbor::bytes")]
     pub key: Option<[u8; 32]>,
+    /// As in a [`LogEntry`].
+    #[n(8)]
+    pub rested: Option<bool>,
 }
 
 /// "The segment that this travels on bears my name": beside each HELLO, BEACON and PONG of its namer.

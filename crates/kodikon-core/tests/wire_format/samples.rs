@@ -158,11 +158,12 @@ fn logged() -> Vec<Message> {
         op(OpKind::Receipt, &SOMEBODY, minicbor::to_vec(ReceiptBody { rows: vec![row] }).expect("a Vec takes all"));
     let over = Cover { author, epoch: EPOCH.0, intervals: vec![Interval { first: 1, last: 1 }] };
     let entries = vec![
-        LogEntry { op: alert, age_ms: 0, key: None },
-        LogEntry { op: ack, age_ms: 80, key: Some(identity().public_key()) },
+        LogEntry { op: alert, age_ms: 0, key: None, rested: None },
+        LogEntry { op: ack, age_ms: 80, key: Some(identity().public_key()), rested: Some(true) },
     ];
     let bytes = vec![b' '; 1_200];
-    let piece = LogPiece { author, epoch: EPOCH.0, seq: 1, index: 0, count: 14, age_ms: 80, bytes, key: None };
+    let piece =
+        LogPiece { author, epoch: EPOCH.0, seq: 1, index: 0, count: 14, age_ms: 80, bytes, key: None, rested: None };
     let digest = Digest {
         covers: Vec::new(),
         scope: u64::MAX,
@@ -173,7 +174,7 @@ fn logged() -> Vec<Message> {
     vec![
         Message::Ops(Ops { ops: vec![receipt, card], covered: Vec::new() }),
         Message::Log(Log { entries, over: vec![over] }),
-        Message::LogPiece(LogPiece { key: Some(identity().public_key()), ..piece.clone() }),
+        Message::LogPiece(LogPiece { key: Some(identity().public_key()), rested: Some(true), ..piece.clone() }),
         Message::LogPiece(piece),
         Message::Digest(digest),
         Message::Beacon(Beacon { root: 0, heard: 0, turn: None, log_root: Some(1) }),

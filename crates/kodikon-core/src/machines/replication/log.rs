@@ -167,7 +167,7 @@ impl Log {
     }
 
     fn on_entry(&mut self, now: Instant, from: NodeId, entry: LogEntry, checks: &mut Checks, ctx: &mut Context) {
-        let LogEntry { op, age_ms, key } = entry;
+        let LogEntry { op, age_ms, key, rested } = entry;
         let id = OpId::of(&op);
         if op.lane() != OpLane::Log {
             return ctx.stats.drop(Reject::Malformed);
@@ -204,7 +204,8 @@ impl Log {
         }
         self.allowance(id.author).take(now, 1);
         let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
-        self.place(now, op, (body, key, born_ms), ctx);
+        let born = (born_ms, rested == Some(true));
+        self.place(now, op, (body, key, born), ctx);
     }
 
     fn allowance(&mut self, author: NodeId) -> &mut TokenBucket {
@@ -216,6 +217,9 @@ impl Log {
 
     /// The public key of an author: known here, or told with the op and then its own by its hash.
     fn key_of(&self, id: &OpId, told: Option<[u8; 32]>, ctx: &Context) -> Option<[u8; 32]> {
+        if id.author == ctx.me.id {
+            return Some(ctx.me.identity.public_key());
+        }
         let carded = ctx.roster.newest_card(&id.author).and_then(|op| crate::model::member::Card::parse(op.body()));
         let held = self.lanes.get(&(id.author, id.epoch)).map(|lane| lane.key);
         carded.map(|card| card.public_key).or(held).or(told.filter(|key| NodeId::of(key) == id.author))
@@ -262,7 +266,13 @@ impl Log {
     }
 
     /// Takes in a verified op, tells of it and has it written.
-    fn place(&mut self, now: Instant, op: SignedOp, (body, key, born_ms): (LogBody, [u8; 32], i64), ctx: &mut Context) {
+    fn place(
+        &mut self,
+        now: Instant,
+        op: SignedOp,
+        (body, key, born): (LogBody, [u8; 32], (i64, bool)),
+        ctx: &mut Context,
+    ) {
         let id = OpId::of(&op);
         if !self.open_lane(&id, key, ctx) {
             return ctx.stats.drop(Reject::Limit);
@@ -272,13 +282,15 @@ impl Log {
             return ctx.stats.drop(Reject::Limit);
         }
         ctx.stats.log_applied += 1;
-        let age_ms = u64::try_from(self.clock(now).saturating_sub(born_ms)).unwrap_or(0);
+        let age_ms = u64::try_from(self.clock(now).saturating_sub(born.0)).unwrap_or(0);
         let is_older = Duration::from_millis(age_ms) > now.since(self.began);
-        let held = Held::new(op.clone(), &body, born_ms);
+        let held = Held::new(op.clone(), &body, born);
         let expires = self.moment(held.over_ms());
         self.hold(id, held);
         self.keep.owe_row(id);
-        let repeated = is_older && self.was_cut;
+        // What lay on a disk meanwhile may be older than it says, and clocks drift.
+        let may_be_older = born.1 || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);
+        let repeated = may_be_older && self.was_cut;
         ctx.out.notice(Notice::Logged(Logged { op, body, expires, kept: false, late: is_older, repeated }));
         self.make_room(now, &id.author, ctx);
         self.keep.watch_clock(now, !self.ends.is_empty());
@@ -419,6 +431,8 @@ impl Log {
 
 type Spans = Vec<crate::wire::message::Interval>;
 
+/// By so much the clocks of two nodes may drift apart in some hours.
+const DRIFT: Duration = Duration::from_secs(1);
 /// Ages that differ by less are the same: what a datagram takes, or a turn of a timer.
 const AGE_SLACK_MS: i64 = 1_000;
 

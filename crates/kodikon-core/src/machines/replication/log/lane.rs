@@ -18,12 +18,14 @@ pub(super) struct Held {
     pub(super) ttl_ms: u64,
     /// When it was made, by the log's clock.
     pub(super) born_ms: i64,
+    /// Whether it may be older: somebody who held it was down meanwhile, and that does not count.
+    pub(super) rested: bool,
 }
 
 impl Held {
-    pub(super) fn new(op: SignedOp, body: &LogBody, born_ms: i64) -> Self {
+    pub(super) fn new(op: SignedOp, body: &LogBody, (born_ms, rested): (i64, bool)) -> Self {
         let ttl_ms = u64::try_from(body.ttl().as_millis()).unwrap_or(u64::MAX);
-        Self { op, priority: body.priority(), ttl_ms, born_ms }
+        Self { op, priority: body.priority(), ttl_ms, born_ms, rested }
     }
 
     /// When its time is over, by the log's clock.

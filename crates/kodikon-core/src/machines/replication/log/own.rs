@@ -92,7 +92,7 @@ impl Log {
             return false;
         }
         self.own.last = seq.0;
-        let held = Held::new(op, &body, self.clock(now));
+        let held = Held::new(op, &body, (self.clock(now), false));
         self.own.waiting.insert(id, Waiting { since: now, held, body, says });
         self.keep.owe_row(id);
         if self.keep.is_failing() {
@@ -186,7 +186,7 @@ impl Log {
             } else {
                 self.keep.owe_row(id);
             }
-            self.hold(id, Held::new(row.op, &body, row.born_ms));
+            self.hold(id, Held::new(row.op, &body, (row.born_ms, true)));
         }
     }
 
@@ -230,7 +230,8 @@ impl Log {
             let is_known = id.author == ctx.me.id && id.epoch == ctx.me.epoch
                 || ctx.roster.get(&id.author).is_some_and(|peer| peer.liveness.is_present());
             let key = (!is_known).then_some(lane.key);
-            Some(LogEntry { op: held.op.clone(), age_ms: self.age_ms(now, held), key })
+            let rested = held.rested.then_some(true);
+            Some(LogEntry { op: held.op.clone(), age_ms: self.age_ms(now, held), key, rested })
         };
         in_messages(ids.iter().filter_map(entry))
     }

@@ -64,7 +64,11 @@ impl Pieces {
         let set = self.sets.remove(&(from, id)).ok_or(())?;
         let bytes = set.parts.into_iter().flatten().collect::<Vec<_>>().concat();
         let op: SignedOp = minicbor::decode(&bytes).map_err(|_| ())?;
-        if OpId::of(&op) != id { Err(()) } else { Ok(Some(LogEntry { op, age_ms: set.age_ms, key: piece.key })) }
+        if OpId::of(&op) != id {
+            Err(())
+        } else {
+            Ok(Some(LogEntry { op, age_ms: set.age_ms, key: piece.key, rested: piece.rested }))
+        }
     }
 }
 
@@ -84,6 +88,7 @@ pub(super) fn cut(entry: &LogEntry) -> Vec<Message> {
         age_ms: entry.age_ms,
         bytes: bytes.to_vec(),
         key: entry.key,
+        rested: entry.rested,
     };
     bytes.chunks(PIECE).enumerate().map(piece).map(Message::LogPiece).collect()
 }
@@ -106,7 +111,7 @@ mod tests {
         let statement = Statement { kind: OpKind::Alert, key: Vec::new(), body, lamport: u64::MAX, wall: WallTime(1) };
         let identity = Identity::from_secret(&[1; 32]);
         let op = SignedOp::sign(&identity, MeshId([1; 16]), Epoch(u64::MAX), Seq(u64::MAX), statement);
-        LogEntry { op, age_ms: u64::MAX, key: Some([7; 32]) }
+        LogEntry { op, age_ms: u64::MAX, key: Some([7; 32]), rested: Some(true) }
     }
 
     fn pieces(entry: &LogEntry) -> Vec<LogPiece> {
