@@ -199,6 +199,21 @@ fn a_failing_disk_delays_nobody_is_told_and_recovers_by_itself() {
     assert_eq!((view.kept, view.durable.len()), (true, 2));
 }
 
+/// Found by the simulator (swarm-10, seed 2): the disk had room again, and nobody had tried.
+#[test]
+fn a_node_that_says_goodbye_tries_once_more_to_keep_what_its_disk_refused() {
+    let mut lan = started(2);
+    lan.disk = Committed::Failed;
+    raise(&mut lan, 1, "1", Priority::Normal);
+    lan.run(Duration::from_secs(20));
+    lan.disk = Committed::OnDisk;
+    lan.hand(2, Input::Command(Command::Leave));
+    lan.events.clear();
+    restart(&mut lan, 2, 2, false);
+    lan.run(Duration::from_secs(10));
+    assert!(!shown(&lan).contains_key(&2), "it was shown, and is on disk");
+}
+
 /// Found by the simulator (alerts-disk-fails, seed 1): nobody sends an author its own key.
 #[test]
 fn what_an_author_told_while_its_disk_failed_comes_back_to_it_after_a_crash() {

@@ -139,6 +139,7 @@ impl Node {
         let bye = Message::Bye(Bye { epoch: me.epoch.0, author: me.id.0, signature });
         self.membership.keep_directory(now, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
+        self.replication.write_last(now, &mut self.ctx);
         for after in GOODBYES {
             self.outbound.later(now + after, Destination::Everyone, bye.clone());
         }

@@ -55,6 +55,11 @@ impl Replication {
         self.log.write(now, ctx);
     }
 
+    /// The node says goodbye: what is owed to the log's store is asked for once more.
+    pub fn write_last(&mut self, now: Instant, ctx: &mut Context) {
+        self.log.write_last(now, ctx);
+    }
+
     /// An author's card is new: its earlier runs may be over.
     pub fn on_card(&mut self, author: &NodeId, ctx: &mut Context) {
         self.log.on_floor(author, ctx);

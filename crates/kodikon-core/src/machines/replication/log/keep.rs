@@ -115,6 +115,11 @@ impl Keep {
         Some((commit, batch))
     }
 
+    /// There is no later: a disk that failed is tried at once.
+    pub(super) fn hurry(&mut self) {
+        self.failing = None;
+    }
+
     /// How a transaction ended. What it held, if this node asked for it; it is owed again if it failed.
     pub(super) fn on_committed(&mut self, now: Instant, commit: CommitId, result: Committed) -> Option<Owed> {
         let batch = self.pending.remove(&commit)?;

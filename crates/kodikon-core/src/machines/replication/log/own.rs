@@ -190,6 +190,13 @@ impl Log {
         }
     }
 
+    /// The node says goodbye: what is owed to the disk is asked for now, whatever it said before.
+    pub(in crate::machines::replication) fn write_last(&mut self, now: Instant, ctx: &mut Context) {
+        self.end_run(now, ctx);
+        self.keep.hurry();
+        self.write(now, ctx);
+    }
+
     /// Asks for the transactions that are owed.
     pub(in crate::machines::replication) fn write(&mut self, now: Instant, ctx: &mut Context) {
         while let Some((commit, owed)) = self.keep.next(now) {
