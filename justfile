@@ -33,6 +33,10 @@ replay scenario seed:
 netns:
     KODIKON_NETNS=require cargo test --release -p kodikon-cli --test netns
 
+# Benchmarks with limits; factor 2 on a computer that others use too
+bench factor="1":
+    scripts/bench --factor {{factor}}
+
 # The small binary
 dist:
     cargo build --profile dist -p kodikon-cli

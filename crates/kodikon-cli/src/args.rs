@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use kodikon::settings::{Flag, Key};
+use kodikon::{EventKind, TIMEOUT_LEAST, TIMEOUT_MOST};
 
 /// A brokerless mesh for cameras and edge devices.
 #[derive(Clone, Debug, Parser)]
@@ -53,10 +55,15 @@ pub(crate) enum Verb {
 
     /// Say something to one node, and learn what became of it
     #[command(
-        after_help = "The message arrives at most once; `delivered` means that the node has it. An exit code of 1 says that it (or one of a series) was not delivered. A series bears its number as `n` in the payload.\n\nExample:\n  kodikon send door '{\"open\": true}' --priority high\n  kodikon send door '{}' --repeat 100 --interval-ms 10 --json"
+        after_help = "The message arrives at most once; `delivered` means that the node has it. An exit code of 1 says that it (or one of a series) was not delivered. A series bears its number as `n` in the payload; one of it that the node does not take is `refused`, and Ctrl-C tells how far it came and exits with 130.\n\nExample:\n  kodikon send door '{\"open\": true}' --priority high\n  kodikon send door '{}' --repeat 100 --interval-ms 10 --json"
     )]
     Send(SendArgs),
 
+    /// Say something to all nodes
+    #[command(
+        after_help = "It is told at most once to each node, and acknowledged and repeated on each LAN until all there have it or its time is over: 5 s, high 10, critical 30. What is `low` is neither acknowledged nor repeated. At most 20 a second leave, more wait. A series bears its number as `n` in the payload.\n\nExample:\n  kodikon broadcast '{\"door\": \"open\"}' --priority high\n  kodikon broadcast '{}' --type door.opened --json"
+    )]
+    Broadcast(BroadcastArgs),
     /// Show an alert to everyone who is here, or comes while it is active
     #[command(
         after_help = "The answer comes when the alert is on this node's disk and on its way. With --wait it names who has shown it (`delivered`), who has it on disk too (`durable`), and who is missing and why; an exit code of 1 says that somebody is.\n\nExample:\n  kodikon alert '{\"door\": 3, \"open\": true}' --priority critical --wait 5\n  kodikon alert '{\"battery\": 9}' --priority low --ttl 600"
@@ -151,7 +158,7 @@ pub(crate) enum StateVerb {
     #[command(after_help = "Example:\n  kodikon state get camera-7\n  kodikon state get --json")]
     Get {
         /// Its name; all nodes without
-        #[arg(value_name = "NODE")]
+        #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
         name: Option<String>,
         #[command(flatten)]
         node: NodeArgs,
@@ -181,7 +188,7 @@ pub(crate) enum StateVerb {
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct SendArgs {
     /// To whom: its name, or name@hhhh
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) to: String,
     /// What: any JSON of at most 64 KiB; from stdin as -
     #[arg(value_name = "JSON")]
@@ -189,20 +196,50 @@ pub(crate) struct SendArgs {
     /// How urgent it is [default: normal]
     #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
     pub(crate) priority: Option<String>,
-    /// Seconds it may take [default: low 2, normal 5, high 10, critical 30]
-    #[arg(long, value_name = "S")]
+    /// Seconds it may take, 0.001 to 30 [default: low 2, normal 5, high 10, critical 30]
+    #[arg(long, value_name = "S", value_parser = timeout, allow_negative_numbers = true)]
     pub(crate) timeout: Option<f64>,
+    /// A message type of one's own [default: ROUTE_BROADCAST]
+    #[arg(long = "type", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct BroadcastArgs {
+    /// What: any JSON of at most 64 KiB; from stdin as -
+    #[arg(value_name = "JSON")]
+    pub(crate) payload: String,
+    /// How urgent it is [default: normal]
+    #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
+    pub(crate) priority: Option<String>,
     /// A message type of one's own [default: ROUTE_BROADCAST]
     #[arg(long = "type", value_name = "NAME")]
     pub(crate) kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct SeriesArgs {
     /// Send so many, numbered from 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) repeat: Option<u32>,
     /// Milliseconds between two of them [default: 1000]
     #[arg(long, value_name = "M", requires = "repeat", value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
     pub(crate) interval_ms: Option<u32>,
-    #[command(flatten)]
-    pub(crate) node: NodeArgs,
+}
+
+/// Seconds within the limits of a message.
+fn timeout(text: &str) -> Result<f64, String> {
+    let (least, most) = (TIMEOUT_LEAST.as_secs_f64(), TIMEOUT_MOST.as_secs_f64());
+    let given = text.parse().ok().filter(|given| (least..=most).contains(given));
+    given.ok_or_else(|| format!("a message may take {least} to {most} seconds"))
 }
 
 #[derive(Clone, Debug, ClapArgs)]
@@ -251,7 +288,7 @@ pub(crate) enum AlertsVerb {
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct WatchArgs {
     /// Show only this type of event (may be repeated)
-    #[arg(long = "type", value_name = "TYPE", value_parser = ["peer_up", "peer_suspect", "peer_failed", "peer_left", "state", "message", "alert", "alert_ack", "isolated"])]
+    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(EventKind::ALL.map(EventKind::name)))]
     pub(crate) types: Vec<String>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
@@ -378,6 +415,15 @@ impl SettingsArgs {
         .map(|(name, key, values)| Flag { name, key, values })
         .collect()
     }
+}
+
+/// The flags that every verb understands.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    /// Print JSON.
+    pub(crate) json: bool,
+    /// The data folder, where it was named.
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[cfg(test)]

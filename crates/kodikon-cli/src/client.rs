@@ -186,7 +186,14 @@ impl Answer {
             Ok(ProblemDocument { title, detail: None }) => title,
             Err(_) => format!("the node answered with HTTP status {}", self.status),
         };
-        Err(if self.status == 400 { Failure::Usage(said) } else { Failure::Undone(said) })
+        Err(match self.status {
+            // What was asked for makes no sense, is too large, or breaks a limit or a rule.
+            400 | 413 | 422 => Failure::Usage(said),
+            401 => Failure::Undone(format!(
+                "{said}. It is found by --data-dir DIR, or by --api with the `url` that stands beside it"
+            )),
+            _ => Failure::Undone(said),
+        })
     }
 }
 
@@ -270,8 +277,13 @@ fn split_url(url: &str) -> Result<(String, String), Failure> {
     if base.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#')) {
         return Err(wrong("has more than a path"));
     }
-    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    // The colons of an IPv6 address stand in brackets.
+    let outside = authority.rsplit_once(']').map_or(authority, |(_, outside)| outside);
+    let authority = match outside.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => authority.to_owned(),
+        Some(_) => return Err(wrong("has no port from 1 to 65535")),
+        None => format!("{authority}:80"),
+    };
     let base = base.trim_end_matches('/');
     Ok((authority, if base.is_empty() { String::new() } else { format!("/{base}") }))
 }

@@ -3,10 +3,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::args::{AlertsVerb, Args, ConfigVerb, KeyVerb, StateVerb, Verb};
+use crate::args::{AlertsVerb, Args, Common, ConfigVerb, KeyVerb, StateVerb, Verb};
 use crate::outcome::{Done, Failure};
 
 mod alerts;
+mod broadcast;
 mod completions;
 mod config;
 mod decode;
@@ -20,8 +21,6 @@ mod state;
 mod stats;
 mod watch;
 
-pub(crate) use watch::human as human_event;
-
 /// Does what was asked for.
 pub(crate) fn run(args: Args) -> Result<Done, Failure> {
     let common = Common { json: args.json, data_dir: args.data_dir };
@@ -33,6 +32,7 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::State(StateVerb::Set { pairs, node }) => state::set(&common, &node, &pairs),
         Verb::State(StateVerb::Unset { keys, node }) => state::unset(&common, &node, &keys),
         Verb::Send(message) => send::run(&common, &message),
+        Verb::Broadcast(message) => broadcast::run(&common, &message),
         Verb::Alert(alert) => alerts::raise(&common, &alert),
         Verb::Alerts(alerts) => match &alerts.verb {
             None => alerts::list(&common, &alerts.node),
@@ -49,15 +49,6 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(dir.as_deref()),
     }
-}
-
-/// The flags that every verb understands.
-#[derive(Clone, Debug)]
-pub(crate) struct Common {
-    /// Print JSON.
-    pub(crate) json: bool,
-    /// The data folder, where it was named.
-    pub(crate) data_dir: Option<std::path::PathBuf>,
 }
 
 /// Reads an answer into the rows this program knows; fields it does not know are no error.

@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::api_file::{ApiFile, Left};
-use crate::args::UpArgs;
-use crate::commands::{Common, human_event};
+use crate::args::{Common, UpArgs};
+use crate::event_line;
 use crate::http::{self, Api, EventRing, Token};
 use crate::log_writer::LogWriter;
 use crate::outcome::{Done, Failure};
@@ -164,7 +164,7 @@ fn spawn_printer(json: bool, started: &Started, mut events: EventStream) -> Resu
         }
         while let Some(event) = events.next().await {
             let line = serde_json::to_string(&event).expect("an event has no keys but strings");
-            let line = if json { line } else { human_event(&line) };
+            let line = if json { line } else { event_line::human(&line) };
             if !print::line(&line).unwrap_or(false) {
                 break;
             }

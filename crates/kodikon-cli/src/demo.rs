@@ -10,8 +10,7 @@ use kodikon::api::What;
 use kodikon::{EventStream, Mesh};
 use serde_json::Value;
 
-use crate::args::DemoArgs;
-use crate::commands::Common;
+use crate::args::{Common, DemoArgs};
 use crate::daemon::Signals;
 use crate::demo::camera::{Camera, Chance};
 use crate::demo::show::Show;

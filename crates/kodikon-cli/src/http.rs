@@ -123,6 +123,7 @@ fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {
         .route("/v1/state", get(handlers::states::<N>).patch(handlers::change_state::<N>))
         .route("/v1/state/{name}", get(handlers::state::<N>).patch(handlers::change_named_state::<N>))
         .route("/v1/messages", post(messages::send::<N>))
+        .route("/v1/broadcasts", post(messages::broadcast::<N>))
         .route("/v1/alerts", get(alerts::list::<N>).post(alerts::raise::<N>))
         .route("/v1/alerts/{id}/ack", post(alerts::acknowledge::<N>))
         .route("/v1/events", get(events::stream::<N>))

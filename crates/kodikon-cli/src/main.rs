@@ -18,6 +18,7 @@ mod client;
 mod commands;
 mod daemon;
 mod demo;
+mod event_line;
 mod http;
 mod log_writer;
 mod node_view;

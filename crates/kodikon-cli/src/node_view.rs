@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use kodikon::api::{
-    AlertDoc, AlertReport, AlertRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc,
-    StatsDoc,
+    AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail,
+    PeerRow, RouteRow, StateDoc, StatsDoc,
 };
 use kodikon::doctor::{self, Symptoms};
-use kodikon::{AlertError, Mesh, MeshError, Peer, Priority, Route, SendError};
+use kodikon::{AlertError, Letter, Mesh, MeshError, Peer, Priority, Route, SendError};
 use serde_json::{Map, Value};
 
 use crate::http::{NodeView, ViewError};
 
-/// Bounds of a timeout that a caller may ask for.
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(3_600);
+/// How long a caller may wait for receipts.
+const WAIT_MOST: Duration = Duration::from_secs(3_600);
 
 impl NodeView for Mesh {
     async fn peers(&self, all: bool) -> Result<Vec<PeerRow>, ViewError> {
@@ -50,25 +49,24 @@ impl NodeView for Mesh {
         Ok(StateDoc::from([(name, row)]))
     }
 
+    fn check(&self, message: &MessageDoc) -> Result<(), ViewError> {
+        letter(self, message.clone())?.check().map_err(unsent)
+    }
+
     async fn send(&self, message: MessageDoc, n: Option<u32>) -> Result<OutcomeRow, ViewError> {
-        let refused = |why: String| ViewError::Refused(why);
-        let mut letter = Self::send(self, message.to, message.payload).kind(message.kind.unwrap_or_default());
-        if let Some(word) = message.priority {
-            let priority = Priority::from_name(&word);
-            let wrong = || refused(format!("`{word}` is no priority: low, normal, high or critical"));
-            letter = letter.priority(priority.ok_or_else(wrong)?);
+        letter(self, message)?.await.map(|outcome| outcome.row(n)).map_err(unsent)
+    }
+
+    fn nearest(&self, name: &str) -> Option<String> {
+        self.nearest_name(name)
+    }
+
+    async fn broadcast(&self, message: BroadcastDoc, n: Option<u32>) -> Result<BroadcastRow, ViewError> {
+        let mut broadcast = Self::broadcast(self, message.payload).priority(priority_of(message.priority)?);
+        if let Some(kind) = kind_of(message.kind)? {
+            broadcast = broadcast.kind(kind);
         }
-        if let Some(seconds) = message.timeout_s {
-            let given = Duration::try_from_secs_f64(seconds).ok().filter(|given| (SHORTEST..=LONGEST).contains(given));
-            let wrong = || refused(format!("a timeout of {seconds} s: it must be 0.001 to 3,600 s"));
-            letter = letter.timeout(given.ok_or_else(wrong)?);
-        }
-        match letter.await {
-            Ok(outcome) => Ok(outcome.row(n)),
-            Err(SendError::Stopped) => Err(ViewError::Stopped),
-            Err(error @ SendError::Busy { .. }) => Err(ViewError::Busy(error.to_string())),
-            Err(error) => Err(refused(error.to_string())),
-        }
+        Ok(broadcast.await.map_err(unsent)?.row(n))
     }
 
     async fn alert(&self, doc: AlertDoc) -> Result<AlertReport, ViewError> {
@@ -76,16 +74,12 @@ impl NodeView for Mesh {
         let seconds = |given: f64, what: &str| {
             Duration::try_from_secs_f64(given).map_err(|_| refused(format!("{what} of {given} s is no time")))
         };
-        let mut alert = Self::alert(self, doc.alert);
-        if let Some(word) = doc.priority {
-            let wrong = || refused(format!("`{word}` is no priority: low, normal, high or critical"));
-            alert = alert.priority(Priority::from_name(&word).ok_or_else(wrong)?);
-        }
+        let mut alert = Self::alert(self, doc.alert).priority(priority_of(doc.priority)?);
         if let Some(ttl) = doc.ttl_s {
             alert = alert.ttl(seconds(ttl, "a ttl")?);
         }
         let wait = doc.wait_s.map(|wait| seconds(wait, "a wait")).transpose()?.unwrap_or_default();
-        if wait > LONGEST {
+        if wait > WAIT_MOST {
             return Err(refused(format!("a wait of {wait:?}: it is 3,600 s at most")));
         }
         let mut handle = alert.send().await.map_err(alert_refusal)?;
@@ -121,6 +115,49 @@ impl NodeView for Mesh {
 
     fn is_ready(&self) -> bool {
         self.is_running()
+    }
+}
+
+/// The letter that a caller's words ask for.
+fn letter(mesh: &Mesh, message: MessageDoc) -> Result<Letter, ViewError> {
+    let mut letter = mesh.send(message.to, message.payload).priority(priority_of(message.priority)?);
+    if let Some(seconds) = message.timeout_s {
+        // Below zero, or more than any span: both are refused with the limits.
+        let nearest = if seconds > 0.0 { Duration::MAX } else { Duration::ZERO };
+        letter = letter.timeout(Duration::try_from_secs_f64(seconds).unwrap_or(nearest));
+    }
+    Ok(match kind_of(message.kind)? {
+        Some(kind) => letter.kind(kind),
+        None => letter,
+    })
+}
+
+/// The type of message that a caller wishes.
+fn kind_of(kind: Option<String>) -> Result<Option<String>, ViewError> {
+    if kind.as_ref().is_some_and(String::is_empty) {
+        return Err(ViewError::Refused("the message type is empty: leave it out".to_owned()));
+    }
+    Ok(kind)
+}
+
+/// The priority that a caller wishes.
+fn priority_of(word: Option<String>) -> Result<Priority, ViewError> {
+    let Some(word) = word else { return Ok(Priority::default()) };
+    let wrong = || ViewError::Refused(format!("`{word}` is no priority: low, normal, high or critical"));
+    Priority::from_name(&word).ok_or_else(wrong)
+}
+
+/// Why nothing was sent.
+fn unsent(error: SendError) -> ViewError {
+    match error {
+        SendError::Stopped => ViewError::Stopped,
+        SendError::Busy { .. } | SendError::Full { .. } => ViewError::Busy(error.to_string()),
+        SendError::TooLong { .. }
+        | SendError::TooDeep { .. }
+        | SendError::TooManyKeys { .. }
+        | SendError::Kind { .. }
+        | SendError::Timeout { .. }
+        | _ => ViewError::Refused(error.to_string()),
     }
 }
 

@@ -1,7 +1,19 @@
-//! What a verb's end is to the shell: 0 done, 1 it could not be done, 2 wrong usage or configuration, 3 no running node found.
+//! What a verb's end is to the shell: 0 done, 1 it could not be done, 2 wrong usage or configuration, 3 no running node found, 130 ended
+//! by Ctrl-C.
 
 use std::fmt;
 use std::process::ExitCode;
+
+use kodikon::PAYLOAD_DEPTH;
+
+/// What is wrong with a text that should be JSON. The reader stops far deeper than a message may go, and does not say how deep that is.
+pub(crate) fn why_not_json(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    if said.starts_with("recursion limit exceeded") {
+        return format!("a message has at most {PAYLOAD_DEPTH} arrays and objects in one another");
+    }
+    said
+}
 
 /// A verb that ran to its end and printed its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +22,8 @@ pub(crate) enum Done {
     Well,
     /// The result is that something is not: an unhealthy network, a message that was not delivered.
     Unwell,
+    /// Ctrl-C ended it, and it has told how far it came.
+    Interrupted,
 }
 
 impl From<Done> for ExitCode {
@@ -17,6 +31,8 @@ impl From<Done> for ExitCode {
         match done {
             Done::Well => Self::SUCCESS,
             Done::Unwell => Self::from(1),
+            // As shells tell of a program that SIGINT (2) ended: 128 + 2.
+            Done::Interrupted => Self::from(130),
         }
     }
 }

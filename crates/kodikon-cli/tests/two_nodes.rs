@@ -169,7 +169,7 @@ fn sees_the_other(home: &Home, second: &str) {
     let own = home.json(&["state", "get", "--json", "cam1"]);
     assert!(own["cam1"]["state"].get("mode").is_none(), "{own}");
     assert_eq!(home.run(&["state", "get", "nobody"]).0, 1);
-    assert_eq!(home.run(&["state", "set", "state=asleep"]).0, 1);
+    assert_eq!(home.run(&["state", "set", "state=asleep"]).0, 2);
 
     let stats = home.json(&["stats", "--json"]);
     assert_eq!(
@@ -228,11 +228,7 @@ fn a_node_whose_output_nobody_reads_lives_and_a_second_signal_ends_it() {
     let child = command.spawn().expect("it was built");
     drop(command); // it holds the pipes, too
     let mut node = Going { child, lines: channel().1 };
-    let begun = Instant::now();
-    while !home.0.join("d/api.json").exists() {
-        assert!(begun.elapsed() < PATIENCE, "it does not start");
-        thread::sleep(Duration::from_millis(10));
-    }
+    until("it has started", || home.0.join("d/api.json").exists());
     // Each change is an event for stdout and a line for stderr: more than would wait anywhere.
     for n in 0..20 {
         home.json(&["state", "set", "--json", "--data-dir", "d", &format!("n={n}")]);
@@ -246,6 +242,83 @@ fn a_node_whose_output_nobody_reads_lives_and_a_second_signal_ends_it() {
     terminate();
     assert_eq!(node.child.wait().expect("it ends").code(), Some(1), "the second signal was not seen");
     drop((out_reader, err_reader));
+}
+
+/// Sends a signal to a verb that goes on.
+fn signal(name: &str, child: &Child) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success(), "{name}");
+}
+
+#[test]
+fn an_interrupted_series_tells_how_far_it_came() {
+    let home = Home::new("series");
+    let port = free_port();
+    let up = |name: &str| {
+        home.start(&["up", "--json", "--in-memory", "--interface", "lo", "--udp-port", &port, "--node-id", name])
+    };
+    let one = up("cam1");
+    let url = one.event("started")["api"].as_str().expect("an API").to_owned();
+    let two = up("cam2");
+    assert_eq!(one.event("peer_up")["node_id"], "cam2");
+
+    let series =
+        ["send", "cam2", "{}", "--api", &url, "--repeat", "1000000", "--interval-ms", "10", "--timeout", "0.3"];
+    let mut command = home.kodikon(&series);
+    let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it was built");
+    let mut rows = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut seen = std::collections::BTreeMap::from([("delivered", 0u64), ("expired", 0)]);
+    let mut count = |row: &str| {
+        let row: Value = serde_json::from_str(row).expect("a line of JSON");
+        let outcome = row["outcome"].as_str().expect("an outcome");
+        *seen.get_mut(outcome).unwrap_or_else(|| panic!("{row}")) += 1;
+        outcome.to_owned()
+    };
+    let mut next = |rows: &mut std::io::Lines<_>| rows.next().map(|row| count(&row.expect("text")));
+    assert_eq!(next(&mut rows).as_deref(), Some("delivered"));
+    signal("-STOP", &two.child);
+    while next(&mut rows).expect("it goes on") != "expired" {}
+    signal("-INT", &child);
+    while next(&mut rows).is_some() {}
+
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut said).expect("text");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{said}");
+    let told = |what: &str| -> u64 {
+        let words: Vec<&str> = said.trim().split([' ', ',']).collect();
+        let at = words.iter().position(|word| *word == what).unwrap_or_else(|| panic!("no {what}: {said}"));
+        words[at - 1].parse().expect("a number")
+    };
+    // A last row may have been written and not counted.
+    for (outcome, rows) in &seen {
+        assert!(told(outcome) <= *rows && *rows <= told(outcome) + 1, "{outcome}: {rows} rows: {said}");
+    }
+    assert_eq!(told("sent"), told("delivered") + told("expired") + told("not"), "{said}");
+    assert!(said.starts_with("interrupted: ") && told("not") > 0, "{said}");
+
+    // A node that answers nothing at all holds nobody back either.
+    signal("-STOP", &one.child);
+    let mut unheard = home.start(&series);
+    until("it waits for Ctrl-C", || catches_interrupts(&unheard.child));
+    signal("-INT", &unheard.child);
+    until("it ends", || unheard.child.try_wait().expect("it is ours").is_some());
+    assert_eq!(unheard.child.wait().expect("it has ended").code(), Some(130));
+}
+
+/// Asks until it is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not yet: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a program has a handler for SIGINT, signal 2 (proc(5), `SigCgt`).
+fn catches_interrupts(child: &Child) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
 }
 
 #[test]

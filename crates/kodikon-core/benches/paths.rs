@@ -1,19 +1,19 @@
 //! Decides whether ways are found fast enough: prints what each question costs and fails where a median is over its limit.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a benchmark reads the clock")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+
+#[path = "limit/median.rs"]
+mod limit;
 
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kodikon_core::ground::id::{InterfaceIndex, NodeId};
 use kodikon_core::machines::routing::map::Map;
 use kodikon_core::model::links::{
-    LinksBody, MAX_MEMBERS_OF_PART, MAX_UNHEARD_IN_ALL, SegmentId, SegmentLink, ShortId, ShortIds,
+    LinksBody, LossClass, LossyIds, MAX_MEMBERS_OF_PART, MAX_UNHEARD_IN_ALL, SegmentId, SegmentLink, ShortId, ShortIds,
 };
-
-/// Samples of which the median counts.
-const SAMPLES: usize = 201;
+use limit::Limits;
 
 /// How a mesh of a size is cabled.
 #[derive(Debug, Clone, Copy)]
@@ -41,39 +41,39 @@ fn main() -> ExitCode {
         (10_000, 100, micros(6_000)),
         (10_000, 5_000, micros(6_000)),
     ];
-    let mut is_fast = true;
+    let mut limits = Limits::new();
     for (nodes, segments, limit) in table {
         for missed in [0, 2, MAX_UNHEARD_IN_ALL / 3] {
             let mut bench = Bench::new(Plan { nodes, segments, missed });
             let reached = bench.reached();
             println!("{:?}, {reached} reached", bench.plan);
-            is_fast &= bench.report("tree of a root", limit, 1, |bench, n| {
+            bench.hold(&mut limits, "tree of a root", limit, 1, |bench, n| {
                 // More roots than trees are kept, so that each is made anew.
                 let root = bench.ids[1 + n % 49];
                 black_box(bench.map.way_from(&root, &bench.ids[0]));
             });
-            is_fast &= bench.report("next hop", Duration::from_nanos(60), 10_000, |bench, n| {
+            bench.hold(&mut limits, "next hop", Duration::from_nanos(60), 10_000, |bench, n| {
                 let to = bench.ids[n % bench.ids.len()];
                 black_box(bench.map.next_hop(&to));
             });
             // One author's links, the graph and the tree of this node.
-            is_fast &= bench.report("change and next hop", 4 * limit, 1, |bench, n| {
+            bench.hold(&mut limits, "change and next hop", 4 * limit, 1, |bench, n| {
                 let (author, mut links) = (bench.ids[1 + n % 40], bench.links[1 + n % 40].clone());
                 links.segments[0].cost += 1 + (n / 40 % 2) as u16;
                 bench.map.set_links(author, links);
                 black_box(bench.map.next_hop(&bench.ids[nodes - 1]));
             });
-            is_fast &= bench.report("is listed", limit, 10, |bench, n| {
+            bench.hold(&mut limits, "is listed", limit, 10, |bench, n| {
                 let id = bench.ids[n * 7 % bench.ids.len()];
                 black_box(bench.map.is_listed(&id));
             });
-            is_fast &= bench.report("is heard by others", 2 * limit, 10, |bench, n| {
+            bench.hold(&mut limits, "is heard by others", 2 * limit, 10, |bench, n| {
                 let id = bench.ids[1 + n % (nodes - 1)];
                 black_box(bench.map.is_heard_by_others(&id));
             });
         }
     }
-    if is_fast { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    limits.verdict()
 }
 
 impl Bench {
@@ -103,6 +103,8 @@ impl Bench {
                 mtu: 1_500,
                 cost: 5 + u16::from(hash(n as u64)[1] % 20),
                 unheard: ShortIds(missed.take(if n.is_multiple_of(10) { plan.missed } else { 0 }).copied().collect()),
+                loss: LossClass::CLEAN,
+                lossy: LossyIds::default(),
             }
         };
         let body = |n| LinksBody {
@@ -127,24 +129,16 @@ impl Bench {
         self.ids.iter().filter(|id| self.map.next_hop(id).is_some()).count()
     }
 
-    /// Prints the median and the worst of the samples, each of `calls` calls; whether the median is within its limit.
-    fn report(&mut self, what: &str, limit: Duration, calls: usize, mut call: impl FnMut(&mut Self, usize)) -> bool {
-        let mut count = 0;
-        let mut sample = || {
-            let start = Instant::now();
-            for _ in 0..calls {
-                call(self, count);
-                count += 1;
-            }
-            start.elapsed() / calls as u32
-        };
-        sample();
-        let mut samples: Vec<Duration> = (0..SAMPLES).map(|_| sample()).collect();
-        samples.sort_unstable();
-        let (median, worst) = (samples[SAMPLES / 2], samples[SAMPLES - 1]);
-        let verdict = if median <= limit { "" } else { "  TOO SLOW" };
-        println!("  {what:<20} {median:>12.2?} (worst {worst:.2?}, limit {limit:?}){verdict}");
-        median <= limit
+    /// As [`Limits::hold`], of a question to this map.
+    fn hold(
+        &mut self,
+        limits: &mut Limits,
+        what: &str,
+        limit: Duration,
+        calls: usize,
+        call: impl Fn(&mut Self, usize),
+    ) {
+        limits.hold(what, limit, calls, |n| call(self, n));
     }
 }
 

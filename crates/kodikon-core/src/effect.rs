@@ -159,6 +159,8 @@ pub enum Command {
     SetState(Vec<StateChange>, WallTime),
     /// Say something to one node; settled by [`Event::Settled`].
     Send(SendOrder),
+    /// Say something to all; numbered in [`Event::Announced`].
+    Broadcast(BroadcastOrder),
     /// Tell an alert to all who are here, or will be while it is active; answered by [`Event::Raised`].
     Raise(AlertOrder),
     /// Tell all that a person has seen an alert; answered by [`Event::Raised`].
@@ -184,6 +186,19 @@ pub struct SendOrder {
     pub timeout: Option<Duration>,
 }
 
+/// What is to be said to all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BroadcastOrder {
+    /// Names it in [`Event::Announced`].
+    pub ticket: Ticket,
+    /// The type of the message, as in [`SendOrder`].
+    pub kind: String,
+    /// JSON text, at most [`crate::ground::config::MAX_PAYLOAD`]; the caller checked it.
+    pub payload: Vec<u8>,
+    /// How urgent it is. What is low is neither acknowledged nor repeated.
+    pub priority: Priority,
+}
+
 /// Which wish of the node a wake serves; the simulator's trace and the logs show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WakeBy {
@@ -199,6 +214,8 @@ pub enum WakeBy {
     Routing,
     /// Letters that wait to be taken, acknowledged or given up.
     Messages,
+    /// Casts to give, to answer, or to give up.
+    Broadcasts,
     /// Alerts whose time is over, receipts to tell, and who has not told its own.
     Alerts,
     /// Datagrams that wait for others to share a frame, and repeated goodbyes.
@@ -411,6 +428,28 @@ pub enum Event {
         /// The relays by which it came, as far as they are known by name.
         path: Vec<NodeId>,
     },
+    /// Somebody said something to all.
+    Broadcast {
+        /// Who.
+        from: NodeId,
+        /// Its name.
+        name: String,
+        /// The type of the message, as in [`SendOrder`].
+        kind: String,
+        /// JSON text.
+        payload: Vec<u8>,
+        /// How urgent it is.
+        priority: Priority,
+        /// The relays by which it came, as far as they are known by name.
+        path: Vec<NodeId>,
+    },
+    /// Something that this node is to say to all has a number now.
+    Announced {
+        /// Which.
+        ticket: Ticket,
+        /// Its number in this run; `None`: too much waits already, and it is not said.
+        number: Option<u64>,
+    },
     /// What became of something this node said.
     Settled {
         /// Which.
@@ -529,6 +568,8 @@ pub struct PeerView {
     pub skew_ms: Option<i64>,
     /// Datagrams heard from it.
     pub datagrams: u64,
+    /// Datagrams of its present run that were dropped, being more than one peer may send.
+    pub beyond_rate: u64,
     /// Relays between it and us: 0 for whoever is heard; `None` while there is no way.
     pub relays: Option<u8>,
 }
@@ -546,6 +587,28 @@ pub struct RouteView {
     pub interface: Option<InterfaceIndex>,
     /// From where it is known.
     pub source: RouteSource,
+    /// What each of its links costs, in the order of the path; empty where only the way is known.
+    pub links: Vec<LinkView>,
+    /// The best way by another neighbour, if there is one: what it costs says why it was not chosen.
+    pub next_best: Option<OtherWay>,
+}
+
+/// A link of a way as the face shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkView {
+    /// What it costs, in tenths of a clean Ethernet link.
+    pub cost: u32,
+    /// What is lost one way, or as much as its round trip is worth, in thousandths: the worse of what both ends say.
+    pub loss: u32,
+}
+
+/// A way that was not chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherWay {
+    /// The relays on the way, then the destination.
+    pub path: Vec<NodeId>,
+    /// Sum of the costs of its links.
+    pub cost: u32,
 }
 
 /// From where a way is known.

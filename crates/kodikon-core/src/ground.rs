@@ -2,7 +2,9 @@
 
 pub mod bounded;
 pub mod config;
+pub mod fair;
 pub mod id;
 pub mod random;
 pub mod stats;
+pub mod table;
 pub mod time;

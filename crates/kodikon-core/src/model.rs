@@ -1,6 +1,7 @@
 //! The facts a mesh is made of: who its members are, what they sign, and the table a node keeps of them.
 
 pub mod alert;
+pub mod cast;
 pub mod identity;
 pub mod letter;
 pub mod links;
@@ -8,3 +9,4 @@ pub mod member;
 pub mod op;
 pub mod roster;
 pub mod state;
+pub mod windows;

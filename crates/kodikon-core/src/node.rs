@@ -2,6 +2,7 @@
 
 mod alerts;
 mod arrivals;
+mod casts;
 mod far;
 mod ghosts;
 mod letters;
@@ -18,6 +19,7 @@ use crate::ground::id::Epoch;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::machines::alerts::Alerts;
+use crate::machines::broadcast::Broadcasts;
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
@@ -78,11 +80,14 @@ pub struct Node {
     replication: Replication,
     routing: Routing,
     messages: Messages,
+    broadcasts: Broadcasts,
     alerts: Alerts,
     outbound: Outbound,
     ghosts: Ghosts,
     review: Review,
     planned: Option<Wake>,
+    /// When something last happened, for what is asked without a time.
+    latest: Instant,
     left: bool,
 }
 
@@ -92,8 +97,10 @@ const STALL: Duration = Duration::from_millis(500);
 impl Node {
     /// Something happened.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.latest = now;
         if let Some(planned) = self.planned.filter(|planned| now.since(planned.at) > STALL) {
             self.liveness.on_stall(now, now.since(planned.at), &mut self.ctx);
+            self.broadcasts.on_stall(now, now.since(planned.at));
         }
         if self.left {
             self.handle_after_goodbye(now, input);
@@ -121,6 +128,7 @@ impl Node {
                 self.replication.set_state(now, &changes, wall, &mut self.ctx);
             }
             Input::Command(Command::Send(order)) => self.messages.send(now, order, &mut self.ctx),
+            Input::Command(Command::Broadcast(order)) => self.broadcast(order),
             Input::Command(Command::Raise(order)) => self.raise(now, &order),
             Input::Command(Command::Acknowledge(order)) => self.acknowledge(now, &order),
             Input::Command(Command::Leave) => self.leave(now),
@@ -157,6 +165,9 @@ impl Node {
         if is_due(self.messages.next_deadline()) {
             self.messages.on_wake(now, &mut self.ctx);
         }
+        if is_due(self.broadcasts.next_deadline()) {
+            self.wake_casts(now);
+        }
         if is_due(self.alerts.next_deadline()) {
             self.wake_alerts(now);
         }
@@ -171,6 +182,7 @@ impl Node {
         self.read_notices(now);
         self.note_map(now);
         self.route_letters(now);
+        self.spread_casts(now);
         self.replication.write_log(now, &mut self.ctx);
         self.flush(now);
     }
@@ -196,6 +208,7 @@ impl Node {
             (self.routing.next_deadline(), WakeBy::Routing),
             (self.review.next_deadline(), WakeBy::Routing),
             (self.messages.next_deadline(), WakeBy::Messages),
+            (self.broadcasts.next_deadline(), WakeBy::Broadcasts),
             (self.alerts.next_deadline(), WakeBy::Alerts),
             (self.ghosts.next_deadline(), WakeBy::Membership),
         ];

@@ -2,6 +2,8 @@
 
 #[path = "letters/segments.rs"]
 mod segments;
+#[path = "letters/ways.rs"]
+mod ways;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +12,9 @@ use kodikon_core::ground::stats::Reject;
 use kodikon_core::ground::time::{Duration, Instant};
 use kodikon_core::model::letter::{Outcome, Priority, Ticket};
 use kodikon_core::wire::header::Header;
-use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, MAX_PIECE, Path, Receipt};
+use kodikon_core::wire::letter::{
+    Back, Carry, DeadLinks, Fragment, Got, KIND_PACKED, Letter, MAX_PIECE, Path, Receipt,
+};
 use kodikon_core::wire::message::Message;
 use segments::{Flight, Segments, id};
 
@@ -72,6 +76,11 @@ fn cut(mesh: &mut Segments, a: u8, b: u8) {
     mesh.filter = Box::new(move |flight: &Flight, _: &[Message]| {
         (flight.from, flight.to) != (a, b) && (flight.from, flight.to) != (b, a)
     });
+}
+
+/// Drops what the one says to the other from now on, and not what is said the other way.
+fn cut_one_way(mesh: &mut Segments, a: u8, b: u8) {
+    mesh.filter = Box::new(move |flight: &Flight, _: &[Message]| (flight.from, flight.to) != (a, b));
 }
 
 fn delivered(mesh: &Segments, ticket: Ticket) -> (Duration, Vec<u8>, u8) {
@@ -386,4 +395,104 @@ fn one_neighbour_makes_a_relay_hold_no_more_than_its_share() {
     assert!(held("letters_of_a_neighbour").is_some_and(|held| held > 200), "{:?}", held("letters_of_a_neighbour"));
     let refused = mesh.nodes[&2].stats().dropped(Reject::Limit);
     assert!(refused > 20, "{refused} were not taken");
+}
+
+#[test]
+fn on_one_lan_a_neighbour_passes_on_what_two_cannot_say_to_each_other() {
+    for cut in [cut, cut_one_way] {
+        let mut mesh = Segments::lan(4);
+        cut(&mut mesh, 1, 3);
+        let first = mesh.say(1, 3, "1");
+        mesh.run(Duration::from_secs(2));
+        let second = mesh.say(1, 3, "2");
+        mesh.run(Duration::from_secs(2));
+        assert_eq!(mesh.heard(3), [(id(1), "1".to_owned()), (id(1), "2".to_owned())]);
+        let (rtt, path, _) = delivered(&mesh, first);
+        assert!(rtt < Duration::from_millis(300) && path.len() == 2, "{rtt:?} by {path:?}");
+        // What the other says by itself does not make the link good again.
+        let (rtt, path, _) = delivered(&mesh, second);
+        assert!(rtt < Duration::from_millis(50) && path.len() == 2, "{rtt:?} by {path:?}");
+    }
+}
+
+#[test]
+fn a_letter_that_comes_again_while_it_is_given_back_is_taken_again() {
+    let mut mesh = Segments::new(&[(1, &[1]), (2, &[1, 2, 3]), (3, &[2]), (5, &[3])]);
+    mesh.settle();
+    let record = recording(&mut mesh);
+    mesh.say(3, 5, "0");
+    mesh.run(Duration::from_millis(100));
+    let flights = record.take();
+    let from_3 = flights.iter().find(|flight| (flight.from, flight.to) == (3, 2)).expect("it passed").clone();
+
+    // It reaches relay 2, which does not reach 5 and gives it back; that 1 has it again is not said.
+    let record: Record = Rc::default();
+    let kept = Rc::clone(&record);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        let is_first = kept.borrow().is_empty();
+        if is_letter(messages) && (flight.from, flight.to) == (1, 2) {
+            kept.borrow_mut().push(flight.clone());
+            return is_first;
+        }
+        !matches!((flight.from, flight.to), (2, 5) | (5, 2))
+    });
+    mesh.say(1, 5, "1");
+    mesh.run(Duration::from_millis(300));
+    let first = record.borrow()[0].clone();
+    let Some(Message::Carry(carry)) = mesh.read(&first.bytes).into_iter().next() else { panic!("it carries") };
+    assert!(mesh.heard(5).iter().all(|(_, text)| text != "1"));
+
+    // 5 is reached again, and the letter comes by 3, where 1 alone would never bring it.
+    let kept = Rc::clone(&record);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        let is_from_1 = is_letter(messages) && (flight.from, flight.to) == (1, 2);
+        kept.borrow_mut().extend(is_from_1.then(|| flight.clone()));
+        !is_from_1
+    });
+    mesh.run(Duration::from_secs(1));
+    let again = later(&mesh, &from_3, 300, &Message::Carry(Carry { number: 9_000, ..carry }));
+    mesh.send(again);
+    mesh.run(Duration::from_secs(1));
+    assert_eq!(mesh.heard(5).iter().filter(|(_, text)| text == "1").count(), 1);
+}
+
+/// Sightings as a camera tells them: JSON that repeats its keys.
+fn sightings(bytes: usize) -> String {
+    let mut text = String::from("[");
+    for n in 0u64.. {
+        let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let sighting =
+            format!("{{\"hash_value\":\"{hash:016x}\",\"data_type\":\"person\",\"confidence\":0.{}}}", n % 97);
+        if text.len() + sighting.len() + 2 > bytes {
+            break;
+        }
+        text.push_str(if n == 0 { "" } else { "," });
+        text.push_str(&sighting);
+    }
+    text.push(']');
+    text
+}
+
+#[test]
+fn a_long_letter_travels_packed_and_is_whole_behind_a_relay() {
+    let mut mesh = Segments::line(3);
+    let carryings = Rc::new(RefCell::new(0));
+    let counted = Rc::clone(&carryings);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        let is_carry =
+            |message: &&Message| matches!(message, Message::Carry(carry) if carry.letter.kind == KIND_PACKED);
+        *counted.borrow_mut() += if flight.from == 1 { messages.iter().filter(is_carry).count() } else { 0 };
+        true
+    });
+    let text = sightings(64_000);
+    let ticket = mesh.say(1, 3, &text);
+    mesh.run(Duration::from_millis(500));
+    assert_eq!(mesh.heard(3), [(id(1), text.clone())]);
+    assert!(matches!(mesh.outcome(ticket), Some((_, Outcome::Delivered { .. }))));
+    let carryings = *carryings.borrow();
+    assert!((1..=text.len().div_ceil(MAX_PIECE) * 7 / 8).contains(&carryings), "{carryings} carryings");
+    assert_eq!(mesh.nodes[&1].stats().letters_packed, 1);
+    mesh.say(1, 3, &sightings(1_000));
+    mesh.run(Duration::from_millis(500));
+    assert_eq!(mesh.nodes[&1].stats().letters_packed, 1, "what fits a datagram is left as it is");
 }

@@ -119,6 +119,22 @@ fn a_letters_tag_and_receipt_are_what_the_paper_says() {
 }
 
 #[test]
+fn what_a_cast_signs_is_what_the_paper_says() {
+    let cast = samples::cast(b"1".to_vec());
+    let body = blake3::hash(&cast.body);
+    let head = [
+        &cast.origin[..],
+        &cast.epoch.to_le_bytes(),
+        &cast.number.to_le_bytes(),
+        &[cast.kind, cast.priority],
+        body.as_bytes(),
+    ];
+    let signed = [&b"kodikon cast 1"[..], &dump("mesh id"), &head.concat()].concat();
+    assert_eq!(cast.signed_bytes(config().mesh_id()), signed);
+    assert!(PAPER.contains("\"kodikon cast 1\""));
+}
+
+#[test]
 fn a_segments_id_is_what_the_paper_says() {
     let namer = identity().id();
     let derived = blake3::derive_key("kodikon mesh 2026-11 segment", &[&namer.0[..], &3u32.to_le_bytes()].concat());
@@ -210,7 +226,7 @@ fn every_message_follows_the_rules_and_every_rule_is_used() {
 #[test]
 fn paper_rules_and_code_number_the_messages_alike() {
     let code: BTreeMap<u64, String> = messages().iter().map(|m| (number_of(m), m.name().to_lowercase())).collect();
-    assert_eq!(code.keys().copied().collect::<Vec<_>>(), (1..=21).collect::<Vec<_>>(), "a sample of each");
+    assert_eq!(code.keys().copied().collect::<Vec<_>>(), (1..=24).collect::<Vec<_>>(), "a sample of each");
     for message in messages() {
         assert_eq!(u64::from(text_of(&message)[1]), number_of(&message), "{}", message.name());
     }
@@ -269,7 +285,7 @@ fn ops_in(message: &Cbor) -> Vec<&Cbor> {
             let Cbor::Array(ops) = field(&parts[1], 0) else { panic!("{message:?} has no ops") };
             ops.iter().collect()
         }
-        20 => {
+        23 => {
             let Cbor::Array(entries) = field(&parts[1], 0) else { panic!("{message:?} has no entries") };
             entries.iter().map(|entry| field(entry, 0)).collect()
         }

@@ -78,6 +78,22 @@ pub(crate) fn interfaces(table: &str) -> impl Iterator<Item = (&str, Traffic)> {
     })
 }
 
+/// The arguments by which `nft` lists the counter of [`long_packet_rules`].
+pub(crate) const LIST_LONG_PACKETS: [&str; 5] = ["list", "counter", "bridge", "sizes", "long"];
+
+/// Rules that count the packets of more than `bytes` bytes where they enter a switch, from 0 on, before any fault.
+pub(crate) fn long_packet_rules(bytes: u16) -> String {
+    format!(
+        "table bridge sizes\ndelete table bridge sizes\ntable bridge sizes {{\ncounter long {{ }}\nchain sent {{\n\
+         type filter hook prerouting priority -300; policy accept;\nmeta length > {bytes} counter name long\n}}\n}}\n"
+    )
+}
+
+/// The count in a listing of that counter.
+pub(crate) fn long_packets(listing: &str) -> Option<u64> {
+    listing.split_once("packets ")?.1.split_whitespace().next()?.parse().ok()
+}
+
 /// User and system time in the text of /proc/PID/stat; the name of the program in it may hold spaces and brackets.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
@@ -104,6 +120,13 @@ mod tests {
         let found: Vec<_> = interfaces(table).collect();
         let expected = Traffic { sent_bytes: 500, sent_packets: 5, received_bytes: 1000, received_packets: 10 };
         assert_eq!(found, [("v1", expected)]);
+    }
+
+    #[test]
+    fn the_listing_of_a_counter_is_read() {
+        let listing = "table bridge sizes {\n\tcounter long {\n\t\tpackets 17 bytes 20400\n\t}\n}\n";
+        assert_eq!(long_packets(listing), Some(17));
+        assert_eq!(long_packets("table bridge sizes {\n}\n"), None);
     }
 
     #[test]

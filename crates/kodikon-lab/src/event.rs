@@ -114,12 +114,14 @@ impl Event {
 
     /// Reads a line of `serf agent`, which tells its events in its log. Most lines are none.
     pub fn parse_serf(line: &str) -> Option<Self> {
-        const MARKS: [(&str, Kind); 5] = [
+        const MARKS: [(&str, Kind); 6] = [
             ("==> Serf agent running!", Kind::Started),
             ("serf: EventMemberJoin: ", Kind::PeerUp),
             ("memberlist: Suspect ", Kind::PeerSuspect),
             ("serf: EventMemberFailed: ", Kind::PeerFailed),
             ("serf: EventMemberLeave: ", Kind::PeerLeft),
+            // What it is about is the name of the event.
+            ("agent: Received event: user-event: ", Kind::Alert),
         ];
         let (kind, rest) = MARKS.into_iter().find_map(|(mark, kind)| Some((kind, line.split_once(mark)?.1)))?;
         let about = rest.split_whitespace().next().map(str::to_owned);
@@ -232,6 +234,7 @@ mod tests {
             ("  2026/11/24 [INFO] serf: EventMemberFailed: n2 10.9.0.2", Some((Kind::PeerFailed, Some("n2")))),
             ("  [INFO] memberlist: Suspect n2 has failed, no acks received", Some((Kind::PeerSuspect, Some("n2")))),
             ("    2026/11/24 06:49:24 [INFO] agent: Received event: member-join", None),
+            (" 2026/11/24 06:49:24 [INFO] agent: Received event: user-event: e7", Some((Kind::Alert, Some("e7")))),
         ];
         for (line, expected) in table {
             let found = Event::parse_serf(line);

@@ -355,22 +355,49 @@ impl Lab {
         let names: Vec<String> = self.segments().iter().map(|segment| segment.name.clone()).collect();
         let mut found = BTreeMap::new();
         for name in names {
-            // The thread's own file: /proc/net is that of the thread that leads the process, in another namespace.
-            let table = netns::inside(&self.switch(&name), || fs::read_to_string("/proc/thread-self/net/dev"))?
-                .context("cannot read the switch's counters")?;
-            for (port, seen) in counters::interfaces(&table) {
-                let Some(host) = host_of_port(port) else { continue };
-                // What the host sends is what its port receives.
-                let traffic = Traffic {
-                    sent_bytes: seen.received_bytes,
-                    sent_packets: seen.received_packets,
-                    received_bytes: seen.sent_bytes,
-                    received_packets: seen.sent_packets,
-                };
-                found.insert((host, name.clone()), traffic);
-            }
+            found.extend(self.traffic(&name)?.into_iter().map(|(host, traffic)| ((host, name.clone()), traffic)));
         }
         Ok(found)
+    }
+
+    /// As [`Lab::counters`], of one segment alone.
+    ///
+    /// # Errors
+    /// When its switch does not answer.
+    pub fn traffic(&self, segment: &str) -> Result<BTreeMap<Host, Traffic>> {
+        // The thread's own file: /proc/net is that of the thread that leads the process, in another namespace.
+        let table = netns::inside(&self.switch(segment), || fs::read_to_string("/proc/thread-self/net/dev"))?
+            .context("cannot read the switch's counters")?;
+        let cable = |(port, seen): (&str, Traffic)| {
+            // What the host sends is what its port receives.
+            let traffic = Traffic {
+                sent_bytes: seen.received_bytes,
+                sent_packets: seen.received_packets,
+                received_bytes: seen.sent_bytes,
+                received_packets: seen.sent_packets,
+            };
+            Some((host_of_port(port)?, traffic))
+        };
+        Ok(counters::interfaces(&table).filter_map(cable).collect())
+    }
+
+    /// Counts from now on the packets of more than `bytes` bytes (IP header included) that hosts send into a segment: see
+    /// [`Lab::long_packets`].
+    ///
+    /// # Errors
+    /// When there is no such segment.
+    pub fn count_long_packets(&self, segment: &str, bytes: u16) -> Result<()> {
+        netns::nft(&self.switch(segment), &counters::long_packet_rules(bytes))
+    }
+
+    /// How many there were since [`Lab::count_long_packets`], lost ones included.
+    ///
+    /// # Errors
+    /// When they were not counted.
+    pub fn long_packets(&self, segment: &str) -> Result<u64> {
+        let list = || netns::output(Command::new("nft").args(counters::LIST_LONG_PACKETS));
+        let text = netns::inside(&self.switch(segment), list)??;
+        counters::long_packets(&text).with_context(|| format!("no counter in {text}"))
     }
 
     /// All hosts forget the hardware addresses they have learned, as after a power cut.

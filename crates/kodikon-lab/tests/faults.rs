@@ -56,6 +56,23 @@ fn a_pulled_cable_loses_datagrams_and_a_downed_interface_refuses_them() {
 }
 
 #[test]
+fn long_packets_are_counted_where_they_are_sent_lost_ones_too() {
+    let Some(lab) = Lab::for_test("long", &Topology::flat(3)) else { return };
+    let wires = Wires::new(&lab);
+    wires.exchange("so that the hardware addresses are known", &[(A, B), (A, C)]);
+    // An IP packet: 28 bytes of headers, then the datagram.
+    lab.count_long_packets("a", 127).unwrap();
+    lab.loss("a", 100.0).unwrap();
+    for length in [99, 100, 101] {
+        wires.send(A, B, &"x".repeat(length)).unwrap();
+        wires.send(A, C, &"x".repeat(length)).unwrap();
+    }
+    assert_eq!(lab.long_packets("a").unwrap(), 4);
+    lab.count_long_packets("a", 127).unwrap();
+    assert_eq!(lab.long_packets("a").unwrap(), 0, "counted anew");
+}
+
+#[test]
 fn a_firewall_drops_tcp_and_spares_udp() {
     let Some(lab) = Lab::for_test("tcp", &Topology::flat(2)) else { return };
     let server = lab.inside(B, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))).unwrap().unwrap();

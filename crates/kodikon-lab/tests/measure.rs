@@ -29,6 +29,63 @@ fn a_cold_start_becomes_a_document_and_a_table() {
 }
 
 #[test]
+fn alerts_and_broadcasts_are_awaited_at_all_others_and_counted() {
+    let Some(lab) = Lab::for_test("alerts", &Topology::new()) else { return };
+    let json = lab.directory().join("report.json");
+    // Each of the stand-ins says of all that they are up.
+    let peers = (1..=10).map(|n| format!("n{n}")).collect::<Vec<_>>().join(" ");
+    for (part, rows) in [
+        (
+            vec!["alerts", "--nodes", "3", "--alerts", "2"],
+            ["alert: shown at each", "alert: all receipts at its sender"],
+        ),
+        (
+            vec!["broadcasts", "--broadcasts", "2", "--meshes", "10"],
+            ["broadcast: told at the last", "broadcast: datagrams over the lower bound"],
+        ),
+    ] {
+        let mut measure = Command::new(env!("CARGO_BIN_EXE_kodikon-measure"));
+        measure.args(["--shared", "--binary", FAKE, "--json"]).arg(&json).args(part).env("PEERS", &peers);
+        let done = measure.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+        for row in rows {
+            let found = report["measurements"].as_array().unwrap().iter().find(|found| found["what"] == row);
+            let found = found.unwrap_or_else(|| panic!("no {row} in {report}"));
+            let is_count = row.contains("datagrams");
+            // The stand-in sends nothing, and tells each 20 ms what is in its file.
+            let p50 = found["figures"]["p50"].as_f64().unwrap();
+            assert!(if is_count { p50 == 0.0 } else { p50 > 0.0 && p50 < 5_000.0 }, "{found}");
+            let samples = if row.ends_with("at each") {
+                4
+            } else if is_count {
+                1
+            } else {
+                2
+            };
+            assert_eq!(found["figures"]["n"], samples, "{found}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_yet_is_left_out_and_is_no_failure() {
+    let Some(lab) = Lab::for_test("skipped", &Topology::new()) else { return };
+    let (json, markdown) = (lab.directory().join("report.json"), lab.directory().join("table.md"));
+    for part in ["alerts", "broadcasts", "echo"] {
+        let mut measure = Command::new(env!("CARGO_BIN_EXE_kodikon-measure"));
+        // A program that has no verb at all.
+        measure.args(["--shared", "--binary", "/bin/false", "--json"]).arg(&json).arg("--markdown").arg(&markdown);
+        let done = measure.arg(part).output().unwrap();
+        assert!(done.status.success(), "{part}: {}", String::from_utf8_lossy(&done.stderr));
+        let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+        assert_eq!(report["measurements"].as_array().unwrap().len(), 0, "{part}");
+        assert_eq!(report["skipped"].as_array().unwrap().len(), 1, "{part}");
+        assert!(fs::read_to_string(&markdown).unwrap().contains("Left out: "), "{part}");
+    }
+}
+
+#[test]
 fn what_could_not_be_measured_is_written_down_and_fails_the_call() {
     let Some(_lab) = Lab::for_test("unmeasured", &Topology::new()) else { return };
     let mut measure = Command::new(env!("CARGO_BIN_EXE_kodikon-measure"));

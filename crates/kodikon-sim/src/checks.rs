@@ -2,10 +2,13 @@
 
 pub mod alerts;
 pub mod calm;
+pub mod casts;
 pub mod detours;
 pub mod letters;
+pub mod queues;
 pub mod reach;
 pub mod routes;
+pub mod steady;
 pub mod truth;
 pub mod view;
 
@@ -14,14 +17,17 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use kodikon_core::effect::log::Batch;
-use kodikon_core::effect::{Event, PeerView, SendOrder};
+use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::alert::{AlertOrder, OpId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
 use crate::checks::alerts::Alerts;
+use crate::checks::casts::Casts;
 use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
+use crate::checks::queues::Queues;
+use crate::checks::steady::Steady;
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
 use crate::cluster::endpoint::Endpoint;
@@ -70,6 +76,22 @@ pub enum Check {
     LetterOutcome,
     /// No letter is lost where a sound way led to its destination from long before it was written.
     LetterReliable,
+    /// No cast is told twice to a node, nor to a later run of it than the one in which it was said.
+    CastOnce,
+    /// A cast is told as it was said, as whose it was, to others than its origin.
+    CastTrue,
+    /// By its deadline a cast is told to all to whom a sound way led from long before it was said.
+    CastReliable,
+    /// A critical letter arrives in its time, whatever else flows.
+    LetterUrgent,
+    /// Whoever writes at some priority is served, whatever else flows.
+    ClassServed,
+    /// Nobody who is sound falls under suspicion since others' words are in the way of its heartbeats.
+    BeatsHeard,
+    /// Ways rest where nothing changes.
+    WaysRest,
+    /// No way leads over a bad link where there is one around it.
+    WaysClean,
     /// No run of a node shows an alert twice, and a later one only with the mark that it may have been shown.
     AlertOnce,
     /// Every alert that is shown was raised, as it is shown.
@@ -123,6 +145,14 @@ impl Check {
             Self::LetterSettled => "letter_settled",
             Self::LetterOutcome => "letter_outcome",
             Self::LetterReliable => "letter_reliable",
+            Self::CastOnce => "cast_once",
+            Self::CastTrue => "cast_true",
+            Self::CastReliable => "cast_reliable",
+            Self::LetterUrgent => "letter_urgent",
+            Self::ClassServed => "class_served",
+            Self::BeatsHeard => "beats_heard",
+            Self::WaysRest => "ways_rest",
+            Self::WaysClean => "ways_clean",
             Self::AlertOnce => "alert_once",
             Self::AlertTrue => "alert_true",
             Self::AlertReceipt => "alert_receipt",
@@ -233,10 +263,16 @@ pub struct Watch {
     pub metrics: Metrics,
     /// What was written.
     pub letters: Letters,
+    /// What was said to all.
+    pub casts: Casts,
     /// What was raised.
     pub alerts: Alerts,
     /// Where letters went.
     pub detours: Detours,
+    /// Whom queues held up.
+    pub queues: Queues,
+    /// Whether ways rest.
+    pub steady: Steady,
     heartbeat_timeout: Duration,
     verdicts_due: Vec<VerdictDue>,
     // Pairs (observer, subject) of live nodes where the one shows the other's present run.
@@ -276,8 +312,11 @@ impl Watch {
             tally: Tally::default(),
             metrics: Metrics::default(),
             letters: Letters::new(nodes),
+            casts: Casts::default(),
             alerts: Alerts::new(nodes),
             detours: Detours::default(),
+            queues: Queues::default(),
+            steady: Steady::default(),
             heartbeat_timeout,
             verdicts_due: Vec::new(),
             pairs: 0,
@@ -287,6 +326,8 @@ impl Watch {
     /// Makes the checks that are due; to be called about once a second.
     pub fn tick(&mut self, now: Moment) {
         self.check_overdue(now);
+        self.check_casts(now);
+        self.check_served(now);
         let due: Vec<VerdictDue> = self.verdicts_due.extract_if(.., |verdict| verdict.at <= now).collect();
         for verdict in due {
             if self.truth.holder(&verdict.peer).is_some() {
@@ -356,6 +397,7 @@ impl Watch {
         self.pairs -= self.views[node].uncount_all();
         self.truth.leaves(node);
         self.letters.released(node);
+        self.queues.released(node);
         self.metrics.leaves(now, peer);
     }
 
@@ -503,6 +545,7 @@ impl Observer for Watch {
         self.uncount_subject(&peer);
         self.truth.died(now, node);
         self.letters.released(node);
+        self.queues.released(node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
         let near = VerdictDue { of: Observers::Near, node, at, died: now, peer, epoch };
         let at = now + (self.heartbeat_timeout + VERDICT_MARGIN) * FAR_BOUNDS;
@@ -524,6 +567,7 @@ impl Observer for Watch {
         match event {
             Event::PeerUp { peer, epoch, life, .. } => self.met(now, node, *peer, (*epoch, life.0)),
             Event::PeerSuspect { peer, .. } => {
+                self.check_suspicion(now, node, peer);
                 self.views[node].suspected(peer);
                 self.metrics.suspected(now, peer);
             }
@@ -540,6 +584,10 @@ impl Observer for Watch {
             Event::Message { from, kind, payload, priority, path, .. } => {
                 let given = Given { from: *from, kind, payload, priority: *priority, path };
                 self.give(now, node, &given);
+            }
+            Event::Broadcast { from, kind, payload, priority, path, .. } => {
+                let given = Given { from: *from, kind, payload, priority: *priority, path };
+                self.told(now, node, &given);
             }
             Event::Alert { .. } | Event::Raised { .. } | Event::Receipt { .. } => self.hear_of_alert(now, node, event),
             Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
@@ -574,6 +622,10 @@ impl Observer for Watch {
 
     fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder) {
         self.write(now, node, order);
+    }
+
+    fn announced(&mut self, now: Moment, node: usize, order: &BroadcastOrder) {
+        self.say(now, node, order);
     }
 
     fn raising(&mut self, now: Moment, node: usize, order: &AlertOrder) {

@@ -13,7 +13,7 @@ use core::time::Duration;
 use std::net::SocketAddr;
 
 use kodikon_core::effect::log::{Batch, CommitId};
-use kodikon_core::effect::{Command, Event, Input, Output, SendOrder, Transmit};
+use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOrder, Transmit};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
@@ -121,6 +121,8 @@ pub trait Observer {
     fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]);
     /// A node was told to say something to one other.
     fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder);
+    /// A node was told to say something to all.
+    fn announced(&mut self, now: Moment, node: usize, order: &BroadcastOrder);
     /// A node was told to raise an alert.
     fn raising(&mut self, now: Moment, node: usize, order: &AlertOrder);
     /// A node asks for its log to be written.
@@ -164,6 +166,8 @@ pub struct Cluster<O> {
     random: Random,
     disks: Random,
     passages: Vec<(Moment, Passage)>,
+    /// Payload datagrams of casts of processes that ended.
+    cast_datagrams: u64,
     scratch: Vec<u8>,
 }
 
@@ -213,6 +217,7 @@ impl<O: Observer> Cluster<O> {
             random: source(plan.seed, "cluster"),
             disks: source(plan.seed, "disks"),
             passages: Vec::new(),
+            cast_datagrams: 0,
             scratch: Vec::new(),
         }
     }
@@ -368,6 +373,13 @@ impl<O: Observer> Cluster<O> {
         self.nodes[node].process.as_ref().map(|process| &*process.endpoint)
     }
 
+    /// Payload datagrams of casts that all nodes sent.
+    #[must_use]
+    pub fn cast_datagrams(&self) -> u64 {
+        let live = self.nodes.iter().filter_map(|slot| slot.process.as_ref());
+        self.cast_datagrams + live.map(|process| process.endpoint.stats().cast_datagrams).sum::<u64>()
+    }
+
     /// How many signatures were really checked.
     #[must_use]
     pub fn signatures_checked(&self) -> u64 {
@@ -424,6 +436,7 @@ impl<O: Observer> Cluster<O> {
                 match &*command {
                     Command::SetState(wished, _) => changes.clone_from(wished),
                     Command::Send(order) => self.observer.ordered(self.now, node, order),
+                    Command::Broadcast(order) => self.observer.announced(self.now, node, order),
                     Command::Raise(order) => self.observer.raising(self.now, node, order),
                     Command::Acknowledge(_) | Command::Leave => {}
                 }
@@ -567,7 +580,11 @@ impl<O: Observer> Cluster<O> {
     fn report(&mut self, node: usize, event: &Event) {
         let (now, name) = (self.now, &self.nodes[node].config.node_name);
         self.trace.mark(now, Mark::Event, node, process::word_of(event));
-        if let Event::Message { from, kind, payload, path, .. } = event {
+        if let Event::Broadcast { from, kind, payload, path, .. } = event {
+            let (number, len) = (number_of(payload), payload.len());
+            let line = format_args!("{name} is told cast {number:?} of {from:?} by {path:?}: {kind:?}, {len} B");
+            self.trace.tell(now, Detail::Events, line);
+        } else if let Event::Message { from, kind, payload, path, .. } = event {
             let (number, len) = (number_of(payload), payload.len());
             let line = format_args!("{name} is given letter {number:?} of {from:?} by {path:?}: {kind:?}, {len} B");
             self.trace.tell(now, Detail::Events, line);
@@ -604,6 +621,7 @@ impl<O: Observer> Cluster<O> {
     }
 
     fn bury(&mut self, node: usize, process: Box<Process>, death: Death) {
+        self.cast_datagrams += process.endpoint.stats().cast_datagrams;
         drop(process);
         let kept = self.nodes[node].disk.log.cut(&mut self.disks);
         self.observer.synced(self.now, node, &kept);

@@ -32,6 +32,8 @@ use crate::network::host::HostId;
 const ETH0: InterfaceIndex = InterfaceIndex(2);
 /// HELLOs in one flood.
 const FLOOD: usize = 200;
+/// Between two bursts of letters: with [`pair::BURST`] each, far more than a peer may send.
+const FLOOD_EVERY: Duration = Duration::from_millis(20);
 /// Invented identities: each costs us two signatures, and a receiver cannot know that we tire of making more.
 const IDENTITIES: usize = 1_000;
 
@@ -42,6 +44,7 @@ pub struct Hostile {
     host: HostId,
     key: Option<Member>,
     pair: Option<Pair>,
+    floods: bool,
 }
 
 /// What a member has that a stranger has not.
@@ -69,7 +72,7 @@ impl Hostile {
     /// A stranger on this host.
     #[must_use]
     pub fn stranger(random: Random, host: HostId) -> Self {
-        Self { random, host, key: None, pair: None }
+        Self { random, host, key: None, pair: None, floods: false }
     }
 
     /// A member, who abuses the session of this node.
@@ -77,13 +80,20 @@ impl Hostile {
     pub fn member(random: Random, host: HostId, node: usize, config: &Config) -> Self {
         let member =
             Member { group: GroupKey::new(&config.group_key()), mesh: config.mesh_id(), node, invented: Vec::new() };
-        Self { random, host, key: Some(member), pair: None }
+        Self { random, host, key: Some(member), pair: None, floods: false }
     }
 
     /// With two identities of its own besides, which join the mesh.
     #[must_use]
     pub fn with_pair(mut self) -> Self {
         self.pair = self.key.as_ref().map(|member| Pair::new(&mut self.random, self.host, member));
+        self
+    }
+
+    /// Whose identities do nothing but flood.
+    #[must_use]
+    pub fn with_flood(mut self) -> Self {
+        self.floods = true;
         self
     }
 
@@ -101,6 +111,9 @@ impl Hostile {
 
     /// Does something; how long it rests afterwards.
     pub fn act(&mut self, cluster: &mut Cluster<Watch>) -> Duration {
+        if self.floods {
+            return self.flood_letters(cluster);
+        }
         self.conspire(cluster);
         let strikes = if self.key.is_some() { 12 } else { 4 };
         match self.random.below(strikes) {
@@ -165,6 +178,19 @@ impl Hostile {
             let frame = seal(member, *tag, self.random.below(1 << 20), &[hello]);
             self.send(cluster, Origin::Enemy, frame);
         }
+    }
+
+    /// More letters to somebody than anybody may send, in both identities' own sessions.
+    fn flood_letters(&mut self, cluster: &mut Cluster<Watch>) -> Duration {
+        let hosts = cluster.network.hosts.len() as u64;
+        let victim = HostId(u32::try_from(self.random.below(hosts)).expect("below 2^32"));
+        if let (Some(pair), Some(member)) = (&mut self.pair, &self.key) {
+            pair.live(member, cluster);
+            if victim != self.host {
+                pair.flood(member, victim, cluster);
+            }
+        }
+        FLOOD_EVERY
     }
 
     /// A lie about somebody, told in the session of the node that I abuse.

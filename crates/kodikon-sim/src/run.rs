@@ -26,6 +26,7 @@ use crate::scenario::{Flow, Scenario};
 use crate::trace::Detail;
 use crate::workload::Workload;
 use crate::workload::alerts::Alerts;
+use crate::workload::casts::Casts;
 use crate::workload::letters::Letters;
 
 /// How a scenario is to be run.
@@ -69,6 +70,8 @@ enum Todo {
     Work,
     /// An application writes to one other.
     Write,
+    /// An application says something to all.
+    Say,
     /// An application raises an alert, and perhaps another acknowledges one.
     Raise,
     /// A stream begins, in this cycle only.
@@ -95,12 +98,14 @@ struct Run<'a> {
     todo: BTreeMap<u64, Todo>,
     entered: u64,
     cycle: u64,
+    chaos_from: Moment,
     calm_from: Moment,
     faults: Faults,
     chance: Random,
     workload: Workload,
     letters: Letters,
     alerts: Alerts,
+    casts: Casts,
     enemies: Vec<Hostile>,
     due_back: BTreeSet<usize>,
     counted_from: Option<(Moment, u64)>,
@@ -128,9 +133,11 @@ pub fn run(scenario: &Scenario, order: &Order, story: &mut dyn FnMut(String)) ->
         run.cluster.now = pause;
         run.cluster.observer.tick(pause);
         run.look_into_one();
+        run.look_at_ways();
         run.cluster.trace.take_story().into_iter().for_each(&mut *story);
     }
     run.judge();
+    run.judge_ways();
     run.cluster.trace.take_story().into_iter().for_each(&mut *story);
     run.report()
 }
@@ -163,24 +170,28 @@ impl<'a> Run<'a> {
             let config = cluster.nodes[node].config.clone();
             let enemy = Hostile::member(source(order.seed, "hostile"), cluster.nodes[node].host, node, &config);
             // Where their words make all roots differ for a while, as nowhere else.
-            enemies.push(if scenario.hostile { enemy.with_pair() } else { enemy });
+            let enemy = if scenario.hostile { enemy.with_pair() } else { enemy };
+            enemies.push(if scenario.flooder { enemy.with_flood() } else { enemy });
         }
         cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every(scenario.state_every_s));
         let alerts = Alerts::new(source(order.seed, "alerts"), scenario.nodes, every(scenario.alerts_every_s));
         let letters = Letters::new(source(order.seed, "letters"), scenario.nodes, every(scenario.letters_every_s));
+        let casts = Casts::new(source(order.seed, "casts"), scenario.nodes, every(scenario.casts_every_s));
         Self {
             scenario,
             cluster,
             todo: BTreeMap::new(),
             entered: 0,
             cycle: 0,
+            chaos_from: Moment::START,
             calm_from: Moment::START,
             faults,
             chance,
             workload,
             letters,
             alerts,
+            casts,
             enemies,
             due_back: BTreeSet::new(),
             counted_from: None,
@@ -203,6 +214,7 @@ impl<'a> Run<'a> {
         self.enter(Moment::START + START, Todo::Count);
         self.enter_work();
         self.enter_write();
+        self.enter_say();
         self.enter_raise();
     }
 
@@ -222,6 +234,19 @@ impl<'a> Run<'a> {
         if let Some(at) = self.letters.next(self.cluster.now) {
             self.enter(at, Todo::Write);
         }
+    }
+
+    fn enter_say(&mut self) {
+        if let Some(at) = self.casts.next(self.cluster.now) {
+            self.enter(at, Todo::Say);
+        }
+    }
+
+    /// An application says something to all.
+    fn say_to_all(&mut self) {
+        let (node, cast) = (self.casts.who(), self.casts.say());
+        self.say(node, cast);
+        self.enter_say();
     }
 
     fn enter_raise(&mut self) {
@@ -274,7 +299,7 @@ impl<'a> Run<'a> {
     /// One letter of a stream, and the next when it is time.
     fn stream(&mut self, flow: Flow) {
         let to = self.cluster.observer.truth.nodes[flow.to].id;
-        let letter = self.letters.stream(to);
+        let letter = self.letters.stream(to, &flow);
         self.say(flow.from, letter);
         if flow.letters > 1 {
             let at = self.cluster.now + Duration::from_secs_f64(flow.gap_ms / 1e3);
@@ -282,9 +307,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn say(&mut self, node: usize, letter: Command) {
+    fn say(&mut self, node: usize, words: Command) {
         if !self.cluster.observer.truth.nodes[node].left {
-            self.cluster.command(node, letter);
+            self.cluster.command(node, words);
         }
     }
 
@@ -297,6 +322,7 @@ impl<'a> Run<'a> {
             Todo::Deed(..) | Todo::Step(..) | Todo::Enemy(..) | Todo::Stream(..) => {}
             Todo::Streamed(flow) => self.stream(flow),
             Todo::Write => self.write(),
+            Todo::Say => self.say_to_all(),
             Todo::Raise => self.raise(),
             Todo::Work => {
                 let node = self.workload.who();
@@ -374,6 +400,7 @@ impl<'a> Run<'a> {
     fn begin_chaos(&mut self) {
         self.cycle += 1;
         let now = self.cluster.now;
+        self.chaos_from = now;
         let cycle = Duration::from_secs_f64(self.scenario.cycle());
         self.calm_from = now + cycle.saturating_sub(Duration::from_secs_f64(self.scenario.calm_s));
         self.enter(self.calm_from, Todo::Calm);
@@ -382,9 +409,10 @@ impl<'a> Run<'a> {
             (0..self.scenario.nodes).for_each(|node| self.strike(Deed::Boot(node, Comeback::Own)));
         }
         let mut quality = Quality::clean();
-        let drawn = swarm::draw_quality(&self.faults, self.scenario.swarm, &mut quality, &mut self.chance);
-        let healthy = self.scenario.bad.apply(&mut quality) && drawn;
-        for deed in script::spoil(&self.cluster, &quality, healthy) {
+        // Without mild faults what the scenario says is bad, and nothing else.
+        let drawn = !self.scenario.mild
+            || swarm::draw_quality(&self.faults, self.scenario.swarm, &mut quality, &mut self.chance);
+        for deed in script::spoil(&self.cluster, &quality, drawn, &self.scenario.bad) {
             self.strike(deed);
         }
         let hosts = self.cluster.network.hosts.len();
@@ -438,12 +466,32 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn judge_ways(&mut self) {
+        let told = |node: usize| self.cluster.endpoint(node).map_or(0, |endpoint| endpoint.stats().links_told);
+        let told: u64 = (0..self.scenario.nodes).map(told).sum();
+        self.cluster.observer.judge_ways(self.cluster.now, told);
+    }
+
     /// Looks into the tables of one node, another each second.
     fn look_into_one(&mut self) {
         let now = self.cluster.now;
         let node = usize::try_from(now.millis() / 1_000).expect("hours") % self.cluster.nodes.len();
         if let Some(process) = &mut self.cluster.nodes[node].process {
             self.cluster.observer.look_into(now, node, &mut *process.endpoint);
+        }
+    }
+
+    /// Looks at the ways that all show, where the scenario says that nothing makes them change.
+    fn look_at_ways(&mut self) {
+        let (now, since) = (self.cluster.now, self.chaos_from);
+        if self.is_calm() || !self.cluster.observer.steady.is_asked(now.since(since)) {
+            return;
+        }
+        for node in 0..self.scenario.nodes {
+            if let Some(process) = &mut self.cluster.nodes[node].process {
+                let routes = process.endpoint.routes();
+                self.cluster.observer.look_at_ways(now, node, routes);
+            }
         }
     }
 
@@ -462,6 +510,12 @@ impl<'a> Run<'a> {
         self.cluster.observer.metrics.set("datagrams_sent", counts.sent as f64);
         self.cluster.observer.metrics.set("datagrams_heard", counts.arrived as f64);
         self.cluster.observer.metrics.set("datagrams_too_large", counts.too_large as f64);
+        let least = self.cluster.observer.casts.least();
+        if least > 0 {
+            let sent = self.cluster.cast_datagrams();
+            self.cluster.observer.metrics.set("cast_datagrams", sent as f64);
+            self.cluster.observer.metrics.set("cast_datagrams_over_least", sent as f64 / least as f64);
+        }
         self.cluster.observer.metrics.set("signatures_checked", self.cluster.signatures_checked() as f64);
         let tally = &self.cluster.observer.tally;
         Report {

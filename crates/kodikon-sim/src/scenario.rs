@@ -1,6 +1,8 @@
 //! Decides what a scenario file may say, and which scenarios there are.
 
 use anyhow::{Context as _, Result, ensure};
+use kodikon_core::ground::config::MAX_PAYLOAD;
+use kodikon_core::model::letter::Priority;
 use serde::Deserialize;
 
 use crate::faults::script::{Bad, ScriptStep};
@@ -40,18 +42,31 @@ pub struct Scenario {
     /// Mean seconds between two letters of a node; 0: it writes none of its own accord.
     #[serde(default)]
     pub letters_every_s: f64,
+    /// Mean seconds between two casts of a node; 0: it says nothing to all.
+    #[serde(default)]
+    pub casts_every_s: f64,
     /// Mean seconds between two alerts of a node; 0: it raises none.
     #[serde(default)]
     pub alerts_every_s: f64,
     /// Streams of letters.
     #[serde(default)]
     pub flow: Vec<Flow>,
+    /// Milliseconds within which every critical letter with a sound way arrives, and in this scenario nobody who is sound falls
+    /// under suspicion; 0: neither is asked.
+    #[serde(default)]
+    pub critical_within_ms: f64,
+    /// Seconds within which whoever writes to somebody at one priority is served again; 0: not asked.
+    #[serde(default)]
+    pub served_within_s: f64,
     /// Whether the kinds of fault are drawn from all there are, and strike by chance.
     #[serde(default)]
     pub swarm: bool,
     /// Whether one of the members is hostile.
     #[serde(default)]
     pub hostile: bool,
+    /// Whether the hostile member's own identities flood the others with letters.
+    #[serde(default)]
+    pub flooder: bool,
     /// Whether several nodes claim one name.
     #[serde(default)]
     pub name_clash: bool,
@@ -70,9 +85,24 @@ pub struct Scenario {
     /// What is bad throughout the chaos.
     #[serde(default)]
     pub bad: Bad,
+    /// What ways must not do; nothing is asked of them by default.
+    #[serde(default)]
+    pub ways: Ways,
     /// What happens when.
     #[serde(default)]
     pub step: Vec<ScriptStep>,
+}
+
+/// What is asked of the ways that nodes show, once what is bad has been so for a while.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ways {
+    /// From so many seconds after chaos began.
+    pub after_s: f64,
+    /// How often the way of one node to another changes in an hour at most, in the mean over all pairs; 0: not asked.
+    pub changes_per_h: f64,
+    /// Whether there is always a way around the segments that are bad, and none leads over them.
+    pub around_bad: bool,
 }
 
 /// A stream of letters from one node to another.
@@ -91,6 +121,22 @@ pub struct Flow {
     pub gap_ms: f64,
     /// How many letters.
     pub letters: u32,
+    /// Bytes of each. Default: a detection of a camera, say.
+    #[serde(default = "streamed")]
+    pub bytes: usize,
+    /// How urgent they are, as in JSON.
+    #[serde(default = "usual")]
+    pub priority: String,
+    /// Seconds that each may take. Default: as its priority says. Below 5 s none is promised to arrive.
+    pub timeout_s: Option<f64>,
+}
+
+fn streamed() -> usize {
+    160
+}
+
+fn usual() -> String {
+    Priority::default().name().to_owned()
 }
 
 fn second() -> f64 {
@@ -135,6 +181,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "partition",
     "silence",
     "one-way",
+    "pair-cut",
     "pauses",
     "pauses-all",
     "sleep",
@@ -171,6 +218,17 @@ const ALL: &[(&str, &str)] = scenarios![
     "letters-grid-9",
     "letters-loss-20",
     "letters-5-hops",
+    "broadcast-30",
+    "broadcast-5x10",
+    "broadcast-gateways",
+    "broadcast-line-7",
+    "broadcast-grid-9",
+    "broadcast-loss-20",
+    "congested-link",
+    "bulk-beside-critical",
+    "hostile-flooder",
+    "lossy-ring",
+    "lossy-random-30",
     "alerts-30",
     "alerts-late-joiner",
     "alerts-sender-dies",
@@ -231,6 +289,9 @@ impl Scenario {
         ensure!(self.calm_s < self.cycle(), "a cycle must be longer than its calm");
         let is_there = |flow: &Flow| flow.from < self.nodes && flow.to < self.nodes && flow.gap_ms > 0.0;
         ensure!(self.flow.iter().all(is_there), "letters flow between nodes that there are");
+        let is_letter = |flow: &Flow| flow.bytes <= MAX_PAYLOAD && Priority::from_name(&flow.priority).is_some();
+        ensure!(self.flow.iter().all(is_letter), "letters are of a known priority and {MAX_PAYLOAD} bytes at most");
+        ensure!(self.hostile || !self.flooder, "a flooder is a hostile member");
         let most = MOST_INTERFACES;
         let hosts = self.nodes / self.nodes_per_host;
         match self.homes {

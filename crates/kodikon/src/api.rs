@@ -172,6 +172,39 @@ pub struct RouteRow {
     pub interface: Option<String>,
     /// From where it is known.
     pub source: RouteSource,
+    /// Its links in the order of the path; none where only the way is known and not what it costs.
+    #[serde(default)]
+    pub links: Vec<LinkRow>,
+    /// The best way by another neighbour; none where there is none, or where there are too many neighbours to ask for each.
+    #[serde(default)]
+    pub next_best: Option<OtherRouteRow>,
+    /// Why this way and not the next best one, in a few words.
+    #[serde(default)]
+    pub why: String,
+}
+
+/// One link of a way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct LinkRow {
+    /// Where it leads.
+    pub to: String,
+    /// What it costs, in tenths of a link of clean Ethernet.
+    pub cost: u32,
+    /// What is lost on it one way, or as much as its round trip is worth, in percent: 0, 20, 34, 46, 58, 70 or 80, the nearest.
+    pub loss_percent: u32,
+}
+
+/// A way that was not chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct OtherRouteRow {
+    /// The relays in order, then the node itself.
+    pub path: Vec<String>,
+    /// The costs of all links together.
+    pub cost: u32,
 }
 
 /// Picks the keys of [`CAPABILITY_KEYS`] out of a node's state.
@@ -328,6 +361,9 @@ pub enum What {
         priority: String,
         /// The relays by which it came, by name.
         path: Vec<String>,
+        /// `all` where it was said to all; left out where it was said to this node.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent_to: Option<String>,
     },
     /// An alert reached this node.
     Alert {
@@ -392,7 +428,7 @@ pub struct MessageDoc {
     /// `low`, `normal` (default), `high` or `critical`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
-    /// Seconds that it may take; by default as its priority says.
+    /// Seconds that it may take, 0.001 to 30; by default as its priority says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<f64>,
     /// A type of the application's own.
@@ -404,6 +440,45 @@ pub struct MessageDoc {
     /// Milliseconds between two of them (1,000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u32>,
+    /// In a series also a line `{"sent": n}` as each one is sent: whoever ends the series early knows by it how far it came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress: bool,
+}
+
+/// What `POST /v1/broadcasts` takes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BroadcastDoc {
+    /// Any JSON.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub payload: Value,
+    /// `low`, `normal` (default), `high` or `critical`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// A type of the application's own.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// So many, numbered from 1 in `n` of the payload; the answer is a line of JSON for each, as they leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<u32>,
+    /// Milliseconds between two of them (1,000).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
+}
+
+/// Something said to all, as `kodikon broadcast` and `POST /v1/broadcasts` tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct BroadcastRow {
+    /// Which of a series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u32>,
+    /// What names it.
+    pub id: String,
+    /// `all`.
+    pub sent_to: String,
 }
 
 /// What became of a message, as `kodikon send` and `POST /v1/messages` tell it.
@@ -414,7 +489,7 @@ pub struct OutcomeRow {
     /// Which of a series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<u32>,
-    /// `delivered`, `expired` or `unreachable`.
+    /// `delivered`, `expired` or `unreachable`; one of a series may also be `refused`: it was not tried, and nothing of it left.
     pub outcome: String,
     /// Why it was not delivered.
     pub reason: Option<String>,

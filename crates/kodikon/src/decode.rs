@@ -200,6 +200,9 @@ fn message_ops(message: &Message) -> &[SignedOp] {
         | Message::Carry(_)
         | Message::Got(_)
         | Message::Back(_)
+        | Message::Spread(_)
+        | Message::Covered(_)
+        | Message::Offer(_)
         | Message::Log(_)
         | Message::LogPiece(_)
         | Message::Canary => &[],

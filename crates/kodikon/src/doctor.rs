@@ -39,6 +39,8 @@ pub struct Symptoms {
     pub identity: Option<IdentityUse>,
     /// Who was turned away, here and elsewhere.
     pub refusals: Option<Refusals>,
+    /// Peers that send more than one may: name, and datagrams dropped for that.
+    pub beyond_rate: Option<Vec<(String, u64)>>,
     /// What arrived from outside the mesh.
     pub foreign: Option<Foreign>,
     /// The connections by which a dead process is noticed.
@@ -184,7 +186,7 @@ type Check = fn(&Symptoms) -> Finding;
 /// Runs every check, in the order in which a network is built up.
 #[must_use]
 pub fn examine(symptoms: &Symptoms) -> Vec<FindingRow> {
-    const CHECKS: [(&str, Check); 12] = [
+    const CHECKS: [(&str, Check); 13] = [
         ("discovery_port", discovery_port),
         ("interfaces", interfaces),
         ("multicast", multicast),
@@ -195,6 +197,7 @@ pub fn examine(symptoms: &Symptoms) -> Vec<FindingRow> {
         ("versions", versions),
         ("identity", identity),
         ("refused_peers", refused_peers),
+        ("peer_rates", peer_rates),
         ("foreign_nodes", foreign_nodes),
         ("log", log),
     ];
@@ -515,6 +518,21 @@ fn refused_peers(symptoms: &Symptoms) -> Finding {
         );
     }
     ok(format!("{} of at most {limit} peers, none refused", refusals.held))
+}
+
+fn peer_rates(symptoms: &Symptoms) -> Finding {
+    let Some(beyond) = &symptoms.beyond_rate else { return unknown("not looked at") };
+    let Some((worst, dropped)) = beyond.iter().max_by_key(|(_, dropped)| *dropped).filter(|(_, dropped)| *dropped > 0)
+    else {
+        return ok("no peer sends more than it may");
+    };
+    let others = beyond.iter().filter(|(_, dropped)| *dropped > 0).count() - 1;
+    let more = if others > 0 { format!(" (and {others} more peers beyond their rate)") } else { String::new() };
+    warn(
+        format!("{worst} sends more than 5,000 datagrams a second: {dropped} of its own were dropped{more}"),
+        "look at what runs there: no node of this mesh sends that much, so it is another program with the mesh's key, or it was changed; \
+         nobody else loses anything by it",
+    )
 }
 
 fn foreign_nodes(symptoms: &Symptoms) -> Finding {

@@ -9,6 +9,7 @@ mod evidence;
 mod keeper;
 mod logger;
 mod names;
+mod orders;
 mod saved;
 mod show;
 
@@ -22,12 +23,13 @@ use std::time::Duration;
 
 use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{
-    Arrival, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder, StreamWish,
-    Target, Transmit,
+    Arrival, BroadcastOrder, Cast, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder,
+    StreamWish, Target, Transmit,
 };
-use kodikon_core::ground::config::Security as CoreSecurity;
+use kodikon_core::ground::config::{Config, Security as CoreSecurity};
 use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
+use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
@@ -35,17 +37,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{AlertRow, Security};
 use crate::clock::{Clock, Deadline, Jump, JumpWatch, SystemClock};
-use crate::doctor::{LogUse, Symptoms};
+use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
-use crate::handlers::{Handler, HandlerCounts};
+use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::interfaces::{InterfaceWatch, choose};
-use crate::mesh::{Board, Mesh, OwnState, SENDS_WAITING, Shared, StartError};
+use crate::mesh::{Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Family, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
 use alerts::{Followed, Receipts};
 pub(crate) use boot::{Home, Plan};
 pub(crate) use evidence::DriverCounts;
-use evidence::{Evidence, Scene};
+use evidence::Evidence;
 use keeper::Keeper;
 use logger::Logger;
 use names::{Answer, Names};
@@ -66,6 +68,9 @@ const RETRY: Duration = Duration::from_secs(30);
 /// The kernel is asked this often how much it dropped; that takes a few system calls.
 const DROPS_EVERY: Duration = Duration::from_secs(10);
 
+/// What becomes of messages whose node ends before they are settled; how often they were tried is not told any more.
+const SHUT_DOWN: Outcome = Outcome::Expired { reason: "shutdown", attempts: 0 };
+
 /// What an application wants of the loop.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -78,12 +83,19 @@ pub(crate) enum Order {
         /// Which of the application's changes this is.
         number: u64,
     },
-    /// Say something to one node. The answer is what became of it, or nothing where too many wait for theirs.
+    /// Say something to one node.
     Send {
         /// What and to whom; its ticket is given here.
         order: SendOrder,
+        /// Who is told what became of it.
+        waiting: Waiting,
+    },
+    /// Say something to all. The answer is its name, or nothing where too much waits.
+    Broadcast {
+        /// What; its ticket is given here.
+        order: BroadcastOrder,
         /// Where to tell.
-        answer: oneshot::Sender<Option<Outcome>>,
+        answer: oneshot::Sender<Option<CastId>>,
     },
     /// Raise an alert.
     Raise {
@@ -105,6 +117,8 @@ pub(crate) enum Order {
     Alerts(oneshot::Sender<Vec<AlertRow>>),
     /// Call a handler from now on.
     On(Handler),
+    /// Call a handler on the loop from now on.
+    OnInline(InlineHandler),
     /// Tell who was here and is not now.
     Departed(oneshot::Sender<Vec<Remembered>>),
     /// Tell what is known of the network.
@@ -154,6 +168,7 @@ pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError>
         events: begun.events,
         handlers: Arc::new(HandlerCounts::default()),
         own: Mutex::new(OwnState::default()),
+        room: Room::new(),
         security: begun.security,
         directory: begun.directory,
         ended,
@@ -208,7 +223,8 @@ struct Driver {
     own_changes: u64,
     /// The last ticket given, and who waits for what becomes of which.
     tickets: u64,
-    waiting: BTreeMap<Ticket, oneshot::Sender<Option<Outcome>>>,
+    waiting: BTreeMap<Ticket, Waiting>,
+    announcing: BTreeMap<Ticket, oneshot::Sender<Option<CastId>>>,
     /// Who waits for what becomes of alerts.
     followed: Followed,
     addresses: Vec<SocketAddr>,
@@ -227,6 +243,19 @@ struct Facts {
     max_peers: usize,
     max_peers_origin: Option<String>,
     is_keyed: bool,
+}
+
+impl Facts {
+    fn new(config: &Config, port: u16, max_peers_origin: Option<String>) -> Self {
+        Self {
+            name: config.node_name.clone(),
+            port,
+            discovery_port: config.discovery_port,
+            max_peers: config.max_peers,
+            max_peers_origin,
+            is_keyed: matches!(config.security, CoreSecurity::Key(_)),
+        }
+    }
 }
 
 /// What the loop woke up for.
@@ -253,14 +282,7 @@ impl Driver {
         }
         let (peers, names) = Names::split(&plan.peers);
         config.peers = peers;
-        let facts = Facts {
-            name: config.node_name.clone(),
-            port: ports.port,
-            discovery_port: config.discovery_port,
-            max_peers: config.max_peers,
-            max_peers_origin: plan.max_peers_origin,
-            is_keyed: matches!(config.security, CoreSecurity::Key(_)),
-        };
+        let facts = Facts::new(&config, ports.port, plan.max_peers_origin);
         let system = |what| move |source| StartError::System { what, source };
         let deadline = Deadline::new(clock).map_err(system("a timer"))?;
         let watch = InterfaceWatch::open().map_err(system("a view of the network interfaces"))?;
@@ -303,6 +325,7 @@ impl Driver {
             own_changes: 0,
             tickets: 0,
             waiting: BTreeMap::new(),
+            announcing: BTreeMap::new(),
             followed: Followed::default(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
@@ -497,107 +520,6 @@ impl Driver {
         }
     }
 
-    fn obey(&mut self, now: Instant, order: Order) {
-        match order {
-            Order::SetState { changes, wall, number } => {
-                self.own_changes = number;
-                self.set_state(now, changes, wall);
-            }
-            Order::Send { order, answer } => self.send(now, order, answer),
-            Order::Raise { order, answer, receipts } => {
-                let ticket = self.next_ticket();
-                self.follow(now, (ticket, answer, Some(receipts)), Command::Raise(AlertOrder { ticket, ..order }));
-            }
-            Order::Acknowledge { order, answer } => {
-                let ticket = self.next_ticket();
-                self.follow(now, (ticket, answer, None), Command::Acknowledge(AckOrder { ticket, ..order }));
-            }
-            // An error means that nobody waits for the answer any more.
-            Order::Alerts(answer) => {
-                drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
-            }
-            Order::On(handler) => self.show.add_handler(handler),
-            // An error means that nobody waits for the answer any more.
-            Order::Departed(answer) => drop(answer.send(self.node.directory(now))),
-            Order::Symptoms(answer) => {
-                self.refresh(now);
-                let scene = Scene {
-                    view: self.show.view(),
-                    reports: &self.node.reports(),
-                    echoes: &self.node.echoes(now),
-                    absent: &self.absent,
-                    discovery: &self.discovery,
-                    udp: &self.udp,
-                    discovery_port: self.facts.discovery_port,
-                    own_name: &self.facts.name,
-                    max_peers: self.facts.max_peers,
-                    max_peers_origin: self.facts.max_peers_origin.as_deref(),
-                    is_keyed: self.facts.is_keyed,
-                    log: LogUse {
-                        problem: self.logger.problem(),
-                        failures: self.node.stats().commits_failed,
-                        unkept: self.node.alerts(now).iter().filter(|alert| !alert.kept).count(),
-                    },
-                };
-                drop(answer.send(self.evidence.symptoms(&scene)));
-            }
-            Order::Leave => self.leave(now),
-        }
-    }
-
-    /// Changes the own state and tells it: the core tells only of others.
-    fn set_state(&mut self, now: Instant, changes: Vec<StateChange>, wall: WallTime) {
-        self.node.handle(now, Input::Command(Command::SetState(changes, wall)));
-        self.carry_out();
-        let node = self.node.id();
-        if let Some(snapshot) = self.node.state_of(&node) {
-            self.hear(CoreEvent::State { node, name: self.node.name(), snapshot });
-        }
-    }
-
-    /// Says something to one node; what becomes of it is told to whoever waits for it.
-    fn send(&mut self, now: Instant, order: SendOrder, answer: oneshot::Sender<Option<Outcome>>) {
-        if self.waiting.len() >= SENDS_WAITING {
-            // An error means that nobody waits for the answer any more.
-            drop(answer.send(None));
-            return;
-        }
-        let ticket = self.next_ticket();
-        self.waiting.insert(ticket, answer);
-        self.node.handle(now, Input::Command(Command::Send(SendOrder { ticket, ..order })));
-        self.carry_out();
-    }
-
-    fn next_ticket(&mut self) -> Ticket {
-        self.tickets += 1;
-        Ticket(self.tickets)
-    }
-
-    /// Wants something of the log that is answered.
-    fn follow(
-        &mut self,
-        now: Instant,
-        (ticket, answer, receipts): (Ticket, oneshot::Sender<Raised>, Option<Receipts>),
-        command: Command,
-    ) {
-        if let Err(answer) = self.followed.order(ticket, answer, receipts) {
-            // An error means that nobody waits for the answer any more.
-            drop(answer.send(Raised::TooMany { reason: "as many alerts are followed as may be" }));
-            return;
-        }
-        self.node.handle(now, Input::Command(command));
-        self.carry_out();
-    }
-
-    fn leave(&mut self, now: Instant) {
-        if self.leaving.is_none() {
-            tracing::info!("leaving");
-            self.leaving = Some(now);
-            self.node.handle(now, Input::Command(Command::Leave));
-            self.carry_out();
-        }
-    }
-
     /// Carries out all that the core wishes.
     fn carry_out(&mut self) {
         while let Some(output) = self.node.poll_output() {
@@ -644,8 +566,15 @@ impl Driver {
 
     fn hear(&mut self, event: CoreEvent) {
         if let CoreEvent::Settled { ticket, outcome, .. } = event {
-            if let Some(answer) = self.waiting.remove(&ticket) {
-                drop(answer.send(Some(outcome)));
+            if let Some(waiting) = self.waiting.remove(&ticket) {
+                waiting.settle(outcome);
+            }
+            return;
+        }
+        if let CoreEvent::Announced { ticket, number } = event {
+            if let Some(answer) = self.announcing.remove(&ticket) {
+                let (origin, epoch) = (self.node.id(), self.node.epoch());
+                _ = answer.send(number.map(|number| CastId { origin, epoch, number }));
             }
             return;
         }
@@ -672,6 +601,8 @@ impl Driver {
         self.udp.flush();
         if self.show.is_due(now, &self.node) {
             self.refresh(now);
+        } else {
+            self.show.tell(self.clock.wall());
         }
     }
 
@@ -700,6 +631,7 @@ impl Driver {
         counts.streams_open = self.streams.len() as u64;
         counts.store_failures = self.keeper.failures();
         counts.events = self.show.told();
+        counts.malformed = self.show.malformed();
         let rest = Rest {
             counts: *counts,
             own_changes: self.own_changes,

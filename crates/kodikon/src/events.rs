@@ -43,6 +43,36 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind but [`EventKind::Any`].
+    pub const ALL: [Self; 9] = [
+        Self::PeerUp,
+        Self::PeerSuspect,
+        Self::PeerFailed,
+        Self::PeerLeft,
+        Self::State,
+        Self::Message,
+        Self::Alert,
+        Self::AlertAck,
+        Self::Isolated,
+    ];
+
+    /// The value of `event` in JSON; `any` for every kind.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PeerUp => "peer_up",
+            Self::PeerSuspect => "peer_suspect",
+            Self::PeerFailed => "peer_failed",
+            Self::PeerLeft => "peer_left",
+            Self::State => "state",
+            Self::Message => "message",
+            Self::Alert => "alert",
+            Self::AlertAck => "alert_ack",
+            Self::Isolated => "isolated",
+            Self::Any => "any",
+        }
+    }
+
     /// Whether this kind covers an event.
     #[must_use]
     pub fn covers(self, what: &What) -> bool {
@@ -51,7 +81,7 @@ impl EventKind {
 
     /// The kind of an event; `None` for the notice that events were missed.
     #[must_use]
-    pub fn of(what: &What) -> Option<Self> {
+    pub const fn of(what: &What) -> Option<Self> {
         match what {
             What::PeerUp { .. } => Some(Self::PeerUp),
             What::PeerSuspect { .. } => Some(Self::PeerSuspect),
@@ -297,6 +327,48 @@ mod tests {
     fn tell(log: &EventLog, event: Arc<Event>) {
         let bytes = weight(&event);
         log.push(event, bytes);
+    }
+
+    #[test]
+    fn a_kind_bears_the_name_of_its_events() {
+        let (node_id, id, reason) = ("cam".to_owned(), "c".repeat(32), String::new());
+        let (source, witnesses, version) = (node_id.clone(), Vec::new(), String::new());
+        let verdict = (node_id.clone(), id.clone(), witnesses.clone(), reason.clone());
+        let said = Arc::unwrap_or_clone(state(0)).what;
+        let (kind, payload, priority) = ("door".to_owned(), Value::Null, "low".to_owned());
+        let whats = [
+            What::PeerUp { node_id: node_id.clone(), id: id.clone(), address: None, version },
+            What::PeerSuspect { node_id: verdict.0, id: verdict.1, witnesses: verdict.2, reason: verdict.3 },
+            What::PeerFailed { node_id: node_id.clone(), id: id.clone(), witnesses, reason: reason.clone() },
+            What::PeerLeft { node_id: node_id.clone(), id: id.clone(), reason: reason.clone() },
+            said,
+            What::Message {
+                node_id: node_id.clone(),
+                id: id.clone(),
+                source: source.clone(),
+                kind,
+                payload,
+                priority: priority.clone(),
+                path: Vec::new(),
+                sent_to: None,
+            },
+            What::Alert {
+                node_id: node_id.clone(),
+                id: id.clone(),
+                source: source.clone(),
+                alert_id: String::new(),
+                priority,
+                alert: Value::Null,
+                timestamp: 0.0,
+                late: false,
+                repeated: false,
+            },
+            What::AlertAck { node_id, id, source, alert_id: String::new(), by: String::new(), timestamp: 0.0 },
+            What::Isolated { isolated: true, reason },
+        ];
+        assert_eq!(whats.each_ref().map(|what| EventKind::of(what).unwrap()), EventKind::ALL);
+        assert_eq!(whats.each_ref().map(What::name), EventKind::ALL.map(EventKind::name));
+        assert_eq!(EventKind::of(&What::Missed { count: None }), None);
     }
 
     #[tokio::test]

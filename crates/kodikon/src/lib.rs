@@ -25,7 +25,7 @@
 //! | `update_node_state({…})` | [`Mesh::set_state`] |
 //! | `get_network_stats()` | [`Mesh::stats`] |
 //! | `broadcast_alert({…})` | [`Mesh::alert`]`({…}).send()` |
-//! | message handlers | [`Mesh::on`], [`Mesh::events`] |
+//! | message handlers | [`Mesh::on`], [`Mesh::on_inline`], [`Mesh::events`] |
 #![deny(unsafe_code)]
 
 pub mod api;
@@ -40,10 +40,12 @@ mod mesh;
 pub mod mesh_key;
 pub mod settings;
 mod socket;
+mod spelling;
 mod store;
 mod sys;
 #[cfg(test)]
 mod testing;
+mod topic;
 
 pub use events::{EVENTS_KEPT, EventKind, EventStream};
 pub use handlers::{HANDLER_QUEUE, HANDLERS_MAX};
@@ -51,9 +53,12 @@ pub use kodikon_core::ground::config::Profile;
 pub use kodikon_core::ground::id::NodeId;
 pub use kodikon_core::model::letter::Priority;
 pub use kodikon_core::model::state::StateError;
+pub use kodikon_core::wire::json::MessageType;
 pub use mesh::{
-    Alert, AlertError, AlertHandle, Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer,
-    Receipt, Route, SendError, StartError,
+    Alert, AlertError, AlertHandle, Announced, Broadcast, Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH,
+    PAYLOAD_KEYS, Peer, Receipt, Route, SEND_BYTES_WAITING, SENDS_WAITING, SendError, StartError, TIMEOUT_LEAST,
+    TIMEOUT_MOST,
 };
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;
+pub use topic::Topic;

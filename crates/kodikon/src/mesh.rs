@@ -2,10 +2,12 @@
 
 mod alert;
 mod board;
+mod broadcast;
 mod builder;
 mod error;
 mod own;
 mod peer;
+mod room;
 mod route;
 mod send;
 
@@ -15,8 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kodikon_core::ground::fair::Class;
 use kodikon_core::ground::id::NodeId;
-use kodikon_core::ground::stats::{Reject, Stats};
+use kodikon_core::ground::stats::{Crowded, Reject, Stats};
 use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::member;
 use kodikon_core::model::state::StateChange;
@@ -27,20 +30,24 @@ use crate::api::{Event, Security, Started, StateDoc, StateRow, StatsDoc};
 use crate::clock::{Clock as _, SystemClock};
 use crate::doctor::Symptoms;
 use crate::driver::{ORDERS_MAX, Order};
-use crate::events::{EventKind, EventLog, EventStream};
-use crate::handlers::{Handler, HandlerCounts};
+use crate::events::{EventLog, EventStream};
+use crate::handlers::{Handler, HandlerCounts, InlineHandler};
+use crate::topic::Topic;
 
 pub(crate) use alert::ALERTS_FOLLOWED;
 pub use alert::{Alert, AlertError, AlertHandle, Receipt};
 pub(crate) use board::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way};
+pub use broadcast::{Announced, Broadcast};
 pub use builder::Builder;
 pub use error::{MeshError, StartError};
 pub(crate) use own::{OwnState, row_of};
 pub use peer::Peer;
 pub(crate) use peer::is_called;
+pub(crate) use room::Room;
+pub use room::{SEND_BYTES_WAITING, SENDS_WAITING};
 pub use route::Route;
-pub(crate) use send::SENDS_WAITING;
-pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError};
+pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError, TIMEOUT_LEAST, TIMEOUT_MOST};
+pub(crate) use send::{Waiting, said_by_letter};
 
 /// A loop that has shown nothing for so long is stuck: three times what it may take while nothing happens.
 const TURNS_WITHIN: Duration = Duration::from_secs(3);
@@ -75,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<EventLog>,
     pub(crate) handlers: Arc<HandlerCounts>,
     pub(crate) own: Mutex<OwnState>,
+    pub(crate) room: Room,
     pub(crate) security: Security,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) ended: watch::Receiver<bool>,
@@ -133,19 +141,35 @@ impl Mesh {
         Ok(())
     }
 
-    /// Calls `handler` for each event of a kind, on a thread of its own: it may block, and holds up neither the node nor other
-    /// handlers. Behind it wait up to 1,024 events; more are dropped and counted. A panic is caught and counted
+    /// Calls `handler` for each event on a topic, on a thread of its own: it may block, and holds up neither the node nor other
+    /// handlers. A topic is an [`EventKind`](crate::EventKind), a [`MessageType`](crate::MessageType) or the name of a message type of
+    /// one's own. Behind it wait up to 1,024 events; more are dropped and counted. A panic is caught and counted
     /// (`handler_panics` in [`Mesh::stats`]). At most 64 handlers.
     ///
     /// A handler that keeps a clone of this `Mesh` keeps the node running until [`Mesh::shutdown`].
     ///
     /// # Errors
     /// [`MeshError::TooManyHandlers`], [`MeshError::NoThread`], [`MeshError::Busy`], [`MeshError::Stopped`].
-    pub fn on(&self, kind: EventKind, handler: impl FnMut(&Event) + Send + 'static) -> Result<(), MeshError> {
-        self.order(Order::On(Handler::spawn(kind, &self.0.handlers, handler)?))
+    pub fn on(&self, topic: impl Into<Topic>, handler: impl FnMut(&Event) + Send + 'static) -> Result<(), MeshError> {
+        self.order(Order::On(Handler::spawn(topic.into(), &self.0.handlers, handler)?))
+    }
+
+    /// As [`Mesh::on`], but on the node's own loop, before anything else happens: for handlers that take at most 100 µs, as those
+    /// that hand the event on. One that takes longer holds up the node, and is counted (`inline_overruns`).
+    ///
+    /// # Errors
+    /// [`MeshError::TooManyHandlers`], [`MeshError::Busy`], [`MeshError::Stopped`].
+    pub fn on_inline(
+        &self,
+        topic: impl Into<Topic>,
+        handler: impl FnMut(&Event) + Send + 'static,
+    ) -> Result<(), MeshError> {
+        self.order(Order::OnInline(InlineHandler::new(topic.into(), &self.0.handlers, handler)?))
     }
 
     /// Says goodbye, waits until it is sent and everything is on disk, and ends the node. A second call changes nothing.
+    ///
+    /// Messages whose outcome is not known by then expire with the reason `shutdown`.
     ///
     /// Afterwards the getters answer from the last snapshot.
     #[doc(alias = "stop")]
@@ -261,6 +285,9 @@ impl Mesh {
         let handlers = &self.0.handlers;
         stats.counters.insert("handler_panics".to_owned(), handlers.panics.load(Ordering::Relaxed));
         stats.counters.insert("handler_overflows".to_owned(), handlers.overflows.load(Ordering::Relaxed));
+        stats.counters.insert("inline_overruns".to_owned(), handlers.overruns.load(Ordering::Relaxed));
+        stats.queues.insert("messages".to_owned(), self.0.room.messages() as u64);
+        stats.queues.insert("message_bytes".to_owned(), self.0.room.bytes() as u64);
         view.driver.add_to(&mut stats);
         stats
     }
@@ -287,6 +314,12 @@ impl Mesh {
     pub fn is_called(&self, name: &str) -> bool {
         let view = self.0.board.read();
         is_called(&view.name, &view.id, name)
+    }
+
+    /// The name of a node that was probably meant by one that nobody bears.
+    #[must_use]
+    pub fn nearest_name(&self, name: &str) -> Option<String> {
+        send::nearest(&self.0.board.read(), name)
     }
 
     /// Who this node is.
@@ -404,6 +437,9 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
     for reason in Reject::ALL {
         doc.drops.insert(reason.name().to_owned(), stats.dropped(reason));
     }
+    for (by, class) in Crowded::ALL.into_iter().flat_map(|by| Class::ALL.map(|class| (by, class))) {
+        doc.drops.insert(format!("{}_{}", by.name(), class.name()), stats.crowded_out(by, class));
+    }
     for (name, value) in [
         ("unknown_messages", stats.unknown_messages),
         ("challenges_sent", stats.challenges_sent),
@@ -422,6 +458,18 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("letters_delivered", stats.letters_delivered),
         ("letters_expired", stats.letters_expired),
         ("letters_retransmitted", stats.letters_retransmitted),
+        ("casts_sent", stats.casts_sent),
+        ("casts_refused", stats.casts_refused),
+        ("casts_received", stats.casts_received),
+        ("cast_datagrams", stats.cast_datagrams),
+        ("casts_repeated", stats.casts_repeated),
+        ("casts_repeated_here", stats.casts_repeated_here),
+        ("casts_stood_in", stats.casts_stood_in),
+        ("casts_offered", stats.casts_offered),
+        ("casts_acknowledged", stats.casts_acknowledged),
+        ("casts_unacknowledged", stats.casts_unacknowledged),
+        ("casts_evicted", stats.casts_evicted),
+        ("messages_queued", stats.messages_queued),
         ("alerts_received", stats.alerts_received),
         ("alerts_refused", stats.alerts_refused),
         ("alerts_repeated", stats.alerts_repeated),

@@ -21,7 +21,6 @@ pub use self::value::ApiAddress;
 use self::value::{HOST_PORT, INTERFACE, MESH_NAME, NODE_NAME, PATH, Place, Raw, show_span};
 use self::yaml::Node;
 
-pub(crate) use self::value::nearest;
 mod choice;
 mod key;
 mod problem;

@@ -1,13 +1,36 @@
-//! Decides how a unit test gets a network of its own: a namespace or two per test, or a visible skip.
+//! Decides how a unit test gets a network of its own, a namespace or two per test, or a visible skip; and peers that nobody heard.
 
 use std::net::IpAddr;
 use std::process::Command;
 use std::sync::mpsc;
 
-use kodikon_core::effect::Interface;
+use kodikon_core::effect::{Interface, PeerView};
+use kodikon_core::ground::id::{Epoch, Life, NodeId};
+use kodikon_core::model::member::Liveness;
 
 use crate::interfaces::InterfaceWatch;
 use crate::sys;
+
+/// A peer that lives, and of which nothing else is known.
+pub(crate) fn peer_view(id: NodeId, name: &str) -> PeerView {
+    PeerView {
+        id,
+        name: name.to_owned(),
+        liveness: Liveness::Alive,
+        epoch: Epoch::default(),
+        life: Life::default(),
+        address: None,
+        rtt: None,
+        heard: None,
+        witnesses: Vec::new(),
+        reason: "",
+        version: String::new(),
+        skew_ms: None,
+        datagrams: 0,
+        beyond_rate: 0,
+        relays: None,
+    }
+}
 
 /// Runs `test` on a thread of its own in an empty network namespace, with a tokio runtime; skips where that takes root.
 pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
@@ -120,7 +143,6 @@ pub(crate) fn shell(line: &str) {
 
 fn cable(address: &str) {
     ip("link set lo up");
-    // Without the search for duplicates, which takes a second or two.
     // Without the search for duplicates, which takes a second or two.
     shell("for conf in all eth; do echo 0 > /proc/sys/net/ipv6/conf/$conf/accept_dad; done");
     ip(&format!("addr add {address}/24 brd + dev eth"));

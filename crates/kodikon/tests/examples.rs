@@ -7,12 +7,18 @@ use std::time::Duration;
 mod alert_broadcasting;
 #[path = "../examples/basic_setup.rs"]
 mod basic_setup;
+#[path = "../examples/message_routing.rs"]
+mod message_routing;
 #[path = "../examples/network_statistics.rs"]
 mod network_statistics;
+#[path = "../examples/ownership_vote.rs"]
+mod ownership_vote;
 #[path = "../examples/peer_discovery.rs"]
 mod peer_discovery;
 #[path = "../examples/state_management.rs"]
 mod state_management;
+#[path = "../examples/streaming_state.rs"]
+mod streaming_state;
 
 async fn ends_well(example: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) {
     let outcome = tokio::time::timeout(Duration::from_secs(60), example).await;
@@ -32,6 +38,23 @@ async fn peer_discovery_finds_two_peers_and_hears_one_leave() {
 #[tokio::test]
 async fn state_management_follows_a_camera_to_its_third_version() {
     ends_well(state_management::run()).await;
+}
+
+#[tokio::test]
+async fn message_routing_tells_a_door_and_learns_what_became_of_it() {
+    ends_well(message_routing::run()).await;
+}
+
+#[tokio::test]
+async fn ownership_vote_counts_three_votes_and_waits_five_seconds_for_the_fourth() {
+    let begun = std::time::Instant::now();
+    ends_well(ownership_vote::run()).await;
+    assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn streaming_state_is_followed_and_shown_to_a_late_joiner() {
+    ends_well(streaming_state::run()).await;
 }
 
 #[tokio::test]

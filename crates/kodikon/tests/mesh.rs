@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fleet::{Fleet, within};
 use kodikon::api::{Liveness, What};
-use kodikon::{EventKind, MeshError};
+use kodikon::{EventKind, MeshError, Priority, SendError};
 use serde_json::json;
 
 #[tokio::test]
@@ -155,4 +155,42 @@ async fn shutting_down_twice_from_two_handles_is_harmless() {
     assert_eq!(a.name(), "a");
     assert!(a.events().next().await.is_none());
     assert_eq!(a.peers_ever().await, Err(MeshError::Stopped));
+}
+
+#[tokio::test]
+async fn what_one_says_to_all_is_told_to_each_other_once() {
+    let fleet = Fleet::new();
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        nodes.push(fleet.node(name).start().await.unwrap());
+    }
+    within(fleet::until(|| nodes.iter().all(|mesh| mesh.peers().len() == 2))).await;
+    let mut heard: Vec<_> = nodes.iter().map(|mesh| mesh.events()).collect();
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        let said = nodes[0].broadcast(json!({ "n": n })).kind("door").priority(Priority::High).await.unwrap();
+        ids.push(said.id().to_owned());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 10, "each has a name of its own: {ids:?}");
+    // The last word of another: whatever came before it was told to all by then.
+    within(fleet::until(|| nodes[0].stats().counters["casts_acknowledged"] == 20)).await;
+    for mesh in &nodes {
+        mesh.shutdown().await;
+    }
+    for (place, events) in heard.iter_mut().enumerate() {
+        let mut numbers = Vec::new();
+        while let Some(event) = within(events.next()).await {
+            if let What::Message { source, kind, payload, priority, sent_to, .. } = event.what {
+                assert_eq!((source.as_str(), kind.as_str(), priority.as_str()), ("a", "door", "high"));
+                assert_eq!(sent_to.as_deref(), Some("all"));
+                numbers.push(payload["n"].as_u64().unwrap());
+            }
+        }
+        numbers.sort_unstable();
+        let expected: Vec<u64> = if place == 0 { Vec::new() } else { (0..10).collect() };
+        assert_eq!(numbers, expected, "node {place}");
+    }
+    let refused = nodes[0].broadcast(json!(1)).await;
+    assert_eq!(refused, Err(SendError::Stopped));
 }

@@ -63,6 +63,9 @@ fn a_wrong_request_is_wrong_usage_and_a_silent_port_is_no_node() {
     let (client, server) = answering("HTTP/1.0 400 Bad Request\r\n\r\n{\"title\":\"Wrong key\"}");
     assert_eq!(client.get("/"), Err(Failure::Usage("Wrong key".into())));
     server.join().expect("no panic");
+    let (too_long, server) = answering("HTTP/1.0 422 Unprocessable Entity\r\n\r\n{\"title\":\"Refused\"}");
+    assert_eq!(too_long.get("/"), Err(Failure::Usage("Refused".into())));
+    server.join().expect("no panic");
     assert!(matches!(client.get("/"), Err(Failure::NoNode(_))), "nobody listens any more");
 }
 
@@ -84,6 +87,10 @@ fn a_url_is_a_host_with_a_port_and_perhaps_a_path() {
         ("127.0.0.1:8888", Some(("127.0.0.1:8888", ""))),
         ("http://[::1]:8888/mesh/", Some(("[::1]:8888", "/mesh"))),
         ("http://camera", Some(("camera:80", ""))),
+        ("http://[::1]", Some(("[::1]:80", ""))),
+        ("http://camera:99999", None),
+        ("http://camera:0", None),
+        ("http://camera:", None),
         ("https://camera", None),
         ("http://", None),
         ("http://a b:1", None),

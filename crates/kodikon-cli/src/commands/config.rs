@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use kodikon::settings::{Key, Origin, Problem, Settings};
 use serde_json::{Map, Value, json};
 
-use super::Common;
-use crate::args::SettingsArgs;
+use crate::args::{Common, SettingsArgs};
 use crate::outcome::{Done, Failure};
 use crate::places;
 use crate::print::{self, Tone};

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use kodikon::decode::{Decoder, Undecoded};
 use kodikon::mesh_key::MeshKey;
 
-use super::Common;
-use crate::args::{DecodeArgs, SettingsArgs};
+use crate::args::{Common, DecodeArgs, SettingsArgs};
 use crate::capture::{self, Capture, Packet};
 use crate::outcome::{Done, Failure};
 use crate::{places, print};

@@ -2,8 +2,7 @@
 
 use kodikon::api::{FindingRow, Status};
 
-use super::Common;
-use crate::args::NodeArgs;
+use crate::args::{Common, NodeArgs};
 use crate::client::Client;
 use crate::outcome::{Done, Failure};
 use crate::print::{self, Tone};

@@ -5,7 +5,7 @@ use std::path::Path;
 use kodikon::mesh_key::{MeshKey, MeshKeyError};
 use serde_json::json;
 
-use super::Common;
+use crate::args::Common;
 use crate::outcome::{Done, Failure};
 use crate::print;
 

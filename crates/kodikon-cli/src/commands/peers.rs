@@ -2,8 +2,7 @@
 
 use kodikon::api::{Liveness, PeerRow};
 
-use super::Common;
-use crate::args::PeersArgs;
+use crate::args::{Common, PeersArgs};
 use crate::client::Client;
 use crate::outcome::{Done, Failure};
 use crate::print::{self, Tone, span_ms};

@@ -2,8 +2,7 @@
 
 use kodikon::api::{Liveness, PeerRow, RouteRow};
 
-use super::Common;
-use crate::args::NodeArgs;
+use crate::args::{Common, NodeArgs};
 use crate::client::Client;
 use crate::outcome::{Done, Failure};
 use crate::print::{self, Tone};
@@ -22,7 +21,7 @@ pub(crate) fn run(common: &Common, node: &NodeArgs) -> Result<Done, Failure> {
     if rows.is_empty() {
         eprintln!("nobody else is here; `kodikon doctor` says why that may be");
     }
-    print::table(&["node", "next hop", "relays", "cost", "interface", "source", "way"], &rows)?;
+    print::table(&["node", "next hop", "relays", "cost", "interface", "source", "way", "why"], &rows)?;
     Ok(Done::Well)
 }
 
@@ -48,9 +47,27 @@ fn with(route: &RouteRow) -> (Tone, Vec<String>) {
         route.cost.to_string(),
         route.interface.clone().unwrap_or_else(|| "-".to_owned()),
         route.source.as_str().to_owned(),
-        if relays.is_empty() { "direct".to_owned() } else { format!("over {}", relays.join(" > ")) },
+        way(route, relays),
+        why(route),
     ];
     (Tone::Plain, cells)
+}
+
+/// The relays, and on which links much is lost.
+fn way(route: &RouteRow, relays: &[String]) -> String {
+    let mut way = if relays.is_empty() { "direct".to_owned() } else { format!("over {}", relays.join(" > ")) };
+    for link in route.links.iter().filter(|link| link.loss_percent > 0) {
+        way.push_str(&format!(", {} % lost to {}", link.loss_percent, link.to));
+    }
+    way
+}
+
+/// Why it was chosen, and what the next best one would cost.
+fn why(route: &RouteRow) -> String {
+    let Some(other) = &route.next_best else { return route.why.clone() };
+    let relays = other.path.split_last().map(|(_, relays)| relays).unwrap_or_default();
+    let beside = if relays.is_empty() { "direct".to_owned() } else { format!("over {}", relays.join(" > ")) };
+    format!("{}; next: {beside} for {}", route.why, other.cost)
 }
 
 fn without(peer: &PeerRow) -> (Tone, Vec<String>) {
@@ -60,7 +77,7 @@ fn without(peer: &PeerRow) -> (Tone, Vec<String>) {
         (None, _) => "no links lead to it",
     };
     let dash = || "-".to_owned();
-    (Tone::Odd, vec![peer.node_id.clone(), dash(), dash(), dash(), dash(), dash(), format!("no way: {why}")])
+    (Tone::Odd, vec![peer.node_id.clone(), dash(), dash(), dash(), dash(), dash(), format!("no way: {why}"), dash()])
 }
 
 #[cfg(test)]
@@ -81,7 +98,7 @@ mod tests {
         let name = path.last().expect("a destination");
         let fields = json!({
             "node_id": name, "id": name, "next_hop": path[0], "path": path, "relays": path.len() - 1, "cost": 10 * path.len(),
-            "interface": interface, "source": "map",
+            "interface": interface, "source": "map", "why": "no other is known",
         });
         serde_json::from_value(fields).expect("its fields")
     }
@@ -96,13 +113,32 @@ mod tests {
             peer("n7", "failed", None, "silence"),
             peer("n1", "alive", Some(0), ""),
         ];
-        let routes = [route(&["n2"], json!("eth0")), route(&["n2", "n3", "n4"], Value::Null)];
+        let mut far = route(&["n2", "n3", "n4"], Value::Null);
+        far.links = serde_json::from_value(json!([
+            {"to": "n2", "cost": 10, "loss_percent": 0}, {"to": "n3", "cost": 16, "loss_percent": 20},
+            {"to": "n4", "cost": 10, "loss_percent": 0}]))
+        .expect("its fields");
+        far.next_best = serde_json::from_value(json!({"path": ["n6", "n5", "n4"], "cost": 46})).expect("its fields");
+        far.why = "the cheapest".to_owned();
+        let routes = [route(&["n2"], json!("eth0")), far];
         let expected = [
-            (Tone::Odd, ["n1", "-", "-", "-", "-", "-", "no way: its links are not known yet"]),
-            (Tone::Plain, ["n2", "n2", "0", "10", "eth0", "map", "direct"]),
-            (Tone::Plain, ["n4", "n2", "2", "30", "-", "map", "over n2 > n3"]),
-            (Tone::Odd, ["n5", "-", "-", "-", "-", "-", "no way: no links lead to it any more"]),
-            (Tone::Odd, ["n6", "-", "-", "-", "-", "-", "no way: no links lead to it"]),
+            (Tone::Odd, ["n1", "-", "-", "-", "-", "-", "no way: its links are not known yet", "-"]),
+            (Tone::Plain, ["n2", "n2", "0", "10", "eth0", "map", "direct", "no other is known"]),
+            (
+                Tone::Plain,
+                [
+                    "n4",
+                    "n2",
+                    "2",
+                    "30",
+                    "-",
+                    "map",
+                    "over n2 > n3, 20 % lost to n3",
+                    "the cheapest; next: over n6 > n5 for 46",
+                ],
+            ),
+            (Tone::Odd, ["n5", "-", "-", "-", "-", "-", "no way: no links lead to it any more", "-"]),
+            (Tone::Odd, ["n6", "-", "-", "-", "-", "-", "no way: no links lead to it", "-"]),
         ];
         let found = table(&peers, &routes);
         assert_eq!(found.len(), expected.len(), "{found:?}");

@@ -1,21 +1,23 @@
 //! `send`: says something to one node, once or as a numbered series, and tells what became of it.
 
 use std::io::Read as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
+use kodikon::TIMEOUT_MOST;
 use kodikon::api::OutcomeRow;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
-use super::Common;
-use crate::args::SendArgs;
-use crate::client::Client;
-use crate::outcome::{Done, Failure};
+use crate::args::{Common, SendArgs};
+use crate::client::{Client, Lines};
+use crate::outcome::{Done, Failure, why_not_json};
 use crate::print;
 
 /// Beyond the message's own time the node may take so long to answer.
 const MARGIN: Duration = Duration::from_secs(5);
-/// The longest that a message takes if nothing is said: a critical one's 30 s.
-const USUAL: Duration = Duration::from_secs(30);
 /// Bytes read from stdin at most: more than any payload has.
 const MAX_STDIN: u64 = 1 << 20;
 
@@ -25,18 +27,17 @@ pub(crate) fn run(common: &Common, args: &SendArgs) -> Result<Done, Failure> {
         ("priority", args.priority.clone().map(Value::from)),
         ("timeout_s", args.timeout.map(Value::from)),
         ("type", args.kind.clone().map(Value::from)),
-        ("repeat", args.repeat.map(Value::from)),
-        ("interval_ms", args.interval_ms.map(Value::from)),
+        ("repeat", args.series.repeat.map(Value::from)),
+        ("interval_ms", args.series.interval_ms.map(Value::from)),
     ];
     for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         body[name] = value;
     }
     let client = Client::find(&args.node, common.data_dir.as_deref())?;
-    if args.repeat.is_some() {
-        return series(common, &client, &body);
+    if args.series.repeat.is_some() {
+        return series(common, client, body);
     }
-    let patience = args.timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(USUAL) + MARGIN;
-    let document = client.post("/v1/messages", &body, patience)?;
+    let document = client.post("/v1/messages", &body, TIMEOUT_MOST + MARGIN)?;
     let row: OutcomeRow = super::understand(&document)?;
     if common.json {
         print::json(&document)?;
@@ -46,40 +47,134 @@ pub(crate) fn run(common: &Common, args: &SendArgs) -> Result<Done, Failure> {
     Ok(if row.outcome == "delivered" { Done::Well } else { Done::Unwell })
 }
 
-fn series(common: &Common, client: &Client, body: &Value) -> Result<Done, Failure> {
-    let mut lines = client.lines("/v1/messages", body)?;
-    let (mut all, mut delivered) = (0u64, 0u64);
+/// Follows a series to its end, or to Ctrl-C.
+fn series(common: &Common, client: Client, mut body: Value) -> Result<Done, Failure> {
+    let undone = |what: &str, error: std::io::Error| Failure::Undone(format!("the system gives no {what}: {error}"));
+    let wanted = body["repeat"].as_u64().unwrap_or(1);
+    body["progress"] = true.into();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| undone("event loop", error))?;
+    // Before the first is sent: from then on there is something to tell.
+    let interrupt = runtime.block_on(async { signal(SignalKind::interrupt()) });
+    let mut interrupt = interrupt.map_err(|error| undone("signals", error))?;
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let (told, mut end) = oneshot::channel();
+    let (json, counted) = (common.json, Arc::clone(&tally));
+    let follow = move || {
+        let followed = client.lines("/v1/messages", &body).and_then(|lines| follow(json, lines, &counted));
+        // An error means that Ctrl-C came first.
+        drop(told.send(followed));
+    };
+    // On a thread of its own, since asking, reading and printing may wait for ever, and Ctrl-C may not.
+    thread::Builder::new().name("kodikon-series".into()).spawn(follow).map_err(|error| undone("thread", error))?;
+    let followed = runtime.block_on(async {
+        tokio::select! {
+            followed = &mut end => Some(followed),
+            _ = interrupt.recv() => None,
+        }
+    });
+    let tally = *tally.lock().unwrap_or_else(PoisonError::into_inner);
+    match followed {
+        None => {
+            eprintln!("interrupted: {}", tally.words());
+            return Ok(Done::Interrupted);
+        }
+        Some(Ok(followed)) => followed?,
+        Some(Err(_)) => return Err(Failure::Undone("the answers could not be read".into())),
+    }
+    if tally.settled() < wanted {
+        return Err(Failure::Undone(format!("the node has stopped: {}", tally.words())));
+    }
+    if !common.json {
+        eprintln!("{}", tally.words());
+    }
+    Ok(if tally.delivered == wanted { Done::Well } else { Done::Unwell })
+}
+
+/// Prints what becomes of each, and counts what has been printed.
+fn follow(json: bool, mut lines: Lines, tally: &Mutex<Tally>) -> Result<(), Failure> {
     while let Some(line) = lines.next()? {
         let document: Value = serde_json::from_str(&line)
             .map_err(|error| Failure::Undone(format!("the node's answer is not JSON: {error}")))?;
+        let count = || tally.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sent) = document["sent"].as_u64() {
+            count().sent = sent;
+            continue;
+        }
         let row: OutcomeRow = super::understand(&document)?;
-        all += 1;
-        delivered += u64::from(row.outcome == "delivered");
-        print::line(&if common.json { line } else { words(&row) })?;
+        // Nobody reading any more is no reason to say less to the other node.
+        print::line(&if json { line } else { words(&row) })?;
+        count().add(&row);
     }
-    let wanted = body["repeat"].as_u64().unwrap_or(all);
-    if !common.json {
-        eprintln!("{delivered} of {wanted} delivered");
+    Ok(())
+}
+
+/// How far a series has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    sent: u64,
+    delivered: u64,
+    expired: u64,
+    unreachable: u64,
+    refused: u64,
+    other: u64,
+}
+
+impl Tally {
+    fn add(&mut self, row: &OutcomeRow) {
+        let count = match row.outcome.as_str() {
+            "delivered" => &mut self.delivered,
+            "expired" => &mut self.expired,
+            "unreachable" => &mut self.unreachable,
+            "refused" => &mut self.refused,
+            _ => &mut self.other,
+        };
+        *count += 1;
+        // It was sent, whether or not that was told.
+        self.sent = self.sent.max(self.settled()).max(row.n.unwrap_or_default().into());
     }
-    Ok(if delivered == wanted { Done::Well } else { Done::Unwell })
+
+    fn settled(&self) -> u64 {
+        self.delivered + self.expired + self.unreachable + self.refused + self.other
+    }
+
+    fn words(&self) -> String {
+        let mut words = format!("{} sent, {} delivered, {} expired", self.sent, self.delivered, self.expired);
+        let under_way = self.sent.saturating_sub(self.settled());
+        for (count, what) in [
+            (self.unreachable, "unreachable"),
+            (self.refused, "refused"),
+            (self.other, "settled otherwise"),
+            (under_way, "not settled yet"),
+        ] {
+            if count > 0 {
+                words.push_str(&format!(", {count} {what}"));
+            }
+        }
+        words
+    }
 }
 
 /// The payload that was written, or what stands on stdin.
 pub(super) fn payload(text: &str) -> Result<Value, Failure> {
-    let mut read = String::new();
+    let mut read = Vec::new();
     let text = if text == "-" {
         let stdin = std::io::stdin().lock();
         stdin
-            .take(MAX_STDIN)
-            .read_to_string(&mut read)
+            .take(MAX_STDIN + 1)
+            .read_to_end(&mut read)
             .map_err(|error| Failure::Usage(format!("the payload could not be read from stdin: {error}")))?;
-        read.as_str()
+        read.as_slice()
     } else {
-        text
+        text.as_bytes()
     };
-    serde_json::from_str(text).map_err(|error| {
+    if text.len() as u64 > MAX_STDIN {
+        return Err(Failure::Usage(format!("more than {MAX_STDIN} bytes stand on stdin: no message is that long")));
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        let why = why_not_json(&error);
         Failure::Usage(format!(
-            "the payload is not JSON ({error}): write for example '{{\"open\": true}}', or a text as '\"hello\"'"
+            "the payload cannot be taken ({why}): write for example '{{\"open\": true}}', or a text as '\"hello\"'"
         ))
     })
 }
@@ -118,8 +213,33 @@ mod tests {
     }
 
     #[test]
+    fn a_series_is_summed_up_by_what_became_of_it_and_by_what_is_not_known_yet() {
+        let mut tally = Tally { sent: 9, ..Tally::default() };
+        let mut add = |n: u32, outcome: &str| {
+            let fields = json!({"n": n, "outcome": outcome, "reason": null, "rtt_ms": null, "path": [], "attempts": 1});
+            tally.add(&serde_json::from_value(fields).expect("it has all fields"));
+            tally.words()
+        };
+        for (n, outcome, expected) in [
+            (1, "delivered", "9 sent, 1 delivered, 0 expired, 8 not settled yet"),
+            (3, "expired", "9 sent, 1 delivered, 1 expired, 7 not settled yet"),
+            (10, "refused", "10 sent, 1 delivered, 1 expired, 1 refused, 7 not settled yet"),
+            (2, "unreachable", "10 sent, 1 delivered, 1 expired, 1 unreachable, 1 refused, 6 not settled yet"),
+        ] {
+            assert_eq!(add(n, outcome), expected, "{n}");
+        }
+        for n in 4..10 {
+            add(n, "delivered");
+        }
+        assert_eq!(tally.words(), "10 sent, 7 delivered, 1 expired, 1 unreachable, 1 refused");
+    }
+
+    #[test]
     fn what_is_no_json_is_refused_with_an_example() {
         assert_eq!(payload("{\"n\": 1}"), Ok(json!({"n": 1})));
-        assert!(matches!(payload("{n: 1}"), Err(Failure::Usage(_))));
+        for (text, told) in [("{n: 1}", "key must be a string"), (&"[".repeat(200), "at most 31 arrays and objects")] {
+            let Err(Failure::Usage(said)) = payload(text) else { panic!("{text} is taken") };
+            assert!(said.contains(told), "{text}: {said}");
+        }
     }
 }

@@ -3,8 +3,7 @@
 use kodikon::api::StateDoc;
 use serde_json::{Map, Value};
 
-use super::Common;
-use crate::args::NodeArgs;
+use crate::args::{Common, NodeArgs};
 use crate::client::{Client, segment};
 use crate::outcome::{Done, Failure};
 use crate::print::{self, Tone};

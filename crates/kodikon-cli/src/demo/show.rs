@@ -7,7 +7,7 @@ use kodikon::api::{Event, Liveness, NodeState, Started, StateRow, What};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::commands::human_event;
+use crate::event_line;
 use crate::outcome::Failure;
 use crate::print::{self, Tone};
 
@@ -73,7 +73,7 @@ impl Show {
 
     fn line(&mut self, event: &impl Serialize) -> Result<(), Failure> {
         let line = serde_json::to_string(event).expect("an event has no keys but strings");
-        let line = if self.json { line } else { human_event(&line) };
+        let line = if self.json { line } else { event_line::human(&line) };
         self.readers = print::line(&line)?;
         Ok(())
     }

@@ -12,15 +12,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
+use kodikon::EventKind;
 use kodikon::api::{Event, What};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::problem::Problem;
 use super::{Api, NodeView};
 
-/// The kinds of event there are.
-pub(crate) const KINDS: [&str; 9] =
-    ["peer_up", "peer_suspect", "peer_failed", "peer_left", "state", "message", "alert", "alert_ack", "isolated"];
+/// The names of the kinds of event there are.
+pub(crate) fn kinds() -> [&'static str; EventKind::ALL.len()] {
+    EventKind::ALL.map(EventKind::name)
+}
 
 /// Events that are kept: some minutes of a lively mesh.
 const MAX_EVENTS: usize = 4_096;
@@ -237,19 +239,22 @@ pub(crate) async fn stream<N: NodeView>(
 
 /// The values of `type` in a query.
 fn wanted_kinds(query: &str) -> Result<Vec<String>, Problem> {
-    let mut kinds = Vec::new();
+    let mut wanted: Vec<String> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let kind = pair.strip_prefix("type=").ok_or_else(|| {
             Problem::bad_request(format!("`{pair}` is no parameter of events; there is `type`, which may be repeated"))
         })?;
-        if !KINDS.contains(&kind) {
-            return Err(Problem::bad_request(format!("`{kind}` is no type of event; there are {}", KINDS.join(", "))));
+        if !kinds().contains(&kind) {
+            return Err(Problem::bad_request(format!(
+                "`{kind}` is no type of event; there are {}",
+                kinds().join(", ")
+            )));
         }
-        if !kinds.iter().any(|known| known == kind) {
-            kinds.push(kind.to_owned());
+        if !wanted.iter().any(|known| known == kind) {
+            wanted.push(kind.to_owned());
         }
     }
-    Ok(kinds)
+    Ok(wanted)
 }
 
 #[cfg(test)]
@@ -349,6 +354,8 @@ mod tests {
             ("", Some(&[][..])),
             ("type=state", Some(&["state"][..])),
             ("type=state&type=peer_up&type=state", Some(&["state", "peer_up"][..])),
+            ("type=message", Some(&["message"][..])),
+            ("type=any", None),
             ("type=party", None),
             ("since=5", None),
         ] {

@@ -48,7 +48,7 @@ pub(crate) async fn peers<N: NodeView>(State(api): Shared<N>, RawQuery(query): R
 
 /// `GET /v1/peers/{name}`.
 pub(crate) async fn peer<N: NodeView>(State(api): Shared<N>, Name(name): Name) -> Answer<PeerDetail> {
-    api.node.peer(&name).await?.map(Json).ok_or_else(|| Problem::no_such_node(&name))
+    api.node.peer(&name).await?.map(Json).ok_or_else(|| Problem::no_such_node(&name, api.node.nearest(&name)))
 }
 
 /// `GET /v1/routes`.
@@ -63,7 +63,7 @@ pub(crate) async fn states<N: NodeView>(State(api): Shared<N>) -> Answer<StateDo
 
 /// `GET /v1/state/{name}`.
 pub(crate) async fn state<N: NodeView>(State(api): Shared<N>, Name(name): Name) -> Answer<StateDoc> {
-    api.node.state(&name).await?.map(Json).ok_or_else(|| Problem::no_such_node(&name))
+    api.node.state(&name).await?.map(Json).ok_or_else(|| Problem::no_such_node(&name, api.node.nearest(&name)))
 }
 
 /// `PATCH /v1/state`: sets keys; null removes one (RFC 7396, for the keys at the top).

@@ -1,7 +1,8 @@
-//! Decides how a message is taken from a caller, one or a numbered series, and how what became of each is told.
+//! Decides how a message to one or to all is taken from a caller, one or a numbered series, and how what became of each is told.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,58 +13,142 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
-use kodikon::api::MessageDoc;
+use kodikon::SENDS_WAITING;
+use kodikon::api::{BroadcastDoc, MessageDoc};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::handlers::whole;
 use super::problem::Problem;
-use super::{Api, NodeView};
+use super::{Api, NodeView, ViewError};
+use crate::outcome::why_not_json;
 
 /// Messages of a series at most: a hundred a second for nearly three hours.
 const MAX_SERIES: u32 = 1_000_000;
 /// Lines that wait for a slow caller; the series waits with them.
 const LINES_WAITING: usize = 1_024;
+/// Each message under way holds a place for its line. A node has no more of them under way than it has room for and refuses the next
+/// at once, so what is sent while nobody answers never waits for a place: an outage breaks no rhythm.
+const PLACES: usize = SENDS_WAITING + LINES_WAITING;
 
 /// `POST /v1/messages`.
 pub(crate) async fn send<N: NodeView>(
     State(api): State<Arc<Api<N>>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let message: MessageDoc = serde_json::from_slice(&whole(body)?)
-        .map_err(|error| Problem::bad_request(format!("the body must be {{\"to\", \"payload\", …}}: {error}")))?;
-    match message.repeat {
-        None => Ok(Json(api.node.send(message, None).await?).into_response()),
-        Some(1..=MAX_SERIES) => Ok(series(api, message)),
-        Some(count) => Err(Problem::bad_request(format!("repeat is {count}: a series has 1 to {MAX_SERIES}"))),
-    }
+    let message: MessageDoc = read(&whole(body)?, "{\"to\", \"payload\", …}")?;
+    let Some(series) = Series::of(message.repeat, message.interval_ms, message.progress)? else {
+        return Ok(Json(api.node.send(message, None).await?).into_response());
+    };
+    // What breaks a limit does so each time. The last number is the longest.
+    let last = MessageDoc { payload: numbered(message.payload.clone(), series.count), ..message.clone() };
+    api.node.check(&last)?;
+    Ok(series.run(move |n| {
+        let one = MessageDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
+        let api = Arc::clone(&api);
+        async move {
+            match api.node.send(one, Some(n)).await {
+                Ok(row) => Ok(json!(row)),
+                Err(ViewError::Stopped) => Err(refused(n, "the node stops")),
+                Err(error) => Ok(refused(n, Problem::from(error).detail())),
+            }
+        }
+    }))
 }
 
-/// Sends a series in its rhythm, several under way at once; the caller that goes away ends it.
-fn series<N: NodeView>(api: Arc<Api<N>>, message: MessageDoc) -> Response {
-    let (lines, told) = mpsc::channel(LINES_WAITING);
-    tokio::spawn(async move {
-        let pause = Duration::from_millis(u64::from(message.interval_ms.unwrap_or(1_000)).max(1));
-        let mut rhythm = interval(pause);
-        // A late tick is made up for, so that the n-th is sent at n times the interval.
-        rhythm.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        for n in 1..=message.repeat.unwrap_or(1) {
-            rhythm.tick().await;
-            // Its place is taken first: whoever reads slowly is sent for slowly.
-            let Ok(place) = lines.clone().reserve_owned().await else { return };
-            let one = MessageDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
-            let api = Arc::clone(&api);
-            tokio::spawn(async move {
-                let line = match api.node.send(one, Some(n)).await {
-                    Ok(row) => json!(row),
-                    Err(error) => json!(refused(n, Problem::from(error).detail())),
-                };
-                place.send(format!("{line}\n"));
-            });
+/// `POST /v1/broadcasts`.
+pub(crate) async fn broadcast<N: NodeView>(
+    State(api): State<Arc<Api<N>>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let message: BroadcastDoc = read(&whole(body)?, "{\"payload\", …}")?;
+    let Some(series) = Series::of(message.repeat, message.interval_ms, false)? else {
+        return Ok(Json(api.node.broadcast(message, None).await?).into_response());
+    };
+    Ok(series.run(move |n| {
+        let one = BroadcastDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
+        let api = Arc::clone(&api);
+        async move {
+            match api.node.broadcast(one, Some(n)).await {
+                Ok(row) => Ok(json!(row)),
+                Err(ViewError::Stopped) => Err(json!({"n": n, "error": "the node stops"})),
+                Err(error) => Ok(json!({"n": n, "error": Problem::from(error).detail()})),
+            }
         }
-    });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(Lines(told))).into_response()
+    }))
+}
+
+/// Reads what is to be said.
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8], wanted: &str) -> Result<T, Problem> {
+    let wrong = |why: String| Problem::bad_request(format!("the body must be {wanted}: {why}"));
+    // The fields in their order, without names, would be taken, too.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
+        return Err(wrong("an object is wanted and not a list".to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|error| wrong(why_not_json(&error)))
+}
+
+/// A numbered series.
+#[derive(Clone, Copy)]
+struct Series {
+    count: u32,
+    pause: Duration,
+    progress: bool,
+}
+
+impl Series {
+    /// `None` for one alone.
+    fn of(repeat: Option<u32>, interval_ms: Option<u32>, progress: bool) -> Result<Option<Self>, Problem> {
+        if interval_ms == Some(0) {
+            return Err(Problem::bad_request("interval_ms is 0: a series takes a millisecond at least between two"));
+        }
+        let pause = Duration::from_millis(u64::from(interval_ms.unwrap_or(1_000)));
+        match repeat {
+            None => Ok(None),
+            Some(count @ 1..=MAX_SERIES) => Ok(Some(Self { count, pause, progress })),
+            Some(count) => Err(Problem::bad_request(format!("repeat is {count}: a series has 1 to {MAX_SERIES}"))),
+        }
+    }
+
+    /// Says one after the other in its rhythm, several under way at once; the caller that goes away ends it, and the first that
+    /// becomes an error, which is a line, too.
+    fn run<F>(self, one: impl Fn(u32) -> F + Send + 'static) -> Response
+    where
+        F: Future<Output = Result<Value, Value>> + Send + 'static,
+    {
+        let (lines, told) = mpsc::channel(PLACES);
+        tokio::spawn(async move {
+            let mut rhythm = interval(self.pause);
+            // A late tick is made up for, so that the n-th is sent at n times the interval.
+            rhythm.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            let is_over = Arc::new(AtomicBool::new(false));
+            for n in 1..=self.count {
+                tokio::select! {
+                    _ = rhythm.tick() => {}
+                    () = lines.closed() => return,
+                }
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Its place is taken first: whoever reads slowly is sent for slowly.
+                let Ok(place) = lines.clone().reserve_owned().await else { return };
+                if self.progress {
+                    // The next tells it, too, where there is no place for it.
+                    let _ = lines.try_send(format!("{}\n", json!({"sent": n})));
+                }
+                let (said, ends) = (one(n), Arc::clone(&is_over));
+                tokio::spawn(async move {
+                    let said = said.await;
+                    ends.fetch_or(said.is_err(), Ordering::Relaxed);
+                    let (Ok(line) | Err(line)) = said;
+                    place.send(format!("{line}\n"));
+                });
+            }
+        });
+        ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(Lines(told))).into_response()
+    }
 }
 
 /// One of a series: its number stands in the payload, so that the receiver can tell what is missing.
@@ -75,8 +160,9 @@ fn numbered(payload: Value, n: u32) -> Value {
     json!({"n": n, "data": payload})
 }
 
+/// One of a series that was not even tried.
 fn refused(n: u32, reason: &str) -> Value {
-    json!({"n": n, "outcome": "unreachable", "reason": reason, "rtt_ms": null, "path": [], "attempts": 0})
+    json!({"n": n, "outcome": "refused", "reason": reason, "rtt_ms": null, "path": [], "attempts": 0})
 }
 
 /// Lines as a body.

@@ -2,8 +2,9 @@
 
 use axum::Json;
 use kodikon::api::{
-    AckDoc, AckRow, AlertDoc, AlertReport, AlertRow, FindingRow, Liveness, MessageDoc, MissingRow, NodeState,
-    OutcomeRow, PeerDetail, PeerRow, RouteRow, RouteSource, StateRow, StatsDoc, Status,
+    AckDoc, AckRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, FindingRow, LinkRow, Liveness,
+    MessageDoc, MissingRow, NodeState, OtherRouteRow, OutcomeRow, PeerDetail, PeerRow, RouteRow, RouteSource, StateRow,
+    StatsDoc, Status,
 };
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -22,7 +23,7 @@ struct Operation {
 const JSON: &str = "application/json";
 
 /// Every path and method there is.
-const OPERATIONS: [Operation; 18] = [
+const OPERATIONS: [Operation; 19] = [
     Operation {
         method: "get",
         path: "/v1/peers",
@@ -78,6 +79,13 @@ const OPERATIONS: [Operation; 18] = [
         summary: "Say something to one node; with `repeat` a numbered series, answered by lines of JSON",
         content: JSON,
         schema: || named("OutcomeRow"),
+    },
+    Operation {
+        method: "post",
+        path: "/v1/broadcasts",
+        summary: "Say something to all; with `repeat` a numbered series, answered by lines of JSON",
+        content: JSON,
+        schema: || named("BroadcastRow"),
     },
     Operation {
         method: "get",
@@ -202,7 +210,7 @@ fn describe(operation: &Operation) -> Value {
         "/v1/alerts/{id}/ack" => parameters.push(parameter("id", "path", text())),
         "/v1/peers" => parameters.push(parameter("all", "query", json!({"type": "boolean"}))),
         "/v1/events" => {
-            let kinds = json!({"type": "array", "items": {"enum": super::events::KINDS}});
+            let kinds = json!({"type": "array", "items": {"enum": super::events::kinds()}});
             parameters.push(parameter("type", "query", kinds));
             parameters.push(parameter("Last-Event-ID", "header", text()));
         }
@@ -226,6 +234,7 @@ fn describe(operation: &Operation) -> Value {
         let body = match operation.path {
             "/v1/alerts" => "AlertDoc",
             "/v1/alerts/{id}/ack" => "AckDoc",
+            "/v1/broadcasts" => "BroadcastDoc",
             _ => "MessageDoc",
         };
         described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": named(body)}}});
@@ -245,8 +254,12 @@ fn schemas() -> Value {
         "PeerRow": schema(PeerRow::schema()),
         "PeerDetail": schema(PeerDetail::schema()),
         "RouteRow": schema(RouteRow::schema()),
+        "LinkRow": schema(LinkRow::schema()),
+        "OtherRouteRow": schema(OtherRouteRow::schema()),
         "RouteSource": schema(RouteSource::schema()),
         "MessageDoc": schema(MessageDoc::schema()),
+        "BroadcastDoc": schema(BroadcastDoc::schema()),
+        "BroadcastRow": schema(BroadcastRow::schema()),
         "OutcomeRow": schema(OutcomeRow::schema()),
         "AlertDoc": schema(AlertDoc::schema()),
         "AckDoc": schema(AckDoc::schema()),

@@ -31,8 +31,13 @@ impl Problem {
     }
 
     /// Nobody of that name is here.
-    pub(crate) fn no_such_node(name: &str) -> Self {
-        let detail = format!("nobody called `{name}` is in the mesh; `kodikon peers --all` shows who is or was");
+    pub(crate) fn no_such_node(name: &str, near: Option<String>) -> Self {
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`kodikon peers --all` shows who is or was".to_owned(),
+        };
+        let name: String = name.chars().take(100).collect();
+        let detail = format!("nobody called `{name}` is in the mesh; {hint}");
         Self::new(StatusCode::NOT_FOUND, "No such node", detail)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kodikon::api::{
-    AlertDoc, AlertReport, AlertRow, Event, FindingRow, Liveness, MessageDoc, OutcomeRow, PeerDetail, PeerRow,
-    RouteRow, StateDoc, StatsDoc, What,
+    AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, Event, FindingRow, Liveness, MessageDoc, OutcomeRow,
+    PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc, What,
 };
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -24,6 +24,8 @@ const ALERT: &str = "00000000000000ff";
 struct Fake {
     state: Mutex<Map<String, Value>>,
     is_stuck: AtomicBool,
+    /// Messages that it was asked to send.
+    asked: AtomicUsize,
 }
 
 /// A row of the library, which alone can write one down.
@@ -89,13 +91,35 @@ impl NodeView for Fake {
         Ok(self.own())
     }
 
+    fn check(&self, message: &MessageDoc) -> Result<(), ViewError> {
+        if message.priority.is_some() { Err(ViewError::Refused("no such priority".into())) } else { Ok(()) }
+    }
+
     async fn send(&self, message: MessageDoc, n: Option<u32>) -> Result<OutcomeRow, ViewError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         if message.to == "busy" {
             return Err(ViewError::Busy("too many".into()));
+        }
+        if message.to == "stopping" {
+            return Err(ViewError::Stopped);
+        }
+        if message.to == "silent" {
+            return std::future::pending().await;
         }
         Ok(made(json!({
             "n": n, "outcome": "delivered", "reason": null, "rtt_ms": 0.5, "path": [message.to], "attempts": 1,
         })))
+    }
+
+    fn nearest(&self, name: &str) -> Option<String> {
+        (name == "cam-2").then(|| "cam2".to_owned())
+    }
+
+    async fn broadcast(&self, message: BroadcastDoc, n: Option<u32>) -> Result<BroadcastRow, ViewError> {
+        match message.priority.as_deref() {
+            Some("busy") => Err(ViewError::Busy("too many".into())),
+            Some(_) | None => Ok(made(json!({"n": n, "id": "a-1-1", "sent_to": "all"}))),
+        }
     }
 
     async fn alert(&self, alert: AlertDoc) -> Result<AlertReport, ViewError> {
@@ -219,15 +243,119 @@ async fn a_message_is_answered_with_what_became_of_it_and_a_series_line_by_line(
     let numbers: std::collections::BTreeSet<u64> = lines.filter_map(|line| line["n"].as_u64()).collect();
     assert_eq!(numbers, (1..=20).collect());
 
+    let deep = format!(r#"{{"to": "cam2", "payload": {}{}}}"#, "[".repeat(200), "]".repeat(200));
     // (body, status, what the refusal names)
     for (body, expected, names) in [
         (r#"{"to": "cam2"}"#, 400, "payload"),
         (r#"{"to": "cam2", "payload": 1, "colour": "red"}"#, 400, "colour"),
         (r#"{"to": "cam2", "payload": 1, "repeat": 0}"#, 400, "1000000"),
         ("[", 400, "payload"),
+        (r#"["cam2", 1]"#, 400, "an object"),
+        (r#"{"to": "cam2", "payload": 1, "repeat": 2, "interval_ms": 0}"#, 400, "interval_ms"),
+        (&deep, 400, "31 arrays and objects"),
         (r#"{"to": "busy", "payload": 1}"#, 503, "too many"),
+        (r#"{"to": "cam2", "payload": 1, "repeat": 5, "priority": "urgent"}"#, 422, "no such priority"),
     ] {
         let (status, kind, text) = served.call("POST", "/v1/messages", "", body).await;
+        assert_eq!((status, kind.as_str()), (expected, "application/problem+json"), "{body}: {text}");
+        assert!(text.contains(names), "{body}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn in_a_series_a_refusal_is_told_as_one_and_what_was_sent_to_whoever_asks() {
+    let served = served().await;
+    let series = r#"{"to": "busy", "payload": {}, "repeat": 3, "interval_ms": 1, "progress": true}"#;
+    let (_, _, body) = served.call("POST", "/v1/messages", "", series).await;
+    let lines: Vec<Value> = body.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let sent: Vec<u64> = lines.iter().filter_map(|line| line["sent"].as_u64()).collect();
+    assert_eq!(sent, [1, 2, 3]);
+    let refused: Vec<_> = lines.iter().filter(|line| line["outcome"] == "refused").collect();
+    assert!(refused.len() == 3 && refused.iter().all(|row| row["reason"] == "too many"), "{body}");
+    assert_eq!(lines.len(), 6);
+}
+
+#[tokio::test]
+async fn a_series_ends_with_its_node() {
+    let served = served().await;
+    let series = r#"{"to": "stopping", "payload": {}, "repeat": 1000000, "interval_ms": 1}"#;
+    let (_, _, body) = served.call("POST", "/v1/messages", "", series).await;
+    let first: Value = serde_json::from_str(body.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((&first["outcome"], &first["reason"]), (&json!("refused"), &json!("the node stops")));
+    assert!(body.lines().count() < kodikon::SENDS_WAITING, "{} lines", body.lines().count());
+}
+
+/// Begins an endless series of a message each millisecond that nobody answers; it is the caller of the stream.
+async fn silent_series(served: &Served) -> TcpStream {
+    let body = r#"{"to": "silent", "payload": {}, "repeat": 1000000, "interval_ms": 1}"#;
+    let mut stream = TcpStream::connect(served.address).await.expect("it listens");
+    let (address, token, length) = (served.address, served.token.as_str(), body.len());
+    let head = format!("POST /v1/messages HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n");
+    let request = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.expect("it is read");
+    stream
+}
+
+/// Waits at most a minute: whatever takes longer will not come.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let asking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("it should have happened long ago");
+}
+
+#[tokio::test]
+async fn a_series_keeps_its_rhythm_while_nobody_answers() {
+    let served = served().await;
+    let caller = silent_series(&served).await;
+    // As many as a node has room for: it refuses more, so that none of those holds a place.
+    until(|| served.api.node.asked.load(Ordering::Relaxed) >= kodikon::SENDS_WAITING).await;
+    drop(caller);
+}
+
+#[tokio::test]
+async fn a_series_ends_with_its_caller() {
+    let served = served().await;
+    let asked = || served.api.node.asked.load(Ordering::Relaxed);
+    let caller = silent_series(&served).await;
+    until(|| asked() >= 10).await;
+    drop(caller);
+    // It is over once half a second has none of its messages; a busy machine may only take longer to get there.
+    let (mut last, mut since) = (asked(), std::time::Instant::now());
+    until(|| {
+        if last != asked() {
+            (last, since) = (asked(), std::time::Instant::now());
+        }
+        since.elapsed() >= Duration::from_millis(500)
+    })
+    .await;
+    assert!(last < kodikon::SENDS_WAITING, "it went on until there was no place left: {last}");
+}
+
+#[tokio::test]
+async fn a_broadcast_is_answered_with_its_name_and_a_series_line_by_line() {
+    let served = served().await;
+    let (status, _, body) = served.call("POST", "/v1/broadcasts", "", r#"{"payload": 1}"#).await;
+    let row: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, row), (200, json!({"id": "a-1-1", "sent_to": "all"})));
+
+    let series = r#"{"payload": {}, "repeat": 20, "interval_ms": 1}"#;
+    let (status, kind, body) = served.call("POST", "/v1/broadcasts", "", series).await;
+    assert_eq!((status, kind.as_str()), (200, "application/x-ndjson"));
+    let lines = body.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let numbers: std::collections::BTreeSet<u64> = lines.filter_map(|line| line["n"].as_u64()).collect();
+    assert_eq!(numbers, (1..=20).collect());
+
+    // (body, status, what the refusal names)
+    for (body, expected, names) in [
+        (r#"{"to": "cam2", "payload": 1}"#, 400, "to"),
+        (r#"{"payload": 1, "repeat": 0}"#, 400, "1000000"),
+        ("[", 400, "payload"),
+        (r#"{"payload": 1, "priority": "busy"}"#, 503, "too many"),
+    ] {
+        let (status, kind, text) = served.call("POST", "/v1/broadcasts", "", body).await;
         assert_eq!((status, kind.as_str()), (expected, "application/problem+json"), "{body}: {text}");
         assert!(text.contains(names), "{body}: {text}");
     }
@@ -286,6 +414,7 @@ async fn every_refusal_is_a_problem_document() {
         ("GET", "/", "", "", 404),
         ("GET", "/v1/peers/cam9", "", "", 404),
         ("GET", "/v1/state/cam9", "", "", 404),
+        ("GET", "/v1/state/cam-2", "", "", 404),
         ("GET", "/v1/state/%ff", "", "", 400),
         ("GET", "/v1/peers/%ff", "", "", 400),
         ("PATCH", "/v1/state/%ff", "", "{}", 400),
@@ -307,6 +436,7 @@ async fn every_refusal_is_a_problem_document() {
         let problem: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(problem["status"], json!(expected), "{body}");
         assert!(problem["title"].is_string() && problem["detail"].is_string(), "{body}");
+        assert_eq!(body.contains("did you mean `cam2`?"), path.ends_with("cam-2"), "{body}");
     }
 }
 

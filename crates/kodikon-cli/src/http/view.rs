@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use kodikon::api::{
-    AlertDoc, AlertReport, AlertRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc,
-    StatsDoc,
+    AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail,
+    PeerRow, RouteRow, StateDoc, StatsDoc,
 };
 use serde_json::{Map, Value};
 
@@ -28,8 +28,21 @@ pub(crate) trait NodeView: Send + Sync + 'static {
     /// Sets keys of the node's own state, and removes those whose value is null; all or nothing.
     fn change_state(&self, changes: Map<String, Value>) -> impl Future<Output = Result<StateDoc, ViewError>> + Send;
 
+    /// Whether a message breaks a limit or a rule; nothing is sent.
+    fn check(&self, message: &MessageDoc) -> Result<(), ViewError>;
+
     /// Says something to one node.
     fn send(&self, message: MessageDoc, n: Option<u32>) -> impl Future<Output = Result<OutcomeRow, ViewError>> + Send;
+
+    /// Who was probably meant by a name that nobody bears.
+    fn nearest(&self, name: &str) -> Option<String>;
+
+    /// Says something to all; `n` says which of a series it is.
+    fn broadcast(
+        &self,
+        message: BroadcastDoc,
+        n: Option<u32>,
+    ) -> impl Future<Output = Result<BroadcastRow, ViewError>> + Send;
 
     /// Raises an alert, and waits for it as long as it says.
     fn alert(&self, alert: AlertDoc) -> impl Future<Output = Result<AlertReport, ViewError>> + Send;

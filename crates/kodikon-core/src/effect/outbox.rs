@@ -7,6 +7,7 @@ use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::Duration;
 use crate::model::alert::{Logged, OpId};
+use crate::model::cast::CastId;
 use crate::model::op::SignedOp;
 use crate::wire::message::Message;
 
@@ -68,8 +69,21 @@ pub enum Notice {
     Witnessed,
     /// The segment on this interface has another name: a beacon says so at once.
     Beacon(InterfaceIndex),
+    /// A neighbour has what this node said to all.
+    Acknowledged(CastId, NodeId),
+    /// A neighbour took so many bytes of letters a second, and they lost so much time in queues on the way to it.
+    Proven {
+        /// Which.
+        peer: NodeId,
+        /// Bytes a second.
+        rate: u64,
+        /// Beyond the shortest round trip of late.
+        queued: Duration,
+    },
     /// A heartbeat's turn has come for this observer.
     Turn(NodeId, u32),
+    /// A letter given to a neighbour was taken after so long, or (`None`) not in answer to its first carrying.
+    Carried(NodeId, Option<Duration>),
     /// An op of the log is here for the first time.
     Logged(Logged),
     /// Ops of the log are on disk.

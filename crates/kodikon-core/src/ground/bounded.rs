@@ -190,6 +190,14 @@ impl<K: Ord + Copy, V> RecentMap<K, V> {
     }
 }
 
+/// Makes room for one more in a list that mostly holds one or two: left to itself it would take room for four, which in a
+/// table of a thousand such lists is most of their memory.
+pub(crate) fn reserve_few<T>(list: &mut Vec<T>) {
+    if list.len() < 2 {
+        list.reserve_exact(1);
+    }
+}
+
 /// A queue that holds at most `limit` items; what does not fit is handed back.
 #[derive(Debug, Clone)]
 pub struct BoundedQueue<T> {
@@ -275,7 +283,17 @@ impl TokenBucket {
         self.level >= u64::from(tokens) * Self::TOKEN
     }
 
+    /// When one token is there.
+    #[must_use]
+    pub fn next(&self) -> crate::ground::time::Instant {
+        let lacking = Self::TOKEN.saturating_sub(self.level);
+        self.filled + core::time::Duration::from_nanos(lacking.div_ceil(self.rate.max(1)))
+    }
+
     fn fill(&mut self, now: crate::ground::time::Instant) {
+        if now == self.filled {
+            return;
+        }
         let elapsed = u64::try_from(now.since(self.filled).as_nanos()).unwrap_or(u64::MAX);
         self.level = self.level.saturating_add(elapsed.saturating_mul(self.rate)).min(self.burst);
         self.filled = now;
@@ -324,5 +342,6 @@ mod tests {
         for (ms, expected) in table {
             assert_eq!(bucket.take(at(ms), 1), expected, "at {ms} ms");
         }
+        assert_eq!(bucket.next(), at(10_100));
     }
 }

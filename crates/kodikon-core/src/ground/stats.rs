@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::ground::fair::Class;
+
 /// Why a datagram, or a part of one, was dropped. Counted and forgotten: the network owes us nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,11 +38,13 @@ pub enum Reject {
     Unasked,
     /// A letter or a receipt that does not come from whom it names, or is for another run of ours.
     Tag,
+    /// Says that it becomes longer than anything may.
+    Inflation,
 }
 
 impl Reject {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Length,
         Self::FrameType,
         Self::KeyEpoch,
@@ -56,6 +60,7 @@ impl Reject {
         Self::Limit,
         Self::Unasked,
         Self::Tag,
+        Self::Inflation,
     ];
 
     /// The name under which `stats` and the metrics show it.
@@ -77,6 +82,33 @@ impl Reject {
             Self::Limit => "limit",
             Self::Unasked => "unasked",
             Self::Tag => "tag",
+            Self::Inflation => "inflation",
+        }
+    }
+}
+
+/// What was full when something of this node's, or of those whose letters it carries, had to make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crowded {
+    /// The letters that wait for one neighbour, or for a way.
+    Letters,
+    /// The datagrams that wait for one neighbour.
+    Neighbour,
+    /// The datagrams that wait for all neighbours together.
+    Node,
+}
+
+impl Crowded {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 3] = [Self::Letters, Self::Neighbour, Self::Node];
+
+    /// The name under which `stats` and the metrics show it, in front of the class.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Letters => "queue_letters",
+            Self::Neighbour => "queue_neighbour",
+            Self::Node => "queue_node",
         }
     }
 }
@@ -126,6 +158,8 @@ pub struct Stats {
     pub stalls: u64,
     /// Letters that the application here wanted sent.
     pub letters_sent: u64,
+    /// Attempts of them that left packed.
+    pub letters_packed: u64,
     /// Letters handed to the application here.
     pub letters_received: u64,
     /// Letters of this node's that their destination acknowledged.
@@ -144,6 +178,32 @@ pub struct Stats {
     pub letters_evicted: u64,
     /// Neighbours that took no letter and answered no probe.
     pub links_doubted: u64,
+    /// Casts that this node said to all.
+    pub casts_sent: u64,
+    /// Casts that were not taken from the application here: too much waited.
+    pub casts_refused: u64,
+    /// Casts of others that arrived here for the first time.
+    pub casts_received: u64,
+    /// Casts, or pieces of them, given to a segment or a neighbour: payload datagrams.
+    pub cast_datagrams: u64,
+    /// Times a cast was given again to those who did not acknowledge it.
+    pub casts_repeated: u64,
+    /// Casts that were here before: acknowledged again.
+    pub casts_repeated_here: u64,
+    /// Times this node gave a cast in the place of a forwarder that it did not hear.
+    pub casts_stood_in: u64,
+    /// Offers of casts to a segment or a neighbour.
+    pub casts_offered: u64,
+    /// Acknowledgements of this node's own casts by its neighbours.
+    pub casts_acknowledged: u64,
+    /// Neighbours that did not acknowledge a cast before its deadline.
+    pub casts_unacknowledged: u64,
+    /// Casts that made room for more urgent or newer ones before their deadline.
+    pub casts_evicted: u64,
+    /// Messages that waited before they left, since their neighbour or the link to it takes no more at once.
+    pub messages_queued: u64,
+    /// Facts told to all about this node's links and the segments that it names.
+    pub links_told: u64,
     /// Alerts that this node raised.
     pub alerts_sent: u64,
     /// Alerts of others that were shown to the application here.
@@ -161,6 +221,7 @@ pub struct Stats {
     /// Transactions that the log's store could not carry out.
     pub commits_failed: u64,
     dropped: [u64; Reject::ALL.len()],
+    crowded_out: [[u64; Class::ALL.len()]; Crowded::ALL.len()],
 }
 
 impl Stats {
@@ -173,6 +234,17 @@ impl Stats {
     #[must_use]
     pub fn dropped(&self, reason: Reject) -> u64 {
         self.dropped[reason as usize]
+    }
+
+    /// Counts what made room.
+    pub fn crowd_out(&mut self, by: Crowded, class: Class) {
+        self.crowded_out[by as usize][class as usize] += 1;
+    }
+
+    /// How much of a class made room there.
+    #[must_use]
+    pub fn crowded_out(&self, by: Crowded, class: Class) -> u64 {
+        self.crowded_out[by as usize][class as usize]
     }
 }
 
@@ -196,5 +268,17 @@ mod tests {
         assert!(Reject::ALL.iter().all(|&reason| stats.dropped(reason) == 1));
         let names: std::collections::BTreeSet<_> = Reject::ALL.iter().map(|reason| reason.name()).collect();
         assert_eq!(names.len(), Reject::ALL.len());
+    }
+
+    #[test]
+    fn what_makes_room_is_counted_by_what_was_full_and_by_its_class() {
+        let mut stats = Stats::default();
+        let all = || Crowded::ALL.into_iter().flat_map(|by| Class::ALL.map(|class| (by, class)));
+        for (n, (by, class)) in all().enumerate() {
+            (0..=n).for_each(|_| stats.crowd_out(by, class));
+        }
+        for (n, (by, class)) in all().enumerate() {
+            assert_eq!(stats.crowded_out(by, class), n as u64 + 1, "{} {}", by.name(), class.name());
+        }
     }
 }

@@ -150,9 +150,11 @@ impl Discovery {
         let ways = segment.ways(now, ALL_WAYS_EVERY, is_crowded);
         let heard = segment.heard_mask(now);
         ctx.stats.heartbeats_sent += 1;
-        for cast in ways {
-            // The root is the outbound's to fill in: it knows the newest one.
-            let beacon = crate::wire::message::Beacon { root: 0, heard, turn, log_root: None };
+        let numbers: Vec<u32> = ways.iter().map(|cast| segment.count(*cast)).collect();
+        for (cast, number) in ways.into_iter().zip(numbers) {
+            // The root is the outbound's to fill in: it knows the newest one. So is whether anybody counts.
+            let number = Some(number);
+            let beacon = crate::wire::message::Beacon { root: 0, heard, turn, number, log_root: None };
             ctx.out.send(Destination::Segment(index, cast), Message::Beacon(beacon));
         }
     }
@@ -276,6 +278,12 @@ impl Discovery {
         let Some(segment) = self.segments.get(&index) else { return Vec::new() };
         let likely = || segment.likely(now).filter(|_| ctx.roster.near_count() >= CROWD);
         segment.proven(now).or_else(likely).map_or(Cast::GROUPS.to_vec(), |cast| vec![cast])
+    }
+
+    /// The group address by which all on a segment hear each other, if that is proven.
+    #[must_use]
+    pub fn proven_cast(&self, now: Instant, index: InterfaceIndex) -> Option<Cast> {
+        self.segments.get(&index)?.proven(now)
     }
 
     /// The segments in use.

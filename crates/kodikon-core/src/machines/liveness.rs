@@ -52,6 +52,16 @@ pub struct Liveness {
     left: bool,
     /// Peers whose last sealed packet decides the hard bound, by when it strikes.
     bound_checked: Instant,
+    /// What the last look at the bound found, if nobody was suspect.
+    calm: Option<Calm>,
+}
+
+/// Nobody is quiet before a time, as long as the roster is this and the bound no shorter: what is heard only moves it on.
+#[derive(Debug, Clone, Copy)]
+struct Calm {
+    roster: u64,
+    bound: Duration,
+    until: Instant,
 }
 
 /// For so long after an own stall nobody is judged: what was queued meanwhile must be read first.
@@ -82,6 +92,7 @@ impl Liveness {
             frozen_until: Instant::ZERO,
             left: false,
             bound_checked: now,
+            calm: None,
         }
     }
 
@@ -377,6 +388,16 @@ impl Liveness {
         ctx.out.send(Destination::EveryPath(id), Message::Suspicion(suspicion));
     }
 
+    /// Tells these of a suspect, if we were the first to notice: as long as they list it as heard, others take it for alive.
+    pub fn tell_of_suspect(&self, id: &NodeId, listeners: &[NodeId], ctx: &mut Context) {
+        let is_mine = self.suspicions.get(id).is_some_and(|suspect| suspect.mine);
+        let Some(peer) = ctx.roster.get(id).filter(|_| is_mine) else { return };
+        let suspicion = Suspicion { subject: id.0, epoch: peer.epoch().0, life: peer.life().0 };
+        for listener in listeners {
+            ctx.out.send(Destination::Peer(*listener), Message::Suspicion(suspicion.clone()));
+        }
+    }
+
     /// How long a suspect may answer: longer when we are unwell, doubled for each time it came back.
     fn patience(&self, flaps: u32, ctx: &Context) -> Duration {
         let base = ctx.config.profile.suspicion();
@@ -406,16 +427,29 @@ impl Liveness {
     /// would otherwise learn of only by a beacon.
     fn check_bound(&mut self, now: Instant, ctx: &mut Context) {
         let bound = ctx.hard_bound();
+        let holds = |calm: Calm| calm.roster == ctx.roster.version() && calm.bound <= bound && now < calm.until;
+        if self.calm.is_some_and(holds) {
+            return;
+        }
         let mut overdue = Vec::new();
         let mut quiet = Vec::new();
-        for (id, peer) in ctx.roster.near().filter(|(_, peer)| ctx.has_carrier_to(peer)) {
+        let mut longest = Duration::ZERO;
+        let mut has_suspect = false;
+        for (id, peer) in ctx.roster.near() {
             let silence = now.since(peer.heard.unwrap_or(peer.since));
+            longest = longest.max(silence);
+            has_suspect |= peer.liveness == Held::Suspect;
+            if !ctx.has_carrier_to(peer) {
+                continue;
+            }
             if silence >= bound {
                 overdue.push(*id);
             } else if (silence >= bound * 2 / 5 || peer.liveness == Held::Suspect) && quiet.len() < MAX_ASKED {
                 quiet.push(*id);
             }
         }
+        let left = (bound * 2 / 5).saturating_sub(longest);
+        self.calm = (!has_suspect).then(|| Calm { roster: ctx.roster.version(), bound, until: now + left });
         for id in quiet {
             self.probes.ask(now, id, ctx);
         }

@@ -2,7 +2,6 @@
 
 mod answers;
 mod custody;
-mod fragments;
 mod ids;
 mod keys;
 mod learned;
@@ -10,28 +9,32 @@ mod links;
 mod memory;
 mod origin;
 mod outgoing;
-mod windows;
+mod proof;
+mod rates;
 
 use crate::effect::Event;
 use crate::effect::context::Context;
+use crate::effect::outbox::Notice;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::messages::answers::{Answers, Taken};
 use crate::machines::messages::custody::{Custody, Parcel, Place};
-use crate::machines::messages::fragments::{Fragments, Pieced};
 use crate::machines::messages::keys::Keys;
 use crate::machines::messages::learned::Learned;
 use crate::machines::messages::links::Links;
 use crate::machines::messages::memory::{Memory, Passage};
 use crate::machines::messages::origin::Origin;
-use crate::machines::messages::windows::{Arrived, Windows};
+use crate::machines::messages::rates::Rates;
 use crate::model::letter::{Outcome, Priority};
 use crate::model::member::Liveness;
 use crate::model::roster::Peer;
+use crate::model::windows::{Arrived, MAX_ORIGINS, Windows};
+use crate::wire::fragments::{Fragments, MAX_BYTES, MAX_SETS, Pieced};
 use crate::wire::letter::{
-    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_TEXT, Letter, MAX_PATH, Path, Stamp, Tag, Text,
+    Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_PACKED, KIND_TEXT, Letter, MAX_PATH, Path, Print, Stamp,
+    Tag,
 };
 
 pub use ids::ParcelId;
@@ -50,7 +53,8 @@ pub struct Messages {
     keys: Keys,
     windows: Windows,
     memory: Memory,
-    fragments: Fragments,
+    fragments: Fragments<Letter>,
+    rates: Rates,
     learned: Learned,
     /// When what waits without a way is tried again, though nothing is known to have changed: a relay's doubt ends and nobody is told.
     hope_at: Option<Instant>,
@@ -74,9 +78,10 @@ impl Messages {
             answers: Answers::new(),
             origin: Origin::default(),
             keys: Keys::new(),
-            windows: Windows::new(),
+            windows: Windows::default(),
             memory: Memory::new(),
-            fragments: Fragments::new(),
+            fragments: Fragments::default(),
+            rates: Rates::new(),
             learned: Learned::new(),
             hope_at: None,
             carried: 0,
@@ -87,14 +92,25 @@ impl Messages {
     pub fn on_carry(&mut self, now: Instant, from: NodeId, carry: Carry, ctx: &mut Context) {
         let Carry { number, letter, hops, path, dead, fragment } = carry;
         let is_urgent = letter.urgency() == Some(Priority::Critical);
-        let came = Came { from, number, hops, path, dead, is_urgent };
+        let mut came = Came { from, number, hops, path, dead, is_urgent, is_again: false };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
         }
+        // A peer's own were charged with its datagrams. What is too much is taken and let go: left with the relay it would hold up
+        // what others send by it.
+        if letter.origin != from.0 && !self.rates.charge(now, NodeId(letter.origin)) {
+            ctx.stats.drop(Reject::Rate);
+            return self.answer(now, &came, None, ctx);
+        }
         let print = letter.print();
         let is_ours = letter.to == ctx.me.id.0;
+        if let Some(parcel) = self.given_back(&print, &came) {
+            // Whom we give it back to has it already, and somebody found that the way leads by us after all: our duty anew.
+            self.release(now, parcel);
+        }
         if letter.origin == ctx.me.id.0 || self.memory.knows(&print) {
             ctx.stats.letters_repeated += 1;
+            came.is_again = true;
             let receipt = self.memory.receipt(&print).filter(|_| letter.origin == from.0);
             return self.answer(now, &came, receipt, ctx);
         }
@@ -104,6 +120,16 @@ impl Messages {
             Pieced::Malformed => return ctx.stats.drop(Reject::Malformed),
         };
         if is_ours { self.receive(now, came, letter, ctx) } else { self.relay(now, came, letter, ctx) }
+    }
+
+    /// The letter that we are giving back to whom it came from, if this is another carrying of it and not the same again.
+    fn given_back(&self, print: &Print, came: &Came) -> Option<ParcelId> {
+        let passage = self.memory.passage(print)?;
+        let (before, number) = passage.from?;
+        let is_it =
+            |id: &ParcelId| self.custody.get(*id).is_some_and(|parcel| parcel.is_return && parcel.print == *print);
+        let returned = self.custody.with(&before).into_iter().find(is_it);
+        returned.filter(|_| (before, number) != (came.from, came.number))
     }
 
     /// Whether a letter may be looked at: from a neighbour, with time left, and with room for it.
@@ -122,7 +148,7 @@ impl Messages {
     }
 
     /// The whole letter, as soon as it is.
-    fn assemble(&mut self, from: NodeId, letter: Letter, fragment: Option<Fragment>) -> Pieced {
+    fn assemble(&mut self, from: NodeId, letter: Letter, fragment: Option<Fragment>) -> Pieced<Letter> {
         match fragment {
             Some(fragment) => self.fragments.add(from, letter, fragment),
             None if letter.pieces() == 1 => Pieced::Whole(letter),
@@ -131,7 +157,7 @@ impl Messages {
     }
 
     fn answer(&mut self, now: Instant, came: &Came, receipt: Option<Tag>, ctx: &mut Context) {
-        let taken = Taken { number: came.number, receipt, is_urgent: came.is_urgent };
+        let taken = Taken { number: came.number, receipt, is_urgent: came.is_urgent, is_again: came.is_again };
         self.answers.add(now, came.from, taken, &mut ctx.out);
     }
 
@@ -152,7 +178,7 @@ impl Messages {
         self.learned.note(now, origin, came.from, &came.path);
         let receipt = (came.from == origin).then_some(receipt);
         let taken = match letter.kind {
-            KIND_TEXT => self.receive_text(&came, &letter, ctx),
+            KIND_TEXT | KIND_PACKED => self.receive_text(&came, &letter, ctx),
             KIND_ANSWER => {
                 self.on_answered(now, origin, &letter, ctx);
                 true
@@ -162,7 +188,7 @@ impl Messages {
         let receipt = receipt.filter(|_| taken);
         self.answer(now, &came, receipt, ctx);
         self.memory.note_received(letter.print(), receipt);
-        if taken && letter.kind == KIND_TEXT && receipt.is_none() {
+        if taken && letter.is_text() && receipt.is_none() {
             self.acknowledge(now, came, &letter, ctx);
         }
     }
@@ -170,10 +196,14 @@ impl Messages {
     /// Hands a letter to the application, unless it was. `true` if it arrived, now or before.
     fn receive_text(&mut self, came: &Came, letter: &Letter, ctx: &mut Context) -> bool {
         let from = NodeId(letter.origin);
-        let (Some(text), Some(priority)) = (Text::parse(&letter.body), letter.urgency()) else {
-            ctx.stats.drop(Reject::Malformed);
-            return false;
+        let text = match letter.text() {
+            Ok(text) => text,
+            Err(reason) => {
+                ctx.stats.drop(reason);
+                return false;
+            }
         };
+        let Some(priority) = letter.urgency() else { return false };
         match self.windows.note(from, Epoch(letter.epoch), letter.number) {
             Arrived::New => {}
             Arrived::Before => {
@@ -228,8 +258,11 @@ impl Messages {
             return ctx.stats.drop(if is_loop { Reject::Replay } else { Reject::Limit });
         }
         self.answer(now, &came, None, ctx);
-        self.learned.note(now, NodeId(letter.origin), came.from, &came.path);
-        self.memory.note(print, Passage::new(Some(came.from), came.path.clone(), came.hops, expires));
+        // Nobody here can tell whether its origin wrote it: who is unknown takes no place of those who are known.
+        if ctx.roster.get(&NodeId(letter.origin)).is_some_and(|peer| peer.liveness.is_present()) {
+            self.learned.note(now, NodeId(letter.origin), came.from, &came.path);
+        }
+        self.memory.note(print, Passage::new(Some((came.from, came.number)), came.path.clone(), came.hops, expires));
         // We are one of the relays that it may pass.
         let hops = came.hops.checked_sub(1);
         let mut parcel = Parcel::new(letter, hops.unwrap_or(0), expires, Some(came.from));
@@ -243,6 +276,9 @@ impl Messages {
         for (number, receipt) in got.taken.iter().map(|number| (*number, None)).chain(receipts) {
             // What was answered before is answered again where it was sent twice.
             let Some(flight) = self.links.get_mut(&from).and_then(|link| link.land(now, number)) else { continue };
+            if flight.timeouts == 0 {
+                ctx.out.notice(Notice::Carried(from, Some(flight.age(now))));
+            }
             let Some(parcel) = self.custody.get_mut(flight.parcel) else { continue };
             parcel.left = parcel.left.saturating_sub(1);
             let is_over = parcel.left == 0;
@@ -264,18 +300,41 @@ impl Messages {
                     u64::from(parcel.is_some_and(|parcel| parcel.letter.origin != ctx.me.id.0));
             }
         }
+        if let Some(proven) = self.links.get_mut(&from).and_then(|link| link.proof.take(now)) {
+            ctx.out.notice(Notice::Proven { peer: from, rate: proven.rate, queued: proven.queued });
+        }
         self.fill(now, from, ctx);
+    }
+
+    /// A carrying waits to leave: the time until it is answered runs from then.
+    pub fn on_waits(&mut self, to: NodeId, number: u64) {
+        if let Some(link) = self.links.get_mut(&to) {
+            link.hold(number);
+        }
+    }
+
+    /// A carrying that waited leaves.
+    pub fn on_departed(&mut self, now: Instant, to: NodeId, number: u64) {
+        if let Some(link) = self.links.get_mut(&to) {
+            link.depart(now, number);
+        }
+    }
+
+    /// What was on its way to a neighbour has left: more may follow.
+    pub fn go_on(&mut self, now: Instant, to: NodeId, ctx: &mut Context) {
+        self.fill(now, to, ctx);
     }
 
     /// A neighbour to whom we gave a letter found no way.
     pub fn on_back(&mut self, now: Instant, from: NodeId, back: Back, ctx: &mut Context) {
         let Back { number, letter, dead, fragment } = back;
         let is_urgent = letter.urgency() == Some(Priority::Critical);
-        let came = Came { from, number, hops: 0, path: Path::default(), dead, is_urgent };
+        let mut came = Came { from, number, hops: 0, path: Path::default(), dead, is_urgent, is_again: false };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
         }
         if !self.memory.was_given(&letter.print(), &from) {
+            came.is_again = true;
             self.answer(now, &came, None, ctx);
             return ctx.stats.drop(Reject::Unasked);
         }
@@ -299,7 +358,7 @@ impl Messages {
         let (expires, path, hops) = (passage.expires.min(now + left(&letter)), passage.path.clone(), passage.hops);
         let own = self.origin.find(&NodeId(letter.to), letter.number).filter(|_| passage.from.is_none());
         let current = own.and_then(|own| self.origin.get(own)).map(|own| (own.attempts, own.parcel));
-        let is_text = letter.origin == ctx.me.id.0 && letter.kind == KIND_TEXT;
+        let is_text = letter.origin == ctx.me.id.0 && letter.is_text();
         let has_room = self.custody.has_room(&came.from, letter.body.len());
         if now >= expires || !has_room || is_text && current != Some((letter.attempt, None)) {
             return;
@@ -314,9 +373,9 @@ impl Messages {
         }
     }
 
-    /// A frame of a neighbour arrived, its latest so far.
-    pub fn on_heard(&mut self, id: &NodeId) {
-        if self.links.on_heard(id) {
+    /// A neighbour answered a probe.
+    pub fn on_pong(&mut self, id: &NodeId, nonce: u64) {
+        if self.links.on_pong(id, nonce) {
             self.on_map_changed();
         }
     }
@@ -373,11 +432,12 @@ impl Messages {
     pub fn table_sizes(&self, peers: usize) -> Vec<(&'static str, usize, usize)> {
         let known = [
             ("letter_keys", self.keys.len(), MAX_PEERS),
-            ("letter_windows", self.windows.len(), windows::MAX_ORIGINS),
+            ("letter_windows", self.windows.len(), MAX_ORIGINS),
             ("letters_remembered", self.memory.len(), memory::MAX_PASSAGES),
             ("letters_received", self.memory.received(), memory::MAX_RECEIVED),
-            ("letters_in_pieces", self.fragments.len(), fragments::MAX_SETS),
-            ("letter_bytes_in_pieces", self.fragments.bytes(), fragments::MAX_BYTES),
+            ("letters_in_pieces", self.fragments.len(), MAX_SETS),
+            ("letter_bytes_in_pieces", self.fragments.bytes(), MAX_BYTES),
+            ("letter_rates", self.rates.len(), rates::MAX_ORIGINS),
             ("ways_learned", self.learned.len(), learned::MAX_LEARNED),
             ("answers", self.answers.len(), MAX_PEERS),
         ];
@@ -395,6 +455,8 @@ struct Came {
     path: Path,
     dead: DeadLinks,
     is_urgent: bool,
+    /// Whether it had been taken before.
+    is_again: bool,
 }
 
 impl Parcel {

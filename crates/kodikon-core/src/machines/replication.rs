@@ -8,22 +8,25 @@ mod limits;
 pub mod log;
 mod logged;
 mod own;
+mod roots;
 mod sync;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::effect::Event;
 use crate::effect::context::Context;
 use crate::effect::log::SavedLog;
 use crate::effect::outbox::{Destination, Notice};
-use crate::ground::bounded::TokenBucket;
+use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::stats::Reject;
+use crate::ground::table::IdTable;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::checks::Checks;
 use crate::machines::replication::lane::{Lane, Placed};
 use crate::machines::replication::log::Log;
 use crate::machines::replication::own::Own;
+use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
 use crate::model::op::{OpKind, OpLane, SignedOp};
 use crate::model::state::NodeSnapshot;
@@ -31,11 +34,10 @@ use crate::wire::message::{Message, Ops};
 
 /// Bytes of ops in one message: a datagram's text less the message's own few bytes and a cover list.
 const OPS_BYTES: usize = 1_150;
-/// Ops of one author checked a second, and at once: a whole lane fits the burst.
-const AUTHOR_RATE: u32 = 100;
-const AUTHOR_BURST: u32 = 600;
 /// Withdrawn opinions and unset keys are dropped after this; whoever was away longer was failed, and starts afresh.
 const EXPIRY: Duration = Duration::from_secs(600);
+/// Lanes at most: the peers' and the own.
+const MAX_LANES: usize = MAX_PEERS + 1;
 /// How often that is looked at.
 const EXPIRY_LOOK: Duration = Duration::from_secs(30);
 
@@ -44,10 +46,9 @@ const EXPIRY_LOOK: Duration = Duration::from_secs(30);
 pub struct Replication {
     own: Own,
     log: Log,
-    lanes: BTreeMap<NodeId, Lane>,
-    allowances: BTreeMap<NodeId, TokenBucket>,
+    lanes: IdTable<NodeId, Box<Lane>>,
     checks: Checks,
-    root: u64,
+    roots: Roots,
     sync: Sync,
     lamport: u64,
     next_expiry: Instant,
@@ -60,10 +61,9 @@ impl Replication {
         Self {
             own: Own::new(state, ctx.me.epoch),
             log: Log::new(now, log, ctx),
-            lanes: BTreeMap::new(),
-            allowances: BTreeMap::new(),
+            lanes: IdTable::new(MAX_LANES),
             checks: Checks::new(),
-            root: 0,
+            roots: Roots::new(),
             sync: Sync::new(),
             lamport: 0,
             next_expiry: now + EXPIRY_LOOK,
@@ -73,7 +73,7 @@ impl Replication {
     /// Digest of all that is covered here; equal on nodes that agree on who is present and what they said.
     #[must_use]
     pub fn root(&self) -> u64 {
-        self.root
+        self.roots.all()
     }
 
     /// A peer is present from now on: its card opens its lane. `source` has the rest of what it said.
@@ -105,9 +105,8 @@ impl Replication {
 
     fn drop_lane(&mut self, id: &NodeId) {
         if let Some(lane) = self.lanes.remove(id) {
-            self.root = self.root.wrapping_sub(lane.part());
+            self.roots.change(id, lane.part(), 0);
         }
-        self.allowances.remove(id);
     }
 
     /// Takes in a card that was proven or verified elsewhere.
@@ -119,18 +118,20 @@ impl Replication {
     }
 
     fn place(&mut self, now: Instant, op: SignedOp, ctx: &Context) -> Placed {
-        let lane = self.lanes.entry(op.author()).or_insert_with(|| Lane::new(ctx.mesh, op.author(), op.epoch()));
+        let make = || Box::new(Lane::new(ctx.mesh, op.author(), op.epoch()));
+        let Some(lane) = self.lanes.get_or_insert_with(op.author(), make) else { return Placed::Full };
         self.lamport = self.lamport.max(op.lamport());
         let before = lane.part();
+        let author = op.author();
         let placed = lane.place(now, op);
-        self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
+        self.roots.change(&author, before, lane.part());
         placed
     }
 
     /// Whether an op in our name is one we made.
     pub fn remembers(&self, op: &SignedOp, ctx: &Context) -> bool {
         match op.lane() {
-            OpLane::Live => self.own.is_mine(op, self.lanes.get(&op.author())),
+            OpLane::Live => self.own.is_mine(op, self.lane(&op.author())),
             OpLane::Log => self.log.is_mine(op, ctx),
         }
     }
@@ -151,7 +152,7 @@ impl Replication {
             }
             let before = lane.part();
             lane.cover_hearsay(from, &cover.intervals, sole.contains(&author));
-            self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
+            self.roots.change(&author, before, lane.part());
         }
     }
 
@@ -161,7 +162,7 @@ impl Replication {
             return ctx.stats.drop(Reject::Malformed);
         }
         if author == ctx.me.id {
-            if op.epoch() >= ctx.me.epoch && !self.own.is_mine(&op, self.lanes.get(&author)) {
+            if op.epoch() >= ctx.me.epoch && !self.own.is_mine(&op, self.lane(&author)) {
                 ctx.out.notice(Notice::OwnGhost(op, None));
             }
             return;
@@ -181,20 +182,24 @@ impl Replication {
             return;
         };
         let key = peer.card.public_key;
-        if self.lanes.get(&author).is_some_and(|lane| lane.covers(op.seq())) {
+        let mut lane = self.lanes.get_mut(&author);
+        if lane.as_ref().is_some_and(|lane| lane.covers(op.seq())) {
             self.compare(now, from, &op, &key, ctx);
             return;
         }
         // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
-        let has_share = self.allowance(author).has(now, 1);
+        let has_share = lane.as_mut().is_none_or(|lane| lane.allowance.has(now, 1));
         if !has_share || !self.checks.is_signed(now, from, (&op, &key), ctx) {
             if !has_share {
                 ctx.stats.drop(Reject::Budget);
             }
             return;
         }
-        self.allowance(author).take(now, 1);
-        match self.place(now, op.clone(), ctx) {
+        let placed = self.place(now, op.clone(), ctx);
+        if let Some(lane) = self.lanes.get_mut(&author) {
+            lane.allowance.take(now, 1);
+        }
+        match placed {
             Placed::Newest => {
                 ctx.stats.ops_applied += 1;
                 ctx.out.notice(Notice::Applied(op));
@@ -204,20 +209,20 @@ impl Replication {
         }
     }
 
-    fn allowance(&mut self, author: NodeId) -> &mut TokenBucket {
-        self.allowances.entry(author).or_insert_with(|| TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST))
+    fn lane(&self, author: &NodeId) -> Option<&Lane> {
+        self.lanes.get(author).map(Box::as_ref)
     }
 
     /// A number that was processed comes again. With other words, and signed, it shows that its author says one thing to
     /// some and another to others. Known only while the first is the newest of its key.
     fn compare(&mut self, now: Instant, from: NodeId, op: &SignedOp, key: &[u8; 32], ctx: &mut Context) {
-        let held = self.lanes.get(&op.author()).and_then(|lane| lane.get(&op.key()));
+        let held = self.lanes.get(&op.author()).and_then(|lane| lane.get(op.slot()));
         let differs = held.is_some_and(|held| held.seq() == op.seq() && !held.says_the_same(op));
         if !differs || !self.checks.is_signed(now, from, (op, key), ctx) {
             return;
         }
         ctx.stats.equivocations += 1;
-        let is_first = self.lanes.get_mut(&op.author()).is_some_and(Lane::note_equivocation);
+        let is_first = self.lanes.get_mut(&op.author()).is_some_and(|lane| lane.note_equivocation());
         if let Some(peer) = ctx.roster.get(&op.author()).filter(|_| is_first) {
             let event = Event::Equivocated { peer: op.author(), name: peer.card.shown_name() };
             ctx.out.event(event);
@@ -233,14 +238,14 @@ impl Replication {
     /// The change of an author's state that bears its newest version, for a node that lost its own memory of it.
     #[must_use]
     pub fn newest_state_of(&self, author: &NodeId) -> Option<SignedOp> {
-        self.lanes.get(author).and_then(Lane::newest_state).cloned()
+        self.lane(author).and_then(Lane::newest_state).cloned()
     }
 
     /// What present peers say about whether a node failed.
     #[must_use]
     pub fn opinions_about(&self, subject: &NodeId) -> Vec<SignedOp> {
-        let key = (OpKind::Opinion, subject.0.to_vec().into_boxed_slice());
-        self.lanes.values().filter_map(|lane| lane.get(&key)).cloned().collect()
+        let slot = (OpKind::Opinion, &subject.0[..]);
+        self.lanes.values().filter_map(|lane| lane.get(slot)).cloned().collect()
     }
 
     /// When something here is due.
@@ -263,7 +268,7 @@ impl Replication {
                 .lanes
                 .get(&ctx.me.id)
                 .into_iter()
-                .flat_map(Lane::ops)
+                .flat_map(|lane| lane.ops())
                 .filter(|op| op.kind() == OpKind::State)
                 .cloned()
                 .collect();
@@ -271,7 +276,7 @@ impl Replication {
         }
         if self.sync.is_due(now) {
             let digests = self.digests(true);
-            self.sync.on_wake(now, self.root, &digests, ctx);
+            self.sync.on_wake(now, self.roots.all(), &digests, ctx);
         }
         self.log.on_wake(now, ctx);
     }
@@ -279,13 +284,13 @@ impl Replication {
     /// Tables with their limits.
     #[must_use]
     pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
-        let fullest = self.lanes.values().map(Lane::len).max().unwrap_or(0);
-        let largest = self.lanes.values().map(Lane::bytes).max().unwrap_or(0);
+        let fullest = self.lanes.values().map(|lane| lane.len()).max().unwrap_or(0);
+        let largest = self.lanes.values().map(|lane| lane.bytes()).max().unwrap_or(0);
         let live = [
-            ("lanes", self.lanes.len(), crate::ground::config::MAX_PEERS + 1),
+            ("lanes", self.lanes.len(), MAX_LANES),
             ("ops_of_an_author", fullest, limits::MAX_OPS),
             ("bytes_of_an_author", largest, limits::MAX_BYTES),
-            ("senders", self.checks.len(), crate::ground::config::MAX_PEERS),
+            ("senders", self.checks.len(), MAX_PEERS),
             ("resting", self.sync.resting(), sync::MAX_RESTING),
         ];
         live.into_iter().chain(self.log.table_sizes()).collect()

@@ -3,6 +3,7 @@
 mod ears;
 pub mod map;
 mod own;
+mod quality;
 
 use std::collections::BTreeMap;
 
@@ -15,9 +16,11 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::routing::ears::Ear;
 use crate::machines::routing::map::Map;
 use crate::machines::routing::own::{DOUBTFUL, Heard, Lists, Told};
+use crate::machines::routing::quality::Qualities;
 use crate::model::links::{LinksBody, MembersBody, SegmentId};
 use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
+use crate::model::roster::Peer;
 use crate::wire::message::{Message, Naming, Ping};
 
 pub use own::Fact;
@@ -44,6 +47,7 @@ const MISSED: Duration = Duration::from_secs(600);
 pub struct Routing {
     map: Map,
     ears: BTreeMap<InterfaceIndex, Ear>,
+    qualities: Qualities,
     look_at: Instant,
     looked: Instant,
     is_joint: bool,
@@ -64,6 +68,7 @@ impl Routing {
         Self {
             map: Map::new(me),
             ears: BTreeMap::new(),
+            qualities: Qualities::new(),
             look_at: now + LOOK_EVERY,
             looked: now,
             is_joint: false,
@@ -77,12 +82,12 @@ impl Routing {
 
     /// A present peer tells of its links, or of who is on a segment that it names.
     pub fn on_op(&mut self, now: Instant, op: &SignedOp, ctx: &Context) {
-        let (_, key) = op.key();
+        let (_, key) = op.slot();
         if key.is_empty() {
             if let Some(links) = LinksBody::parse(op.body()) {
                 self.map.set_links(op.author(), links);
             }
-        } else if let Some((segment, part, members)) = MembersBody::parse(&op.author(), &key, op.body()) {
+        } else if let Some((segment, part, members)) = MembersBody::parse(&op.author(), key, op.body()) {
             self.map.set_members(op.author(), segment, part, members);
         }
         self.on_change(now, ctx);
@@ -119,6 +124,34 @@ impl Routing {
         }
     }
 
+    /// Whether the map is needed, by this node or by another: then links are named, measured and told.
+    #[must_use]
+    pub fn is_mapping(&self) -> bool {
+        self.is_joint || self.map.has_joint()
+    }
+
+    /// A peer's beacon came on an interface: what lies between its number and the last was lost.
+    pub fn on_beacon(&mut self, now: Instant, id: NodeId, arrival: Arrival, number: u32, ctx: &Context) {
+        if self.is_mapping() && ctx.roster.get(&id).is_some_and(Peer::is_near) {
+            self.qualities.on_beacon(now, id, arrival, number);
+        }
+    }
+
+    /// A peer tells us on an interface that it lives, and in how many milliseconds it tells us next: those that it promised and
+    /// that did not come were lost.
+    pub fn on_turn(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, due_ms: u32, ctx: &Context) {
+        if self.is_mapping() && ctx.roster.get(&id).is_some_and(Peer::is_near) {
+            self.qualities.on_turn(now, id, index, Duration::from_millis(due_ms.into()));
+        }
+    }
+
+    /// A letter given to a peer was taken after so long, or (`None`) not in answer to its first carrying.
+    pub fn on_carried(&mut self, now: Instant, id: NodeId, rtt: Option<Duration>, ctx: &Context) {
+        if let Some(index) = way_of(&id, ctx).filter(|_| self.is_mapping()) {
+            self.qualities.on_carried(now, id, index, rtt);
+        }
+    }
+
     /// A peer is gone: what it said counts no more.
     pub fn on_down(&mut self, now: Instant, id: &NodeId, ctx: &Context) {
         self.map.forget(id);
@@ -143,6 +176,16 @@ impl Routing {
     #[must_use]
     pub fn segment_of(&self, index: InterfaceIndex) -> Option<SegmentId> {
         self.ears.get(&index).and_then(Ear::segment)
+    }
+
+    /// Those who list a peer as heard on a segment of ours: the namers, besides itself and us.
+    #[must_use]
+    pub fn namers_of(&self, id: &NodeId) -> Vec<NodeId> {
+        let is_on = |segment: SegmentId| {
+            self.map.links_of(id).is_some_and(|links| links.segments.iter().any(|link| link.segment == segment))
+        };
+        let ears = self.ears.values().filter(|ear| !ear.is_mine() && ear.segment().is_some_and(is_on));
+        ears.map(Ear::namer).filter(|namer| namer != id).collect()
     }
 
     /// The interface that is on a segment.
@@ -182,7 +225,9 @@ impl Routing {
             return Vec::new();
         }
         self.full_at = self.full_at.max(now) + TELL_EVERY;
-        self.told.tell(links, lists)
+        let facts = self.told.tell(links, lists);
+        ctx.stats.links_told += facts.len() as u64;
+        facts
     }
 
     /// Looks who is heard where, names segments, and draws the own part of the map.
@@ -190,11 +235,13 @@ impl Routing {
         self.looked = now;
         self.look_at = now + LOOK_EVERY;
         let heard = Heard::look(now, Duration::ZERO, ctx);
+        self.note_missed(now, &heard, ctx);
         self.is_joint = heard.is_joint() || self.missed.is_some_and(|at| now < at + MISSED);
-        if self.is_joint || self.map.has_joint() {
+        if self.is_mapping() {
             self.choose_segments(now, &heard, ctx);
         } else {
             self.ears.clear();
+            self.qualities.clear();
         }
         let (links, lists) = self.draw(now, Duration::ZERO, ctx);
         if self.map.links_of(&ctx.me.id) != Some(&links) {
@@ -221,15 +268,28 @@ impl Routing {
         if let Some(at) = doubtful.map(|(_, peer)| peer.since + DOUBTFUL).filter(|at| *at > now).min() {
             self.look_at = self.look_at.min(at);
         }
+        if let Some(at) = Heard::next_end(now, ctx) {
+            self.look_at = self.look_at.min(at);
+        }
+    }
+
+    /// Somebody present who is not heard, as others are, is heard by others or has died: they tell, if we say that we need the
+    /// map. So long as one is far by what they told, we go on needing it.
+    fn note_missed(&mut self, now: Instant, heard: &Heard, ctx: &Context) {
+        let goes_on = self.missed.is_some() && ctx.roster.present().any(|(_, peer)| peer.far.is_some());
+        if goes_on || heard.misses_some(now, ctx) {
+            self.missed = Some(now);
+        }
     }
 
     /// The own links and lists; none where nobody needs the map.
     fn draw(&mut self, now: Instant, patience: Duration, ctx: &Context) -> (LinksBody, Lists) {
-        if !self.is_joint && !self.map.has_joint() {
+        if !self.is_mapping() {
             return (LinksBody::default(), Lists::new());
         }
         let heard = Heard::look(now, patience, ctx);
-        let links = own::links(self.is_joint, &heard, &self.ears, &mut self.map, ctx);
+        let ears = own::Ears { now, ears: &self.ears, qualities: &mut self.qualities };
+        let links = own::links(self.is_joint, &heard, ears, &mut self.map, ctx);
         (links, own::lists(&heard, &self.ears, ctx.me.id))
     }
 
@@ -263,6 +323,12 @@ impl Routing {
     #[must_use]
     pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let fullest = self.ears.values().map(Ear::namers).max().unwrap_or(0);
-        [("namers", fullest, MAX_PEERS)].into_iter().chain(self.map.table_sizes()).collect()
+        let measured = ("links_measured", self.qualities.len(), self.qualities.limit());
+        [("namers", fullest, MAX_PEERS), measured].into_iter().chain(self.map.table_sizes()).collect()
     }
+}
+
+/// The interface by which a near peer is spoken to.
+fn way_of(id: &NodeId, ctx: &Context) -> Option<InterfaceIndex> {
+    ctx.roster.get(id).filter(|peer| peer.is_near())?.best_path()?.interface
 }

@@ -1,5 +1,6 @@
 //! Decides what can be said to one node: how urgent it is, how long it may take, and what becomes of it.
 
+use crate::ground::fair::Class;
 use crate::ground::id::NodeId;
 use crate::ground::time::Duration;
 
@@ -36,6 +37,17 @@ impl Priority {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.name() == name)
+    }
+
+    /// In which class it leaves.
+    #[must_use]
+    pub fn class(self) -> Class {
+        match self {
+            Self::Low => Class::Low,
+            Self::Normal => Class::Normal,
+            Self::High => Class::High,
+            Self::Critical => Class::Critical,
+        }
     }
 
     /// How long a message may take if nothing else is said: design figures, a critical one as long as a failed neighbour

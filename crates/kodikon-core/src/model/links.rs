@@ -9,7 +9,7 @@ use crate::ground::id::{InterfaceIndex, NodeId};
 pub const MAX_SEGMENTS: usize = 10;
 /// Members of one segment that a node lists as not heard at most; a node that misses more lists whom it hears instead.
 pub const MAX_UNHEARD: usize = 16;
-/// The same over all segments, so that the op fits a datagram.
+/// Members listed one by one over all segments, as not heard or as heard badly, so that the op fits a datagram.
 pub const MAX_UNHEARD_IN_ALL: usize = 32;
 /// Peers listed one by one at most: those reached by no common segment, the cheapest first.
 pub const MAX_DIRECT: usize = 32;
@@ -18,11 +18,73 @@ pub const MAX_MEMBERS_OF_PART: usize = 110;
 /// Parts of a segment's list at most: 4,096 nodes fill each by half.
 pub const MAX_PARTS: usize = 64;
 /// Bytes of a links op's body: with its envelope and signature it fits a datagram.
-pub const MAX_LINKS: usize = 1_000;
+pub const MAX_LINKS: usize = 1_136;
 /// The cost of a link of clean Ethernet, both ends together: costs are counted in tenths of it.
 pub const CLEAN_COST: u32 = 10;
 /// A cost above this is no link.
 pub const MAX_COST: u16 = 1_000;
+
+/// How much worse than clean a link is, in few steps, so that it is told seldom. What is told is the worse of what is lost one
+/// way and of what the round trip is worth (docs/machines/routing.md).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Encode, Decode)]
+#[cbor(transparent)]
+pub struct LossClass(#[n(0)] u8);
+
+impl LossClass {
+    /// Nothing is known to be wrong.
+    pub const CLEAN: Self = Self(0);
+    /// The worst.
+    pub const WORST: Self = Self(6);
+    /// By class: the loss one way from which it begins, and that for which it stands, in thousandths.
+    const STEPS: [(u32, u32); 7] = [(0, 0), (120, 200), (280, 340), (400, 460), (520, 580), (640, 700), (760, 800)];
+
+    /// The class of a loss.
+    #[must_use]
+    pub fn of(permille: u32) -> Self {
+        let above = Self::STEPS.iter().skip(1).filter(|(from, _)| permille >= *from).count();
+        Self(u8::try_from(above).unwrap_or(Self::WORST.0))
+    }
+
+    /// The loss one way that it stands for, in thousandths.
+    #[must_use]
+    pub fn permille(self) -> u32 {
+        Self::STEPS[usize::from(self.0.min(Self::WORST.0))].1
+    }
+
+    /// What a link of this class costs that would cost so much if it were clean: the expected number of times that a datagram and
+    /// its answer must be sent until both arrive (ETX: De Couto et al., MobiCom 2003), 1 / (1 - loss)², no more than `most`.
+    #[must_use]
+    pub fn cost(self, clean: u32, most: u32) -> u32 {
+        let passes = 1_000 - self.permille();
+        (clean * 1_000_000).div_ceil(passes * passes).min(most)
+    }
+}
+
+/// Members of a segment that are heard worse than most there, 9 bytes each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LossyIds(pub Vec<(ShortId, LossClass)>);
+
+impl<C> Encode<C> for LossyIds {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        let bytes: Vec<u8> = self.0.iter().flat_map(|(short, loss)| short.0.into_iter().chain([loss.0])).collect();
+        e.bytes(&bytes)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for LossyIds {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let (entries, rest) = d.bytes()?.as_chunks::<9>();
+        if !rest.is_empty() {
+            return Err(minicbor::decode::Error::message("what is heard badly has nine bytes each"));
+        }
+        let entry = |&[a, b, c, d, e, f, g, h, loss]: &[u8; 9]| (ShortId([a, b, c, d, e, f, g, h]), LossClass(loss));
+        Ok(Self(entries.iter().map(entry).collect()))
+    }
+}
 
 /// A set of nodes that hear each other on one interface, named after one of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode)]
@@ -98,7 +160,7 @@ pub struct SegmentLink {
     /// Bytes of an IP packet there.
     #[n(1)]
     pub mtu: u16,
-    /// The node's half of a link's cost there: half of [`CLEAN_COST`] on clean Ethernet, more on Wi-Fi and with loss.
+    /// The node's half of what a link there costs if nothing is lost: half of [`CLEAN_COST`] on Ethernet, more on Wi-Fi.
     #[n(2)]
     pub cost: u16,
     /// Members that it does not hear.
@@ -107,6 +169,12 @@ pub struct SegmentLink {
     /// After whom the segment is named: whoever does not know that node yet learns that it is heard there.
     #[n(4)]
     pub namer: ShortIds,
+    /// How well it hears members there that are not told of by themselves.
+    #[n(5)]
+    pub loss: LossClass,
+    /// Those that it hears worse.
+    #[n(6)]
+    pub lossy: LossyIds,
 }
 
 /// A peer reached by no common segment: over a router, or on a segment where few hear each other.
@@ -115,9 +183,12 @@ pub struct DirectLink {
     /// To whom.
     #[n(0)]
     pub peer: ShortIds,
-    /// This end's half of the cost.
+    /// This end's half of the cost if nothing is lost.
     #[n(1)]
     pub cost: u16,
+    /// How well it is heard.
+    #[n(2)]
+    pub loss: LossClass,
 }
 
 /// The body of a links op with an empty key: all links of its author.
@@ -160,7 +231,7 @@ impl LinksBody {
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
         let links: Self = minicbor::decode(body).ok().filter(|_| body.len() <= MAX_LINKS)?;
-        let unheard: usize = links.segments.iter().map(|segment| segment.unheard.0.len()).sum();
+        let unheard: usize = links.segments.iter().map(|segment| segment.unheard.0.len() + segment.lossy.0.len()).sum();
         let fits = links.segments.len() <= MAX_SEGMENTS
             && links.direct.len() <= MAX_DIRECT
             && unheard <= MAX_UNHEARD_IN_ALL
@@ -204,9 +275,12 @@ mod tests {
             mtu: u16::MAX,
             cost: MAX_COST,
             namer: ShortIds(vec![short(1)]),
-            unheard: ShortIds(vec![short(n as u8); if n < MAX_UNHEARD_IN_ALL / MAX_UNHEARD { MAX_UNHEARD } else { 0 }]),
+            unheard: ShortIds::default(),
+            loss: LossClass::WORST,
+            lossy: LossyIds(vec![(short(n as u8), LossClass::WORST); if n == 0 { MAX_UNHEARD_IN_ALL } else { 0 }]),
         };
-        let direct = |n: usize| DirectLink { peer: ShortIds(vec![short(n as u8)]), cost: MAX_COST };
+        let direct =
+            |n: usize| DirectLink { peer: ShortIds(vec![short(n as u8)]), cost: MAX_COST, loss: LossClass::WORST };
         LinksBody {
             segments: (0..MAX_SEGMENTS).map(segment).collect(),
             direct: (0..MAX_DIRECT).map(direct).collect(),
@@ -222,11 +296,33 @@ mod tests {
         more.direct.push(more.direct[0].clone());
         assert_eq!(LinksBody::parse(&minicbor::to_vec(&more).unwrap()), None);
         let mut more = full_links();
-        more.segments[0].unheard.0.push(short(1));
+        more.segments[1].unheard.0.push(short(1));
         assert_eq!(LinksBody::parse(&minicbor::to_vec(&more).unwrap()), None);
         let mut free = full_links();
         free.segments[3].cost = 0;
         assert_eq!(LinksBody::parse(&minicbor::to_vec(&free).unwrap()), None, "a link costs something");
+    }
+
+    #[test]
+    fn a_lossy_link_costs_as_often_as_it_must_be_used_until_all_arrives() {
+        // (lost of a thousand, what a clean link of 10 costs then)
+        let table = [
+            (0, 10),
+            (119, 10),
+            (120, 16),
+            (279, 16),
+            (280, 23),
+            (399, 23),
+            (400, 35),
+            (520, 57),
+            (640, 112),
+            (1_000, 250),
+        ];
+        for (permille, expected) in table {
+            assert_eq!(LossClass::of(permille).cost(CLEAN_COST, 2_000), expected, "{permille} of a thousand lost");
+        }
+        assert_eq!(LossClass(255).cost(1_000, 2_000), 2_000, "of a later version: the worst, and still a link");
+        assert!((0..=6).map(LossClass).is_sorted_by_key(LossClass::permille));
     }
 
     #[test]

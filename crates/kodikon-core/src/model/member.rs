@@ -39,10 +39,16 @@ pub struct Card {
     /// Version of the program.
     #[n(8)]
     pub version: String,
-    /// Of the author's runs before this one nothing of its log is active any more; absent: it does not say.
+    /// What it understands beyond what all do, one bit each; cards of earlier versions say nothing.
     #[n(9)]
+    pub features: Option<u32>,
+    /// Of the author's runs before this one nothing of its log is active any more; absent: it does not say.
+    #[n(10)]
     pub log_floor: Option<u64>,
 }
+
+/// The bit of a card's features of whoever reads packed letters.
+pub const READS_PACKED: u32 = 1;
 
 /// One address of a node's unicast port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -100,6 +106,12 @@ impl Card {
         SessionTag(self.tag)
     }
 
+    /// Whether letters to it may be packed.
+    #[must_use]
+    pub fn reads_packed(&self) -> bool {
+        self.features.is_some_and(|features| features & READS_PACKED != 0)
+    }
+
     /// The life this card was signed in.
     #[must_use]
     pub fn life(&self) -> Life {
@@ -118,8 +130,10 @@ impl Card {
         if body.len() > MAX_CARD {
             return None;
         }
-        let card: Self = minicbor::decode(body).ok()?;
+        let mut card: Self = minicbor::decode(body).ok()?;
         let fits = is_name(&card.name) && card.version.len() <= MAX_VERSION && card.addresses.len() <= MAX_ADDRESSES;
+        // Kept for as long as the peer: a decoder takes room for more than it reads.
+        card.addresses.shrink_to_fit();
         fits.then_some(card)
     }
 }
@@ -224,6 +238,7 @@ mod tests {
             settled: true,
             addresses: vec![address],
             version: "0.1.0".to_owned(),
+            features: None,
             log_floor: None,
         };
         assert_eq!(Card::parse(&minicbor::to_vec(&card).unwrap()), Some(card.clone()));

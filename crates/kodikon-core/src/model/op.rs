@@ -1,5 +1,6 @@
 //! Decides what a fact looks like: one numbered, signed op of one author, passed on byte for byte.
 
+use core::ops::Range;
 use std::sync::Arc;
 
 use minicbor::encode::Write;
@@ -10,9 +11,9 @@ use crate::ground::time::WallTime;
 use crate::model::identity::{Identity, Signature, Verifier};
 
 /// The envelope of a fact. Author, epoch, lane and number name it for ever; the rest is what was said.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Encode, Decode)]
 #[cbor(map)]
-struct Envelope {
+struct Envelope<'b> {
     #[cbor(n(0), with = "minicbor::bytes")]
     author: [u8; 16],
     #[n(1)]
@@ -23,10 +24,10 @@ struct Envelope {
     seq: u64,
     #[n(4)]
     kind: u8,
-    #[cbor(n(5), with = "minicbor::bytes")]
-    key: Vec<u8>,
-    #[cbor(n(6), with = "minicbor::bytes")]
-    body: Vec<u8>,
+    #[cbor(b(5), with = "minicbor::bytes")]
+    key: &'b [u8],
+    #[cbor(b(6), with = "minicbor::bytes")]
+    body: &'b [u8],
     #[n(7)]
     lamport: u64,
     #[n(8)]
@@ -123,9 +124,45 @@ pub struct SignedOp(Arc<Fact>);
 /// Shared by all who hold the op: the roster, the lane and whatever is on its way.
 #[derive(Debug, PartialEq, Eq)]
 struct Fact {
-    envelope: Envelope,
+    author: NodeId,
+    epoch: Epoch,
+    seq: Seq,
+    lane: OpLane,
+    kind: OpKind,
+    lamport: u64,
+    wall: WallTime,
+    // Key and body lie within the signed bytes: a copy of them for each of a thousand authors would be a tenth of all memory.
+    key: Range<usize>,
+    body: Range<usize>,
     bytes: Box<[u8]>,
     signature: Signature,
+}
+
+impl Fact {
+    /// Reads signed bytes.
+    fn read(bytes: &[u8], signature: Signature) -> Result<Self, minicbor::decode::Error> {
+        let Envelope { author, epoch, lane, seq, kind, key, body, lamport, wall } = minicbor::decode(bytes)?;
+        let within = |part: &[u8]| {
+            let start = part.as_ptr().addr() - bytes.as_ptr().addr();
+            start..start + part.len()
+        };
+        let Some(lane) = OpLane::from_code(lane) else {
+            return Err(minicbor::decode::Error::message("an op of a lane that we know"));
+        };
+        Ok(Self {
+            author: NodeId(author),
+            epoch: Epoch(epoch),
+            seq: Seq(seq),
+            lane,
+            kind: OpKind::from_code(lane, kind),
+            lamport,
+            wall: WallTime(wall),
+            key: within(key),
+            body: within(body),
+            bytes: bytes.into(),
+            signature,
+        })
+    }
 }
 
 /// What an author says, before it is numbered and signed.
@@ -156,14 +193,14 @@ impl SignedOp {
             lane: statement.kind.lane().code(),
             seq: seq.0,
             kind: statement.kind.code(),
-            key: statement.key,
-            body: statement.body,
+            key: &statement.key,
+            body: &statement.body,
             lamport: statement.lamport,
             wall: statement.wall.0,
         };
-        let bytes = minicbor::to_vec(&envelope).expect("encoding into memory cannot fail").into_boxed_slice();
+        let bytes = minicbor::to_vec(&envelope).expect("encoding into memory cannot fail");
         let signature = identity.sign(&signed_bytes(mesh, &bytes));
-        Self(Arc::new(Fact { envelope, bytes, signature }))
+        Self(Arc::new(Fact::read(&bytes, signature).expect("what was just written is read")))
     }
 
     /// Whether the holder of `public_key` is the author and signed these bytes in this mesh.
@@ -176,56 +213,61 @@ impl SignedOp {
     /// Who said it.
     #[must_use]
     pub fn author(&self) -> NodeId {
-        NodeId(self.0.envelope.author)
+        self.0.author
     }
 
     /// In which run.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        Epoch(self.0.envelope.epoch)
+        self.0.epoch
     }
 
     /// Its number.
     #[must_use]
     pub fn seq(&self) -> Seq {
-        Seq(self.0.envelope.seq)
+        self.0.seq
     }
 
     /// To which lane it belongs.
     #[must_use]
     pub fn lane(&self) -> OpLane {
-        // Read from the wire, it was one of the two; signed here, it is that of its kind.
-        if self.0.envelope.lane == OpLane::Log.code() { OpLane::Log } else { OpLane::Live }
+        self.0.lane
     }
 
     /// What kind of fact it states.
     #[must_use]
     pub fn kind(&self) -> OpKind {
-        OpKind::from_code(self.lane(), self.0.envelope.kind)
+        self.0.kind
     }
 
     /// Which of the author's facts it is.
     #[must_use]
     pub fn key(&self) -> OpKey {
-        (self.kind(), self.0.envelope.key.clone().into_boxed_slice())
+        (self.kind(), self.slot().1.into())
+    }
+
+    /// The same without a copy.
+    #[must_use]
+    pub fn slot(&self) -> (OpKind, &[u8]) {
+        (self.kind(), &self.0.bytes[self.0.key.clone()])
     }
 
     /// The fact itself.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        &self.0.envelope.body
+        &self.0.bytes[self.0.body.clone()]
     }
 
     /// Its Lamport number.
     #[must_use]
     pub fn lamport(&self) -> u64 {
-        self.0.envelope.lamport
+        self.0.lamport
     }
 
     /// The author's wall clock when it spoke.
     #[must_use]
     pub fn wall(&self) -> WallTime {
-        WallTime(self.0.envelope.wall)
+        self.0.wall
     }
 
     /// Bytes it takes on the wire, within a few.
@@ -265,11 +307,11 @@ impl<'b, C> Decode<'b, C> for SignedOp {
         let bytes = d.bytes()?;
         let signature = Signature::try_from(d.bytes()?)
             .map_err(|_| minicbor::decode::Error::message("a signature has 64 bytes"))?;
-        let envelope: Envelope = minicbor::decode(bytes)?;
-        if OpLane::from_code(envelope.lane).is_none() || envelope.seq == 0 {
-            return Err(minicbor::decode::Error::message("an op of a lane that we know, numbered from 1"));
+        let fact = Fact::read(bytes, signature)?;
+        if fact.seq == Seq(0) {
+            return Err(minicbor::decode::Error::message("ops are numbered from 1"));
         }
-        Ok(Self(Arc::new(Fact { envelope, bytes: bytes.into(), signature })))
+        Ok(Self(Arc::new(fact)))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Decides what a node remembers of its peers: the roster of the present and lately failed, and the directory of all others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::ground::bounded::BoundedMap;
+use crate::ground::bounded::reserve_few;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId};
+use crate::ground::table::IdTable;
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
@@ -23,6 +24,8 @@ pub struct Path {
     pub group: Option<(InterfaceIndex, Instant)>,
     /// Smoothed round trip of probes.
     pub rtt: Option<Duration>,
+    /// Whether our own interface there can carry nothing now: it is gone, down, or without a carrier.
+    pub is_cut: bool,
 }
 
 /// One peer.
@@ -131,17 +134,18 @@ impl Peer {
         self.card.life()
     }
 
-    /// The best way: the one heard last, proven ways before listed ones.
+    /// The best way: the one heard last, proven ways before listed ones. None by an interface of ours that can carry nothing.
     #[must_use]
     pub fn best_path(&self) -> Option<&Path> {
+        let open = || self.paths.iter().filter(|path| !path.is_cut);
         // Ways heard within the same few seconds are equally alive; among them the faster one is better, then the first.
-        let freshest = self.paths.iter().filter_map(|path| path.heard).max();
+        let freshest = open().filter_map(|path| path.heard).max();
         let is_fresh = |path: &&Path| match (path.heard, freshest) {
             (Some(heard), Some(freshest)) => freshest.since(heard) < SAME_FRESHNESS,
             (None, Some(_)) => false,
             (_, None) => true,
         };
-        self.paths.iter().filter(is_fresh).min_by_key(|path| path.rtt.unwrap_or(UNMEASURED))
+        open().filter(is_fresh).min_by_key(|path| path.rtt.unwrap_or(UNMEASURED))
     }
 
     /// Notes a proven address; the way unheard or heard longest ago makes room.
@@ -149,10 +153,17 @@ impl Peer {
         if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
             path.heard = Some(now);
             path.interface = Some(interface);
+            path.is_cut = false;
             return;
         }
-        self.make_room();
-        self.paths.push(Path { address, interface: Some(interface), heard: Some(now), group: None, rtt: None });
+        self.add_path(Path {
+            address,
+            interface: Some(interface),
+            heard: Some(now),
+            group: None,
+            rtt: None,
+            is_cut: false,
+        });
     }
 
     /// A newer card: addresses that only the old one listed are left, those that it lists are tried.
@@ -169,8 +180,7 @@ impl Peer {
         self.paths.retain(|path| path.heard.is_some() || listed.contains(&path.address));
         for address in listed {
             if self.paths.iter().all(|path| path.address != address) {
-                self.make_room();
-                self.paths.push(Path { address, interface: None, heard: None, group: None, rtt: None });
+                self.add_path(Path { address, interface: None, heard: None, group: None, rtt: None, is_cut: false });
             }
         }
     }
@@ -186,11 +196,13 @@ impl Peer {
         self.returns = Some((now, self.flaps(now).saturating_add(1)));
     }
 
-    fn make_room(&mut self) {
+    fn add_path(&mut self, path: Path) {
         if self.paths.len() >= MAX_PATHS {
             let oldest = (0..self.paths.len()).min_by_key(|&n| self.paths[n].heard).expect("there are paths");
             self.paths.remove(oldest);
         }
+        reserve_few(&mut self.paths);
+        self.paths.push(path);
     }
 }
 
@@ -228,7 +240,7 @@ pub struct DirectoryEntry {
 #[derive(Debug)]
 pub struct Roster {
     /// Boxed, so that a look-up among a thousand stays within few lines of the caches.
-    peers: BoundedMap<NodeId, Box<Peer>>,
+    peers: IdTable<NodeId, Box<Peer>>,
     directory: BTreeMap<NodeId, DirectoryEntry>,
     /// Raised with every change that the face can see.
     version: u64,
@@ -239,7 +251,7 @@ impl Roster {
     /// An empty roster for at most `max_peers` peers.
     #[must_use]
     pub fn new(max_peers: usize) -> Self {
-        Self { peers: BoundedMap::new(max_peers), directory: BTreeMap::new(), version: 0, near: 0 }
+        Self { peers: IdTable::new(max_peers), directory: BTreeMap::new(), version: 0, near: 0 }
     }
 
     /// A peer of the roster.
@@ -253,12 +265,24 @@ impl Roster {
         self.peers.get_mut(id).map(Box::as_mut)
     }
 
+    /// The interfaces that can carry something changed: ways by one that was among them and is not are none until it is back.
+    pub fn review_paths(&mut self, was: &BTreeSet<InterfaceIndex>, is: &BTreeSet<InterfaceIndex>) {
+        for (_, peer) in self.peers.iter_mut() {
+            for path in &mut peer.paths {
+                let on =
+                    |indices: &BTreeSet<InterfaceIndex>| path.interface.is_some_and(|index| indices.contains(&index));
+                path.is_cut = !on(is) && (path.is_cut || on(was));
+            }
+        }
+        self.version += 1;
+    }
+
     /// Takes a peer in, or `false` when the roster is full.
     pub fn insert(&mut self, id: NodeId, peer: Peer) -> bool {
         self.version += 1;
         let gained = usize::from(peer.is_near());
         let lost = self.peers.get(&id).map_or(0, |old| usize::from(old.is_near()));
-        let fits = self.peers.insert(id, Box::new(peer)).is_ok();
+        let fits = self.peers.insert(id, Box::new(peer));
         if fits {
             self.near = self.near + gained - lost;
         }
@@ -417,6 +441,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_way_leads_by_an_interface_that_was_there_and_is_not() {
+        let [lo, a, b] = [1, 2, 3].map(InterfaceIndex);
+        let mut roster = Roster::new(4);
+        let id = NodeId([1; 16]);
+        assert!(roster.insert(id, peer()));
+        let learn = |roster: &mut Roster, n: u8, on: InterfaceIndex| {
+            let at = Instant::ZERO + Duration::from_secs(u64::from(n));
+            roster.get_mut(&id).expect("it is there").learn_path(at, SocketAddr::from(([10, 0, 0, n], 9)), on);
+        };
+        let best = |roster: &Roster| roster.get(&id)?.best_path()?.interface;
+        learn(&mut roster, 1, b);
+        learn(&mut roster, 20, a);
+        assert_eq!(best(&roster), Some(a));
+        roster.review_paths(&BTreeSet::from([a, b]), &BTreeSet::from([b]));
+        assert_eq!(best(&roster), Some(b));
+        roster.review_paths(&BTreeSet::from([b]), &BTreeSet::new());
+        assert_eq!(best(&roster), None);
+        learn(&mut roster, 30, lo);
+        roster.review_paths(&BTreeSet::new(), &BTreeSet::from([a]));
+        assert_eq!(best(&roster), Some(lo), "of what was never listed nothing is known");
+        learn(&mut roster, 50, a);
+        roster.review_paths(&BTreeSet::from([a]), &BTreeSet::from([a, b]));
+        assert_eq!(best(&roster), Some(a));
+    }
+
     fn peer() -> Peer {
         let identity = Identity::from_secret(&[7; 32]);
         let card = Card {
@@ -429,6 +479,7 @@ mod tests {
             settled: false,
             addresses: Vec::new(),
             version: "0.1.0".to_owned(),
+            features: None,
             log_floor: None,
         };
         let body = minicbor::to_vec(&card).unwrap();

@@ -58,6 +58,8 @@ impl Node {
     fn on_batch(&mut self, now: Instant, sealer: Sealer, arrival: Arrival, batch: Batch) {
         match sealer {
             Sealer::Peer(id, is_latest) => {
+                let before = self.ctx.roster.get(&id).and_then(|peer| peer.heard);
+                self.broadcasts.on_frame(before.map(|before| now.since(before)));
                 if is_latest {
                     self.on_heard(now, id, arrival);
                 }
@@ -92,6 +94,7 @@ impl Node {
                 // Charged for what is its own alone: the tag stands in clear, so that anybody can write frames that bear
                 // it, and record some. To find out costs less than a microsecond each.
                 if !session.allowance.take(now, 1) {
+                    session.beyond += 1;
                     return Err(Reject::Rate);
                 }
                 (Sealer::Peer(session.peer, is_latest), text)
@@ -118,7 +121,6 @@ impl Node {
             peer.group_heard = Some(now);
         }
         self.liveness.on_heard(now, id, &mut self.ctx);
-        self.messages.on_heard(&id);
         if source == Source::Unproven && self.lacks_a_way(now, &id) {
             let tag = self.ctx.roster.get(&id).map(|peer| peer.card.session());
             if let Some(tag) = tag {
@@ -157,15 +159,18 @@ impl Node {
                     self.discovery.on_report(id, arrival, beacon.heard);
                 }
                 self.replication.on_root(now, id, beacon.root);
+                if let Some(number) = beacon.number {
+                    self.routing.on_beacon(now, id, arrival, number, &self.ctx);
+                }
                 self.replication.on_log_root(now, id, beacon.log_root);
                 if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
-                    self.liveness.on_beat(now, id, turn.due_ms, &self.ctx);
+                    self.on_turn(now, id, arrival, turn.due_ms);
                 }
             }
             Message::Beat(beat) => {
                 self.replication.on_root(now, id, beat.root);
                 self.replication.on_log_root(now, id, beat.log_root);
-                self.liveness.on_beat(now, id, beat.due_ms, &self.ctx);
+                self.on_turn(now, id, arrival, beat.due_ms);
             }
             Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
             Message::Pong(pong) => self.on_pong(now, id, &pong),
@@ -184,12 +189,21 @@ impl Node {
             }
             Message::Carry(carry) => self.messages.on_carry(now, id, carry, &mut self.ctx),
             Message::Got(got) => self.messages.on_got(now, id, &got, &mut self.ctx),
+            Message::Spread(spread) => self.broadcasts.on_spread(now, id, arrival, spread, &mut self.ctx),
+            Message::Covered(covered) => self.broadcasts.on_covered(now, id, &covered, &mut self.ctx),
+            Message::Offer(offer) => self.broadcasts.on_offer(now, id, arrival, &offer, &mut self.ctx),
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
             Message::Log(log) => self.replication.on_log(now, id, log, &mut self.ctx),
             Message::LogPiece(piece) => self.replication.on_log_piece(now, id, piece, &mut self.ctx),
             // Streams alone carry it.
             Message::Canary => {}
         }
+    }
+
+    /// A peer tells us that it lives, and when it tells us next.
+    fn on_turn(&mut self, now: Instant, id: NodeId, arrival: Arrival, due_ms: u32) {
+        self.liveness.on_beat(now, id, due_ms, &self.ctx);
+        self.routing.on_turn(now, id, arrival.interface, due_ms, &self.ctx);
     }
 
     fn answer_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival) {
@@ -226,6 +240,7 @@ impl Node {
         if let Some(root) = pong.root {
             self.replication.on_root(now, id, root);
         }
+        self.messages.on_pong(&id, pong.nonce);
         let answers = self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
         if answers || self.membership.is_answer(&id, pong.nonce) {
             self.membership.answered(now, id, &mut self.ctx);
@@ -278,7 +293,8 @@ impl Node {
                     self.on_proof(now, proof, arrival);
                     settled = true;
                     if let Some(peer) = self.ctx.sessions.get_mut(tag).map(|session| session.peer) {
-                        // No stranger any more: what follows the proof is a peer's word.
+                        // No stranger any more: what follows the proof is a peer's word, and said now.
+                        self.broadcasts.on_frame(Some(Duration::ZERO));
                         self.on_peer_messages(now, peer, arrival, messages.collect());
                         break;
                     }
@@ -299,6 +315,9 @@ impl Node {
                 | Message::Carry(_)
                 | Message::Got(_)
                 | Message::Back(_)
+                | Message::Spread(_)
+                | Message::Covered(_)
+                | Message::Offer(_)
                 | Message::Log(_)
                 | Message::LogPiece(_)
                 | Message::Canary => {}

@@ -69,6 +69,7 @@ impl Node {
         if version != self.review.seen {
             self.review.seen = version;
             self.messages.on_map_changed();
+            self.broadcasts.on_map_changed(now);
             self.review.hasten(now + REVIEW_AFTER);
             // Whom we could not let in before may be listed now.
             self.replication.compare_anew();

@@ -5,6 +5,7 @@ use crate::ground::id::NodeId;
 use crate::ground::time::Instant;
 use crate::machines::messages::{Choice, Question};
 use crate::machines::routing::map::Way;
+use crate::model::member::Liveness;
 use crate::model::roster::Peer;
 use crate::node::Node;
 use crate::wire::letter::Stamp;
@@ -20,28 +21,56 @@ impl Node {
         }
     }
 
-    /// By whom a letter goes on: straight to whom it is for, else by the map, else by where something came from.
+    /// By whom a letter goes on: straight to whom it is for unless the map knows a better way, else by the map, else by where
+    /// something came from.
     fn way_for(&mut self, now: Instant, question: &Question) -> Choice {
-        if is_open(&question.to, question, &self.ctx) {
+        let is_near = is_open(&question.to, question, &self.ctx);
+        if is_near && self.routing.map().next_hop(&question.to).is_none_or(|hop| hop == question.to) {
             return Choice::Give(question.to);
         }
         let shun: Vec<Stamp> = question.shun.iter().map(Stamp::of).collect();
-        let mut too_far = None;
         for shun in [&shun[..], &[]].into_iter().skip(usize::from(shun.is_empty())) {
             let avoid: Vec<Stamp> = question.avoid.iter().chain(shun).copied().collect();
             let Some(way) = self.mapped(question, &avoid) else { continue };
-            let relays = u8::try_from(way.path.len() - 1).unwrap_or(u8::MAX);
-            match way.path.first() {
-                Some(hop) if relays <= question.hops => return Choice::Give(*hop),
-                _ => too_far = Some(relays),
+            if let Some(hop) = way.path.first().filter(|_| relays_of(&way) <= question.hops) {
+                return Choice::Give(*hop);
             }
+        }
+        if is_near {
+            return Choice::Give(question.to);
         }
         let learned = self.messages.learned(now, &question.to);
         let is_free = |hop: &NodeId| is_open(hop, question, &self.ctx) && !question.avoid.contains(&Stamp::of(hop));
         match learned.map(|(hop, relays)| (hop, relays.len())) {
             Some((hop, relays)) if is_free(&hop) && relays <= usize::from(question.hops) => Choice::Give(hop),
-            _ => too_far.map_or(Choice::NoWay, Choice::TooFar),
+            _ => self.too_far(question).or_else(|| self.guessed(question).map(Choice::Give)).unwrap_or(Choice::NoWay),
         }
+    }
+
+    /// Whether the destination is too far on the map as it is: a way that is only too long because it goes around what is
+    /// doubted now will be shorter again.
+    fn too_far(&mut self, question: &Question) -> Option<Choice> {
+        let relays = relays_of(&self.routing.map().way_to(&question.to)?);
+        (relays > question.hops).then_some(Choice::TooFar(relays))
+    }
+
+    /// On one LAN nobody tells of links, so that the map is empty, and yet two on it may not hear each other: whom another
+    /// neighbour there hears, it can pass the letter to. Only its origin guesses, so that no letter wanders.
+    fn guessed(&mut self, question: &Question) -> Option<NodeId> {
+        if !question.is_own || question.hops == 0 || self.routing.map().is_listed(&question.to) {
+            return None;
+        }
+        let wanted = self.ctx.roster.get(&question.to).filter(|peer| peer.is_near())?;
+        let on = wanted.best_path()?.interface;
+        let may_pass = |id: &NodeId, peer: &Peer| {
+            peer.liveness == Liveness::Alive
+                && peer.best_path().is_some_and(|path| path.interface == on)
+                && is_open(id, question, &self.ctx)
+                && !question.avoid.contains(&Stamp::of(id))
+        };
+        let neighbours = self.ctx.roster.near_alive().filter(|(id, peer)| may_pass(id, peer));
+        // Whoever passed none of the earlier attempts first, then whoever was heard last.
+        neighbours.max_by_key(|(id, peer)| (!question.shun.contains(id), peer.heard, **id)).map(|(id, _)| *id)
     }
 
     /// The shortest way on the map that begins with a neighbour and avoids what is to be avoided.
@@ -67,6 +96,10 @@ impl Node {
 
 /// First hops of the map that turn out to be none of ours are gone around so often.
 const MAX_DETOURS: usize = 4;
+
+fn relays_of(way: &Way) -> u8 {
+    u8::try_from(way.path.len().saturating_sub(1)).unwrap_or(u8::MAX)
+}
 
 /// Whether a letter may be given to this neighbour.
 fn is_open(id: &NodeId, question: &Question, ctx: &Context) -> bool {

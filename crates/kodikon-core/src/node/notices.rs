@@ -34,6 +34,8 @@ impl Node {
                 self.routing.on_change(now, &self.ctx);
                 let me = self.ctx.me.id;
                 self.membership.suspect(now, id, me, reason, &mut self.ctx);
+                let namers = self.routing.namers_of(&id);
+                self.liveness.tell_of_suspect(&id, &namers, &mut self.ctx);
                 // Opinions that a frame of the suspect had overruled count again: nobody withdrew them.
                 for opinion in self.replication.opinions_about(&id) {
                     self.membership.on_opinion(now, &opinion, &mut self.ctx);
@@ -59,10 +61,13 @@ impl Node {
             Notice::Far(id) => self.on_far(now, id),
             Notice::Silent(id) => self.on_silent(now, id),
             Notice::Witnessed => self.on_witnessed(now),
+            Notice::Proven { peer, rate, queued } => self.on_proven(now, &peer, rate, queued),
             Notice::Logged(logged) => self.on_logged(now, logged),
             Notice::LogKept(ids) => self.alerts.on_kept(now, &ids, &mut self.ctx),
             Notice::LogOver(id) => self.on_log_over(now, &id),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
+            Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
+            Notice::Carried(id, rtt) => self.routing.on_carried(now, id, rtt, &self.ctx),
             Notice::Turn(observer, due_ms) => {
                 if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {
                     self.ctx.stats.heartbeats_sent += 1;
@@ -88,6 +93,7 @@ impl Node {
     /// A peer is heard itself from now on.
     fn on_near(&mut self, now: Instant, id: NodeId) {
         self.messages.on_map_changed();
+        self.broadcasts.on_near(now, &id, &mut self.ctx);
         self.liveness.on_up(now, id, &mut self.ctx);
         self.discovery.on_up(&id, &self.ctx);
         self.routing.on_change(now, &self.ctx);

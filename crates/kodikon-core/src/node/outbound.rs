@@ -1,4 +1,5 @@
 //! Decides how words leave: by which way each destination is reached, which messages share a datagram, and their numbers.
+//! What may not leave yet waits in the shaper.
 
 use std::collections::VecDeque;
 
@@ -6,8 +7,10 @@ use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::effect::{Cast, Output, StreamWish, Target, Transmit};
 use crate::ground::config::MAX_PLAIN;
+use crate::ground::fair::Class;
 use crate::ground::id::{InterfaceIndex, NodeId, StreamId};
 use crate::ground::time::{Duration, Instant};
+use crate::machines::shaper::{Label, Shaper, label};
 use crate::node::Node;
 use crate::wire::codec;
 use crate::wire::header::Header;
@@ -29,11 +32,18 @@ pub(super) struct Outbound {
     next_counter: u64,
     later: VecDeque<(Instant, Destination, Message)>,
     batches: Vec<(Target, Vec<u8>)>,
+    shaper: Shaper,
 }
 
 impl Outbound {
     pub(super) fn new(ctx: &Context) -> Self {
-        Self { key: ctx.group.session(ctx.me.tag), next_counter: 0, later: VecDeque::new(), batches: Vec::new() }
+        Self {
+            key: ctx.group.session(ctx.me.tag),
+            next_counter: 0,
+            later: VecDeque::new(),
+            batches: Vec::new(),
+            shaper: Shaper::default(),
+        }
     }
 
     /// A new tag: its key, and numbers from the first.
@@ -51,7 +61,18 @@ impl Outbound {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.later.front().map(|(at, _, _)| *at)
+        let later = self.later.front().map(|(at, _, _)| *at);
+        later.into_iter().chain(self.shaper.next_deadline()).min()
+    }
+
+    /// What a neighbour reached there took.
+    pub(super) fn on_proof(&mut self, now: Instant, target: Target, rate: u64, queued: Duration) {
+        self.shaper.on_proof(now, target, rate, queued);
+    }
+
+    /// Tables with their limits.
+    pub(super) fn table_sizes(&self) -> [(&'static str, usize, usize); 4] {
+        self.shaper.table_sizes()
     }
 
     /// Seals a text under the next number, which is given last so that no sender reorders.
@@ -64,22 +85,32 @@ impl Outbound {
         bytes
     }
 
-    /// Adds a message to the open datagram of its target, or opens one.
-    fn add(&mut self, target: Target, message: &[u8], ctx: &mut Context) {
-        ctx.stats.messages_sent += 1;
+    /// Adds a message to the open datagram of its target, or opens one; `false` if it may not leave yet.
+    fn add(&mut self, now: Instant, target: Target, paced: Option<Class>, message: &[u8]) -> bool {
         let open = self.batches.iter_mut().rev().take(OPEN).find(|(held, _)| *held == target);
-        match open.filter(|(_, text)| text.len() + message.len() <= MAX_PLAIN) {
+        let open = open.filter(|(_, text)| text.len() + message.len() <= MAX_PLAIN);
+        if let Some(class) = paced
+            && !self.shaper.admits(now, target, (class, message.len()), open.is_some())
+        {
+            return false;
+        }
+        match open {
             Some((_, text)) => text.extend_from_slice(message),
             None => self.batches.push((target, message.to_vec())),
         }
+        true
     }
 
     fn send_batches(&mut self, ctx: &mut Context) {
         for (target, text) in std::mem::take(&mut self.batches) {
-            debug_assert!(text.len() <= MAX_PLAIN, "no message is longer than a datagram");
-            let bytes = self.seal(&text, ctx);
-            ctx.out.output(Output::Transmit(Transmit { target, bytes }));
+            self.transmit(target, &text, ctx);
         }
+    }
+
+    fn transmit(&mut self, target: Target, text: &[u8], ctx: &mut Context) {
+        debug_assert!(text.len() <= MAX_PLAIN, "no message is longer than a datagram");
+        let bytes = self.seal(text, ctx);
+        ctx.out.output(Output::Transmit(Transmit { target, bytes }));
     }
 }
 
@@ -89,28 +120,69 @@ const OPEN: usize = 8;
 impl Node {
     /// Puts all messages on their way.
     pub(super) fn flush(&mut self, now: Instant) {
-        while self.outbound.next_deadline().is_some_and(|at| now >= at) {
+        while self.outbound.later.front().is_some_and(|(at, _, _)| now >= *at) {
             let Some((_, to, message)) = self.outbound.later.pop_front() else { break };
             self.ctx.out.send(to, message);
         }
         for (after, to, message) in self.ctx.out.take_again() {
             self.outbound.later(now + after, to, message);
         }
+        self.send_messages(now);
+        while let Some((target, waiting)) = self.outbound.shaper.release(now) {
+            self.outbound.transmit(target, &waiting.text, &mut self.ctx);
+            // Their neighbours may be given more: it joins what waits.
+            for (peer, number) in waiting.carried {
+                self.messages.on_departed(now, peer, number);
+                self.messages.go_on(now, peer, &mut self.ctx);
+            }
+            self.send_messages(now);
+        }
+    }
+
+    fn send_messages(&mut self, now: Instant) {
         let roots = (self.replication.root(), self.replication.log_root());
         let mut text = Vec::new();
         while let Some((to, mut message)) = self.ctx.out.take_message() {
             fill_roots(&mut message, roots);
+            if let Message::Beacon(beacon) = &mut message {
+                // Where nobody needs the map nobody counts, and a beacon stays as short as it can be.
+                beacon.number = beacon.number.filter(|_| self.routing.is_mapping());
+            }
             text.clear();
             codec::encode(&message, &mut text);
             if let Some(segment) = speaks_on(&message, &to).and_then(|index| self.routing.named(index)) {
                 let nonce = if let Message::Pong(pong) = &message { Some(pong.nonce) } else { None };
                 codec::encode(&Message::Naming(Naming { segment, nonce }), &mut text);
             }
+            let label = label(&message, self.ctx.me.id, neighbour(&to));
             for target in self.targets(now, &to) {
-                self.outbound.add(target, &text, &mut self.ctx);
+                self.ctx.stats.messages_sent += 1;
+                let is_paced = neighbour(&to).is_some() || self.outbound.shaper.knows(&target);
+                if !self.outbound.add(now, target, is_paced.then_some(label.class), &text) {
+                    self.let_wait(now, target, &label, &text);
+                }
             }
         }
         self.outbound.send_batches(&mut self.ctx);
+    }
+
+    /// A message waits; carryings count from when they leave.
+    fn let_wait(&mut self, now: Instant, target: Target, label: &Label, text: &[u8]) {
+        self.ctx.stats.messages_queued += 1;
+        if let Some((peer, number)) = label.carried {
+            self.messages.on_waits(peer, number);
+        }
+        for (peer, number) in self.outbound.shaper.wait(target, label, text, &mut self.ctx.stats) {
+            // As if it had left and got lost: it is said again in its time.
+            self.messages.on_departed(now, peer, number);
+        }
+    }
+
+    /// What a neighbour's link proved to carry, by its best way.
+    pub(super) fn on_proven(&mut self, now: Instant, peer: &NodeId, rate: u64, queued: Duration) {
+        if let Some(target) = self.best(peer) {
+            self.outbound.on_proof(now, target, rate, queued);
+        }
     }
 
     fn targets(&self, now: Instant, to: &Destination) -> Vec<Target> {
@@ -156,6 +228,14 @@ impl Node {
     }
 }
 
+/// Whom a destination names, if it is one neighbour.
+fn neighbour(to: &Destination) -> Option<NodeId> {
+    match to {
+        Destination::Peer(id) | Destination::EveryPath(id) => Some(*id),
+        Destination::Address(..) | Destination::Segment(..) | Destination::Everyone => None,
+    }
+}
+
 /// Roots are filled in last, so that each says what is true when it leaves.
 fn fill_roots(message: &mut Message, (root, log_root): (u64, Option<u64>)) {
     match message {
@@ -178,6 +258,9 @@ fn fill_roots(message: &mut Message, (root, log_root): (u64, Option<u64>)) {
         | Message::Carry(_)
         | Message::Got(_)
         | Message::Back(_)
+        | Message::Spread(_)
+        | Message::Covered(_)
+        | Message::Offer(_)
         | Message::Log(_)
         | Message::LogPiece(_)
         | Message::Canary => {}

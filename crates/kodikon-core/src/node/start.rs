@@ -1,21 +1,24 @@
 //! Decides how a node begins, what its card says, and how it goes.
 
+use std::collections::BTreeSet;
+
 use crate::effect::context::{Context, Myself};
 use crate::effect::outbox::{Destination, Outbox};
 use crate::effect::{Interface, Medium};
 use crate::ground::config::MAX_PEERS;
-use crate::ground::id::{Epoch, Life, SessionTag};
+use crate::ground::id::{Epoch, InterfaceIndex, Life, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::alerts::Alerts;
+use crate::machines::broadcast::Broadcasts;
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
 use crate::machines::messages::Messages;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
-use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES};
+use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES, READS_PACKED};
 use crate::model::op::OpKind;
 use crate::model::roster::{DirectoryEntry, Roster};
 use crate::node::far::Review;
@@ -77,11 +80,13 @@ impl Node {
             replication,
             routing,
             messages: Messages::new(),
+            broadcasts: Broadcasts::new(now),
             alerts,
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),
             planned: None,
+            latest: now,
             left: false,
         };
         node.planned = node.soonest();
@@ -94,6 +99,9 @@ impl Node {
         if usable == self.ctx.interfaces && self.ctx.me.card.is_some() {
             return;
         }
+        // Nodes of one host hear each other by loopback also where it is not spoken on, since there are others.
+        let (was, is) = (outward(&self.ctx.interfaces), outward(&usable));
+        self.ctx.roster.review_paths(&was, &is);
         self.ctx.interfaces = usable;
         let is_first = self.ctx.me.card.is_none();
         self.renew_card(now);
@@ -122,6 +130,7 @@ impl Node {
             settled: me.settled,
             addresses: announced(&self.ctx.interfaces, me.port),
             version: self.ctx.config.version.clone(),
+            features: Some(READS_PACKED),
             log_floor,
         };
         let body = minicbor::to_vec(&card).expect("encoding into memory cannot fail");
@@ -220,6 +229,12 @@ fn remember(saved: &Saved, roster: &mut Roster) -> Vec<std::net::SocketAddr> {
         roster.remember(known.id, entry);
     }
     cached
+}
+
+/// Those that lead out of this host.
+fn outward(interfaces: &[Interface]) -> BTreeSet<InterfaceIndex> {
+    let leads_out = |interface: &&Interface| interface.medium != Medium::Loopback;
+    interfaces.iter().filter(leads_out).map(|interface| interface.index).collect()
 }
 
 /// The interfaces worth speaking on: with a carrier and an address; loopback only where there is nothing else.

@@ -2,22 +2,52 @@
 
 use super::bench::{Bench, address, identity, ip};
 use super::*;
-use crate::effect::{Arrival, Cast, Event, StreamWish, Target};
+use crate::effect::{Arrival, Cast, Event, SendOrder, StreamWish, Target};
 use crate::ground::config::{MAX_STATE, MAX_STATE_VALUE};
 use crate::ground::id::{InterfaceIndex, NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
+use crate::model::letter::{Priority, Ticket};
 use crate::model::member::{Liveness as Held, REASON_PROCESS, REASON_SILENCE};
 use crate::model::op::{OpKind, SignedOp};
 use crate::model::state::StateEntry;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Beacon, Beat, Challenge, Message, Proof, Refusal, proof_bytes};
+use crate::wire::message::{Beacon, Beat, Challenge, Message, Ping, Proof, Refusal, proof_bytes};
 use std::net::{IpAddr, SocketAddr};
 
 mod repair;
 
 fn beat() -> Message {
     Message::Beat(Beat { root: 0, due_ms: 5_000, log_root: None })
+}
+
+#[test]
+fn whoever_does_not_say_that_it_reads_packed_letters_is_sent_none() {
+    let mut bench = Bench::new(1);
+    let order = SendOrder {
+        ticket: Ticket(1),
+        to: identity(1).id(),
+        kind: String::new(),
+        payload: b"[1,2,3,4]".iter().cycle().take(9_000).copied().collect(),
+        priority: Priority::Normal,
+        timeout: None,
+    };
+    bench.hand(Input::Command(Command::Send(order)));
+    assert!(bench.sent_to(address(1)) > 9_000, "all of it, as it is");
+    assert_eq!(bench.node.stats().letters_packed, 0);
+}
+
+#[test]
+fn what_a_peer_sends_beyond_its_rate_is_its_own_loss_and_shown_as_such() {
+    let mut bench = Bench::new(2);
+    let ping = Message::Ping(Ping { nonce: 1 });
+    (0..6_000).for_each(|_| bench.hear(1, &ping));
+    (0..100).for_each(|_| bench.hear(2, &ping));
+    let beyond = |bench: &Bench, n| {
+        bench.node.peers().into_iter().find(|peer| peer.id == identity(n).id()).map(|peer| peer.beyond_rate)
+    };
+    assert_eq!([1, 2].map(|n| beyond(&bench, n)), [Some(1_000), Some(0)]);
+    assert_eq!(bench.dropped(Reject::Rate), 1_000);
 }
 
 #[test]
@@ -275,7 +305,7 @@ fn forged_ops_delay_no_author_and_cost_their_sender() {
 #[test]
 fn who_is_not_present_has_no_say_in_how_a_segment_is_reached() {
     let mut bench = Bench::new(3);
-    let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None, log_root: None });
+    let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None, number: None, log_root: None });
     for n in 1..=3 {
         bench.hear_from(n, address(n), Cast::Multicast4, &beacon(7));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::effect::context::Context;
-use crate::effect::{PeerView, Remembered, RouteSource, RouteView};
+use crate::effect::{LinkView, OtherWay, PeerView, Remembered, RouteSource, RouteView};
 use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::membership::remembered;
@@ -13,6 +13,11 @@ use crate::model::member::{Liveness as Held, REASON_ISOLATED};
 use crate::model::roster::{MAX_DIRECTORY, Peer};
 use crate::model::state::NodeSnapshot;
 use crate::node::Node;
+use crate::wire::letter::Stamp;
+
+/// Nodes that the trees looked at for the next best ways have together, 0.1 µs each: with more neighbours the last ones have
+/// none shown.
+const MAX_EXPLAINED: usize = 16_384;
 
 impl Node {
     /// Who this is. Changes only when a cloned identity makes room ([`crate::effect::Event::Cloned`]).
@@ -52,6 +57,7 @@ impl Node {
         let isolated = self.is_isolated();
         let view = |(id, peer): (&NodeId, &Peer)| {
             let mut view = view(id, peer, &holders);
+            view.beyond_rate = self.ctx.sessions.get(peer.card.session()).map_or(0, |session| session.beyond);
             if isolated && view.liveness == Held::Alive {
                 (view.liveness, view.reason) = (Held::Suspect, REASON_ISOLATED);
             }
@@ -72,31 +78,70 @@ impl Node {
         self.replication.state_of(id, &self.ctx.me.id)
     }
 
-    /// The way to every peer that there is one to, by id.
+    /// The way to every peer that there is one to, by id, with what it costs and what the next best one would.
     #[must_use]
     pub fn routes(&mut self) -> Vec<RouteView> {
         let present: Vec<NodeId> = self.ctx.roster.present().map(|(id, _)| *id).collect();
-        present.into_iter().filter_map(|id| self.route_to(id)).collect()
+        let mut routes: Vec<RouteView> = present.into_iter().filter_map(|id| self.route_to(id)).collect();
+        self.add_next_best(&mut routes);
+        routes
+    }
+
+    /// Adds the best way by another neighbour: one tree of the map for each neighbour with which ways begin.
+    fn add_next_best(&mut self, routes: &mut [RouteView]) {
+        let mut by_hop: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
+        for (place, route) in routes.iter().enumerate() {
+            route.path.first().into_iter().for_each(|hop| by_hop.entry(*hop).or_default().push(place));
+        }
+        let trees = MAX_EXPLAINED / self.routing.map().node_count().max(1);
+        for (hop, places) in by_hop.into_iter().take(trees) {
+            let to: Vec<NodeId> = places.iter().map(|place| routes[*place].to).collect();
+            let ways = self.routing.map().ways_beside(&hop, &to);
+            for (place, way) in places.into_iter().zip(ways) {
+                let way = way.filter(|way| self.begins_near(way));
+                routes[place].next_best = way.map(|way| OtherWay { path: way.path, cost: way.cost });
+            }
+        }
+    }
+
+    fn begins_near(&self, way: &Way) -> bool {
+        let first = way.path.first().and_then(|hop| self.ctx.roster.get(hop));
+        first.is_some_and(|hop| hop.is_near() && hop.best_path().is_some())
     }
 
     fn route_to(&mut self, to: NodeId) -> Option<RouteView> {
-        let begins_near = |way: &Way| {
-            way.path
-                .first()
-                .and_then(|hop| self.ctx.roster.get(hop))
-                .is_some_and(|hop| hop.is_near() && hop.best_path().is_some())
-        };
-        let way = self.routing.map().way_to(&to).filter(begins_near);
+        let way = self.routing.map().way_to(&to).filter(|way| self.begins_near(way));
         let interface_of = |id: &NodeId, ctx: &Context| ctx.roster.get(id)?.best_path()?.interface;
         if let Some(way) = way {
             let first = way.path.first().and_then(|hop| interface_of(hop, &self.ctx));
             let interface = way.first.and_then(|segment| self.routing.interface_of(segment)).or(first);
-            return Some(RouteView { to, path: way.path, cost: way.cost, interface, source: RouteSource::Map });
+            let links = self.routing.map().links_along(&way.path);
+            let links = links.into_iter().map(|(cost, loss)| LinkView { cost, loss }).collect();
+            let (path, cost, source) = (way.path, way.cost, RouteSource::Map);
+            return Some(RouteView { to, path, cost, interface, source, links, next_best: None });
         }
         // Its links are not told yet, and it is heard.
         let is_near = self.ctx.roster.get(&to).is_some_and(|peer| peer.is_near() && peer.best_path().is_some());
         let interface = interface_of(&to, &self.ctx);
-        is_near.then(|| RouteView { to, path: vec![to], cost: CLEAN_COST, interface, source: RouteSource::Map })
+        if is_near {
+            let links = vec![LinkView { cost: CLEAN_COST, loss: 0 }];
+            let (path, source) = (vec![to], RouteSource::Map);
+            return Some(RouteView { to, path, cost: CLEAN_COST, interface, source, links, next_best: None });
+        }
+        self.learned_route_to(to)
+    }
+
+    /// The way by which something came from a peer, while the map knows none and its first relay is heard.
+    fn learned_route_to(&self, to: NodeId) -> Option<RouteView> {
+        let (_, relays) = self.messages.learned(self.latest, &to)?;
+        let known = |stamp: &Stamp| self.ctx.roster.present().map(|(id, _)| *id).find(|id| Stamp::of(id) == *stamp);
+        let mut path: Vec<NodeId> = relays.iter().map(known).collect::<Option<_>>()?;
+        let first = path.first().and_then(|hop| self.ctx.roster.get(hop)).filter(|hop| hop.is_near());
+        let interface = first?.best_path()?.interface;
+        path.push(to);
+        let cost = CLEAN_COST * u32::try_from(path.len()).unwrap_or(u32::MAX);
+        let source = RouteSource::Learned;
+        Some(RouteView { to, path, cost, interface, source, links: Vec::new(), next_best: None })
     }
 
     /// Raised whenever `peers`, `directory` or a state would show something else; freshness of `heard` aside.
@@ -136,14 +181,9 @@ impl Node {
         let machines = self.liveness.table_sizes().into_iter().chain(self.replication.table_sizes());
         let ways = self.discovery.table_sizes().into_iter().chain(self.routing.table_sizes());
         let letters = self.messages.table_sizes(self.ctx.config.max_peers);
-        roster
-            .into_iter()
-            .chain(floors)
-            .chain(ways)
-            .chain(machines)
-            .chain(letters)
-            .chain(self.alerts.table_sizes())
-            .collect()
+        let spoken = letters.into_iter().chain(self.broadcasts.table_sizes()).chain(self.outbound.table_sizes());
+        let logged = self.alerts.table_sizes();
+        roster.into_iter().chain(floors).chain(ways).chain(machines).chain(spoken).chain(logged).collect()
     }
 }
 
@@ -165,6 +205,7 @@ fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, usize>) -> PeerView
         version: peer.card.version.clone(),
         skew_ms: peer.skew_ms,
         datagrams: peer.datagrams,
+        beyond_rate: 0,
         relays: match peer.far {
             Some(far) => far.lost.is_none().then_some(far.relays),
             None => path.map(|_| 0),

@@ -47,8 +47,11 @@ fn write(
         Message::Carry(body) => e.u8(17)?.encode(body)?,
         Message::Got(body) => e.u8(18)?.encode(body)?,
         Message::Back(body) => e.u8(19)?.encode(body)?,
-        Message::Log(body) => e.u8(20)?.encode(body)?,
-        Message::LogPiece(body) => e.u8(21)?.encode(body)?,
+        Message::Spread(body) => e.u8(20)?.encode(body)?,
+        Message::Covered(body) => e.u8(21)?.encode(body)?,
+        Message::Offer(body) => e.u8(22)?.encode(body)?,
+        Message::Log(body) => e.u8(23)?.encode(body)?,
+        Message::LogPiece(body) => e.u8(24)?.encode(body)?,
     };
     Ok(())
 }
@@ -100,8 +103,11 @@ fn read(d: &mut Decoder<'_>) -> Result<Option<Message>, minicbor::decode::Error>
         17 => Message::Carry(body(d)?),
         18 => Message::Got(body(d)?),
         19 => Message::Back(body(d)?),
-        20 => Message::Log(body(d)?),
-        21 => Message::LogPiece(body(d)?),
+        20 => Message::Spread(body(d)?),
+        21 => Message::Covered(body(d)?),
+        22 => Message::Offer(body(d)?),
+        23 => Message::Log(body(d)?),
+        24 => Message::LogPiece(body(d)?),
         _later => {
             d.skip()?;
             return Ok(None);

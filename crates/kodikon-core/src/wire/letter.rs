@@ -4,7 +4,9 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::ground::config::{MAX_KIND, MAX_PAYLOAD};
 use crate::ground::id::NodeId;
+use crate::ground::stats::Reject;
 use crate::model::letter::Priority;
+use crate::wire::compress::unpack;
 
 /// Relays named in a path at most: `max_hops` goes no higher.
 pub const MAX_PATH: usize = 15;
@@ -132,6 +134,9 @@ pub const KIND_TEXT: u8 = 0;
 /// The answer that one arrived.
 pub const KIND_ANSWER: u8 = 1;
 
+/// A letter that an origin wrote, its body packed: for those alone whose card says that they can read it.
+pub const KIND_PACKED: u8 = 2;
+
 /// What one node says to another, the same on the whole way but for `left_ms`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -151,7 +156,7 @@ pub struct Letter {
     /// Which try it is, from 1; an answer has that of what it answers.
     #[n(4)]
     pub attempt: u8,
-    /// [`KIND_TEXT`] or [`KIND_ANSWER`].
+    /// [`KIND_TEXT`], [`KIND_ANSWER`] or [`KIND_PACKED`].
     #[n(5)]
     pub kind: u8,
     /// Its place in [`Priority::ALL`].
@@ -205,6 +210,25 @@ impl Letter {
         Self { body: Vec::new(), ..*self }
     }
 
+    /// Whether an origin wrote it, packed or not.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.kind == KIND_TEXT || self.kind == KIND_PACKED
+    }
+
+    /// The text that it holds.
+    ///
+    /// # Errors
+    /// [`Reject::Malformed`] when it holds none, [`Reject::Inflation`] when it says that it becomes too long.
+    pub fn text(&self) -> Result<Text, Reject> {
+        let text = if self.kind == KIND_PACKED {
+            Text::parse(&unpack(&self.body, MAX_BODY)?)
+        } else {
+            Text::parse(&self.body)
+        };
+        text.ok_or(Reject::Malformed)
+    }
+
     /// How many carryings it takes.
     #[must_use]
     pub fn pieces(&self) -> usize {
@@ -218,7 +242,8 @@ impl Letter {
     }
 }
 
-fn first_half(hasher: &blake3::Hasher) -> [u8; 16] {
+/// The first 16 bytes of what was hashed.
+pub(crate) fn first_half(hasher: &blake3::Hasher) -> [u8; 16] {
     let mut half = [0; 16];
     hasher.finalize_xof().fill(&mut half);
     half

@@ -6,7 +6,10 @@ use minicbor::{Decode, Encode};
 use crate::ground::id::NodeId;
 use crate::model::links::SegmentId;
 use crate::model::op::SignedOp;
+use crate::wire::cast::{Covered, Offer, Spread};
 use crate::wire::letter::{Back, Carry, Got};
+
+pub use crate::wire::cover::{Cover, Interval};
 
 /// 16 bytes that only their maker can make again.
 pub type Cookie = [u8; 16];
@@ -60,8 +63,11 @@ pub struct Beacon {
     /// The observer whose turn this beacon takes, and when its next turn comes.
     #[n(2)]
     pub turn: Option<Turn>,
-    /// Digest of what the sender holds of the log; absent while it holds nothing.
+    /// How many beacons the sender said on this interface by this way: gaps show what is lost. Said only where the map is needed.
     #[n(3)]
+    pub number: Option<u32>,
+    /// Digest of what the sender holds of the log; absent while it holds nothing.
+    #[n(4)]
     pub log_root: Option<u64>,
 }
 
@@ -182,31 +188,6 @@ pub struct Ops {
     /// Numbers the sender covers without holding their ops any more: superseded or expired.
     #[n(1)]
     pub covered: Vec<Cover>,
-}
-
-/// The numbers of one author's run that a node has covered.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Cover {
-    /// Whose numbers.
-    #[cbor(n(0), with = "minicbor::bytes")]
-    pub author: [u8; 16],
-    /// In which run.
-    #[n(1)]
-    pub epoch: u64,
-    /// First and last of each interval, ascending, with gaps between them.
-    #[n(2)]
-    pub intervals: Vec<Interval>,
-}
-
-/// Numbers from the first to the last, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Interval {
-    /// The first.
-    #[n(0)]
-    pub first: u64,
-    /// The last.
-    #[n(1)]
-    pub last: u64,
 }
 
 /// What the sender has covered, so that the receiver can send what it lacks and ask for what it has.
@@ -354,6 +335,12 @@ pub enum Message {
     Got(Got),
     /// See [`Back`].
     Back(Back),
+    /// See [`Spread`].
+    Spread(Spread),
+    /// See [`Covered`].
+    Covered(Covered),
+    /// See [`Offer`].
+    Offer(Offer),
     /// See [`Log`].
     Log(Log),
     /// See [`LogPiece`].
@@ -385,6 +372,9 @@ impl Message {
             Self::Carry(_) => "CARRY",
             Self::Got(_) => "GOT",
             Self::Back(_) => "BACK",
+            Self::Spread(_) => "SPREAD",
+            Self::Covered(_) => "COVERED",
+            Self::Offer(_) => "OFFER",
             Self::Log(_) => "LOG",
             Self::LogPiece(_) => "LOG_PIECE",
             Self::Canary => "CANARY",

@@ -5,10 +5,11 @@ use core::fmt;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use crate::ground::bounded::{BoundedMap, RecentMap, TokenBucket};
+use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{NodeId, SessionTag};
 use crate::ground::stats::Reject;
-use crate::wire::header::{HEADER, Header, OVERHEAD, TAG};
+use crate::ground::table::IdTable;
+use crate::wire::header::{HEADER, Header, MAX_FRAME, OVERHEAD, TAG};
 
 /// The key all members share; session keys are derived from it.
 pub struct GroupKey {
@@ -177,16 +178,21 @@ pub struct Session {
     pub window: ReplayWindow,
     /// What it may send.
     pub allowance: TokenBucket,
+    /// Datagrams of it that were dropped, being more than that.
+    pub beyond: u64,
 }
 
 /// Datagrams a second that one peer may send, and its burst (a second's worth).
 const PEER_RATE: u32 = 5_000;
+/// Bytes a second that one peer may send: no bucket of its own is needed.
+const PEER_BYTES: u32 = 8_000_000;
+const _: () = assert!(PEER_RATE as usize * MAX_FRAME <= PEER_BYTES as usize);
 
 /// All sessions a node can place.
 #[derive(Debug)]
 pub struct Sessions {
     /// Boxed: a session is near a kilobyte, and a thousand of them side by side would make each look-up miss the caches.
-    table: BoundedMap<SessionTag, Box<Session>>,
+    table: IdTable<SessionTag, Box<Session>>,
     /// How far the sessions went that were forgotten, so that no recording of theirs is new when they come back.
     former: Floors,
     /// How far those went that were never placed. Apart, since whoever has the key can make up any number of them.
@@ -211,7 +217,7 @@ impl Sessions {
     /// An empty table for at most `limit` sessions.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { table: BoundedMap::new(limit), former: Floors::new(MAX_FORMER), strange: Floors::new(MAX_STRANGE) }
+        Self { table: IdTable::new(limit), former: Floors::new(MAX_FORMER), strange: Floors::new(MAX_STRANGE) }
     }
 
     /// Places a session; `false` when the table is full.
@@ -224,8 +230,9 @@ impl Sessions {
             key: group.session(tag),
             window: ReplayWindow::above(self.former.get(&tag).max(self.strange.get(&tag)).copied().unwrap_or(0)),
             allowance: TokenBucket::new(PEER_RATE, PEER_RATE),
+            beyond: 0,
         });
-        let fits = self.table.insert(tag, session).is_ok();
+        let fits = self.table.insert(tag, session);
         if fits {
             // Its window holds them now.
             self.former.remove(&tag);
@@ -262,6 +269,12 @@ impl Sessions {
     /// The session with this tag.
     pub fn get_mut(&mut self, tag: SessionTag) -> Option<&mut Session> {
         self.table.get_mut(&tag).map(Box::as_mut)
+    }
+
+    /// The session with this tag, to look at.
+    #[must_use]
+    pub fn get(&self, tag: SessionTag) -> Option<&Session> {
+        self.table.get(&tag).map(Box::as_ref)
     }
 
     /// How many there are.

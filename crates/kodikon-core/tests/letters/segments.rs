@@ -38,7 +38,7 @@ pub(crate) struct Segments {
     pub(crate) nodes: BTreeMap<u8, Node>,
     pub(crate) events: Vec<(u8, Instant, Event)>,
     /// Who is on which.
-    homes: BTreeMap<u8, Vec<u8>>,
+    pub(crate) homes: BTreeMap<u8, Vec<u8>>,
     flights: BTreeMap<(Instant, usize), Flight>,
     serial: usize,
     runs: u32,
@@ -76,6 +76,14 @@ impl Segments {
         segments
     }
 
+    /// So many nodes on one segment.
+    pub(crate) fn lan(nodes: u8) -> Self {
+        let homes: Vec<(u8, &[u8])> = (1..=nodes).map(|n| (n, &[1][..])).collect();
+        let mut segments = Self::new(&homes);
+        segments.settle();
+        segments
+    }
+
     /// Two ways between node 1 and node 4, by node 2 and by node 3.
     pub(crate) fn diamond() -> Self {
         let mut segments = Self::new(&[(1, &[1, 2]), (2, &[1, 3]), (3, &[2, 4]), (4, &[3, 4])]);
@@ -107,7 +115,7 @@ impl Segments {
             config: Config::new(&format!("cam{n}")),
             identity: Identity::from_secret(&[n; 32]),
             epoch: Epoch::new(self.runs, u32::from(n)),
-            seed: [n.wrapping_add(self.runs as u8 * 16); 32],
+            seed: [n.wrapping_add((self.runs as u8).wrapping_mul(16)); 32],
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),

@@ -5,13 +5,16 @@ use kodikon_core::ground::id::{Epoch, Seq, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::alert::{AckBody, AlertBody, ReceiptBody, ReceiptRow};
+use kodikon_core::model::cast::CastId;
 use kodikon_core::model::identity::Identity;
+use kodikon_core::model::letter::Priority;
 use kodikon_core::model::links::{
-    DirectLink, LinksBody, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
+    DirectLink, LinksBody, LossClass, LossyIds, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
 };
-use kodikon_core::model::member::Card;
+use kodikon_core::model::member::{Card, READS_PACKED};
 use kodikon_core::model::op::{OpKind, OpLane, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
+use kodikon_core::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::letter::{
@@ -69,6 +72,13 @@ fn card_body() -> Vec<u8> {
     body
 }
 
+/// A card that says that its owner reads packed letters; the paper's is of a version that did not.
+fn card_of_a_reader() -> SignedOp {
+    let mut card = Card::parse(&card_body()).expect("it is a card");
+    card.features = Some(READS_PACKED);
+    op(OpKind::Card, b"", minicbor::to_vec(&card).expect("a Vec takes all"))
+}
+
 pub(crate) fn card() -> SignedOp {
     op(OpKind::Card, b"", card_body())
 }
@@ -80,10 +90,12 @@ fn state(json: Option<&str>) -> SignedOp {
 
 fn links() -> SignedOp {
     let somebody = || ShortIds(vec![ShortId([0x77; 8])]);
-    let segment = SegmentLink { segment: SEGMENT, mtu: 1_500, cost: 5, unheard: somebody(), namer: somebody() };
+    let (loss, lossy) = (LossClass::WORST, LossyIds(vec![(ShortId([0x78; 8]), LossClass::WORST)]));
+    let (unheard, namer) = (somebody(), somebody());
+    let segment = SegmentLink { segment: SEGMENT, mtu: 1_500, cost: 5, unheard, namer, loss, lossy };
     let body = LinksBody {
         segments: vec![segment],
-        direct: vec![DirectLink { peer: somebody(), cost: 1_000 }],
+        direct: vec![DirectLink { peer: somebody(), cost: 1_000, loss }],
         is_joint: true,
     };
     op(OpKind::Links, b"", minicbor::to_vec(body).expect("a Vec takes all"))
@@ -177,9 +189,39 @@ fn logged() -> Vec<Message> {
         Message::LogPiece(LogPiece { key: Some(identity().public_key()), rested: Some(true), ..piece.clone() }),
         Message::LogPiece(piece),
         Message::Digest(digest),
-        Message::Beacon(Beacon { root: 0, heard: 0, turn: None, log_root: Some(1) }),
+        Message::Beacon(Beacon { root: 0, heard: 0, turn: None, number: None, log_root: Some(1) }),
         Message::Beat(Beat { root: 0, due_ms: 0, log_root: Some(1) }),
         Message::Pong(Pong { nonce: 0, root: Some(0), wall_ms: Some(0), log_root: Some(1) }),
+    ]
+}
+
+/// A cast of the paper's node.
+pub(crate) fn cast(payload: Vec<u8>) -> Cast {
+    let id = CastId { origin: identity().id(), epoch: EPOCH, number: u64::from(u32::MAX) };
+    let text = Text { kind: "ALARM".to_owned(), payload };
+    Cast::sign(&identity(), config().mesh_id(), id, Priority::Critical, Content::Text(text))
+}
+
+/// What is said to all, whole and in pieces, and what is said about it.
+fn spread() -> Vec<Message> {
+    let author = identity().id().0;
+    let cover = || Cover { author, epoch: EPOCH.0, intervals: vec![Interval { first: 1, last: 4 }] };
+    let whole = |cast, fragment| Spread {
+        cast,
+        age_ms: 30_000,
+        hops: 5,
+        path: Path(vec![Stamp([0x77; 4])]),
+        map: u64::MAX,
+        fragment,
+        doubt_ms: 5_000,
+    };
+    let fragment = Some(Fragment { index: 0, count: 2 });
+    let half = Half { origin: author, epoch: EPOCH.0, number: 5, have: u64::MAX };
+    vec![
+        Message::Spread(whole(cast(b"{\"level\":3}".to_vec()), None)),
+        Message::Spread(whole(cast(vec![b' '; 2 * MAX_PIECE]).piece(0), fragment)),
+        Message::Covered(Covered { covers: vec![cover()], halves: vec![half], wants: vec![cover()] }),
+        Message::Offer(Offer { holds: vec![cover()], question: true }),
     ]
 }
 
@@ -193,14 +235,16 @@ pub(crate) fn messages() -> Vec<Message> {
     let proof = identity().sign(&proof_bytes(mesh, &cookie, &TAG));
     let goodbye = identity().sign(&bye_bytes(mesh, &author, EPOCH.0));
     let later = op(OpKind::Unknown(200), b"k", b"b".to_vec());
-    let ops = vec![card(), state(Some("85")), state(None), links(), members(), opinion(), later];
+    // More than one datagram holds.
+    let cards = vec![card(), card_of_a_reader(), state(Some("85")), state(None)];
+    let ops = vec![links(), members(), opinion(), later];
     let turn = Turn { observer: 0x0102_0304, due_ms: 5_000 };
     let said = vec![
         hello(),
         Message::Challenge(Challenge { cookie }),
         Message::Proof(Proof { card: card(), cookie, signature: proof }),
-        Message::Beacon(Beacon { root: u64::MAX, heard: 7, turn: Some(turn), log_root: None }),
-        Message::Beacon(Beacon { root: 0, heard: 0, turn: None, log_root: None }),
+        Message::Beacon(Beacon { root: u64::MAX, heard: 7, turn: Some(turn), number: Some(u32::MAX), log_root: None }),
+        Message::Beacon(Beacon { root: 0, heard: 0, turn: None, number: None, log_root: None }),
         beat(),
         Message::Ping(Ping { nonce: 1 << 63 }),
         Message::Pong(Pong { nonce: 1 << 63, root: Some(1), wall_ms: Some(WALL.0), log_root: None }),
@@ -208,6 +252,7 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Heard(Heard { subject: SOMEBODY, epoch: EPOCH.0, age_ms: 80 }),
         Message::Suspicion(Suspicion { subject: SOMEBODY, epoch: EPOCH.0, life: 1 }),
         Message::Bye(Bye { epoch: EPOCH.0, author, signature: goodbye }),
+        Message::Ops(Ops { ops: cards, covered: Vec::new() }),
         Message::Ops(Ops { ops, covered: vec![cover.clone()] }),
         Message::Digest(Digest { covers: vec![cover], scope: u64::MAX, sums: Vec::new(), question: true, lane: None }),
         Message::Digest(Digest {
@@ -222,7 +267,7 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Naming(Naming { segment: SEGMENT, nonce: Some(1 << 63) }),
         Message::Naming(Naming { segment: SEGMENT, nonce: None }),
     ];
-    said.into_iter().chain(carried()).chain(logged()).collect()
+    said.into_iter().chain(carried()).chain(spread()).chain(logged()).collect()
 }
 
 /// The numbers of the paper, once more.
@@ -247,8 +292,11 @@ pub(crate) fn number_of(message: &Message) -> u64 {
         Message::Carry(_) => 17,
         Message::Got(_) => 18,
         Message::Back(_) => 19,
-        Message::Log(_) => 20,
-        Message::LogPiece(_) => 21,
+        Message::Spread(_) => 20,
+        Message::Covered(_) => 21,
+        Message::Offer(_) => 22,
+        Message::Log(_) => 23,
+        Message::LogPiece(_) => 24,
     }
 }
 

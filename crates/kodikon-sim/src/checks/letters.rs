@@ -21,7 +21,7 @@ const BACKLOG: usize = 64;
 /// A letter that may take less than this is not promised to arrive: the least default of those that may not be lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Relays that a way may have more than the one with the fewest, where there is more than one way.
-const DETOUR: u32 = 2;
+pub(super) const DETOUR: u32 = 2;
 /// Names of round trips by links; a way has at most 16.
 const RTT: [&str; 17] = [
     "letter_rtt_0_ms",
@@ -73,10 +73,10 @@ impl Writer {
 
 /// Who says or hears something: a node in one run of its identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Party {
-    node: usize,
-    id: NodeId,
-    epoch: Epoch,
+pub(super) struct Party {
+    pub(super) node: usize,
+    pub(super) id: NodeId,
+    pub(super) epoch: Epoch,
 }
 
 #[derive(Debug)]
@@ -178,11 +178,12 @@ impl Watch {
         self.metrics.count("letters_sent");
         self.letters.due.insert((now + timeout + MARGIN, *ticket));
         self.letters.writers[node].open.insert(*ticket);
+        self.queues.written(now, (node, *to), *priority);
         let before = self.letters.all.insert(*ticket, letter);
         assert!(before.is_none(), "no two letters of a run have one number");
     }
 
-    fn party(&self, node: usize) -> Party {
+    pub(super) fn party(&self, node: usize) -> Party {
         let living = &self.truth.nodes[node];
         Party { node, id: living.id, epoch: living.epoch }
     }
@@ -225,6 +226,10 @@ impl Watch {
             format!("node {node} is given {number:?} in {:?}, and it was meant for {begun_for:?}", receiver.epoch)
         });
         let (by, written) = (letter.by.node, letter.at);
+        self.queues.given(now, (by, receiver.id), given.priority);
+        if let Some(number) = number.filter(|_| given.priority == Priority::Critical) {
+            self.check_urgent(now, number);
+        }
         self.check_hops(now, number, given.path.len());
         self.follow(now, [by, node], written, given.path);
     }
@@ -267,7 +272,9 @@ impl Watch {
             let is_self = self.letters.all[&ticket].by.id == to;
             self.measure(is_self, outcome);
         }
-        self.letters.writers[node].open.remove(&ticket);
+        if self.letters.writers[node].open.remove(&ticket) {
+            self.queues.settled((node, to), self.letters.all[&ticket].priority);
+        }
         if let Some(letter) = self.letters.all.get_mut(&ticket) {
             letter.state = State::Settled;
         }
@@ -303,16 +310,31 @@ impl Watch {
         let Some(bearer) = letter.bearer.filter(|bearer| *bearer != letter.by && self.letters.all_fit) else {
             return false;
         };
-        let lasts = |party: Party| {
-            self.truth.holder(&party.id) == Some(party.node)
-                && self.party(party.node) == party
-                && super::recovered(letter.at, self.truth.nodes[party.node].since)
-        };
         // Asked for the moment at which it was written, of what is known now: troubles of later than that count too.
         let links = self.truth.steady_links(letter.at, &[letter.by.node]).get(&bearer.node).copied();
         let slack = if self.truth.places.is_tree() { 0 } else { DETOUR };
         let is_near = links.is_some_and(|links| links + slack <= u32::from(self.letters.max_hops) + 1);
-        is_near && lasts(letter.by) && lasts(bearer)
+        is_near && self.lasts(letter.by, letter.at) && self.lasts(bearer, letter.at)
+    }
+
+    /// Whether somebody lives since long before this moment, and still does.
+    pub(super) fn lasts(&self, party: Party, at: Moment) -> bool {
+        self.truth.holder(&party.id) == Some(party.node)
+            && self.party(party.node) == party
+            && super::recovered(at, self.truth.nodes[party.node].since)
+    }
+
+    /// Whether a critical letter that is given now came in its time.
+    fn check_urgent(&mut self, now: Moment, ticket: Ticket) {
+        let letter = &self.letters.all[&ticket];
+        let age = self.letters.age(now, letter);
+        self.metrics.sample("critical_ms", age.as_secs_f64() * 1e3);
+        if let Some(within) = self.queues.urgent_within().filter(|_| self.is_due(letter)) {
+            let by = letter.by.node;
+            self.tally.check(now, Check::LetterUrgent, age <= within, || {
+                format!("{ticket:?} of node {by} is critical and took {age:?}")
+            });
+        }
     }
 
     fn measure(&mut self, is_self: bool, outcome: &Outcome) {
@@ -353,7 +375,8 @@ impl Watch {
     }
 }
 
-fn digest_of(kind: &str, payload: &[u8]) -> u64 {
+/// A digest of what is said.
+pub(super) fn digest_of(kind: &str, payload: &[u8]) -> u64 {
     digest(kind.as_bytes()).rotate_left(19) ^ digest(payload)
 }
 

@@ -105,6 +105,25 @@ impl Places {
     }
 }
 
+impl Places {
+    /// By how many segments or hosts all who live are reached from one of them, the nearest first: each counts if it leads to
+    /// somebody whom none before it led to.
+    #[must_use]
+    pub fn least_segments(&self, from: usize, lives: impl Fn(usize) -> bool) -> u64 {
+        let (mut found, mut queue, mut count) = (BTreeSet::from([from]), VecDeque::from([from]), 0);
+        while let Some(node) = queue.pop_front() {
+            for common in self.of.get(&node).into_iter().flatten() {
+                let others = self.members.get(common).into_iter().flatten().copied();
+                let new: Vec<usize> = others.filter(|other| lives(*other) && !found.contains(other)).collect();
+                count += u64::from(!new.is_empty());
+                found.extend(new.iter().copied());
+                queue.extend(new);
+            }
+        }
+        count
+    }
+}
+
 /// Whether a node takes part now: its process runs, is not stopped, and has not said goodbye.
 #[must_use]
 pub fn is_live(cluster: &Cluster<Watch>, node: usize) -> bool {

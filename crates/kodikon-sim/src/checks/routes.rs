@@ -96,7 +96,7 @@ mod tests {
     fn route(path: &[usize]) -> RouteView {
         let path: Vec<NodeId> = path.iter().map(|&node| id(node)).collect();
         let to = path.last().copied().unwrap_or_default();
-        RouteView { to, path, cost: 10, interface: None, source: RouteSource::Map }
+        RouteView { to, path, cost: 10, interface: None, source: RouteSource::Map, links: Vec::new(), next_best: None }
     }
 
     fn peer(node: usize, relays: Option<u8>) -> (NodeId, PeerView) {
@@ -114,6 +114,7 @@ mod tests {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            beyond_rate: 0,
             relays,
         };
         (id(node), view)

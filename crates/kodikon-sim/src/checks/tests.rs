@@ -8,7 +8,7 @@ use crate::run::{Order, run};
 use crate::scenario::Scenario;
 use crate::trace::Detail;
 
-fn broken(maker: Maker, more: &str) -> Vec<Check> {
+fn broken_by(maker: Maker, more: &str) -> Vec<Check> {
     let text = format!("what = \"test\"\nnodes = 3\nhours = 0.06\nmild = false\nstate_every_s = 10.0\n{more}");
     let scenario: Scenario = toml::from_str(&text).unwrap();
     let report = run(&scenario, &Order { seed: 1, detail: Detail::Silent, maker }, &mut |_| {});
@@ -22,6 +22,7 @@ fn each_vice_is_found_by_its_check() {
     let crash = "[[step]]\nat_s = 60\ndo = \"crash\"";
     let lost = "[[step]]\nat_s = 60\ndo = \"crash\"\nfor_s = 1.0";
     let letters = "letters_every_s = 5.0";
+    let casts = "casts_every_s = 5.0";
     let both = "letters_every_s = 5.0\n[[step]]\nat_s = 60\ndo = \"crash\"\nfor_s = 20.0";
     let table: &[(Maker, &str, Option<Check>)] = &[
         (fake::honest, "", None),
@@ -52,14 +53,24 @@ fn each_vice_is_found_by_its_check() {
         (fake::boasting, letters, Some(Check::LetterOutcome)),
         (fake::shunning, letters, Some(Check::LetterOutcome)),
         (fake::despairing, letters, Some(Check::LetterReliable)),
+        (fake::honest, casts, None),
+        (fake::doubling, casts, Some(Check::CastOnce)),
+        (fake::bending, casts, Some(Check::CastTrue)),
+        (fake::hurrying, casts, Some(Check::CastTrue)),
+        (fake::despairing, casts, Some(Check::CastReliable)),
     ];
     for &(maker, more, expected) in table {
-        let found = broken(maker, more);
+        let found = broken_by(maker, more);
         match expected {
             None => assert!(found.is_empty(), "{found:?} with {more}"),
             Some(check) => assert!(found.contains(&check), "{check:?} not among {found:?}"),
         }
     }
+}
+
+/// What was broken, by name.
+pub(super) fn broken(watch: &Watch) -> Vec<&'static str> {
+    watch.tally.violations().iter().map(|violation| violation.check.name()).collect()
 }
 
 /// Five nodes in a line, a segment between each two, that live since long and show each other.

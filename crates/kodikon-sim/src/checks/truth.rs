@@ -146,6 +146,13 @@ impl Truth {
         self.places.links(&starts, relays, |common, one, two| sound(two) && self.is_steady(now, common, one, two))
     }
 
+    /// The fewest segments that have to be told so that all who live now are, and can be reached over each other.
+    #[must_use]
+    pub fn least_segments(&self, from: usize) -> u64 {
+        let lives = |node: usize| self.nodes[node].up && !self.nodes[node].left;
+        self.places.least_segments(from, lives)
+    }
+
     /// Whether two nodes had something in common on which nothing was wrong at that moment.
     #[must_use]
     pub fn was_heard(&self, at: Moment, one: usize, two: usize) -> bool {

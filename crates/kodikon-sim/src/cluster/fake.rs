@@ -1,5 +1,6 @@
 //! Decides nothing of worth: a small mesh protocol in clear, honest or lying, to try the simulator and its checks on.
 
+mod casts;
 mod letters;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -164,7 +165,7 @@ impl Endpoint for Fake {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Wake => self.wake(now),
-            Input::Datagram(_, bytes) if self.hear_letter(bytes) => {}
+            Input::Datagram(_, bytes) if self.hear_letter(bytes) || self.hear_cast(bytes) => {}
             Input::Datagram(_, bytes) => self.hear(now, bytes),
             Input::Command(Command::SetState(..)) => {
                 self.state.version += 1;
@@ -178,6 +179,7 @@ impl Endpoint for Fake {
                 self.outputs.push_back(Output::Stream(StreamWish::Send { stream, bytes: b"welcome".to_vec() }));
             }
             Input::Command(Command::Send(order)) => self.write(now, order),
+            Input::Command(Command::Broadcast(order)) => self.announce(&order),
             Input::Interfaces(_)
             | Input::Unreachable(_)
             | Input::StreamOpened { .. }
@@ -229,6 +231,7 @@ impl Endpoint for Fake {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            beyond_rate: 0,
             relays: Some(0),
         };
         self.peers.iter().map(view).collect()
@@ -240,7 +243,15 @@ impl Endpoint for Fake {
         let way = |&to: &NodeId| {
             let relay = relay.filter(|_| !alive(&to)).or((self.vice == Vice::Circles).then_some(to));
             let path = relay.into_iter().chain([to]).collect();
-            RouteView { to, path, cost: 10, interface: None, source: RouteSource::Map }
+            RouteView {
+                to,
+                path,
+                cost: 10,
+                interface: None,
+                source: RouteSource::Map,
+                links: Vec::new(),
+                next_best: None,
+            }
         };
         let most = if self.vice == Vice::Loses { 1 } else { usize::MAX };
         let shown = self.peers.keys().filter(|id| alive(id) || self.vice == Vice::Clings);

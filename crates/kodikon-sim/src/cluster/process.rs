@@ -1,13 +1,14 @@
 //! Decides what a process is between start and death: its node, its clock, its timer, and what waits while it is stopped.
 
 use core::time::Duration;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{Command, Event, WakeBy};
-use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId};
+use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
+use kodikon_core::ground::table::IdTable;
 use kodikon_core::wire::header::Header;
 
 use crate::cluster::clock::LocalClock;
@@ -41,7 +42,7 @@ pub struct Process {
     datagrams: usize,
     // The frames of peers that it has heard, where an enemy is about.
     heard: HashSet<u64>,
-    sessions: HashMap<[u8; 8], Heard>,
+    sessions: IdTable<SessionTag, Heard>,
 }
 
 /// What it has heard of a session.
@@ -110,7 +111,7 @@ impl Process {
             waiting: VecDeque::new(),
             datagrams: 0,
             heard: HashSet::new(),
-            sessions: HashMap::new(),
+            sessions: IdTable::new(REMEMBERED),
         }
     }
 
@@ -123,12 +124,16 @@ impl Process {
         bytes: &[u8],
         is_peer: impl FnOnce() -> bool,
     ) -> Recollection {
-        if self.heard.len() >= REMEMBERED || self.sessions.len() >= REMEMBERED {
+        if self.heard.len() >= REMEMBERED || self.sessions.is_full() {
             self.heard.clear();
             self.sessions.clear();
         }
-        let fresh = !self.sessions.contains_key(&header.tag.0);
-        let session = self.sessions.entry(header.tag.0).or_insert(Heard { since: now, highest: header.counter });
+        let mut fresh = false;
+        let first = || {
+            fresh = true;
+            Heard { since: now, highest: header.counter }
+        };
+        let session = self.sessions.get_or_insert_with(header.tag, first).expect("a full table was emptied above");
         let ahead = fresh || header.counter > session.highest;
         session.highest = session.highest.max(header.counter);
         let placed = now.since(session.since) > PLACED;
@@ -178,11 +183,12 @@ impl Deferred {
             Self::Unreachable(address) => 3 ^ u64::from(address.port()) << 8,
             Self::Command(command) => match &**command {
                 Command::Send(order) => 10 ^ order.ticket.0 << 8,
+                Command::Broadcast(order) => 11 ^ order.ticket.0 << 8,
                 Command::Raise(order) => 12 ^ order.ticket.0 << 8,
                 Command::Acknowledge(order) => 13 ^ order.ticket.0 << 8,
                 Command::SetState(..) | Command::Leave => 4,
             },
-            Self::Committed(commit, result) => 11 ^ commit.0 << 8 ^ (*result as u64) << 4,
+            Self::Committed(commit, result) => 14 ^ commit.0 << 8 ^ (*result as u64) << 4,
             Self::News(News::Offered(stream, _)) => 5 ^ stream.0 << 8,
             Self::News(News::Opened(stream, _)) => 6 ^ stream.0 << 8,
             Self::News(News::Failed(peer)) => 7 ^ digest(&peer.0),
@@ -202,6 +208,7 @@ pub fn name_of(by: WakeBy) -> &'static str {
         WakeBy::Replication => "replication",
         WakeBy::Routing => "routing",
         WakeBy::Messages => "messages",
+        WakeBy::Broadcasts => "broadcasts",
         WakeBy::Alerts => "alerts",
         WakeBy::Outbound => "outbound",
     }
@@ -218,6 +225,7 @@ pub fn word_of(event: &Event) -> u64 {
         Event::PeerLeft { peer, .. } => 4 ^ digest(&peer.0),
         Event::State { node, snapshot, .. } => 5 ^ digest(&node.0) ^ snapshot.version << 11,
         Event::Message { from, payload, .. } => 6 ^ digest(&from.0) ^ digest(payload),
+        Event::Broadcast { from, payload, .. } => 7 ^ digest(&from.0) ^ digest(payload),
         other => digest(format!("{other:?}").as_bytes()),
     }
 }

@@ -130,12 +130,16 @@ pub struct Bad {
     pub bad_loss: f64,
     /// Milliseconds of jitter.
     pub jitter_ms: f64,
+    /// Bytes a second that one interface can send; 0: no limit.
+    pub rate: u64,
     /// All firewalls drop TCP.
     pub tcp_dropped: bool,
     /// Wall clocks are wrong by up to this many days.
     pub wall_days: f64,
     /// Multicast does not pass.
     pub multicast_off: bool,
+    /// On which segments. Default all.
+    pub segments: Vec<u32>,
 }
 
 /// Loss up to which a node is healthy (the promise of no false FAILED).
@@ -157,6 +161,9 @@ impl Bad {
         }
         if self.jitter_ms > 0.0 {
             quality.jitter = Duration::from_secs_f64(self.jitter_ms / 1e3);
+        }
+        if self.rate > 0 {
+            quality.rate = Some(self.rate);
         }
         if self.multicast_off {
             (quality.multicast4, quality.multicast6) = (false, false);
@@ -322,8 +329,14 @@ fn distinct(hosts: impl Iterator<Item = HostId>) -> Vec<HostId> {
     hosts
 }
 
-/// All segments get this quality.
+/// All segments get this quality, and those that are bad a worse one.
 #[must_use]
-pub fn spoil(cluster: &Cluster<Watch>, quality: &Quality, healthy: bool) -> Vec<Deed> {
-    cluster.network.segments().map(|segment| Deed::Quality(segment, Box::new(quality.clone()), healthy)).collect()
+pub fn spoil(cluster: &Cluster<Watch>, quality: &Quality, healthy: bool, bad: &Bad) -> Vec<Deed> {
+    let deed = |segment: SegmentId| {
+        let mut quality = quality.clone();
+        let is_bad = bad.segments.is_empty() || bad.segments.contains(&segment.0);
+        let healthy = if is_bad { bad.apply(&mut quality) && healthy } else { healthy };
+        Deed::Quality(segment, Box::new(quality), healthy)
+    };
+    cluster.network.segments().map(deed).collect()
 }

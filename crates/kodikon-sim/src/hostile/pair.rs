@@ -8,17 +8,19 @@ use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::identity::Identity;
+use kodikon_core::model::letter::Priority;
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
+use kodikon_core::wire::letter::{Carry, DeadLinks, KIND_TEXT, Letter, Path};
 use kodikon_core::wire::message::{Beacon, Cookie, Hello, Message, Ops, Ping, Pong, Proof, proof_bytes};
 
 use super::{ETH0, Member, Victim, card, seal};
 use crate::checks::Watch;
 use crate::cluster::Cluster;
 use crate::network::Origin;
-use crate::network::host::HostId;
+use crate::network::host::{FIRST_PORT, HostId};
 
 /// Identities of one enemy that everybody takes in, since they prove themselves.
 #[derive(Debug)]
@@ -36,8 +38,11 @@ struct Accomplice {
     card: SignedOp,
     seq: u64,
     counter: u64,
+    letters: u64,
 }
 
+/// Letters of one burst of each.
+pub(super) const BURST: usize = 150;
 /// Their only run.
 const EPOCH: Epoch = Epoch((1 << 32) | 1);
 /// The HELLO that all answer who need its sender.
@@ -50,7 +55,7 @@ impl Pair {
             let tag = SessionTag(random.bytes());
             let card = super::statement(OpKind::Card, card(&identity, tag, name));
             let card = SignedOp::sign(&identity, member.mesh, EPOCH, Seq(1), card);
-            Accomplice { identity, tag, card, seq: 1, counter: 0 }
+            Accomplice { identity, tag, card, seq: 1, counter: 0, letters: 0 }
         });
         Self { host, both, heard: 0 }
     }
@@ -71,7 +76,8 @@ impl Pair {
             }
         }
         self.tell(member, cluster, None, |one| Message::Hello(Hello { card: one.card.clone(), index: SHOWN_TO_ALL }));
-        self.tell(member, cluster, None, |_| Message::Beacon(Beacon { root: 0, heard: 7, turn: None, log_root: None }));
+        let beacon = Beacon { root: 0, heard: 7, turn: None, number: None, log_root: None };
+        self.tell(member, cluster, None, |_| Message::Beacon(beacon.clone()));
     }
 
     /// Both say that somebody failed.
@@ -91,6 +97,18 @@ impl Pair {
         let name = format!("{:016x}", random.bits()).into_bytes();
         self.tell(member, cluster, None, |one| one.say(member, OpKind::State, name.clone(), body.clone()));
         self.tell(member, cluster, None, |one| one.say(member, OpKind::Unknown(99), key.clone(), body.clone()));
+    }
+
+    /// Both give a burst of letters to the nodes of one host, as urgent as can be; no letter is one that anybody reads.
+    pub(super) fn flood(&mut self, member: &Member, victim: HostId, cluster: &mut Cluster<Watch>) {
+        let host = &cluster.network.hosts[victim.place()];
+        let Some(address) = host.nic(ETH0).and_then(|nic| nic.v4) else { return };
+        let Some(node) = cluster.nodes_of(victim).next() else { return };
+        let to = cluster.observer.truth.nodes[node].id.0;
+        let at = SocketAddr::new(address.into(), FIRST_PORT);
+        for _ in 0..BURST {
+            self.tell(member, cluster, Some(at), |one| one.letter(to));
+        }
     }
 
     /// What was said since the last look, and by whom.
@@ -126,6 +144,24 @@ impl Pair {
 }
 
 impl Accomplice {
+    fn letter(&mut self, to: [u8; 16]) -> Message {
+        self.letters += 1;
+        let letter = Letter {
+            origin: self.identity.id().0,
+            epoch: EPOCH.0,
+            to,
+            number: self.letters,
+            attempt: 1,
+            kind: KIND_TEXT,
+            priority: Priority::Critical as u8,
+            left_ms: 30_000,
+            body: vec![b' '; 1_000],
+            tag: [0; 16],
+        };
+        let (path, dead) = (Path::default(), DeadLinks::default());
+        Message::Carry(Carry { number: self.letters, letter, hops: 5, path, dead, fragment: None })
+    }
+
     fn prove(&self, member: &Member, cookie: Cookie) -> Message {
         let signature = self.identity.sign(&proof_bytes(member.mesh, &cookie, &self.tag.0));
         Message::Proof(Proof { card: self.card.clone(), cookie, signature })

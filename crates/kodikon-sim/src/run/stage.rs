@@ -5,9 +5,11 @@ use kodikon_core::ground::random::Random;
 
 use crate::chance::{Odds, fork, source};
 use crate::checks::Watch;
+use crate::checks::steady::Steady;
 use crate::cluster::{Cluster, Plan};
 use crate::faults::{Faults, Kind};
 use crate::network::Network;
+use crate::network::host::SegmentId;
 use crate::network::topology;
 use crate::run::Order;
 use crate::scenario::Scenario;
@@ -38,6 +40,9 @@ pub fn build(scenario: &Scenario, order: &Order, faults: &Faults) -> Cluster<Wat
     let mut watch = Watch::new(scenario.nodes + 1, timeout);
     watch.letters.max_hops = base.max_hops;
     watch.letters.all_fit = scenario.all_fit();
+    watch.queues.promise(scenario.critical_within_ms, scenario.served_within_s);
+    let bad = if scenario.ways.around_bad { scenario.bad.segments.as_slice() } else { &[] };
+    watch.steady = Steady::new(scenario.ways, bad.iter().map(|bad| SegmentId(*bad)).collect());
     let mut cluster = Cluster::new(plan, watch);
     for node in 0..cluster.nodes.len() {
         let (host, homes) = (cluster.nodes[node].host, cluster.homes_of(node));

@@ -10,6 +10,7 @@ use kodikon_core::model::letter::{Priority, Ticket};
 
 use crate::chance::{between, exponential, pick};
 use crate::moment::Moment;
+use crate::scenario::Flow;
 
 /// Those who write letters. Each letter has a number that no other of the run has; its ticket is the same number.
 #[derive(Debug)]
@@ -20,8 +21,6 @@ pub struct Letters {
     written: u64,
 }
 
-/// Bytes of a letter of a stream: a detection of a camera, say.
-const STREAMED: usize = 160;
 /// A letter of three datagrams, about.
 const LONG: usize = 3 * 1_024;
 /// What one of the longest may take: a slow way needs seconds for it.
@@ -79,8 +78,9 @@ impl Letters {
     }
 
     /// The next letter of a stream.
-    pub fn stream(&mut self, to: NodeId) -> Command {
-        self.order(to, ("track", STREAMED), Priority::Normal, None)
+    pub fn stream(&mut self, to: NodeId, flow: &Flow) -> Command {
+        let priority = Priority::from_name(&flow.priority).unwrap_or_default();
+        self.order(to, ("track", flow.bytes), priority, flow.timeout_s.map(Duration::from_secs_f64))
     }
 
     fn order(

@@ -5,7 +5,7 @@ use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::alert::{AlertId, LogBody, OpId, ReceiptBody, ReceiptRow};
 use kodikon_core::model::identity::StrictVerifier;
-use kodikon_core::model::links::{LinksBody, MembersBody, SegmentId, SegmentLink, ShortId};
+use kodikon_core::model::links::{LinksBody, LossClass, MembersBody, SegmentId, SegmentLink, ShortId};
 use kodikon_core::model::member::{Card, CardAddress};
 use kodikon_core::model::op::{OpKind, SignedOp};
 use kodikon_core::model::state::StateEntry;
@@ -142,6 +142,7 @@ impl Decoder {
     /// All links of a node: by segment, and one by one.
     fn links(&self, body: &[u8]) -> Option<Value> {
         let links = LinksBody::parse(body)?;
+        let lossy = |(id, loss): &(ShortId, LossClass)| json!({"peer": self.short_node(*id), "loss": loss.permille()});
         let segment = |link: &SegmentLink| {
             json!({
                 "segment": segment_hex(link.segment),
@@ -149,13 +150,18 @@ impl Decoder {
                 "mtu": link.mtu,
                 "cost": link.cost,
                 "unheard": link.unheard.0.iter().map(|id| self.short_node(*id)).collect::<Vec<_>>(),
+                "loss": link.loss.permille(),
+                "lossy": link.lossy.0.iter().map(lossy).collect::<Vec<_>>(),
             })
         };
         // Each names one peer: the body was read within limits.
-        let direct = links.direct.iter().flat_map(|link| link.peer.0.iter().map(|peer| (*peer, link.cost)));
+        let direct = links.direct.iter().flat_map(|link| link.peer.0.iter().map(move |peer| (*peer, link)));
+        let direct = direct.map(
+            |(peer, link)| json!({"peer": self.short_node(peer), "cost": link.cost, "loss": link.loss.permille()}),
+        );
         Some(json!({
             "segments": links.segments.iter().map(segment).collect::<Vec<_>>(),
-            "direct": direct.map(|(peer, cost)| json!({"peer": self.short_node(peer), "cost": cost})).collect::<Vec<_>>(),
+            "direct": direct.collect::<Vec<_>>(),
             "joint": links.is_joint,
         }))
     }

@@ -5,10 +5,11 @@ use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::links::{
-    DirectLink, LinksBody, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
+    DirectLink, LinksBody, LossClass, LossyIds, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
 };
 use kodikon_core::model::op::Statement;
 use kodikon_core::model::state::StateEntry;
+use kodikon_core::wire::cast::{Cast, Covered, Half, Offer, Spread};
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, Path, Receipt, Stamp};
 use kodikon_core::wire::message::{
@@ -100,7 +101,7 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
     let cookie = [0xc0; 16];
     let signature = me().sign(&proof_bytes(config().mesh_id(), &cookie, &TAG));
     let goodbye = me().sign(&bye_bytes(config().mesh_id(), &id.0, 5));
-    let beacon = |turn| Message::Beacon(Beacon { root: 0xff, heard: 5, turn, log_root: None });
+    let beacon = |turn| Message::Beacon(Beacon { root: 0xff, heard: 5, turn, number: None, log_root: None });
     let table = [
         (
             Message::Hello(Hello { card: card(), index: 3 }),
@@ -224,6 +225,56 @@ fn letters_are_shown_without_what_they_say() {
 }
 
 #[test]
+fn casts_are_shown_with_all_but_their_words() {
+    let cast = Cast {
+        origin: OTHER,
+        epoch: 3,
+        number: 7,
+        kind: 0,
+        priority: 1,
+        body: b"secret".to_vec(),
+        signature: [0xab; 64],
+    };
+    let other = json!({"id": hex(&OTHER), "name": null});
+    let shown = json!({
+        "origin": other,
+        "epoch": 3,
+        "number": 7,
+        "kind": 0,
+        "priority": "normal",
+        "bytes": 6,
+        "signature": "ab".repeat(64),
+    });
+    let path = Path(vec![Stamp([3; 4])]);
+    let cover = Cover { author: OTHER, epoch: 3, intervals: vec![Interval { first: 1, last: 4 }] };
+    let covers = json!([{"author": other, "epoch": 3, "intervals": [[1, 4]]}]);
+    let half = Half { origin: OTHER, epoch: 3, number: 5, have: 3 };
+    let have = json!([{"origin": other, "epoch": 3, "number": 5, "have": "0000000000000003"}]);
+    let fragment = Some(Fragment { index: 1, count: 2 });
+    let table = [
+        (
+            Message::Spread(Spread { cast, age_ms: 12, hops: 4, path, map: 255, fragment, doubt_ms: 5 }),
+            "SPREAD",
+            json!({"cast": shown, "age_ms": 12, "hops": 4, "path": ["03030303"], "map": "00000000000000ff",
+                "fragment": {"index": 1, "count": 2}, "doubt_ms": 5}),
+        ),
+        (
+            Message::Covered(Covered { covers: vec![cover.clone()], halves: vec![half], wants: Vec::new() }),
+            "COVERED",
+            json!({"covers": covers, "halves": have, "wants": []}),
+        ),
+        (
+            Message::Offer(Offer { holds: vec![cover], question: true }),
+            "OFFER",
+            json!({"covers": covers, "question": true}),
+        ),
+    ];
+    for (message, kind, expected) in table {
+        assert_eq!(payload(message.clone()), (kind.to_owned(), expected), "{message:?}");
+    }
+}
+
+#[test]
 fn covered_numbers_are_shown_by_author_and_interval() {
     let cover = Cover { author: OTHER, epoch: 3, intervals: vec![Interval { first: 1, last: 4 }] };
     let cover_json = json!({"author": {"id": hex(&OTHER), "name": null}, "epoch": 3, "intervals": [[1, 4]]});
@@ -297,8 +348,10 @@ fn links_are_shown_by_segment_and_members_by_the_segment_that_their_author_names
         cost: 5,
         unheard: ShortIds(vec![mine, other]),
         namer: ShortIds(vec![mine]),
+        loss: LossClass::of(300),
+        lossy: LossyIds(vec![(other, LossClass::WORST)]),
     };
-    let direct = DirectLink { peer: ShortIds(vec![other]), cost: 40 };
+    let direct = DirectLink { peer: ShortIds(vec![other]), cost: 40, loss: LossClass::of(150) };
     let links = minicbor::to_vec(LinksBody { segments: vec![segment], direct: vec![direct], is_joint: true })
         .expect("a Vec takes all");
     let named = SegmentId::of(&me().id(), InterfaceIndex(3));
@@ -311,8 +364,11 @@ fn links_are_shown_by_segment_and_members_by_the_segment_that_their_author_names
             "LINKS",
             json!({
                 "op": sealed,
-                "segments": [{"segment": "00000000000000ff", "namer": myself, "mtu": 1_500, "cost": 5, "unheard": [myself, stranger]}],
-                "direct": [{"peer": stranger, "cost": 40}],
+                "segments": [{
+                    "segment": "00000000000000ff", "namer": myself, "mtu": 1_500, "cost": 5, "unheard": [myself, stranger],
+                    "loss": 340, "lossy": [{"peer": stranger, "loss": 800}],
+                }],
+                "direct": [{"peer": stranger, "cost": 40, "loss": 200}],
                 "joint": true,
             }),
         ),

@@ -3,10 +3,11 @@
 use kodikon_core::ground::id::{MeshId, NodeId, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::op::SignedOp;
+use kodikon_core::wire::cast::{Covered, Half, Spread};
 use kodikon_core::wire::json::{JsonMessage, MessageKind};
 use kodikon_core::wire::letter::{DeadLinks, Fragment, Letter, Stamp};
 use kodikon_core::wire::message::{
-    Beacon, Bye, Cover, Digest, Log, LogEntry, Message, Ops, Proof, bye_bytes, proof_bytes,
+    Beacon, Bye, Cover, Digest, Log, LogEntry, LogPiece, Message, Ops, Proof, bye_bytes, proof_bytes,
 };
 use serde_json::{Value, json};
 
@@ -108,16 +109,11 @@ impl Decoder {
                 json!({"taken": got.taken, "receipts": receipts})
             }
             Message::Back(back) => self.letter(back.number, &back.letter, &back.dead, back.fragment),
+            Message::Spread(spread) => self.spread(spread),
+            Message::Covered(covered) => self.covered(covered),
+            Message::Offer(offer) => json!({"covers": self.covers(&offer.holds), "question": offer.question}),
             Message::Log(log) => return self.log(log, frame),
-            Message::LogPiece(piece) => json!({
-                "author": self.node(piece.author),
-                "epoch": piece.epoch,
-                "seq": piece.seq,
-                "index": piece.index,
-                "count": piece.count,
-                "age_ms": piece.age_ms,
-                "bytes": piece.bytes.len(),
-            }),
+            Message::LogPiece(piece) => self.log_piece(piece),
             Message::Canary => json!({}),
         };
         vec![frame.say(name, payload)]
@@ -180,6 +176,38 @@ impl Decoder {
         })
     }
 
+    /// What somebody has of casts, whole or in part, and what it wants.
+    fn covered(&self, covered: &Covered) -> Value {
+        let half = |half: &Half| {
+            let (origin, have) = (self.node(half.origin), hex64(half.have));
+            json!({"origin": origin, "epoch": half.epoch, "number": half.number, "have": have})
+        };
+        let halves: Value = covered.halves.iter().map(half).collect();
+        json!({"covers": self.covers(&covered.covers), "halves": halves, "wants": self.covers(&covered.wants)})
+    }
+
+    /// A cast on its way, without what it says.
+    fn spread(&self, spread: &Spread) -> Value {
+        let Spread { cast, age_ms, hops, path, map, fragment, doubt_ms } = spread;
+        json!({
+            "cast": {
+                "origin": self.node(cast.origin),
+                "epoch": cast.epoch,
+                "number": cast.number,
+                "kind": cast.kind,
+                "priority": cast.urgency().map(|urgency| urgency.name()),
+                "bytes": cast.body.len(),
+                "signature": hex(&cast.signature),
+            },
+            "age_ms": age_ms,
+            "hops": hops,
+            "path": path.0.iter().map(|stamp| hex(&stamp.0)).collect::<Vec<_>>(),
+            "map": hex64(*map),
+            "fragment": fragment.map(|piece| json!({"index": piece.index, "count": piece.count})),
+            "doubt_ms": doubt_ms,
+        })
+    }
+
     fn covers(&self, covers: &[Cover]) -> Value {
         let one = |cover: &Cover| {
             let intervals = cover.intervals.iter().map(|interval| json!([interval.first, interval.last]));
@@ -204,6 +232,19 @@ impl Decoder {
             payload: shown.payload,
             path: if is_own { Vec::new() } else { vec![frame.source.clone()] },
         }
+    }
+
+    /// A piece of a longer op of the log, without its bytes.
+    fn log_piece(&self, piece: &LogPiece) -> Value {
+        json!({
+            "author": self.node(piece.author),
+            "epoch": piece.epoch,
+            "seq": piece.seq,
+            "index": piece.index,
+            "count": piece.count,
+            "age_ms": piece.age_ms,
+            "bytes": piece.bytes.len(),
+        })
     }
 
     /// The same of the log, with the age of each.

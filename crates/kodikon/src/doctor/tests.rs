@@ -283,3 +283,19 @@ fn what_arrives_from_outside_is_a_warning() {
         assert_eq!(found(&symptoms, "foreign_nodes").0, status, "{sealed} {unknown}");
     }
 }
+
+#[test]
+fn whoever_sends_more_than_it_may_is_named() {
+    for (beyond, status, says) in [
+        (&[][..], Status::Ok, "no peer"),
+        (&[("cam1", 0)], Status::Ok, "no peer"),
+        (&[("cam1", 0), ("cam2", 7)], Status::Warn, "cam2 sends more than 5,000 datagrams a second: 7 of its own"),
+        (&[("cam1", 1), ("cam2", 7)], Status::Warn, "and 1 more"),
+    ] {
+        let beyond_rate = beyond.iter().map(|(name, dropped)| ((*name).to_owned(), *dropped)).collect();
+        let symptoms = Symptoms { beyond_rate: Some(beyond_rate), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "peer_rates");
+        assert_eq!(found, status, "{beyond:?}");
+        assert!(evidence.contains(says), "{evidence}");
+    }
+}

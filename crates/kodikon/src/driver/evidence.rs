@@ -50,6 +50,8 @@ pub(crate) struct DriverCounts {
     pub(crate) unkept: u64,
     /// Events told.
     pub(crate) events: u64,
+    /// Messages dropped because they say nothing that an honest peer would.
+    pub(crate) malformed: u64,
 }
 
 impl DriverCounts {
@@ -62,6 +64,7 @@ impl DriverCounts {
             ("send_refused", self.sends.refused),
             ("send_unkept_run", self.unkept),
             ("kernel_receive_buffer", self.kernel_drops),
+            ("message_payload", self.malformed),
         ] {
             doc.drops.insert(name.to_owned(), value);
         }
@@ -207,6 +210,7 @@ impl Evidence {
             interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, scene)).collect()),
             firewall: None,
             receive_buffer: receive_buffer(&reports(scene.discovery, scene.udp)),
+            beyond_rate: Some(alive().map(|peer| (peer.name.clone(), peer.beyond_rate)).collect()),
             skews: Some(
                 alive().filter_map(|peer| Some(Skew { node_id: peer.name.clone(), skew_ms: peer.skew_ms? })).collect(),
             ),
@@ -371,20 +375,8 @@ mod tests {
         let interface = Interface { addresses: vec![own], ..interface(1) };
         assert_eq!(neighbours(&interface, &View::default()), 0);
         let peer = |address: &str| kodikon_core::effect::PeerView {
-            id: NodeId::default(),
-            name: "peer".to_owned(),
-            liveness: kodikon_core::model::member::Liveness::Alive,
-            epoch: kodikon_core::ground::id::Epoch::default(),
-            life: kodikon_core::ground::id::Life::default(),
             address: Some(address.parse().unwrap()),
-            rtt: None,
-            heard: None,
-            witnesses: Vec::new(),
-            reason: "",
-            version: String::new(),
-            skew_ms: None,
-            datagrams: 0,
-            relays: None,
+            ..crate::testing::peer_view(NodeId::default(), "peer")
         };
         let peers = ["192.0.2.9:10000", "198.51.100.9:10000", "[fd00::1]:10000"].map(peer).into();
         assert_eq!(neighbours(&interface, &View { peers, ..View::default() }), 1);

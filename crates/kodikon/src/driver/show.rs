@@ -7,6 +7,7 @@ use std::time::Duration;
 use kodikon_core::effect::{Event as CoreEvent, Interface};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::Instant;
+use kodikon_core::model::letter::Priority;
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Node;
 
@@ -14,8 +15,8 @@ use crate::api::{Event, What};
 use crate::clock::SystemClock;
 use crate::driver::DriverCounts;
 use crate::events::{EventLog, EventStream, weight};
-use crate::handlers::Handler;
-use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, row_of};
+use crate::handlers::{Handler, InlineHandler};
+use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, row_of, said_by_letter};
 
 /// A snapshot that a reader was just taking is shown again after this.
 pub(crate) const SHOW_AGAIN: Duration = Duration::from_millis(1);
@@ -41,7 +42,9 @@ pub(crate) struct Show {
     pending: Vec<CoreEvent>,
     events: Arc<EventLog>,
     handlers: Vec<Handler>,
+    inline: Vec<InlineHandler>,
     told: u64,
+    malformed: u64,
 }
 
 impl Show {
@@ -57,7 +60,9 @@ impl Show {
             pending: Vec::new(),
             events: Arc::new(EventLog::new()),
             handlers: Vec::new(),
+            inline: Vec::new(),
             told: 0,
+            malformed: 0,
         }
     }
 
@@ -76,6 +81,11 @@ impl Show {
         self.handlers.push(handler);
     }
 
+    /// Sets a handler that is called here.
+    pub(crate) fn add_inline(&mut self, handler: InlineHandler) {
+        self.inline.push(handler);
+    }
+
     /// What is shown now.
     pub(crate) fn view(&self) -> &View {
         &self.view
@@ -84,6 +94,11 @@ impl Show {
     /// Events told since the start.
     pub(crate) fn told(&self) -> u64 {
         self.told
+    }
+
+    /// Messages dropped since the start because of what they say.
+    pub(crate) fn malformed(&self) -> u64 {
+        self.malformed
     }
 
     /// Keeps an event until the view shows what it tells of.
@@ -96,6 +111,8 @@ impl Show {
             | CoreEvent::State { node: peer, .. } => _ = self.changed.insert(*peer),
             CoreEvent::Isolated(_)
             | CoreEvent::Message { .. }
+            | CoreEvent::Broadcast { .. }
+            | CoreEvent::Announced { .. }
             | CoreEvent::Settled { .. }
             | CoreEvent::Alert { .. }
             | CoreEvent::AlertAck { .. }
@@ -117,7 +134,7 @@ impl Show {
     /// Whether the view can no longer be left as it is.
     pub(crate) fn is_due(&self, now: Instant, node: &Node) -> bool {
         self.version != Some(node.version())
-            || !self.pending.is_empty()
+            || !self.pending.iter().all(is_of_no_view)
             || self.is_owed
             || (self.are_ways_owed && self.may_find_ways(now))
             || self.board.is_stale(now.since(self.view.at))
@@ -180,12 +197,19 @@ impl Show {
         self.board.publish_last(Arc::clone(&self.view));
     }
 
-    fn tell(&mut self, wall: f64) {
+    /// Tells what has happened. Without a refresh before it only what [`is_of_no_view`].
+    pub(crate) fn tell(&mut self, wall: f64) {
         for event in std::mem::take(&mut self.pending) {
             log(&event);
-            let Some(what) = what(&event, &self.view) else { continue };
+            let Some(what) = what(&event, &self.view) else {
+                self.malformed += u64::from(matches!(event, CoreEvent::Message { .. } | CoreEvent::Broadcast { .. }));
+                continue;
+            };
             let event = Arc::new(Event { at: wall, what });
             let bytes = weight(&event);
+            for handler in &mut self.inline {
+                handler.call(&event);
+            }
             for handler in &self.handlers {
                 handler.offer(&event, bytes);
             }
@@ -230,7 +254,12 @@ fn update_states(view: &mut View, node: &Node, changed: &BTreeSet<NodeId>) {
     }
 }
 
-/// An event as people read it; `None` for what only the log and `doctor` tell.
+/// Whether an event is told as it is: a message changes nothing that the view shows, and may come a thousand times a second.
+fn is_of_no_view(event: &CoreEvent) -> bool {
+    matches!(event, CoreEvent::Message { .. })
+}
+
+/// An event as people read it; `None` for what only the log and `doctor` tell, and for messages that no honest peer sends.
 fn what(event: &CoreEvent, view: &View) -> Option<What> {
     let names = |ids: &[NodeId]| ids.iter().map(|id| view.name_of(id)).collect();
     // The name in the rows; who is in none of them any more has the name it had.
@@ -265,18 +294,13 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
         }
         CoreEvent::State { node, name, snapshot } => state(*node, shown(node, name), snapshot),
         CoreEvent::Message { from, name, kind, payload, priority, path } => {
-            // Its origin may be no Kodikon node: what is no JSON is no message.
-            let payload = serde_json::from_slice(payload).ok()?;
-            let name = shown(from, name);
-            What::Message {
-                node_id: name.clone(),
-                id: from.to_string(),
-                source: name,
-                kind: if kind.is_empty() { "ROUTE_BROADCAST".to_owned() } else { kind.clone() },
-                payload,
-                priority: priority.name().to_owned(),
-                path: names(path),
-            }
+            let words = Words { kind, payload, priority: *priority, path: names(path), sent_to: None };
+            message(from, shown(from, name), words)?
+        }
+        CoreEvent::Broadcast { from, name, kind, payload, priority, path } => {
+            let sent_to = Some("all".to_owned());
+            let words = Words { kind, payload, priority: *priority, path: names(path), sent_to };
+            message(from, shown(from, name), words)?
         }
         CoreEvent::Alert { from, name, .. } | CoreEvent::AlertAck { from, name, .. } => {
             return alert(event, *from, shown(from, name));
@@ -286,6 +310,7 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
         }
         CoreEvent::Settled { .. }
+        | CoreEvent::Announced { .. }
         | CoreEvent::Raised { .. }
         | CoreEvent::Receipt { .. }
         | CoreEvent::AlertOver { .. }
@@ -333,6 +358,30 @@ fn alert(event: &CoreEvent, from: NodeId, name: String) -> Option<What> {
     })
 }
 
+/// What somebody said.
+struct Words<'a> {
+    kind: &'a str,
+    payload: &'a [u8],
+    priority: Priority,
+    path: Vec<String>,
+    sent_to: Option<String>,
+}
+
+/// What somebody said, as people read it; `None` for what no honest node would have said.
+fn message(from: &NodeId, name: String, words: Words<'_>) -> Option<What> {
+    let Words { kind, payload, priority, path, sent_to } = words;
+    Some(What::Message {
+        node_id: name.clone(),
+        id: from.to_string(),
+        source: name,
+        kind: if kind.is_empty() { "ROUTE_BROADCAST" } else { kind }.to_owned(),
+        payload: said_by_letter(payload, kind)?,
+        priority: priority.name().to_owned(),
+        path,
+        sent_to,
+    })
+}
+
 /// What an operator would tell another goes to the log.
 fn log(event: &CoreEvent) {
     match event {
@@ -342,6 +391,10 @@ fn log(event: &CoreEvent) {
         CoreEvent::PeerLeft { name, peer } => tracing::info!(%name, id = ?peer, "peer left"),
         CoreEvent::State { name, snapshot, .. } => tracing::debug!(%name, version = snapshot.version, "state changed"),
         CoreEvent::Message { name, priority, .. } => tracing::debug!(%name, priority = priority.name(), "message"),
+        CoreEvent::Broadcast { name, priority, .. } => {
+            tracing::debug!(%name, priority = priority.name(), "broadcast");
+        }
+        CoreEvent::Announced { number, .. } => tracing::debug!(?number, "broadcast on its way"),
         CoreEvent::Settled { to, outcome, .. } => tracing::debug!(?to, ?outcome, "settled"),
         CoreEvent::Alert { alert, name, priority, late, .. } => {
             tracing::info!(%alert, %name, priority = priority.name(), late, "alert");
@@ -378,15 +431,16 @@ fn log(event: &CoreEvent) {
 
 #[cfg(test)]
 mod tests {
-    use kodikon_core::effect::PeerView;
     use kodikon_core::ground::config::Config;
-    use kodikon_core::ground::id::{Epoch, Life};
+    use kodikon_core::ground::id::Epoch;
     use kodikon_core::ground::time::WallTime;
     use kodikon_core::model::identity::{Identity, StrictVerifier};
-    use kodikon_core::model::member::Liveness;
+    use kodikon_core::model::letter::Priority;
+    use kodikon_core::model::state::NodeSnapshot;
     use kodikon_core::node::{Boot, Saved};
 
     use super::*;
+    use crate::testing::peer_view;
 
     fn node() -> Node {
         let boot = Boot {
@@ -425,24 +479,46 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_told_without_a_new_view_and_after_what_came_before_it() {
+        let (mut node, mut show) = (node(), Show::new(Arc::default()));
+        let refresh = |show: &mut Show, node: &mut Node| {
+            let rest = Rest { counts: DriverCounts::default(), own_changes: 0, addresses: &[], interfaces: &[] };
+            show.refresh(Instant::ZERO, 0.0, node, rest);
+        };
+        refresh(&mut show, &mut node);
+        let said = |payload: &[u8], kind: &str| CoreEvent::Message {
+            from: NodeId([7; 16]),
+            name: "cam".to_owned(),
+            kind: kind.to_owned(),
+            payload: payload.to_vec(),
+            priority: Priority::Critical,
+            path: vec![NodeId([0xab; 16])],
+        };
+        show.push(said(b"[1]", ""));
+        assert!(!show.is_due(Instant::ZERO, &node), "a view for each message would be a large one for each datagram");
+        show.tell(0.0);
+        assert_eq!(show.told(), 1);
+        let deep = format!("{}{}", "[".repeat(32), "]".repeat(32));
+        let long = "k".repeat(65);
+        let table =
+            [(&b"[1"[..], ""), (b"\xff", ""), (b"", "door"), (deep.as_bytes(), ""), (b"1", "a\nb"), (b"1", &long)];
+        for (payload, kind) in table {
+            show.push(said(payload, kind));
+        }
+        show.tell(0.0);
+        assert_eq!((show.told(), show.malformed()), (1, 6), "what no honest peer says is dropped and counted");
+
+        show.push(CoreEvent::Isolated(true));
+        show.push(said(b"[2]", "door"));
+        assert!(show.is_due(Instant::ZERO, &node), "the first waits for the view, and the second for the first");
+        refresh(&mut show, &mut node);
+        assert_eq!(show.told(), 3);
+    }
+
+    #[test]
     fn an_event_bears_the_name_that_the_rows_show() {
         let (own, peer, gone) = (NodeId([1; 16]), NodeId([2; 16]), NodeId([3; 16]));
-        let row = PeerView {
-            id: peer,
-            name: "cam-2".to_owned(),
-            liveness: Liveness::Alive,
-            epoch: Epoch::default(),
-            life: Life::default(),
-            address: None,
-            rtt: None,
-            heard: None,
-            witnesses: Vec::new(),
-            reason: "",
-            version: String::new(),
-            skew_ms: None,
-            datagrams: 0,
-            relays: None,
-        };
+        let row = peer_view(peer, "cam-2");
         let view = View { id: own, name: "me-2".to_owned(), peers: vec![row], ..View::default() };
         // The core names a node as it knew it when something happened; a rank may have come since.
         for (id, then, expected) in [(own, "me", "me-2"), (peer, "cam", "cam-2"), (gone, "door", "door")] {

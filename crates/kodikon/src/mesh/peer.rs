@@ -27,6 +27,7 @@ pub struct Peer {
     pub(crate) version: String,
     pub(crate) skew_ms: Option<i64>,
     pub(crate) datagrams: u64,
+    pub(crate) beyond_rate: u64,
     pub(crate) relays: Option<u8>,
     pub(crate) state: Arc<StateRow>,
 }
@@ -52,6 +53,7 @@ impl Peer {
             version: view.version.clone(),
             skew_ms: view.skew_ms,
             datagrams: view.datagrams,
+            beyond_rate: view.beyond_rate,
             relays: view.relays,
             state,
         })
@@ -78,6 +80,7 @@ impl Peer {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
+            beyond_rate: 0,
             relays: None,
             state: Arc::default(),
         }
@@ -185,7 +188,10 @@ impl Peer {
     /// The row with what is counted of this peer alone.
     #[must_use]
     pub fn detail(&self) -> PeerDetail {
-        let counters = BTreeMap::from([("datagrams_received".to_owned(), self.datagrams)]);
+        let counters = BTreeMap::from([
+            ("datagrams_received".to_owned(), self.datagrams),
+            ("datagrams_beyond_rate".to_owned(), self.beyond_rate),
+        ]);
         PeerDetail { peer: self.row(), counters }
     }
 }

@@ -8,18 +8,26 @@ use kodikon_core::effect::SendOrder;
 use kodikon_core::ground::config::{MAX_KIND, MAX_PAYLOAD};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::letter::{Outcome as CoreOutcome, Priority, Ticket};
+use kodikon_core::model::member::Liveness;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
+use super::room::Part;
 use super::{Mesh, View, is_called};
 use crate::api::OutcomeRow;
 use crate::driver::Order;
+use crate::spelling::{nearest_name, shorten};
 
 /// Arrays and objects in one another that a payload may have: the seed's form counts the message itself as one more.
 pub const PAYLOAD_DEPTH: usize = 31;
 /// Members of objects that a payload may have in all.
 pub const PAYLOAD_KEYS: usize = 1_024;
-/// Messages of one node that wait for what becomes of them; more are refused.
-pub(crate) const SENDS_WAITING: usize = 4_096;
+/// The least that a message may be given: the time that is left goes with it in whole milliseconds.
+pub const TIMEOUT_LEAST: Duration = Duration::from_millis(1);
+/// The most that a message may be given: what a critical one has unasked, the longest deadline of the design. Until then it holds its
+/// room here, its number among the 1,024 that its destination remembers, and custody on the way; and whoever is not back by then is
+/// better told how things are by node state than how they were by old messages.
+pub const TIMEOUT_MOST: Duration = Duration::from_secs(30);
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +51,7 @@ pub enum Outcome {
     },
     /// It was not tried.
     Unreachable {
-        /// Why: nobody of that name, or more relays than `max_hops`.
+        /// Why: nobody of that name, one that has failed or left, or more relays than `max_hops`.
         reason: String,
     },
 }
@@ -110,10 +118,22 @@ pub enum SendError {
         /// How long it may be.
         limit: usize,
     },
+    /// The timeout is too short or too long.
+    #[error("a timeout of {} s: a message may take {} to {} s", .given.as_secs_f64(), TIMEOUT_LEAST.as_secs_f64(), TIMEOUT_MOST.as_secs())]
+    Timeout {
+        /// What was asked for.
+        given: Duration,
+    },
     /// As many wait as may.
     #[error("{limit} messages wait for what becomes of them: slow down and try again")]
     Busy {
         /// How many may wait.
+        limit: usize,
+    },
+    /// As much waits as may.
+    #[error("{limit} bytes of messages wait for what becomes of them: slow down and try again")]
+    Full {
+        /// How many bytes may wait.
         limit: usize,
     },
     /// The node has been shut down.
@@ -156,35 +176,70 @@ impl Letter {
         self
     }
 
-    /// How long it may take. Default by priority: 2 s low, 5 s normal, 10 s high, 30 s critical.
+    /// How long it may take, [`TIMEOUT_LEAST`] to [`TIMEOUT_MOST`]. Default by priority: 2 s low, 5 s normal, 10 s high, 30 s critical.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// A type of the application's own. Default: the seed's `ROUTE_BROADCAST`.
+    /// Its type: a name of the application's own, or that of a [`MessageType`](crate::MessageType). Default: the seed's
+    /// `ROUTE_BROADCAST`.
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = kind.into();
         self
     }
 
+    /// Tells whether it breaks a limit, and sends nothing. What is refused for now alone ([`SendError::Busy`], [`SendError::Full`]) only
+    /// sending tells.
+    ///
+    /// # Errors
+    /// As [`Mesh::send`].
+    pub fn check(&self) -> Result<(), SendError> {
+        self.text().map(drop)
+    }
+
+    /// What it says as text.
+    fn text(&self) -> Result<Vec<u8>, SendError> {
+        if let Some(given) = self.timeout.filter(|given| !(TIMEOUT_LEAST..=TIMEOUT_MOST).contains(given)) {
+            return Err(SendError::Timeout { given });
+        }
+        check(&self.payload, &self.kind)
+    }
+
     async fn deliver(self) -> Result<Outcome, SendError> {
-        let payload = check(&self.payload, &self.kind)?;
-        let view = self.mesh.0.board.read();
-        let Some(to) = find(&view, &self.to) else {
-            return Ok(Outcome::Unreachable { reason: unknown(&view, &self.to) });
+        let text = self.text()?;
+        let Self { mesh, to: name, payload, priority, timeout, kind } = self;
+        // While it waits it is its text alone: read, it takes up to thirty times that.
+        drop(payload);
+        let to = {
+            // Not kept while it waits either: each view holds a whole roster.
+            let view = mesh.0.board.read();
+            let Some(to) = find(&view, &name) else {
+                return Ok(Outcome::Unreachable { reason: unknown(&view, &name) });
+            };
+            to
         };
-        let order = SendOrder {
-            ticket: Ticket(0),
-            to,
-            kind: self.kind,
-            payload,
-            priority: self.priority,
-            timeout: self.timeout,
-        };
-        let sent = self.mesh.ask(|answer| Order::Send { order, answer }).await.map_err(|_| SendError::Stopped)?;
-        let outcome = sent.ok_or(SendError::Busy { limit: SENDS_WAITING })?;
-        Ok(tell(outcome, &self.mesh.0.board.read()))
+        let part = mesh.0.room.take(text.len() + kind.len())?;
+        let order = SendOrder { ticket: Ticket(0), to, kind, payload: text, priority, timeout };
+        let sent = mesh.ask(|answer| Order::Send { order, waiting: Waiting { part, answer } }).await;
+        let outcome = sent.map_err(|_| SendError::Stopped)?;
+        Ok(tell(outcome, &to, &mesh.0.board.read()))
+    }
+}
+
+/// Who waits for what becomes of a message, and the room that it takes until then.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    part: Part,
+    answer: oneshot::Sender<CoreOutcome>,
+}
+
+impl Waiting {
+    /// Tells what became of it; its room is free by then.
+    pub(crate) fn settle(self, outcome: CoreOutcome) {
+        drop(self.part);
+        // An error means that nobody waits for the answer any more.
+        drop(self.answer.send(outcome));
     }
 }
 
@@ -197,16 +252,37 @@ impl IntoFuture for Letter {
     }
 }
 
-/// The text of a payload within limits.
-fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
-    if kind.len() > MAX_KIND || kind.chars().any(char::is_control) {
-        return Err(SendError::Kind { limit: MAX_KIND });
+/// What a letter says; `None` for what no honest node would have sent.
+pub(crate) fn said_by_letter(text: &[u8], kind: &str) -> Option<Value> {
+    if text.len() > MAX_PAYLOAD {
+        return None;
     }
+    let payload = serde_json::from_slice(text).ok()?;
+    is_kind(kind).and_then(|()| is_plain(&payload)).ok()?;
+    Some(payload)
+}
+
+/// The text of a payload within limits.
+pub(super) fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
+    is_kind(kind)?;
     text_of(payload, MAX_PAYLOAD)
+}
+
+fn is_kind(kind: &str) -> Result<(), SendError> {
+    let is_printable = kind.len() <= MAX_KIND && !kind.chars().any(char::is_control);
+    if is_printable { Ok(()) } else { Err(SendError::Kind { limit: MAX_KIND }) }
 }
 
 /// The text of a payload that is no deeper, no wider and no longer than it may be.
 pub(super) fn text_of(payload: &Value, limit: usize) -> Result<Vec<u8>, SendError> {
+    is_plain(payload)?;
+    let text = payload.to_string().into_bytes();
+    let bytes = text.len();
+    if bytes > limit { Err(SendError::TooLong { bytes, limit }) } else { Ok(text) }
+}
+
+/// Whether a payload is no deeper and no wider than it may be.
+fn is_plain(payload: &Value) -> Result<(), SendError> {
     let mut keys = 0;
     if !fits(payload, PAYLOAD_DEPTH, &mut keys) {
         return Err(SendError::TooDeep { limit: PAYLOAD_DEPTH });
@@ -214,9 +290,7 @@ pub(super) fn text_of(payload: &Value, limit: usize) -> Result<Vec<u8>, SendErro
     if keys > PAYLOAD_KEYS {
         return Err(SendError::TooManyKeys { limit: PAYLOAD_KEYS });
     }
-    let text = payload.to_string().into_bytes();
-    let bytes = text.len();
-    if bytes > limit { Err(SendError::TooLong { bytes, limit }) } else { Ok(text) }
+    Ok(())
 }
 
 /// Whether a value is no deeper than this; counts the members of its objects.
@@ -240,15 +314,21 @@ fn find(view: &View, name: &str) -> Option<NodeId> {
     called().find(|peer| peer.liveness.is_present()).or_else(|| called().next()).map(|peer| peer.id)
 }
 
+/// Who was probably meant: one who is present, or this node.
+pub(super) fn nearest(view: &View, name: &str) -> Option<String> {
+    let present = view.peers.iter().filter(|peer| peer.liveness.is_present()).map(|peer| peer.name.as_str());
+    nearest_name(name, present.chain([view.name.as_str()])).map(str::to_owned)
+}
+
 fn unknown(view: &View, name: &str) -> String {
-    let names = view.peers.iter().filter(|peer| peer.liveness.is_present()).map(|peer| peer.name.as_str());
-    match crate::settings::nearest(name, names) {
+    let (near, name) = (nearest(view, name), shorten(name));
+    match near {
         Some(near) => format!("no node is called `{name}`; did you mean `{near}`?"),
         None => format!("no node is called `{name}`; `kodikon peers` lists all"),
     }
 }
 
-fn tell(outcome: CoreOutcome, view: &View) -> Outcome {
+fn tell(outcome: CoreOutcome, to: &NodeId, view: &View) -> Outcome {
     match outcome {
         CoreOutcome::Delivered { rtt, path, attempts } => {
             Outcome::Delivered { rtt, path: path.iter().map(|id| view.name_of(id)).collect(), attempts }
@@ -257,15 +337,31 @@ fn tell(outcome: CoreOutcome, view: &View) -> Outcome {
         CoreOutcome::Unreachable { needs_hops: Some(hops) } => {
             Outcome::Unreachable { reason: format!("the way has {hops} relays: raise mesh.max_hops") }
         }
-        CoreOutcome::Unreachable { needs_hops: None } => Outcome::Unreachable { reason: "no such node".to_owned() },
+        CoreOutcome::Unreachable { needs_hops: None } => Outcome::Unreachable { reason: absence(to, view) },
+    }
+}
+
+/// Why nothing can be said to a node that bears the name.
+fn absence(id: &NodeId, view: &View) -> String {
+    let name = view.name_of(id);
+    match view.peers.iter().find(|peer| peer.id == *id).map(|peer| peer.liveness) {
+        Some(Liveness::Failed) => format!("`{name}` has failed"),
+        Some(Liveness::Left) => format!("`{name}` has left"),
+        Some(Liveness::Introduced | Liveness::Alive | Liveness::Suspect) => {
+            format!("not enough is known of `{name}` yet: try again in a moment")
+        }
+        None => format!("`{name}` is not here any more"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kodikon_core::effect::PeerView;
     use serde_json::json;
 
+    use super::super::{SEND_BYTES_WAITING, SENDS_WAITING};
     use super::*;
+    use crate::testing::peer_view;
 
     #[test]
     fn a_payload_is_refused_at_the_door_with_the_limit_that_it_breaks() {
@@ -285,5 +381,70 @@ mod tests {
         }
         assert_eq!(check(&json!(1), "a\nb"), Err(SendError::Kind { limit: 64 }));
         assert_eq!(check(&json!({"n": 1}), "door.opened"), Ok(br#"{"n":1}"#.to_vec()));
+    }
+
+    #[test]
+    fn who_bears_the_name_and_cannot_be_told_anything_is_unreachable_with_the_reason() {
+        let id = NodeId([7; 16]);
+        for (liveness, expected) in [
+            (Some(Liveness::Failed), "`cam` has failed"),
+            (Some(Liveness::Left), "`cam` has left"),
+            (Some(Liveness::Alive), "not enough is known of `cam` yet: try again in a moment"),
+            (None, "`@0707` is not here any more"),
+        ] {
+            let peer = |liveness| PeerView { liveness, ..peer_view(id, "cam") };
+            let view = View { peers: liveness.map(peer).into_iter().collect(), ..View::default() };
+            let outcome = tell(CoreOutcome::Unreachable { needs_hops: None }, &id, &view);
+            assert_eq!(outcome, Outcome::Unreachable { reason: expected.to_owned() }, "{liveness:?}");
+        }
+    }
+
+    async fn alone() -> Mesh {
+        let mesh = format!("send-{}", std::process::id());
+        Mesh::builder("a").in_memory().mesh_name(&mesh).udp_port(49_000).interfaces(["lo"]).start().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_timeout_lies_between_a_millisecond_and_what_a_critical_message_has() {
+        let mesh = alone().await;
+        assert_eq!(TIMEOUT_MOST, Priority::Critical.deadline());
+        let refused = |given| Err(SendError::Timeout { given });
+        for (timeout, expected) in [
+            (Duration::ZERO, refused(Duration::ZERO)),
+            (Duration::from_micros(999), refused(Duration::from_micros(999))),
+            (TIMEOUT_LEAST, Ok(true)),
+            (TIMEOUT_MOST, Ok(true)),
+            (TIMEOUT_MOST + Duration::from_nanos(1), refused(TIMEOUT_MOST + Duration::from_nanos(1))),
+            (Duration::MAX, refused(Duration::MAX)),
+        ] {
+            let letter = mesh.send("a", json!(1)).timeout(timeout);
+            assert_eq!(letter.check(), expected.clone().map(|_| ()), "{timeout:?}");
+            assert_eq!(letter.await.map(|outcome| outcome.is_delivered()), expected, "{timeout:?}");
+        }
+        let error = SendError::Timeout { given: Duration::from_secs(31) };
+        assert_eq!(error.to_string(), "a timeout of 31 s: a message may take 0.001 to 30 s");
+        mesh.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn where_the_room_is_taken_a_message_is_refused_and_what_is_settled_holds_none() {
+        let mesh = alone().await;
+        let part = mesh.0.room.take(SEND_BYTES_WAITING - 100).unwrap();
+        assert_eq!(mesh.send("a", json!("x".repeat(100))).await, Err(SendError::Full { limit: SEND_BYTES_WAITING }));
+        for _ in 0..3 {
+            assert!(mesh.send("a", json!("x".repeat(50))).await.unwrap().is_delivered());
+            assert_eq!(mesh.stats().queues["messages"], 1, "the test's own part is left");
+        }
+        drop(part);
+        let parts: Vec<_> = (0..SENDS_WAITING).map(|_| mesh.0.room.take(0).unwrap()).collect();
+        assert_eq!(mesh.send("a", json!(1)).await, Err(SendError::Busy { limit: SENDS_WAITING }));
+        assert_eq!(
+            mesh.send("nobody", json!(1)).await.map(|outcome| outcome.row(None).outcome).as_deref(),
+            Ok("unreachable")
+        );
+        drop(parts);
+        assert_eq!(mesh.stats().queues["message_bytes"], 0);
+        mesh.shutdown().await;
+        assert_eq!(mesh.send("a", json!(1)).await, Err(SendError::Stopped));
     }
 }

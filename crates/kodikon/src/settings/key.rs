@@ -1,7 +1,7 @@
 //! The names of the settings, in files, in the environment, and nearly right.
 
 use super::problem::Wrong;
-use super::value::nearest;
+use crate::spelling::nearest_key;
 
 /// A setting. Its `Display` is its dotted name in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +106,7 @@ impl Key {
         let fits = |key: &&Self| key.path().split_once('.') == Some((section, leaf));
         Self::ALL.iter().find(fits).copied().ok_or_else(|| {
             let leaves: Vec<&str> = leaves(section).collect();
-            let near = nearest(leaf, leaves.iter().copied()).map(|near| format!("{section}.{near}"));
+            let near = nearest_key(leaf, leaves.iter().copied()).map(|near| format!("{section}.{near}"));
             let near = near.or_else(|| elsewhere(leaf));
             Wrong::UnknownKey { near, known: leaves.into_iter().map(str::to_owned).collect() }
         })
@@ -121,7 +121,7 @@ impl Key {
             return Top::Key(Self::DataDir);
         }
         let tops = SECTIONS.into_iter().chain([Self::DataDir.path()]);
-        let near = nearest(name, tops).map(str::to_owned);
+        let near = nearest_key(name, tops).map(str::to_owned);
         let near = near.or_else(|| if is_section { None } else { elsewhere(name) });
         near.map_or(Top::Foreign, |near| Top::Mistake(Wrong::UnknownKey { near: Some(near), known: Vec::new() }))
     }
@@ -177,7 +177,7 @@ fn elsewhere(leaf: &str) -> Option<String> {
 fn closest_variable(name: &str, known: &[String]) -> Option<String> {
     let rest = |text: &str| text.strip_prefix("KODIKON_").unwrap_or(text).to_lowercase();
     let bare: Vec<String> = known.iter().map(|variable| rest(variable)).collect();
-    let found = nearest(&rest(name), bare.iter().map(String::as_str))?;
+    let found = nearest_key(&rest(name), bare.iter().map(String::as_str))?;
     Some(format!("KODIKON_{}", found.to_uppercase()))
 }
 

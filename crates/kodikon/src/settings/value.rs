@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::choice::Choice;
 use super::problem::Wrong;
+use crate::spelling::{nearest_key, shorten};
 
 /// Where an element of a list stands in its file: line and column.
 pub(crate) type Place = (u32, u32);
@@ -115,7 +116,7 @@ impl Raw {
             return Ok(*choice);
         }
         let allowed: Vec<String> = C::ALL.iter().map(|(word, _)| (*word).to_owned()).collect();
-        let near = nearest(value, allowed.iter().map(String::as_str)).map(str::to_owned);
+        let near = nearest_key(value, allowed.iter().map(String::as_str)).map(str::to_owned);
         Err((Wrong::Choice { value: shorten(value), near, allowed }, None))
     }
 
@@ -268,24 +269,6 @@ pub(crate) fn show_span(span: Duration) -> String {
     }
 }
 
-/// The known word that was probably meant: at most a third of its letters wrong, and no more than three.
-pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase().replace('-', "_");
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).clamp(1, 3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// What a message shows of a text: the first 60 characters.
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,22 +352,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(ApiAddress::check(&Raw::Loose(text.into())).ok(), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_word_is_near_when_a_third_of_it_is_wrong() {
-        let known = ["udp_port", "max_hops", "name", "key"];
-        for (word, expected) in [
-            ("udp_prot", Some("udp_port")),
-            ("UDP-PORT", Some("udp_port")),
-            ("udpport", Some("udp_port")),
-            ("nmae", Some("name")),
-            ("kye", Some("key")),
-            ("camera", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(word, known.into_iter()), expected, "{word}");
         }
     }
 }

@@ -27,8 +27,8 @@ impl Fleet {
 }
 
 /// Waits at most half a minute: whatever takes longer will not come.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it should have happened long ago")
+pub(crate) async fn within<T>(future: impl IntoFuture<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future.into_future()).await.expect("it should have happened long ago")
 }
 
 /// Asks until it is so.

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::effect::Cast;
-use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::NodeId;
+use crate::ground::table::IdTable;
 use crate::ground::time::{Duration, Instant};
 
 /// What was heard longer ago proves nothing: two rounds by all ways and a margin.
@@ -16,6 +16,8 @@ const EVIDENCE: Duration = Duration::from_secs(130);
 pub(super) struct Segment {
     /// When the next HELLO of the burst leaves, and which it is.
     pub(super) burst: Option<(Instant, u8)>,
+    /// Beacons said by each way.
+    beacons: [u32; 3],
     /// When a beacon is due.
     pub(super) next_beacon: Instant,
     /// Our addresses there: a change is worth a burst.
@@ -24,21 +26,29 @@ pub(super) struct Segment {
     all_ways_at: Instant,
     heard: [Option<Instant>; 3],
     echoed: [Option<Instant>; 3],
-    reports: BoundedMap<NodeId, u8>,
+    reports: IdTable<NodeId, u8>,
 }
 
 impl Segment {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             burst: Some((now, 0)),
+            beacons: [0; 3],
             next_beacon: now,
             addresses: Vec::new(),
             since: now,
             all_ways_at: now,
             heard: [None; 3],
             echoed: [None; 3],
-            reports: BoundedMap::new(MAX_PEERS),
+            reports: IdTable::new(MAX_PEERS),
         }
+    }
+
+    /// Counts one more beacon that leaves by a way: whoever hears that way at all sees by the gaps what is lost.
+    pub(super) fn count(&mut self, cast: Cast) -> u32 {
+        let Some(n) = place(cast) else { return 0 };
+        self.beacons[n] = self.beacons[n].wrapping_add(1);
+        self.beacons[n]
     }
 
     pub(super) fn note_heard(&mut self, now: Instant, cast: Cast) {
@@ -56,7 +66,7 @@ impl Segment {
     /// A present peer's own account of how it hears this segment.
     pub(super) fn report(&mut self, peer: NodeId, heard: u8) {
         // There are no more peers than places.
-        drop(self.reports.insert(peer, heard));
+        let _ = self.reports.insert(peer, heard);
     }
 
     pub(super) fn forget(&mut self, peer: &NodeId) {

@@ -214,8 +214,8 @@ const MAX_OPINED: usize = 4_096;
 /// Reads an opinion op: about whom, and what.
 #[must_use]
 pub fn read_opinion(op: &SignedOp) -> Option<(NodeId, OpinionBody)> {
-    let (_, key) = op.key();
-    let subject = NodeId(<[u8; 16]>::try_from(&key[..]).ok()?);
+    let (_, key) = op.slot();
+    let subject = NodeId(<[u8; 16]>::try_from(key).ok()?);
     Some((subject, minicbor::decode(op.body()).ok()?))
 }
 

@@ -39,3 +39,39 @@ impl Learned {
         self.ways.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u16) -> NodeId {
+        NodeId(core::array::from_fn(|byte| n.to_be_bytes()[byte % 2]))
+    }
+
+    fn path(relays: &[u16]) -> Path {
+        Path(relays.iter().map(|n| Stamp::of(&id(*n))).collect())
+    }
+
+    #[test]
+    fn a_way_is_believed_in_for_an_hour_and_leads_back_by_the_same_relays() {
+        let mut learned = Learned::new();
+        learned.note(Instant::ZERO, id(9), id(2), &path(&[4, 3, 2]));
+        learned.note(Instant::ZERO, id(5), id(5), &path(&[]));
+        let relays = Some((id(2), path(&[2, 3, 4]).0));
+        for (s, expected) in [(0, relays.clone()), (3_599, relays), (3_600, None)] {
+            assert_eq!(learned.way_to(Instant::ZERO + Duration::from_secs(s), &id(9)), expected, "after {s} s");
+        }
+        assert_eq!(learned.way_to(Instant::ZERO, &id(5)), None, "it is heard itself");
+    }
+
+    #[test]
+    fn of_too_many_ways_the_one_learned_longest_ago_is_forgotten_and_no_other() {
+        let mut learned = Learned::new();
+        let count = MAX_LEARNED as u16;
+        (0..count).chain([0, count]).for_each(|n| learned.note(Instant::ZERO, id(n), id(60_000), &path(&[60_000])));
+        assert_eq!(learned.len(), MAX_LEARNED);
+        let known: Vec<bool> =
+            [0, 1, 2, count].into_iter().map(|n| learned.way_to(Instant::ZERO, &id(n)).is_some()).collect();
+        assert_eq!(known, [true, false, true, true], "0 was learned again, so 1 is the oldest");
+    }
+}

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::ground::fair::{Class, FairQueue, Limits, Taken};
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::messages::ids::ParcelId;
+use crate::machines::messages::proof::Proof;
 use crate::model::letter::Priority;
+use crate::wire::letter::MAX_PIECE;
 
 /// Carryings in flight to one neighbour at first, and their bounds (docs/machines/messages.md).
 const WINDOW: usize = 64;
@@ -15,11 +18,17 @@ pub(super) const WINDOW_MOST: usize = 256;
 pub(super) const MAX_WAITING: usize = 256;
 /// See [`MAX_WAITING`].
 pub(super) const MAX_WAITING_BYTES: usize = 1_024 * 1_024;
+/// Carryings in flight beyond the window, of critical letters alone: what others fill does not hold them up.
+pub(super) const URGENT_MORE: usize = 16;
+/// Carryings that wait in the shaper at most, critical ones aside: what goes next is decided late.
+const HELD_MOST: usize = 16;
 /// Bounds of the time after which a carrying is sent again.
 const RTO_LEAST: Duration = Duration::from_millis(5);
 const RTO_MOST: Duration = Duration::from_millis(400);
 /// The same before any round trip was seen: a good Wi-Fi answers within it, and a copy too many does no harm.
 const RTO_FIRST: Duration = Duration::from_millis(50);
+/// So many carryings in a row, none taken in time, are no chance: a fifth of all lost makes them in one of 600 cases.
+const MISSED_IN_A_ROW: u32 = 4;
 /// A GOT may wait this long for others.
 pub(super) const GOT_AFTER: Duration = Duration::from_millis(1);
 /// What must not wait is sent twice, so far apart.
@@ -27,28 +36,46 @@ const TWICE_AFTER: Duration = Duration::from_millis(1);
 /// The train of probes after the first timeout: so many, so far apart.
 const PROBES: u32 = 8;
 const PROBE_EVERY: Duration = Duration::from_millis(15);
+/// A doubted neighbour is asked this often whether it hears us again: a heartbeat of it alone does not say so.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Probes whose answers count, the latest ones: a train, and one of a doubted neighbour.
+const MAX_ASKED: usize = PROBES as usize + 1;
 
 /// A piece of a letter on its way to the neighbour.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flight {
     pub(super) parcel: ParcelId,
     pub(super) piece: usize,
+    /// Bytes of its letter in it.
+    bytes: usize,
     sent: Instant,
     due: Instant,
+    /// Whether it has not left yet: then nothing of it is due.
+    is_held: bool,
     /// Whether a second copy follows at once, however soon the first is answered.
     is_doubled: bool,
     /// Times it was sent because nobody took it.
     pub(super) timeouts: u32,
 }
 
+impl Flight {
+    /// How long ago it was first sent.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.since(self.sent)
+    }
+}
+
 /// A letter that waits to be sent.
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
+pub(super) struct Waiting {
     parcel: ParcelId,
     /// The first piece that was not sent.
     piece: usize,
     pieces: usize,
+    /// Bytes of the pieces that were not sent.
     bytes: usize,
+    /// When half of its time here is over, until it was set back for that.
+    late_at: Option<Instant>,
 }
 
 /// Probes since the first timeout.
@@ -74,15 +101,22 @@ pub(super) enum Due {
 pub(super) struct Link {
     /// Smoothed round trip and its variation (RFC 6298 §2).
     rtt: Option<(Duration, Duration)>,
+    /// Carryings that were not taken in time since one was that was sent once.
+    missed: u32,
     window: usize,
     credit: usize,
     cut: Instant,
     flights: BTreeMap<u64, Flight>,
     due: BTreeSet<(Instant, u64)>,
-    waiting: [VecDeque<Waiting>; Priority::ALL.len()],
-    bytes: usize,
+    /// By their origins.
+    waiting: FairQueue<NodeId, Waiting>,
+    held: usize,
+    pub(super) proof: Proof,
     train: Option<Train>,
-    is_doubted: bool,
+    /// When a doubted neighbour is asked again.
+    doubted: Option<Instant>,
+    /// The nonces of the latest probes.
+    asked: VecDeque<u64>,
 }
 
 impl Link {
@@ -90,53 +124,79 @@ impl Link {
     pub(super) fn new(now: Instant, rtt: Option<Duration>) -> Self {
         Self {
             rtt: rtt.map(|rtt| (rtt, rtt / 2)),
+            missed: 0,
             window: WINDOW,
             credit: 0,
             cut: now,
             flights: BTreeMap::new(),
             due: BTreeSet::new(),
-            waiting: Default::default(),
-            bytes: 0,
+            waiting: FairQueue::new(Limits { items: MAX_WAITING, bytes: MAX_WAITING_BYTES }),
+            held: 0,
+            proof: Proof::new(now),
             train: None,
-            is_doubted: false,
+            doubted: None,
+            asked: VecDeque::new(),
         }
     }
 
     /// Adds a letter to what waits; returns those that made room.
-    pub(super) fn push(&mut self, urgency: Priority, parcel: ParcelId, pieces: usize, bytes: usize) -> Vec<ParcelId> {
-        self.waiting[urgency as usize].push_back(Waiting { parcel, piece: 0, pieces, bytes });
-        self.bytes += bytes;
-        let mut evicted = Vec::new();
-        while self.waiting() > MAX_WAITING || self.bytes > MAX_WAITING_BYTES {
-            let Some(queue) = self.waiting.iter_mut().find(|queue| !queue.is_empty()) else { break };
-            let Some(oldest) = queue.pop_front() else { break };
-            self.bytes -= oldest.bytes;
-            evicted.push(oldest.parcel);
-        }
-        evicted
+    pub(super) fn push(&mut self, urgency: Priority, origin: NodeId, letter: Waiting) -> Vec<(Class, ParcelId)> {
+        self.waiting.push(urgency.class(), origin, letter.bytes, letter);
+        let excess = core::iter::from_fn(|| self.waiting.take_excess());
+        excess.map(|(class, letter)| (class, letter.parcel)).collect()
     }
 
-    /// The next piece to send, if more may be in flight.
-    pub(super) fn next_piece(&mut self) -> Option<(ParcelId, usize)> {
-        if self.is_doubted || self.flights.len() >= self.window {
+    /// The next piece to send, and its bytes, if more may be in flight.
+    pub(super) fn next_piece(&mut self, now: Instant) -> Option<(ParcelId, usize, usize)> {
+        if self.doubted.is_some() || self.waiting.is_empty() {
             return None;
         }
-        let queue = self.waiting.iter_mut().rev().find(|queue| !queue.is_empty())?;
-        let first = queue.front_mut()?;
-        let next = (first.parcel, first.piece);
-        first.piece += 1;
-        if first.piece == first.pieces {
-            self.bytes -= first.bytes;
-            queue.pop_front();
+        // Where more waits than can leave in time, what still has time goes first: else all would arrive too late.
+        self.waiting.set_back(|letter| letter.late_at.take_if(|at| now >= *at).is_some());
+        if self.flights.len() < self.window && self.held < HELD_MOST {
+            self.waiting.take(Waiting::next)
+        } else if self.flights.len() < self.window + URGENT_MORE {
+            self.waiting.take_urgent(Waiting::next)
+        } else {
+            None
         }
-        Some(next)
     }
 
     /// A piece is sent under this number.
-    pub(super) fn launch(&mut self, now: Instant, number: u64, (parcel, piece): (ParcelId, usize), is_urgent: bool) {
-        let due = now + if is_urgent { TWICE_AFTER } else { self.rto() };
-        self.flights.insert(number, Flight { parcel, piece, sent: now, due, is_doubled: is_urgent, timeouts: 0 });
+    pub(super) fn launch(
+        &mut self,
+        now: Instant,
+        number: u64,
+        (parcel, piece, bytes): (ParcelId, usize, usize),
+        is_urgent: bool,
+    ) {
+        let due = now + if is_urgent { TWICE_AFTER } else { backed_off(self.rto(), self.backoff()) };
+        let flight =
+            Flight { parcel, piece, bytes, sent: now, due, is_held: false, is_doubled: is_urgent, timeouts: 0 };
+        self.flights.insert(number, flight);
         self.due.insert((due, number));
+    }
+
+    /// What was launched under this number does not leave yet.
+    pub(super) fn hold(&mut self, number: u64) {
+        if let Some(flight) = self.flights.get_mut(&number).filter(|flight| !flight.is_held) {
+            flight.is_held = true;
+            self.due.remove(&(flight.due, number));
+            self.held += 1;
+        }
+    }
+
+    /// It leaves now.
+    pub(super) fn depart(&mut self, now: Instant, number: u64) {
+        let (rto, backoff) = (self.rto(), self.backoff());
+        if let Some(flight) = self.flights.get_mut(&number).filter(|flight| flight.is_held) {
+            flight.is_held = false;
+            flight.sent = now;
+            let wait = backed_off(rto, flight.timeouts.max(backoff));
+            flight.due = now + if flight.is_doubled { TWICE_AFTER } else { wait };
+            self.due.insert((flight.due, number));
+            self.held -= 1;
+        }
     }
 
     /// What is due now, and is taken for done by that.
@@ -149,22 +209,28 @@ impl Link {
                 return Some(Due::Probe);
             }
             self.train = None;
-            self.is_doubted = true;
+            self.doubted = Some(now + ASK_AGAIN);
             return Some(Due::Doubt);
+        }
+        if let Some(at) = self.doubted.as_mut().filter(|at| now >= **at) {
+            *at = now + ASK_AGAIN;
+            return Some(Due::Probe);
         }
         let (_, number) = self.due.first().copied().filter(|(at, _)| now >= *at)?;
         self.due.pop_first();
-        let rto = self.rto();
+        let (rto, backoff) = (self.rto(), self.backoff());
         let flight = self.flights.get_mut(&number)?;
         if core::mem::take(&mut flight.is_doubled) {
-            flight.due = now + rto;
+            flight.due = now + backed_off(rto, backoff);
         } else {
             flight.timeouts += 1;
-            flight.due = now + (rto * (1 << flight.timeouts.min(7))).min(RTO_MOST);
-            if now.since(self.cut) >= rto {
+            self.missed += u32::from(flight.timeouts == 1);
+            let backoff = self.missed / MISSED_IN_A_ROW;
+            if now.since(self.cut) >= backed_off(rto, backoff) {
                 self.window = (self.window / 2).max(WINDOW_LEAST);
                 (self.cut, self.credit) = (now, 0);
             }
+            flight.due = now + backed_off(rto, flight.timeouts.max(backoff));
             if self.train.is_none() && flight.timeouts == 1 {
                 self.train = Some(Train { sent: 0, at: now });
             }
@@ -180,18 +246,26 @@ impl Link {
 
     /// A flight is over without being taken: its letter is not here any more.
     pub(super) fn forget(&mut self, number: u64) {
-        if let Some(flight) = self.flights.remove(&number) {
-            self.due.remove(&(flight.due, number));
-        }
+        self.take_flight(number);
+    }
+
+    fn take_flight(&mut self, number: u64) -> Option<Flight> {
+        let flight = self.flights.remove(&number)?;
+        self.due.remove(&(flight.due, number));
+        self.held -= usize::from(flight.is_held);
+        Some(flight)
     }
 
     /// The neighbour took what was sent under this number.
     pub(super) fn land(&mut self, now: Instant, number: u64) -> Option<Flight> {
-        let flight = self.flights.remove(&number)?;
-        self.due.remove(&(flight.due, number));
-        if flight.timeouts == 0 {
-            self.note_rtt(now.since(flight.sent));
+        let flight = self.take_flight(number)?;
+        self.train = None;
+        let rtt = (flight.timeouts == 0).then(|| now.since(flight.sent));
+        if let Some(rtt) = rtt {
+            self.note_rtt(rtt);
+            self.missed = 0;
         }
+        self.proof.note(flight.bytes + AROUND, rtt);
         self.credit += 1;
         if self.credit >= self.window {
             (self.window, self.credit) = ((self.window + 1).min(WINDOW_MOST), 0);
@@ -207,6 +281,12 @@ impl Link {
         });
     }
 
+    /// Doublings of the time after which anything is sent again, until something that was sent once is taken (RFC 6298 §5.5 to
+    /// §5.7): where a queue has grown, nothing else would ever tell how long a round trip is now.
+    fn backoff(&self) -> u32 {
+        self.missed / MISSED_IN_A_ROW
+    }
+
     /// When a carrying is sent again.
     fn rto(&self) -> Duration {
         let rto = self.rtt.map(|(smooth, variation)| smooth + variation * 4 + GOT_AFTER);
@@ -218,47 +298,55 @@ impl Link {
         self.rtt.map_or(PROBE_EVERY, |(smooth, variation)| smooth + variation * 4).max(PROBE_EVERY)
     }
 
-    /// Something of it was heard. `true` if it had been doubted.
-    pub(super) fn on_heard(&mut self) -> bool {
+    /// It is asked whether it hears us, under this nonce.
+    pub(super) fn note_asked(&mut self, nonce: u64) {
+        if self.asked.len() == MAX_ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(nonce);
+    }
+
+    /// It answered a probe: if it was one of ours, it hears us. (What it says by itself can come by a way that leads here alone,
+    /// or from a recording.) `true` if it had been doubted.
+    pub(super) fn on_pong(&mut self, nonce: u64) -> bool {
+        self.asked.contains(&nonce) && self.trust()
+    }
+
+    fn trust(&mut self) -> bool {
         self.train = None;
-        core::mem::take(&mut self.is_doubted)
+        self.asked.clear();
+        self.doubted.take().is_some()
     }
 
     /// Nothing is sent any more of what waits or is in flight.
     pub(super) fn clear(&mut self) {
         self.flights.clear();
         self.due.clear();
-        self.waiting.iter_mut().for_each(VecDeque::clear);
-        self.bytes = 0;
+        self.waiting.clear();
+        self.held = 0;
         self.train = None;
+        self.missed = 0;
         self.window = WINDOW;
     }
 
     /// A letter is not here any more.
     pub(super) fn drop_parcel(&mut self, parcel: ParcelId) {
-        for queue in &mut self.waiting {
-            let bytes = &mut self.bytes;
-            queue.retain(|waiting| {
-                let stays = waiting.parcel != parcel;
-                *bytes -= if stays { 0 } else { waiting.bytes };
-                stays
-            });
-        }
+        self.waiting.retain(|waiting| waiting.parcel != parcel);
         let gone: Vec<u64> =
             self.flights.iter().filter(|(_, flight)| flight.parcel == parcel).map(|(number, _)| *number).collect();
         gone.into_iter().for_each(|number| self.forget(number));
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.waiting() == 0 && self.train.is_none() && !self.is_doubted
+        self.flights.is_empty() && self.waiting() == 0 && self.train.is_none() && self.doubted.is_none()
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.iter().map(VecDeque::len).sum()
+        self.waiting.len()
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.bytes
+        self.waiting.bytes()
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -267,7 +355,29 @@ impl Link {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let due = self.due.first().map(|(at, _)| *at);
-        due.into_iter().chain(self.train.map(|train| train.at)).min()
+        due.into_iter().chain(self.train.map(|train| train.at)).chain(self.doubted).min()
+    }
+}
+
+/// Bytes of a datagram around a piece of a letter, about.
+const AROUND: usize = 200;
+
+/// When what nobody took so often is sent again.
+fn backed_off(rto: Duration, timeouts: u32) -> Duration {
+    if timeouts == 0 { rto } else { (rto * (1 << timeouts.min(7))).min(RTO_MOST) }
+}
+
+impl Waiting {
+    /// A letter of which nothing was sent.
+    pub(super) fn new(parcel: ParcelId, pieces: usize, bytes: usize, late_at: Instant) -> Self {
+        Self { parcel, piece: 0, pieces, bytes, late_at: Some(late_at) }
+    }
+
+    /// Takes its next piece.
+    fn next(&mut self) -> Taken<(ParcelId, usize, usize)> {
+        let (piece, bytes) = (self.piece, self.bytes.min(MAX_PIECE));
+        (self.piece, self.bytes) = (piece + 1, self.bytes - bytes);
+        Taken { value: (self.parcel, piece, bytes), bytes: bytes + AROUND, is_part: self.piece < self.pieces }
     }
 }
 
@@ -313,9 +423,9 @@ impl Links {
         }
     }
 
-    /// Something of a neighbour was heard. `true` if it had been doubted.
-    pub(super) fn on_heard(&mut self, id: &NodeId) -> bool {
-        let was_doubted = self.links.get_mut(id).is_some_and(Link::on_heard);
+    /// A neighbour answered a probe. `true` if it had been doubted.
+    pub(super) fn on_pong(&mut self, id: &NodeId, nonce: u64) -> bool {
+        let was_doubted = self.links.get_mut(id).is_some_and(|link| link.on_pong(nonce));
         if was_doubted {
             self.doubted.remove(id);
         }
@@ -345,7 +455,7 @@ impl Links {
         let most = |of: fn(&Link) -> usize| self.links.values().map(of).max().unwrap_or(0);
         [
             ("letter_links", self.links.len(), peers.max(MAX_IDLE)),
-            ("letters_in_flight", most(Link::in_flight), WINDOW_MOST),
+            ("letters_in_flight", most(Link::in_flight), WINDOW_MOST + URGENT_MORE),
             ("letters_waiting", most(Link::waiting), MAX_WAITING),
             ("letter_bytes_waiting", most(Link::waiting_bytes), MAX_WAITING_BYTES),
         ]
@@ -360,15 +470,20 @@ mod tests {
         Instant::ZERO + Duration::from_millis(ms)
     }
 
-    fn pushed(link: &mut Link, urgency: Priority, parcel: u64) -> Vec<ParcelId> {
-        link.push(urgency, ParcelId(parcel), 1, 100)
+    fn pushed(link: &mut Link, urgency: Priority, parcel: u64) -> Vec<u64> {
+        pushed_long(link, urgency, parcel, 1, 100)
+    }
+
+    fn pushed_long(link: &mut Link, urgency: Priority, parcel: u64, pieces: usize, bytes: usize) -> Vec<u64> {
+        let letter = Waiting::new(ParcelId(parcel), pieces, bytes, at(1_000));
+        link.push(urgency, NodeId([1; 16]), letter).into_iter().map(|(_, parcel)| parcel.0).collect()
     }
 
     #[test]
     fn a_neighbour_that_answers_nothing_is_probed_and_doubted_after_an_eighth_of_a_second() {
         let mut link = Link::new(at(0), Some(Duration::from_millis(1)));
         pushed(&mut link, Priority::Normal, 1);
-        let piece = link.next_piece().expect("it waits");
+        let piece = link.next_piece(at(0)).expect("it waits");
         link.launch(at(0), 1, piece, false);
         let mut story = Vec::new();
         while let Some(deadline) = link.next_deadline() {
@@ -383,38 +498,63 @@ mod tests {
         let probes: Vec<u128> = story.iter().filter(|(_, due)| *due == Due::Probe).map(|(at, _)| *at).collect();
         assert_eq!(probes, [5, 20, 35, 50, 65, 80, 95, 110]);
         assert_eq!(story.last(), Some(&(125, Due::Doubt)));
-        assert_eq!(link.next_piece(), None);
-        assert!(link.on_heard(), "it is trusted again");
+        assert_eq!(link.next_piece(at(200)), None);
+        link.clear();
+        assert_eq!(link.next_deadline(), Some(at(625)));
+        assert_eq!(link.take_due(at(625)), Some(Due::Probe), "it is asked again");
+        link.note_asked(7);
+        assert!(!link.on_pong(8), "an answer to somebody else's question");
+        assert!(link.on_pong(7), "it is trusted again");
+        assert_eq!(link.next_deadline(), None);
     }
 
     #[test]
     fn what_is_urgent_goes_first_and_the_oldest_of_the_least_urgent_makes_room() {
         let mut link = Link::new(at(0), None);
         for (n, urgency) in (0..).zip(Priority::ALL) {
-            assert_eq!(pushed(&mut link, urgency, n), []);
+            assert_eq!(pushed(&mut link, urgency, n), [0; 0]);
         }
         for n in 4..MAX_WAITING as u64 {
-            assert_eq!(pushed(&mut link, Priority::Normal, n), [], "letter {n}");
+            assert_eq!(pushed(&mut link, Priority::Normal, n), [0; 0], "letter {n}");
         }
-        assert_eq!(pushed(&mut link, Priority::Low, 1_000), [ParcelId(0)]);
-        assert_eq!(pushed(&mut link, Priority::High, 1_001), [ParcelId(1_000)]);
-        assert_eq!(pushed(&mut link, Priority::High, 1_002), [ParcelId(1)]);
-        assert_eq!(link.push(Priority::Critical, ParcelId(1_003), 60, MAX_WAITING_BYTES - 25_000).len(), 6);
-        let order: Vec<u64> = (0..64).filter_map(|_| link.next_piece()).map(|(parcel, _)| parcel.0).collect();
+        assert_eq!(pushed(&mut link, Priority::Low, 1_000), [0]);
+        assert_eq!(pushed(&mut link, Priority::High, 1_001), [1_000]);
+        assert_eq!(pushed(&mut link, Priority::High, 1_002), [1]);
+        assert_eq!(pushed_long(&mut link, Priority::Critical, 1_003, 60, MAX_WAITING_BYTES - 25_000).len(), 6);
+        let order: Vec<u64> = (0..64).filter_map(|_| link.next_piece(at(0))).map(|(parcel, _, _)| parcel.0).collect();
         assert_eq!(order[..2], [3, 1_003], "{order:?}");
         assert!(link.waiting_bytes() <= MAX_WAITING_BYTES);
+    }
+
+    #[test]
+    fn on_a_way_that_has_become_slow_a_carrying_waits_long_enough_to_tell_so() {
+        let mut link = Link::new(at(0), Some(Duration::from_millis(1)));
+        let round_trip = 120;
+        let (mut sent, mut copies) = (0, 0);
+        for n in 0..30 {
+            link.launch(at(sent), n, (ParcelId(n), 0, 100), false);
+            while link.next_deadline().is_some_and(|due| due < at(sent + round_trip)) {
+                let due = link.next_deadline().expect("it was just seen");
+                copies += u64::from(matches!(link.take_due(due), Some(Due::Again(_))));
+            }
+            sent += round_trip;
+            assert!(link.land(at(sent), n).is_some(), "carrying {n}");
+            link.trust();
+        }
+        assert!(copies <= 80, "{copies} copies of 30 carryings");
+        assert!(link.rto() > Duration::from_millis(round_trip), "{:?}", link.rto());
     }
 
     #[test]
     fn the_window_grows_by_one_a_round_and_halves_once_a_round_of_timeouts() {
         let mut link = Link::new(at(0), Some(Duration::from_millis(1)));
         for n in 0..64 {
-            link.launch(at(0), n, (ParcelId(n), 0), false);
+            link.launch(at(0), n, (ParcelId(n), 0, 100), false);
             link.land(at(1), n);
         }
         assert_eq!(link.window, 65);
         for n in 100..110 {
-            link.launch(at(10), n, (ParcelId(n), 0), false);
+            link.launch(at(10), n, (ParcelId(n), 0, 100), false);
         }
         while link.take_due(at(30)).is_some() {}
         assert_eq!(link.window, 32, "ten timeouts at once are one");

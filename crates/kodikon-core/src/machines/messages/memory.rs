@@ -15,8 +15,8 @@ pub(super) const MAX_TRIED: usize = 3;
 /// How an attempt passed this node.
 #[derive(Debug, Clone)]
 pub(super) struct Passage {
-    /// From whom it came; `None`: from this node itself.
-    pub(super) from: Option<NodeId>,
+    /// From whom it came, in which carrying of that neighbour; `None`: from this node itself.
+    pub(super) from: Option<(NodeId, u64)>,
     pub(super) path: Path,
     pub(super) hops: u8,
     pub(super) expires: Instant,
@@ -27,7 +27,7 @@ pub(super) struct Passage {
 }
 
 impl Passage {
-    pub(super) fn new(from: Option<NodeId>, path: Path, hops: u8, expires: Instant) -> Self {
+    pub(super) fn new(from: Option<(NodeId, u64)>, path: Path, hops: u8, expires: Instant) -> Self {
         Self { from, path, hops, expires, tried: Vec::new(), returned: Vec::new() }
     }
 }

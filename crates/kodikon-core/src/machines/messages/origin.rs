@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::messages::ids::{OwnId, ParcelId};
-use crate::machines::messages::windows::SPAN;
 use crate::model::letter::{Priority, Ticket};
+use crate::model::windows::SPAN;
 
 /// What is said and not settled yet at most, and the bytes of it; what exceeds it is refused at once.
 pub(super) const MAX_OWN: usize = 16_384;

@@ -1,20 +1,23 @@
 //! Decides what leaves for whom: letters of this node's own and others', by the ways that the node hall chooses.
 
 use crate::effect::context::Context;
-use crate::effect::outbox::Destination;
+use crate::effect::outbox::{Destination, Notice};
 use crate::effect::{Event, SendOrder};
 use crate::ground::id::NodeId;
-use crate::ground::stats::Reject;
+use crate::ground::stats::{Crowded, Reject};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::messages::custody::{Parcel, Place};
 use crate::machines::messages::ids::{OwnId, ParcelId};
-use crate::machines::messages::links::Due;
+use crate::machines::messages::links::{Due, Waiting};
 use crate::machines::messages::memory::{MAX_TRIED, Passage};
 use crate::machines::messages::origin::{MAX_ATTEMPTS, NewOwn};
 use crate::machines::messages::{MAX_LEFT, Messages, delivered};
 use crate::model::letter::{Outcome, Priority, Ticket};
 use crate::model::roster::Peer;
-use crate::wire::letter::{Back, Carry, DeadLinks, Fragment, KIND_TEXT, Letter, Link, MAX_PIECE, Path, Stamp, Text};
+use crate::wire::compress::pack;
+use crate::wire::letter::{
+    Back, Carry, DeadLinks, Fragment, KIND_PACKED, KIND_TEXT, Letter, Link, MAX_PIECE, Path, Stamp, Text,
+};
 use crate::wire::message::{Message, Ping};
 
 /// Which way is to be chosen.
@@ -24,6 +27,8 @@ pub struct Question {
     pub parcel: ParcelId,
     /// Where it is to go.
     pub to: NodeId,
+    /// Whether this node wrote it.
+    pub is_own: bool,
     /// Relays that it may pass.
     pub hops: u8,
     /// Whom it passed already, its origin, and who gave it back.
@@ -99,16 +104,24 @@ impl Messages {
             return self.settle_expired(id, "receiver restarted", ctx);
         };
         own.attempts += 1;
+        let reads_packed = ctx.roster.get(&to).is_some_and(|peer| peer.card.reads_packed());
+        let (kind, body) = match pack(&own.body, MAX_PIECE).filter(|_| reads_packed) {
+            Some(packed) => {
+                ctx.stats.letters_packed += 1;
+                (KIND_PACKED, packed)
+            }
+            None => (KIND_TEXT, own.body.clone()),
+        };
         let mut letter = Letter {
             origin: ctx.me.id.0,
             epoch: ctx.me.epoch.0,
             to: to.0,
             number,
             attempt: own.attempts,
-            kind: KIND_TEXT,
+            kind,
             priority: own.urgency as u8,
             left_ms: 0,
-            body: own.body.clone(),
+            body,
             tag: [0; 16],
         };
         letter.tag = letter.tag_under(&pair.outward);
@@ -142,6 +155,7 @@ impl Messages {
             return Some(Question {
                 parcel: id,
                 to: NodeId(parcel.letter.to),
+                is_own: parcel.letter.origin == ctx.me.id.0,
                 hops: parcel.hops,
                 avoid: parcel.path.0.iter().copied().chain(returned).chain([origin]).collect(),
                 shun: parcel.own.and_then(|own| self.origin.get(own)).map(|own| own.firsts.clone()).unwrap_or_default(),
@@ -176,7 +190,7 @@ impl Messages {
 
     /// Whoever gave it to us may know another way; without such a one it waits here.
     fn on_no_way(&mut self, now: Instant, id: ParcelId, ctx: &mut Context) {
-        let before = self.passage_of(id).and_then(|passage| passage.from);
+        let before = self.passage_of(id).and_then(|passage| passage.from).map(|(before, _)| before);
         let is_open = |peer: &NodeId| ctx.roster.get(peer).is_some_and(Peer::is_near) && !self.links.is_doubted(peer);
         if let Some(before) = before.filter(is_open) {
             if let Some(parcel) = self.custody.get_mut(id) {
@@ -195,7 +209,8 @@ impl Messages {
         self.hope_at.get_or_insert(now + HOPE_EVERY);
         if let Some(evicted) = self.custody.park(id) {
             ctx.stats.letters_evicted += 1;
-            self.release(now, evicted);
+            let class = self.release(now, evicted).map(|parcel| parcel.urgency.class());
+            class.into_iter().for_each(|class| ctx.stats.crowd_out(Crowded::Letters, class));
         }
     }
 
@@ -203,7 +218,7 @@ impl Messages {
         self.custody.place(id, hop);
         let Some(parcel) = self.custody.get(id) else { return };
         let (urgency, pieces, bytes) = (parcel.urgency, parcel.letter.pieces(), parcel.letter.body.len());
-        let is_relay = parcel.letter.to != hop.0;
+        let (origin, expires, is_relay) = (NodeId(parcel.letter.origin), parcel.expires, parcel.letter.to != hop.0);
         if !parcel.is_return {
             self.memory.note_given(&parcel.print, hop);
         }
@@ -214,9 +229,11 @@ impl Messages {
             }
         }
         let rtt = ctx.roster.get(&hop).and_then(|peer| peer.best_path()?.rtt);
-        let evicted = self.links.open(now, hop, rtt).push(urgency, id, pieces, bytes);
-        for parcel in evicted {
+        let letter = Waiting::new(id, pieces, bytes, now + expires.since(now) / 2);
+        let evicted = self.links.open(now, hop, rtt).push(urgency, origin, letter);
+        for (class, parcel) in evicted {
             ctx.stats.letters_evicted += 1;
+            ctx.stats.crowd_out(Crowded::Letters, class);
             self.release(now, parcel);
         }
         self.fill(now, hop, ctx);
@@ -224,14 +241,14 @@ impl Messages {
 
     /// Sends as much to a neighbour as may be in flight.
     pub(super) fn fill(&mut self, now: Instant, hop: NodeId, ctx: &mut Context) {
-        while let Some((id, piece)) = self.links.get_mut(&hop).and_then(|link| link.next_piece()) {
+        while let Some(next @ (id, piece, _)) = self.links.get_mut(&hop).and_then(|link| link.next_piece(now)) {
             let Some(parcel) = self.custody.get(id) else { continue };
             let is_urgent = parcel.urgency == Priority::Critical;
             self.carried += 1;
             let message = self.carrying(self.carried, now, (parcel, piece), ctx);
             ctx.out.send(Destination::Peer(hop), message);
             if let Some(link) = self.links.get_mut(&hop) {
-                link.launch(now, self.carried, (id, piece), is_urgent);
+                link.launch(now, self.carried, next, is_urgent);
             }
         }
     }
@@ -278,9 +295,7 @@ impl Messages {
 
     /// Does what is due.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
-        while let Some((to, got)) = self.answers.take_due(now) {
-            ctx.out.send(Destination::Peer(to), Message::Got(got));
-        }
+        self.answers.on_wake(now, &mut ctx.out);
         if self.hope_at.is_some_and(|at| now >= at) {
             self.on_map_changed();
         }
@@ -308,12 +323,16 @@ impl Messages {
                 };
                 let message = self.carrying(number, now, (parcel, flight.piece), ctx);
                 ctx.stats.letters_retransmitted += u64::from(flight.timeouts > 0);
+                if flight.timeouts == 1 {
+                    ctx.out.notice(Notice::Carried(id, None));
+                }
                 // The best way may be the one that is dead.
                 let to = if flight.timeouts > 1 { Destination::EveryPath(id) } else { Destination::Peer(id) };
                 ctx.out.send(to, message);
             }
             Due::Probe => {
                 let nonce = ctx.random.bits();
+                self.links.get_mut(&id).into_iter().for_each(|link| link.note_asked(nonce));
                 ctx.out.send(Destination::EveryPath(id), Message::Ping(Ping { nonce }));
             }
             Due::Doubt => {

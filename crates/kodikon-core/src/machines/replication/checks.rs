@@ -1,11 +1,11 @@
 //! Decides how many signatures one sender may make us check: what it passes on is its own affair, not the author's.
 
-use std::collections::BTreeMap;
-
 use crate::effect::context::Context;
 use crate::ground::bounded::TokenBucket;
+use crate::ground::config::MAX_PEERS;
 use crate::ground::id::NodeId;
 use crate::ground::stats::Reject;
+use crate::ground::table::IdTable;
 use crate::ground::time::Instant;
 use crate::model::op::SignedOp;
 
@@ -22,14 +22,14 @@ pub(super) const INTRODUCTION: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Checks {
     /// One for each present peer.
-    senders: BTreeMap<NodeId, TokenBucket>,
+    senders: IdTable<NodeId, TokenBucket>,
     /// All whose session is placed and who are not present.
     others: TokenBucket,
 }
 
 impl Checks {
     pub(super) fn new() -> Self {
-        Self { senders: BTreeMap::new(), others: TokenBucket::new(RATE, BURST) }
+        Self { senders: IdTable::new(MAX_PEERS), others: TokenBucket::new(RATE, BURST) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -71,10 +71,9 @@ impl Checks {
     }
 
     fn bucket(&mut self, sender: NodeId, ctx: &Context) -> &mut TokenBucket {
-        if ctx.roster.get(&sender).is_some_and(|peer| peer.liveness.is_present()) {
-            self.senders.entry(sender).or_insert_with(|| TokenBucket::new(RATE, BURST))
-        } else {
-            &mut self.others
-        }
+        let is_present = ctx.roster.get(&sender).is_some_and(|peer| peer.liveness.is_present());
+        let make = || TokenBucket::new(RATE, BURST);
+        let own = if is_present { self.senders.get_or_insert_with(sender, make) } else { None };
+        own.unwrap_or(&mut self.others)
     }
 }

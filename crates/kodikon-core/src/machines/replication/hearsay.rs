@@ -1,5 +1,6 @@
 //! Decides what is believed of an author's numbers on others' word.
 
+use crate::ground::bounded::reserve_few;
 use crate::ground::id::NodeId;
 use crate::machines::replication::intervals::Intervals;
 use crate::wire::message::Interval;
@@ -28,6 +29,7 @@ impl Hearsay {
         if self.0.len() >= MAX_TELLERS {
             self.0.remove(0);
         }
+        reserve_few(&mut self.0);
         self.0.push((from, Intervals::from_wire(intervals)));
         believed
     }

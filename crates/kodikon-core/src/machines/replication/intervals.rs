@@ -1,7 +1,6 @@
 //! Decides which numbers of an author were processed: a set of intervals, so that gaps are fine.
 
-use std::collections::BTreeMap;
-
+use crate::ground::bounded::reserve_few;
 use crate::wire::message::Interval;
 
 /// Intervals of one author's run at most: beyond, the smallest gap is treated as covered by none and the op waits.
@@ -10,15 +9,20 @@ pub(super) const MAX_INTERVALS: usize = 512;
 /// A set of numbers as disjoint, ascending, non-adjacent intervals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Intervals {
-    /// Last by first.
-    spans: BTreeMap<u64, u64>,
+    spans: Vec<Interval>,
 }
 
 impl Intervals {
+    /// The last number of the interval that begins nearest at or below a number.
+    fn end_before(&self, number: u64) -> Option<u64> {
+        let behind = self.spans.partition_point(|span| span.first <= number);
+        self.spans[..behind].last().map(|span| span.last)
+    }
+
     /// Whether a number is in the set.
     #[must_use]
     pub(super) fn contains(&self, number: u64) -> bool {
-        self.spans.range(..=number).next_back().is_some_and(|(_, last)| *last >= number)
+        self.end_before(number).is_some_and(|last| last >= number)
     }
 
     /// Adds the numbers from `first` to `last`. `false` if that would make more than 512 intervals; nothing is added then.
@@ -26,45 +30,43 @@ impl Intervals {
         if first > last {
             return true;
         }
-        let touches_left = self.spans.range(..=first).next_back().filter(|(_, end)| end.saturating_add(1) >= first);
-        let (mut start, mut end) = (first, last);
-        if let Some((left_start, left_end)) = touches_left {
-            start = *left_start;
-            end = end.max(*left_end);
-        }
-        let swallowed: Vec<u64> = self.spans.range(start..=end.saturating_add(1)).map(|(first, _)| *first).collect();
-        if self.spans.len() - swallowed.len() >= MAX_INTERVALS {
-            return false;
-        }
-        for key in swallowed {
-            end = end.max(self.spans.remove(&key).unwrap_or(0));
-        }
-        self.spans.insert(start, end);
+        // Those that the new one overlaps or touches are one with it.
+        let from = self.spans.partition_point(|span| span.last.saturating_add(1) < first);
+        let to = from + self.spans[from..].partition_point(|span| span.first <= last.saturating_add(1));
+        let Some((lowest, highest)) = self.spans[from..to].first().zip(self.spans[from..to].last()) else {
+            if self.spans.len() >= MAX_INTERVALS {
+                return false;
+            }
+            reserve_few(&mut self.spans);
+            self.spans.insert(from, Interval { first, last });
+            return true;
+        };
+        self.spans[from] = Interval { first: first.min(lowest.first), last: last.max(highest.last) };
+        self.spans.drain(from + 1..to);
         true
     }
 
     /// Whether every number of the other set is in this one.
     #[must_use]
     pub(super) fn contains_all(&self, other: &[Interval]) -> bool {
-        other.iter().all(|interval| {
-            self.spans.range(..=interval.first).next_back().is_some_and(|(_, last)| *last >= interval.last)
-        })
+        other.iter().all(|interval| self.end_before(interval.first).is_some_and(|last| last >= interval.last))
     }
 
     /// The numbers of this set that are not in the other.
     #[must_use]
     pub(super) fn without(&self, other: &Self) -> Self {
         let mut rest = Self::default();
-        for (&first, &last) in &self.spans {
-            let mut from = first;
-            for (&begin, &end) in other.spans.range(..=last).filter(|(_, end)| **end >= first) {
-                if begin > from {
-                    rest.spans.insert(from, begin - 1);
+        for span in &self.spans {
+            let mut first = span.first;
+            let begin = other.spans.partition_point(|taken| taken.last < span.first);
+            for taken in other.spans[begin..].iter().take_while(|taken| taken.first <= span.last) {
+                if taken.first > first {
+                    rest.spans.push(Interval { first, last: taken.first - 1 });
                 }
-                from = from.max(end.saturating_add(1));
+                first = first.max(taken.last.saturating_add(1));
             }
-            if from <= last {
-                rest.spans.insert(from, last);
+            if first <= span.last {
+                rest.spans.push(Interval { first, last: span.last });
             }
         }
         rest
@@ -78,8 +80,8 @@ impl Intervals {
 
     /// The intervals as they travel.
     #[must_use]
-    pub(super) fn to_wire(&self) -> Vec<Interval> {
-        self.spans.iter().map(|(first, last)| Interval { first: *first, last: *last }).collect()
+    pub(super) fn to_wire(&self) -> &[Interval] {
+        &self.spans
     }
 
     /// Reads intervals from the wire; those that make no sense are left out.
@@ -116,8 +118,8 @@ mod tests {
             for pair in wire.windows(2) {
                 prop_assert!(pair[0].last + 1 < pair[1].first, "adjacent intervals are one: {:?}", wire);
             }
-            prop_assert_eq!(&Intervals::from_wire(&wire), &set);
-            prop_assert!(set.contains_all(&wire));
+            prop_assert_eq!(&Intervals::from_wire(wire), &set);
+            prop_assert!(set.contains_all(wire));
         }
     }
 

@@ -1,7 +1,6 @@
 //! Decides what is held of one author's run: the newest op of each key, and which numbers were processed.
 
-use std::collections::BTreeMap;
-
+use crate::ground::bounded::{TokenBucket, reserve_few};
 use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::hearsay::Hearsay;
@@ -9,9 +8,13 @@ use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::limits::{Class, Shares, class_of, content_len};
 use crate::model::alert::ReceiptBody;
 use crate::model::links::MembersBody;
-use crate::model::op::{OpKey, OpKind, SignedOp};
+use crate::model::op::{OpKind, SignedOp};
 use crate::model::state::{NodeSnapshot, StateEntry};
 use crate::wire::message::{Cover, Interval};
+
+/// Ops of one author checked a second, and at once: a whole lane fits the burst.
+const AUTHOR_RATE: u32 = 100;
+const AUTHOR_BURST: u32 = 600;
 
 /// What became of an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +40,14 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) epoch: Epoch,
+    /// What the author may still have checked.
+    pub(super) allowance: TokenBucket,
     author: NodeId,
     mesh: MeshId,
     covered: Intervals,
     highest_signed: u64,
-    ops: BTreeMap<OpKey, Held>,
+    /// In the order of their kinds and keys.
+    ops: Vec<Held>,
     shares: Shares,
     hearsay: Hearsay,
     part: u64,
@@ -53,11 +59,12 @@ impl Lane {
     pub(super) fn new(mesh: MeshId, author: NodeId, epoch: Epoch) -> Self {
         Self {
             epoch,
+            allowance: TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST),
             author,
             mesh,
             covered: Intervals::default(),
             highest_signed: 0,
-            ops: BTreeMap::new(),
+            ops: Vec::new(),
             shares: Shares::default(),
             hearsay: Hearsay::default(),
             part: 0,
@@ -97,9 +104,8 @@ impl Lane {
         }
         self.highest_signed = self.highest_signed.max(seq.0);
         self.renew_part();
-        let key = op.key();
         let Some(class) = class_of(&op) else { return Placed::Full };
-        let held = self.ops.get(&key);
+        let held = self.find(op.slot()).ok().map(|at| &self.ops[at]);
         if held.is_some_and(|held| held.op.seq() >= seq) {
             return Placed::Superseded;
         }
@@ -111,14 +117,22 @@ impl Lane {
         if !self.shares.fits(class, bytes, instead) {
             return Placed::Full;
         }
-        self.release(&key);
+        self.release(op.slot());
         self.shares.add(class, bytes);
-        self.ops.insert(key, Held { since: now, op, class, bytes });
+        let (Ok(at) | Err(at)) = self.find(op.slot());
+        reserve_few(&mut self.ops);
+        self.ops.insert(at, Held { since: now, op, class, bytes });
         Placed::Newest
     }
 
-    fn release(&mut self, key: &OpKey) {
-        if let Some(held) = self.ops.remove(key) {
+    /// Where the op of a kind and key stands, or where it would.
+    fn find(&self, slot: (OpKind, &[u8])) -> Result<usize, usize> {
+        self.ops.binary_search_by(|held| held.op.slot().cmp(&slot))
+    }
+
+    fn release(&mut self, slot: (OpKind, &[u8])) {
+        if let Ok(at) = self.find(slot) {
+            let held = self.ops.remove(at);
             self.shares.remove(held.class, held.bytes);
         }
     }
@@ -126,9 +140,9 @@ impl Lane {
     /// A key that was unset long ago says nothing any more, unless it bears the version.
     fn forget_oldest_unset(&mut self) {
         let bearer = self.newest_state().map(SignedOp::seq);
-        let unset = self.ops.iter().filter(|(_, held)| held.class == Class::Unset && Some(held.op.seq()) != bearer);
-        if let Some(key) = unset.min_by_key(|(_, held)| held.op.seq()).map(|(key, _)| key.clone()) {
-            self.release(&key);
+        let unset = self.ops.iter().filter(|held| held.class == Class::Unset && Some(held.op.seq()) != bearer);
+        if let Some(op) = unset.map(|held| &held.op).min_by_key(|op| op.seq()).cloned() {
+            self.release(op.slot());
         }
     }
 
@@ -156,7 +170,12 @@ impl Lane {
 
     /// What is covered, as it travels.
     pub(super) fn cover(&self) -> Cover {
-        Cover { author: self.author.0, epoch: self.epoch.0, intervals: self.covered.to_wire() }
+        Cover { author: self.author.0, epoch: self.epoch.0, intervals: self.covered.to_wire().to_vec() }
+    }
+
+    /// Whether all that is covered here is in a foreign cover too.
+    pub(super) fn is_within(&self, foreign: &Intervals) -> bool {
+        foreign.contains_all(self.covered.to_wire())
     }
 
     /// What is covered though its op is not held: superseded, expired, or more than a lane may hold. An op that is held
@@ -188,12 +207,12 @@ impl Lane {
 
     /// The ops held.
     pub(super) fn ops(&self) -> impl Iterator<Item = &SignedOp> {
-        self.ops.values().map(|held| &held.op)
+        self.ops.iter().map(|held| &held.op)
     }
 
-    /// The newest op of a key.
-    pub(super) fn get(&self, key: &OpKey) -> Option<&SignedOp> {
-        self.ops.get(key).map(|held| &held.op)
+    /// The newest op of a kind and key.
+    pub(super) fn get(&self, slot: (OpKind, &[u8])) -> Option<&SignedOp> {
+        self.find(slot).ok().map(|at| &self.ops[at].op)
     }
 
     /// The ops held that are not in a foreign cover.
@@ -217,9 +236,8 @@ impl Lane {
         };
         let is_last = |op: &SignedOp| op.seq().0 == self.highest_signed;
         let is_old = |held: &Held| now.since(held.since) >= age && is_fleeting(&held.op) && !is_last(&held.op);
-        let old: Vec<OpKey> = self.ops.iter().filter(|(_, held)| is_old(held)).map(|(key, _)| key.clone()).collect();
-        for key in old {
-            self.release(&key);
+        for held in self.ops.extract_if(.., |held| is_old(held)) {
+            self.shares.remove(held.class, held.bytes);
         }
     }
 
@@ -234,15 +252,14 @@ impl Lane {
         let mut snapshot = NodeSnapshot::default();
         let mut any = false;
         for (op, entry) in self.ops().filter_map(|op| Some((op, entry_of(op)?))) {
-            let (_, key) = op.key();
-            let Ok(key) = String::from_utf8(key.into_vec()) else { continue };
+            let Ok(key) = core::str::from_utf8(op.slot().1) else { continue };
             any = true;
             if entry.version > snapshot.version {
                 snapshot.version = entry.version;
                 snapshot.changed = op.wall();
             }
             if let Some(json) = entry.json {
-                snapshot.values.insert(key, json);
+                snapshot.values.insert(key.to_owned(), json);
             }
         }
         any.then_some(snapshot)
@@ -250,7 +267,7 @@ impl Lane {
 }
 
 fn is_empty_part(op: &SignedOp) -> bool {
-    let members = MembersBody::parse(&op.author(), &op.key().1, op.body());
+    let members = MembersBody::parse(&op.author(), op.slot().1, op.body());
     members.is_some_and(|(_, _, members)| members.is_empty())
 }
 

@@ -85,7 +85,7 @@ impl Class {
 
 /// Which limit an op falls under; `None` for one that no honest author makes, whoever signed it.
 pub(super) fn class_of(op: &SignedOp) -> Option<Class> {
-    let (kind, key) = op.key();
+    let (kind, key) = op.slot();
     if op.wire_len() > content_len(op) + ENVELOPE {
         return None;
     }
@@ -98,14 +98,14 @@ pub(super) fn class_of(op: &SignedOp) -> Option<Class> {
             let fits = op.body().len() <= MAX_STATE_VALUE + STATE_FRAME;
             let entry: StateEntry = minicbor::decode(op.body()).ok().filter(|_| fits)?;
             let class = if entry.json.is_some() { Class::Value } else { Class::Unset };
-            entry.is_within_limits(&key).then_some(class)
+            entry.is_within_limits(key).then_some(class)
         }
         OpKind::Opinion => (key.len() == 16 && op.body().len() <= MAX_OPINION).then_some(Class::Opinion),
         OpKind::Links => {
             let is_whole = if key.is_empty() {
                 LinksBody::parse(op.body()).is_some()
             } else {
-                MembersBody::parse(&op.author(), &key, op.body()).is_some()
+                MembersBody::parse(&op.author(), key, op.body()).is_some()
             };
             is_whole.then_some(Class::Links)
         }
@@ -118,7 +118,7 @@ pub(super) fn class_of(op: &SignedOp) -> Option<Class> {
 
 /// Bytes of an op's key and body.
 pub(super) fn content_len(op: &SignedOp) -> usize {
-    op.key().1.len() + op.body().len()
+    op.slot().1.len() + op.body().len()
 }
 
 /// What is held of one author, by class.

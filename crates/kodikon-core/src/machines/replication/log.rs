@@ -26,6 +26,7 @@ use crate::machines::replication::log::lane::{Held, LogLane};
 use crate::machines::replication::log::own::Own;
 use crate::machines::replication::log::pieces::Pieces;
 use crate::machines::replication::log::room::Room;
+use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
 use crate::model::alert::{LogBody, Logged, OpId};
 use crate::model::op::{OpLane, SignedOp};
@@ -41,7 +42,7 @@ const AUTHOR_BURST: u32 = 2_000;
 #[derive(Debug)]
 pub struct Log {
     lanes: BTreeMap<(NodeId, Epoch), LogLane>,
-    root: u64,
+    roots: Roots,
     /// When the time of what is held is over, by the log's clock.
     ends: BTreeSet<(i64, OpId)>,
     room: Room,
@@ -62,7 +63,7 @@ impl Log {
     pub(super) fn new(now: Instant, saved: SavedLog, ctx: &Context) -> Self {
         let mut log = Self {
             lanes: BTreeMap::new(),
-            root: 0,
+            roots: Roots::new(),
             ends: BTreeSet::new(),
             room: Room::default(),
             sync: Sync::new(),
@@ -89,7 +90,7 @@ impl Log {
     /// Digest of all that is held; equal on nodes that hold the same.
     #[must_use]
     pub fn root(&self) -> u64 {
-        self.root
+        self.roots.all()
     }
 
     /// The log's clock: milliseconds for which this node ran so far, in all its runs.
@@ -302,7 +303,7 @@ impl Log {
         if let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) {
             let before = lane.part();
             lane.hold(held);
-            self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
+            self.roots.change(&id.author, before, lane.part());
         }
     }
 
@@ -310,7 +311,7 @@ impl Log {
         let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) else { return false };
         let before = lane.part();
         let Some(held) = lane.release(id.seq) else { return false };
-        self.root = self.root.wrapping_sub(before).wrapping_add(lane.part());
+        self.roots.change(&id.author, before, lane.part());
         self.ends.remove(&(held.over_ms(), *id));
         self.room.remove(id.author, held.op.wire_len());
         true
@@ -408,7 +409,7 @@ impl Log {
         }
         if self.sync.is_due(now) {
             let digests = self.digests(true);
-            self.sync.on_wake(now, self.root, &digests, ctx);
+            self.sync.on_wake(now, self.roots.all(), &digests, ctx);
         }
     }
 

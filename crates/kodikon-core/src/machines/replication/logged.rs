@@ -101,8 +101,7 @@ impl Replication {
     /// What a peer that is present has of an author's log.
     #[must_use]
     pub fn receipt_of(&self, peer: &NodeId, author: &NodeId) -> Option<ReceiptBody> {
-        let key = (OpKind::Receipt, author.0.to_vec().into_boxed_slice());
-        let op = self.lanes.get(peer)?.get(&key)?;
+        let op = self.lane(peer)?.get((OpKind::Receipt, &author.0))?;
         ReceiptBody::parse(op).map(|(_, body)| body)
     }
 

@@ -10,6 +10,7 @@ use crate::ground::id::{Epoch, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::lane::Lane;
+use crate::machines::replication::roots::{BUCKETS, Roots};
 use crate::machines::replication::{Replication, in_messages};
 use crate::model::op::{OpKind, OpLane, SignedOp};
 use crate::wire::message::{Cover, Digest, Interval, Message, Ops};
@@ -29,8 +30,6 @@ const MAX_CANDIDATES: usize = 64;
 pub(super) const EAGER_PEERS: usize = 3;
 /// Up to so many authors a digest is flat: their covers fit one datagram where they have no gaps, about 33 B each.
 const FLAT_AUTHORS: usize = 38;
-/// Buckets of authors above that.
-pub(super) const BUCKETS: usize = 64;
 /// All buckets.
 const EVERYTHING: u64 = u64::MAX;
 /// Digests in one answer at most; the next round goes on.
@@ -252,31 +251,26 @@ pub(super) trait Lanes {
     const LANE: OpLane;
     /// Of how many runs of authors something is known.
     fn count(&self) -> usize;
-    /// What the authors of a bucket add to the root.
-    fn part_of(&self, bucket: usize) -> u64;
+    /// What all add to the root, and the authors of each bucket.
+    fn roots(&self) -> &Roots;
     /// What is covered of the authors of a bucket.
     fn covers_of(&self, bucket: usize) -> Vec<Cover>;
 }
 
-impl Lanes for BTreeMap<NodeId, Lane> {
+impl Lanes for Replication {
     const LANE: OpLane = OpLane::Live;
 
     fn count(&self) -> usize {
-        self.len()
+        self.lanes.len()
     }
 
-    fn part_of(&self, bucket: usize) -> u64 {
-        of_bucket(self, bucket).fold(0, |sum, (_, lane)| sum.wrapping_add(lane.part()))
+    fn roots(&self) -> &Roots {
+        &self.roots
     }
 
     fn covers_of(&self, bucket: usize) -> Vec<Cover> {
-        of_bucket(self, bucket).map(|(_, lane)| lane.cover()).collect()
+        self.bucket(bucket).map(|(_, lane)| lane.cover()).collect()
     }
-}
-
-fn of_bucket(lanes: &BTreeMap<NodeId, Lane>, bucket: usize) -> impl Iterator<Item = (&NodeId, &Lane)> {
-    let (first, last) = ids_of(bucket);
-    lanes.range(first..=last)
 }
 
 /// How a digest names its lane.
@@ -289,7 +283,7 @@ pub(super) fn digests<L: Lanes>(lanes: &L, question: bool) -> Vec<Digest> {
     if lanes.count() <= FLAT_AUTHORS {
         return flat(lanes, EVERYTHING, question);
     }
-    let sums = (0..BUCKETS).map(|bucket| lanes.part_of(bucket)).collect();
+    let sums = lanes.roots().sums().to_vec();
     vec![Digest { covers: Vec::new(), scope: EVERYTHING, sums, question, lane: lane_of(lanes) }]
 }
 
@@ -320,14 +314,17 @@ pub(super) fn flat<L: Lanes>(lanes: &L, scope: u64, question: bool) -> Vec<Diges
 
 /// The buckets of which the other's sums are not ours.
 pub(super) fn differing<L: Lanes>(lanes: &L, digest: &Digest) -> u64 {
-    let differs = |(bucket, theirs): (usize, &u64)| u64::from(lanes.part_of(bucket) != *theirs) << bucket;
-    digest.sums.iter().enumerate().take(BUCKETS).map(differs).fold(0, |all, one| all | one)
+    let mut differing = 0;
+    for (bucket, (mine, theirs)) in lanes.roots().sums().iter().zip(&digest.sums).enumerate() {
+        differing |= u64::from(mine != theirs) << bucket;
+    }
+    differing
 }
 
 impl Replication {
     /// A peer says its root.
     pub fn on_root(&mut self, now: Instant, from: NodeId, root: u64) {
-        let mine = self.root;
+        let mine = self.roots.all();
         self.sync.on_root(now, from, root, mine);
     }
 
@@ -337,7 +334,12 @@ impl Replication {
     }
 
     pub(super) fn digests(&self, question: bool) -> Vec<Digest> {
-        digests(&self.lanes, question)
+        digests(self, question)
+    }
+
+    fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&NodeId, &Lane)> {
+        let (first, last) = ids_of(bucket);
+        self.lanes.span(first, last).map(|(author, lane)| (author, lane.as_ref()))
     }
 
     /// A peer says what it covers.
@@ -358,9 +360,9 @@ impl Replication {
     }
 
     fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) {
-        let differing = differing(&self.lanes, digest);
+        let differing = differing(self, digest);
         if differing != 0 {
-            send_digests(from, &flat(&self.lanes, differing, true), ctx);
+            send_digests(from, &flat(self, differing, true), ctx);
         }
     }
 
@@ -370,7 +372,7 @@ impl Replication {
         self.give(from, digest.scope, &theirs, ctx);
         if digest.question && self.lacks_any(&theirs, ctx) {
             // An answer to an answer would go on for ever; this one asks nothing.
-            send_digests(from, &flat(&self.lanes, digest.scope, false), ctx);
+            send_digests(from, &flat(self, digest.scope, false), ctx);
         }
         self.sync.drop_candidate(&from);
         let _ = now;
@@ -382,13 +384,13 @@ impl Replication {
         let mut given: Vec<SignedOp> = Vec::new();
         let mut covered: Vec<Cover> = Vec::new();
         let mut bytes = 0;
-        for (author, lane) in in_scope(scope, ctx).flat_map(|bucket| of_bucket(&self.lanes, bucket)) {
+        for (author, lane) in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
             let foreign = theirs.get(author).filter(|cover| Epoch(cover.epoch) == lane.epoch);
             if theirs.get(author).is_some_and(|cover| Epoch(cover.epoch) > lane.epoch) || *author == to {
                 continue;
             }
             let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
-            if known.contains_all(&lane.cover().intervals) {
+            if lane.is_within(&known) {
                 continue;
             }
             let is_taken = |op: &&SignedOp| theirs.contains_key(author) || op.kind() == OpKind::Card;

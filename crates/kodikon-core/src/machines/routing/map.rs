@@ -39,6 +39,17 @@ pub struct Way {
     pub first: Option<SegmentId>,
 }
 
+/// Those that get what a root says from one node by one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Whether that node is this one.
+    pub is_ours: bool,
+    /// By which segment; `None`: by direct links.
+    pub on: Option<SegmentId>,
+    /// Who.
+    pub members: Vec<NodeId>,
+}
+
 /// The links of all nodes as they tell of them.
 #[derive(Debug)]
 pub struct Map {
@@ -46,6 +57,8 @@ pub struct Map {
     authors: BTreeMap<NodeId, Author>,
     parts: BTreeMap<(SegmentId, NodeId, u8), Vec<ShortId>>,
     version: u64,
+    /// The digest of the version beside it.
+    print: (u64, u64),
     graph: Graph,
     /// The version that the graph was prepared from.
     prepared: u64,
@@ -83,6 +96,7 @@ impl Map {
             authors: BTreeMap::from([(me, Author::default())]),
             parts: BTreeMap::new(),
             version: 1,
+            print: (0, 0),
             graph: Graph::default(),
             prepared: 0,
             search: Search::default(),
@@ -184,6 +198,30 @@ impl Map {
         tree.way(&self.graph, to)
     }
 
+    /// What each link of a way from this node costs, and what is lost on it, in thousandths. A way of another map has none.
+    pub fn links_along(&mut self, path: &[NodeId]) -> Vec<(u32, u32)> {
+        self.look();
+        let nodes: Option<Vec<u32>> = [self.me].iter().chain(path).map(|id| self.graph.find(id)).collect();
+        let nodes = nodes.unwrap_or_default();
+        let links: Option<Vec<_>> = nodes.windows(2).map(|ends| self.graph.between(ends[0], ends[1])).collect();
+        links.unwrap_or_default().iter().map(|link| (link.cost, link.loss.permille())).collect()
+    }
+
+    /// The shortest ways from this node to others that do not begin with this neighbour; it costs a tree.
+    pub fn ways_beside(&mut self, hop: &NodeId, to: &[NodeId]) -> Vec<Option<Way>> {
+        self.look();
+        let (me, Some(hop)) = (self.own.root(), self.graph.find(hop)) else { return vec![None; to.len()] };
+        let mut tree = Tree::default();
+        self.search.run_without(&self.graph, me, (&[], &[(me, hop)]), &mut tree);
+        to.iter().map(|to| tree.way(&self.graph, self.graph.find(to)?)).collect()
+    }
+
+    /// How many nodes are on the map.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.authors.len()
+    }
+
     /// The first node on the shortest way from this one.
     pub fn next_hop(&mut self, to: &NodeId) -> Option<NodeId> {
         self.look();
@@ -246,6 +284,51 @@ impl Map {
         tree.links(me)?;
         let graph = &self.graph;
         Some(tree.children(me).map(|child| (graph.id(child), graph.segment_between(me, child))).collect())
+    }
+
+    /// On this node's segments, and by its direct links, who gets from whom what a root says: this node's own shares, and those
+    /// of others for which it could stand in. `None` if the root is not on the map or does not reach this node.
+    pub fn shares_of(&mut self, root: &NodeId) -> Option<Vec<Share>> {
+        self.look();
+        let (root, me) = (self.graph.find(root)?, self.own.root());
+        let slot = self.slot_of(root);
+        let (tree, graph) = (&self.trees[slot], &self.graph);
+        tree.links(me)?;
+        let mut shares: BTreeMap<(bool, Option<SegmentId>), Vec<NodeId>> = BTreeMap::new();
+        for child in tree.children(me) {
+            shares.entry((true, graph.segment_between(me, child))).or_default().push(graph.id(child));
+        }
+        for (_, stay) in graph.stays(me) {
+            let segment = Some(graph.segment_at(stay.segment));
+            for node in graph.members(stay.segment).iter().map(|member| member.node).filter(|node| *node != me) {
+                let Some(last) = tree.last(node).filter(|last| *last != me) else { continue };
+                if graph.segment_between(last, node) == segment {
+                    shares.entry((false, segment)).or_default().push(graph.id(node));
+                }
+            }
+        }
+        Some(shares.into_iter().map(|((is_ours, on), members)| Share { is_ours, on, members }).collect())
+    }
+
+    /// A digest of what all nodes tell of their links: where two have the same, they find the same ways.
+    pub fn print(&mut self) -> u64 {
+        if self.print.0 != self.version {
+            let mut hasher = blake3::Hasher::new();
+            for (id, known) in self.authors.iter().filter(|(_, known)| known.links != LinksBody::default()) {
+                let links = minicbor::to_vec(&known.links).expect("encoding into memory cannot fail");
+                hasher.update(&id.0).update(&links);
+            }
+            for ((segment, author, part), members) in &self.parts {
+                hasher.update(&segment.0.to_le_bytes()).update(&author.0).update(&[*part]);
+                for member in members {
+                    hasher.update(&member.0);
+                }
+            }
+            let mut bytes = [0; 8];
+            hasher.finalize_xof().fill(&mut bytes);
+            self.print = (self.version, u64::from_le_bytes(bytes));
+        }
+        self.print.1
     }
 
     /// Whether a node that can be reached, this one included, says that the node is there: a namer that is on its segment

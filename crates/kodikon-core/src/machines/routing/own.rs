@@ -8,9 +8,10 @@ use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::routing::ears::Ear;
 use crate::machines::routing::map::Map;
+use crate::machines::routing::quality::Qualities;
 use crate::model::links::{
-    DirectLink, LinksBody, MAX_DIRECT, MAX_MEMBERS_OF_PART, MAX_PARTS, MAX_SEGMENTS, MAX_UNHEARD, MAX_UNHEARD_IN_ALL,
-    MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
+    DirectLink, LinksBody, LossClass, LossyIds, MAX_COST, MAX_DIRECT, MAX_MEMBERS_OF_PART, MAX_PARTS, MAX_SEGMENTS,
+    MAX_UNHEARD, MAX_UNHEARD_IN_ALL, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
 };
 use crate::model::member::Liveness;
 use crate::model::op::OpKind;
@@ -24,6 +25,10 @@ pub(super) const DOUBTFUL: Duration = Duration::from_millis(1_500);
 /// asked (docs/machines/liveness.md), and at the bound others must be known to hear it, or it is called failed.
 const HEARD_LATELY: (u32, u32) = (3, 5);
 
+fn window(ctx: &Context) -> Duration {
+    ctx.hard_bound() * HEARD_LATELY.0 / HEARD_LATELY.1
+}
+
 /// Whom this node hears, by interface and id.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
@@ -31,7 +36,7 @@ pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
 impl Heard {
     /// Those heard lately. A suspect counts until it is so for longer than `patience`.
     pub(super) fn look(now: Instant, patience: Duration, ctx: &Context) -> Self {
-        let window = ctx.hard_bound() * HEARD_LATELY.0 / HEARD_LATELY.1;
+        let window = window(ctx);
         let mut heard: BTreeMap<InterfaceIndex, Vec<NodeId>> = BTreeMap::new();
         let counts = |peer: &Peer| match peer.liveness {
             Liveness::Alive => true,
@@ -54,6 +59,14 @@ impl Heard {
         Self(heard)
     }
 
+    /// When the next of those who are heard will not have been for so long that it is no link any more. Looked at then, since
+    /// others must be known to hear it before the hard bound.
+    pub(super) fn next_end(now: Instant, ctx: &Context) -> Option<Instant> {
+        let window = window(ctx);
+        let ends = ctx.roster.near().filter_map(|(_, peer)| peer.heard).map(|heard| heard + window);
+        ends.filter(|at| *at > now).min()
+    }
+
     /// On one interface.
     pub(super) fn on(&self, index: InterfaceIndex) -> &[NodeId] {
         self.0.get(&index).map(Vec::as_slice).unwrap_or_default()
@@ -65,6 +78,17 @@ impl Heard {
         !self.0.is_empty() && self.0.values().all(|there| there.len() < all.len())
     }
 
+    /// Whether a neighbour has not been heard for as long as it takes to be no link any more, on an interface where others are.
+    pub(super) fn misses_some(&self, now: Instant, ctx: &Context) -> bool {
+        let window = window(ctx);
+        let is_missed = |peer: &Peer| {
+            let is_silent = peer.liveness.is_present() && peer.heard.is_some_and(|at| now.since(at) >= window);
+            let way = peer.best_path().and_then(|path| path.interface);
+            is_silent && way.is_some_and(|index| !self.on(index).is_empty())
+        };
+        ctx.roster.near().any(|(_, peer)| is_missed(peer))
+    }
+
     /// The interfaces on which somebody is heard.
     pub(super) fn interfaces(&self) -> impl Iterator<Item = InterfaceIndex> + '_ {
         self.0.keys().copied()
@@ -74,49 +98,78 @@ impl Heard {
 /// The parts of the segments that this node names.
 pub(super) type Lists = BTreeMap<(SegmentId, u8), (InterfaceIndex, Vec<ShortId>)>;
 
+/// What is known of this node's interfaces: on which segment each is, and how well neighbours are heard there.
+pub(super) struct Ears<'a> {
+    pub(super) now: Instant,
+    pub(super) ears: &'a BTreeMap<InterfaceIndex, Ear>,
+    pub(super) qualities: &'a mut Qualities,
+}
+
+impl Ears<'_> {
+    fn class(&mut self, id: &NodeId, index: InterfaceIndex, ctx: &Context) -> LossClass {
+        let paths = ctx.roster.get(id).map(|peer| peer.paths.as_slice()).unwrap_or_default();
+        let probed = paths.iter().filter(|path| path.interface == Some(index)).filter_map(|path| path.rtt).min();
+        self.qualities.class(self.now, id, index, probed)
+    }
+}
+
+/// Of whom a segment's members are heard how: the class that most have, the best one for which those heard worse can be told
+/// one by one, and these, the worst first.
+fn by_class(mut heard: Vec<(NodeId, LossClass)>, room: usize) -> (LossClass, LossyIds) {
+    heard.sort_unstable_by_key(|(id, loss)| (core::cmp::Reverse(*loss), *id));
+    let last = heard.last().map_or(LossClass::CLEAN, |(_, loss)| *loss);
+    let most = heard.get(room).map_or(last, |(_, loss)| *loss);
+    let worse = heard.into_iter().take_while(|(_, loss)| *loss > most);
+    (most, LossyIds(worse.map(|(id, loss)| (ShortId::of(&id), loss)).collect()))
+}
+
 /// Our links: the segments that have a name, and those heard on none of them that they are on too.
-pub(super) fn links(
-    is_joint: bool,
-    heard: &Heard,
-    ears: &BTreeMap<InterfaceIndex, Ear>,
-    map: &mut Map,
-    ctx: &Context,
-) -> LinksBody {
+pub(super) fn links(is_joint: bool, heard: &Heard, mut ears: Ears<'_>, map: &mut Map, ctx: &Context) -> LinksBody {
     let mut links = LinksBody { is_joint, ..LinksBody::default() };
-    let mut unheard_in_all = 0;
-    let mut alone: BTreeMap<NodeId, u16> = BTreeMap::new();
+    let mut listed = 0;
+    let mut alone: BTreeMap<NodeId, Half> = BTreeMap::new();
     for index in heard.interfaces() {
         let (Some(interface), there) = (ctx.interface(index), heard.on(index)) else { continue };
         let cost = half_cost(interface.medium);
-        for id in there {
-            let best = alone.entry(*id).or_insert(cost);
-            *best = cost.min(*best);
+        let classes: Vec<(NodeId, LossClass)> = there.iter().map(|id| (*id, ears.class(id, index, ctx))).collect();
+        for (id, loss) in &classes {
+            let half = (loss.cost(cost.into(), MAX_COST.into()), cost, *loss);
+            let best = alone.entry(*id).or_insert(half);
+            *best = half.min(*best);
         }
-        let Some(ear) = ears.get(&index) else { continue };
+        let Some(ear) = ears.ears.get(&index) else { continue };
         let Some(segment) = ear.segment() else { continue };
         let unheard: Vec<ShortId> = map
             .members_of(segment)
             .filter(|id| *id != ctx.me.id && there.binary_search(id).is_err())
             .map(|id| ShortId::of(&id))
             .collect();
-        let fits =
-            unheard.len() <= MAX_UNHEARD.min(there.len()) && unheard_in_all + unheard.len() <= MAX_UNHEARD_IN_ALL;
+        let fits = unheard.len() <= MAX_UNHEARD.min(there.len()) && listed + unheard.len() <= MAX_UNHEARD_IN_ALL;
         if !fits || links.segments.len() == MAX_SEGMENTS {
             continue;
         }
-        unheard_in_all += unheard.len();
+        listed += unheard.len();
         let mtu = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
         let namer = ShortIds(vec![ShortId::of(&ear.namer())]);
-        links.segments.push(SegmentLink { segment, mtu, cost, unheard: ShortIds(unheard), namer });
+        let (loss, lossy) = by_class(classes, MAX_LOSSY.min(MAX_UNHEARD_IN_ALL - listed));
+        listed += lossy.0.len();
+        links.segments.push(SegmentLink { segment, mtu, cost, unheard: ShortIds(unheard), namer, loss, lossy });
     }
     // Of whom the own links are not known yet nothing can be said.
     alone.retain(|id, _| map.links_of(id).is_some_and(|theirs| !shares(&links, theirs)));
-    let mut alone: Vec<(u16, NodeId)> = alone.into_iter().map(|(id, cost)| (cost, id)).collect();
+    let mut alone: Vec<(Half, NodeId)> = alone.into_iter().map(|(id, half)| (half, id)).collect();
     alone.sort_unstable();
-    let direct = |(cost, id): (u16, NodeId)| DirectLink { peer: ShortIds(vec![ShortId::of(&id)]), cost };
+    let direct =
+        |((_, cost, loss), id): (Half, NodeId)| DirectLink { peer: ShortIds(vec![ShortId::of(&id)]), cost, loss };
     links.direct = alone.into_iter().take(MAX_DIRECT).map(direct).collect();
     links
 }
+
+/// Members of one segment told of as heard badly at most: half of what may be told of all.
+const MAX_LOSSY: usize = 16;
+
+/// This end's half of a link: what it costs, what it would cost if nothing were lost, and what is lost.
+type Half = (u32, u16, LossClass);
 
 fn shares(ours: &LinksBody, theirs: &LinksBody) -> bool {
     let on_it = |segment: SegmentId| theirs.segments.iter().any(|link| link.segment == segment);

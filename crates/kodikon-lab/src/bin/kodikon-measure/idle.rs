@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kodikon_lab::{Distribution, Fleet, Host, Kind, Lab, Moment, Traffic, Usage};
+use kodikon_lab::{Distribution, Fleet, Host, Kind, Lab, Moment, Topology, Traffic, Usage};
 
 use crate::report::{Report, Row};
 use crate::target::{self, Target};
-use crate::trial::{Contestant, ROSTER_LIMIT, SEGMENT, lab};
+use crate::trial::{Contestant, ROSTER_LIMIT, SEGMENT, lab_of};
 
 /// How many nodes a node with ten peers is one of.
 const TEN_PEERS: u16 = 11;
@@ -41,6 +41,9 @@ enum Aspect {
     Traffic,
     /// The same where a tenth of all frames is lost.
     LossyTraffic,
+    /// The same where every node is on two segments, and on three.
+    TwoSegments,
+    ThreeSegments,
     Resources,
 }
 
@@ -84,7 +87,9 @@ fn cases(contestants: &[Contestant], sizes: &[u16]) -> Vec<Case> {
         let sizes = sizes.iter().filter(|nodes| !contestant.is_rival() || **nodes == 10);
         cases.extend(sizes.map(|nodes| case(*nodes, Aspect::Traffic)));
         if !contestant.is_rival() {
-            cases.push(case(10, Aspect::LossyTraffic));
+            cases.extend(
+                [Aspect::LossyTraffic, Aspect::TwoSegments, Aspect::ThreeSegments].map(|aspect| case(10, aspect)),
+            );
         }
         cases.push(case(TEN_PEERS, Aspect::Resources));
     }
@@ -92,7 +97,7 @@ fn cases(contestants: &[Contestant], sizes: &[u16]) -> Vec<Case> {
 }
 
 fn count(cases: &[Case], times: Times, report: &mut Report) -> Result<()> {
-    let labs = cases.iter().map(|case| lab(case.nodes, std::slice::from_ref(&case.contestant)));
+    let labs = cases.iter().map(|case| lab_of(&case.topology(), std::slice::from_ref(&case.contestant)));
     let labs = labs.collect::<Result<Vec<Lab>>>()?;
     thread::sleep(ANNOUNCEMENTS);
     let chatter = chatter(labs.first().context("no mesh")?)?;
@@ -118,6 +123,16 @@ fn count(cases: &[Case], times: Times, report: &mut Report) -> Result<()> {
 }
 
 impl Case {
+    /// Segments that all nodes are on.
+    fn topology(&self) -> Topology {
+        let flat = Topology::flat(self.nodes);
+        match self.look_at {
+            Aspect::Traffic | Aspect::LossyTraffic | Aspect::Resources => flat,
+            Aspect::TwoSegments => flat.segment("b", 1..=self.nodes),
+            Aspect::ThreeSegments => flat.segment("b", 1..=self.nodes).segment("c", 1..=self.nodes),
+        }
+    }
+
     fn note(&self, costs: Costs, chatter: f64, report: &mut Report) {
         let name = self.contestant.name;
         let row = |what, unit, targets: &'static [Target]| Row { what, nodes: self.nodes, unit, targets };
@@ -133,6 +148,14 @@ impl Case {
                 let sent = row("idle at 10 % loss: sent per node and minute", "bytes", target::LOSSY_IDLE);
                 report.add(sent, name, bytes, Some(calm));
                 report.add(row("idle at 10 % loss: sent per node and minute", "packets", &[]), name, packets, None);
+            }
+            Aspect::TwoSegments => {
+                let sent = row("idle on two segments: sent per node and minute", "bytes", target::IDLE_ON_TWO);
+                report.add(sent, name, bytes, Some(calm));
+            }
+            Aspect::ThreeSegments => {
+                let sent = row("idle on three segments: sent per node and minute", "bytes", target::IDLE_ON_THREE);
+                report.add(sent, name, bytes, Some(calm));
             }
             Aspect::Resources => {
                 let rss = row("idle, ten peers: RSS", "MB", target::RSS);
@@ -158,11 +181,18 @@ impl<'lab> Mesh<'lab> {
         self.fleet.listen(Duration::ZERO)?;
         let seconds = (after.at - self.before.at).as_secs_f64();
         let mut costs = Costs::default();
+        // Of a host: all its cables together.
+        let mut sent: BTreeMap<Host, (u64, u64)> = BTreeMap::new();
         for (cable, end) in &after.traffic {
             let before = self.before.traffic.get(cable).context("a cable that was not there before")?;
             let traffic = *end - *before;
-            costs.sent_bytes.push(per_minute(traffic.sent_bytes, seconds));
-            costs.sent_packets.push(per_minute(traffic.sent_packets, seconds));
+            let (bytes, packets) = sent.entry(cable.0).or_default();
+            *bytes += traffic.sent_bytes;
+            *packets += traffic.sent_packets;
+        }
+        for (bytes, packets) in sent.into_values() {
+            costs.sent_bytes.push(per_minute(bytes, seconds));
+            costs.sent_packets.push(per_minute(packets, seconds));
         }
         for (name, end) in &after.usage {
             let before = self.before.usage.get(name).context("a process that was not there before")?;

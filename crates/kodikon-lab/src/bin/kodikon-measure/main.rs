@@ -1,11 +1,20 @@
-//! Measures real nodes on the hosts of a lab: how fast they meet, how fast a death is known, and what idling costs.
+//! Measures real nodes on the hosts of a lab: how fast they meet, how fast a death is known, how messages arrive, and what
+//! idling costs.
 
+mod alerts;
+mod babeld;
+mod broadcasts;
 mod deaths;
+mod echo;
+mod flow;
 mod heal;
 mod idle;
 mod joins;
+mod letters;
 mod page;
+mod parts;
 mod report;
+mod reroute;
 mod simulator;
 mod target;
 mod trial;
@@ -18,10 +27,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 use kodikon_lab::{Lab, Program, alone};
 
+use parts::{What, all};
 use report::{Report, Row};
+use reroute::Carrier;
 use trial::{Contestant, Runs};
 
 /// Measures kodikon on hosts in network namespaces. Needs root; uses the computer alone for the time it takes.
@@ -40,9 +51,12 @@ struct Cli {
     /// The binary that is given away; without it its size is not told.
     #[arg(long)]
     dist: Option<PathBuf>,
-    /// Measures another program beside it, in the same run, where it can do the same.
-    #[arg(long, value_parser = ["serf"])]
-    rival: Option<String>,
+    /// The library's echo program (`cargo bench -p kodikon --bench echo`); without it there is no echo.
+    #[arg(long)]
+    echo: Option<PathBuf>,
+    /// Measures other programs beside it, in the same run, where they can do the same; several with commas.
+    #[arg(long, value_delimiter = ',', value_parser = ["serf", "babeld"])]
+    rival: Vec<String>,
     /// Does not measure kodikon, only the rival.
     #[arg(long, requires = "rival")]
     rival_only: bool,
@@ -65,95 +79,6 @@ struct Cli {
     what: What,
 }
 
-#[derive(Subcommand)]
-enum What {
-    /// From the last `started` to the last of the n(n-1) first `peer_up`s.
-    ColdStart {
-        /// How many nodes; several sizes with commas.
-        #[arg(long, value_delimiter = ',', default_values_t = [3, 10, 30])]
-        nodes: Vec<u16>,
-        /// How many starts of each size.
-        #[arg(long, default_value_t = 20)]
-        runs: u32,
-        /// How many of a hundred frames the switch drops, at each receiver.
-        #[arg(long, default_value_t = 0.0)]
-        loss: f64,
-    },
-    /// From a newcomer's `started` to the `peer_up` at each of the others.
-    LateJoiner {
-        /// How many nodes with the newcomer.
-        #[arg(long, default_value_t = 30)]
-        nodes: u16,
-        /// How many newcomers.
-        #[arg(long, default_value_t = 50)]
-        runs: u32,
-    },
-    /// From a death to the event at each of the others: by silence, by SIGKILL, by SIGTERM.
-    Deaths {
-        /// How many nodes with the one that dies.
-        #[arg(long, default_value_t = 10)]
-        nodes: u16,
-        /// How many deaths of each kind.
-        #[arg(long, default_value_t = 50)]
-        kills: u32,
-    },
-    /// From the end of a silent partition in two halves to the `peer_up` of each about each of the other half.
-    Heal {
-        /// How many nodes.
-        #[arg(long, default_value_t = 10)]
-        nodes: u16,
-        /// How many partitions.
-        #[arg(long, default_value_t = 10)]
-        runs: u32,
-        /// Seconds it lasts after the last FAILED, at least. In the first half minute a rival still talks to the dead.
-        #[arg(long, default_value_t = 40)]
-        hold: u64,
-    },
-    /// Bytes and packets a node sends in a minute when nothing happens, counted at the switch; memory and CPU time of a
-    /// node with ten peers meanwhile.
-    Idle {
-        /// How many nodes; several sizes with commas.
-        #[arg(long, value_delimiter = ',', default_values_t = [3, 10, 30])]
-        nodes: Vec<u16>,
-        #[command(flatten)]
-        minutes: Minutes,
-    },
-    /// What an idle mesh of 100 or 1,000 sends, by the simulator, and how fast that is.
-    Simulator {
-        #[command(flatten)]
-        plan: simulator::Plan,
-    },
-    /// The size of the binary that is given away: see --dist.
-    Size,
-    /// All of these.
-    All {
-        /// A few minutes in place of half an hour: shows that everything runs, its figures mean little.
-        #[arg(long)]
-        quick: bool,
-        #[command(flatten)]
-        plan: simulator::Plan,
-    },
-    /// Removes what a killed measurement left behind.
-    Clean,
-}
-
-#[derive(Args, Clone, Copy)]
-struct Minutes {
-    /// How long to count.
-    #[arg(long, default_value_t = 10.0)]
-    minutes: f64,
-    /// How long to wait before, until the greetings are over.
-    #[arg(long, default_value_t = 1.0)]
-    settle: f64,
-}
-
-impl Minutes {
-    fn times(self) -> Result<idle::Times> {
-        let time = |minutes: f64| Duration::try_from_secs_f64(minutes * 60.0).context("not a number of minutes");
-        Ok(idle::Times { settle: time(self.settle)?, count: time(self.minutes)? })
-    }
-}
-
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     Lab::available().map_err(|reason| anyhow!("no network namespaces: {reason}"))?;
@@ -161,7 +86,7 @@ fn main() -> Result<ExitCode> {
         Lab::sweep()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let contestants = contestants(&cli)?;
+    let field = Field::find(&cli)?;
     let _alone = if cli.shared {
         None
     } else {
@@ -169,31 +94,61 @@ fn main() -> Result<ExitCode> {
         Some(alone()?)
     };
     let typed = || env::args().collect::<Vec<_>>().join(" ");
-    let mut report = Report::begin(cli.typed.clone().unwrap_or_else(typed), &contestants);
-    measure(&cli, &cli.what, &contestants, &mut report)?;
+    let mut report = Report::begin(cli.typed.clone().unwrap_or_else(typed), field.versions());
+    measure(&cli, &cli.what, &field, &mut report)?;
     report.end();
     write(&cli, &report)?;
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn contestants(cli: &Cli) -> Result<Vec<Contestant>> {
-    let mut found = Vec::new();
-    if !cli.rival_only {
-        // A path without a slash would be looked for in PATH.
-        let binary = fs::canonicalize(&cli.binary).with_context(|| format!("no binary {}", cli.binary.display()))?;
-        found.push(Contestant { name: "kodikon", program: Program::Kodikon(binary) });
-    }
-    if cli.rival.is_some() {
-        match trial::find_program("serf") {
-            Some(path) => found.push(Contestant { name: "serf", program: Program::Serf(path) }),
-            None if cli.rival_only => bail!("serf is not installed (package serf)"),
-            None => eprintln!("serf is not installed (package serf): measured without it"),
-        }
-    }
-    Ok(found)
+/// Who is measured.
+struct Field {
+    /// The programs of which there are nodes.
+    contestants: Vec<Contestant>,
+    /// The routing daemon.
+    babeld: Option<PathBuf>,
 }
 
-fn measure(cli: &Cli, what: &What, contestants: &[Contestant], report: &mut Report) -> Result<()> {
+impl Field {
+    fn find(cli: &Cli) -> Result<Self> {
+        let mut field = Self { contestants: Vec::new(), babeld: None };
+        if !cli.rival_only {
+            // A path without a slash would be looked for in PATH.
+            let binary =
+                fs::canonicalize(&cli.binary).with_context(|| format!("no binary {}", cli.binary.display()))?;
+            field.contestants.push(Contestant { name: "kodikon", program: Program::Kodikon(binary) });
+        }
+        for rival in &cli.rival {
+            match trial::find_program(rival) {
+                Some(path) if rival == "babeld" => field.babeld = Some(path),
+                Some(path) => field.contestants.push(Contestant { name: "serf", program: Program::Serf(path) }),
+                None if cli.rival_only => bail!("{rival} is not installed (package {rival})"),
+                None => eprintln!("{rival} is not installed (package {rival}): measured without it"),
+            }
+        }
+        Ok(field)
+    }
+
+    fn versions(&self) -> Vec<String> {
+        let nodes = self.contestants.iter().map(Contestant::version);
+        nodes.chain(self.babeld.as_deref().map(babeld::version)).collect()
+    }
+
+    fn ours(&self) -> impl Iterator<Item = &Contestant> {
+        self.contestants.iter().filter(|contestant| !contestant.is_rival())
+    }
+
+    /// Who can carry a flow over several segments: serf joins nobody across them.
+    fn carriers(&self) -> Vec<Carrier> {
+        let ours = self.ours().cloned().map(Carrier::Mesh);
+        let timers = [babeld::USUAL, babeld::FAST];
+        let daemons = self.babeld.iter().flat_map(|path| timers.map(|timers| Carrier::Babeld(path.clone(), timers)));
+        ours.chain(daemons).collect()
+    }
+}
+
+fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result<()> {
+    let contestants = &field.contestants[..];
     let runs = |ours: u32, rival: u32| Runs { ours, rival: cli.rival_runs.unwrap_or(rival) };
     match what {
         What::ColdStart { nodes, runs: starts, loss } => {
@@ -208,6 +163,17 @@ fn measure(cli: &Cli, what: &What, contestants: &[Contestant], report: &mut Repo
             let hold = Duration::from_secs(*hold);
             heal::heal(contestants, heal::Partition { nodes: *nodes, runs: runs(*partitions, 3), hold }, report);
         }
+        // Each takes a rival a minute.
+        What::Reroute { cuts } => reroute::reroute(&field.carriers(), runs(*cuts, 20), report),
+        What::Letters { messages } => field.ours().for_each(|contestant| {
+            letters::lossy(contestant, *messages, report);
+            letters::hops(contestant, *messages, report);
+        }),
+        What::Echo { plan } => echo::echo(cli.echo.as_deref(), plan, report),
+        What::Alerts { nodes, alerts: count } => alerts::alerts(contestants, nodes, runs(*count, 300), report),
+        What::Broadcasts { meshes, broadcasts: count } => {
+            broadcasts::broadcasts(contestants, meshes, runs(*count, 20), report);
+        }
         What::Idle { nodes, minutes } => idle::idle(contestants, nodes, minutes.times()?, report),
         What::Simulator { plan } => simulator::simulate(&cli.simulator, plan, report),
         What::Size => {
@@ -215,27 +181,12 @@ fn measure(cli: &Cli, what: &What, contestants: &[Contestant], report: &mut Repo
         }
         What::All { quick, plan } => {
             for part in all(*quick, plan) {
-                measure(cli, &part, contestants, report)?;
+                measure(cli, &part, field, report)?;
             }
         }
         What::Clean => {}
     }
     Ok(())
-}
-
-fn all(quick: bool, plan: &simulator::Plan) -> [What; 8] {
-    let few = |runs: u32, few: u32| if quick { few } else { runs };
-    let minutes = if quick { Minutes { minutes: 1.0, settle: 0.5 } } else { Minutes { minutes: 10.0, settle: 1.0 } };
-    [
-        What::ColdStart { nodes: vec![3, 10, 30], runs: few(20, 3), loss: 0.0 },
-        What::ColdStart { nodes: vec![10], runs: few(20, 3), loss: 20.0 },
-        What::LateJoiner { nodes: 30, runs: few(50, 5) },
-        What::Deaths { nodes: 10, kills: few(50, 5) },
-        What::Heal { nodes: 10, runs: few(10, 3), hold: few(40, 2).into() },
-        What::Idle { nodes: vec![3, 10, 30], minutes },
-        What::Simulator { plan: plan.clone() },
-        What::Size,
-    ]
 }
 
 fn size(binary: &Path, report: &mut Report) {

@@ -1,5 +1,6 @@
 //! Decides how a report is shown to people: a page with one row for each thing measured, ours and the rival's beside it.
 
+use std::collections::BTreeSet;
 use std::fmt::{Result, Write};
 
 use kodikon_lab::Figures;
@@ -19,6 +20,11 @@ nodes tell (the clock that all hosts of one computer share), and the longer coun
 the first alone. An act is dated before it begins: the milliseconds in which the switch is told to part a segment are \
 part of the time. The JSON document holds both.
 
+A *silence* is the longest time without an arrival at the receiver from the last arrival before the cut on, of a flow of \
+one message each 10 ms, which is part of it; a *return* runs from the repair until the flow is back on the shorter way, \
+counted at the switch of the link that was cut. A rival's flow is of UDP datagrams through the kernel, whose routes it \
+sets. All cases of one program run at the same time, each in a mesh of its own.
+
 Bytes and packets are what the switch of the segment received from a host, Ethernet headers, ARP and the kernel's own \
 multicast included. All idle meshes are counted at the same time, each on its own segment. CPU is user and system time.";
 
@@ -31,8 +37,10 @@ pub(crate) fn page(report: &Report) -> String {
 
 fn print(report: &Report, text: &mut String) -> Result {
     head(report, text)?;
-    let rival = report.measurements.iter().map(|row| row.program).find(|program| *program != "kodikon");
-    let rival_head = rival.unwrap_or("rival");
+    let rivals: BTreeSet<&str> =
+        report.measurements.iter().filter(|row| !is_ours(row)).map(|row| row.program).collect();
+    let is_alone = rivals.len() < 2;
+    let rival_head = if is_alone { rivals.first().copied().unwrap_or("rival") } else { "rivals" };
     writeln!(text, "| what | nodes | unit | target | measured | {rival_head} | | note |")?;
     writeln!(text, "|---|--:|---|---|--:|--:|---|---|")?;
     let mut shown: Vec<(&str, u16, &str)> = Vec::new();
@@ -42,14 +50,21 @@ fn print(report: &Report, text: &mut String) -> Result {
             shown.push(key);
             let same: Vec<&Measurement> =
                 report.measurements.iter().filter(|row| (row.what, row.nodes, row.unit) == key).collect();
-            line(&same, text)?;
+            line(&same, is_alone, text)?;
         }
     }
     writeln!(text, "\n{LEGEND}")?;
     for failure in &report.failures {
         writeln!(text, "\nNot measured: {}: {}", failure.what, failure.error.lines().next().unwrap_or_default())?;
     }
+    for skip in &report.skipped {
+        writeln!(text, "\nLeft out: {}: {}", skip.what, skip.reason)?;
+    }
     Ok(())
+}
+
+fn is_ours(row: &Measurement) -> bool {
+    row.program == "kodikon"
 }
 
 fn head(report: &Report, text: &mut String) -> Result {
@@ -67,14 +82,15 @@ fn head(report: &Report, text: &mut String) -> Result {
     writeln!(text, "load before it {load}; the computer's clock slipped {:.1} ms meanwhile.\n", report.clock_slip_ms)
 }
 
-/// One row of the table: the same thing of all programs.
-fn line(same: &[&Measurement], text: &mut String) -> Result {
+/// One row of the table: the same thing of all programs. Only where there are several rivals each is called by its name.
+fn line(same: &[&Measurement], is_alone: bool, text: &mut String) -> Result {
     let Some(first) = same.first() else { return Ok(()) };
-    let ours = same.iter().find(|row| row.program == "kodikon");
-    let rival = same.iter().find(|row| row.program != "kodikon");
+    let ours = same.iter().copied().find(|row| is_ours(row));
+    let rivals = || same.iter().copied().filter(|row| !is_ours(row));
+    let rival_cell = |row: &Measurement| if is_alone { cell(row) } else { format!("{} {}", row.program, cell(row)) };
     let nodes = if first.nodes == 0 { String::new() } else { first.nodes.to_string() };
     let targets: Vec<String> = first.targets.iter().map(ToString::to_string).collect();
-    let notes = ours.iter().map(|row| (None, row)).chain(rival.iter().map(|row| (Some(row.program), row)));
+    let notes = ours.into_iter().map(|row| (None, row)).chain(rivals().map(|row| (Some(row.program), row)));
     let notes = notes.filter_map(|(program, row)| {
         let note = row.note.as_deref()?;
         Some(program.map_or(note.to_owned(), |program| format!("{program}: {note}")))
@@ -85,8 +101,8 @@ fn line(same: &[&Measurement], text: &mut String) -> Result {
         first.what,
         first.unit,
         targets.join(", "),
-        ours.map(|row| cell(row)).unwrap_or_default(),
-        rival.map(|row| cell(row)).unwrap_or_default(),
+        ours.map(cell).unwrap_or_default(),
+        rivals().map(rival_cell).collect::<Vec<_>>().join("; "),
         ours.and_then(|row| row.verdict.as_deref()).unwrap_or_default(),
         notes.collect::<Vec<_>>().join("; "),
     )
@@ -132,8 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn of_several_rivals_each_is_called_by_its_name() {
+        let mut report = Report::begin("measure".to_owned(), Vec::new());
+        let row = Row { what: "reroute", nodes: 6, unit: "ms", targets: &[] };
+        for (program, ms) in [("kodikon", 60), ("babeld", 9_000), ("babeld, fast", 700)] {
+            report.add_spans(row, program, spans(&[(ms * 1_000, None)]), Some(format!("{ms}")));
+        }
+        let text = page(&report);
+        let expected =
+            "| reroute | 6 | ms |  | 60.0 | babeld 9000; babeld, fast 700 |  | 60; babeld: 9000; babeld, fast: 700 |";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("| measured | rivals |"), "{text}");
+    }
+
+    #[test]
     fn a_row_shows_ours_and_the_rivals_and_the_longer_clock_is_judged() {
-        let mut report = Report::begin("measure".to_owned(), &[]);
+        let mut report = Report::begin("measure".to_owned(), Vec::new());
         let row = Row { what: "cold start", nodes: 10, unit: "ms", targets: COLD_START_10 };
         report.add_spans(row, "kodikon", spans(&[(120_000, Some(151_000)), (151_000, None)]), Some("quiet".to_owned()));
         report.add_spans(row, "serf", spans(&[(1_500, None)]), Some("few".to_owned()));
@@ -141,6 +171,7 @@ mod tests {
         let row = Row { what: "idle", nodes: 0, unit: "bytes", targets: IDLE };
         report.add(row, "kodikon", Distribution::of([1.0, 2.0, 0.05]), None);
         report.fail("heal".to_owned(), &anyhow::anyhow!("not within 5 s\nand more"));
+        report.skip("alerts".to_owned(), "no such verb".to_owned());
         report.end();
         let text = page(&report);
         let rows = [
@@ -149,6 +180,7 @@ mod tests {
             "| idle |  | bytes | mean ≤ 7000 | 1.00 / 2.00 / 3 (mean 1.02) |  | holds |  |",
             "Not measured: nobody: cold start: no value was found",
             "Not measured: heal: not within 5 s\n",
+            "Left out: alerts: no such verb\n",
         ];
         for row in rows {
             assert!(text.contains(row), "{row} is missing in\n{text}");

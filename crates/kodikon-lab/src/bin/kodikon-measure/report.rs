@@ -10,7 +10,6 @@ use kodikon_lab::{Distribution, Elapsed, Figures};
 use serde::Serialize;
 
 use crate::target::{Target, verdict};
-use crate::trial::Contestant;
 
 /// One document: everything that one call of the program has measured.
 #[derive(Serialize)]
@@ -28,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) measurements: Vec<Measurement>,
     /// What could not be measured, and why.
     pub(crate) failures: Vec<Failure>,
+    /// What there is nothing yet to measure with, and why: no failure.
+    pub(crate) skipped: Vec<Skip>,
     #[serde(skip)]
     began: (Instant, SystemTime),
 }
@@ -69,6 +70,12 @@ pub(crate) struct Failure {
     pub(crate) error: String,
 }
 
+#[derive(Serialize)]
+pub(crate) struct Skip {
+    pub(crate) what: String,
+    pub(crate) reason: String,
+}
+
 /// Which row of the table it will be.
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
@@ -95,17 +102,18 @@ impl Extend<Elapsed> for Spans {
 }
 
 impl Report {
-    pub(crate) fn begin(command: String, contestants: &[Contestant]) -> Self {
+    pub(crate) fn begin(command: String, versions: Vec<String>) -> Self {
         Self {
             date: rfc3339(SystemTime::now()),
             command,
             machine: Machine::this(),
             commit: commit(),
-            versions: contestants.iter().map(Contestant::version).collect(),
+            versions,
             took_s: 0.0,
             clock_slip_ms: 0.0,
             measurements: Vec::new(),
             failures: Vec::new(),
+            skipped: Vec::new(),
             began: (Instant::now(), SystemTime::now()),
         }
     }
@@ -166,6 +174,12 @@ impl Report {
     pub(crate) fn fail(&mut self, what: String, error: &Error) {
         eprintln!("  {what} failed: {error:#}");
         self.failures.push(Failure { what, error: format!("{error:#}") });
+    }
+
+    /// Notes that something is left out because what it needs is not there.
+    pub(crate) fn skip(&mut self, what: String, reason: String) {
+        eprintln!("  {what} left out: {reason}");
+        self.skipped.push(Skip { what, reason });
     }
 }
 

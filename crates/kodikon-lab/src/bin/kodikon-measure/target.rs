@@ -45,6 +45,30 @@ pub(crate) const HEAL: &[Target] = &[p99(2000.0)];
 /// Bytes per node and minute.
 pub(crate) const IDLE: &[Target] = &[mean(7000.0)];
 pub(crate) const LOSSY_IDLE: &[Target] = &[mean(10_000.0)];
+/// The same of nodes with a second and a third interface.
+pub(crate) const IDLE_ON_TWO: &[Target] = &[mean(9000.0)];
+pub(crate) const IDLE_ON_THREE: &[Target] = &[mean(11_000.0)];
+/// A flow whose way falls silent: ms.
+pub(crate) const REROUTE: &[Target] = &[p99(150.0)];
+/// Of reliable messages: how many were lost, and how many told twice.
+pub(crate) const NONE: &[Target] = &[max(0.0)];
+/// Confirmed over five hops each of which loses a fifth: ms.
+pub(crate) const FIVE_HOPS_AT_20: &[Target] = &[p99(400.0)];
+/// Confirmed over one hop that loses a twentieth: ms.
+pub(crate) const CONFIRMED_AT_5: &[Target] = &[p99(8.0)];
+pub(crate) const CRITICAL_AT_5: &[Target] = &[p99(3.0)];
+/// One way over a link and its relay: µs.
+pub(crate) const HOP: &[Target] = &[p50(150.0)];
+/// A round trip through the callbacks, in round trips of a raw UDP echo.
+pub(crate) const ECHO_WARM: &[Target] = &[p50(2.0)];
+pub(crate) const ECHO_HALTING: &[Target] = &[p50(1.3)];
+/// An alert to the last of thirty, and all their receipts: ms.
+pub(crate) const ALERT_SHOWN: &[Target] = &[p50(5.0), p99(25.0)];
+pub(crate) const ALERT_RECEIPTS: &[Target] = &[p99(60.0)];
+/// Payload datagrams of a broadcast, in numbers of segments.
+pub(crate) const DATAGRAMS: &[Target] = &[mean(1.0)];
+pub(crate) const DATAGRAMS_AT_5: &[Target] = &[mean(2.0)];
+pub(crate) const DATAGRAMS_AT_20: &[Target] = &[mean(5.0)];
 /// A node with ten peers: MB, percent.
 pub(crate) const RSS: &[Target] = &[max(8.0)];
 pub(crate) const CPU: &[Target] = &[mean(0.05)];

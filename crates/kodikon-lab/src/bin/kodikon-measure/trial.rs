@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use kodikon_lab::{Elapsed, Fleet, Host, Kind, Lab, Moment, NodeSpec, Program, Story};
+use kodikon_lab::{Elapsed, Fleet, Host, Kind, Lab, Moment, NodeSpec, Program, Story, Topology};
 
 /// What a fleet of 30 may need at worst: a rival looks for peers once a minute.
 pub(crate) const ROSTER_LIMIT: Duration = Duration::from_secs(150);
@@ -73,7 +73,12 @@ impl Contestant {
 
 /// A lab of one segment on which each program finds what it needs.
 pub(crate) fn lab(hosts: u16, contestants: &[Contestant]) -> Result<Lab> {
-    let lab = Lab::up("measure", &kodikon_lab::Topology::flat(hosts))?;
+    lab_of(&Topology::flat(hosts), contestants)
+}
+
+/// The same of any segments, of which one is called [`SEGMENT`] where a rival takes part.
+pub(crate) fn lab_of(topology: &Topology, contestants: &[Contestant]) -> Result<Lab> {
+    let lab = Lab::up("measure", topology)?;
     if contestants.iter().any(|contestant| matches!(contestant.program, Program::Serf(_))) {
         for host in lab.hosts() {
             // Its multicast goes where the default route goes.
@@ -93,9 +98,12 @@ pub(crate) fn labs(count: u32, hosts: u16, contestant: &Contestant) -> Result<Ve
 /// Listens for `least`, and a part of `spread` that is another one each time, so that what comes then falls on all phases
 /// of what the nodes do regularly.
 pub(crate) fn settle(fleet: &mut Fleet<'_>, least: Duration, spread: Duration, trial: u32) -> Result<()> {
-    // Multiples of the golden ratio fill the unit interval evenly, however many there are.
-    let phase = (f64::from(trial) * 0.618_034).fract();
-    fleet.listen(least + spread.mul_f64(phase))
+    fleet.listen(least + spread.mul_f64(phase(trial)))
+}
+
+/// Another part of 1 for each trial: multiples of the golden ratio fill the unit interval evenly, however many there are.
+pub(crate) fn phase(trial: u32) -> f64 {
+    (f64::from(trial) * 0.618_034).fract()
 }
 
 /// Waits until every other running node has told one of these events about a node; the first of each, since the mark.
@@ -118,6 +126,13 @@ pub(crate) fn told_at_all(
     let what = format!("the end of {about} at all {others} others");
     fleet.wait(&what, limit, |story| firsts(story).len() >= others)?;
     Ok(firsts(fleet.story()).into_values().collect())
+}
+
+/// Whether kodikon has a verb. One that it has not yet is a usage error.
+pub(crate) fn has_verb(contestant: &Contestant, verb: &str) -> bool {
+    let Program::Kodikon(binary) = &contestant.program else { return false };
+    let asked = Command::new(binary).args([verb, "--help"]).output();
+    asked.is_ok_and(|done| done.status.success())
 }
 
 /// Where a program is found in PATH.

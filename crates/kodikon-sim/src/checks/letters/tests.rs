@@ -3,7 +3,7 @@
 use kodikon_core::effect::Event;
 
 use super::*;
-use crate::checks::tests::{line, second};
+use crate::checks::tests::{broken, line, second};
 use crate::cluster::{Death, Observer as _};
 use crate::network::host::SegmentId;
 use crate::workload::letters::payload;
@@ -35,11 +35,6 @@ fn expired(to: NodeId) -> Event {
 
 fn unreachable(to: NodeId, needs_hops: Option<u8>) -> Event {
     settled(to, Outcome::Unreachable { needs_hops })
-}
-
-/// What was broken, by name.
-fn broken(watch: &Watch) -> Vec<&'static str> {
-    watch.tally.violations().iter().map(|violation| violation.check.name()).collect()
 }
 
 /// Five nodes in a line; node 0 writes to node 4 after a thousand seconds.

@@ -9,36 +9,32 @@ use crate::ground::time::Instant;
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::log::Log;
 use crate::machines::replication::log::lane::LogLane;
-use crate::machines::replication::sync::{self, BUCKETS, Lanes, MAX_ANSWER, in_datagrams, in_scope, send_digests};
+use crate::machines::replication::roots::{BUCKETS, Roots};
+use crate::machines::replication::sync::{self, Lanes, MAX_ANSWER, in_datagrams, in_scope, send_digests};
 use crate::model::alert::OpId;
 use crate::model::op::OpLane;
 use crate::wire::message::{Cover, Digest, Log as LogMessage, Message};
 
-impl Lanes for BTreeMap<(NodeId, Epoch), LogLane> {
+impl Lanes for Log {
     const LANE: OpLane = OpLane::Log;
 
     fn count(&self) -> usize {
-        self.len()
+        self.lanes.len()
     }
 
-    fn part_of(&self, bucket: usize) -> u64 {
-        of_bucket(self, bucket).fold(0, |sum, lane| sum.wrapping_add(lane.part()))
+    fn roots(&self) -> &Roots {
+        &self.roots
     }
 
     fn covers_of(&self, bucket: usize) -> Vec<Cover> {
-        of_bucket(self, bucket).map(LogLane::cover).collect()
+        self.bucket(bucket).map(LogLane::cover).collect()
     }
-}
-
-fn of_bucket(lanes: &BTreeMap<(NodeId, Epoch), LogLane>, bucket: usize) -> impl Iterator<Item = &LogLane> {
-    let (first, last) = sync::ids_of(bucket);
-    lanes.range((first, Epoch(0))..=(last, Epoch(u64::MAX))).map(|(_, lane)| lane)
 }
 
 impl Log {
     /// A peer says its root.
     pub(in crate::machines::replication) fn on_root(&mut self, now: Instant, from: NodeId, root: u64) {
-        let mine = self.root;
+        let mine = self.roots.all();
         self.sync.on_root(now, from, root, mine);
     }
 
@@ -54,7 +50,12 @@ impl Log {
     }
 
     pub(super) fn digests(&self, question: bool) -> Vec<Digest> {
-        sync::digests(&self.lanes, question)
+        sync::digests(self, question)
+    }
+
+    fn bucket(&self, bucket: usize) -> impl Iterator<Item = &LogLane> {
+        let (first, last) = sync::ids_of(bucket);
+        self.lanes.range((first, Epoch(0))..=(last, Epoch(u64::MAX))).map(|(_, lane)| lane)
     }
 
     /// A peer says what it covers.
@@ -66,9 +67,9 @@ impl Log {
         ctx: &mut Context,
     ) {
         if digest.sums.len() == BUCKETS {
-            let differing = sync::differing(&self.lanes, digest);
+            let differing = sync::differing(self, digest);
             if differing != 0 {
-                send_digests(from, &sync::flat(&self.lanes, differing, true), ctx);
+                send_digests(from, &sync::flat(self, differing, true), ctx);
             }
         } else if digest.sums.is_empty() {
             let run = |cover: &Cover| (NodeId(cover.author), Epoch(cover.epoch));
@@ -79,7 +80,7 @@ impl Log {
             };
             if digest.question && theirs.iter().any(lacks) {
                 // An answer to an answer would go on for ever; this one asks nothing.
-                send_digests(from, &sync::flat(&self.lanes, digest.scope, false), ctx);
+                send_digests(from, &sync::flat(self, digest.scope, false), ctx);
             }
             self.sync.drop_candidate(&from);
         }
@@ -95,7 +96,7 @@ impl Log {
         ctx: &mut Context,
     ) {
         let (mut lacking, mut over) = (Vec::new(), Vec::new());
-        for lane in in_scope(scope, ctx).flat_map(|bucket| of_bucket(&self.lanes, bucket)) {
+        for lane in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
             let run = (lane.author, lane.epoch);
             let foreign = theirs.get(&run);
             let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();

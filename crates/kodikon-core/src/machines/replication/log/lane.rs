@@ -153,7 +153,7 @@ impl LogLane {
 
     /// What is covered, as it travels.
     pub(super) fn cover(&self) -> Cover {
-        Cover { author: self.author.0, epoch: self.epoch.0, intervals: self.covered.to_wire() }
+        Cover { author: self.author.0, epoch: self.epoch.0, intervals: self.covered.to_wire().to_vec() }
     }
 
     /// Whether a foreign cover holds a number that this lane lacks.
@@ -164,7 +164,7 @@ impl LogLane {
     /// The numbers whose time is over: neither held, nor on their way to be, nor given up for want of room.
     pub(super) fn over(&self, on_their_way: &Intervals) -> Cover {
         let rest = self.covered.without(&self.held_numbers()).without(&self.evicted).without(on_their_way);
-        Cover { author: self.author.0, epoch: self.epoch.0, intervals: rest.to_wire() }
+        Cover { author: self.author.0, epoch: self.epoch.0, intervals: rest.to_wire().to_vec() }
     }
 
     fn held_numbers(&self) -> Intervals {
@@ -183,7 +183,7 @@ impl LogLane {
     /// What may be written down as covered, beside the rows that lie on disk or are written with it: all but what is held in
     /// memory alone, which must be asked for again after a crash.
     pub(super) fn safe_cover(&self, unkept: &Intervals) -> Vec<Interval> {
-        self.covered.without(unkept).to_wire()
+        self.covered.without(unkept).to_wire().to_vec()
     }
 
     /// What is held and not on disk.

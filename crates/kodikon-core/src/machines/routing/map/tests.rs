@@ -3,7 +3,7 @@
 mod reference;
 
 use super::*;
-use crate::model::links::{DirectLink, MAX_COST, MAX_DIRECT, MAX_SEGMENTS, SegmentLink, ShortIds};
+use crate::model::links::{DirectLink, LossClass, LossyIds, MAX_COST, MAX_DIRECT, MAX_SEGMENTS, SegmentLink, ShortIds};
 
 const HALL: SegmentId = SegmentId(7 << 40);
 const YARD: SegmentId = SegmentId(9 << 40);
@@ -67,6 +67,53 @@ fn a_direct_link_needs_both_ends_and_costs_both_halves() {
 }
 
 #[test]
+fn what_is_lost_makes_a_link_dearer_by_the_worse_of_what_both_ends_say() {
+    // By end: what is lost of most there and, if it is said of the other alone, of the other; and what the link costs.
+    type End = (u32, Option<u32>);
+    let table: &[(End, End, u32)] = &[
+        ((0, None), (0, None), 12),
+        ((200, None), (200, None), 19),
+        ((500, None), (0, None), 25),
+        ((0, Some(200)), (0, None), 19),
+        ((0, None), (0, Some(200)), 19),
+        ((0, Some(200)), (0, Some(500)), 42),
+        ((500, Some(200)), (0, None), 42),
+        ((0, Some(1_000)), (1_000, None), 300),
+    ];
+    for &(mine, theirs, expected) in table {
+        let mut map = Map::new(id(1));
+        for (node, other, clean, (most, one)) in [(1, 2, 5, mine), (2, 1, 7, theirs)] {
+            let mut links = on(&[(HALL, clean, &[])]);
+            links.segments[0].loss = LossClass::of(most);
+            links.segments[0].lossy =
+                LossyIds(one.map(|one| (ShortId::of(&id(other)), LossClass::of(one))).into_iter().collect());
+            map.set_links(id(node), links);
+        }
+        list(&mut map, 9, HALL, &[1, 2]);
+        let way = Way { path: vec![id(2)], cost: expected, first: Some(HALL) };
+        assert_eq!(map.way_to(&id(2)), Some(way), "{mine:?} and {theirs:?}");
+        assert_eq!(map.way_from(&id(2), &id(1)).map(|way| way.cost), Some(expected), "{mine:?} and {theirs:?}");
+    }
+}
+
+#[test]
+fn a_lossy_short_way_loses_to_a_clean_longer_one() {
+    // 1 and 2 hear each other badly in the hall; 3 is heard well by both, and 4 and 5 stand in a row behind the yard.
+    let table = [(0, &[2][..]), (200, &[2]), (270, &[2]), (340, &[3, 2]), (900, &[3, 2])];
+    for (lost, expected) in table {
+        let mut map = Map::new(id(1));
+        for node in [1, 2, 3] {
+            map.set_links(id(node), on(&[(HALL, 5, &[])]));
+        }
+        let mut links = on(&[(HALL, 5, &[])]);
+        links.segments[0].lossy = LossyIds(vec![(ShortId::of(&id(2)), LossClass::of(lost))]);
+        map.set_links(id(1), links);
+        list(&mut map, 3, HALL, &[1, 2, 3]);
+        assert_eq!(map.way_to(&id(2)).map(|way| way.path), Some(ids(expected)), "{lost} of a thousand lost");
+    }
+}
+
+#[test]
 fn of_several_links_the_cheapest_counts_then_the_direct_one_then_the_lower_segment() {
     let table = [
         ((5, 6, 9), 10, Some(HALL)),
@@ -122,7 +169,7 @@ fn members_that_do_not_hear_the_first_wait_for_the_next() {
     map.set_links(id(1), direct(&[(2, 1), (3, 2)]));
     for (node, back, unheard) in [(2, Some(1), &[][..]), (3, Some(2), &[]), (4, None, &[2]), (5, None, &[2, 3])] {
         let mut links = on(&[(HALL, 5, unheard)]);
-        links.direct.extend(back.map(|cost| DirectLink { peer: ShortIds(shorts(&[1])), cost }));
+        links.direct.extend(back.map(|cost| clean(1, cost)));
         map.set_links(id(node), links);
     }
     list(&mut map, 2, HALL, &[2, 3, 4, 5]);
@@ -147,7 +194,11 @@ fn the_hot_answers_agree_with_the_way() {
     let mut line = Map::new(ids[0]);
     for (place, node) in ids.iter().enumerate() {
         let ends = [place.checked_sub(1), Some(place + 1)].into_iter().flatten().filter_map(|end| ids.get(end));
-        let direct = ends.map(|end| DirectLink { peer: ShortIds(vec![ShortId::of(end)]), cost: MAX_COST });
+        let direct = ends.map(|end| DirectLink {
+            peer: ShortIds(vec![ShortId::of(end)]),
+            cost: MAX_COST,
+            loss: LossClass::CLEAN,
+        });
         line.set_links(*node, LinksBody { segments: Vec::new(), direct: direct.collect(), is_joint: false });
     }
     let last = [255, 256, 257, 299].map(|n| line.relays_to(&ids[n]));
@@ -306,13 +357,19 @@ fn on(segments: &[(SegmentId, u16, &[u8])]) -> LinksBody {
         mtu: 1_500,
         cost,
         unheard: ShortIds(shorts(unheard)),
+        loss: LossClass::CLEAN,
+        lossy: LossyIds::default(),
     };
     LinksBody { segments: segments.iter().map(link).collect(), direct: Vec::new(), is_joint: false }
 }
 
 fn direct(peers: &[(u8, u16)]) -> LinksBody {
-    let link = |&(peer, cost): &(u8, u16)| DirectLink { peer: ShortIds(shorts(&[peer])), cost };
+    let link = |&(peer, cost): &(u8, u16)| clean(peer, cost);
     LinksBody { segments: Vec::new(), direct: peers.iter().map(link).collect(), is_joint: false }
+}
+
+fn clean(peer: u8, cost: u16) -> DirectLink {
+    DirectLink { peer: ShortIds(shorts(&[peer])), cost, loss: LossClass::CLEAN }
 }
 
 fn list(map: &mut Map, namer: u8, segment: SegmentId, members: &[u8]) {

@@ -112,6 +112,12 @@ impl Tree {
         (label != Label::NONE).then(|| label.links())
     }
 
+    /// The last node before one that is reached.
+    pub(super) fn last(&self, to: u32) -> Option<u32> {
+        let label = self.labels[to as usize];
+        (label != Label::NONE && to != self.root).then(|| label.last())
+    }
+
     /// Those that a node is the last relay to.
     pub(super) fn children(&self, node: u32) -> impl Iterator<Item = u32> {
         let reached = (0u32..).zip(&self.labels).filter(|(_, label)| **label != Label::NONE);
@@ -235,8 +241,10 @@ impl Search {
                 *best = entry;
             }
         }
-        for edge in graph.edges(node).iter().filter(|edge| !self.shut.contains(&(node, edge.node))) {
-            offer(&mut self.queue, tree, edge.node, from.plus(edge.cost).longer());
+        let worn = graph.worn(node).iter().map(|link| (link.node, link.cost));
+        let edges = graph.edges(node).iter().map(|edge| (edge.node, edge.cost)).chain(worn);
+        for (other, cost) in edges.filter(|(other, _)| !self.shut.contains(&(node, *other))) {
+            offer(&mut self.queue, tree, other, from.plus(cost).longer());
         }
     }
 

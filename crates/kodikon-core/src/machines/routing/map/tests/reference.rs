@@ -14,7 +14,7 @@ const SEGMENTS: u8 = 4;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Links { author: u8, segments: Vec<(u8, u16, Vec<u8>)>, direct: Vec<(u8, u16)> },
+    Links { author: u8, segments: Vec<Said>, direct: Vec<(u8, u16, u32)> },
     Members { author: u8, segment: u8, part: u8, members: Vec<u8> },
     Forget(u8),
 }
@@ -24,6 +24,9 @@ struct Naive {
     links: BTreeMap<NodeId, LinksBody>,
     parts: BTreeMap<(SegmentId, NodeId, u8), Vec<ShortId>>,
 }
+
+/// A segment, a cost, whom its author does not hear there, what is lost, and who is heard worse.
+type Said = (u8, u16, Vec<u8>, u32, Vec<(u8, u32)>);
 
 /// A cost, links, the node before, and the way.
 type Found = (u32, usize, NodeId, Vec<NodeId>);
@@ -53,10 +56,10 @@ impl Naive {
         links.find(|link| link.segment == segment && (1..=MAX_COST).contains(&link.cost))
     }
 
-    fn half_direct(&self, id: NodeId, to: NodeId) -> Option<u32> {
+    fn half_direct(&self, id: NodeId, to: NodeId) -> Option<(u32, LossClass)> {
         let mut links = self.links.get(&id)?.direct.iter();
         let is_it = |link: &&DirectLink| link.peer.0 == [ShortId::of(&to)] && (1..=MAX_COST).contains(&link.cost);
-        links.find(is_it).map(|link| u32::from(link.cost))
+        links.find(is_it).map(|link| (u32::from(link.cost), link.loss))
     }
 
     /// The cheapest link between two and its segment.
@@ -64,14 +67,25 @@ impl Naive {
         if one == other {
             return None;
         }
-        let direct = self.half_direct(one, other).zip(self.half_direct(other, one)).map(|(a, b)| (a + b, None));
+        let most = 2 * u32::from(MAX_COST);
+        let direct = self.half_direct(one, other).zip(self.half_direct(other, one));
+        let direct = direct.map(|(a, b)| (a.1.max(b.1).cost(a.0 + b.0, most), None));
         let on_segments = (0..SEGMENTS).map(name).filter_map(|segment| {
             let (a, b) = (self.segment(one, segment)?, self.segment(other, segment)?);
             let counts = !a.unheard.0.contains(&ShortId::of(&other))
                 && !b.unheard.0.contains(&ShortId::of(&one))
                 && self.is_listed_on(segment, one)
                 && self.is_listed_on(segment, other);
-            counts.then(|| (u32::from(a.cost + b.cost), Some(segment)))
+            let said = |link: &SegmentLink, other: NodeId| {
+                let entries = link.lossy.0.iter().filter(|(short, _)| *short == ShortId::of(&other));
+                entries.map(|(_, loss)| *loss).max()
+            };
+            let (ours, theirs) = (said(a, other), said(b, one));
+            let cost = match ours.max(theirs) {
+                Some(loss) => loss.max(a.loss).max(b.loss).cost(u32::from(a.cost + b.cost), most),
+                None => [a, b].map(|link| link.loss.cost(u32::from(link.cost), u32::from(MAX_COST))).iter().sum(),
+            };
+            counts.then_some((cost, Some(segment)))
         });
         direct.into_iter().chain(on_segments).min()
     }
@@ -172,8 +186,10 @@ proptest! {
 fn step() -> impl Strategy<Value = Step> {
     let cost = || prop_oneof![8 => 1..4u16, 2 => Just(MAX_COST), 1 => prop_oneof![Just(0), Just(MAX_COST + 1)]];
     let unheard = || prop_oneof![3 => Just(Vec::new()), 2 => vec(0..NODES, 0..5)];
-    let segments = vec((0..SEGMENTS, cost(), unheard()), 0..4);
-    let direct = prop_oneof![2 => Just(Vec::new()), 1 => vec((0..NODES, cost()), 0..5)];
+    let loss = || prop_oneof![2 => Just(0), 1 => Just(200), 1 => Just(500), 1 => Just(900)];
+    let lossy = || prop_oneof![2 => Just(Vec::new()), 1 => vec((0..NODES, loss()), 0..5)];
+    let segments = vec((0..SEGMENTS, cost(), unheard(), loss(), lossy()), 0..4);
+    let direct = prop_oneof![2 => Just(Vec::new()), 1 => vec((0..NODES, cost(), loss()), 0..5)];
     let links = (0..NODES, segments, direct);
     let members = (0..NODES, 0..SEGMENTS, 0..2u8, prop_oneof![1 => vec(0..NODES, 0..6), 3 => vec(0..NODES, 12..30)]);
     prop_oneof![
@@ -212,14 +228,20 @@ fn rebuilt(naive: &Naive, me: NodeId, order: u64) -> Map {
 
 fn body_of(step: &Step) -> LinksBody {
     let Step::Links { segments, direct, .. } = step else { return LinksBody::default() };
-    let segment = |(segment, cost, unheard): &(u8, u16, Vec<u8>)| SegmentLink {
+    let segment = |(segment, cost, unheard, loss, lossy): &Said| SegmentLink {
         namer: ShortIds::default(),
         segment: name(*segment),
         mtu: 1_500,
         cost: *cost,
         unheard: ShortIds(shorts_of(unheard)),
+        loss: LossClass::of(*loss),
+        lossy: LossyIds(lossy.iter().map(|(n, loss)| (ShortId::of(&node(*n)), LossClass::of(*loss))).collect()),
     };
-    let peer = |(peer, cost): &(u8, u16)| DirectLink { peer: ShortIds(shorts_of(&[*peer])), cost: *cost };
+    let peer = |(peer, cost, loss): &(u8, u16, u32)| DirectLink {
+        peer: ShortIds(shorts_of(&[*peer])),
+        cost: *cost,
+        loss: LossClass::of(*loss),
+    };
     LinksBody {
         segments: segments.iter().map(segment).collect(),
         direct: direct.iter().map(peer).collect(),

@@ -1,4 +1,4 @@
-//! Decides when the pieces of a long letter are the whole of it, and how much of letters that are not whole is held.
+//! Decides when the pieces of something long are the whole of it, and how much of what is not whole is held.
 
 use std::collections::BTreeMap;
 
@@ -6,54 +6,74 @@ use crate::ground::bounded::RecentMap;
 use crate::ground::id::NodeId;
 use crate::wire::letter::{Fragment, Letter, MAX_BODY, MAX_PIECE, MAX_PIECES, Print};
 
-/// Letters put together at once; the one begun longest ago makes room.
-pub(super) const MAX_SETS: usize = 64;
+/// Sets of pieces held at once; the one begun longest ago makes room.
+pub const MAX_SETS: usize = 64;
 /// Of these from one neighbour; its own one begun longest ago makes room.
-pub(super) const MAX_SETS_OF_ONE: usize = 16;
+pub const MAX_SETS_OF_ONE: usize = 16;
 /// Bytes of all of them.
-pub(super) const MAX_BYTES: usize = 4 * 1_024 * 1_024;
+pub const MAX_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// What can travel in pieces: its head goes with each of them.
+pub trait Pieces {
+    /// Names it, whichever piece of its body it has.
+    fn print(&self) -> Print;
+    /// Its body, or the piece of it that came.
+    fn body_mut(&mut self) -> &mut Vec<u8>;
+}
+
+impl Pieces for Letter {
+    fn print(&self) -> Print {
+        Self::print(self)
+    }
+
+    fn body_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.body
+    }
+}
 
 /// What became of a piece.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pieced {
+pub enum Pieced<W> {
     /// More are missing.
     Part,
-    /// This is the letter.
-    Whole(Letter),
-    /// It does not fit what came before, or what a letter may be.
+    /// This is the whole.
+    Whole(W),
+    /// It does not fit what came before, or what the whole may be.
     Malformed,
 }
 
-/// Letters that are not whole yet.
+/// What is not whole yet, by who sends it: nobody spoils what another sends.
 #[derive(Debug)]
-pub(super) struct Fragments {
-    sets: RecentMap<(NodeId, Print), Set>,
+pub struct Fragments<W> {
+    sets: RecentMap<(NodeId, Print), Set<W>>,
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Set {
-    letter: Letter,
+struct Set<W> {
+    whole: W,
     count: u8,
     pieces: BTreeMap<u8, Vec<u8>>,
     bytes: usize,
 }
 
-impl Fragments {
-    pub(super) fn new() -> Self {
+impl<W> Default for Fragments<W> {
+    fn default() -> Self {
         Self { sets: RecentMap::new(MAX_SETS), bytes: 0 }
     }
+}
 
+impl<W: Pieces> Fragments<W> {
     /// A piece arrived from a neighbour.
-    pub(super) fn add(&mut self, from: NodeId, mut letter: Letter, fragment: Fragment) -> Pieced {
-        let body = core::mem::take(&mut letter.body);
+    pub fn add(&mut self, from: NodeId, mut whole: W, fragment: Fragment) -> Pieced<W> {
+        let body = core::mem::take(whole.body_mut());
         if !is_sound(&body, fragment) {
             return Pieced::Malformed;
         }
-        let key = (from, letter.print());
+        let key = (from, whole.print());
         let mut set = match self.take(&key) {
             Some(set) => set,
-            None => Set { letter, count: fragment.count, pieces: BTreeMap::new(), bytes: 0 },
+            None => Set { whole, count: fragment.count, pieces: BTreeMap::new(), bytes: 0 },
         };
         if set.count != fragment.count {
             // Whoever counts differently cannot both be right: neither is believed.
@@ -67,12 +87,12 @@ impl Fragments {
             self.keep(key, set);
             return Pieced::Part;
         }
-        let mut letter = set.letter;
-        letter.body = set.pieces.into_values().flatten().collect();
-        if letter.body.len() > MAX_BODY { Pieced::Malformed } else { Pieced::Whole(letter) }
+        let mut whole = set.whole;
+        *whole.body_mut() = set.pieces.into_values().flatten().collect();
+        if whole.body_mut().len() > MAX_BODY { Pieced::Malformed } else { Pieced::Whole(whole) }
     }
 
-    fn keep(&mut self, key: (NodeId, Print), set: Set) {
+    fn keep(&mut self, key: (NodeId, Print), set: Set<W>) {
         let of_one = (key.0, [0; 16])..=(key.0, [u8::MAX; 16]);
         if self.sets.range(of_one.clone()).count() >= MAX_SETS_OF_ONE
             && let Some(oldest) = self.sets.oldest_in(of_one)
@@ -87,17 +107,34 @@ impl Fragments {
         self.sets.insert(key, set);
     }
 
-    fn take(&mut self, key: &(NodeId, Print)) -> Option<Set> {
+    fn take(&mut self, key: &(NodeId, Print)) -> Option<Set<W>> {
         let set = self.sets.remove(key)?;
         self.bytes -= set.bytes;
         Some(set)
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Which pieces of something came from a neighbour so far, one bit each; 0 where it is not held.
+    #[must_use]
+    pub fn held(&self, from: NodeId, print: Print) -> u64 {
+        let set = self.sets.get(&(from, print));
+        set.map_or(0, |set| set.pieces.keys().fold(0, |held, index| held | 1 << (index % 64)))
+    }
+
+    /// How many are not whole yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.sets.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// Whether all that came is whole.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
+    /// Bytes of all pieces held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 }
@@ -133,7 +170,7 @@ mod tests {
 
     #[test]
     fn pieces_in_any_order_and_twice_are_one_letter() {
-        let mut fragments = Fragments::new();
+        let mut fragments = Fragments::default();
         let piece = |index: u8| letter(1, if index == 2 { 5 } else { MAX_PIECE });
         for index in [2, 0, 2, 0] {
             let pieced = fragments.add(NEIGHBOUR, piece(index), Fragment { index, count: 3 });
@@ -165,12 +202,12 @@ mod tests {
             ((0, 65, MAX_PIECE), false),
         ];
         for ((index, count, len), is_held) in table {
-            let mut fragments = Fragments::new();
+            let mut fragments = Fragments::default();
             let pieced = fragments.add(NEIGHBOUR, letter(1, len), Fragment { index, count });
             assert_eq!(pieced == Pieced::Part, is_held, "{index} of {count}, {len} bytes");
             assert_eq!(fragments.len(), usize::from(is_held));
         }
-        let mut fragments = Fragments::new();
+        let mut fragments = Fragments::default();
         for (count, pieced) in [(2, Pieced::Part), (3, Pieced::Malformed)] {
             assert_eq!(fragments.add(NEIGHBOUR, letter(1, MAX_PIECE), Fragment { index: 0, count }), pieced);
         }
@@ -179,8 +216,8 @@ mod tests {
 
     #[test]
     fn one_neighbour_crowds_out_its_own_letters_first() {
-        let mut fragments = Fragments::new();
-        let begin = |fragments: &mut Fragments, from: u8, number| {
+        let mut fragments = Fragments::default();
+        let begin = |fragments: &mut Fragments<Letter>, from: u8, number| {
             fragments.add(NodeId([from; 16]), letter(number, MAX_PIECE), Fragment { index: 0, count: 2 })
         };
         begin(&mut fragments, 1, 1);

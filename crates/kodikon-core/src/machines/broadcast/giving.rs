@@ -1,0 +1,259 @@
+//! Decides how a cast is given: to a whole segment or one by one, all of it or what is missing, and what is offered.
+
+use std::collections::BTreeSet;
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Destination;
+use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::broadcast::Broadcasts;
+use crate::machines::broadcast::duty::{Duty, Stage, TWICE_AFTER};
+use crate::machines::broadcast::held::Held;
+use crate::machines::broadcast::offers::newest;
+use crate::machines::broadcast::ranges::told;
+use crate::model::cast::CastId;
+use crate::model::letter::Priority;
+use crate::model::roster::Peer;
+use crate::wire::cast::{MAX_HOLDS, Offer, Spread};
+use crate::wire::letter::{Fragment, MAX_PIECE, Path, Stamp};
+use crate::wire::message::Message;
+
+/// If so many lack it, they are told by the group again.
+const MANY: usize = 4;
+/// Of a cast of more pieces than this nobody gets all again who did not say what it has: it is asked.
+const FEW_PIECES: usize = 4;
+/// From this round on whoever is silent is asked by every way (the best one may be the one that is dead), and given the cast when
+/// it says that it lacks it: it may be gone, and its failure unnoticed for seconds.
+const DESPERATE: u32 = 3;
+/// Casts that one round of offers tells of at most: the newest.
+const MAX_OFFERED: usize = 256;
+/// Where no group reaches a segment, so many of its members are offered it in each round.
+const OFFERED_TO: usize = 3;
+
+impl Broadcasts {
+    /// Does all duties that are due.
+    pub(super) fn give_due(&mut self, now: Instant, ctx: &mut Context) {
+        while let Some((id, on)) = self.store.due(now) {
+            self.store.change(id, on, |duty| {
+                duty.due = None;
+                duty.missing.retain(|member, _| ctx.roster.get(member).is_some_and(Peer::is_near));
+            });
+            let Some(duty) = self.store.get(&id).and_then(|held| held.duties.get(&on)).cloned() else { break };
+            if duty.missing.is_empty() && duty.stage != Stage::Copy {
+                continue;
+            }
+            match duty.stage {
+                Stage::Standby => {
+                    ctx.stats.casts_stood_in += 1;
+                    self.give_first(now, (id, on), duty, ctx);
+                }
+                Stage::First => self.give_first(now, (id, on), duty, ctx),
+                Stage::Copy => {
+                    self.give_all(now, (id, on), &duty, ctx);
+                    self.wait(now, (id, on), ctx);
+                }
+                Stage::Ask => {
+                    let members: Vec<NodeId> = duty.missing.keys().copied().collect();
+                    self.ask(now, (id, on), &members, ctx);
+                    self.wait(now, (id, on), ctx);
+                }
+                Stage::Again => self.give_again(now, (id, on), duty, ctx),
+            }
+        }
+    }
+
+    fn give_first(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), duty: Duty, ctx: &mut Context) {
+        let by_group = self.give_all(now, (id, on), &duty, ctx);
+        let Some(urgency) = self.store.get(&id).map(|held| held.urgency) else { return };
+        self.store.change(id, on, |duty| {
+            duty.told = if by_group { duty.missing.len() } else { 0 };
+            duty.given = Some(now);
+            match urgency {
+                Priority::Critical => (duty.stage, duty.due) = (Stage::Copy, Some(now + TWICE_AFTER)),
+                Priority::Low => duty.missing.clear(),
+                Priority::Normal | Priority::High => {}
+            }
+        });
+        if matches!(urgency, Priority::Normal | Priority::High) {
+            self.wait(now, (id, on), ctx);
+        }
+    }
+
+    /// Gives all of a cast to all who are owed it. `true` if by the group.
+    fn give_all(
+        &mut self,
+        now: Instant,
+        (id, on): (CastId, Option<InterfaceIndex>),
+        duty: &Duty,
+        ctx: &mut Context,
+    ) -> bool {
+        let Some(held) = self.store.get(&id) else { return false };
+        let pieces = all_pieces(held);
+        let group = on.and_then(|on| Some((on, self.ways.group(now, on, held.cast.body.len())?)));
+        if let Some((on, way)) = group {
+            self.send(now, id, pieces, &[Destination::Segment(on, way)], ctx);
+            return true;
+        }
+        for member in duty.missing.keys() {
+            self.send(now, id, pieces, &[Destination::Peer(*member)], ctx);
+        }
+        false
+    }
+
+    fn give_again(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), duty: Duty, ctx: &mut Context) {
+        let Some(held) = self.store.get(&id) else { return };
+        if let Some(on) = on.filter(|_| duty.rounds == 0 && duty.told > 0) {
+            self.ways.note_missing(now, on, duty.missing.len(), duty.told);
+        }
+        let (all, count) = (all_pieces(held), held.cast.pieces());
+        let by_all = duty.rounds >= DESPERATE;
+        let is_asked = |have: &Option<u64>| have.is_none() && (by_all || count > FEW_PIECES);
+        let (silent, known): (Vec<_>, Vec<_>) = duty.missing.iter().partition(|(_, have)| is_asked(have));
+        let silent: Vec<NodeId> = silent.into_iter().map(|(member, _)| *member).collect();
+        let known: Vec<(NodeId, u64)> =
+            known.into_iter().map(|(member, have)| (*member, all & !have.unwrap_or(0))).collect();
+        let lacking = known.iter().fold(0, |lacking, (_, pieces)| lacking | pieces);
+        let bytes = lacking.count_ones() as usize * MAX_PIECE.min(held.cast.body.len());
+        let group = on.filter(|_| known.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, bytes)?)));
+        ctx.stats.casts_repeated += 1;
+        if let Some((on, way)) = group {
+            self.send(now, id, lacking, &[Destination::Segment(on, way)], ctx);
+        } else {
+            for (member, pieces) in known {
+                let to = if by_all { Destination::EveryPath(member) } else { Destination::Peer(member) };
+                self.send(now, id, pieces, &[to], ctx);
+            }
+        }
+        if !silent.is_empty() {
+            self.ask(now, (id, on), &silent, ctx);
+        }
+        self.store.change(id, on, |duty| {
+            duty.rounds += 1;
+            if by_all {
+                // What it said holds for one giving: if it does not answer that, it is asked again.
+                duty.missing.values_mut().for_each(|have| *have = None);
+            }
+        });
+        self.wait(now, (id, on), ctx);
+    }
+
+    /// Looks again when all could have answered.
+    fn wait(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), ctx: &Context) {
+        let Some(duty) = self.store.get(&id).and_then(|held| held.duties.get(&on)) else { return };
+        let rtt = |member: &NodeId| ctx.roster.get(member).and_then(|peer| peer.best_path()?.rtt);
+        let (rtt, answering) = (duty.missing.keys().filter_map(rtt).max(), duty.missing.len());
+        if answering == 0 {
+            return self.store.change(id, on, |duty| duty.due = None);
+        }
+        let usual = self.ways.answer_after(on).max(rtt.map(|rtt| rtt * 4));
+        self.store.change(id, on, |duty| duty.wait(now, usual, answering));
+    }
+
+    /// Asks those who may have a cast from somebody else.
+    fn ask(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), to: &[NodeId], ctx: &mut Context) {
+        let offer = || Message::Offer(Offer { holds: told(&BTreeSet::from([id])), question: true });
+        let group = on.filter(|_| to.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, 0)?)));
+        match group {
+            Some((on, way)) => ctx.out.send(Destination::Segment(on, way), offer()),
+            None => to.iter().for_each(|member| ctx.out.send(Destination::EveryPath(*member), offer())),
+        }
+    }
+
+    /// Says pieces of a cast.
+    fn send(&mut self, now: Instant, id: CastId, pieces: u64, to: &[Destination], ctx: &mut Context) {
+        let Some(held) = self.store.get(&id) else { return };
+        let count = held.cast.pieces();
+        let part = |n: usize| u8::try_from(n).expect("a cast has 64 pieces at most");
+        for index in (0..count).filter(|index| pieces & 1 << index != 0) {
+            let spread = Spread {
+                cast: held.cast.piece(index),
+                age_ms: millis(held.age(now)),
+                hops: held.hops.saturating_sub(1),
+                path: path_on(held, ctx),
+                map: self.map,
+                fragment: (count > 1).then(|| Fragment { index: part(index), count: part(count) }),
+                doubt_ms: millis(held.doubt),
+            };
+            for to in to {
+                ctx.stats.cast_datagrams += 1;
+                ctx.out.send(*to, Message::Spread(spread.clone()));
+            }
+        }
+    }
+
+    /// It is our turn to say on a segment what is held here.
+    pub(super) fn offer(&mut self, now: Instant, on: InterfaceIndex, ctx: &mut Context) {
+        let ids = self.offered(now, on);
+        if ids.is_empty() {
+            return self.offers.end(on);
+        }
+        let covers = told(&ids);
+        let group = self.ways.group(now, on, 0);
+        let to: Vec<Destination> = match group {
+            Some(way) => vec![Destination::Segment(on, way)],
+            None => some_there(on, ctx).into_iter().map(Destination::Peer).collect(),
+        };
+        for holds in covers.chunks(MAX_HOLDS) {
+            for to in &to {
+                ctx.stats.casts_offered += 1;
+                ctx.out.send(*to, Message::Offer(Offer { holds: holds.to_vec(), question: false }));
+            }
+        }
+        self.offers.pass(now, on, &mut ctx.random);
+    }
+
+    /// What could be offered on a segment. What this node gives there itself is acknowledged to it: others offer it, since
+    /// whoever does not hear us may hear them.
+    pub(super) fn offered(&self, now: Instant, on: InterfaceIndex) -> BTreeSet<CastId> {
+        let gives = |held: &Held| held.duties.get(&Some(on)).is_some_and(|duty| duty.stage > Stage::Standby);
+        let held = self.store.iter().filter(|(_, held)| held.is_reliable() && held.expires > now);
+        let there = held.filter(|(_, held)| held.may_go(on) && !gives(held));
+        newest(there.map(|(id, held)| (held.arrived, *id)).collect(), MAX_OFFERED)
+    }
+
+    /// Gives a neighbour what it lacks, until it has it.
+    pub(super) fn serve(&mut self, now: Instant, id: CastId, to: NodeId, have: u64) {
+        let lacks_it = |held: &&Held| held.expires > now && !held.knows.contains(&to);
+        let Some(held) = self.store.get(&id).filter(lacks_it) else { return };
+        let lacking = (all_pieces(held) & !have).count_ones();
+        let bytes = lacking.saturating_mul(u32::try_from(MAX_PIECE).unwrap_or(u32::MAX));
+        if held.is_reliable() && self.served.take(now, bytes) {
+            let mut duty = Duty::new(Stage::Again, now, []);
+            duty.missing.insert(to, Some(have));
+            self.store.owe(id, None, duty);
+        }
+    }
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// A bit for each piece of a cast.
+fn all_pieces(held: &Held) -> u64 {
+    u64::MAX >> (64 - held.cast.pieces().min(64))
+}
+
+/// The path with this node on it; where it is full it stays as it is.
+fn path_on(held: &Held, ctx: &Context) -> Path {
+    match held.came {
+        None => Path::default(),
+        Some(_) => held.path.with(Stamp::of(&ctx.me.id)).unwrap_or_else(|| held.path.clone()),
+    }
+}
+
+/// A few neighbours on an interface, as chance has it.
+fn some_there(on: InterfaceIndex, ctx: &mut Context) -> Vec<NodeId> {
+    let is_there = |peer: &Peer| peer.best_path().is_some_and(|path| path.interface == Some(on));
+    let mut there: Vec<NodeId> =
+        ctx.roster.near_alive().filter(|(_, peer)| is_there(peer)).map(|(id, _)| *id).collect();
+    let mut chosen = Vec::new();
+    while chosen.len() < OFFERED_TO && !there.is_empty() {
+        let place = usize::try_from(ctx.random.below(there.len() as u64)).unwrap_or(0);
+        chosen.push(there.swap_remove(place));
+    }
+    chosen
+}
+
+/// How long a neighbour may take to give what it was asked for before another is asked.
+pub(super) const ASKED_FOR: Duration = Duration::from_millis(150);

@@ -1,0 +1,330 @@
+//! Decides what becomes of a cast that comes: taken once, in its own run, from whom it names; and what neighbours say of casts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::effect::context::Context;
+use crate::effect::outbox::Notice;
+use crate::effect::{Arrival, Cast as Way, Event};
+use crate::ground::bounded::TokenBucket;
+use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
+use crate::ground::stats::Reject;
+use crate::ground::time::{Duration, Instant};
+use crate::machines::broadcast::Broadcasts;
+use crate::machines::broadcast::duty::{Stage, spread};
+use crate::machines::broadcast::giving::ASKED_FOR;
+use crate::machines::broadcast::held::Held;
+use crate::machines::broadcast::ranges::{names, run_of};
+use crate::model::cast::{CAST_RATE, CastId};
+use crate::model::letter::Priority;
+use crate::model::member::{Card, Liveness};
+use crate::model::roster::Peer;
+use crate::model::windows::{Arrived, WINDOW};
+use crate::wire::cast::{Cast, Content, Covered, Offer, Spread};
+use crate::wire::fragments::{Pieced, Pieces};
+use crate::wire::letter::{Path, Stamp};
+
+/// Casts of one origin that may come at once: five seconds of its rate, which a pause holds back.
+const TAKEN_BURST: u32 = 5 * CAST_RATE;
+/// What was said so shortly after this run began may have been said before: ages are told in whole milliseconds and leave
+/// out what the wire takes.
+const FRESH: Duration = Duration::from_millis(100);
+/// Casts that one answer to an offer asks for at most.
+const MAX_WANTED: usize = 32;
+/// Casts that are given to one neighbour on one word of it at most.
+const MAX_SERVED: usize = 64;
+
+/// How a cast came.
+#[derive(Debug, Clone, Copy)]
+struct Came {
+    from: NodeId,
+    on: InterfaceIndex,
+    by_group: bool,
+    urgency: Priority,
+}
+
+impl Broadcasts {
+    /// A neighbour gives us a cast, or a piece of one.
+    pub fn on_spread(&mut self, now: Instant, from: NodeId, arrival: Arrival, spread: Spread, ctx: &mut Context) {
+        let id = spread.cast.id();
+        let Some(urgency) = spread.cast.urgency() else { return ctx.stats.drop(Reject::Malformed) };
+        let came = Came { from, on: arrival.interface, by_group: arrival.cast != Way::Unicast, urgency };
+        if !ctx.roster.get(&from).is_some_and(Peer::is_near) {
+            return ctx.stats.drop(Reject::Stranger);
+        }
+        if id.origin == ctx.me.id {
+            return self.on_known(now, id, came);
+        }
+        if self.windows.standing(&id.origin, id.epoch, id.number) != Arrived::New {
+            ctx.stats.casts_repeated_here += 1;
+            self.on_known(now, id, came);
+            return self.answer(now, id, came, ctx);
+        }
+        let age = spread.age();
+        let doubt = spread.doubt().saturating_add(self.silence).saturating_add(self.stall(now));
+        let key = match key_of(&id, ctx) {
+            Ok(key) if age < urgency.deadline() => key,
+            Ok(_) => return ctx.stats.drop(Reject::Stale),
+            Err(reason) => return ctx.stats.drop(reason),
+        };
+        let Spread { cast, hops, path, map, fragment, .. } = spread;
+        let print = cast.print();
+        let pieced = match fragment {
+            Some(fragment) => self.fragments.add(from, cast, fragment),
+            None if cast.pieces() == 1 => Pieced::Whole(cast),
+            None => Pieced::Malformed,
+        };
+        match pieced {
+            Pieced::Part => {
+                let after = self.answer_after(came, ctx);
+                self.answers.note((now, after), from, id, Some(print));
+            }
+            Pieced::Malformed => ctx.stats.drop(Reject::Malformed),
+            Pieced::Whole(cast) => {
+                if let Some(content) = self.accept(now, &cast, came, &key, ctx) {
+                    let way = Onward { hops, path, map, age, doubt };
+                    self.take(now, (cast, content), came, way, ctx);
+                }
+            }
+        }
+    }
+
+    /// Whether a whole cast is its origin's own, and within what that may say. Noted once it is.
+    fn accept(&mut self, now: Instant, cast: &Cast, came: Came, key: &[u8; 32], ctx: &mut Context) -> Option<Content> {
+        let id = cast.id();
+        // By who gives it and whom it names: whoever forges spends what it may itself give of that origin.
+        if !self.charge(now, (came.from, id.origin)) {
+            ctx.stats.drop(Reject::Rate);
+            return None;
+        }
+        if !ctx.verify(key, &cast.signed_bytes(ctx.mesh), &cast.signature) {
+            ctx.stats.drop(Reject::Signature);
+            return None;
+        }
+        if came.from != id.origin && !self.charge(now, (id.origin, id.origin)) {
+            ctx.stats.drop(Reject::Rate);
+            return None;
+        }
+        self.windows.note(id.origin, id.epoch, id.number);
+        let content = Content::parse(cast.kind, &cast.body);
+        if content.is_none() {
+            ctx.stats.drop(Reject::Malformed);
+        }
+        content
+    }
+
+    fn charge(&mut self, now: Instant, who: (NodeId, NodeId)) -> bool {
+        let mut bucket = self.rates.remove(&who).unwrap_or_else(|| TokenBucket::new(CAST_RATE, TAKEN_BURST));
+        let taken = bucket.take(now, 1);
+        self.rates.insert(who, bucket);
+        taken
+    }
+
+    /// A cast is new here: handed over, kept to be given on, and acknowledged.
+    fn take(&mut self, now: Instant, (cast, content): (Cast, Content), came: Came, way: Onward, ctx: &mut Context) {
+        let id = cast.id();
+        ctx.stats.casts_received += 1;
+        self.asked.remove(&id);
+        let oldest = way.age.saturating_add(way.doubt).saturating_add(FRESH);
+        let is_ours = oldest <= now.since(self.born);
+        if !is_ours {
+            // It was said to whoever ran here before, under this identity or another, and may have handed it over. Others lack it
+            // all the same.
+            ctx.stats.drop(Reject::Stale);
+        } else if let Content::Text(text) = content {
+            let name = ctx.roster.get(&id.origin).map(|peer| peer.card.shown_name()).unwrap_or_default();
+            let path = named(&way.path, ctx);
+            let (kind, payload, priority) = (text.kind, text.payload, came.urgency);
+            ctx.out.event(Event::Broadcast { from: id.origin, name, kind, payload, priority, path });
+        }
+        let held = Held {
+            cast,
+            urgency: came.urgency,
+            arrived: now,
+            age: way.age,
+            doubt: way.doubt,
+            expires: now + came.urgency.deadline().saturating_sub(way.age),
+            hops: way.hops,
+            path: way.path,
+            came: Some(came.on),
+            map: Some(way.map),
+            knows: BTreeSet::from([came.from, id.origin]),
+            duties: BTreeMap::new(),
+        };
+        self.hold(now, id, held, ctx);
+        self.answer(now, id, came, ctx);
+    }
+
+    /// A neighbour gives what is here already: it has it, and who stands by on that segment need not give it.
+    fn on_known(&mut self, now: Instant, id: CastId, came: Came) {
+        self.on_has(now, &id, came.from);
+        let Some(held) = self.store.get(&id) else { return };
+        let arrived = held.arrived;
+        let on = Some(came.on);
+        if held.duties.get(&on).is_some_and(|duty| duty.stage == Stage::Standby && duty.due.is_some()) {
+            self.ways.note_late(came.on, now.since(arrived));
+            self.store.change(id, on, |duty| {
+                duty.missing.clear();
+                duty.due = None;
+            });
+        }
+    }
+
+    /// A neighbour has a cast. `true` if that is new.
+    fn on_has(&mut self, now: Instant, id: &CastId, who: NodeId) -> bool {
+        let Some(held) = self.store.get_mut(id) else { return false };
+        let is_new = held.knows.insert(who);
+        let duties: Vec<Option<InterfaceIndex>> = held.duties.keys().copied().collect();
+        for on in duties {
+            let took = self.store.get(id).and_then(|held| held.duties.get(&on)?.took(now, &who));
+            took.into_iter().for_each(|took| self.ways.note_answer(on, took));
+            self.store.change(*id, on, |duty| duty.settle(&who));
+        }
+        is_new
+    }
+
+    /// Tells whoever gave a cast that it is here.
+    fn answer(&mut self, now: Instant, id: CastId, came: Came, ctx: &mut Context) {
+        if came.urgency != Priority::Low {
+            let after = self.answer_after(came, ctx);
+            self.answers.note((now, after), came.from, id, None);
+        }
+    }
+
+    /// When: what all heard at once is not answered by all at once.
+    fn answer_after(&self, came: Came, ctx: &mut Context) -> Duration {
+        let answering = if came.by_group { ctx.roster.near_count() } else { 1 };
+        ctx.random.span(spread(answering))
+    }
+
+    /// How long what comes now may have waited here.
+    fn stall(&self, now: Instant) -> Duration {
+        self.stalled.filter(|(until, _)| now < *until).map_or(Duration::ZERO, |(_, late)| late)
+    }
+
+    /// A neighbour says which casts it has, and which it wants.
+    pub fn on_covered(&mut self, now: Instant, from: NodeId, covered: &Covered, ctx: &mut Context) {
+        if !ctx.roster.get(&from).is_some_and(Peer::is_near) {
+            return ctx.stats.drop(Reject::Stranger);
+        }
+        for cover in &covered.covers {
+            let (origin, epoch) = run_of(cover);
+            let of_run = self.store.of_run(origin, epoch);
+            let there: Vec<CastId> = of_run.map(|(id, _)| *id).filter(|id| names(cover, id.number)).collect();
+            for id in there {
+                if self.on_has(now, &id, from) && id.origin == ctx.me.id {
+                    ctx.out.notice(Notice::Acknowledged(id, from));
+                }
+            }
+        }
+        let mut parts = BTreeMap::new();
+        for half in &covered.halves {
+            let id = CastId { origin: NodeId(half.origin), epoch: Epoch(half.epoch), number: half.number };
+            parts.insert(id, half.have);
+            let duties: Vec<_> = self.store.get(&id).into_iter().flat_map(|held| held.duties.keys().copied()).collect();
+            for on in duties {
+                self.store.change(id, on, |duty| {
+                    duty.missing.entry(from).and_modify(|have| *have = Some(half.have));
+                });
+            }
+        }
+        let mut left = MAX_SERVED;
+        for cover in &covered.wants {
+            let (origin, epoch) = run_of(cover);
+            let of_run = self.store.of_run(origin, epoch).map(|(id, _)| *id).filter(|id| names(cover, id.number));
+            let wanted: Vec<CastId> = of_run.take(left).collect();
+            left -= wanted.len();
+            for id in wanted {
+                self.serve(now, id, from, parts.get(&id).copied().unwrap_or(0));
+            }
+        }
+        self.give_due(now, ctx);
+    }
+
+    /// A neighbour says what it holds: what is lacking here is asked for.
+    pub fn on_offer(&mut self, now: Instant, from: NodeId, arrival: Arrival, offer: &Offer, ctx: &mut Context) {
+        if !ctx.roster.get(&from).is_some_and(Peer::is_near) {
+            return ctx.stats.drop(Reject::Stranger);
+        }
+        let mut left = MAX_WANTED;
+        for cover in &offer.holds {
+            let (origin, epoch) = run_of(cover);
+            let any = CastId { origin, epoch, number: 0 };
+            if origin == ctx.me.id || key_of(&any, ctx).is_err() {
+                continue;
+            }
+            for interval in &cover.intervals {
+                // No origin says more within a deadline, and whoever names more is not followed.
+                let first = interval.first.max(interval.last.saturating_sub(WINDOW));
+                for id in (first..=interval.last).map(|number| CastId { number, ..any }) {
+                    let is_new = self.windows.standing(&origin, epoch, id.number) == Arrived::New;
+                    if is_new && left > 0 && self.may_ask(now, id) {
+                        left -= 1;
+                        self.answers.want((now, ctx.random.span(spread(1))), from, id);
+                    } else if !is_new && offer.question {
+                        let after = ctx.random.span(spread(ctx.roster.near_count()));
+                        self.answers.note((now, after), from, id, None);
+                    }
+                    if !is_new {
+                        self.on_has(now, &id, from);
+                    }
+                }
+            }
+        }
+        self.yield_turn(now, arrival, offer, ctx);
+    }
+
+    /// Whether a cast that is lacking was not asked for a moment ago.
+    fn may_ask(&mut self, now: Instant, id: CastId) -> bool {
+        let is_free = self.asked.get(&id).is_none_or(|at| now.since(*at) >= ASKED_FOR);
+        if is_free {
+            self.asked.insert(id, now);
+        }
+        is_free
+    }
+
+    /// Another offered on a segment all that this node would.
+    fn yield_turn(&mut self, now: Instant, arrival: Arrival, offer: &Offer, ctx: &mut Context) {
+        let on = arrival.interface;
+        if arrival.cast == Way::Unicast || offer.question || !self.offers.is_waiting(on) {
+            return;
+        }
+        let is_told = |id: &CastId| {
+            offer.holds.iter().any(|cover| run_of(cover) == (id.origin, id.epoch) && names(cover, id.number))
+        };
+        if self.offered(now, on).iter().all(is_told) {
+            self.offers.pass(now, on, &mut ctx.random);
+        }
+    }
+}
+
+/// What a cast that goes on takes with it.
+#[derive(Debug)]
+struct Onward {
+    hops: u8,
+    path: Path,
+    map: u64,
+    age: Duration,
+    doubt: Duration,
+}
+
+/// The public key of a cast's origin, if this is the run that is known of it. One that failed may have said it before.
+fn key_of(id: &CastId, ctx: &Context) -> Result<[u8; 32], Reject> {
+    let held = ctx.roster.get(&id.origin).filter(|peer| peer.liveness != Liveness::Introduced);
+    let known = held.map(|peer| (peer.epoch(), peer.card.public_key)).or_else(|| {
+        let entry = ctx.roster.directory().get(&id.origin)?;
+        let card = Card::parse(entry.signed.as_ref()?.body())?;
+        Some((entry.epoch, card.public_key))
+    });
+    match known {
+        Some((epoch, key)) if epoch == id.epoch => Ok(key),
+        Some((epoch, _)) if id.epoch < epoch => Err(Reject::Stale),
+        // Its card is on the way: the cast stays with the neighbour until it is here.
+        Some(_) | None => Err(Reject::Stranger),
+    }
+}
+
+/// The relays of a path, as far as they are known.
+fn named(path: &Path, ctx: &Context) -> Vec<NodeId> {
+    let by_stamp = |stamp: &Stamp| ctx.roster.iter().map(|(id, _)| *id).find(|id| Stamp::of(id) == *stamp);
+    path.0.iter().filter_map(by_stamp).collect()
+}

@@ -1,0 +1,215 @@
+//! Decides whether a segment is told by one group datagram or its members one by one: by proof, by loss and by budget.
+
+use std::collections::BTreeMap;
+
+use crate::effect::Cast as Way;
+use crate::ground::bounded::TokenBucket;
+use crate::ground::id::InterfaceIndex;
+use crate::ground::time::{Duration, Instant};
+
+/// Bytes a second that casts may take of a segment by group datagrams: Wi-Fi sends these at its lowest rate (the design's
+/// figures).
+const WIRELESS_RATE: u32 = 32 * 1_024;
+const WIRED_RATE: u32 = 4 * 1_024 * 1_024;
+/// So many at once: one of the longest casts on Wi-Fi, a quarter of a second's on a wire.
+const WIRELESS_BURST: u32 = 96 * 1_024;
+const WIRED_BURST: u32 = 1_024 * 1_024;
+/// Above this share of members that did not acknowledge the first group datagram, in thousandths, they are told one by one:
+/// at a quarter lost each way, 1 - 0.75 x 0.75 is missing.
+const MOST_MISSING: u32 = 440;
+/// For so long after that the group is not tried again.
+const SHY: Duration = Duration::from_secs(30);
+/// How late a backup hears the forwarder: the latest samples, of which the second latest is the 95th percentile or later.
+const SAMPLES: usize = 32;
+/// A backup waits at least this long, and so long where nothing is known.
+const BACKUP_LEAST: Duration = Duration::from_millis(40);
+/// And at most this long: it is there for those who cannot wait.
+const BACKUP_MOST: Duration = Duration::from_millis(500);
+
+/// Of how many group datagrams the share that is missing is averaged, about: one alone says little of few members.
+const AVERAGED: u32 = 32;
+
+/// What is known of the segments of this node's interfaces.
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    /// There are as many as interfaces.
+    segments: BTreeMap<InterfaceIndex, Segment>,
+    /// How long answers take, and their variation (RFC 6298 §2); `None`: of those who are told one by one.
+    answers: BTreeMap<Option<InterfaceIndex>, (Duration, Duration)>,
+}
+
+/// How a segment can be reached, as the host hall finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reach {
+    /// The interface.
+    pub on: InterfaceIndex,
+    /// By which group address all there hear each other, if that is proven.
+    pub proven: Option<Way>,
+    /// Whether it is Wi-Fi.
+    pub is_wireless: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    proven: Option<Way>,
+    is_wireless: bool,
+    budget: TokenBucket,
+    /// The average, [`AVERAGED`] times.
+    missing: u32,
+    shy_until: Option<Instant>,
+    late: Vec<Duration>,
+    next: usize,
+}
+
+impl Segment {
+    fn new(is_wireless: bool) -> Self {
+        let (rate, burst) = if is_wireless { (WIRELESS_RATE, WIRELESS_BURST) } else { (WIRED_RATE, WIRED_BURST) };
+        Self {
+            proven: None,
+            is_wireless,
+            budget: TokenBucket::new(rate, burst),
+            missing: 0,
+            shy_until: None,
+            late: Vec::new(),
+            next: 0,
+        }
+    }
+}
+
+impl Ways {
+    /// How the segments can be reached now.
+    pub(super) fn note(&mut self, reaches: &[Reach]) {
+        let is_there = |index: &InterfaceIndex| reaches.iter().any(|reach| reach.on == *index);
+        self.segments.retain(|index, _| is_there(index));
+        self.answers.retain(|on, _| on.as_ref().is_none_or(is_there));
+        for reach in reaches {
+            let segment = self.segments.entry(reach.on).or_insert_with(|| Segment::new(reach.is_wireless));
+            if segment.is_wireless != reach.is_wireless {
+                *segment = Segment::new(reach.is_wireless);
+            }
+            segment.proven = reach.proven;
+        }
+    }
+
+    /// The group by which so many bytes may go to a segment; they are charged.
+    pub(super) fn group(&mut self, now: Instant, on: InterfaceIndex, bytes: usize) -> Option<Way> {
+        let segment = self.segments.get_mut(&on)?;
+        let way = segment.proven?;
+        if segment.shy_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        segment.budget.take(now, bytes).then_some(way)
+    }
+
+    /// Of so many who were told by the group so many did not acknowledge.
+    pub(super) fn note_missing(&mut self, now: Instant, on: InterfaceIndex, missing: usize, of: usize) {
+        let Some(segment) = self.segments.get_mut(&on) else { return };
+        let sample = u32::try_from(missing.min(of) * 1_000 / of.max(1)).unwrap_or(1_000);
+        segment.missing = segment.missing - segment.missing / AVERAGED + sample;
+        if segment.missing > MOST_MISSING * AVERAGED {
+            // When it is tried again it has to be worse than a tie.
+            (segment.shy_until, segment.missing) = (Some(now + SHY), MOST_MISSING * AVERAGED / 2);
+        }
+    }
+
+    /// A member answered after so long what it was given for the first time.
+    pub(super) fn note_answer(&mut self, on: Option<InterfaceIndex>, took: Duration) {
+        let held = self.answers.get(&on).copied();
+        let next = held.map_or((took, took / 2), |(smooth, variation)| {
+            ((smooth * 7 + took) / 8, (variation * 3 + smooth.abs_diff(took)) / 4)
+        });
+        self.answers.insert(on, next);
+    }
+
+    /// By when nearly all answers are there.
+    pub(super) fn answer_after(&self, on: Option<InterfaceIndex>) -> Option<Duration> {
+        self.answers.get(&on).map(|(smooth, variation)| *smooth + *variation * 4)
+    }
+
+    /// The forwarder of a segment was heard so late.
+    pub(super) fn note_late(&mut self, on: InterfaceIndex, late: Duration) {
+        let Some(segment) = self.segments.get_mut(&on) else { return };
+        if segment.late.len() < SAMPLES {
+            segment.late.push(late);
+        } else {
+            segment.late[segment.next] = late;
+        }
+        segment.next = (segment.next + 1) % SAMPLES;
+    }
+
+    /// How long a backup waits for the forwarder of a segment: twice as long as 95 of 100 need.
+    pub(super) fn backup_after(&self, on: InterfaceIndex) -> Duration {
+        let mut late: Vec<Duration> = self.segments.get(&on).map(|segment| segment.late.clone()).unwrap_or_default();
+        late.sort_unstable_by(|a, b| b.cmp(a));
+        let p95 = late.get(late.len() / 20).copied().unwrap_or_default();
+        (p95 * 2).clamp(BACKUP_LEAST, BACKUP_MOST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ON: InterfaceIndex = InterfaceIndex(1);
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    fn ways(proven: Option<Way>, is_wireless: bool) -> Ways {
+        let mut ways = Ways::default();
+        ways.note(&[Reach { on: ON, proven, is_wireless }]);
+        ways
+    }
+
+    #[test]
+    fn the_group_is_used_where_it_is_proven_and_within_its_budget() {
+        let proven = Some(Way::Multicast4);
+        assert_eq!(ways(None, false).group(at(0), ON, 1), None);
+        for (is_wireless, burst) in [(true, WIRELESS_BURST), (false, WIRED_BURST)] {
+            let mut ways = ways(proven, is_wireless);
+            assert_eq!(ways.group(at(0), ON, burst as usize), proven);
+            assert_eq!(ways.group(at(0), ON, 1), None, "spent");
+            assert_eq!(ways.group(at(1_000), ON, 32 * 1_024), proven);
+        }
+        assert_eq!(ways(proven, false).group(at(0), InterfaceIndex(2), 1), None, "no such interface");
+    }
+
+    #[test]
+    fn where_a_quarter_is_lost_members_are_told_one_by_one_for_half_a_minute() {
+        // (members missing of a hundred after each first datagram, whether the group stays)
+        for (missing, stays) in [(36, true), (43, true), (46, false)] {
+            let mut ways = ways(Some(Way::Multicast4), false);
+            for _ in 0..200 {
+                ways.note_missing(at(0), ON, missing, 100);
+            }
+            assert_eq!(ways.group(at(1), ON, 1).is_some(), stays, "{missing}");
+            assert_eq!(ways.group(at(30_000), ON, 1), Some(Way::Multicast4), "{missing}");
+        }
+    }
+
+    #[test]
+    fn answers_are_waited_for_as_long_as_nearly_all_take() {
+        let mut ways = ways(Some(Way::Multicast4), false);
+        assert_eq!(ways.answer_after(Some(ON)), None);
+        (0..50).for_each(|_| ways.note_answer(Some(ON), Duration::from_millis(8)));
+        assert_eq!(ways.answer_after(Some(ON)).map(|after| after.as_millis()), Some(8));
+        ways.note_answer(Some(ON), Duration::from_millis(48));
+        assert_eq!(ways.answer_after(Some(ON)).map(|after| after.as_millis()), Some(53), "13 and four times 10");
+        ways.note(&[]);
+        assert_eq!(ways.answer_after(Some(ON)), None, "its interface is gone");
+    }
+
+    #[test]
+    fn a_backup_waits_twice_as_long_as_most_need() {
+        let mut ways = ways(Some(Way::Multicast4), false);
+        assert_eq!(ways.backup_after(ON), Duration::from_millis(40));
+        for late in (1..=64).rev() {
+            ways.note_late(ON, Duration::from_millis(late));
+        }
+        assert_eq!(ways.backup_after(ON), Duration::from_millis(62), "31 of the latest 32");
+        (0..2).for_each(|_| ways.note_late(ON, Duration::from_secs(9)));
+        assert_eq!(ways.backup_after(ON), Duration::from_millis(500));
+    }
+}

@@ -1,0 +1,132 @@
+//! Decides, where casts, map and roster meet, who gets what is said to all from this node.
+
+use std::collections::BTreeSet;
+
+use crate::effect::{BroadcastOrder, Event, Medium};
+use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::time::Instant;
+use crate::machines::broadcast::{Question, Reach, Role, Share};
+use crate::model::roster::Peer;
+use crate::node::Node;
+use crate::wire::cast::Content;
+use crate::wire::letter::Text;
+
+impl Node {
+    /// The application says something to all.
+    pub(super) fn broadcast(&mut self, order: BroadcastOrder) {
+        let BroadcastOrder { ticket, kind, payload, priority } = order;
+        let content = Content::Text(Text { kind, payload });
+        let number = self.broadcasts.publish(content, priority, &mut self.ctx);
+        self.ctx.out.event(Event::Announced { ticket, number });
+    }
+
+    /// Says what may be said now, and finds for each new cast who gets it from here.
+    pub(super) fn spread_casts(&mut self, now: Instant) {
+        self.broadcasts.begin(now, &mut self.ctx);
+        self.look_for_ways(now);
+        while let Some(question) = self.broadcasts.next_question() {
+            let (map, shares) = self.shares_for(&question);
+            self.broadcasts.spread(now, question.id, map, shares, &mut self.ctx);
+        }
+    }
+
+    /// Does what is due of casts.
+    pub(super) fn wake_casts(&mut self, now: Instant) {
+        self.look_for_ways(now);
+        self.broadcasts.on_wake(now, &mut self.ctx);
+    }
+
+    /// How segments can be reached, if something is to be given.
+    fn look_for_ways(&mut self, now: Instant) {
+        if !self.broadcasts.is_giving(now) {
+            return;
+        }
+        let reach = |on: InterfaceIndex| Reach {
+            on,
+            proven: self.discovery.proven_cast(now, on),
+            is_wireless: self.ctx.interface(on).is_some_and(|interface| interface.medium == Medium::Wireless),
+        };
+        let reaches: Vec<Reach> = self.discovery.segments().map(reach).collect();
+        self.broadcasts.note_reach(&reaches);
+    }
+
+    /// Who gets a cast from here, and the digest of the map that says so.
+    fn shares_for(&mut self, question: &Question) -> (u64, Vec<Share>) {
+        let Question { id, came, map } = *question;
+        let print = self.routing.map().print();
+        let mut shares = match self.routing.map().shares_of(&id.origin) {
+            Some(mapped) => mapped.into_iter().filter_map(|share| self.near_share(share)).collect(),
+            None => Vec::new(),
+        };
+        // Where it came from it was given.
+        shares.retain(|share| share.role != Role::Backup || share.on != came);
+        if id.origin == self.ctx.me.id {
+            self.add_unmapped(&mut shares);
+        } else if map.is_some_and(|map| map != print) {
+            self.add_flood(came, &mut shares);
+        }
+        (print, shares)
+    }
+
+    /// A share of the map, as far as its members are heard.
+    fn near_share(&self, share: crate::machines::routing::map::Share) -> Option<Share> {
+        let on = match share.on {
+            Some(segment) => Some(self.routing.interface_of(segment)?),
+            None => None,
+        };
+        let is_near = |id: &NodeId| self.ctx.roster.get(id).is_some_and(Peer::is_near);
+        let members = share.members.into_iter().filter(is_near).collect();
+        Some(Share { on, role: if share.is_ours { Role::Forwarder } else { Role::Backup }, members })
+    }
+
+    /// Neighbours that the map does not know (on one LAN nobody tells of links): by the interface on which most of them are
+    /// heard, then by the next.
+    fn add_unmapped(&mut self, shares: &mut Vec<Share>) {
+        let near: Vec<NodeId> = self.ctx.roster.near().map(|(id, _)| *id).collect();
+        let map = self.routing.map();
+        let mut left: BTreeSet<NodeId> = near.into_iter().filter(|id| map.next_hop(id).is_none()).collect();
+        while !left.is_empty() {
+            let heard_on =
+                |on: InterfaceIndex| -> Vec<NodeId> { left.iter().copied().filter(|id| self.hears(id, on)).collect() };
+            let most = self.discovery.segments().map(|on| (heard_on(on), on)).max_by_key(|(members, on)| {
+                // Of several that reach as many the first one.
+                (members.len(), core::cmp::Reverse(*on))
+            });
+            let (on, members) = match most.filter(|(members, _)| !members.is_empty()) {
+                Some((members, on)) => (Some(on), members),
+                None => (None, left.iter().copied().collect()),
+            };
+            for id in &members {
+                left.remove(id);
+            }
+            match shares.iter_mut().find(|share| share.on == on && share.role == Role::Forwarder) {
+                Some(share) => share.members.extend(members),
+                None => shares.push(Share { on, role: Role::Forwarder, members }),
+            }
+        }
+    }
+
+    /// Where maps differ all on our other segments may lack it.
+    fn add_flood(&self, came: Option<InterfaceIndex>, shares: &mut Vec<Share>) {
+        for on in self.discovery.segments().filter(|on| Some(*on) != came) {
+            if shares.iter().any(|share| share.on == Some(on) && share.role == Role::Forwarder) {
+                continue;
+            }
+            let near = self.ctx.roster.near().map(|(id, _)| *id);
+            let members: Vec<NodeId> = near.filter(|id| self.is_best_on(id, on)).collect();
+            shares.retain(|share| share.on != Some(on));
+            shares.push(Share { on: Some(on), role: Role::Flood, members });
+        }
+    }
+
+    /// Whether a neighbour is heard on an interface.
+    fn hears(&self, id: &NodeId, on: InterfaceIndex) -> bool {
+        let heard = |peer: &Peer| peer.paths.iter().any(|path| path.interface == Some(on) && path.heard.is_some());
+        self.ctx.roster.get(id).is_some_and(heard)
+    }
+
+    /// Whether that is its best way.
+    fn is_best_on(&self, id: &NodeId, on: InterfaceIndex) -> bool {
+        self.ctx.roster.get(id).and_then(|peer| peer.best_path()?.interface) == Some(on)
+    }
+}

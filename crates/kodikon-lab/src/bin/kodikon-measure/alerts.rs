@@ -1,0 +1,171 @@
+//! Decides how it is measured that an alert reaches everybody, and that its sender knows.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kodikon_lab::{Elapsed, Fleet, Host, Kind, Lab, Moment, Program, Seen, Story};
+use serde_json::Value;
+
+use crate::report::{Report, Row, Spans};
+use crate::target::{self, Target};
+use crate::trial::{Contestant, ROSTER_LIMIT, Runs, WATCHED, has_verb, lab, phase};
+
+const ORIGIN: Host = Host(1);
+/// How long a receipt is waited for: critical alerts live as long.
+const WAIT_S: &str = "30";
+const SHOWN_LIMIT: Duration = Duration::from_secs(60);
+/// Between two alerts: twenty a second are let through (design, rates per origin), and a rival gossips five times a second,
+/// on all phases of which they are to fall.
+const PAUSE: Duration = Duration::from_millis(60);
+const PHASES: Duration = Duration::from_millis(200);
+
+/// What the alerts of one mesh gave.
+#[derive(Default)]
+struct Times {
+    each: Spans,
+    last: Spans,
+    receipts: Spans,
+}
+
+/// Raises alerts one after another in meshes of these sizes.
+pub(crate) fn alerts(contestants: &[Contestant], sizes: &[u16], runs: Runs, report: &mut Report) {
+    for contestant in contestants {
+        if !contestant.is_rival() && !has_verb(contestant, "alert") {
+            report.skip("alerts".to_owned(), "this kodikon has no verb `alert`".to_owned());
+            continue;
+        }
+        for &nodes in sizes {
+            let count = runs.of(contestant);
+            eprintln!("{count} alerts among {nodes} {}", contestant.name);
+            let mut times = Times::default();
+            if let Err(error) = raise(contestant, nodes, count, &mut times) {
+                report.fail(format!("alerts among {nodes} {}", contestant.name), &error);
+            }
+            note(contestant, nodes, times, report);
+        }
+    }
+}
+
+fn note(contestant: &Contestant, nodes: u16, times: Times, report: &mut Report) {
+    // The design asks for it among thirty; among fewer it is no harder.
+    let row = |what, targets: &'static [Target]| Row { what, nodes, unit: "ms", targets };
+    let note = Some("from the launch of the verb".to_owned());
+    report.add_spans(row("alert: shown at each", target::NO_TARGET), contestant.name, times.each, None);
+    report.add_spans(row("alert: shown at the last", target::ALERT_SHOWN), contestant.name, times.last, note);
+    // A rival's event has no receipts.
+    if !contestant.is_rival() {
+        let all = row("alert: all receipts at its sender", target::ALERT_RECEIPTS);
+        report.add_spans(all, contestant.name, times.receipts, Some("to the end of the verb".to_owned()));
+    }
+}
+
+fn raise(contestant: &Contestant, nodes: u16, count: u32, times: &mut Times) -> Result<()> {
+    let lab = lab(nodes, std::slice::from_ref(contestant))?;
+    let mut fleet = contestant.fleet(&lab, nodes, 0)?;
+    fleet.wait_full_roster(ROSTER_LIMIT)?;
+    fleet.listen(WATCHED)?;
+    for number in 0..count {
+        fleet.listen(PAUSE + PHASES.mul_f64(phase(number)))?;
+        one(&lab, &mut fleet, contestant, (nodes, number), times).with_context(|| format!("alert {number}"))?;
+    }
+    ensure!(fleet.story().unkept() == 0, "more was told than is kept");
+    fleet.kill_all()
+}
+
+fn one(
+    lab: &Lab,
+    fleet: &mut Fleet<'_>,
+    contestant: &Contestant,
+    (nodes, number): (u16, u32),
+    times: &mut Times,
+) -> Result<()> {
+    let data = fleet.data(&ORIGIN.to_string())?.to_owned();
+    let mut command = verb(contestant, &data, number)?;
+    let mark = Moment::now();
+    // Beside the reading of the others' lines: the verb waits for the receipts.
+    let (said, shown) = thread::scope(|scope| {
+        let verb = scope.spawn(|| lab.inside(ORIGIN, || (command.output(), Moment::now())));
+        let others = usize::from(nodes - 1);
+        let shown =
+            fleet.wait("the alert at all", SHOWN_LIMIT, |story| shown(story, contestant, number, mark).len() >= others);
+        (verb.join(), shown)
+    });
+    let (output, ended) = said.ok().context("the thread of the verb panicked")??;
+    let output = output.context("the verb does not run")?;
+    complete(contestant, &output, nodes)?;
+    shown?;
+    let spans: Vec<Elapsed> = firsts(fleet.story(), contestant, number, mark);
+    times.last.extend(spans.iter().copied().reduce(Elapsed::later));
+    times.each.extend(spans);
+    times.receipts.push(Elapsed { told: None, ..ended.since(mark) });
+    Ok(())
+}
+
+fn verb(contestant: &Contestant, data: &Path, number: u32) -> Result<Command> {
+    let mut command;
+    match &contestant.program {
+        Program::Kodikon(binary) => {
+            command = Command::new(binary);
+            command.args(["alert", &format!("{{\"n\": {number}}}"), "--priority", "high", "--wait", WAIT_S, "--json"]);
+            command.arg("--data-dir").arg(data);
+        }
+        Program::Serf(binary) => {
+            command = Command::new(binary);
+            command.args(["event", "-coalesce=false", &event_name(number), "a person has entered"]);
+        }
+        _ => anyhow::bail!("{} raises no alerts", contestant.name),
+    }
+    Ok(command)
+}
+
+/// What the verb must have said: that nobody is missing.
+fn complete(contestant: &Contestant, output: &Output, nodes: u16) -> Result<()> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {text} {}", output.status, complaints.trim());
+    if !contestant.is_rival() {
+        let document: Value = serde_json::from_str(&text).with_context(|| format!("the verb printed {text}"))?;
+        let delivered = document["delivered"].as_array().map_or(0, Vec::len);
+        ensure!(delivered == usize::from(nodes - 1), "it was delivered to {delivered} of {}: {document}", nodes - 1);
+    }
+    Ok(())
+}
+
+/// Who was shown it.
+fn shown(story: &Story, contestant: &Contestant, number: u32, since: Moment) -> BTreeSet<String> {
+    matching(story, contestant, number, since).map(|seen| seen.by.clone()).collect()
+}
+
+/// The first time at each.
+fn firsts(story: &Story, contestant: &Contestant, number: u32, mark: Moment) -> Vec<Elapsed> {
+    let mut known = BTreeSet::new();
+    let seen = matching(story, contestant, number, mark).filter(|seen| known.insert(seen.by.clone()));
+    seen.map(|seen| seen.moment.since(mark)).collect()
+}
+
+fn matching<'s>(
+    story: &'s Story,
+    contestant: &'s Contestant,
+    number: u32,
+    since: Moment,
+) -> impl Iterator<Item = &'s Seen> {
+    let origin = ORIGIN.to_string();
+    let is_it = move |seen: &&Seen| {
+        let event = &seen.event;
+        let is_named = if contestant.is_rival() {
+            event.about.as_deref() == Some(&event_name(number))
+        } else {
+            event.fields.get("alert").is_some_and(|alert| alert["n"] == number)
+        };
+        event.kind == Kind::Alert && seen.by != origin && is_named
+    };
+    story.since(since).filter(is_it)
+}
+
+fn event_name(number: u32) -> String {
+    format!("e{number}")
+}
