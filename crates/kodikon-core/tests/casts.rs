@@ -69,6 +69,15 @@ fn assert_told_once(mesh: &Segments, to: impl IntoIterator<Item = u8>, payload: 
     }
 }
 
+/// The relays by which node N had what it was told last.
+fn path_to(mesh: &Segments, n: u8) -> Vec<NodeId> {
+    let path = |(at, _, event): &(u8, Instant, Event)| {
+        let Event::Broadcast { path, .. } = event else { return None };
+        (*at == n).then(|| path.clone())
+    };
+    mesh.events.iter().filter_map(path).next_back().expect("it was told something")
+}
+
 fn payload_datagrams(mesh: &Segments) -> u64 {
     mesh.nodes.values().map(|node| node.stats().cast_datagrams).sum()
 }
@@ -197,6 +206,45 @@ fn what_a_dead_forwarder_cannot_repeat_others_give() {
     assert_told_once(&mesh, alive, "1", "after its forwarder died");
 }
 
+/// Found by broadcast-grid-9, seed 0: handed on by offers a cast came by its last relay to the one that others depend on, who had
+/// it and asked nobody, while a neighbour had it by one relay.
+#[test]
+fn what_came_by_too_many_relays_goes_on_when_it_comes_by_fewer() {
+    // From 1 to 7 by 8, by 9, or by all from 2 to 6; 10 hears 7 alone.
+    let mut mesh = Segments::new(&[
+        (1, &[1, 8, 9]),
+        (2, &[1, 2]),
+        (3, &[2, 3]),
+        (4, &[3, 4]),
+        (5, &[4, 5]),
+        (6, &[5, 6]),
+        (7, &[6, 7, 17, 10]),
+        (8, &[8, 7]),
+        (9, &[9, 17]),
+        (10, &[10]),
+    ]);
+    mesh.settle();
+    announce_as(&mut mesh, 1, "1", Priority::High);
+    mesh.run(Duration::from_secs(11));
+    assert_told_once(&mesh, 2..=10, "1", "by the shortest ways");
+    let forwarder = if path_to(&mesh, 7) == [id(8)] { 8 } else { 9 };
+    mesh.events.clear();
+    mesh.filter = Box::new(|flight: &Flight, messages: &[Message]| {
+        flight.to != 7 || !(8..=9).contains(&flight.from) || !is_of_casts(messages)
+    });
+    announce_as(&mut mesh, 1, "2", Priority::High);
+    while told(&mesh, 7).is_empty() {
+        mesh.run(Duration::from_millis(10));
+    }
+    assert_eq!(path_to(&mesh, 7), [2, 3, 4, 5, 6].map(id), "the long way");
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        (flight.from, flight.to) != (forwarder, 7) || !is_of_casts(messages)
+    });
+    mesh.run(Duration::from_secs(4));
+    assert_told_once(&mesh, 2..=10, "2", "by fewer relays");
+    assert_eq!(path_to(&mesh, 10), [id(17 - forwarder), id(7)]);
+}
+
 #[test]
 fn one_who_does_not_hear_the_origin_has_it_from_another_on_the_lan() {
     let mut mesh = Segments::lan(4);
@@ -205,6 +253,30 @@ fn one_who_does_not_hear_the_origin_has_it_from_another_on_the_lan() {
     announce(&mut mesh, 1, "1");
     mesh.run(Duration::from_secs(2));
     assert_told_once(&mesh, 2..=4, "1", "on a LAN with a gap");
+}
+
+/// Found by multicast-off, seed 3: recordings played to the group had made all believe that it works, and casts went there alone.
+#[test]
+fn where_the_group_is_dead_though_it_seemed_proven_all_are_told_one_by_one() {
+    for payload in ["1".to_owned(), format!("\"{}\"", "x".repeat(20_000))] {
+        let mut mesh = Segments::lan(8);
+        mesh.filter =
+            Box::new(|flight: &Flight, messages: &[Message]| flight.cast == Way::Unicast || !is_of_casts(messages));
+        let said = mesh.now.since(Instant::ZERO);
+        announce(&mut mesh, 1, &payload);
+        mesh.run(Duration::from_millis(500));
+        assert_told_once(&mesh, 2..=8, &payload, "by a dead group");
+        assert!(told(&mesh, 8)[0].0 - said >= Duration::from_millis(40), "the group was believed in");
+        for n in 10..20 {
+            announce(&mut mesh, 1, &n.to_string());
+            mesh.run(Duration::from_millis(500));
+        }
+        let said = mesh.now.since(Instant::ZERO);
+        announce(&mut mesh, 1, "20");
+        mesh.run(Duration::from_millis(500));
+        let last = told(&mesh, 8).pop().expect("it was told before");
+        assert!(last.2 == "20" && last.0 - said < Duration::from_millis(20), "it was not given up: {last:?}");
+    }
 }
 
 #[test]
@@ -337,6 +409,31 @@ fn a_recording_does_not_bring_to_a_run_what_was_said_to_the_one_before() {
     mesh.send(recording);
     mesh.run(Duration::from_secs(10));
     assert_eq!((told(&mesh, 2).len(), told(&mesh, 3).len()), (1, 1), "once in all its runs");
+}
+
+/// Found by swarm-5, seed 3: played to somebody who had heard its sender since, a recording made a cast look young all the same.
+#[test]
+fn nor_does_a_recording_that_is_played_after_newer_frames() {
+    let mut mesh = Segments::lan(3);
+    let recorded: Rc<RefCell<Option<Flight>>> = Rc::default();
+    let tape = Rc::clone(&recorded);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        if flight.from == 1 && flight.to == 2 && is_spread(messages) {
+            tape.borrow_mut().get_or_insert_with(|| flight.clone());
+        }
+        // Of casts it hears nothing, of the rest all.
+        flight.to != 2 || !is_of_casts(messages)
+    });
+    announce_as(&mut mesh, 1, "1", Priority::Critical);
+    mesh.run(Duration::from_secs(2));
+    assert_eq!(told(&mesh, 3).len(), 1);
+    mesh.start(3);
+    mesh.run(Duration::from_secs(6));
+    mesh.filter = Box::new(|flight: &Flight, messages: &[Message]| flight.from != 1 || !is_of_casts(messages));
+    let recording = recorded.take().expect("it was given to all");
+    mesh.send(recording);
+    mesh.run(Duration::from_secs(10));
+    assert_eq!(told(&mesh, 3).len(), 1, "once in all its runs");
 }
 
 /// Found by lost-disk, seed 0: a machine that lost its disk was told again, as another, what it had been told before.

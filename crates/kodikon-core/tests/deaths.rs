@@ -64,3 +64,52 @@ fn the_namer_of_a_segment_is_told_of_a_suspicion_by_whoever_notices_first() {
 fn is_failure(event: &Event, subject: u8) -> bool {
     matches!(event, Event::PeerFailed { peer, .. } if *peer == id(subject))
 }
+
+/// The namer lists those that it hears. Whom it alone did not hear, though it heard the namer, was in no list and had no way: the namer
+/// called it failed at the hard bound, and on the other segment it was lost a little later.
+#[test]
+fn whom_the_namer_alone_does_not_hear_is_not_called_failed() {
+    let mut segments = Segments::new(&[(1, &[1]), (2, &[1]), (3, &[1]), (4, &[1]), (5, &[1, 2]), (6, &[2])]);
+    let namer = Rc::new(RefCell::new(0));
+    let named = Rc::clone(&namer);
+    segments.filter = Box::new(move |flight, messages| {
+        if flight.segment == 1 && messages.iter().any(|message| matches!(message, Message::Naming(_))) {
+            *named.borrow_mut() = flight.from;
+        }
+        true
+    });
+    segments.run(Duration::from_secs(20));
+    let namer = *namer.borrow();
+    assert!(
+        (2..=4).contains(&namer),
+        "{namer} is the namer: it stands on one segment and is not whom it will not hear"
+    );
+    segments.filter = Box::new(move |flight, _| (flight.from, flight.to) != (1, namer));
+    segments.run(Duration::from_secs(90));
+    let is_failure = |event: &Event| matches!(event, Event::PeerFailed { .. });
+    let failed: Vec<_> = segments.events.iter().filter(|(_, _, event)| is_failure(event)).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// A node between six segments drew whom it asks about a silent neighbour from all of them: once both who hear that neighbour had
+/// lost the single word about it, it was called failed though they heard it (star-20, seed 0).
+#[test]
+fn those_on_the_segment_of_a_silent_neighbour_are_asked_about_it_twice_and_not_strangers_alone() {
+    let mut homes: Vec<(u8, Vec<u8>)> = vec![(1, (1..=6).collect())];
+    homes.extend((2..=20).map(|n| (n, vec![if n < 5 { 1 } else { n % 5 + 2 }])));
+    let homes: Vec<(u8, &[u8])> = homes.iter().map(|(n, on)| (*n, &on[..])).collect();
+    let mut segments = Segments::new(&homes);
+    segments.settle();
+    let asked = Rc::new(RefCell::new(BTreeMap::<u8, usize>::new()));
+    let listener = Rc::clone(&asked);
+    segments.filter = Box::new(move |flight, messages| {
+        let is_question = messages.iter().any(|message| matches!(message, Message::Inquiry(_)));
+        let is_of_hub = flight.from == 1 && is_question;
+        *listener.borrow_mut().entry(flight.to).or_default() += usize::from(is_of_hub);
+        // Nobody learns by that word alone; the hub and node 2 do not hear each other.
+        !is_of_hub && ![(1, 2), (2, 1)].contains(&(flight.from, flight.to))
+    });
+    segments.run(Duration::from_secs(7));
+    let asked = asked.borrow();
+    assert_eq!([3, 4].map(|n| asked.get(&n).copied().unwrap_or_default() >= 2), [true; 2], "{asked:?}");
+}

@@ -137,6 +137,48 @@ fn a_relay_whose_link_is_dead_gives_the_letter_back_and_another_takes_it() {
     delivered(&mesh, ticket);
 }
 
+/// Nobody doubts a neighbour that answers when it is asked: what it did not take waited with it until the deadline.
+#[test]
+fn a_relay_that_answers_probes_and_takes_nothing_is_gone_around() {
+    let mut mesh = Segments::diamond();
+    let relay = mesh.first_relay(1, 4);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        !(flight.to == relay && messages.iter().any(|message| matches!(message, Message::Carry(_))))
+    });
+    let ticket = mesh.say(1, 4, "1");
+    mesh.run(Duration::from_secs(1));
+    let (rtt, path, attempts) = delivered(&mesh, ticket);
+    assert_eq!((path, attempts), (vec![5 - relay, 4], 1));
+    assert!(rtt < Duration::from_millis(600), "{rtt:?}");
+    assert_eq!(mesh.heard(4).len(), 1);
+}
+
+/// A neighbour that stops for a moment is doubted, and what was said to it goes another way; its answer was thrown away when it came.
+#[test]
+fn a_receipt_that_comes_after_the_neighbour_was_doubted_settles_the_letter() {
+    let mut mesh = Segments::line(2);
+    let kept = Record::default();
+    let keeps = Rc::clone(&kept);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        if messages.iter().any(|message| matches!(message, Message::Got(_))) {
+            keeps.borrow_mut().push(flight.clone());
+        }
+        flight.from == 1
+    });
+    let ticket = mesh.say(1, 2, "1");
+    mesh.run(Duration::from_secs(1));
+    assert_eq!(mesh.nodes[&1].stats().links_doubted, 1);
+    assert_eq!(mesh.outcome(ticket), None);
+    let answer = kept.borrow().first().cloned().expect("it was taken");
+    mesh.filter =
+        Box::new(|_: &Flight, messages: &[Message]| !is_letter(messages) || matches!(messages, [Message::Got(_)]));
+    mesh.send(answer);
+    mesh.run(Duration::from_millis(1));
+    let (_, path, attempts) = delivered(&mesh, ticket);
+    assert_eq!((path, attempts), (vec![2], 1));
+    assert_eq!(mesh.heard(2).len(), 1);
+}
+
 #[test]
 fn an_own_link_that_is_dead_is_left_by_all_that_waits_for_it() {
     let mut mesh = Segments::diamond();
@@ -495,4 +537,33 @@ fn a_long_letter_travels_packed_and_is_whole_behind_a_relay() {
     mesh.say(1, 3, &sightings(1_000));
     mesh.run(Duration::from_millis(500));
     assert_eq!(mesh.nodes[&1].stats().letters_packed, 1, "what fits a datagram is left as it is");
+}
+
+/// Of more than 64 that wait without a way some make room: they were begun anew three times and then given up for good, though a way
+/// was there again.
+#[test]
+fn a_relay_that_stops_now_and_then_costs_no_letter_of_a_crowd() {
+    let mut mesh = Segments::line(3);
+    let mut tickets = Vec::new();
+    for stop in 0..4 {
+        for n in 0..100 {
+            tickets.push(mesh.say_as(1, 3, &format!("{stop}.{n}"), Priority::Normal, Some(Duration::from_secs(20))));
+        }
+        mesh.run(Duration::from_millis(10));
+        mesh.filter = Box::new(|flight: &Flight, _: &[Message]| flight.to != 2 && flight.from != 2);
+        for n in 100..300 {
+            tickets.push(mesh.say_as(1, 3, &format!("{stop}.{n}"), Priority::Normal, Some(Duration::from_secs(20))));
+        }
+        mesh.run(Duration::from_millis(1_200));
+        mesh.filter = Box::new(|_: &Flight, _: &[Message]| true);
+        mesh.run(Duration::from_millis(700));
+    }
+    mesh.run(Duration::from_secs(14));
+    let lost: Vec<_> = tickets
+        .iter()
+        .map(|ticket| mesh.outcome(*ticket))
+        .filter(|outcome| !matches!(outcome, Some((_, Outcome::Delivered { .. }))))
+        .collect();
+    assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), tickets.len());
+    assert_eq!(mesh.heard(3).len(), tickets.len());
 }

@@ -56,6 +56,17 @@ pub struct Share {
     pub members: Vec<NodeId>,
 }
 
+/// What becomes of a cast here, as the map has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shares {
+    /// The map's digest.
+    pub map: u64,
+    /// Relays on the shortest way from its origin.
+    pub shortest: Option<u8>,
+    /// Who gets it from here.
+    pub shares: Vec<Share>,
+}
+
 /// By what right a node gives a cast to a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -100,8 +111,8 @@ pub struct Broadcasts {
     replan_at: Option<Instant>,
     /// Until when what comes may have waited here, and how long.
     stalled: Option<(Instant, Duration)>,
-    /// How long the frame that is being read may have been on its way.
-    silence: Duration,
+    /// How long the frame that is being read may have been on its way; `None`: for ever.
+    silence: Option<Duration>,
 }
 
 impl Broadcasts {
@@ -124,7 +135,7 @@ impl Broadcasts {
             map: 0,
             replan_at: None,
             stalled: None,
-            silence: Duration::ZERO,
+            silence: None,
         }
     }
 
@@ -155,6 +166,7 @@ impl Broadcasts {
                 path: Path::default(),
                 came: None,
                 map: None,
+                shortest: None,
                 knows: BTreeSet::new(),
                 duties: BTreeMap::new(),
             };
@@ -175,7 +187,7 @@ impl Broadcasts {
     /// The next cast for which it is to be found who gets it from here.
     pub fn next_question(&mut self) -> Option<Question> {
         while let Some(id) = self.unplanned.pop_front() {
-            if let Some(held) = self.store.get(&id).filter(|held| held.hops > 0) {
+            if let Some(held) = self.store.get(&id) {
                 return Some(Question { id, came: held.came, map: held.map });
             }
         }
@@ -193,10 +205,13 @@ impl Broadcasts {
         self.ways.note(reaches);
     }
 
-    /// It was found who gets a cast from here.
-    pub fn spread(&mut self, now: Instant, id: CastId, map: u64, shares: Vec<Share>, ctx: &mut Context) {
-        self.map = map;
-        for Share { on, role, mut members } in shares {
+    /// It was found who gets a cast from here, and over how many relays it would come by the shortest way.
+    pub fn spread(&mut self, now: Instant, id: CastId, answer: Shares, ctx: &mut Context) {
+        self.map = answer.map;
+        let Some(held) = self.store.get_mut(&id) else { return };
+        held.shortest = answer.shortest;
+        let may_pass = held.hops > 0;
+        for Share { on, role, mut members } in answer.shares.into_iter().filter(|_| may_pass) {
             let Some(held) = self.store.get(&id) else { return };
             members.retain(|member| !held.knows.contains(member) && *member != id.origin);
             let (stage, after) = match (role, held.duties.contains_key(&on)) {
@@ -239,9 +254,10 @@ impl Broadcasts {
         self.stalled = Some((now + STALL_READ, late));
     }
 
-    /// A frame of a neighbour is read whose last one came so long ago; `None`: it was never heard before.
+    /// A frame of a neighbour is read; so long ago the last one came that it had sent before. `None`: none is known, so that this
+    /// one may be a recording of any age.
     pub fn on_frame(&mut self, silence: Option<Duration>) {
-        self.silence = silence.unwrap_or(Duration::MAX);
+        self.silence = silence;
     }
 
     /// When something here is due.

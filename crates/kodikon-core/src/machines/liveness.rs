@@ -3,6 +3,7 @@
 mod beats;
 mod canary;
 mod isolation;
+mod others;
 mod probes;
 mod suspicion;
 

@@ -23,7 +23,7 @@ use crate::machines::messages::answers::{Answers, Taken};
 use crate::machines::messages::custody::{Custody, Parcel, Place};
 use crate::machines::messages::keys::Keys;
 use crate::machines::messages::learned::Learned;
-use crate::machines::messages::links::Links;
+use crate::machines::messages::links::{Link, Links};
 use crate::machines::messages::memory::{Memory, Passage};
 use crate::machines::messages::origin::Origin;
 use crate::machines::messages::rates::Rates;
@@ -274,8 +274,12 @@ impl Messages {
     pub fn on_got(&mut self, now: Instant, from: NodeId, got: &Got, ctx: &mut Context) {
         let receipts = got.receipts.iter().map(|receipt| (receipt.number, Some(receipt.tag)));
         for (number, receipt) in got.taken.iter().map(|number| (*number, None)).chain(receipts) {
-            // What was answered before is answered again where it was sent twice.
-            let Some(flight) = self.links.get_mut(&from).and_then(|link| link.land(now, number)) else { continue };
+            let Some(flight) = self.links.get_mut(&from).and_then(|link| link.land(now, number)) else {
+                // What was answered before is answered again where it was sent twice, and what was given up may arrive all the same.
+                let late = receipt.and_then(|tag| self.memory.late(from, number, tag));
+                late.into_iter().for_each(|own| self.settle_delivered(now, own, &Path::default(), ctx));
+                continue;
+            };
             if flight.timeouts == 0 {
                 ctx.out.notice(Notice::Carried(from, Some(flight.age(now))));
             }
@@ -397,9 +401,23 @@ impl Messages {
     }
 
     /// A peer is not heard itself any more: what waits for it goes another way.
-    pub fn on_unheard(&mut self, id: &NodeId) {
+    pub fn on_unheard(&mut self, id: &NodeId, ctx: &mut Context) {
+        self.note_given_up(id, ctx);
         self.links.close(id);
         self.reroute_from(id);
+    }
+
+    /// What is on its way to its destination may arrive, and be acknowledged late.
+    fn note_given_up(&mut self, to: &NodeId, ctx: &mut Context) {
+        let Some((_, pair)) = self.keys.with(to, ctx) else { return };
+        for (number, flight) in self.links.get(to).into_iter().flat_map(Link::flights) {
+            let Some(parcel) = self.custody.get(flight.parcel).filter(|parcel| parcel.letter.to == to.0) else {
+                continue;
+            };
+            if let Some(own) = parcel.own {
+                self.memory.note_given_up(*to, number, parcel.letter.receipt(&pair.outward), own);
+            }
+        }
     }
 
     fn reroute_from(&mut self, id: &NodeId) {
@@ -435,6 +453,7 @@ impl Messages {
             ("letter_windows", self.windows.len(), MAX_ORIGINS),
             ("letters_remembered", self.memory.len(), memory::MAX_PASSAGES),
             ("letters_received", self.memory.received(), memory::MAX_RECEIVED),
+            ("letters_given_up", self.memory.given_up(), memory::MAX_GIVEN_UP),
             ("letters_in_pieces", self.fragments.len(), MAX_SETS),
             ("letter_bytes_in_pieces", self.fragments.bytes(), MAX_BYTES),
             ("letter_rates", self.rates.len(), rates::MAX_ORIGINS),
@@ -473,6 +492,7 @@ impl Parcel {
             from,
             own: None,
             is_return: false,
+            slow: None,
             place: Place::Unrouted,
         }
     }

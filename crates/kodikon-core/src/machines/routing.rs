@@ -13,11 +13,11 @@ use crate::effect::outbox::{Destination, Notice};
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
-use crate::machines::routing::ears::Ear;
+use crate::machines::routing::ears::{Ear, Shown};
 use crate::machines::routing::map::Map;
 use crate::machines::routing::own::{DOUBTFUL, Heard, Lists, Told};
 use crate::machines::routing::quality::Qualities;
-use crate::model::links::{LinksBody, MembersBody, SegmentId};
+use crate::model::links::{LinksBody, MAX_DIRECT, MembersBody, SegmentId};
 use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
 use crate::model::roster::Peer;
@@ -178,14 +178,17 @@ impl Routing {
         self.ears.get(&index).and_then(Ear::segment)
     }
 
-    /// Those who list a peer as heard on a segment of ours: the namers, besides itself and us.
+    /// Those of whom the map says that they hear a peer, besides itself and us: the namers of our segments that it is on, and who tells
+    /// of a direct link to it.
     #[must_use]
-    pub fn namers_of(&self, id: &NodeId) -> Vec<NodeId> {
-        let is_on = |segment: SegmentId| {
-            self.map.links_of(id).is_some_and(|links| links.segments.iter().any(|link| link.segment == segment))
-        };
+    pub fn listers_of(&mut self, id: &NodeId) -> Vec<NodeId> {
+        let links = self.map.links_of(id);
+        let is_on =
+            |segment: SegmentId| links.is_some_and(|links| links.segments.iter().any(|link| link.segment == segment));
         let ears = self.ears.values().filter(|ear| !ear.is_mine() && ear.segment().is_some_and(is_on));
-        ears.map(Ear::namer).filter(|namer| namer != id).collect()
+        let mut listers: Vec<NodeId> = ears.map(Ear::namer).filter(|namer| namer != id).collect();
+        listers.extend(self.map.claimers_of(id).take(MAX_DIRECT));
+        listers
     }
 
     /// The interface that is on a segment.
@@ -256,7 +259,7 @@ impl Routing {
         self.lists = lists;
         let (links, lists) = self.draw(now, DOUBTFUL, ctx);
         // A joint tells of itself once its segments have names: until then there is nothing to be known.
-        let is_unnamed = |ear: &Ear| ear.next_deadline(&ctx.me.id, self.is_joint, &[]).is_some();
+        let is_unnamed = |ear: &Ear| ear.names_at(&ctx.me.id, self.is_joint, &[]).is_some();
         let is_early = self.is_joint && links.segments.is_empty() && self.ears.values().any(is_unnamed);
         if !is_early && self.told.differs(&links, &lists) {
             let debt = self.full_at.max(now).since(now);
@@ -305,15 +308,17 @@ impl Routing {
             self.ears.entry(index).or_insert_with(Ear::new);
         }
         let map = &self.map;
-        let lists = |id: &NodeId, segment: SegmentId| {
-            map.links_of(id).map(|links| links.segments.iter().any(|link| link.segment == segment))
+        let me = ctx.me.id;
+        let shown = |id: &NodeId, segment: SegmentId| Shown {
+            in_links: map.links_of(id).map(|links| links.segments.iter().any(|link| link.segment == segment)),
+            lists_us: map.lists(segment, id, &me),
         };
         for (index, ear) in &mut self.ears {
             let there = heard.on(*index);
-            if ear.choose(now, (ctx.me.id, *index), self.is_joint, there, lists) && ear.is_mine() {
+            if ear.choose(now, (me, *index), self.is_joint, there, shown) && ear.is_mine() {
                 ctx.out.notice(Notice::Beacon(*index));
             }
-            if let Some(at) = ear.next_deadline(&ctx.me.id, self.is_joint, there) {
+            if let Some(at) = ear.next_deadline(&me, self.is_joint, there) {
                 self.look_at = self.look_at.min(at);
             }
         }

@@ -21,11 +21,20 @@ const FIRST_WORD: Duration = Duration::from_millis(400);
 /// Whose frame it is.
 #[derive(Debug, Clone, Copy)]
 enum Sealer {
-    /// A peer whose session is placed, and whether this is its latest frame so far: an earlier one says nothing about
-    /// whether it lives now.
-    Peer(NodeId, bool),
+    /// A peer whose session is placed.
+    Peer(NodeId, Sent),
     /// Whoever bears this tag.
     Stranger(SessionTag),
+}
+
+/// How a frame stands to those of its session that came before.
+#[derive(Debug, Clone, Copy)]
+enum Sent {
+    /// It is the latest so far.
+    Last,
+    /// It was sent before another that came, and says nothing about whether its sender lives now. With it, when the newest came
+    /// that was sent before it, as far as that is known: it may be a recording as old as that.
+    Earlier(Option<Instant>),
 }
 
 impl Node {
@@ -57,10 +66,13 @@ impl Node {
 
     fn on_batch(&mut self, now: Instant, sealer: Sealer, arrival: Arrival, batch: Batch) {
         match sealer {
-            Sealer::Peer(id, is_latest) => {
-                let before = self.ctx.roster.get(&id).and_then(|peer| peer.heard);
+            Sealer::Peer(id, sent) => {
+                let before = match sent {
+                    Sent::Last => self.ctx.roster.get(&id).and_then(|peer| peer.heard),
+                    Sent::Earlier(before) => before,
+                };
                 self.broadcasts.on_frame(before.map(|before| now.since(before)));
-                if is_latest {
+                if matches!(sent, Sent::Last) {
                     self.on_heard(now, id, arrival);
                 }
                 self.on_peer_messages(now, id, arrival, batch.messages);
@@ -97,7 +109,13 @@ impl Node {
                     session.beyond += 1;
                     return Err(Reject::Rate);
                 }
-                (Sealer::Peer(session.peer, is_latest), text)
+                let sent = if is_latest {
+                    session.trail.note(now, header.counter);
+                    Sent::Last
+                } else {
+                    Sent::Earlier(session.trail.before(header.counter))
+                };
+                (Sealer::Peer(session.peer, sent), text)
             }
             None => {
                 let text = self.ctx.group.session(header.tag).open(&header, frame)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::effect::{BroadcastOrder, Event, Medium};
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::Instant;
-use crate::machines::broadcast::{Question, Reach, Role, Share};
+use crate::machines::broadcast::{Question, Reach, Role, Share, Shares};
 use crate::model::roster::Peer;
 use crate::node::Node;
 use crate::wire::cast::Content;
@@ -25,8 +25,8 @@ impl Node {
         self.broadcasts.begin(now, &mut self.ctx);
         self.look_for_ways(now);
         while let Some(question) = self.broadcasts.next_question() {
-            let (map, shares) = self.shares_for(&question);
-            self.broadcasts.spread(now, question.id, map, shares, &mut self.ctx);
+            let shares = self.shares_for(&question);
+            self.broadcasts.spread(now, question.id, shares, &mut self.ctx);
         }
     }
 
@@ -50,8 +50,8 @@ impl Node {
         self.broadcasts.note_reach(&reaches);
     }
 
-    /// Who gets a cast from here, and the digest of the map that says so.
-    fn shares_for(&mut self, question: &Question) -> (u64, Vec<Share>) {
+    /// Who gets a cast from here, as the map has it.
+    fn shares_for(&mut self, question: &Question) -> Shares {
         let Question { id, came, map } = *question;
         let print = self.routing.map().print();
         let mut shares = match self.routing.map().shares_of(&id.origin) {
@@ -65,7 +65,7 @@ impl Node {
         } else if map.is_some_and(|map| map != print) {
             self.add_flood(came, &mut shares);
         }
-        (print, shares)
+        Shares { map: print, shortest: self.routing.map().relays_to(&id.origin), shares }
     }
 
     /// A share of the map, as far as its members are heard.

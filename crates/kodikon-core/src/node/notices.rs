@@ -34,8 +34,8 @@ impl Node {
                 self.routing.on_change(now, &self.ctx);
                 let me = self.ctx.me.id;
                 self.membership.suspect(now, id, me, reason, &mut self.ctx);
-                let namers = self.routing.namers_of(&id);
-                self.liveness.tell_of_suspect(&id, &namers, &mut self.ctx);
+                let listers = self.routing.listers_of(&id);
+                self.liveness.tell_of_suspect(&id, &listers, &mut self.ctx);
                 // Opinions that a frame of the suspect had overruled count again: nobody withdrew them.
                 for opinion in self.replication.opinions_about(&id) {
                     self.membership.on_opinion(now, &opinion, &mut self.ctx);
@@ -101,7 +101,7 @@ impl Node {
 
     /// A peer is not heard itself any more, but by others.
     fn on_far(&mut self, now: Instant, id: NodeId) {
-        self.messages.on_unheard(&id);
+        self.messages.on_unheard(&id, &mut self.ctx);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, false, &self.ctx);
         self.routing.on_far(now, &id, &mut self.ctx);
@@ -110,7 +110,7 @@ impl Node {
     fn on_down(&mut self, now: Instant, id: NodeId) {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
         self.replication.on_down(&id);
-        self.messages.on_unheard(&id);
+        self.messages.on_unheard(&id, &mut self.ctx);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, failed, &self.ctx);
         self.routing.on_down(now, &id, &self.ctx);

@@ -30,7 +30,8 @@ struct Answer {
     due: Instant,
     /// Casts that it gave or offered, and what names their pieces.
     noted: BTreeMap<CastId, Option<Print>>,
-    wants: BTreeSet<CastId>,
+    /// Casts that are wanted of it, and whether they are though they are here.
+    wants: BTreeMap<CastId, bool>,
 }
 
 /// What is to be answered.
@@ -55,15 +56,15 @@ impl Answers {
         });
     }
 
-    /// A cast is wanted of a neighbour.
-    pub(super) fn want(&mut self, (now, after): When, from: NodeId, id: CastId) {
+    /// A cast is wanted of a neighbour, which may have it by fewer relays if it is here.
+    pub(super) fn want(&mut self, (now, after): When, from: NodeId, id: CastId, is_here: bool) {
         self.change((now, after), from, |answer| {
-            answer.wants.insert(id);
+            answer.wants.insert(id, is_here);
         });
     }
 
     fn change(&mut self, (now, after): When, to: NodeId, change: impl FnOnce(&mut Answer)) {
-        let fresh = Answer { due: now + after, noted: BTreeMap::new(), wants: BTreeSet::new() };
+        let fresh = Answer { due: now + after, noted: BTreeMap::new(), wants: BTreeMap::new() };
         let mut answer = self.waiting.remove(&to).unwrap_or(fresh);
         change(&mut answer);
         answer.due = answer.due.min(now + after);
@@ -108,7 +109,8 @@ fn words(to: NodeId, answer: Answer, windows: &Windows, fragments: &Fragments<Ca
         }
     }
     // What came meanwhile, from this neighbour or another, is not wanted any more.
-    let wanted = answer.wants.into_iter().filter(|id| !is_here(id)).collect();
+    let is_wanted = |(id, was_here): (CastId, bool)| (was_here || !is_here(&id)).then_some(id);
+    let wanted = answer.wants.into_iter().filter_map(is_wanted).collect();
     let (covers, wants) = (told(&here), told(&wanted));
     let count =
         [covers.len().div_ceil(MAX_COVERS), wants.len().div_ceil(MAX_COVERS), halves.len().div_ceil(MAX_HALVES)];
@@ -149,13 +151,15 @@ mod tests {
         let ms = Duration::from_millis;
         answers.note((at(3), ms(2)), TO, cast(5), None);
         answers.note((at(4), ms(5)), TO, cast(9), None);
-        answers.want((at(4), ms(3)), TO, cast(6));
+        answers.want((at(4), ms(3)), TO, cast(6), false);
+        answers.want((at(4), ms(3)), TO, cast(3), true);
+        answers.want((at(4), ms(3)), TO, cast(4), false);
         assert_eq!(answers.next_deadline(), Some(at(5)));
         assert_eq!(said(&mut answers, at(4), &windows), []);
         let [covered] = &said(&mut answers, at(5), &windows)[..] else { panic!("one answer") };
         let intervals = [Interval { first: 3, last: 5 }, Interval { first: 9, last: 9 }];
         assert_eq!(covered.covers[0].intervals, intervals);
-        assert_eq!(covered.wants[0].intervals, [Interval { first: 6, last: 6 }]);
+        assert_eq!(covered.wants[0].intervals, [Interval { first: 3, last: 3 }, Interval { first: 6, last: 6 }]);
         assert_eq!((answers.len(), answers.next_deadline()), (0, None));
     }
 

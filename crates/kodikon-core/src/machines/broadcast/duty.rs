@@ -44,12 +44,15 @@ pub(super) struct Duty {
     pub(super) told: usize,
     /// When it was given for the first time.
     pub(super) given: Option<Instant>,
+    /// Somebody answered: what was said was heard.
+    pub(super) answered: bool,
 }
 
 impl Duty {
     /// Nothing is owed.
     pub(super) fn done() -> Self {
-        Self { stage: Stage::Again, due: None, missing: BTreeMap::new(), rounds: 0, told: 0, given: None }
+        let missing = BTreeMap::new();
+        Self { stage: Stage::Again, due: None, missing, rounds: 0, told: 0, given: None, answered: false }
     }
 
     /// These are owed it, from this time on.
@@ -61,7 +64,7 @@ impl Duty {
     /// More is owed: what is earlier is done first.
     pub(super) fn merge(&mut self, other: Self) {
         if self.due.is_none() {
-            (self.stage, self.rounds) = (other.stage, 0);
+            (self.stage, self.rounds, self.answered) = (other.stage, 0, false);
         } else if other.due < self.due {
             self.stage = self.stage.min(other.stage);
         }
@@ -81,10 +84,23 @@ impl Duty {
     /// Somebody has it.
     pub(super) fn settle(&mut self, id: &NodeId) {
         let was_missing = self.missing.remove(id).is_some();
+        self.answered |= was_missing;
         let is_waiting = matches!(self.stage, Stage::Ask | Stage::Again);
         if was_missing && is_waiting && self.missing.is_empty() {
             self.due = None;
         }
+    }
+
+    /// How many were told by the first group datagram, if all of them answered it: said once.
+    pub(super) fn take_all_heard(&mut self) -> Option<usize> {
+        let is_all = self.rounds == 0 && self.told > 0 && self.missing.is_empty();
+        is_all.then(|| core::mem::take(&mut self.told))
+    }
+
+    /// Whether all that was said to those who are missing stayed without an answer, and not the first time alone: the group may
+    /// be dead, though it seemed proven.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.rounds > 0 && !self.answered
     }
 
     /// It was given, or asked for: when to look again, if an answer usually takes no longer than this.
@@ -128,6 +144,33 @@ mod tests {
             duty.settle(&id(2));
             assert_eq!(duty.due.is_none(), ends, "{stage:?}");
         }
+    }
+
+    #[test]
+    fn it_is_unheard_when_it_was_repeated_and_nobody_answered() {
+        let mut duty = Duty::new(Stage::Again, at(1), [id(1), id(2)]);
+        assert!(!duty.is_unheard(), "it was not repeated");
+        duty.rounds = 1;
+        assert!(duty.is_unheard());
+        duty.settle(&id(3));
+        assert!(duty.is_unheard(), "by somebody who was not asked");
+        duty.settle(&id(2));
+        assert!(!duty.is_unheard());
+        duty.settle(&id(1));
+        duty.merge(Duty::new(Stage::Ask, at(9), [id(4)]));
+        duty.rounds = 1;
+        assert!(duty.is_unheard(), "by somebody new");
+    }
+
+    #[test]
+    fn that_all_answered_the_first_group_datagram_is_said_once() {
+        let mut duty = Duty { told: 2, ..Duty::new(Stage::Again, at(1), [id(1), id(2)]) };
+        duty.settle(&id(1));
+        assert_eq!(duty.take_all_heard(), None);
+        duty.settle(&id(2));
+        assert_eq!((duty.take_all_heard(), duty.take_all_heard()), (Some(2), None));
+        let mut repeated = Duty { told: 2, rounds: 1, ..Duty::done() };
+        assert_eq!(repeated.take_all_heard(), None);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Broadcasts {
                 }
                 Stage::Ask => {
                     let members: Vec<NodeId> = duty.missing.keys().copied().collect();
-                    self.ask(now, (id, on), &members, ctx);
+                    self.ask(now, id, on, &members, ctx);
                     self.wait(now, (id, on), ctx);
                 }
                 Stage::Again => self.give_again(now, (id, on), duty, ctx),
@@ -114,7 +114,10 @@ impl Broadcasts {
             known.into_iter().map(|(member, have)| (*member, all & !have.unwrap_or(0))).collect();
         let lacking = known.iter().fold(0, |lacking, (_, pieces)| lacking | pieces);
         let bytes = lacking.count_ones() as usize * MAX_PIECE.min(held.cast.body.len());
-        let group = on.filter(|_| known.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, bytes)?)));
+        // Who does not hear the group hears what is sent to it alone.
+        let by_group = on.filter(|_| !duty.is_unheard());
+        let group =
+            by_group.filter(|_| known.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, bytes)?)));
         ctx.stats.casts_repeated += 1;
         if let Some((on, way)) = group {
             self.send(now, id, lacking, &[Destination::Segment(on, way)], ctx);
@@ -125,7 +128,7 @@ impl Broadcasts {
             }
         }
         if !silent.is_empty() {
-            self.ask(now, (id, on), &silent, ctx);
+            self.ask(now, id, by_group, &silent, ctx);
         }
         self.store.change(id, on, |duty| {
             duty.rounds += 1;
@@ -150,7 +153,7 @@ impl Broadcasts {
     }
 
     /// Asks those who may have a cast from somebody else.
-    fn ask(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), to: &[NodeId], ctx: &mut Context) {
+    fn ask(&mut self, now: Instant, id: CastId, on: Option<InterfaceIndex>, to: &[NodeId], ctx: &mut Context) {
         let offer = || Message::Offer(Offer { holds: told(&BTreeSet::from([id])), question: true });
         let group = on.filter(|_| to.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, 0)?)));
         match group {
@@ -211,13 +214,20 @@ impl Broadcasts {
         newest(there.map(|(id, held)| (held.arrived, *id)).collect(), MAX_OFFERED)
     }
 
-    /// Gives a neighbour what it lacks, until it has it.
-    pub(super) fn serve(&mut self, now: Instant, id: CastId, to: NodeId, have: u64) {
-        let lacks_it = |held: &&Held| held.expires > now && !held.knows.contains(&to);
-        let Some(held) = self.store.get(&id).filter(lacks_it) else { return };
-        let lacking = (all_pieces(held) & !have).count_ones();
+    /// Gives a neighbour what it lacks, until it has it. Who has it and asks wants to know by how few relays it came here: any
+    /// piece tells.
+    pub(super) fn serve(&mut self, now: Instant, id: CastId, to: NodeId, have: u64, ctx: &mut Context) {
+        let may_give = |held: &&Held| held.expires > now && held.is_reliable();
+        let Some(held) = self.store.get(&id).filter(may_give) else { return };
+        let has_it = held.knows.contains(&to);
+        let lacking = if has_it { 1 } else { (all_pieces(held) & !have).count_ones() };
         let bytes = lacking.saturating_mul(u32::try_from(MAX_PIECE).unwrap_or(u32::MAX));
-        if held.is_reliable() && self.served.take(now, bytes) {
+        if !self.served.take(now, bytes) {
+            return;
+        }
+        if has_it {
+            self.send(now, id, 1, &[Destination::Peer(to)], ctx);
+        } else {
             let mut duty = Duty::new(Stage::Again, now, []);
             duty.missing.insert(to, Some(have));
             self.store.owe(id, None, duty);

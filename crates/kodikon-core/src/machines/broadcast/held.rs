@@ -39,6 +39,8 @@ pub(super) struct Held {
     pub(super) came: Option<InterfaceIndex>,
     /// Digest of the map of whoever gave it; `None`: it is this node's own.
     pub(super) map: Option<u64>,
+    /// Relays on the shortest way from its origin, as the map had it; `None`: it is not known.
+    pub(super) shortest: Option<u8>,
     /// Who has it.
     pub(super) knows: BTreeSet<NodeId>,
     /// Who is owed it, by interface; `None`: one by one.
@@ -54,6 +56,13 @@ impl Held {
     /// Whether its receivers acknowledge it.
     pub(super) fn is_reliable(&self) -> bool {
         self.urgency != Priority::Low
+    }
+
+    /// Whether it came by more relays than it needs, and may not get far from here: where forwarders died or maps were wrong it
+    /// is handed from one to the next by offers, as chance has it.
+    pub(super) fn is_astray(&self) -> bool {
+        let needed = self.shortest.map_or(usize::MAX, usize::from);
+        self.is_reliable() && self.path.0.len() > needed
     }
 
     /// Whether it may be given to those on an interface: one that may pass no relay stays on the segment that it came by.
@@ -192,6 +201,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::letter::Stamp;
 
     fn held(origin: u8, number: u64, urgency: Priority, bytes: usize) -> (CastId, Held) {
         let cast = Cast {
@@ -213,11 +223,27 @@ mod tests {
             path: Path::default(),
             came: None,
             map: None,
+            shortest: None,
             knows: BTreeSet::new(),
             duties: BTreeMap::new(),
             cast,
         };
         (held.cast.id(), held)
+    }
+
+    #[test]
+    fn a_cast_is_astray_that_came_by_more_relays_than_the_map_has_between() {
+        let stamps = |n| Path(vec![Stamp([7; 4]); n]);
+        for (priority, relays, shortest, expected) in [
+            (Priority::Normal, 2, Some(1), true),
+            (Priority::Normal, 1, Some(1), false),
+            (Priority::Normal, 2, None, false),
+            (Priority::Low, 2, Some(1), false),
+        ] {
+            let (_, held) = held(1, 1, priority, 1);
+            let held = Held { path: stamps(relays), shortest, ..held };
+            assert_eq!(held.is_astray(), expected, "{priority:?} {relays} {shortest:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::model::letter::Priority;
 use crate::model::member::{Card, Liveness};
 use crate::model::roster::Peer;
 use crate::model::windows::{Arrived, WINDOW};
-use crate::wire::cast::{Cast, Content, Covered, Offer, Spread};
+use crate::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
 use crate::wire::fragments::{Pieced, Pieces};
 use crate::wire::letter::{Path, Stamp};
 
@@ -57,10 +57,13 @@ impl Broadcasts {
         if self.windows.standing(&id.origin, id.epoch, id.number) != Arrived::New {
             ctx.stats.casts_repeated_here += 1;
             self.on_known(now, id, came);
-            return self.answer(now, id, came, ctx);
+            self.answer(now, id, came, ctx);
+            return self.come_shorter(now, id, came, &spread, ctx);
         }
         let age = spread.age();
-        let doubt = spread.doubt().saturating_add(self.silence).saturating_add(self.stall(now));
+        // What may be of any age is not taken for that: its giver, if it lives, repeats it in a new frame.
+        let Some(silence) = self.silence else { return ctx.stats.drop(Reject::Stale) };
+        let doubt = spread.doubt().saturating_add(silence).saturating_add(self.stall(now));
         let key = match key_of(&id, ctx) {
             Ok(key) if age < urgency.deadline() => key,
             Ok(_) => return ctx.stats.drop(Reject::Stale),
@@ -147,6 +150,7 @@ impl Broadcasts {
             path: way.path,
             came: Some(came.on),
             map: Some(way.map),
+            shortest: None,
             knows: BTreeSet::from([came.from, id.origin]),
             duties: BTreeMap::new(),
         };
@@ -169,6 +173,27 @@ impl Broadcasts {
         }
     }
 
+    /// One that is here and astray may have come by fewer relays now: then it goes on from here as if it were new, since those to
+    /// whom it was given may have been the last that it might pass.
+    fn come_shorter(&mut self, now: Instant, id: CastId, came: Came, spread: &Spread, ctx: &mut Context) {
+        let is_shorter =
+            |held: &&Held| held.is_astray() && spread.hops > held.hops && spread.path.0.len() < held.path.0.len();
+        if self.store.get(&id).filter(is_shorter).is_none() {
+            return;
+        }
+        let Some(held) = self.store.remove(&id) else { return };
+        let held = Held {
+            hops: spread.hops,
+            path: spread.path.clone(),
+            came: Some(came.on),
+            map: Some(spread.map),
+            knows: BTreeSet::from([came.from, id.origin]),
+            duties: BTreeMap::new(),
+            ..held
+        };
+        self.hold(now, id, held, ctx);
+    }
+
     /// A neighbour has a cast. `true` if that is new.
     fn on_has(&mut self, now: Instant, id: &CastId, who: NodeId) -> bool {
         let Some(held) = self.store.get_mut(id) else { return false };
@@ -177,7 +202,14 @@ impl Broadcasts {
         for on in duties {
             let took = self.store.get(id).and_then(|held| held.duties.get(&on)?.took(now, &who));
             took.into_iter().for_each(|took| self.ways.note_answer(on, took));
-            self.store.change(*id, on, |duty| duty.settle(&who));
+            let mut heard = None;
+            self.store.change(*id, on, |duty| {
+                duty.settle(&who);
+                heard = duty.take_all_heard();
+            });
+            if let Some((on, heard)) = on.zip(heard) {
+                self.ways.note_missing(now, on, 0, heard);
+            }
         }
         is_new
     }
@@ -216,28 +248,42 @@ impl Broadcasts {
                 }
             }
         }
-        let mut parts = BTreeMap::new();
+        self.note_halves(from, covered);
+        self.serve_wants(now, from, covered, ctx);
+        self.give_due(now, ctx);
+    }
+
+    fn note_halves(&mut self, from: NodeId, covered: &Covered) {
         for half in &covered.halves {
-            let id = CastId { origin: NodeId(half.origin), epoch: Epoch(half.epoch), number: half.number };
-            parts.insert(id, half.have);
+            let id = half_of(half);
             let duties: Vec<_> = self.store.get(&id).into_iter().flat_map(|held| held.duties.keys().copied()).collect();
             for on in duties {
                 self.store.change(id, on, |duty| {
-                    duty.missing.entry(from).and_modify(|have| *have = Some(half.have));
+                    if let Some(have) = duty.missing.get_mut(&from) {
+                        *have = Some(half.have);
+                        duty.answered = true;
+                    }
                 });
             }
         }
+    }
+
+    fn serve_wants(&mut self, now: Instant, from: NodeId, covered: &Covered, ctx: &mut Context) {
+        let parts: BTreeMap<CastId, u64> = covered.halves.iter().map(|half| (half_of(half), half.have)).collect();
+        // It was asked for, and came from another meanwhile.
+        let came = |id: &CastId| {
+            covered.covers.iter().any(|cover| run_of(cover) == (id.origin, id.epoch) && names(cover, id.number))
+        };
         let mut left = MAX_SERVED;
         for cover in &covered.wants {
             let (origin, epoch) = run_of(cover);
             let of_run = self.store.of_run(origin, epoch).map(|(id, _)| *id).filter(|id| names(cover, id.number));
             let wanted: Vec<CastId> = of_run.take(left).collect();
             left -= wanted.len();
-            for id in wanted {
-                self.serve(now, id, from, parts.get(&id).copied().unwrap_or(0));
+            for id in wanted.into_iter().filter(|id| !came(id)) {
+                self.serve(now, id, from, parts.get(&id).copied().unwrap_or(0), ctx);
             }
         }
-        self.give_due(now, ctx);
     }
 
     /// A neighbour says what it holds: what is lacking here is asked for.
@@ -257,9 +303,10 @@ impl Broadcasts {
                 let first = interval.first.max(interval.last.saturating_sub(WINDOW));
                 for id in (first..=interval.last).map(|number| CastId { number, ..any }) {
                     let is_new = self.windows.standing(&origin, epoch, id.number) == Arrived::New;
-                    if is_new && left > 0 && self.may_ask(now, id) {
+                    let is_wanted = is_new || !offer.question && self.store.get(&id).is_some_and(Held::is_astray);
+                    if is_wanted && left > 0 && self.may_ask(now, id) {
                         left -= 1;
-                        self.answers.want((now, ctx.random.span(spread(1))), from, id);
+                        self.answers.want((now, ctx.random.span(spread(1))), from, id, !is_new);
                     } else if !is_new && offer.question {
                         let after = ctx.random.span(spread(ctx.roster.near_count()));
                         self.answers.note((now, after), from, id, None);
@@ -321,6 +368,10 @@ fn key_of(id: &CastId, ctx: &Context) -> Result<[u8; 32], Reject> {
         // Its card is on the way: the cast stays with the neighbour until it is here.
         Some(_) | None => Err(Reject::Stranger),
     }
+}
+
+fn half_of(half: &Half) -> CastId {
+    CastId { origin: NodeId(half.origin), epoch: Epoch(half.epoch), number: half.number }
 }
 
 /// The relays of a path, as far as they are known.

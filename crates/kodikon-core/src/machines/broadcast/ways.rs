@@ -26,6 +26,9 @@ const BACKUP_LEAST: Duration = Duration::from_millis(40);
 /// And at most this long: it is there for those who cannot wait.
 const BACKUP_MOST: Duration = Duration::from_millis(500);
 
+/// So many group datagrams in a row that not one member acknowledged: they do not arrive, whatever beacons prove (an enemy can
+/// play what was recorded to the group). An average would take eighteen.
+const MOST_UNHEARD: u32 = 3;
 /// Of how many group datagrams the share that is missing is averaged, about: one alone says little of few members.
 const AVERAGED: u32 = 32;
 
@@ -56,6 +59,8 @@ struct Segment {
     budget: TokenBucket,
     /// The average, [`AVERAGED`] times.
     missing: u32,
+    /// First group datagrams in a row that nobody acknowledged.
+    unheard: u32,
     shy_until: Option<Instant>,
     late: Vec<Duration>,
     next: usize,
@@ -69,6 +74,7 @@ impl Segment {
             is_wireless,
             budget: TokenBucket::new(rate, burst),
             missing: 0,
+            unheard: 0,
             shy_until: None,
             late: Vec::new(),
             next: 0,
@@ -107,9 +113,11 @@ impl Ways {
         let Some(segment) = self.segments.get_mut(&on) else { return };
         let sample = u32::try_from(missing.min(of) * 1_000 / of.max(1)).unwrap_or(1_000);
         segment.missing = segment.missing - segment.missing / AVERAGED + sample;
-        if segment.missing > MOST_MISSING * AVERAGED {
+        segment.unheard = if missing < of { 0 } else { segment.unheard + 1 };
+        if segment.unheard >= MOST_UNHEARD || segment.missing > MOST_MISSING * AVERAGED {
             // When it is tried again it has to be worse than a tie.
             (segment.shy_until, segment.missing) = (Some(now + SHY), MOST_MISSING * AVERAGED / 2);
+            segment.unheard = 0;
         }
     }
 
@@ -186,6 +194,16 @@ mod tests {
             }
             assert_eq!(ways.group(at(1), ON, 1).is_some(), stays, "{missing}");
             assert_eq!(ways.group(at(30_000), ON, 1), Some(Way::Multicast4), "{missing}");
+        }
+    }
+
+    #[test]
+    fn where_nobody_acknowledges_the_group_is_given_up_at_the_third_time_in_a_row() {
+        // (members missing of ten after each first datagram, whether the group stays)
+        for (missing, stays) in [(&[10, 10][..], true), (&[10, 10, 9, 10, 10], true), (&[10, 10, 10], false)] {
+            let mut ways = ways(Some(Way::Multicast4), false);
+            missing.iter().for_each(|missing| ways.note_missing(at(0), ON, *missing, 10));
+            assert_eq!(ways.group(at(1), ON, 1).is_some(), stays, "{missing:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use crate::effect::outbox::Destination;
 use crate::ground::bounded::{BoundedMap, RecentMap};
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
-use crate::machines::liveness::{ByPeer, Doubt};
+use crate::machines::liveness::{ByPeer, Doubt, others};
 use crate::wire::message::{Heard, Inquiry, Message, Ping};
 
 /// Trains under way at once: half of the largest mesh may crash together.
@@ -209,10 +209,7 @@ fn step_at(train: &Train, health: u32) -> Instant {
 
 /// Asks a few others, drawn anew each time, whether they hear the subject.
 fn inquire(subject: NodeId, ctx: &mut Context) {
-    let mut others: Vec<NodeId> = ctx.roster.near_alive().map(|(id, _)| *id).filter(|id| *id != subject).collect();
-    for _ in 0..RELAYS.min(others.len()) {
-        let n = usize::try_from(ctx.random.below(others.len() as u64)).unwrap_or(0);
-        let relay = others.swap_remove(n);
+    for relay in others::draw(&subject, RELAYS, |_| false, ctx) {
         ctx.out.send(Destination::Peer(relay), Message::Inquiry(Inquiry { subject: subject.0 }));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::effect::context::Context;
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
-use crate::machines::liveness::{ByPeer, observers_of};
+use crate::machines::liveness::{ByPeer, observers_of, others};
 
 /// Suspects at once: half of the largest mesh may crash together.
 pub(super) const MAX_SUSPICIONS: usize = 4_096;
@@ -130,11 +130,7 @@ pub(super) fn audience(subject: &NodeId, first: bool, ctx: &mut Context) -> BTre
     if !first {
         return audience;
     }
-    let mut others: Vec<NodeId> =
-        ctx.roster.near_alive().map(|(id, _)| *id).filter(|id| id != subject && !audience.contains(id)).collect();
-    for _ in 0..VERIFIERS.min(others.len()) {
-        let n = usize::try_from(ctx.random.below(others.len() as u64)).unwrap_or(0);
-        audience.insert(others.swap_remove(n));
-    }
+    let verifiers = others::draw(subject, VERIFIERS, |id| audience.contains(id), ctx);
+    audience.extend(verifiers);
     audience
 }

@@ -38,6 +38,8 @@ pub(super) struct Parcel {
     pub(super) own: Option<OwnId>,
     /// Whether it goes back to whom it came from.
     pub(super) is_return: bool,
+    /// A relay that answers probes and did not take it for long.
+    pub(super) slow: Option<NodeId>,
     /// Pieces that nobody took yet.
     pub(super) left: usize,
     pub(super) place: Place,

@@ -52,6 +52,8 @@ pub(super) struct Flight {
     due: Instant,
     /// Whether it has not left yet: then nothing of it is due.
     is_held: bool,
+    /// Whether it has a place of its own, beyond the window.
+    is_urgent: bool,
     /// Whether a second copy follows at once, however soon the first is answered.
     is_doubled: bool,
     /// Times it was sent because nobody took it.
@@ -111,6 +113,8 @@ pub(super) struct Link {
     /// By their origins.
     waiting: FairQueue<NodeId, Waiting>,
     held: usize,
+    /// Critical carryings in flight.
+    urgent: usize,
     pub(super) proof: Proof,
     train: Option<Train>,
     /// When a doubted neighbour is asked again.
@@ -132,6 +136,7 @@ impl Link {
             due: BTreeSet::new(),
             waiting: FairQueue::new(Limits { items: MAX_WAITING, bytes: MAX_WAITING_BYTES }),
             held: 0,
+            urgent: 0,
             proof: Proof::new(now),
             train: None,
             doubted: None,
@@ -155,7 +160,7 @@ impl Link {
         self.waiting.set_back(|letter| letter.late_at.take_if(|at| now >= *at).is_some());
         if self.flights.len() < self.window && self.held < HELD_MOST {
             self.waiting.take(Waiting::next)
-        } else if self.flights.len() < self.window + URGENT_MORE {
+        } else if self.urgent < URGENT_MORE {
             self.waiting.take_urgent(Waiting::next)
         } else {
             None
@@ -171,8 +176,18 @@ impl Link {
         is_urgent: bool,
     ) {
         let due = now + if is_urgent { TWICE_AFTER } else { backed_off(self.rto(), self.backoff()) };
-        let flight =
-            Flight { parcel, piece, bytes, sent: now, due, is_held: false, is_doubled: is_urgent, timeouts: 0 };
+        let flight = Flight {
+            parcel,
+            piece,
+            bytes,
+            sent: now,
+            due,
+            is_held: false,
+            is_urgent,
+            is_doubled: is_urgent,
+            timeouts: 0,
+        };
+        self.urgent += usize::from(is_urgent);
         self.flights.insert(number, flight);
         self.due.insert((due, number));
     }
@@ -231,7 +246,8 @@ impl Link {
                 (self.cut, self.credit) = (now, 0);
             }
             flight.due = now + backed_off(rto, flight.timeouts.max(backoff));
-            if self.train.is_none() && flight.timeouts == 1 {
+            // A train may have ended by an answer to what was sent long before: each timeout asks anew.
+            if self.train.is_none() {
                 self.train = Some(Train { sent: 0, at: now });
             }
         }
@@ -244,6 +260,11 @@ impl Link {
         self.flights.get(&number)
     }
 
+    /// What is in flight, by number.
+    pub(super) fn flights(&self) -> impl Iterator<Item = (u64, &Flight)> {
+        self.flights.iter().map(|(number, flight)| (*number, flight))
+    }
+
     /// A flight is over without being taken: its letter is not here any more.
     pub(super) fn forget(&mut self, number: u64) {
         self.take_flight(number);
@@ -253,13 +274,15 @@ impl Link {
         let flight = self.flights.remove(&number)?;
         self.due.remove(&(flight.due, number));
         self.held -= usize::from(flight.is_held);
+        self.urgent -= usize::from(flight.is_urgent);
         Some(flight)
     }
 
     /// The neighbour took what was sent under this number.
     pub(super) fn land(&mut self, now: Instant, number: u64) -> Option<Flight> {
-        let flight = self.take_flight(number)?;
+        // A copy too many is answered too, and says as well that what we send arrives.
         self.train = None;
+        let flight = self.take_flight(number)?;
         let rtt = (flight.timeouts == 0).then(|| now.since(flight.sent));
         if let Some(rtt) = rtt {
             self.note_rtt(rtt);
@@ -323,7 +346,7 @@ impl Link {
         self.flights.clear();
         self.due.clear();
         self.waiting.clear();
-        self.held = 0;
+        (self.held, self.urgent) = (0, 0);
         self.train = None;
         self.missed = 0;
         self.window = WINDOW;
@@ -564,5 +587,45 @@ mod tests {
         assert_eq!(link.window, WINDOW_LEAST);
         let first = link.flight(100).expect("it is in flight").due;
         assert_eq!(first.since(at(19_000)), RTO_MOST);
+    }
+
+    /// Its places were counted beyond a window that timeouts had shrunk meanwhile: for 1.3 s no critical letter left.
+    #[test]
+    fn what_is_critical_has_places_of_its_own_however_much_is_in_flight() {
+        let mut link = Link::new(at(0), Some(Duration::from_millis(1)));
+        (0..WINDOW as u64).for_each(|n| link.launch(at(0), n, (ParcelId(n), 0, 100), false));
+        for ms in [5, 1_000, 2_000, 3_000] {
+            while link.take_due(at(ms)).is_some() {}
+        }
+        assert_eq!((link.window, link.in_flight()), (WINDOW_LEAST, WINDOW));
+        link.trust();
+        pushed(&mut link, Priority::High, 100);
+        for n in 200..=200 + URGENT_MORE as u64 {
+            pushed(&mut link, Priority::Critical, n);
+        }
+        for n in 200..200 + URGENT_MORE as u64 {
+            let piece = link.next_piece(at(3_000)).expect("a place is free");
+            assert_eq!(piece.0, ParcelId(n));
+            link.launch(at(3_000), n, piece, true);
+        }
+        assert_eq!(link.next_piece(at(3_000)), None, "all its places are taken");
+        assert!(link.land(at(3_001), 200).is_some());
+        assert!(link.next_piece(at(3_001)).is_some(), "one is free again");
+    }
+
+    /// A queue of copies hid that all of them were answered: the neighbour was doubted while it took and answered everything.
+    #[test]
+    fn an_answer_to_a_copy_too_many_says_that_the_neighbour_hears_us_and_the_next_timeout_asks_anew() {
+        let mut link = Link::new(at(0), Some(Duration::from_millis(1)));
+        (1..3).for_each(|n| link.launch(at(0), n, (ParcelId(n), 0, 100), false));
+        let dues = |link: &mut Link, ms| core::iter::from_fn(|| link.take_due(at(ms))).collect::<Vec<_>>();
+        assert!(dues(&mut link, 5).contains(&Due::Again(1)));
+        assert!(link.land(at(40), 1).is_some());
+        for ms in (100..2_000).step_by(100) {
+            assert!(!dues(&mut link, ms).contains(&Due::Doubt), "at {ms} ms");
+            assert!(link.land(at(ms), 1).is_none(), "that was taken before");
+        }
+        let doubted = (2_000..3_000).find(|ms| dues(&mut link, *ms).contains(&Due::Doubt));
+        assert!(doubted.is_some(), "then nothing is answered any more");
     }
 }

@@ -3,12 +3,15 @@
 use crate::ground::bounded::RecentMap;
 use crate::ground::id::NodeId;
 use crate::ground::time::Instant;
+use crate::machines::messages::ids::OwnId;
 use crate::wire::letter::{Path, Print, Tag};
 
 /// Attempts that passed here or began here; the one noted longest ago makes room.
 pub(super) const MAX_PASSAGES: usize = 4_096;
 /// Attempts that ended here, the same.
 pub(super) const MAX_RECEIVED: usize = 4_096;
+/// Carryings of own letters to their destinations that were given up, the same.
+pub(super) const MAX_GIVEN_UP: usize = 1_024;
 /// Next hops to whom one node gives one attempt at most.
 pub(super) const MAX_TRIED: usize = 3;
 
@@ -38,11 +41,17 @@ pub(super) struct Memory {
     passages: RecentMap<Print, Passage>,
     /// With the receipt that was given for it.
     received: RecentMap<Print, Option<Tag>>,
+    /// By destination and number: what the receipt would be, and for what.
+    given_up: RecentMap<(NodeId, u64), (Tag, OwnId)>,
 }
 
 impl Memory {
     pub(super) fn new() -> Self {
-        Self { passages: RecentMap::new(MAX_PASSAGES), received: RecentMap::new(MAX_RECEIVED) }
+        Self {
+            passages: RecentMap::new(MAX_PASSAGES),
+            received: RecentMap::new(MAX_RECEIVED),
+            given_up: RecentMap::new(MAX_GIVEN_UP),
+        }
     }
 
     /// Whether this attempt was here before.
@@ -87,6 +96,17 @@ impl Memory {
         Some(passage)
     }
 
+    /// The destination did not answer a carrying of an own letter in time: the letter goes another way, and the answer may come yet.
+    pub(super) fn note_given_up(&mut self, to: NodeId, number: u64, receipt: Tag, own: OwnId) {
+        self.given_up.insert((to, number), (receipt, own));
+    }
+
+    /// Which own letter it is that a destination acknowledges after the carrying was given up.
+    pub(super) fn late(&mut self, from: NodeId, number: u64, receipt: Tag) -> Option<OwnId> {
+        let (expected, own) = self.given_up.remove(&(from, number))?;
+        (expected == receipt).then_some(own)
+    }
+
     /// It waits for other ways: all neighbours may be asked again.
     pub(super) fn renew(&mut self, print: &Print) {
         if let Some(passage) = self.passages.get_mut(print) {
@@ -106,5 +126,9 @@ impl Memory {
 
     pub(super) fn received(&self) -> usize {
         self.received.len()
+    }
+
+    pub(super) fn given_up(&self) -> usize {
+        self.given_up.len()
     }
 }

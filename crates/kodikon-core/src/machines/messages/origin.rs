@@ -33,12 +33,16 @@ pub(super) struct Own {
     /// Its number and the run of the destination, once it was begun, and when that was.
     pub(super) begun: Option<(u64, Epoch, Instant)>,
     pub(super) attempts: u8,
+    /// Attempts that were given up to make room here and tried no way to its end.
+    pub(super) forgiven: u8,
     /// The first relays of its attempts.
     pub(super) firsts: Vec<NodeId>,
     /// Where it is in custody here.
     pub(super) parcel: Option<ParcelId>,
     /// Whether the last that was known is that no way leads there.
     pub(super) is_lost: bool,
+    /// When another node last took it from here.
+    given: Option<Instant>,
     timer: Instant,
 }
 
@@ -90,9 +94,11 @@ impl Origin {
             deadline,
             begun: None,
             attempts: 0,
+            forgiven: 0,
             firsts: Vec::new(),
             parcel: None,
             is_lost: false,
+            given: None,
             timer: deadline,
         };
         self.own.insert(id, own);
@@ -177,9 +183,20 @@ impl Origin {
             held.held -= 1;
             self.ready.insert(own.to);
         }
+        own.given = Some(now);
         let (to, attempts) = (own.to, own.attempts);
         let way = self.destinations.get(&to).and_then(|held| held.rtt).unwrap_or_default() * 4;
-        let at = now + way.max(ANSWER_LEAST) * (1 << attempts.saturating_sub(1).min(7));
+        let patience = way.max(ANSWER_LEAST) * (1 << attempts.saturating_sub(1).min(7));
+        // However slow it was: there must be time for another way.
+        let most = own.deadline.since(now) / 2;
+        self.set_timer(id, now + patience.min(most));
+    }
+
+    /// It made room among those that wait without a way: that attempt does not count, and the next is made when there may be one.
+    pub(super) fn forgive(&mut self, id: OwnId, at: Instant) {
+        let Some(own) = self.own.get_mut(&id) else { return };
+        own.forgiven = own.forgiven.saturating_add(1);
+        own.is_lost = true;
         self.set_timer(id, at);
     }
 
@@ -245,9 +262,13 @@ impl Origin {
         Some(own)
     }
 
-    /// Notes how long a way took that was not tried twice.
-    pub(super) fn note_rtt(&mut self, to: &NodeId, rtt: Duration) {
-        if let Some(held) = self.destinations.get_mut(to) {
+    /// Notes how long the answer took by a way that was not tried twice, from when the letter left this node: what it waited here for a
+    /// way says nothing of how long a way is.
+    pub(super) fn note_rtt(&mut self, now: Instant, id: OwnId) {
+        let Some(own) = self.own.get(&id).filter(|own| own.attempts == 1) else { return };
+        let Some(since) = own.given.or(own.begun.map(|(.., begun)| begun)) else { return };
+        let rtt = now.since(since);
+        if let Some(held) = self.destinations.get_mut(&own.to) {
             held.rtt = Some(held.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
         }
     }

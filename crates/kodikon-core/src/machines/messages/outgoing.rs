@@ -33,7 +33,7 @@ pub struct Question {
     pub hops: u8,
     /// Whom it passed already, its origin, and who gave it back.
     pub avoid: Vec<Stamp>,
-    /// The first relays of earlier attempts: avoided if there is another way.
+    /// The first relays of earlier attempts, and one that does not take it: avoided if there is another way.
     pub shun: Vec<NodeId>,
     /// Links found dead, this node's own included.
     pub dead: Vec<Link>,
@@ -52,6 +52,8 @@ pub enum Choice {
     NoWay,
 }
 
+/// A relay that did not take a letter so many times: five in a row are lost with one in thirty where three datagrams of ten are.
+const SLOW: u32 = 5;
 /// What waits without a way is tried again this often: a relay trusts a neighbour again with its next heartbeat, within five
 /// seconds, and the shortest deadline is two.
 const HOPE_EVERY: Duration = Duration::from_millis(500);
@@ -103,7 +105,7 @@ impl Messages {
         let Some((_, pair)) = self.keys.with(&to, ctx).filter(|(known, _)| *known == epoch) else {
             return self.settle_expired(id, "receiver restarted", ctx);
         };
-        own.attempts += 1;
+        own.attempts = own.attempts.saturating_add(1);
         let reads_packed = ctx.roster.get(&to).is_some_and(|peer| peer.card.reads_packed());
         let (kind, body) = match pack(&own.body, MAX_PIECE).filter(|_| reads_packed) {
             Some(packed) => {
@@ -152,13 +154,14 @@ impl Messages {
             let (me, origin) = (Stamp::of(&ctx.me.id), Stamp::of(&NodeId(parcel.letter.origin)));
             let doubted: Vec<NodeId> = self.links.doubted().collect();
             let own_dead = doubted.iter().map(|id| (me, Stamp::of(id)));
+            let firsts = parcel.own.and_then(|own| self.origin.get(own)).map(|own| own.firsts.as_slice());
             return Some(Question {
                 parcel: id,
                 to: NodeId(parcel.letter.to),
                 is_own: parcel.letter.origin == ctx.me.id.0,
                 hops: parcel.hops,
                 avoid: parcel.path.0.iter().copied().chain(returned).chain([origin]).collect(),
-                shun: parcel.own.and_then(|own| self.origin.get(own)).map(|own| own.firsts.clone()).unwrap_or_default(),
+                shun: firsts.unwrap_or_default().iter().copied().chain(parcel.slow).collect(),
                 dead: parcel.dead.links().iter().copied().chain(own_dead).collect(),
                 doubted,
             });
@@ -209,8 +212,9 @@ impl Messages {
         self.hope_at.get_or_insert(now + HOPE_EVERY);
         if let Some(evicted) = self.custody.park(id) {
             ctx.stats.letters_evicted += 1;
-            let class = self.release(now, evicted).map(|parcel| parcel.urgency.class());
-            class.into_iter().for_each(|class| ctx.stats.crowd_out(Crowded::Letters, class));
+            let Some(parcel) = self.release(now, evicted) else { return };
+            ctx.stats.crowd_out(Crowded::Letters, parcel.urgency.class());
+            parcel.own.into_iter().for_each(|own| self.origin.forgive(own, now + HOPE_EVERY));
         }
     }
 
@@ -321,6 +325,10 @@ impl Messages {
                 let Some(parcel) = self.custody.get(flight.parcel) else {
                     return self.links.get_mut(&id).into_iter().for_each(|link| link.forget(number));
                 };
+                let is_first = parcel.slow != Some(id);
+                if flight.timeouts >= SLOW && is_first && parcel.letter.to != id.0 && !parcel.is_return {
+                    return self.look_elsewhere(id, flight.parcel);
+                }
                 let message = self.carrying(number, now, (parcel, flight.piece), ctx);
                 ctx.stats.letters_retransmitted += u64::from(flight.timeouts > 0);
                 if flight.timeouts == 1 {
@@ -337,10 +345,21 @@ impl Messages {
             }
             Due::Doubt => {
                 ctx.stats.links_doubted += 1;
+                self.note_given_up(&id, ctx);
                 self.links.doubt(id);
                 self.reroute_from(&id);
             }
         }
+    }
+
+    /// A relay answers what it is asked and does not take a letter, so that nobody doubts it: it has no room, or means ill. The letter goes
+    /// by another way if there is one, and else stays with it.
+    fn look_elsewhere(&mut self, relay: NodeId, id: ParcelId) {
+        self.links.get_mut(&relay).into_iter().for_each(|link| link.drop_parcel(id));
+        if let Some(parcel) = self.custody.get_mut(id) {
+            parcel.slow = Some(relay);
+        }
+        self.custody.reroute(id);
     }
 
     /// An own letter's time is over, or its way took too long.
@@ -349,7 +368,7 @@ impl Messages {
         if now >= own.deadline {
             let reason = if own.is_lost || own.begun.is_none() { "no way" } else { "no answer" };
             self.settle_expired(id, reason, ctx);
-        } else if own.parcel.is_none() && own.begun.is_some() && own.attempts < MAX_ATTEMPTS {
+        } else if own.parcel.is_none() && own.begun.is_some() && own.attempts - own.forgiven < MAX_ATTEMPTS {
             self.attempt(id, ctx);
         } else {
             self.origin.wait(id);
@@ -369,9 +388,7 @@ impl Messages {
         let Some(own) = self.origin.get(id) else { return };
         let Some((_, _, begun)) = own.begun else { return };
         let (to, attempts, rtt) = (own.to, own.attempts, now.since(begun));
-        if attempts == 1 {
-            self.origin.note_rtt(&to, rtt);
-        }
+        self.origin.note_rtt(now, id);
         ctx.stats.letters_delivered += 1;
         let outcome = delivered(rtt, path, (to, attempts), ctx);
         self.settle_as(id, outcome, ctx);

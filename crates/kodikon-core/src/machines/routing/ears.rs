@@ -13,6 +13,9 @@ const FIRST_NAMER: Duration = Duration::from_millis(250);
 const NEXT_NAMER: Duration = Duration::from_secs(2);
 /// A namer's own links must show the segment after this: until then they may be on their way.
 const ON_ITS_WAY: Duration = Duration::from_secs(10);
+/// Whom its namer no longer lists for so long, it does not hear: long enough for a suspicion that is answered, short enough for others
+/// to know a way to it before the hard bound, of which the namer has waited three fifths.
+const UNLISTED: Duration = Duration::from_secs(3);
 
 /// A namer that does not answer is asked again after this.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -30,6 +33,26 @@ pub(super) struct Ear {
     segment: Option<SegmentId>,
     namer: NodeId,
     is_mine: bool,
+    listing: Listing,
+}
+
+/// Whether the namer of the segment lists this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listing {
+    /// Not yet, as far as is known.
+    NotYet,
+    Listed,
+    /// It did, and has not since then.
+    NoMore(Instant),
+}
+
+/// What the map shows of a namer and its segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// Whether the namer's own links have the segment; `None` if they are not known.
+    pub(super) in_links: Option<bool>,
+    /// Whether its list has this node.
+    pub(super) lists_us: bool,
 }
 
 impl Ear {
@@ -41,6 +64,7 @@ impl Ear {
             segment: None,
             namer: NodeId::default(),
             is_mine: false,
+            listing: Listing::NotYet,
         }
     }
 
@@ -93,20 +117,21 @@ impl Ear {
         self.namers.len()
     }
 
-    /// Chooses the segment anew. `heard` are those heard there, by id; `lists` says whether the links of a peer show a segment,
-    /// if they are known. `true` if the choice has changed.
+    /// Chooses the segment anew. `heard` are those heard there, by id; `shown` says what the map has of a namer. `true` if the choice
+    /// has changed.
     pub(super) fn choose(
         &mut self,
         now: Instant,
         (me, index): (NodeId, InterfaceIndex),
         is_joint: bool,
         heard: &[NodeId],
-        lists: impl Fn(&NodeId, SegmentId) -> Option<bool>,
+        shown: impl Fn(&NodeId, SegmentId) -> Shown,
     ) -> bool {
         let before = (self.segment, self.is_mine);
+        self.part_from_the_deaf(now, &shown);
         let stands = |namer: &NodeId, (segment, since): &(SegmentId, Instant)| {
             heard.binary_search(namer).is_ok()
-                && lists(namer, *segment).unwrap_or(true) | (now.since(*since) < ON_ITS_WAY)
+                && shown(namer, *segment).in_links.unwrap_or(true) | (now.since(*since) < ON_ITS_WAY)
         };
         let namer = self.namers.iter().find(|(namer, naming)| stands(namer, naming));
         let namer = namer.map(|(namer, (segment, _))| (*namer, *segment));
@@ -123,12 +148,40 @@ impl Ear {
                 (self.is_mine, self.nameless) = (true, None);
             }
         }
-        before != (self.segment, self.is_mine)
+        let is_other = before.0 != self.segment;
+        if is_other {
+            self.listing = Listing::NotYet;
+        }
+        is_other || before.1 != self.is_mine
+    }
+
+    /// A namer that we hear and that no longer lists us does not hear us: on its segment nobody would know a way to us. It is asked
+    /// again with its next word, and does not answer as long as it is so.
+    fn part_from_the_deaf(&mut self, now: Instant, shown: impl Fn(&NodeId, SegmentId) -> Shown) {
+        let Some(segment) = self.segment.filter(|_| !self.is_mine) else { return };
+        self.listing = match self.listing {
+            _ if shown(&self.namer, segment).lists_us => Listing::Listed,
+            Listing::Listed => Listing::NoMore(now),
+            Listing::NoMore(since) if now >= since + UNLISTED => {
+                self.namers.remove(&self.namer);
+                Listing::NotYet
+            }
+            listing @ (Listing::NotYet | Listing::NoMore(_)) => listing,
+        };
     }
 
     /// When this node becomes the namer, if nobody else does before.
-    pub(super) fn next_deadline(&self, me: &NodeId, is_joint: bool, heard: &[NodeId]) -> Option<Instant> {
+    pub(super) fn names_at(&self, me: &NodeId, is_joint: bool, heard: &[NodeId]) -> Option<Instant> {
         self.nameless.map(|since| since + patience(me, is_joint, heard))
+    }
+
+    /// When the choice is to be made again, though nothing is heard.
+    pub(super) fn next_deadline(&self, me: &NodeId, is_joint: bool, heard: &[NodeId]) -> Option<Instant> {
+        let parts = match self.listing {
+            Listing::NoMore(since) => Some(since + UNLISTED),
+            Listing::NotYet | Listing::Listed => None,
+        };
+        parts.into_iter().chain(self.names_at(me, is_joint, heard)).min()
     }
 }
 
@@ -150,8 +203,8 @@ mod tests {
         Instant::ZERO + Duration::from_millis(ms)
     }
 
-    fn unknown(_: &NodeId, _: SegmentId) -> Option<bool> {
-        None
+    fn unknown(_: &NodeId, _: SegmentId) -> Shown {
+        Shown { in_links: None, lists_us: false }
     }
 
     #[test]
@@ -209,7 +262,7 @@ mod tests {
         let mut ear = Ear::new();
         ear.note(at(0), id(1), SegmentId(1));
         assert!(ear.choose(at(0), (id(2), ETH), false, &[id(1), id(3)], unknown));
-        let shows = |shown: bool| move |_: &NodeId, _: SegmentId| Some(shown);
+        let shows = |shown: bool| move |_: &NodeId, _: SegmentId| Shown { in_links: Some(shown), lists_us: false };
         assert!(!ear.choose(at(5_000), (id(2), ETH), false, &[id(1), id(3)], shows(false)), "they may be on their way");
         assert!(!ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], shows(true)));
         assert!(ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], shows(false)));
@@ -217,5 +270,34 @@ mod tests {
         ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], shows(true));
         assert!(ear.choose(at(60_000), (id(2), ETH), false, &[id(3)], shows(true)), "it is not heard any more");
         assert_eq!((ear.segment(), ear.is_mine()), (None, false));
+    }
+
+    #[test]
+    fn a_namer_that_lists_us_no_more_does_not_hear_us_and_names_nothing_of_ours_until_it_answers_again() {
+        let lists = |lists_us: bool| move |_: &NodeId, _: SegmentId| Shown { in_links: Some(true), lists_us };
+        let mut ear = Ear::new();
+        ear.note(at(0), id(1), SegmentId(1));
+        assert!(ear.choose(at(0), (id(2), ETH), false, &[id(1), id(3)], lists(false)));
+        assert!(
+            !ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], lists(false)),
+            "its list may be on its way"
+        );
+        ear.choose(at(61_000), (id(2), ETH), false, &[id(1), id(3)], lists(true));
+        ear.choose(at(70_000), (id(2), ETH), false, &[id(1), id(3)], lists(false));
+        assert_eq!(ear.next_deadline(&id(2), false, &[id(1), id(3)]), Some(at(73_000)));
+        ear.choose(at(72_999), (id(2), ETH), false, &[id(1), id(3)], lists(true));
+        ear.choose(at(80_000), (id(2), ETH), false, &[id(1), id(3)], lists(false));
+        assert!(
+            !ear.choose(at(82_999), (id(2), ETH), false, &[id(1), id(3)], lists(false)),
+            "it may have been suspected"
+        );
+        assert!(ear.choose(at(83_000), (id(2), ETH), false, &[id(1), id(3)], lists(false)));
+        assert_eq!(ear.segment(), None);
+        assert!(ear.choose(at(85_250), (id(2), ETH), false, &[id(1), id(3)], lists(false)), "it names its own");
+        assert!(ear.is_mine());
+        assert!(ear.asks(at(85_250), id(1), SegmentId(1), 7), "the namer is asked again");
+        ear.note(at(90_000), id(1), SegmentId(1));
+        assert!(ear.choose(at(90_000), (id(2), ETH), false, &[id(1), id(3)], lists(false)));
+        assert_eq!((ear.segment(), ear.is_mine()), (Some(SegmentId(1)), false));
     }
 }

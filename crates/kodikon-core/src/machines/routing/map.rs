@@ -340,6 +340,13 @@ impl Map {
         listing.any(|vertex| own.links(vertex).is_some())
     }
 
+    /// The other nodes, this one aside, that tell of a direct link to a node.
+    pub fn claimers_of(&mut self, id: &NodeId) -> impl Iterator<Item = NodeId> {
+        self.look();
+        let claimers = self.graph.claimers_of(id).map(|vertex| self.graph.id(vertex));
+        claimers.filter(|claimer| *claimer != self.me)
+    }
+
     /// Whether a namer lists the node as a member of a segment that this node is on.
     #[must_use]
     pub fn shares_segment(&self, id: &NodeId) -> bool {
@@ -382,6 +389,14 @@ impl Map {
         let claims = move |known: &Author| known.links.segments.iter().any(|link| link.segment == segment);
         let nodes = self.authors.iter();
         nodes.filter(move |(id, known)| listed.contains(&ShortId::of(id)) && claims(known)).map(|(id, _)| *id)
+    }
+
+    /// Whether the namer of a segment lists a node there.
+    #[must_use]
+    pub fn lists(&self, segment: SegmentId, namer: &NodeId, id: &NodeId) -> bool {
+        let short = ShortId::of(id);
+        let mut parts = self.parts.range((segment, *namer, 0)..=(segment, *namer, u8::MAX));
+        parts.any(|(_, members)| members.contains(&short))
     }
 
     fn lists_of(&self, segment: SegmentId) -> impl Iterator<Item = &Vec<ShortId>> {

@@ -14,6 +14,9 @@ const QUEUED_MOST: Duration = Duration::from_millis(10);
 const QUEUED_LEAST: Duration = Duration::from_millis(5);
 /// It is lowered so often at most: what is proven meanwhile left before.
 const CUT_EVERY: Duration = Duration::from_millis(300);
+/// A queue that one proof shows may be a neighbour that stopped for a moment: what it answers when it goes on was long on its way
+/// and little a second. One that stands is there in the next proof, too.
+const STANDS: u32 = 2;
 /// No link that a mesh can live on is slower: a quarter of a megabit.
 const RATE_LEAST: u64 = 32_000;
 /// At this many bytes a second the bytes bound nothing any more: as many datagrams of full length.
@@ -28,6 +31,8 @@ const HEADERS: usize = 48;
 pub(super) struct Pace {
     datagrams: TokenBucket,
     proven: Option<Proven>,
+    /// Proofs in a row that showed a queue.
+    queues: u32,
     used: Instant,
 }
 
@@ -49,7 +54,7 @@ struct Proven {
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { datagrams: TokenBucket::new(DATAGRAMS, DATAGRAMS), proven: None, used: Instant::ZERO }
+        Self { datagrams: TokenBucket::new(DATAGRAMS, DATAGRAMS), proven: None, queues: 0, used: Instant::ZERO }
     }
 
     /// Whether nothing but the number of datagrams bounds it.
@@ -97,30 +102,38 @@ impl Pace {
 
     /// The neighbour took so many bytes a second, and so much time was lost in queues.
     pub(super) fn on_proof(&mut self, now: Instant, rate: u64, queued: Duration) {
-        if queued > QUEUED_MOST {
-            // A little less than the link carries, so that its queue empties; our own is where the order is right.
-            let less = |rate: u64| (rate / 8 * 7).max(RATE_LEAST);
-            match &mut self.proven {
-                Some(proven) => {
-                    proven.at = now;
-                    if now.since(proven.cut) >= CUT_EVERY {
-                        // Little was taken: perhaps since little was sent, unless it is far less than was allowed.
-                        let is_slower = rate < proven.rate / 2;
-                        (proven.rate, proven.cut) = (less(if is_slower { rate } else { proven.rate }), now);
-                    }
-                }
-                None if less(rate) < RATE_MOST => {
-                    let rate = less(rate);
-                    self.proven = Some(Proven { rate, level: 1, filled: now, at: now, cut: now, was_short: false });
-                }
-                None => {}
-            }
-        } else if let Some(proven) = &mut self.proven {
+        if let Some(proven) = &mut self.proven {
             proven.at = now;
-            if core::mem::take(&mut proven.was_short) && queued < QUEUED_LEAST {
-                proven.rate += proven.rate / 8;
+        }
+        if queued > QUEUED_MOST {
+            self.queues += 1;
+            if self.queues >= STANDS {
+                self.slow_down(now, rate);
             }
-            self.proven.take_if(|proven| proven.rate >= RATE_MOST);
+            return;
+        }
+        self.queues = 0;
+        let Some(proven) = &mut self.proven else { return };
+        if core::mem::take(&mut proven.was_short) && queued < QUEUED_LEAST {
+            proven.rate += proven.rate / 8;
+        }
+        self.proven.take_if(|proven| proven.rate >= RATE_MOST);
+    }
+
+    /// A little less than the link carries, so that its queue empties; our own is where the order is right.
+    fn slow_down(&mut self, now: Instant, rate: u64) {
+        let less = |rate: u64| (rate / 8 * 7).max(RATE_LEAST);
+        match &mut self.proven {
+            Some(proven) if now.since(proven.cut) >= CUT_EVERY => {
+                // Little was taken: perhaps since little was sent, unless it is far less than was allowed.
+                let is_slower = rate < proven.rate / 2;
+                (proven.rate, proven.cut) = (less(if is_slower { rate } else { proven.rate }), now);
+            }
+            None if less(rate) < RATE_MOST => {
+                let rate = less(rate);
+                self.proven = Some(Proven { rate, level: 1, filled: now, at: now, cut: now, was_short: false });
+            }
+            Some(_) | None => {}
         }
     }
 }
@@ -195,6 +208,8 @@ mod tests {
         pace.on_proof(at(0), 100_000, Duration::from_millis(10));
         assert!(pace.is_unproven(), "that much is usual");
         pace.on_proof(at(0), 100_000, Duration::from_millis(11));
+        assert!(pace.is_unproven(), "it may have stopped for a moment");
+        pace.on_proof(at(0), 100_000, Duration::from_millis(11));
         let first = carried(&mut pace, 0);
         pace.note_short();
         assert!((86_000..91_500).contains(&first), "{first}");
@@ -202,6 +217,7 @@ mod tests {
         let second = carried(&mut pace, 1_000);
         assert!((97_000..102_000).contains(&second), "{second}");
         for (ms, queued, taken, expected) in [
+            (1_900, 50, 200_000, 98_437),
             (2_000, 50, 200_000, 86_128),
             (2_299, 50, 200_000, 86_128),
             (2_300, 50, 43_064, 75_362),
@@ -219,8 +235,9 @@ mod tests {
     fn a_pace_that_bounds_nothing_or_is_old_is_forgotten() {
         let mut pace = Pace::new();
         pace.on_proof(at(0), RATE_MOST * 2, Duration::from_secs(1));
+        pace.on_proof(at(0), RATE_MOST * 2, Duration::from_secs(1));
         assert!(pace.is_unproven());
-        pace.on_proof(at(0), 0, Duration::from_secs(1));
+        (0..2).for_each(|_| pace.on_proof(at(0), 0, Duration::from_secs(1)));
         assert_eq!(pace.proven.as_ref().map(|proven| proven.rate), Some(RATE_LEAST));
         assert!(pace.is_open(at(9_999), false) && !pace.is_unproven());
         pace.charge(at(9_999), 1_000_000, false);
