@@ -366,7 +366,7 @@ fn an_alert_that_was_raised_survives_the_kill_of_its_sender_and_is_shown_once() 
         (vec!["alerts", "ack", "00000000000000ff", "--data-dir", "cam1"], 1),
         (vec!["alerts", "ack", "../peers", "--data-dir", "cam1"], 2),
         (vec!["alert", "{n: 1}", "--data-dir", "cam1"], 2),
-        (vec!["alert", "1", "--ttl", "700000", "--data-dir", "cam1"], 1),
+        (vec!["alert", "1", "--ttl", "700000", "--data-dir", "cam1"], 2),
     ] {
         let (code, _, stderr) = home.run(&arguments);
         assert_eq!(code, expected, "{arguments:?}: {stderr}");
