@@ -3,6 +3,7 @@
 #![no_main]
 
 use kodikon_core::machines::membership::{OpinionBody, read_card, read_opinion};
+use kodikon_core::model::alert::{LogBody, ReceiptBody};
 use kodikon_core::model::links::{LinksBody, MembersBody};
 use kodikon_core::model::member::Card;
 use kodikon_core::model::op::{OpKind, SignedOp};
@@ -35,11 +36,12 @@ fn write(messages: &[Message]) -> Vec<u8> {
 
 /// Bodies lie in byte strings, where the reader of messages does not look.
 fn look_inside(message: &Message) {
-    let ops: &[SignedOp] = match message {
-        Message::Hello(hello) => std::slice::from_ref(&hello.card),
-        Message::Proof(proof) => std::slice::from_ref(&proof.card),
-        Message::Ops(ops) => &ops.ops,
-        _ => &[],
+    let ops: Vec<&SignedOp> = match message {
+        Message::Hello(hello) => vec![&hello.card],
+        Message::Proof(proof) => vec![&proof.card],
+        Message::Ops(ops) => ops.ops.iter().collect(),
+        Message::Log(log) => log.entries.iter().map(|entry| &entry.op).collect(),
+        _ => Vec::new(),
     };
     for op in ops {
         let passed_on: SignedOp = minicbor::decode(&minicbor::to_vec(op).expect("memory takes it")).expect("our own");
@@ -74,6 +76,9 @@ fn look_inside(message: &Message) {
                 // Its segment is the author's, or it is none of its lists.
                 let _ = MembersBody::parse(&op.author(), &op.key().1, op.body());
             }
+            // Read within their limits or not at all.
+            OpKind::Receipt => drop(ReceiptBody::parse(op)),
+            OpKind::Alert | OpKind::AlertAck => drop(LogBody::parse(op)),
             OpKind::Unknown(_) => {}
         }
     }

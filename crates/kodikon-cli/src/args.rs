@@ -64,6 +64,15 @@ pub(crate) enum Verb {
         after_help = "It is told at most once to each node, and acknowledged and repeated on each LAN until all there have it or its time is over: 5 s, high 10, critical 30. What is `low` is neither acknowledged nor repeated. At most 20 a second leave, more wait. A series bears its number as `n` in the payload.\n\nExample:\n  kodikon broadcast '{\"door\": \"open\"}' --priority high\n  kodikon broadcast '{}' --type door.opened --json"
     )]
     Broadcast(BroadcastArgs),
+    /// Show an alert to everyone who is here, or comes while it is active
+    #[command(
+        after_help = "The answer comes when the alert is on this node's disk and on its way. With --wait it names who has shown it (`delivered`), who has it on disk too (`durable`), and who is missing and why; an exit code of 1 says that somebody is.\n\nExample:\n  kodikon alert '{\"door\": 3, \"open\": true}' --priority critical --wait 5\n  kodikon alert '{\"battery\": 9}' --priority low --ttl 600"
+    )]
+    Alert(AlertArgs),
+
+    /// Show the active alerts, or acknowledge one
+    #[command(after_help = "Example:\n  kodikon alerts\n  kodikon alerts ack 5f0c6c5f5ab0d1aa --by anna")]
+    Alerts(AlertsArgs),
 
     /// Show events as they come
     #[command(after_help = "Example:\n  kodikon watch --type peer_failed --type state\n  kodikon watch --json")]
@@ -231,6 +240,49 @@ fn timeout(text: &str) -> Result<f64, String> {
     let (least, most) = (TIMEOUT_LEAST.as_secs_f64(), TIMEOUT_MOST.as_secs_f64());
     let given = text.parse().ok().filter(|given| (least..=most).contains(given));
     given.ok_or_else(|| format!("a message may take {least} to {most} seconds"))
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct AlertArgs {
+    /// What: any JSON of at most 16 KiB; from stdin as -
+    #[arg(value_name = "JSON")]
+    pub(crate) payload: String,
+    /// How urgent it is [default: normal]
+    #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
+    pub(crate) priority: Option<String>,
+    /// Seconds for which it is active [default: 3600; at most 7 days]
+    #[arg(long, value_name = "S")]
+    pub(crate) ttl: Option<f64>,
+    /// Wait so many seconds at most until everyone has shown it
+    #[arg(long, value_name = "S")]
+    pub(crate) wait: Option<f64>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct AlertsArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<AlertsVerb>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum AlertsVerb {
+    /// Tell all that somebody has seen an alert
+    #[command(after_help = "Example:\n  kodikon alerts ack 5f0c6c5f5ab0d1aa --by anna")]
+    Ack {
+        /// Which: the 16 hex digits that `kodikon alerts` shows
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Who has seen it [default: the user's name]
+        #[arg(long, value_name = "WHO")]
+        by: Option<String>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
 }
 
 #[derive(Clone, Debug, ClapArgs)]

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::args::{Args, Common, ConfigVerb, KeyVerb, StateVerb, Verb};
+use crate::args::{AlertsVerb, Args, Common, ConfigVerb, KeyVerb, StateVerb, Verb};
 use crate::outcome::{Done, Failure};
 
+mod alerts;
 mod broadcast;
 mod completions;
 mod config;
@@ -32,6 +33,11 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::State(StateVerb::Unset { keys, node }) => state::unset(&common, &node, &keys),
         Verb::Send(message) => send::run(&common, &message),
         Verb::Broadcast(message) => broadcast::run(&common, &message),
+        Verb::Alert(alert) => alerts::raise(&common, &alert),
+        Verb::Alerts(alerts) => match &alerts.verb {
+            None => alerts::list(&common, &alerts.node),
+            Some(AlertsVerb::Ack { id, by, node }) => alerts::acknowledge(&common, node, id, by.as_deref()),
+        },
         Verb::Watch(watch) => watch::run(&common, &watch),
         Verb::Stats(node) => stats::run(&common, &node),
         Verb::Doctor(node) => doctor::run(&common, &node),

@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use kodikon::settings::ApiAddress;
 use tokio::net::TcpListener;
 
+mod alerts;
 mod connections;
 mod events;
 mod guard;
@@ -123,6 +124,8 @@ fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {
         .route("/v1/state/{name}", get(handlers::state::<N>).patch(handlers::change_named_state::<N>))
         .route("/v1/messages", post(messages::send::<N>))
         .route("/v1/broadcasts", post(messages::broadcast::<N>))
+        .route("/v1/alerts", get(alerts::list::<N>).post(alerts::raise::<N>))
+        .route("/v1/alerts/{id}/ack", post(alerts::acknowledge::<N>))
         .route("/v1/events", get(events::stream::<N>))
         .route("/v1/stats", get(handlers::stats::<N>))
         .route("/v1/doctor", get(handlers::doctor::<N>))

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use kodikon::api::{
-    BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc,
+    AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail,
+    PeerRow, RouteRow, StateDoc, StatsDoc,
 };
 use kodikon::doctor::{self, Symptoms};
-use kodikon::{Letter, Mesh, MeshError, Peer, Priority, Route, SendError};
+use kodikon::{AlertError, Letter, Mesh, MeshError, Peer, Priority, Route, SendError};
 use serde_json::{Map, Value};
 
 use crate::http::{NodeView, ViewError};
+
+/// How long a caller may wait for receipts.
+const WAIT_MOST: Duration = Duration::from_secs(3_600);
 
 impl NodeView for Mesh {
     async fn peers(&self, all: bool) -> Result<Vec<PeerRow>, ViewError> {
@@ -63,6 +67,31 @@ impl NodeView for Mesh {
             broadcast = broadcast.kind(kind);
         }
         Ok(broadcast.await.map_err(unsent)?.row(n))
+    }
+
+    async fn alert(&self, doc: AlertDoc) -> Result<AlertReport, ViewError> {
+        let refused = |why: String| ViewError::Refused(why);
+        let seconds = |given: f64, what: &str| {
+            Duration::try_from_secs_f64(given).map_err(|_| refused(format!("{what} of {given} s is no time")))
+        };
+        let mut alert = Self::alert(self, doc.alert).priority(priority_of(doc.priority)?);
+        if let Some(ttl) = doc.ttl_s {
+            alert = alert.ttl(seconds(ttl, "a ttl")?);
+        }
+        let wait = doc.wait_s.map(|wait| seconds(wait, "a wait")).transpose()?.unwrap_or_default();
+        if wait > WAIT_MOST {
+            return Err(refused(format!("a wait of {wait:?}: it is 3,600 s at most")));
+        }
+        let mut handle = alert.send().await.map_err(alert_refusal)?;
+        if wait.is_zero() { handle.report().await.map_err(refusal) } else { handle.wait(wait).await.map_err(refusal) }
+    }
+
+    async fn alerts(&self) -> Result<Vec<AlertRow>, ViewError> {
+        Self::alerts(self).await.map_err(refusal)
+    }
+
+    async fn acknowledge(&self, id: &str, by: &str) -> Result<(), ViewError> {
+        self.alerts_ack(id, by).await.map_err(alert_refusal)
     }
 
     fn is_own_name(&self, name: &str) -> bool {
@@ -141,5 +170,16 @@ fn refusal(error: MeshError) -> ViewError {
         | MeshError::TooManyHandlers { .. }
         | MeshError::NoThread(_)
         | _ => ViewError::Refused(error.to_string()),
+    }
+}
+
+fn alert_refusal(error: AlertError) -> ViewError {
+    match error {
+        AlertError::Stopped => ViewError::Stopped,
+        AlertError::TooMany { .. } => ViewError::Busy(error.to_string()),
+        AlertError::Unknown { .. } => ViewError::Unknown(error.to_string()),
+        AlertError::Payload(_) | AlertError::Ttl { .. } | AlertError::By { .. } | _ => {
+            ViewError::Refused(error.to_string())
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! The limits are two to three times what `docs/measurements.md` promises, because two busy cores are enough to run this. What each
 //! test measured is printed with `--nocapture`. Without root or tools each test says that it is skipped.
 
+#[path = "netns/alerts.rs"]
+mod alerts;
 #[path = "netns/broadcasts.rs"]
 mod broadcasts;
 #[path = "netns/cables.rs"]

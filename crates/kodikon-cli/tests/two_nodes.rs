@@ -320,3 +320,55 @@ fn catches_interrupts(child: &Child) -> bool {
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
 }
+
+#[test]
+fn an_alert_that_was_raised_survives_the_kill_of_its_sender_and_is_shown_once() {
+    let home = Home::new("alerts");
+    let port = free_port();
+    let up = |name: &str| {
+        let arguments =
+            ["up", "--json", "--interface", "lo", "--udp-port", &port, "--node-id", name, "--data-dir", name];
+        home.start(&arguments)
+    };
+    let mut sender = up("cam1");
+    sender.event("started");
+    let raised = home.json(&["alert", "{\"n\": 1}", "--priority", "critical", "--json", "--data-dir", "cam1"]);
+    sender.child.kill().expect("it runs");
+    sender.child.wait().expect("it ends");
+
+    // Nobody has heard of it but its disk.
+    let receiver = up("cam2");
+    receiver.event("started");
+    let sender = up("cam1");
+    sender.event("started");
+    let shown = receiver.event("alert");
+    assert_eq!(
+        (&shown["alert_id"], &shown["alert"]["n"], &shown["source"]),
+        (&raised["alert_id"], &json!(1), &json!("cam1"))
+    );
+
+    let wait = ["alert", "2", "--wait", "30", "--json", "--data-dir", "cam1"];
+    let report = home.json(&wait);
+    assert_eq!((&report["delivered"], &report["missing"]), (&json!(["cam2"]), &json!([])));
+    assert_eq!(receiver.event("alert")["alert"], json!(2), "and the first is not shown again");
+    let id = report["alert_id"].as_str().expect("a name");
+    assert_eq!(home.run(&["alerts", "ack", id, "--by", "anna", "--data-dir", "cam2"]).0, 0);
+    assert_eq!(sender.event("alert_ack")["by"], "anna");
+    let alerts = home.json(&["alerts", "--json", "--data-dir", "cam1"]);
+    assert_eq!(
+        (alerts.as_array().map(Vec::len), &alerts[0]["alert"]["n"]),
+        (Some(2), &json!(1)),
+        "the critical one first"
+    );
+    assert_eq!(alerts[1]["acknowledged"][0]["by"], "anna");
+
+    for (arguments, expected) in [
+        (vec!["alerts", "ack", "00000000000000ff", "--data-dir", "cam1"], 1),
+        (vec!["alerts", "ack", "../peers", "--data-dir", "cam1"], 2),
+        (vec!["alert", "{n: 1}", "--data-dir", "cam1"], 2),
+        (vec!["alert", "1", "--ttl", "700000", "--data-dir", "cam1"], 2),
+    ] {
+        let (code, _, stderr) = home.run(&arguments);
+        assert_eq!(code, expected, "{arguments:?}: {stderr}");
+    }
+}

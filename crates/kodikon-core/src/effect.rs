@@ -1,12 +1,15 @@
 //! Decides what can happen to a node and what it can wish for: inputs, outputs, commands and events, here only.
 
 pub mod context;
+pub mod log;
 pub mod outbox;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::effect::log::{Batch, CommitId, Committed};
 use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, StreamId};
 use crate::ground::time::{Duration, Instant, WallTime};
+use crate::model::alert::{AckOrder, AlertId, AlertOrder, Raised};
 use crate::model::letter::{Outcome, Priority, Ticket};
 use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
@@ -138,6 +141,13 @@ pub enum Input<'a> {
     },
     /// The host slept or its clock jumped: frames sent before may have been copied or repeated.
     Disturbed,
+    /// The log's store has done what [`Output::Commit`] asked for, or could not. Answers come in the order of the questions.
+    Committed {
+        /// Which transaction.
+        commit: CommitId,
+        /// How it ended.
+        result: Committed,
+    },
     /// The application wants something.
     Command(Command),
 }
@@ -151,6 +161,10 @@ pub enum Command {
     Send(SendOrder),
     /// Say something to all; numbered in [`Event::Announced`].
     Broadcast(BroadcastOrder),
+    /// Tell an alert to all who are here, or will be while it is active; answered by [`Event::Raised`].
+    Raise(AlertOrder),
+    /// Tell all that a person has seen an alert; answered by [`Event::Raised`].
+    Acknowledge(AckOrder),
     /// Say goodbye. The node is silent afterwards, once its outputs are drained and its wakes have passed.
     Leave,
 }
@@ -202,6 +216,8 @@ pub enum WakeBy {
     Messages,
     /// Casts to give, to answer, or to give up.
     Broadcasts,
+    /// Alerts whose time is over, receipts to tell, and who has not told its own.
+    Alerts,
     /// Datagrams that wait for others to share a frame, and repeated goodbyes.
     Outbound,
 }
@@ -226,6 +242,13 @@ pub enum Output {
     Persist(Persist),
     /// Open, write or close a stream.
     Stream(StreamWish),
+    /// Change the log's store in one transaction; answered by [`Input::Committed`].
+    Commit {
+        /// Which transaction.
+        commit: CommitId,
+        /// What it changes.
+        batch: Batch,
+    },
 }
 
 /// A sealed datagram on its way.
@@ -436,6 +459,63 @@ pub enum Event {
         /// What became of it.
         outcome: Outcome,
     },
+    /// An alert reached this node for the first time.
+    Alert {
+        /// Which.
+        alert: AlertId,
+        /// Who raised it.
+        from: NodeId,
+        /// What that node is called.
+        name: String,
+        /// How urgent it is.
+        priority: Priority,
+        /// JSON text.
+        payload: Vec<u8>,
+        /// When it was raised, by its author's clock.
+        wall: WallTime,
+        /// Whether it was raised before this node's run began.
+        late: bool,
+        /// Whether an earlier run of this node, which did not end in order, may have shown it.
+        repeated: bool,
+    },
+    /// A person acknowledged an alert.
+    AlertAck {
+        /// Which.
+        alert: AlertId,
+        /// The node that was told.
+        from: NodeId,
+        /// What that node is called.
+        name: String,
+        /// Who.
+        by: String,
+        /// When, by that node's clock.
+        wall: WallTime,
+    },
+    /// What became of an order to raise or acknowledge an alert.
+    Raised {
+        /// Which order.
+        ticket: Ticket,
+        /// What became of it.
+        outcome: Raised,
+    },
+    /// Another node has shown an alert of this node's to its application, or has it on disk.
+    Receipt {
+        /// Which alert.
+        alert: AlertId,
+        /// Who has it.
+        node: NodeId,
+        /// What that node is called.
+        name: String,
+        /// Whether it has it on disk.
+        durable: bool,
+    },
+    /// The time of an alert of this node's is over.
+    AlertOver {
+        /// Which.
+        alert: AlertId,
+    },
+    /// What the log's store could not keep, or can again.
+    LogKept(bool),
     /// A peer refused us: its table is full.
     RefusedBy {
         /// The peer's limit.

@@ -1,5 +1,6 @@
 //! The machines: each decides one thing, none knows another; what one must tell another goes through `Node`.
 
+pub mod alerts;
 pub mod broadcast;
 pub mod discovery;
 pub mod liveness;

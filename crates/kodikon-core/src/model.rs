@@ -1,5 +1,6 @@
 //! The facts a mesh is made of: who its members are, what they sign, and the table a node keeps of them.
 
+pub mod alert;
 pub mod cast;
 pub mod identity;
 pub mod letter;

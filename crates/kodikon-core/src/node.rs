@@ -1,5 +1,6 @@
 //! The front hall: every input enters here and is told, in one exhaustive match, to the machine it concerns.
 
+mod alerts;
 mod arrivals;
 mod casts;
 mod far;
@@ -11,11 +12,13 @@ mod start;
 mod views;
 
 use crate::effect::context::Context;
+use crate::effect::log::SavedLog;
 use crate::effect::{Command, Input, Output, Wake, WakeBy};
 use crate::ground::config::Config;
 use crate::ground::id::Epoch;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant, WallTime};
+use crate::machines::alerts::Alerts;
 use crate::machines::broadcast::Broadcasts;
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
@@ -59,6 +62,8 @@ pub struct Saved {
     pub rank: Option<u16>,
     /// The directory.
     pub directory: Vec<crate::effect::Remembered>,
+    /// The log.
+    pub log: SavedLog,
 }
 
 /// A node of the mesh, as a function of its inputs.
@@ -76,6 +81,7 @@ pub struct Node {
     routing: Routing,
     messages: Messages,
     broadcasts: Broadcasts,
+    alerts: Alerts,
     outbound: Outbound,
     ghosts: Ghosts,
     review: Review,
@@ -117,11 +123,14 @@ impl Node {
             Input::StreamFrame { stream, frame } => self.on_stream_frame(stream, frame),
             Input::StreamEnded { stream } => self.liveness.on_stream_ended(now, stream, &mut self.ctx),
             Input::Disturbed => self.on_disturbed(now),
+            Input::Committed { commit, result } => self.replication.on_committed(now, commit, result, &mut self.ctx),
             Input::Command(Command::SetState(changes, wall)) => {
                 self.replication.set_state(now, &changes, wall, &mut self.ctx);
             }
             Input::Command(Command::Send(order)) => self.messages.send(now, order, &mut self.ctx),
             Input::Command(Command::Broadcast(order)) => self.broadcast(order),
+            Input::Command(Command::Raise(order)) => self.raise(now, &order),
+            Input::Command(Command::Acknowledge(order)) => self.acknowledge(now, &order),
             Input::Command(Command::Leave) => self.leave(now),
         }
     }
@@ -159,6 +168,9 @@ impl Node {
         if is_due(self.broadcasts.next_deadline()) {
             self.wake_casts(now);
         }
+        if is_due(self.alerts.next_deadline()) {
+            self.wake_alerts(now);
+        }
         self.review_far(now);
         if is_due(self.ghosts.next_deadline()) {
             self.on_ghost_unanswered(now);
@@ -171,6 +183,7 @@ impl Node {
         self.note_map(now);
         self.route_letters(now);
         self.spread_casts(now);
+        self.replication.write_log(now, &mut self.ctx);
         self.flush(now);
     }
 
@@ -196,6 +209,7 @@ impl Node {
             (self.review.next_deadline(), WakeBy::Routing),
             (self.messages.next_deadline(), WakeBy::Messages),
             (self.broadcasts.next_deadline(), WakeBy::Broadcasts),
+            (self.alerts.next_deadline(), WakeBy::Alerts),
             (self.ghosts.next_deadline(), WakeBy::Membership),
         ];
         let awake = waking.into_iter().filter(|_| !self.left).chain([outbound]);

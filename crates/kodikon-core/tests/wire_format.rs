@@ -11,10 +11,13 @@ use std::collections::BTreeMap;
 
 use cbor::Cbor;
 use cddl::Rules;
-use kodikon_core::effect::Input;
-use kodikon_core::ground::id::{Epoch, InterfaceIndex};
-use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::effect::log::Committed;
+use kodikon_core::effect::{Command, Input, Output};
+use kodikon_core::ground::id::{Epoch, InterfaceIndex, Seq};
+use kodikon_core::ground::time::{Duration, Instant, WallTime};
+use kodikon_core::model::alert::{AlertId, AlertOrder, OpId};
 use kodikon_core::model::identity::{Identity, StrictVerifier};
+use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::model::links::SegmentId;
 use kodikon_core::node::{Boot, Node, Saved};
 use kodikon_core::wire::codec;
@@ -139,8 +142,8 @@ fn a_segments_id_is_what_the_paper_says() {
     assert!(PAPER.contains("\"kodikon mesh 2026-11 segment\""));
 }
 
-#[test]
-fn the_root_is_what_the_paper_says() {
+/// The paper's node, with no interface and nobody to hear it.
+fn node_of_the_paper() -> Node {
     let boot = Boot {
         config: config(),
         identity: identity(),
@@ -153,10 +156,43 @@ fn the_root_is_what_the_paper_says() {
     };
     let mut node = Node::new(Instant::ZERO, boot);
     node.handle(Instant::ZERO, Input::Interfaces(&[]));
+    while node.poll_output().is_some() {}
+    node
+}
+
+#[test]
+fn the_root_is_what_the_paper_says() {
+    let node = node_of_the_paper();
     let numbers = [0x0000_0001_0000_0002u64, 1, 1].map(u64::to_le_bytes).concat();
     let covered = [&dump("mesh id"), &identity().id().0[..], &numbers].concat();
     let sum = blake3::derive_key("kodikon mesh 2026-11 live root", &covered);
     assert_eq!(node.root().to_le_bytes(), sum[..8], "its card alone, number 1");
+}
+
+#[test]
+fn the_root_of_a_log_and_an_alerts_name_are_what_the_paper_says() {
+    let id = OpId { author: identity().id(), epoch: Epoch(0x0000_0001_0000_0002), seq: Seq(1) };
+    let named = [&id.author.0[..], &id.epoch.0.to_le_bytes(), &id.seq.0.to_le_bytes()].concat();
+    let name = blake3::derive_key("kodikon mesh 2026-11 alert id", &named);
+    assert_eq!(AlertId::of(&id).0.to_be_bytes(), name[..8]);
+
+    let mut node = node_of_the_paper();
+    let order = AlertOrder {
+        ticket: Ticket(1),
+        payload: b"1".to_vec(),
+        priority: Priority::Normal,
+        ttl: Duration::from_secs(1),
+    };
+    node.handle(Instant::ZERO, Input::Command(Command::Raise(order)));
+    let committed = |output| if let Output::Commit { commit, .. } = output { Some(commit) } else { None };
+    let commit = std::iter::from_fn(|| node.poll_output()).find_map(committed).expect("it is to be kept first");
+    assert_eq!(node.log_root(), 0, "nobody hears of it before");
+    node.handle(Instant::ZERO, Input::Committed { commit, result: Committed::OnDisk });
+    let share = blake3::derive_key("kodikon mesh 2026-11 log root", &[&dump("mesh id")[..], &named].concat());
+    assert_eq!(node.log_root().to_le_bytes(), share[..8]);
+    for context in ["mesh 2026-11 log root\"", "mesh 2026-11 alert id\""] {
+        assert!(PAPER.contains(context), "{context}");
+    }
 }
 
 #[test]
@@ -174,6 +210,9 @@ fn every_message_follows_the_rules_and_every_rule_is_used() {
                 3 if field(op, 5) == &Cbor::Bytes(Vec::new()) => "links",
                 3 => "members",
                 4 => "opinion",
+                5 => "log-receipt",
+                16 => "alert",
+                17 => "alert-ack",
                 _ => continue,
             };
             rules.check(rule, &cbor::sequence(body)[0]).unwrap_or_else(|fault| panic!("{rule}: {fault}"));
@@ -187,7 +226,7 @@ fn every_message_follows_the_rules_and_every_rule_is_used() {
 #[test]
 fn paper_rules_and_code_number_the_messages_alike() {
     let code: BTreeMap<u64, String> = messages().iter().map(|m| (number_of(m), m.name().to_lowercase())).collect();
-    assert_eq!(code.keys().copied().collect::<Vec<_>>(), (1..=22).collect::<Vec<_>>(), "a sample of each");
+    assert_eq!(code.keys().copied().collect::<Vec<_>>(), (1..=24).collect::<Vec<_>>(), "a sample of each");
     for message in messages() {
         assert_eq!(u64::from(text_of(&message)[1]), number_of(&message), "{}", message.name());
     }
@@ -245,6 +284,10 @@ fn ops_in(message: &Cbor) -> Vec<&Cbor> {
         12 => {
             let Cbor::Array(ops) = field(&parts[1], 0) else { panic!("{message:?} has no ops") };
             ops.iter().collect()
+        }
+        23 => {
+            let Cbor::Array(entries) = field(&parts[1], 0) else { panic!("{message:?} has no entries") };
+            entries.iter().map(|entry| field(entry, 0)).collect()
         }
         _ => Vec::new(),
     }

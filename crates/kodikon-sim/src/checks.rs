@@ -1,5 +1,6 @@
 //! Decides whether a run kept its promises: every check has a name, is counted, and says what it saw where it failed.
 
+pub mod alerts;
 pub mod calm;
 pub mod casts;
 pub mod detours;
@@ -15,10 +16,13 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use kodikon_core::effect::log::Batch;
 use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
+use kodikon_core::model::alert::{AlertOrder, OpId};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 
+use crate::checks::alerts::Alerts;
 use crate::checks::casts::Casts;
 use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
@@ -88,6 +92,18 @@ pub enum Check {
     WaysRest,
     /// No way leads over a bad link where there is one around it.
     WaysClean,
+    /// No run of a node shows an alert twice, and a later one only with the mark that it may have been shown.
+    AlertOnce,
+    /// Every alert that is shown was raised, as it is shown.
+    AlertTrue,
+    /// Whoever is said to have shown an alert, or to have it on disk, has.
+    AlertReceipt,
+    /// No two ops of the log have one number.
+    AlertNumber,
+    /// After calm everyone shows the same active alerts, and none that was on its author's disk is lost.
+    CalmAlerts,
+    /// After calm all who can reach each other hold the same of the log.
+    CalmLogRoot,
     /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
     CalmRoster,
     /// After calm no node that is dead, or to which no way leads, is shown as present.
@@ -137,6 +153,12 @@ impl Check {
             Self::BeatsHeard => "beats_heard",
             Self::WaysRest => "ways_rest",
             Self::WaysClean => "ways_clean",
+            Self::AlertOnce => "alert_once",
+            Self::AlertTrue => "alert_true",
+            Self::AlertReceipt => "alert_receipt",
+            Self::AlertNumber => "alert_number",
+            Self::CalmAlerts => "calm_alerts",
+            Self::CalmLogRoot => "calm_log_root",
             Self::CalmRoster => "calm_roster",
             Self::CalmDeadGone => "calm_dead_gone",
             Self::CalmState => "calm_state",
@@ -243,6 +265,8 @@ pub struct Watch {
     pub letters: Letters,
     /// What was said to all.
     pub casts: Casts,
+    /// What was raised.
+    pub alerts: Alerts,
     /// Where letters went.
     pub detours: Detours,
     /// Whom queues held up.
@@ -289,6 +313,7 @@ impl Watch {
             metrics: Metrics::default(),
             letters: Letters::new(nodes),
             casts: Casts::default(),
+            alerts: Alerts::new(nodes),
             detours: Detours::default(),
             queues: Queues::default(),
             steady: Steady::default(),
@@ -508,6 +533,7 @@ impl Observer for Watch {
         self.views[node] = View::default();
         self.truth.booted(now, node);
         self.letters.booted(node);
+        self.alerts.booted(node);
         self.identify(now, node, endpoint);
         self.metrics.booted(now);
     }
@@ -531,6 +557,9 @@ impl Observer for Watch {
         let before = self.truth.nodes[node].id;
         self.uncount_subject(&before);
         self.identify(now, node, endpoint);
+        if endpoint.id() != before {
+            self.carry_alerts(before, endpoint.id());
+        }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "events of a later core promise nothing that is checked here")]
@@ -560,6 +589,7 @@ impl Observer for Watch {
                 let given = Given { from: *from, kind, payload, priority: *priority, path };
                 self.told(now, node, &given);
             }
+            Event::Alert { .. } | Event::Raised { .. } | Event::Receipt { .. } => self.hear_of_alert(now, node, event),
             Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
             // A new run begins within the process: it knows nobody, as after a boot.
@@ -596,6 +626,18 @@ impl Observer for Watch {
 
     fn announced(&mut self, now: Moment, node: usize, order: &BroadcastOrder) {
         self.say(now, node, order);
+    }
+
+    fn raising(&mut self, now: Moment, node: usize, order: &AlertOrder) {
+        self.order_alert(now, node, order);
+    }
+
+    fn committing(&mut self, now: Moment, node: usize, batch: &Batch) {
+        self.write_ops(now, node, batch);
+    }
+
+    fn synced(&mut self, _now: Moment, node: usize, kept: &[OpId]) {
+        self.keep_ops(node, kept);
     }
 
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool) {

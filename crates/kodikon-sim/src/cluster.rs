@@ -12,10 +12,12 @@ mod streaming;
 use core::time::Duration;
 use std::net::SocketAddr;
 
+use kodikon_core::effect::log::{Batch, CommitId};
 use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOrder, Transmit};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
+use kodikon_core::model::alert::{AlertOrder, OpId};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
@@ -42,6 +44,11 @@ use crate::workload::letters::number_of;
 const LATENESS: Duration = Duration::from_micros(1_200);
 /// From a change of an interface to the notice of it (driver facts: below 6 ms).
 const NETLINK: Duration = Duration::from_millis(5);
+/// A sync takes at least this (an NVMe disk), up to `SYNC` more (an SD card), and now and then up to `SLOW_SYNC` (one that cleans up).
+const SYNC_LEAST: Duration = Duration::from_micros(200);
+const SYNC: Duration = Duration::from_millis(12);
+const SLOW_SYNC: Duration = Duration::from_secs(3);
+const SLOW_ONE_IN: u64 = 100;
 /// Where wall clocks begin: 2026-11-01.
 const WALL_START_MS: u64 = 1_793_491_200_000;
 
@@ -58,6 +65,8 @@ pub enum Happening {
     Unreachable(Owner, SocketAddr),
     /// A stream does something.
     Stream(Step),
+    /// A node's log is synced.
+    Sync(Owner),
     /// A host's nodes learn of its interfaces.
     Interfaces(HostId),
     /// Something else that the owner of the cluster entered.
@@ -114,6 +123,12 @@ pub trait Observer {
     fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder);
     /// A node was told to say something to all.
     fn announced(&mut self, now: Moment, node: usize, order: &BroadcastOrder);
+    /// A node was told to raise an alert.
+    fn raising(&mut self, now: Moment, node: usize, order: &AlertOrder);
+    /// A node asks for its log to be written.
+    fn committing(&mut self, now: Moment, node: usize, batch: &Batch);
+    /// Ops are on a node's disk.
+    fn synced(&mut self, now: Moment, node: usize, kept: &[OpId]);
     /// A process was stopped, or goes on.
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool);
     /// Whether a node shows another in its present run, and so has its session.
@@ -149,6 +164,7 @@ pub struct Cluster<O> {
     verifier: SharedVerifier,
     seed: u64,
     random: Random,
+    disks: Random,
     passages: Vec<(Moment, Passage)>,
     /// Payload datagrams of casts of processes that ended.
     cast_datagrams: u64,
@@ -199,6 +215,7 @@ impl<O: Observer> Cluster<O> {
             verifier: SharedVerifier::default(),
             seed: plan.seed,
             random: source(plan.seed, "cluster"),
+            disks: source(plan.seed, "disks"),
             passages: Vec::new(),
             cast_datagrams: 0,
             scratch: Vec::new(),
@@ -225,6 +242,7 @@ impl<O: Observer> Cluster<O> {
                 }
             }
             Happening::Stream(step) => self.step_stream(step),
+            Happening::Sync(owner) => self.sync(owner),
             Happening::Interfaces(host) => self.tell_interfaces(host),
             Happening::Other(number) => return Some(Some(number)),
         }
@@ -248,7 +266,7 @@ impl<O: Observer> Cluster<O> {
             seed: fork(self.seed, "node", ((node as u64) << 32) | u64::from(slot.run)),
             port: slot.port,
             wall: slot.wall(self.now),
-            saved: slot.disk.saved(),
+            saved: slot.disk.begin(),
             verifier: Box::new(self.verifier.clone()),
         };
         let endpoint = (self.maker)(clock.local(self.now), boot);
@@ -413,12 +431,14 @@ impl<O: Observer> Cluster<O> {
             }
             Deferred::Disturbed => process.endpoint.handle(now, Input::Disturbed),
             Deferred::Unreachable(address) => process.endpoint.handle(now, Input::Unreachable(address)),
+            Deferred::Committed(commit, result) => process.endpoint.handle(now, Input::Committed { commit, result }),
             Deferred::Command(command) => {
                 match &*command {
                     Command::SetState(wished, _) => changes.clone_from(wished),
                     Command::Send(order) => self.observer.ordered(self.now, node, order),
                     Command::Broadcast(order) => self.observer.announced(self.now, node, order),
-                    Command::Leave => {}
+                    Command::Raise(order) => self.observer.raising(self.now, node, order),
+                    Command::Acknowledge(_) | Command::Leave => {}
                 }
                 process.endpoint.handle(now, Input::Command(*command));
             }
@@ -471,6 +491,7 @@ impl<O: Observer> Cluster<O> {
                     self.nodes[node].disk.keep(what);
                 }
                 Output::Stream(wish) => self.wish_stream(node, wish),
+                Output::Commit { commit, batch } => self.commit(node, commit, batch),
             }
         }
         let names = (process.endpoint.id(), process.endpoint.epoch());
@@ -480,6 +501,36 @@ impl<O: Observer> Cluster<O> {
         }
         self.nodes[node].process = Some(process);
         self.arm(node);
+    }
+
+    /// A node's log is to be written; it is synced soon, with what comes until then.
+    fn commit(&mut self, node: usize, commit: CommitId, batch: Batch) {
+        self.trace.mark(self.now, Mark::Kept, node, commit.0);
+        self.observer.committing(self.now, node, &batch);
+        if self.nodes[node].disk.log.ask(commit, batch) {
+            let run = self.nodes[node].run;
+            let slow = if self.disks.below(SLOW_ONE_IN) == 0 { SLOW_SYNC } else { SYNC };
+            let at = self.now + SYNC_LEAST + self.disks.span(slow);
+            self.agenda.enter(at, Happening::Sync(Owner { node, run }));
+        }
+    }
+
+    fn sync(&mut self, owner: Owner) {
+        let slot = &mut self.nodes[owner.node];
+        if slot.run != owner.run || slot.process.is_none() {
+            return;
+        }
+        let (answers, kept) = slot.disk.log.sync();
+        self.observer.synced(self.now, owner.node, &kept);
+        for (commit, result) in answers {
+            self.give(owner.node, Deferred::Committed(commit, result));
+        }
+    }
+
+    /// A node's process ends in order: its log is closed.
+    pub fn close_log(&mut self, node: usize) {
+        let kept = self.nodes[node].disk.log.end();
+        self.observer.synced(self.now, node, &kept);
     }
 
     fn transmit(&mut self, node: usize, transmit: Transmit) {
@@ -537,6 +588,12 @@ impl<O: Observer> Cluster<O> {
             let (number, len) = (number_of(payload), payload.len());
             let line = format_args!("{name} is given letter {number:?} of {from:?} by {path:?}: {kind:?}, {len} B");
             self.trace.tell(now, Detail::Events, line);
+        } else if let Event::Alert { alert, from, payload, priority, late, repeated, .. } = event {
+            let number = number_of(payload);
+            let line = format_args!(
+                "{name} is shown {alert:?} ({number:?}, {priority:?}) of {from:?}: late {late}, repeated {repeated}"
+            );
+            self.trace.tell(now, Detail::Events, line);
         } else {
             self.trace.tell(now, Detail::Events, format_args!("{name} learns {event:?}"));
         }
@@ -566,6 +623,8 @@ impl<O: Observer> Cluster<O> {
     fn bury(&mut self, node: usize, process: Box<Process>, death: Death) {
         self.cast_datagrams += process.endpoint.stats().cast_datagrams;
         drop(process);
+        let kept = self.nodes[node].disk.log.cut(&mut self.disks);
+        self.observer.synced(self.now, node, &kept);
         let owner = Owner { node, run: self.nodes[node].run };
         self.trace.mark(self.now, Mark::Death, node, death as u64);
         let (now, name) = (self.now, &self.nodes[node].config.node_name);

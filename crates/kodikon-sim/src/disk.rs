@@ -1,9 +1,13 @@
 //! Decides what a node finds again after a crash: what it asked to be kept, and nothing it merely meant to.
 
+pub mod log;
+
 use kodikon_core::effect::{Persist, Remembered};
 use kodikon_core::ground::id::Epoch;
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Saved;
+
+use crate::disk::log::LogDisk;
 
 /// A node's disk. A clone of it is a backup, or a cloned SD card.
 #[derive(Debug, Clone)]
@@ -14,13 +18,22 @@ pub struct Disk {
     state: NodeSnapshot,
     rank: Option<u16>,
     directory: Vec<Remembered>,
+    /// The log.
+    pub log: LogDisk,
 }
 
 impl Disk {
     /// A disk fresh from first start.
     #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
-        Self { secret, epoch_counter: 0, state: NodeSnapshot::default(), rank: None, directory: Vec::new() }
+        Self {
+            secret,
+            epoch_counter: 0,
+            state: NodeSnapshot::default(),
+            rank: None,
+            directory: Vec::new(),
+            log: LogDisk::default(),
+        }
     }
 
     /// Keeps something: here every write is whole and synced, or did not happen.
@@ -41,9 +54,9 @@ impl Disk {
     }
 
     /// What the next run starts with.
-    #[must_use]
-    pub fn saved(&self) -> Saved {
-        Saved { state: self.state.clone(), rank: self.rank, directory: self.directory.clone() }
+    pub fn begin(&mut self) -> Saved {
+        let (state, directory) = (self.state.clone(), self.directory.clone());
+        Saved { state, rank: self.rank, directory, log: self.log.begin() }
     }
 
     /// Version of the own state that is kept.

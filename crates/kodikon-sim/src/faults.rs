@@ -59,6 +59,8 @@ pub enum Kind {
     DiskLost,
     /// A node comes back with an older disk.
     DiskOld,
+    /// A node's disk is full, or fails, for a while.
+    DiskFails,
     /// A second node runs with a copy of another's disk.
     Clone,
     /// A process is stopped for up to a second.
@@ -101,7 +103,7 @@ impl Kind {
     ];
 
     /// Those that only a swarm draws.
-    pub const HARSH: [Self; 21] = [
+    pub const HARSH: [Self; 22] = [
         Self::Burst,
         Self::Rate,
         Self::Partition,
@@ -123,6 +125,7 @@ impl Kind {
         Self::Hostile,
         Self::Cut,
         Self::CutSegment,
+        Self::DiskFails,
     ];
 
     /// Its name in JSON and in scenario files.
@@ -151,6 +154,7 @@ impl Kind {
             Self::Leave => "leave",
             Self::DiskLost => "disk-lost",
             Self::DiskOld => "disk-old",
+            Self::DiskFails => "disk-fails",
             Self::Clone => "clone",
             Self::ShortPause => "short-pause",
             Self::LongPause => "long-pause",

@@ -210,7 +210,12 @@ impl Hostile {
                 Message::Bye(Bye { epoch: victim.epoch.0, author: victim.id.0, signature: me.sign(&bytes) })
             }
             8 => Message::Digest(self.false_digest(&victim)),
-            9 => Message::Pong(Pong { nonce: self.random.bits(), root: Some(self.random.bits()), wall_ms: Some(0) }),
+            9 => Message::Pong(Pong {
+                nonce: self.random.bits(),
+                root: Some(self.random.bits()),
+                wall_ms: Some(0),
+                log_root: None,
+            }),
             _ => match self.forge(&me, &victim) {
                 Some(op) if number == 10 => Message::Ops(Ops { ops: vec![op], covered: Vec::new() }),
                 Some(op) => Message::Ops(Ops { ops: vec![op], covered: self.false_digest(&victim).covers }),
@@ -264,7 +269,13 @@ impl Hostile {
         let last = 1 + self.random.below(1 << 40);
         let intervals = vec![Interval { first: 1, last }];
         let cover = Cover { author: victim.id.0, epoch: victim.epoch.0, intervals };
-        Digest { covers: vec![cover], scope: u64::MAX, sums: Vec::new(), question: self.random.below(2) == 0 }
+        Digest {
+            covers: vec![cover],
+            scope: u64::MAX,
+            sums: Vec::new(),
+            question: self.random.below(2) == 0,
+            lane: None,
+        }
     }
 
     fn victim(&mut self, cluster: &Cluster<Watch>) -> Option<Victim> {

@@ -25,6 +25,7 @@ use crate::network::quality::Quality;
 use crate::scenario::{Flow, Scenario};
 use crate::trace::Detail;
 use crate::workload::Workload;
+use crate::workload::alerts::Alerts;
 use crate::workload::casts::Casts;
 use crate::workload::letters::Letters;
 
@@ -71,6 +72,8 @@ enum Todo {
     Write,
     /// An application says something to all.
     Say,
+    /// An application raises an alert, and perhaps another acknowledges one.
+    Raise,
     /// A stream begins, in this cycle only.
     Stream(u64, Flow),
     /// One more letter of a stream is written.
@@ -101,6 +104,7 @@ struct Run<'a> {
     chance: Random,
     workload: Workload,
     letters: Letters,
+    alerts: Alerts,
     casts: Casts,
     enemies: Vec<Hostile>,
     due_back: BTreeSet<usize>,
@@ -171,6 +175,7 @@ impl<'a> Run<'a> {
         }
         cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every(scenario.state_every_s));
+        let alerts = Alerts::new(source(order.seed, "alerts"), scenario.nodes, every(scenario.alerts_every_s));
         let letters = Letters::new(source(order.seed, "letters"), scenario.nodes, every(scenario.letters_every_s));
         let casts = Casts::new(source(order.seed, "casts"), scenario.nodes, every(scenario.casts_every_s));
         Self {
@@ -185,6 +190,7 @@ impl<'a> Run<'a> {
             chance,
             workload,
             letters,
+            alerts,
             casts,
             enemies,
             due_back: BTreeSet::new(),
@@ -209,6 +215,7 @@ impl<'a> Run<'a> {
         self.enter_work();
         self.enter_write();
         self.enter_say();
+        self.enter_raise();
     }
 
     fn enter(&mut self, at: Moment, todo: Todo) {
@@ -240,6 +247,34 @@ impl<'a> Run<'a> {
         let (node, cast) = (self.casts.who(), self.casts.say());
         self.say(node, cast);
         self.enter_say();
+    }
+
+    fn enter_raise(&mut self) {
+        if let Some(at) = self.alerts.next(self.cluster.now) {
+            self.enter(at, Todo::Raise);
+        }
+    }
+
+    /// An application raises an alert; another may acknowledge one that it sees. In calm all rests: the judgement is about one
+    /// set of alerts, not a moving one.
+    fn raise(&mut self) {
+        let (node, other) = (self.alerts.who(), self.alerts.who());
+        let alert = self.alerts.raise();
+        let now = self.cluster.now;
+        let shown: Vec<_> = match &self.cluster.nodes[other].process {
+            Some(process) => {
+                process.endpoint.alerts(process.clock.local(now)).into_iter().map(|view| view.id).collect()
+            }
+            None => Vec::new(),
+        };
+        let ack = self.alerts.acknowledge(&shown);
+        if !self.is_calm() {
+            self.say(node, alert);
+            if let Some(ack) = ack {
+                self.say(other, ack);
+            }
+        }
+        self.enter_raise();
     }
 
     /// An application writes to somebody.
@@ -288,6 +323,7 @@ impl<'a> Run<'a> {
             Todo::Streamed(flow) => self.stream(flow),
             Todo::Write => self.write(),
             Todo::Say => self.say_to_all(),
+            Todo::Raise => self.raise(),
             Todo::Work => {
                 let node = self.workload.who();
                 let command = self.workload.change(self.cluster.nodes[node].wall(self.cluster.now));

@@ -45,6 +45,9 @@ pub struct Scenario {
     /// Mean seconds between two casts of a node; 0: it says nothing to all.
     #[serde(default)]
     pub casts_every_s: f64,
+    /// Mean seconds between two alerts of a node; 0: it raises none.
+    #[serde(default)]
+    pub alerts_every_s: f64,
     /// Streams of letters.
     #[serde(default)]
     pub flow: Vec<Flow>,
@@ -226,6 +229,13 @@ const ALL: &[(&str, &str)] = scenarios![
     "hostile-flooder",
     "lossy-ring",
     "lossy-random-30",
+    "alerts-30",
+    "alerts-late-joiner",
+    "alerts-sender-dies",
+    "alerts-receiver-restarts",
+    "alerts-partition",
+    "alerts-line-7",
+    "alerts-disk-fails",
     "swarm-5",
     "swarm-10",
     "swarm-30",

@@ -1,5 +1,6 @@
 //! Decides what the applications of a run do: cameras that publish their state as real ones do.
 
+pub mod alerts;
 pub mod casts;
 pub mod letters;
 

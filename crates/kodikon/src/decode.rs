@@ -203,6 +203,8 @@ fn message_ops(message: &Message) -> &[SignedOp] {
         | Message::Spread(_)
         | Message::Covered(_)
         | Message::Offer(_)
+        | Message::Log(_)
+        | Message::LogPiece(_)
         | Message::Canary => &[],
     }
 }

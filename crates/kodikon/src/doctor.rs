@@ -47,6 +47,19 @@ pub struct Symptoms {
     pub streams: Option<StreamUse>,
     /// Interfaces that were asked for and are not there.
     pub absent: Vec<String>,
+    /// What the disk makes of the log.
+    pub log: Option<LogUse>,
+}
+
+/// What the disk makes of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogUse {
+    /// Why the last transaction failed; none if it did not.
+    pub problem: Option<String>,
+    /// Transactions that failed since the start.
+    pub failures: u64,
+    /// Active alerts that are in memory alone.
+    pub unkept: usize,
 }
 
 /// What became of the discovery port.
@@ -173,7 +186,7 @@ type Check = fn(&Symptoms) -> Finding;
 /// Runs every check, in the order in which a network is built up.
 #[must_use]
 pub fn examine(symptoms: &Symptoms) -> Vec<FindingRow> {
-    const CHECKS: [(&str, Check); 12] = [
+    const CHECKS: [(&str, Check); 13] = [
         ("discovery_port", discovery_port),
         ("interfaces", interfaces),
         ("multicast", multicast),
@@ -186,6 +199,7 @@ pub fn examine(symptoms: &Symptoms) -> Vec<FindingRow> {
         ("refused_peers", refused_peers),
         ("peer_rates", peer_rates),
         ("foreign_nodes", foreign_nodes),
+        ("log", log),
     ];
     let row = |(check, examine): (&str, Check)| {
         let (status, evidence, cure) = examine(symptoms);
@@ -208,6 +222,24 @@ fn warn(evidence: impl Into<String>, cure: impl Into<String>) -> Finding {
 
 fn fail(evidence: impl Into<String>, cure: impl Into<String>) -> Finding {
     (Status::Fail, evidence.into(), cure.into())
+}
+
+fn log(symptoms: &Symptoms) -> Finding {
+    let Some(log) = &symptoms.log else { return unknown("not looked at") };
+    match &log.problem {
+        Some(problem) => fail(
+            format!(
+                "alerts are not on disk ({problem}); {} transactions failed, {} active alerts are in memory alone",
+                log.failures, log.unkept
+            ),
+            "make room on the disk or replace it: the node tries again by itself; until then a crash may show alerts again, or lose \
+             what was raised here and nobody has heard",
+        ),
+        None if log.failures > 0 => {
+            ok(format!("alerts are kept; {} transactions failed and were made good", log.failures))
+        }
+        None => ok("alerts are kept"),
+    }
 }
 
 fn discovery_port(symptoms: &Symptoms) -> Finding {

@@ -3,10 +3,13 @@
 //! The loop is the root future of a single-threaded runtime on a thread of its own. A datagram passes socket → loop → `Node::handle`
 //! → loop → socket without a lock or a channel; disk, readers and user handlers are behind hand-overs that never make it wait.
 
+mod alerts;
 mod boot;
 mod evidence;
 mod keeper;
+mod logger;
 mod names;
+mod orders;
 mod saved;
 mod show;
 
@@ -18,19 +21,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{
-    Arrival, BroadcastOrder, Cast, Command, Event as CoreEvent, Input, Interface, Output, Persist, Remembered,
-    SendOrder, StreamWish, Target, Transmit,
+    Arrival, BroadcastOrder, Cast, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder,
+    StreamWish, Target, Transmit,
 };
-use kodikon_core::ground::config::Security as CoreSecurity;
+use kodikon_core::ground::config::{Config, Security as CoreSecurity};
 use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
 use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::Security;
+use crate::api::{AlertRow, Security};
 use crate::clock::{Clock, Deadline, Jump, JumpWatch, SystemClock};
 use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
@@ -39,10 +44,12 @@ use crate::interfaces::{InterfaceWatch, choose};
 use crate::mesh::{Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Family, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
+use alerts::{Followed, Receipts};
 pub(crate) use boot::{Home, Plan};
 pub(crate) use evidence::DriverCounts;
-use evidence::{Evidence, Scene};
+use evidence::Evidence;
 use keeper::Keeper;
+use logger::Logger;
 use names::{Answer, Names};
 use show::{Rest, Show};
 
@@ -90,6 +97,24 @@ pub(crate) enum Order {
         /// Where to tell.
         answer: oneshot::Sender<Option<CastId>>,
     },
+    /// Raise an alert.
+    Raise {
+        /// Which; its ticket is given here.
+        order: AlertOrder,
+        /// Where to tell what became of it.
+        answer: oneshot::Sender<Raised>,
+        /// Where to tell who has it.
+        receipts: Receipts,
+    },
+    /// Tell all that a person has seen an alert.
+    Acknowledge {
+        /// Which; its ticket is given here.
+        order: AckOrder,
+        /// Where to tell what became of it.
+        answer: oneshot::Sender<Raised>,
+    },
+    /// Tell which alerts are active.
+    Alerts(oneshot::Sender<Vec<AlertRow>>),
     /// Call a handler from now on.
     On(Handler),
     /// Call a handler on the loop from now on.
@@ -189,6 +214,7 @@ struct Driver {
     /// No handle of this node is left, so no order will come.
     is_abandoned: bool,
     keeper: Keeper,
+    logger: Logger,
     /// A new epoch or identity may not be on disk yet.
     is_run_unkept: bool,
     show: Show,
@@ -199,6 +225,8 @@ struct Driver {
     tickets: u64,
     waiting: BTreeMap<Ticket, Waiting>,
     announcing: BTreeMap<Ticket, oneshot::Sender<Option<CastId>>>,
+    /// Who waits for what becomes of alerts.
+    followed: Followed,
     addresses: Vec<SocketAddr>,
     /// When what could not be opened is tried again.
     retry_at: Instant,
@@ -217,6 +245,19 @@ struct Facts {
     is_keyed: bool,
 }
 
+impl Facts {
+    fn new(config: &Config, port: u16, max_peers_origin: Option<String>) -> Self {
+        Self {
+            name: config.node_name.clone(),
+            port,
+            discovery_port: config.discovery_port,
+            max_peers: config.max_peers,
+            max_peers_origin,
+            is_keyed: matches!(config.security, CoreSecurity::Key(_)),
+        }
+    }
+}
+
 /// What the loop woke up for.
 enum Turn {
     Unicast(Family, io::Result<()>),
@@ -224,6 +265,7 @@ enum Turn {
     Interfaces(io::Result<Vec<Interface>>),
     Stream(StreamEvent),
     Name(Answer),
+    Committed(CommitId, Committed),
     Order(Option<Order>),
     Deadline(io::Result<()>),
 }
@@ -232,7 +274,7 @@ impl Driver {
     async fn boot(plan: Plan) -> Result<(Self, Begun), StartError> {
         let clock = SystemClock::new();
         let mut config = plan.config;
-        let (mut store, directory) = boot::open_store(&plan.home)?;
+        let mut stores = boot::open_stores(&plan.home)?;
         let ports = Ports::open(config.discovery_port)?;
         let discovery = Discovery::open(config.discovery_port);
         for problem in discovery.problems() {
@@ -240,19 +282,14 @@ impl Driver {
         }
         let (peers, names) = Names::split(&plan.peers);
         config.peers = peers;
-        let facts = Facts {
-            name: config.node_name.clone(),
-            port: ports.port,
-            discovery_port: config.discovery_port,
-            max_peers: config.max_peers,
-            max_peers_origin: plan.max_peers_origin,
-            is_keyed: matches!(config.security, CoreSecurity::Key(_)),
-        };
+        let facts = Facts::new(&config, ports.port, plan.max_peers_origin);
         let system = |what| move |source| StartError::System { what, source };
         let deadline = Deadline::new(clock).map_err(system("a timer"))?;
         let watch = InterfaceWatch::open().map_err(system("a view of the network interfaces"))?;
-        let node = boot::make_node(&clock, store.as_mut(), config, ports.port)?;
-        let keeper = Keeper::spawn(store).map_err(system("a thread"))?;
+        let node = boot::make_node(&clock, &mut stores, config, ports.port)?;
+        let boot::Stores { files, log, directory } = stores;
+        let keeper = Keeper::spawn(files).map_err(system("a thread"))?;
+        let logger = Logger::spawn(log).map_err(system("a thread"))?;
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let board = Arc::new(Board::default());
         let show = Show::new(Arc::clone(&board));
@@ -280,6 +317,7 @@ impl Driver {
             orders,
             is_abandoned: false,
             keeper,
+            logger,
             is_run_unkept: false,
             show,
             evidence: Evidence::default(),
@@ -288,6 +326,7 @@ impl Driver {
             tickets: 0,
             waiting: BTreeMap::new(),
             announcing: BTreeMap::new(),
+            followed: Followed::default(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
             drops_at: Instant::ZERO,
@@ -333,6 +372,7 @@ impl Driver {
                 changed = changed(&mut self.watch) => Turn::Interfaces(changed),
                 event = self.streams.next() => Turn::Stream(event),
                 answer = self.names.answered() => Turn::Name(answer),
+                (commit, result) = self.logger.answered() => Turn::Committed(commit, result),
                 order = self.orders.recv(), if !self.is_abandoned => Turn::Order(order),
                 reached = self.deadline.reached() => Turn::Deadline(reached),
             };
@@ -374,6 +414,10 @@ impl Driver {
             }
             Turn::Stream(event) => self.take_stream(now, event),
             Turn::Name(answer) => self.take_name(now, answer),
+            Turn::Committed(commit, result) => {
+                self.node.handle(now, Input::Committed { commit, result });
+                self.carry_out();
+            }
             Turn::Order(None) => {
                 self.is_abandoned = true;
                 self.leave(now);
@@ -476,84 +520,6 @@ impl Driver {
         }
     }
 
-    fn obey(&mut self, now: Instant, order: Order) {
-        match order {
-            Order::SetState { changes, wall, number } => {
-                self.own_changes = number;
-                self.set_state(now, changes, wall);
-            }
-            Order::Send { order, waiting } => self.send(now, order, waiting),
-            Order::Broadcast { order, answer } => self.broadcast(now, order, answer),
-            Order::On(handler) => self.show.add_handler(handler),
-            Order::OnInline(handler) => self.show.add_inline(handler),
-            // An error means that nobody waits for the answer any more.
-            Order::Departed(answer) => drop(answer.send(self.node.directory(now))),
-            Order::Symptoms(answer) => {
-                self.refresh(now);
-                let scene = Scene {
-                    view: self.show.view(),
-                    reports: &self.node.reports(),
-                    echoes: &self.node.echoes(now),
-                    absent: &self.absent,
-                    discovery: &self.discovery,
-                    udp: &self.udp,
-                    discovery_port: self.facts.discovery_port,
-                    own_name: &self.facts.name,
-                    max_peers: self.facts.max_peers,
-                    max_peers_origin: self.facts.max_peers_origin.as_deref(),
-                    is_keyed: self.facts.is_keyed,
-                };
-                drop(answer.send(self.evidence.symptoms(&scene)));
-            }
-            Order::Leave => self.leave(now),
-        }
-    }
-
-    /// Changes the own state and tells it: the core tells only of others.
-    fn set_state(&mut self, now: Instant, changes: Vec<StateChange>, wall: WallTime) {
-        self.node.handle(now, Input::Command(Command::SetState(changes, wall)));
-        self.carry_out();
-        let node = self.node.id();
-        if let Some(snapshot) = self.node.state_of(&node) {
-            self.hear(CoreEvent::State { node, name: self.node.name(), snapshot });
-        }
-    }
-
-    /// Says something to one node; what becomes of it is told to whoever waits for it.
-    fn send(&mut self, now: Instant, order: SendOrder, waiting: Waiting) {
-        if self.leaving.is_some() {
-            return waiting.settle(SHUT_DOWN);
-        }
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
-        self.waiting.insert(ticket, waiting);
-        self.node.handle(now, Input::Command(Command::Send(SendOrder { ticket, ..order })));
-        self.carry_out();
-    }
-
-    /// Says something to all; its name is told at once.
-    fn broadcast(&mut self, now: Instant, order: BroadcastOrder, answer: oneshot::Sender<Option<CastId>>) {
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
-        self.announcing.insert(ticket, answer);
-        self.node.handle(now, Input::Command(Command::Broadcast(BroadcastOrder { ticket, ..order })));
-        self.carry_out();
-        // A node that has left numbers nothing any more, and whoever waits learns it by this.
-        self.announcing.remove(&ticket);
-    }
-
-    fn leave(&mut self, now: Instant) {
-        if self.leaving.is_none() {
-            tracing::info!("leaving");
-            self.leaving = Some(now);
-            for waiting in std::mem::take(&mut self.waiting).into_values() {
-                waiting.settle(SHUT_DOWN);
-            }
-            self.node.handle(now, Input::Command(Command::Leave));
-            self.carry_out();
-        }
-    }
-
     /// Carries out all that the core wishes.
     fn carry_out(&mut self) {
         while let Some(output) = self.node.poll_output() {
@@ -566,6 +532,7 @@ impl Driver {
                 }
                 Output::Stream(StreamWish::Send { .. }) if !self.may_speak() => self.evidence.counts.unkept += 1,
                 Output::Stream(wish) => self.streams.wish(wish),
+                Output::Commit { commit, batch } => self.logger.commit(commit, batch),
             }
         }
     }
@@ -609,6 +576,9 @@ impl Driver {
                 let (origin, epoch) = (self.node.id(), self.node.epoch());
                 _ = answer.send(number.map(|number| CastId { origin, epoch, number }));
             }
+            return;
+        }
+        if self.followed.hear(&event, self.show.view()) {
             return;
         }
         self.evidence.note_event(&event);
@@ -703,6 +673,7 @@ impl Driver {
         self.refresh(self.now());
         self.show.end();
         self.keeper.close();
+        self.logger.close();
         tracing::info!("node ended");
     }
 }

@@ -32,6 +32,10 @@ pub enum EventKind {
     State,
     /// Somebody said something to this node.
     Message,
+    /// An alert reached this node.
+    Alert,
+    /// A person acknowledged an alert.
+    AlertAck,
     /// This node hears nobody, or somebody again.
     Isolated,
     /// Every kind.
@@ -40,8 +44,17 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind but [`EventKind::Any`].
-    pub const ALL: [Self; 7] =
-        [Self::PeerUp, Self::PeerSuspect, Self::PeerFailed, Self::PeerLeft, Self::State, Self::Message, Self::Isolated];
+    pub const ALL: [Self; 9] = [
+        Self::PeerUp,
+        Self::PeerSuspect,
+        Self::PeerFailed,
+        Self::PeerLeft,
+        Self::State,
+        Self::Message,
+        Self::Alert,
+        Self::AlertAck,
+        Self::Isolated,
+    ];
 
     /// The value of `event` in JSON; `any` for every kind.
     #[must_use]
@@ -53,6 +66,8 @@ impl EventKind {
             Self::PeerLeft => "peer_left",
             Self::State => "state",
             Self::Message => "message",
+            Self::Alert => "alert",
+            Self::AlertAck => "alert_ack",
             Self::Isolated => "isolated",
             Self::Any => "any",
         }
@@ -74,6 +89,8 @@ impl EventKind {
             What::PeerLeft { .. } => Some(Self::PeerLeft),
             What::State { .. } => Some(Self::State),
             What::Message { .. } => Some(Self::Message),
+            What::Alert { .. } => Some(Self::Alert),
+            What::AlertAck { .. } => Some(Self::AlertAck),
             What::Isolated { .. } => Some(Self::Isolated),
             What::Missed { .. } => None,
         }
@@ -202,10 +219,12 @@ pub(crate) fn weight(event: &Event) -> usize {
             SMALL + state.iter().map(|(key, value)| key.len() + 64 + size_of(value)).sum::<usize>()
         }
         What::Message { payload, .. } => SMALL + size_of(payload),
+        What::Alert { alert, .. } => SMALL + size_of(alert),
         What::PeerUp { .. }
         | What::PeerSuspect { .. }
         | What::PeerFailed { .. }
         | What::PeerLeft { .. }
+        | What::AlertAck { .. }
         | What::Isolated { .. }
         | What::Missed { .. } => SMALL,
     }
@@ -323,7 +342,28 @@ mod tests {
             What::PeerFailed { node_id: node_id.clone(), id: id.clone(), witnesses, reason: reason.clone() },
             What::PeerLeft { node_id: node_id.clone(), id: id.clone(), reason: reason.clone() },
             said,
-            What::Message { node_id, id, source, kind, payload, priority, path: Vec::new(), sent_to: None },
+            What::Message {
+                node_id: node_id.clone(),
+                id: id.clone(),
+                source: source.clone(),
+                kind,
+                payload,
+                priority: priority.clone(),
+                path: Vec::new(),
+                sent_to: None,
+            },
+            What::Alert {
+                node_id: node_id.clone(),
+                id: id.clone(),
+                source: source.clone(),
+                alert_id: String::new(),
+                priority,
+                alert: Value::Null,
+                timestamp: 0.0,
+                late: false,
+                repeated: false,
+            },
+            What::AlertAck { node_id, id, source, alert_id: String::new(), by: String::new(), timestamp: 0.0 },
             What::Isolated { isolated: true, reason },
         ];
         assert_eq!(whats.each_ref().map(|what| EventKind::of(what).unwrap()), EventKind::ALL);

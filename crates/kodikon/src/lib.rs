@@ -24,6 +24,7 @@
 //! | `PeerInfo`, `is_alive()`, last heartbeat | [`Peer`], [`Peer::is_alive`], [`Peer::last_heard`] |
 //! | `update_node_state({…})` | [`Mesh::set_state`] |
 //! | `get_network_stats()` | [`Mesh::stats`] |
+//! | `broadcast_alert({…})` | [`Mesh::alert`]`({…}).send()` |
 //! | message handlers | [`Mesh::on`], [`Mesh::on_inline`], [`Mesh::events`] |
 #![deny(unsafe_code)]
 
@@ -54,8 +55,9 @@ pub use kodikon_core::model::letter::Priority;
 pub use kodikon_core::model::state::StateError;
 pub use kodikon_core::wire::json::MessageType;
 pub use mesh::{
-    Announced, Broadcast, Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Route,
-    SEND_BYTES_WAITING, SENDS_WAITING, SendError, StartError, TIMEOUT_LEAST, TIMEOUT_MOST,
+    Alert, AlertError, AlertHandle, Announced, Broadcast, Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH,
+    PAYLOAD_KEYS, Peer, Receipt, Route, SEND_BYTES_WAITING, SENDS_WAITING, SendError, StartError, TIMEOUT_LEAST,
+    TIMEOUT_MOST,
 };
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;

@@ -1,5 +1,6 @@
 //! Decides what an embedder holds: a handle to one running node, cheap to clone and usable from any thread.
 
+mod alert;
 mod board;
 mod broadcast;
 mod builder;
@@ -33,6 +34,8 @@ use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::topic::Topic;
 
+pub(crate) use alert::ALERTS_FOLLOWED;
+pub use alert::{Alert, AlertError, AlertHandle, Receipt};
 pub(crate) use board::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way};
 pub use broadcast::{Announced, Broadcast};
 pub use builder::Builder;
@@ -424,6 +427,7 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
     doc.messages_sent = stats.messages_sent;
     doc.messages_received = stats.messages_received;
     doc.messages_routed = stats.letters_relayed;
+    doc.alerts_sent = stats.alerts_sent;
     doc.peers_discovered = stats.peers_discovered;
     doc.heartbeats_sent = stats.heartbeats_sent;
     doc.datagrams_sent = stats.datagrams_sent;
@@ -466,6 +470,13 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("casts_unacknowledged", stats.casts_unacknowledged),
         ("casts_evicted", stats.casts_evicted),
         ("messages_queued", stats.messages_queued),
+        ("alerts_received", stats.alerts_received),
+        ("alerts_refused", stats.alerts_refused),
+        ("alerts_repeated", stats.alerts_repeated),
+        ("receipts_sent", stats.receipts_sent),
+        ("log_applied", stats.log_applied),
+        ("log_evicted", stats.log_evicted),
+        ("commits_failed", stats.commits_failed),
     ] {
         doc.counters.insert(name.to_owned(), value);
     }

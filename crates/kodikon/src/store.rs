@@ -1,14 +1,18 @@
-//! Decides how a node's few files are kept: one process per directory, whole files or none, an epoch that never
+//! Decides how a node's few files and its log are kept: one process per directory, whole files or none, an epoch that never
 //! repeats.
 
 use std::path::PathBuf;
 use std::{fmt, io};
 
 mod file;
+mod log;
 mod memory;
+mod sqlite;
 
 pub(crate) use file::FileStore;
+pub(crate) use log::{LogStore, MemoryLog};
 pub(crate) use memory::MemoryStore;
+pub(crate) use sqlite::SqliteLog;
 
 /// The longest file a store takes or gives back.
 ///

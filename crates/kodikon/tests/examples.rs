@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+#[path = "../examples/alert_broadcasting.rs"]
+mod alert_broadcasting;
 #[path = "../examples/basic_setup.rs"]
 mod basic_setup;
 #[path = "../examples/message_routing.rs"]
@@ -58,4 +60,9 @@ async fn streaming_state_is_followed_and_shown_to_a_late_joiner() {
 #[tokio::test]
 async fn network_statistics_counts_a_peer_and_its_heartbeats() {
     ends_well(network_statistics::run()).await;
+}
+
+#[tokio::test]
+async fn alert_broadcasting_shows_an_alert_once_and_learns_who_has_seen_it() {
+    ends_well(alert_broadcasting::run()).await;
 }

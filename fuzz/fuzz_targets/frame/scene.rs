@@ -274,7 +274,7 @@ impl Scene {
                     count += 1;
                 }
                 Output::Stream(StreamWish::Send { bytes, .. }) => check(bytes),
-                Output::Stream(_) | Output::Event(_) | Output::Persist(_) => {}
+                Output::Stream(_) | Output::Event(_) | Output::Persist(_) | Output::Commit { .. } => {}
             }
         }
         for (table, held, limit) in self.node.table_sizes() {

@@ -2,8 +2,9 @@
 
 use axum::Json;
 use kodikon::api::{
-    BroadcastDoc, BroadcastRow, FindingRow, LinkRow, Liveness, MessageDoc, NodeState, OtherRouteRow, OutcomeRow,
-    PeerDetail, PeerRow, RouteRow, RouteSource, StateRow, StatsDoc, Status,
+    AckDoc, AckRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, FindingRow, LinkRow, Liveness,
+    MessageDoc, MissingRow, NodeState, OtherRouteRow, OutcomeRow, PeerDetail, PeerRow, RouteRow, RouteSource, StateRow,
+    StatsDoc, Status,
 };
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -22,7 +23,7 @@ struct Operation {
 const JSON: &str = "application/json";
 
 /// Every path and method there is.
-const OPERATIONS: [Operation; 16] = [
+const OPERATIONS: [Operation; 19] = [
     Operation {
         method: "get",
         path: "/v1/peers",
@@ -85,6 +86,27 @@ const OPERATIONS: [Operation; 16] = [
         summary: "Say something to all; with `repeat` a numbered series, answered by lines of JSON",
         content: JSON,
         schema: || named("BroadcastRow"),
+    },
+    Operation {
+        method: "get",
+        path: "/v1/alerts",
+        summary: "The active alerts, the most urgent first",
+        content: JSON,
+        schema: || list("AlertRow"),
+    },
+    Operation {
+        method: "post",
+        path: "/v1/alerts",
+        summary: "Show an alert to everyone who is here, or comes while it is active",
+        content: JSON,
+        schema: || named("AlertReport"),
+    },
+    Operation {
+        method: "post",
+        path: "/v1/alerts/{id}/ack",
+        summary: "Tell all that somebody has seen an alert",
+        content: JSON,
+        schema: object,
     },
     Operation {
         method: "get",
@@ -185,6 +207,7 @@ fn describe(operation: &Operation) -> Value {
         parameters.push(parameter("name", "path", text()));
     }
     match operation.path {
+        "/v1/alerts/{id}/ack" => parameters.push(parameter("id", "path", text())),
         "/v1/peers" => parameters.push(parameter("all", "query", json!({"type": "boolean"}))),
         "/v1/events" => {
             let kinds = json!({"type": "array", "items": {"enum": super::events::kinds()}});
@@ -208,7 +231,12 @@ fn describe(operation: &Operation) -> Value {
         described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": object()}}});
     }
     if operation.method == "post" {
-        let body = if operation.path == "/v1/broadcasts" { "BroadcastDoc" } else { "MessageDoc" };
+        let body = match operation.path {
+            "/v1/alerts" => "AlertDoc",
+            "/v1/alerts/{id}/ack" => "AckDoc",
+            "/v1/broadcasts" => "BroadcastDoc",
+            _ => "MessageDoc",
+        };
         described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": named(body)}}});
     }
     if matches!(operation.path, "/healthz" | "/readyz") {
@@ -233,6 +261,12 @@ fn schemas() -> Value {
         "BroadcastDoc": schema(BroadcastDoc::schema()),
         "BroadcastRow": schema(BroadcastRow::schema()),
         "OutcomeRow": schema(OutcomeRow::schema()),
+        "AlertDoc": schema(AlertDoc::schema()),
+        "AckDoc": schema(AckDoc::schema()),
+        "AlertRow": schema(AlertRow::schema()),
+        "AlertReport": schema(AlertReport::schema()),
+        "MissingRow": schema(MissingRow::schema()),
+        "AckRow": schema(AckRow::schema()),
         "StateRow": schema(StateRow::schema()),
         "StatsDoc": schema(StatsDoc::schema()),
         "FindingRow": schema(FindingRow::schema()),

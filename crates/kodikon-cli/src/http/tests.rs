@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kodikon::api::{
-    BroadcastDoc, BroadcastRow, Event, FindingRow, Liveness, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow,
-    StateDoc, StatsDoc, What,
+    AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, Event, FindingRow, Liveness, MessageDoc, OutcomeRow,
+    PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc, What,
 };
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::*;
+
+/// The only alert there is.
+const ALERT: &str = "00000000000000ff";
 
 /// A node with one peer and a state that can be changed.
 #[derive(Debug, Default)]
@@ -117,6 +120,23 @@ impl NodeView for Fake {
             Some("busy") => Err(ViewError::Busy("too many".into())),
             Some(_) | None => Ok(made(json!({"n": n, "id": "a-1-1", "sent_to": "all"}))),
         }
+    }
+
+    async fn alert(&self, alert: AlertDoc) -> Result<AlertReport, ViewError> {
+        let priority = alert.priority.unwrap_or_default();
+        Ok(made(json!({"alert_id": ALERT, "priority": priority, "delivered": ["cam2"], "durable": [], "missing": []})))
+    }
+
+    async fn alerts(&self) -> Result<Vec<AlertRow>, ViewError> {
+        Ok(vec![made(json!({
+            "alert_id": ALERT, "source": "cam1", "id": "00", "priority": "high", "alert": {"door": 3}, "timestamp": 1.0,
+            "expires": 2.0, "delivered": [], "durable": [], "missing": [], "acknowledged": [], "late": false,
+            "repeated": false, "kept": true,
+        }))])
+    }
+
+    async fn acknowledge(&self, id: &str, _: &str) -> Result<(), ViewError> {
+        if id == ALERT { Ok(()) } else { Err(ViewError::Unknown(format!("no alert `{id}`"))) }
     }
 
     fn is_own_name(&self, name: &str) -> bool {
@@ -342,6 +362,24 @@ async fn a_broadcast_is_answered_with_its_name_and_a_series_line_by_line() {
 }
 
 #[tokio::test]
+async fn an_alert_is_raised_listed_and_acknowledged() {
+    let served = served().await;
+    let (status, _, body) =
+        served.call("POST", "/v1/alerts", "", r#"{"alert": {"door": 3}, "priority": "high"}"#).await;
+    let report: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, &report["alert_id"], &report["priority"]), (200, &json!(ALERT), &json!("high")));
+    let (status, alerts) = served.get("/v1/alerts").await;
+    assert_eq!((status, &alerts[0]["alert"]["door"]), (200, &json!(3)));
+    for (id, body, expected) in
+        [(ALERT, "", 200), (ALERT, r#"{"by": "anna"}"#, 200), (ALERT, r#"{"who": 1}"#, 400), ("ff", "", 404)]
+    {
+        let status = served.call("POST", &format!("/v1/alerts/{id}/ack"), "", body).await.0;
+        assert_eq!(status, expected, "{id} {body}");
+    }
+    assert_eq!(served.call("POST", "/v1/alerts", "", r#"{"payload": 1}"#).await.0, 400);
+}
+
+#[tokio::test]
 async fn health_is_the_loops_and_not_the_servers() {
     let served = served().await;
     assert_eq!(served.get("/healthz").await.0, 200);
@@ -408,12 +446,13 @@ async fn what_is_described_is_there() {
     let document = served.get("/openapi.json").await.1;
     for (path, item) in document["paths"].as_object().expect("paths") {
         let name = if path.starts_with("/v1/peers") { "cam2" } else { "cam1" };
-        let path = path.replace("{name}", name);
+        let path = path.replace("{name}", name).replace("{id}", ALERT);
         for method in item.as_object().expect("methods").keys() {
             if path == "/v1/events" {
                 continue; // it does not end by itself
             }
-            let status = served.call(&method.to_uppercase(), &path, "", "{}").await.0;
+            let body = if path == "/v1/alerts" { r#"{"alert": 1}"# } else { "{}" };
+            let status = served.call(&method.to_uppercase(), &path, "", body).await.0;
             assert!(status != 404 && status != 405, "{method} {path}: {status}");
         }
     }

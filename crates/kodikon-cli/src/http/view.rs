@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use kodikon::api::{
-    BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc,
+    AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail,
+    PeerRow, RouteRow, StateDoc, StatsDoc,
 };
 use serde_json::{Map, Value};
 
@@ -43,6 +44,15 @@ pub(crate) trait NodeView: Send + Sync + 'static {
         n: Option<u32>,
     ) -> impl Future<Output = Result<BroadcastRow, ViewError>> + Send;
 
+    /// Raises an alert, and waits for it as long as it says.
+    fn alert(&self, alert: AlertDoc) -> impl Future<Output = Result<AlertReport, ViewError>> + Send;
+
+    /// The active alerts.
+    fn alerts(&self) -> impl Future<Output = Result<Vec<AlertRow>, ViewError>> + Send;
+
+    /// Tells all that somebody has seen an alert.
+    fn acknowledge(&self, id: &str, by: &str) -> impl Future<Output = Result<(), ViewError>> + Send;
+
     /// Whether this is the node's own name or `name@hhhh`.
     fn is_own_name(&self, name: &str) -> bool;
 
@@ -68,4 +78,6 @@ pub(crate) enum ViewError {
     Busy(String),
     /// What was asked for breaks a limit or a rule.
     Refused(String),
+    /// There is nothing of that name.
+    Unknown(String),
 }

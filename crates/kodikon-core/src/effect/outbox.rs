@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::Duration;
+use crate::model::alert::{Logged, OpId};
 use crate::model::cast::CastId;
 use crate::model::op::SignedOp;
 use crate::wire::message::Message;
@@ -83,12 +84,19 @@ pub enum Notice {
     Turn(NodeId, u32),
     /// A letter given to a neighbour was taken after so long, or (`None`) not in answer to its first carrying.
     Carried(NodeId, Option<Duration>),
+    /// An op of the log is here for the first time.
+    Logged(Logged),
+    /// Ops of the log are on disk.
+    LogKept(Vec<OpId>),
+    /// The time of an op of the log is over, or it made room for others.
+    LogOver(OpId),
 }
 
 /// Where machines leave their wishes.
 #[derive(Debug, Default)]
 pub struct Outbox {
     messages: VecDeque<(Destination, Message)>,
+    again: Vec<(Duration, Destination, Message)>,
     outputs: VecDeque<Output>,
     notices: VecDeque<Notice>,
 }
@@ -97,6 +105,16 @@ impl Outbox {
     /// Sends a message.
     pub fn send(&mut self, to: Destination, message: Message) {
         self.messages.push_back((to, message));
+    }
+
+    /// Sends a message once more, so long after now: what is urgent must not wait for a lost datagram to be missed.
+    pub fn send_again(&mut self, after: Duration, to: Destination, message: Message) {
+        self.again.push((after, to, message));
+    }
+
+    /// What is to be sent once more.
+    pub fn take_again(&mut self) -> Vec<(Duration, Destination, Message)> {
+        std::mem::take(&mut self.again)
     }
 
     /// Tells the application.

@@ -204,6 +204,22 @@ pub struct Stats {
     pub messages_queued: u64,
     /// Facts told to all about this node's links and the segments that it names.
     pub links_told: u64,
+    /// Alerts that this node raised.
+    pub alerts_sent: u64,
+    /// Alerts of others that were shown to the application here.
+    pub alerts_received: u64,
+    /// Alerts and acknowledgements that the application wanted told beyond what a node may.
+    pub alerts_refused: u64,
+    /// Alerts told once more to somebody who had not shown them.
+    pub alerts_repeated: u64,
+    /// Times this node told an author what it has of its log.
+    pub receipts_sent: u64,
+    /// Ops accepted into the log.
+    pub log_applied: u64,
+    /// Ops of the log that made room for others before their time was over.
+    pub log_evicted: u64,
+    /// Transactions that the log's store could not carry out.
+    pub commits_failed: u64,
     dropped: [u64; Reject::ALL.len()],
     crowded_out: [[u64; Class::ALL.len()]; Crowded::ALL.len()],
 }

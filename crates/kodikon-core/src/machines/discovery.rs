@@ -154,7 +154,7 @@ impl Discovery {
         for (cast, number) in ways.into_iter().zip(numbers) {
             // The root is the outbound's to fill in: it knows the newest one. So is whether anybody counts.
             let number = Some(number);
-            let beacon = crate::wire::message::Beacon { root: 0, heard, turn, number };
+            let beacon = crate::wire::message::Beacon { root: 0, heard, turn, number, log_root: None };
             ctx.out.send(Destination::Segment(index, cast), Message::Beacon(beacon));
         }
     }
@@ -231,7 +231,7 @@ impl Discovery {
     /// need not ask each other for proof.
     pub fn on_strange_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival, ctx: &mut Context) -> bool {
         if self.challenges.may_answer_probe(now) {
-            let pong = Message::Pong(Pong { nonce: ping.nonce, root: None, wall_ms: None });
+            let pong = Message::Pong(Pong { nonce: ping.nonce, root: None, wall_ms: None, log_root: None });
             ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
         } else {
             ctx.stats.drop(Reject::Budget);

@@ -492,5 +492,5 @@ type ByPeer<T> = BoundedMap<NodeId, T>;
 
 /// One beat to one observer.
 pub(crate) fn beat(root: u64, due_ms: u32) -> Message {
-    Message::Beat(Beat { root, due_ms })
+    Message::Beat(Beat { root, due_ms, log_root: None })
 }

@@ -1,9 +1,12 @@
-//! Decides what each node holds of the facts of all: the `live` lane, compared by roots and repaired by digests.
+//! Decides what each node holds of the facts of all: the `live` lane and the log, compared by roots and repaired by digests.
 
 mod checks;
+mod hearsay;
 mod intervals;
 mod lane;
 mod limits;
+pub mod log;
+mod logged;
 mod own;
 mod roots;
 mod sync;
@@ -12,6 +15,7 @@ use std::collections::BTreeSet;
 
 use crate::effect::Event;
 use crate::effect::context::Context;
+use crate::effect::log::SavedLog;
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, NodeId};
@@ -20,10 +24,11 @@ use crate::ground::table::IdTable;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::checks::Checks;
 use crate::machines::replication::lane::{Lane, Placed};
+use crate::machines::replication::log::Log;
 use crate::machines::replication::own::Own;
 use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
-use crate::model::op::{OpKind, SignedOp};
+use crate::model::op::{OpKind, OpLane, SignedOp};
 use crate::model::state::NodeSnapshot;
 use crate::wire::message::{Message, Ops};
 
@@ -36,10 +41,11 @@ const MAX_LANES: usize = MAX_PEERS + 1;
 /// How often that is looked at.
 const EXPIRY_LOOK: Duration = Duration::from_secs(30);
 
-/// The `live` lane. See the module's first line.
+/// The `live` lane and the log. See the module's first line.
 #[derive(Debug)]
 pub struct Replication {
     own: Own,
+    log: Log,
     lanes: IdTable<NodeId, Box<Lane>>,
     checks: Checks,
     roots: Roots,
@@ -51,9 +57,10 @@ pub struct Replication {
 impl Replication {
     /// Holds only what the own disk remembered.
     #[must_use]
-    pub fn new(now: Instant, state: NodeSnapshot, epoch: Epoch) -> Self {
+    pub fn new(now: Instant, state: NodeSnapshot, log: SavedLog, ctx: &Context) -> Self {
         Self {
-            own: Own::new(state, epoch),
+            own: Own::new(state, ctx.me.epoch),
+            log: Log::new(now, log, ctx),
             lanes: IdTable::new(MAX_LANES),
             checks: Checks::new(),
             roots: Roots::new(),
@@ -83,7 +90,9 @@ impl Replication {
         if let Some(source) = source.filter(|_| is_far || ctx.roster.near_count() <= sync::EAGER_PEERS) {
             let digests = self.digests(true);
             self.sync.ask_now(now, source, digests, ctx);
+            self.log.ask_now(now, source, ctx);
         }
+        self.log.on_floor(&id, ctx);
     }
 
     /// A peer is gone: its facts and the memory of them go together, so that it can come back.
@@ -91,6 +100,7 @@ impl Replication {
         self.drop_lane(id);
         self.checks.forget(id);
         self.sync.forget(id);
+        self.log.forget_peer(id);
     }
 
     fn drop_lane(&mut self, id: &NodeId) {
@@ -119,8 +129,11 @@ impl Replication {
     }
 
     /// Whether an op in our name is one we made.
-    pub fn remembers(&self, op: &SignedOp) -> bool {
-        self.own.is_mine(op, self.lane(&op.author()))
+    pub fn remembers(&self, op: &SignedOp, ctx: &Context) -> bool {
+        match op.lane() {
+            OpLane::Live => self.own.is_mine(op, self.lane(&op.author())),
+            OpLane::Log => self.log.is_mine(op, ctx),
+        }
     }
 
     /// Ops arrived from a proven peer: pushed, or because we lacked them. `sole` are the authors of whom nobody else here can
@@ -145,6 +158,9 @@ impl Replication {
 
     fn on_op(&mut self, now: Instant, from: NodeId, op: SignedOp, ctx: &mut Context) {
         let author = op.author();
+        if op.lane() != OpLane::Live {
+            return ctx.stats.drop(Reject::Malformed);
+        }
         if author == ctx.me.id {
             if op.epoch() >= ctx.me.epoch && !self.own.is_mine(&op, self.lane(&author)) {
                 ctx.out.notice(Notice::OwnGhost(op, None));
@@ -173,7 +189,7 @@ impl Replication {
         }
         // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
         let has_share = lane.as_mut().is_none_or(|lane| lane.allowance.has(now, 1));
-        if !has_share || !self.is_signed(now, from, &op, &key, ctx) {
+        if !has_share || !self.checks.is_signed(now, from, (&op, &key), ctx) {
             if !has_share {
                 ctx.stats.drop(Reject::Budget);
             }
@@ -197,26 +213,12 @@ impl Replication {
         self.lanes.get(author).map(Box::as_ref)
     }
 
-    /// Checks an op's signature at the expense of who passed it on.
-    fn is_signed(&mut self, now: Instant, from: NodeId, op: &SignedOp, key: &[u8; 32], ctx: &mut Context) -> bool {
-        if !self.checks.take(now, from, 1, ctx) {
-            ctx.stats.drop(Reject::Budget);
-            return false;
-        }
-        let holds = ctx.verify_op(op, key);
-        if !holds {
-            self.checks.fault(now, from, ctx);
-            ctx.stats.drop(Reject::Signature);
-        }
-        holds
-    }
-
     /// A number that was processed comes again. With other words, and signed, it shows that its author says one thing to
     /// some and another to others. Known only while the first is the newest of its key.
     fn compare(&mut self, now: Instant, from: NodeId, op: &SignedOp, key: &[u8; 32], ctx: &mut Context) {
         let held = self.lanes.get(&op.author()).and_then(|lane| lane.get(op.slot()));
         let differs = held.is_some_and(|held| held.seq() == op.seq() && !held.says_the_same(op));
-        if !differs || !self.is_signed(now, from, op, key, ctx) {
+        if !differs || !self.checks.is_signed(now, from, (op, key), ctx) {
             return;
         }
         ctx.stats.equivocations += 1;
@@ -249,7 +251,8 @@ impl Replication {
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.own.next_deadline(), self.sync.next_deadline(), Some(self.next_expiry)].into_iter().flatten().min()
+        let live = [self.own.next_deadline(), self.sync.next_deadline(), Some(self.next_expiry)];
+        live.into_iter().chain([self.log.next_deadline()]).flatten().min()
     }
 
     /// Does what is due.
@@ -275,20 +278,22 @@ impl Replication {
             let digests = self.digests(true);
             self.sync.on_wake(now, self.roots.all(), &digests, ctx);
         }
+        self.log.on_wake(now, ctx);
     }
 
     /// Tables with their limits.
     #[must_use]
-    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 5] {
+    pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let fullest = self.lanes.values().map(|lane| lane.len()).max().unwrap_or(0);
         let largest = self.lanes.values().map(|lane| lane.bytes()).max().unwrap_or(0);
-        [
+        let live = [
             ("lanes", self.lanes.len(), MAX_LANES),
             ("ops_of_an_author", fullest, limits::MAX_OPS),
             ("bytes_of_an_author", largest, limits::MAX_BYTES),
             ("senders", self.checks.len(), MAX_PEERS),
             ("resting", self.sync.resting(), sync::MAX_RESTING),
-        ]
+        ];
+        live.into_iter().chain(self.log.table_sizes()).collect()
     }
 }
 

@@ -42,6 +42,9 @@ pub struct Card {
     /// What it understands beyond what all do, one bit each; cards of earlier versions say nothing.
     #[n(9)]
     pub features: Option<u32>,
+    /// Of the author's runs before this one nothing of its log is active any more; absent: it does not say.
+    #[n(10)]
+    pub log_floor: Option<u64>,
 }
 
 /// The bit of a card's features of whoever reads packed letters.
@@ -236,6 +239,7 @@ mod tests {
             addresses: vec![address],
             version: "0.1.0".to_owned(),
             features: None,
+            log_floor: None,
         };
         assert_eq!(Card::parse(&minicbor::to_vec(&card).unwrap()), Some(card.clone()));
         assert_eq!(card.shown_name(), "cam-2");

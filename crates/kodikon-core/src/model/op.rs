@@ -34,7 +34,33 @@ struct Envelope<'b> {
     wall: u64,
 }
 
-/// What kind of fact a `live` op states.
+/// How long a fact lives, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OpLane {
+    /// Of one kind and key the newest holds, in memory, while its author is present.
+    Live,
+    /// Every one holds until its time is over, on disk, whatever becomes of its author.
+    Log,
+}
+
+impl OpLane {
+    /// The number on the wire.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Live => 0,
+            Self::Log => 1,
+        }
+    }
+
+    /// The lane of a number; `None` for one of a later version.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Live, Self::Log].into_iter().find(|lane| lane.code() == code)
+    }
+}
+
+/// What kind of fact an op states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpKind {
     /// The author's card.
@@ -45,6 +71,12 @@ pub enum OpKind {
     Links,
     /// The author's opinion of a peer: failed, or that opinion withdrawn.
     Opinion,
+    /// What the author has of another's log: shown, and on its disk.
+    Receipt,
+    /// An alert; of the log.
+    Alert,
+    /// A person's word that an alert was seen; of the log.
+    AlertAck,
     /// A kind of a later version: kept and passed on, not understood.
     Unknown(u8),
 }
@@ -58,18 +90,27 @@ impl OpKind {
             Self::State => 2,
             Self::Links => 3,
             Self::Opinion => 4,
+            Self::Receipt => 5,
+            Self::Alert => 16,
+            Self::AlertAck => 17,
             Self::Unknown(code) => code,
         }
     }
 
-    fn from_code(code: u8) -> Self {
-        match code {
-            1 => Self::Card,
-            2 => Self::State,
-            3 => Self::Links,
-            4 => Self::Opinion,
-            other => Self::Unknown(other),
+    /// The lane that facts of this kind belong to.
+    #[must_use]
+    pub fn lane(self) -> OpLane {
+        match self {
+            Self::Card | Self::State | Self::Links | Self::Opinion | Self::Receipt | Self::Unknown(_) => OpLane::Live,
+            Self::Alert | Self::AlertAck => OpLane::Log,
         }
+    }
+
+    /// A number means something in its own lane alone: no card can be hidden in a log.
+    fn from_code(lane: OpLane, code: u8) -> Self {
+        let known = [Self::Card, Self::State, Self::Links, Self::Opinion, Self::Receipt, Self::Alert, Self::AlertAck];
+        let found = known.into_iter().find(|kind| kind.lane() == lane && kind.code() == code);
+        found.unwrap_or(Self::Unknown(code))
     }
 }
 
@@ -86,6 +127,7 @@ struct Fact {
     author: NodeId,
     epoch: Epoch,
     seq: Seq,
+    lane: OpLane,
     kind: OpKind,
     lamport: u64,
     wall: WallTime,
@@ -104,14 +146,15 @@ impl Fact {
             let start = part.as_ptr().addr() - bytes.as_ptr().addr();
             start..start + part.len()
         };
-        if lane != LANE_LIVE {
-            return Err(minicbor::decode::Error::message("an op of the live lane"));
-        }
+        let Some(lane) = OpLane::from_code(lane) else {
+            return Err(minicbor::decode::Error::message("an op of a lane that we know"));
+        };
         Ok(Self {
             author: NodeId(author),
             epoch: Epoch(epoch),
             seq: Seq(seq),
-            kind: OpKind::from_code(kind),
+            lane,
+            kind: OpKind::from_code(lane, kind),
             lamport,
             wall: WallTime(wall),
             key: within(key),
@@ -137,19 +180,17 @@ pub struct Statement {
     pub wall: WallTime,
 }
 
-/// The `live` lane: keyed, newest wins, in memory.
-const LANE_LIVE: u8 = 0;
 /// What a signature over an op covers besides its bytes.
 const PURPOSE: &[u8] = b"kodikon op 1";
 
 impl SignedOp {
-    /// Numbers and signs a statement of the `live` lane.
+    /// Numbers and signs a statement, in the lane of its kind.
     #[must_use]
     pub fn sign(identity: &Identity, mesh: MeshId, epoch: Epoch, seq: Seq, statement: Statement) -> Self {
         let envelope = Envelope {
             author: identity.id().0,
             epoch: epoch.0,
-            lane: LANE_LIVE,
+            lane: statement.kind.lane().code(),
             seq: seq.0,
             kind: statement.kind.code(),
             key: &statement.key,
@@ -185,6 +226,12 @@ impl SignedOp {
     #[must_use]
     pub fn seq(&self) -> Seq {
         self.0.seq
+    }
+
+    /// To which lane it belongs.
+    #[must_use]
+    pub fn lane(&self) -> OpLane {
+        self.0.lane
     }
 
     /// What kind of fact it states.
@@ -293,6 +340,17 @@ mod tests {
         assert_eq!(read, op);
         assert!(read.verify(&identity.public_key(), MeshId([1; 16]), &mut StrictVerifier));
         assert_eq!((read.seq(), read.kind(), read.body()), (Seq(4), OpKind::State, &b"30"[..]));
+    }
+
+    #[test]
+    fn a_kind_means_something_in_its_own_lane_alone() {
+        let kinds = [OpKind::Card, OpKind::State, OpKind::Links, OpKind::Opinion, OpKind::Receipt];
+        for kind in kinds.into_iter().chain([OpKind::Alert, OpKind::AlertAck]) {
+            for lane in [OpLane::Live, OpLane::Log] {
+                let expected = if lane == kind.lane() { kind } else { OpKind::Unknown(kind.code()) };
+                assert_eq!(OpKind::from_code(lane, kind.code()), expected, "{lane:?}");
+            }
+        }
     }
 
     #[test]

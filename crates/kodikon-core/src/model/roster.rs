@@ -480,6 +480,7 @@ mod tests {
             addresses: Vec::new(),
             version: "0.1.0".to_owned(),
             features: None,
+            log_floor: None,
         };
         let body = minicbor::to_vec(&card).unwrap();
         let statement = Statement { kind: OpKind::Card, key: Vec::new(), body, lamport: 1, wall: WallTime(0) };

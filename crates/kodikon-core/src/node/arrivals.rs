@@ -180,12 +180,14 @@ impl Node {
                 if let Some(number) = beacon.number {
                     self.routing.on_beacon(now, id, arrival, number, &self.ctx);
                 }
+                self.replication.on_log_root(now, id, beacon.log_root);
                 if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
                     self.on_turn(now, id, arrival, turn.due_ms);
                 }
             }
             Message::Beat(beat) => {
                 self.replication.on_root(now, id, beat.root);
+                self.replication.on_log_root(now, id, beat.log_root);
                 self.on_turn(now, id, arrival, beat.due_ms);
             }
             Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
@@ -209,6 +211,8 @@ impl Node {
             Message::Covered(covered) => self.broadcasts.on_covered(now, id, &covered, &mut self.ctx),
             Message::Offer(offer) => self.broadcasts.on_offer(now, id, arrival, &offer, &mut self.ctx),
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
+            Message::Log(log) => self.replication.on_log(now, id, log, &mut self.ctx),
+            Message::LogPiece(piece) => self.replication.on_log_piece(now, id, piece, &mut self.ctx),
             // Streams alone carry it.
             Message::Canary => {}
         }
@@ -222,7 +226,7 @@ impl Node {
 
     fn answer_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival) {
         let wall_ms = Some(self.ctx.wall(now).0);
-        let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms });
+        let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms, log_root: None });
         self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
     }
 
@@ -332,6 +336,8 @@ impl Node {
                 | Message::Spread(_)
                 | Message::Covered(_)
                 | Message::Offer(_)
+                | Message::Log(_)
+                | Message::LogPiece(_)
                 | Message::Canary => {}
             }
         }
@@ -402,7 +408,10 @@ impl Node {
     /// Ops from a stranger count for nothing, but our own signature speaks for itself.
     fn look_for_ghosts(&mut self, ops: Ops, arrival: Arrival) {
         for op in ops.ops {
-            if op.author() == self.ctx.me.id && op.epoch() >= self.ctx.me.epoch && !self.replication.remembers(&op) {
+            if op.author() == self.ctx.me.id
+                && op.epoch() >= self.ctx.me.epoch
+                && !self.replication.remembers(&op, &self.ctx)
+            {
                 self.ctx.out.notice(Notice::OwnGhost(op, Some(arrival)));
             }
         }

@@ -89,6 +89,7 @@ impl Bench {
             addresses: vec![CardAddress { ip, port: 10_000, prefix: 24 }],
             version: "0.1.0".to_owned(),
             features: None,
+            log_floor: None,
         };
         (self.say(n, 1, OpKind::Card, &[], minicbor::to_vec(&card).unwrap()), card)
     }

@@ -235,7 +235,7 @@ impl Node {
 
     /// Sends what an author said on all our segments on which it was not heard from where it came. Where the map shows which
     /// nodes get it from us, on their segments alone.
-    fn pass_on(&mut self, now: Instant, author: &NodeId, message: &Message) {
+    pub(super) fn pass_on(&mut self, now: Instant, author: &NodeId, message: &Message) {
         let near = self.ctx.roster.get(author).filter(|peer| peer.is_near());
         let came: Vec<_> = match near {
             Some(peer) => {

@@ -62,6 +62,9 @@ impl Node {
             Notice::Silent(id) => self.on_silent(now, id),
             Notice::Witnessed => self.on_witnessed(now),
             Notice::Proven { peer, rate, queued } => self.on_proven(now, &peer, rate, queued),
+            Notice::Logged(logged) => self.on_logged(now, logged),
+            Notice::LogKept(ids) => self.alerts.on_kept(now, &ids, &mut self.ctx),
+            Notice::LogOver(id) => self.on_log_over(now, &id),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
             Notice::Carried(id, rtt) => self.routing.on_carried(now, id, rtt, &self.ctx),
@@ -82,6 +85,7 @@ impl Node {
             self.on_near(now, id);
         }
         self.membership.note_change(now);
+        self.alerts.on_up(now);
         self.withdraw(now, id);
         self.show_across(now, id);
     }
@@ -141,8 +145,10 @@ impl Node {
             OpKind::Card => {
                 if let Some(card) = read_card(op) {
                     self.membership.renew(now, op.clone(), card, &mut self.ctx);
+                    self.replication.on_card(&op.author(), &mut self.ctx);
                 }
             }
+            OpKind::Receipt => self.on_receipt(op),
             OpKind::State => {
                 changed.insert(op.author());
             }
@@ -158,7 +164,8 @@ impl Node {
             }
             OpKind::Links => self.routing.on_op(now, op, &self.ctx),
             // Held and passed on: a later version understands it.
-            OpKind::Unknown(_) => {}
+            // What is of the log does not come here.
+            OpKind::Unknown(_) | OpKind::Alert | OpKind::AlertAck => {}
         }
     }
 

@@ -20,6 +20,8 @@ use crate::wire::seal::SessionKey;
 /// Unicast copies of what is said to all, for peers that no group datagram of theirs was heard from: beyond it the
 /// roots repair.
 const MAX_COPIES: usize = 64;
+/// Messages that wait to be said again: a burst of critical alerts in pieces, for a millisecond.
+const MAX_LATER: usize = 1_024;
 /// Group datagrams older than this do not prove that a peer hears the group.
 const GROUP_EVIDENCE: Duration = Duration::from_secs(130);
 
@@ -50,9 +52,12 @@ impl Outbound {
         self.next_counter = 0;
     }
 
-    /// Says something at a later time. Only a goodbye is repeated, so the queue holds three at most.
+    /// Says something at a later time: a goodbye, or what is critical. What comes beyond the limit is not repeated.
     pub(super) fn later(&mut self, at: Instant, to: Destination, message: Message) {
-        self.later.push_back((at, to, message));
+        if self.later.len() < MAX_LATER {
+            let place = self.later.partition_point(|(held, _, _)| *held <= at);
+            self.later.insert(place, (at, to, message));
+        }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -119,6 +124,9 @@ impl Node {
             let Some((_, to, message)) = self.outbound.later.pop_front() else { break };
             self.ctx.out.send(to, message);
         }
+        for (after, to, message) in self.ctx.out.take_again() {
+            self.outbound.later(now + after, to, message);
+        }
         self.send_messages(now);
         while let Some((target, waiting)) = self.outbound.shaper.release(now) {
             self.outbound.transmit(target, &waiting.text, &mut self.ctx);
@@ -132,10 +140,10 @@ impl Node {
     }
 
     fn send_messages(&mut self, now: Instant) {
-        let root = self.replication.root();
+        let roots = (self.replication.root(), self.replication.log_root());
         let mut text = Vec::new();
         while let Some((to, mut message)) = self.ctx.out.take_message() {
-            fill_root(&mut message, root);
+            fill_roots(&mut message, roots);
             if let Message::Beacon(beacon) = &mut message {
                 // Where nobody needs the map nobody counts, and a beacon stays as short as it can be.
                 beacon.number = beacon.number.filter(|_| self.routing.is_mapping());
@@ -229,11 +237,12 @@ fn neighbour(to: &Destination) -> Option<NodeId> {
 }
 
 /// Roots are filled in last, so that each says what is true when it leaves.
-fn fill_root(message: &mut Message, root: u64) {
+fn fill_roots(message: &mut Message, (root, log_root): (u64, Option<u64>)) {
     match message {
-        Message::Beacon(beacon) => beacon.root = root,
-        Message::Beat(beat) => beat.root = root,
-        Message::Pong(pong) => pong.root = pong.root.map(|_| root),
+        Message::Beacon(beacon) => (beacon.root, beacon.log_root) = (root, log_root),
+        Message::Beat(beat) => (beat.root, beat.log_root) = (root, log_root),
+        Message::Pong(pong) if pong.root.is_some() => (pong.root, pong.log_root) = (Some(root), log_root),
+        Message::Pong(_) => {}
         Message::Hello(_)
         | Message::Challenge(_)
         | Message::Proof(_)
@@ -252,6 +261,8 @@ fn fill_root(message: &mut Message, root: u64) {
         | Message::Spread(_)
         | Message::Covered(_)
         | Message::Offer(_)
+        | Message::Log(_)
+        | Message::LogPiece(_)
         | Message::Canary => {}
     }
 }

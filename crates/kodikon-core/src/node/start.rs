@@ -10,6 +10,7 @@ use crate::ground::id::{Epoch, InterfaceIndex, Life, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
 use crate::ground::time::{Duration, Instant};
+use crate::machines::alerts::Alerts;
 use crate::machines::broadcast::Broadcasts;
 use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
@@ -66,7 +67,9 @@ impl Node {
         };
         let liveness = Liveness::new(now, &mut ctx);
         let membership = Membership::new(now, saved.rank.is_some());
-        let replication = Replication::new(now, saved.state, epoch);
+        let replication = Replication::new(now, saved.state, saved.log, &ctx);
+        let mut alerts = Alerts::new();
+        replication.log().held().into_iter().for_each(|logged| alerts.restore(logged, &ctx.me.id));
         let routing = Routing::new(now, ctx.me.id);
         let outbound = Outbound::new(&ctx);
         let mut node = Self {
@@ -78,6 +81,7 @@ impl Node {
             routing,
             messages: Messages::new(),
             broadcasts: Broadcasts::new(now),
+            alerts,
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),
@@ -112,6 +116,9 @@ impl Node {
 
     /// Signs the card anew, if it would say something else.
     pub(super) fn renew_card(&mut self, now: Instant) {
+        // Until then somebody may hold what this node has forgotten.
+        let log_floor = self.replication.own_log_floor(&self.ctx).filter(|_| self.alerts.is_floor_safe());
+        let log_floor = log_floor.map(|floor| floor.0);
         let me = &self.ctx.me;
         let card = Card {
             public_key: me.identity.public_key(),
@@ -124,6 +131,7 @@ impl Node {
             addresses: announced(&self.ctx.interfaces, me.port),
             version: self.ctx.config.version.clone(),
             features: Some(READS_PACKED),
+            log_floor,
         };
         let body = minicbor::to_vec(&card).expect("encoding into memory cannot fail");
         if me.card.as_ref().is_some_and(|held| held.body() == body && held.epoch() == me.epoch) {
@@ -140,6 +148,7 @@ impl Node {
         let bye = Message::Bye(Bye { epoch: me.epoch.0, author: me.id.0, signature });
         self.membership.keep_directory(now, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
+        self.replication.write_last(now, &mut self.ctx);
         for after in GOODBYES {
             self.outbound.later(now + after, Destination::Everyone, bye.clone());
         }
@@ -168,7 +177,10 @@ impl Node {
         };
         self.liveness.close_streams(&mut self.ctx);
         self.messages.on_end(&mut self.ctx);
+        let log = self.replication.end_log(now, &mut self.ctx);
+        self.read_notices(now);
         let saved = Saved {
+            log,
             state: self.replication.own_state().clone(),
             rank: self.ctx.me.settled.then_some(self.ctx.me.rank),
             directory: crate::machines::membership::remembered(now, &self.ctx),

@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 mod repair;
 
 fn beat() -> Message {
-    Message::Beat(Beat { root: 0, due_ms: 5_000 })
+    Message::Beat(Beat { root: 0, due_ms: 5_000, log_root: None })
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn forged_ops_delay_no_author_and_cost_their_sender() {
 #[test]
 fn who_is_not_present_has_no_say_in_how_a_segment_is_reached() {
     let mut bench = Bench::new(3);
-    let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None, number: None });
+    let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None, number: None, log_root: None });
     for n in 1..=3 {
         bench.hear_from(n, address(n), Cast::Multicast4, &beacon(7));
     }

@@ -50,6 +50,8 @@ fn write(
         Message::Spread(body) => e.u8(20)?.encode(body)?,
         Message::Covered(body) => e.u8(21)?.encode(body)?,
         Message::Offer(body) => e.u8(22)?.encode(body)?,
+        Message::Log(body) => e.u8(23)?.encode(body)?,
+        Message::LogPiece(body) => e.u8(24)?.encode(body)?,
     };
     Ok(())
 }
@@ -104,6 +106,8 @@ fn read(d: &mut Decoder<'_>) -> Result<Option<Message>, minicbor::decode::Error>
         20 => Message::Spread(body(d)?),
         21 => Message::Covered(body(d)?),
         22 => Message::Offer(body(d)?),
+        23 => Message::Log(body(d)?),
+        24 => Message::LogPiece(body(d)?),
         _later => {
             d.skip()?;
             return Ok(None);
@@ -131,8 +135,11 @@ mod tests {
 
     #[test]
     fn messages_share_a_datagram_in_order() {
-        let messages =
-            [Message::Beat(Beat { root: 7, due_ms: 5_000 }), Message::Canary, Message::Ping(Ping { nonce: u64::MAX })];
+        let messages = [
+            Message::Beat(Beat { root: 7, due_ms: 5_000, log_root: None }),
+            Message::Canary,
+            Message::Ping(Ping { nonce: u64::MAX }),
+        ];
         let batch = decode(&text(&messages)).unwrap();
         assert_eq!(batch.messages, messages);
         assert_eq!(batch.unknown, 0);
@@ -140,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_beat_takes_at_most_seventeen_bytes() {
-        let len = text(&[Message::Beat(Beat { root: u64::MAX, due_ms: 5_000 })]).len();
+        let len = text(&[Message::Beat(Beat { root: u64::MAX, due_ms: 5_000, log_root: None })]).len();
         assert!(len <= 17, "{len} B: the idle budget of docs/machines/liveness.md counts on it");
     }
 
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_damaged_message_spoils_its_datagram() {
-        let whole = text(&[Message::Beat(Beat { root: 7, due_ms: 5_000 })]);
+        let whole = text(&[Message::Beat(Beat { root: 7, due_ms: 5_000, log_root: None })]);
         for len in 1..whole.len() {
             assert_eq!(decode(&whole[..len]).map(|_| ()), Err(Reject::Malformed), "{len} bytes");
         }

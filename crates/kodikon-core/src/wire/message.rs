@@ -66,6 +66,9 @@ pub struct Beacon {
     /// How many beacons the sender said on this interface by this way: gaps show what is lost. Said only where the map is needed.
     #[n(3)]
     pub number: Option<u32>,
+    /// Digest of what the sender holds of the log; absent while it holds nothing.
+    #[n(4)]
+    pub log_root: Option<u64>,
 }
 
 /// A promise to an observer.
@@ -89,6 +92,9 @@ pub struct Beat {
     /// Milliseconds until the next beat to this observer; 0 releases it.
     #[n(1)]
     pub due_ms: u32,
+    /// Digest of what the sender holds of the log; absent while it holds nothing.
+    #[n(2)]
+    pub log_root: Option<u64>,
 }
 
 /// Asks for a PONG.
@@ -113,6 +119,9 @@ pub struct Pong {
     /// The sender's wall clock, in ms since 1970: shown by `doctor`, used for nothing. For peers alone.
     #[n(2)]
     pub wall_ms: Option<u64>,
+    /// Digest of what the sender holds of the log; absent while it holds nothing. For peers alone.
+    #[n(3)]
+    pub log_root: Option<u64>,
 }
 
 /// Asks a third node whether it hears the subject.
@@ -197,6 +206,72 @@ pub struct Digest {
     /// Whether the receiver should answer with its own digest of what it lacks. An answer is not answered.
     #[n(3)]
     pub question: bool,
+    /// Which lane it speaks of; absent: the live one.
+    #[n(4)]
+    pub lane: Option<u8>,
+}
+
+/// Ops of the log passed on: pushed when new, or sent because the receiver lacked them.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Default)]
+#[cbor(map)]
+pub struct Log {
+    /// The ops.
+    #[n(0)]
+    pub entries: Vec<LogEntry>,
+    /// Numbers whose time is over by the sender's reckoning.
+    #[n(1)]
+    pub over: Vec<Cover>,
+}
+
+/// An op of the log on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LogEntry {
+    /// The op, signed bytes untouched.
+    #[n(0)]
+    pub op: SignedOp,
+    /// Milliseconds since its author made it, as far as nodes were running that held it.
+    #[n(1)]
+    pub age_ms: u64,
+    /// The author's public key, where the receiver may not know it.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub key: Option<[u8; 32]>,
+    /// `true` where it lay on a disk while its holder was down: then it may be older than it says.
+    #[n(3)]
+    pub rested: Option<bool>,
+}
+
+/// One piece of an op of the log that is longer than a datagram.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LogPiece {
+    /// Of whose op.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub author: [u8; 16],
+    /// In which run.
+    #[n(1)]
+    pub epoch: u64,
+    /// Its number.
+    #[n(2)]
+    pub seq: u64,
+    /// Which piece, from 0.
+    #[n(3)]
+    pub index: u8,
+    /// Of how many.
+    #[n(4)]
+    pub count: u8,
+    /// Milliseconds since its author made it, as in a [`LogEntry`].
+    #[n(5)]
+    pub age_ms: u64,
+    /// The piece itself, of the op as it would travel whole.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub bytes: Vec<u8>,
+    /// The author's public key, where the receiver may not know it.
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub key: Option<[u8; 32]>,
+    /// As in a [`LogEntry`].
+    #[n(8)]
+    pub rested: Option<bool>,
 }
 
 /// "The segment that this travels on bears my name": beside each HELLO, BEACON and PONG of its namer.
@@ -266,6 +341,10 @@ pub enum Message {
     Covered(Covered),
     /// See [`Offer`].
     Offer(Offer),
+    /// See [`Log`].
+    Log(Log),
+    /// See [`LogPiece`].
+    LogPiece(LogPiece),
     /// The first frame on a stream: its session says whose it is.
     Canary,
 }
@@ -296,6 +375,8 @@ impl Message {
             Self::Spread(_) => "SPREAD",
             Self::Covered(_) => "COVERED",
             Self::Offer(_) => "OFFER",
+            Self::Log(_) => "LOG",
+            Self::LogPiece(_) => "LOG_PIECE",
             Self::Canary => "CANARY",
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use kodikon_core::effect::log::{Committed, SavedLog};
 use kodikon_core::effect::{Arrival, Cast, Event, Input, Interface, InterfaceAddress, Medium, Output, Target};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex};
@@ -21,8 +22,14 @@ pub(crate) struct Lan {
     pub(crate) nodes: BTreeMap<u8, Node>,
     pub(crate) events: Vec<(u8, Instant, Event)>,
     pub(crate) sent: usize,
+    /// What each node's log store holds, and whether its disk takes anything.
+    pub(crate) stores: BTreeMap<u8, SavedLog>,
+    pub(crate) disk: Committed,
+    /// Every so many-th datagram is lost for each receiver; 0: none.
+    pub(crate) lose_every: usize,
     flights: BTreeMap<(Instant, usize), Flight>,
     serial: usize,
+    handed: usize,
 }
 
 impl Lan {
@@ -32,8 +39,12 @@ impl Lan {
             nodes: BTreeMap::new(),
             events: Vec::new(),
             sent: 0,
+            stores: BTreeMap::new(),
+            disk: Committed::OnDisk,
+            lose_every: 0,
             flights: BTreeMap::new(),
             serial: 0,
+            handed: 0,
         }
     }
 
@@ -64,6 +75,7 @@ impl Lan {
         let Some(node) = self.nodes.get_mut(&n) else { return };
         node.handle(self.now, input);
         let from = SocketAddr::new(ip(n), 10_000);
+        let mut answers = Vec::new();
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Transmit(transmit) => {
@@ -72,9 +84,17 @@ impl Lan {
                     self.flights.insert((self.now + DELAY, self.serial), (from, transmit.target, transmit.bytes));
                 }
                 Output::Event(event) => self.events.push((n, self.now, event)),
+                Output::Commit { commit, batch } => {
+                    if self.disk == Committed::OnDisk {
+                        self.stores.entry(n).or_default().apply(&batch);
+                    }
+                    answers.push(commit);
+                }
                 Output::Persist(_) | Output::Stream(_) => {}
             }
         }
+        let result = self.disk;
+        answers.into_iter().for_each(|commit| self.hand(n, Input::Committed { commit, result }));
     }
 
     /// Lets virtual time pass.
@@ -103,6 +123,10 @@ impl Lan {
             Target::Segment(_, cast) => (cast, everyone),
         };
         for n in receivers {
+            self.handed += 1;
+            if self.handed.is_multiple_of(self.lose_every) {
+                continue;
+            }
             let mut frame = bytes.clone();
             self.hand(n, Input::Datagram(Arrival { from, interface: CARD, cast }, &mut frame));
         }

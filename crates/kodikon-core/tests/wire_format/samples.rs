@@ -4,6 +4,7 @@ use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, Seq, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
+use kodikon_core::model::alert::{AckBody, AlertBody, ReceiptBody, ReceiptRow};
 use kodikon_core::model::cast::CastId;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::letter::Priority;
@@ -11,7 +12,7 @@ use kodikon_core::model::links::{
     DirectLink, LinksBody, LossClass, LossyIds, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
 };
 use kodikon_core::model::member::{Card, READS_PACKED};
-use kodikon_core::model::op::{OpKind, SignedOp, Statement};
+use kodikon_core::model::op::{OpKind, OpLane, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
 use kodikon_core::wire::codec;
@@ -20,8 +21,8 @@ use kodikon_core::wire::letter::{
     Back, Carry, DeadLinks, Fragment, Got, KIND_TEXT, Letter, MAX_PIECE, Path, Receipt, Stamp, Text,
 };
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Message, Naming, Ops, Ping, Pong,
-    Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Log, LogEntry, LogPiece, Message,
+    Naming, Ops, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use kodikon_core::wire::seal::GroupKey;
 
@@ -153,6 +154,47 @@ fn carried() -> Vec<Message> {
     ]
 }
 
+/// Ops of the log on their way, with their roots, and a receipt.
+fn logged() -> Vec<Message> {
+    let author = identity().id().0;
+    let alert =
+        AlertBody { priority: 3, ttl_ms: 3_600_000, source: "node_001".to_owned(), payload: b"{\"level\":3}".to_vec() };
+    let alert = op(OpKind::Alert, b"", minicbor::to_vec(alert).expect("a Vec takes all"));
+    let ack = AckBody { author, epoch: EPOCH.0, seq: 1, by: "guard".to_owned(), ttl_ms: 60_000 };
+    let ack = op(OpKind::AlertAck, b"", minicbor::to_vec(ack).expect("a Vec takes all"));
+    let mut card = Card::parse(&card_body()).expect("it is a card");
+    card.log_floor = Some(EPOCH.0);
+    let card = op(OpKind::Card, b"", minicbor::to_vec(card).expect("a Vec takes all"));
+    let row = ReceiptRow { epoch: EPOCH.0, shown: vec![(1, 2), (4, u64::MAX)], durable: vec![(1, 1)] };
+    let receipt =
+        op(OpKind::Receipt, &SOMEBODY, minicbor::to_vec(ReceiptBody { rows: vec![row] }).expect("a Vec takes all"));
+    let over = Cover { author, epoch: EPOCH.0, intervals: vec![Interval { first: 1, last: 1 }] };
+    let entries = vec![
+        LogEntry { op: alert, age_ms: 0, key: None, rested: None },
+        LogEntry { op: ack, age_ms: 80, key: Some(identity().public_key()), rested: Some(true) },
+    ];
+    let bytes = vec![b' '; 1_200];
+    let piece =
+        LogPiece { author, epoch: EPOCH.0, seq: 1, index: 0, count: 14, age_ms: 80, bytes, key: None, rested: None };
+    let digest = Digest {
+        covers: Vec::new(),
+        scope: u64::MAX,
+        sums: vec![0; 64],
+        question: true,
+        lane: Some(OpLane::Log.code()),
+    };
+    vec![
+        Message::Ops(Ops { ops: vec![receipt, card], covered: Vec::new() }),
+        Message::Log(Log { entries, over: vec![over] }),
+        Message::LogPiece(LogPiece { key: Some(identity().public_key()), rested: Some(true), ..piece.clone() }),
+        Message::LogPiece(piece),
+        Message::Digest(digest),
+        Message::Beacon(Beacon { root: 0, heard: 0, turn: None, number: None, log_root: Some(1) }),
+        Message::Beat(Beat { root: 0, due_ms: 0, log_root: Some(1) }),
+        Message::Pong(Pong { nonce: 0, root: Some(0), wall_ms: Some(0), log_root: Some(1) }),
+    ]
+}
+
 /// A cast of the paper's node.
 pub(crate) fn cast(payload: Vec<u8>) -> Cast {
     let id = CastId { origin: identity().id(), epoch: EPOCH, number: u64::from(u32::MAX) };
@@ -201,25 +243,31 @@ pub(crate) fn messages() -> Vec<Message> {
         hello(),
         Message::Challenge(Challenge { cookie }),
         Message::Proof(Proof { card: card(), cookie, signature: proof }),
-        Message::Beacon(Beacon { root: u64::MAX, heard: 7, turn: Some(turn), number: Some(u32::MAX) }),
-        Message::Beacon(Beacon { root: 0, heard: 0, turn: None, number: None }),
+        Message::Beacon(Beacon { root: u64::MAX, heard: 7, turn: Some(turn), number: Some(u32::MAX), log_root: None }),
+        Message::Beacon(Beacon { root: 0, heard: 0, turn: None, number: None, log_root: None }),
         beat(),
         Message::Ping(Ping { nonce: 1 << 63 }),
-        Message::Pong(Pong { nonce: 1 << 63, root: Some(1), wall_ms: Some(WALL.0) }),
+        Message::Pong(Pong { nonce: 1 << 63, root: Some(1), wall_ms: Some(WALL.0), log_root: None }),
         Message::Inquiry(Inquiry { subject: SOMEBODY }),
         Message::Heard(Heard { subject: SOMEBODY, epoch: EPOCH.0, age_ms: 80 }),
         Message::Suspicion(Suspicion { subject: SOMEBODY, epoch: EPOCH.0, life: 1 }),
         Message::Bye(Bye { epoch: EPOCH.0, author, signature: goodbye }),
         Message::Ops(Ops { ops: cards, covered: Vec::new() }),
         Message::Ops(Ops { ops, covered: vec![cover.clone()] }),
-        Message::Digest(Digest { covers: vec![cover], scope: u64::MAX, sums: Vec::new(), question: true }),
-        Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums: vec![u64::MAX; 64], question: false }),
+        Message::Digest(Digest { covers: vec![cover], scope: u64::MAX, sums: Vec::new(), question: true, lane: None }),
+        Message::Digest(Digest {
+            covers: Vec::new(),
+            scope: u64::MAX,
+            sums: vec![u64::MAX; 64],
+            question: false,
+            lane: None,
+        }),
         Message::Refusal(Refusal { max_peers: 256 }),
         Message::Canary,
         Message::Naming(Naming { segment: SEGMENT, nonce: Some(1 << 63) }),
         Message::Naming(Naming { segment: SEGMENT, nonce: None }),
     ];
-    said.into_iter().chain(carried()).chain(spread()).collect()
+    said.into_iter().chain(carried()).chain(spread()).chain(logged()).collect()
 }
 
 /// The numbers of the paper, once more.
@@ -247,6 +295,8 @@ pub(crate) fn number_of(message: &Message) -> u64 {
         Message::Spread(_) => 20,
         Message::Covered(_) => 21,
         Message::Offer(_) => 22,
+        Message::Log(_) => 23,
+        Message::LogPiece(_) => 24,
     }
 }
 
@@ -257,7 +307,7 @@ pub(crate) fn hello() -> Message {
 
 /// The paper's BEAT.
 pub(crate) fn beat() -> Message {
-    Message::Beat(Beat { root: 0x0123_4567_89ab_cdef, due_ms: 5_000 })
+    Message::Beat(Beat { root: 0x0123_4567_89ab_cdef, due_ms: 5_000, log_root: None })
 }
 
 pub(crate) fn text_of(message: &Message) -> Vec<u8> {

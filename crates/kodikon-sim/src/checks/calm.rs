@@ -7,6 +7,7 @@ use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::member::Liveness;
 use kodikon_core::model::state::NodeSnapshot;
 
+use crate::checks::alerts;
 use crate::checks::reach::{self, MOST_RELAYS};
 use crate::checks::routes::Ways;
 use crate::checks::{Check, Watch};
@@ -36,6 +37,7 @@ pub fn check(cluster: &mut Cluster<Watch>) {
     for component in components(cluster, live) {
         check_names(cluster, subjects.iter().filter(|subject| component.contains(&subject.node)));
         check_roots(cluster, &component);
+        alerts::check_calm(cluster, &component);
     }
 }
 
@@ -196,13 +198,21 @@ fn check_names<'a>(cluster: &mut Cluster<Watch>, subjects: impl Iterator<Item = 
 }
 
 fn check_roots(cluster: &mut Cluster<Watch>, component: &[usize]) {
-    let root = |&node: &usize| cluster.endpoint(node).map(|endpoint| (node, endpoint.root()));
-    let roots: Vec<(usize, u64)> = component.iter().filter_map(root).collect();
+    type Root = fn(&dyn Endpoint) -> u64;
     let hostile = cluster.observer.truth.has_hostile();
-    for pair in roots.windows(2) {
-        let [(a, root_a), (b, root_b)] = [pair[0], pair[1]];
-        cluster.observer.tally.check(cluster.now, Check::CalmRoot, hostile || root_a == root_b, || {
-            format!("the roots of nodes {a} and {b} differ")
-        });
+    // Where clocks stood still for different times, an alert is over at one node and not yet at the other.
+    let ends = cluster.observer.alerts.is_ending(cluster.now);
+    let lanes: [(Check, Root); 2] =
+        [(Check::CalmRoot, |endpoint| endpoint.root()), (Check::CalmLogRoot, |endpoint| endpoint.log_root())];
+    for (check, root) in lanes {
+        let root = |&node: &usize| cluster.endpoint(node).map(|endpoint| (node, root(endpoint)));
+        let roots: Vec<(usize, u64)> = component.iter().filter_map(root).collect();
+        for pair in roots.windows(2) {
+            let [(a, root_a), (b, root_b)] = [pair[0], pair[1]];
+            let is_excused = hostile || (ends && check == Check::CalmLogRoot);
+            cluster.observer.tally.check(cluster.now, check, is_excused || root_a == root_b, || {
+                format!("the roots of nodes {a} and {b} differ")
+            });
+        }
     }
 }

@@ -6,6 +6,7 @@ use kodikon_core::effect::{Input, Output, PeerView, RouteView, Wake};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::Instant;
+use kodikon_core::model::alert::AlertView;
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::{Boot, Node};
 
@@ -33,6 +34,10 @@ pub trait Endpoint: fmt::Debug {
     fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot>;
     /// Digest of what it covered.
     fn root(&self) -> u64;
+    /// Digest of what it holds of the log.
+    fn log_root(&self) -> u64;
+    /// The alerts that it shows as active.
+    fn alerts(&self, now: Instant) -> Vec<AlertView>;
     /// Its tables: name, entries, limit.
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)>;
     /// Its counters.
@@ -82,6 +87,14 @@ impl Endpoint for Node {
 
     fn root(&self) -> u64 {
         Self::root(self)
+    }
+
+    fn log_root(&self) -> u64 {
+        Self::log_root(self)
+    }
+
+    fn alerts(&self, now: Instant) -> Vec<AlertView> {
+        Self::alerts(self, now)
     }
 
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {

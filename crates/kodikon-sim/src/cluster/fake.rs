@@ -12,6 +12,7 @@ use kodikon_core::effect::{
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, Life, NodeId};
 use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::{Duration, Instant};
+use kodikon_core::model::alert::AlertView;
 use kodikon_core::model::member::Liveness;
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Boot;
@@ -185,6 +186,8 @@ impl Endpoint for Fake {
             | Input::StreamFailed { .. }
             | Input::StreamFrame { .. }
             | Input::StreamEnded { .. }
+            | Input::Committed { .. }
+            | Input::Command(Command::Raise(_) | Command::Acknowledge(_))
             | Input::Disturbed => {}
         }
     }
@@ -261,6 +264,14 @@ impl Endpoint for Fake {
 
     fn root(&self) -> u64 {
         0
+    }
+
+    fn log_root(&self) -> u64 {
+        0
+    }
+
+    fn alerts(&self, _: Instant) -> Vec<AlertView> {
+        Vec::new()
     }
 
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {

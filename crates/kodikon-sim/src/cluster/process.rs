@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{Command, Event, WakeBy};
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
 use kodikon_core::ground::table::IdTable;
@@ -88,6 +89,8 @@ pub enum Deferred {
     Unreachable(SocketAddr),
     /// News of a stream.
     News(News),
+    /// Its log's store has answered.
+    Committed(CommitId, Committed),
     /// A wish of its application.
     Command(Box<Command>),
 }
@@ -163,7 +166,9 @@ impl Deferred {
             Self::Wake => Mark::Wake,
             Self::Datagram { .. } => Mark::Heard,
             Self::News(_) => Mark::Stream,
-            Self::Interfaces | Self::Disturbed | Self::Unreachable(_) | Self::Command(_) => Mark::Told,
+            Self::Interfaces | Self::Disturbed | Self::Unreachable(_) | Self::Committed(..) | Self::Command(_) => {
+                Mark::Told
+            }
         }
     }
 
@@ -179,8 +184,11 @@ impl Deferred {
             Self::Command(command) => match &**command {
                 Command::Send(order) => 10 ^ order.ticket.0 << 8,
                 Command::Broadcast(order) => 11 ^ order.ticket.0 << 8,
+                Command::Raise(order) => 12 ^ order.ticket.0 << 8,
+                Command::Acknowledge(order) => 13 ^ order.ticket.0 << 8,
                 Command::SetState(..) | Command::Leave => 4,
             },
+            Self::Committed(commit, result) => 14 ^ commit.0 << 8 ^ (*result as u64) << 4,
             Self::News(News::Offered(stream, _)) => 5 ^ stream.0 << 8,
             Self::News(News::Opened(stream, _)) => 6 ^ stream.0 << 8,
             Self::News(News::Failed(peer)) => 7 ^ digest(&peer.0),
@@ -201,6 +209,7 @@ pub fn name_of(by: WakeBy) -> &'static str {
         WakeBy::Routing => "routing",
         WakeBy::Messages => "messages",
         WakeBy::Broadcasts => "broadcasts",
+        WakeBy::Alerts => "alerts",
         WakeBy::Outbound => "outbound",
     }
 }

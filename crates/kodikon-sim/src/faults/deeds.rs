@@ -51,6 +51,8 @@ pub enum Deed {
     Leave(usize),
     /// The process of a node that said goodbye ends.
     End(usize),
+    /// A node's disk takes nothing more, or does again.
+    FailDisk(usize, bool),
     /// Hosts are put on sides for so long.
     Sides(Vec<(HostId, u8)>, Duration),
     /// All sides and cuts are mended.
@@ -110,9 +112,11 @@ pub fn perform(cluster: &mut Cluster<Watch>, deed: Deed) -> Aftermath {
         Deed::Leave(node) => return leave(cluster, node),
         Deed::End(node) => {
             if cluster.observer.truth.nodes[node].left {
+                cluster.close_log(node);
                 cluster.kill(node, Death::Crash);
             }
         }
+        Deed::FailDisk(node, fails) => cluster.nodes[node].disk.log.fails = fails,
         Deed::Sides(sides, span) => {
             sides.into_iter().for_each(|(host, side)| cluster.network.set_side(host, side));
             (0..cluster.nodes.len()).for_each(|node| link_trouble(cluster, node, span));
@@ -173,8 +177,10 @@ pub fn end_all(cluster: &mut Cluster<Watch>, clean: &Quality) {
         cluster.resume(node, false);
         cluster.disarm(node);
         if cluster.observer.truth.nodes[node].left {
+            cluster.close_log(node);
             cluster.kill(node, Death::Crash);
         }
+        cluster.nodes[node].disk.log.fails = false;
     }
     cluster.observer.truth.end_trouble(cluster.now);
 }
@@ -407,6 +413,7 @@ impl Deed {
             Self::Pause(..) => Kind::LongPause,
             Self::Sleep(..) => Kind::Sleep,
             Self::Leave(_) => Kind::Leave,
+            Self::FailDisk(_, true) => Kind::DiskFails,
             Self::Sides(..) => Kind::Partition,
             Self::Cut(..) => Kind::OneWay,
             Self::CutLink(..) => Kind::Cut,
@@ -422,6 +429,7 @@ impl Deed {
             | Self::Resume(_)
             | Self::Awake(_)
             | Self::End(_)
+            | Self::FailDisk(_, false)
             | Self::Heal
             | Self::Mend(..)
             | Self::MendLink(..)

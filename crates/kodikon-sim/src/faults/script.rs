@@ -49,6 +49,8 @@ pub enum What {
     RestoreBackup,
     /// A node comes back without its disk.
     LoseDisk,
+    /// Disks take nothing more for a while.
+    DiskFails,
     /// A copy of a node's disk starts on the spare host.
     Clone,
     /// Processes are stopped.
@@ -98,6 +100,7 @@ impl What {
             Self::Leave => Kind::Leave,
             Self::RestoreBackup => Kind::DiskOld,
             Self::LoseDisk => Kind::DiskLost,
+            Self::DiskFails => Kind::DiskFails,
             Self::Clone => Kind::Clone,
             Self::Pause => Kind::LongPause,
             Self::Sleep => Kind::Sleep,
@@ -244,7 +247,7 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
                 do_for(at, Deed::Crash(node, 0), Some(Deed::Boot(node, back)));
             }
         }),
-        What::Crash | What::Leave | What::LoseDisk | What::Pause => {
+        What::Crash | What::Leave | What::LoseDisk | What::Pause | What::DiskFails => {
             for &node in &struck {
                 let at = spread(random);
                 let (deed, undo) = to_process(step.what, node, lasting, random);
@@ -279,6 +282,9 @@ fn to_process(what: What, node: usize, span: Duration, random: &mut Random) -> (
     let fuse = u32::try_from(random.below(4)).expect("below 4");
     if what == What::Pause {
         return (Deed::Pause(node, span), Deed::Resume(node));
+    }
+    if what == What::DiskFails {
+        return (Deed::FailDisk(node, true), Deed::FailDisk(node, false));
     }
     let end = if what == What::Leave { Deed::Leave(node) } else { Deed::Crash(node, fuse) };
     let comeback = if what == What::LoseDisk { Comeback::Lost } else { Comeback::Own };

@@ -134,6 +134,7 @@ fn rule(kind: Kind) -> Option<Rule> {
         Kind::Leave => rule(What::Leave, Who::Half, 90, 200, 60_000),
         Kind::DiskLost => rule(What::LoseDisk, Who::One, 180, 500, 30_000),
         Kind::DiskOld => rule(What::RestoreBackup, Who::One, 240, 500, 10_000),
+        Kind::DiskFails => rule(What::DiskFails, Who::Half, 120, 500, 60_000),
         Kind::Clone => rule(What::Clone, Who::One, 300, 1_000, 10_000),
         Kind::ShortPause => rule(What::Pause, Who::Half, 20, 10, 1_000),
         Kind::LongPause => rule(What::Pause, Who::Half, 60, 1_000, 40_000),

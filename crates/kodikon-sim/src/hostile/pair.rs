@@ -71,12 +71,13 @@ impl Pair {
             if let Message::Challenge(challenge) = message {
                 self.tell(member, cluster, Some(from), |one| one.prove(member, challenge.cookie));
             } else if let Message::Ping(Ping { nonce }) = message {
-                let pong = Message::Pong(Pong { nonce, root: None, wall_ms: None });
+                let pong = Message::Pong(Pong { nonce, root: None, wall_ms: None, log_root: None });
                 self.tell(member, cluster, Some(from), |_| pong.clone());
             }
         }
         self.tell(member, cluster, None, |one| Message::Hello(Hello { card: one.card.clone(), index: SHOWN_TO_ALL }));
-        self.tell(member, cluster, None, |_| Message::Beacon(Beacon { root: 0, heard: 7, turn: None, number: None }));
+        let beacon = Beacon { root: 0, heard: 7, turn: None, number: None, log_root: None };
+        self.tell(member, cluster, None, |_| Message::Beacon(beacon.clone()));
     }
 
     /// Both say that somebody failed.

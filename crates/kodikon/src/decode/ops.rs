@@ -1,7 +1,9 @@
 //! Decides how a signed op looks as JSON: its envelope under `op`, and its body by its kind.
 
 use kodikon_core::ground::id::{MeshId, NodeId};
+use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
+use kodikon_core::model::alert::{AlertId, LogBody, OpId, ReceiptBody, ReceiptRow};
 use kodikon_core::model::identity::StrictVerifier;
 use kodikon_core::model::links::{LinksBody, LossClass, MembersBody, SegmentId, SegmentLink, ShortId};
 use kodikon_core::model::member::{Card, CardAddress};
@@ -40,6 +42,14 @@ impl Decoder {
                 payload["op"] = self.envelope(op, mesh);
                 Shown { kind: custom(name), payload }
             }
+            OpKind::Alert | OpKind::AlertAck => self.logged(op, mesh),
+            OpKind::Receipt => {
+                let (_, key) = op.key();
+                let says = ReceiptBody::parse(op).map(|(about, body)| self.receipt(about, &body));
+                let mut payload = says.unwrap_or_else(|| json!({"key": hex(&key), "body": hex(op.body())}));
+                payload["op"] = self.envelope(op, mesh);
+                Shown { kind: custom("RECEIPT"), payload }
+            }
             OpKind::Unknown(code) => {
                 let (_, key) = op.key();
                 let payload =
@@ -47,6 +57,41 @@ impl Decoder {
                 Shown { kind: custom("OP"), payload }
             }
         }
+    }
+
+    /// An alert in the seed's form, or that somebody has seen it.
+    fn logged(&self, op: &SignedOp, mesh: MeshId) -> Shown {
+        let envelope = self.envelope(op, mesh);
+        let seconds = |ms: u64| WallTime(ms).seconds();
+        match LogBody::parse(op) {
+            Some(LogBody::Alert(body)) => {
+                let payload = json!({
+                    "op": envelope,
+                    "alert_id": AlertId::of(&OpId::of(op)).to_string(),
+                    "alert": core::str::from_utf8(&body.payload).map_or(Value::Null, value_of),
+                    "priority": LogBody::Alert(body.clone()).priority().name(),
+                    "ttl_s": seconds(body.ttl_ms),
+                    "name": body.source,
+                });
+                Shown { kind: MessageType::Alert.into(), payload }
+            }
+            Some(LogBody::Ack(body)) => {
+                let alert = AlertId::of(&body.about()).to_string();
+                let payload = json!({"op": envelope, "alert_id": alert, "by": body.by, "ttl_s": seconds(body.ttl_ms)});
+                Shown { kind: MessageKind::Custom("ALERT_ACK".to_owned()), payload }
+            }
+            Some(LogBody::Unknown) | None => {
+                let payload = json!({"op": envelope, "code": op.kind().code(), "body": hex(op.body())});
+                Shown { kind: MessageKind::Custom("OP".to_owned()), payload }
+            }
+        }
+    }
+
+    /// What a node has of another's log.
+    fn receipt(&self, about: NodeId, body: &ReceiptBody) -> Value {
+        let row =
+            |row: &ReceiptRow| json!({"epoch": row.epoch, "shown": row.shown.clone(), "durable": row.durable.clone()});
+        json!({"about": self.node(about.0), "rows": body.rows.iter().map(row).collect::<Vec<_>>()})
     }
 
     /// A card with the envelope it was signed in: `{op, card}`.

@@ -101,7 +101,7 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
     let cookie = [0xc0; 16];
     let signature = me().sign(&proof_bytes(config().mesh_id(), &cookie, &TAG));
     let goodbye = me().sign(&bye_bytes(config().mesh_id(), &id.0, 5));
-    let beacon = |turn| Message::Beacon(Beacon { root: 0xff, heard: 5, turn, number: None });
+    let beacon = |turn| Message::Beacon(Beacon { root: 0xff, heard: 5, turn, number: None, log_root: None });
     let table = [
         (
             Message::Hello(Hello { card: card(), index: 3 }),
@@ -125,13 +125,13 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
             json!({"root": "00000000000000ff", "heard": ["multicast4", "broadcast"], "turn": null}),
         ),
         (
-            Message::Beat(Beat { root: u64::MAX, due_ms: 5_000 }),
+            Message::Beat(Beat { root: u64::MAX, due_ms: 5_000, log_root: None }),
             "BEAT",
             json!({"root": "f".repeat(16), "due_ms": 5_000}),
         ),
         (Message::Ping(Ping { nonce: 1 }), "PING", json!({"nonce": "0000000000000001"})),
         (
-            Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500) }),
+            Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500), log_root: None }),
             "PONG",
             json!({"nonce": "0000000000000001", "root": "0000000000000002", "wall_ms": 1_500}),
         ),
@@ -285,7 +285,7 @@ fn covered_numbers_are_shown_by_author_and_interval() {
             json!({"ops": 0, "covered": [cover_json]}),
         ),
         (
-            Message::Digest(Digest { covers: vec![cover], scope: u64::MAX, sums: vec![1], question: true }),
+            Message::Digest(Digest { covers: vec![cover], scope: u64::MAX, sums: vec![1], question: true, lane: None }),
             "DIGEST",
             json!({"covers": [cover_json], "scope": "f".repeat(16), "sums": ["0000000000000001"], "question": true}),
         ),
@@ -364,8 +364,11 @@ fn links_are_shown_by_segment_and_members_by_the_segment_that_their_author_names
             "LINKS",
             json!({
                 "op": sealed,
-                "segments": [{"segment": "00000000000000ff", "namer": myself, "mtu": 1_500, "cost": 5, "unheard": [myself, stranger]}],
-                "direct": [{"peer": stranger, "cost": 40}],
+                "segments": [{
+                    "segment": "00000000000000ff", "namer": myself, "mtu": 1_500, "cost": 5, "unheard": [myself, stranger],
+                    "loss": 340, "lossy": [{"peer": stranger, "loss": 800}],
+                }],
+                "direct": [{"peer": stranger, "cost": 40, "loss": 200}],
                 "joint": true,
             }),
         ),
@@ -419,7 +422,7 @@ fn a_message_has_its_makers_time_or_that_of_the_capture() {
     let ops = |op| Message::Ops(Ops { ops: vec![op], covered: Vec::new() });
     let table = [
         (Message::Hello(Hello { card: card(), index: 0 }), 1_764_000_000.25),
-        (Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500) }), 1.5),
+        (Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500), log_root: None }), 1.5),
         (ops(state(None)), 1_764_000_000.25),
         (Message::Canary, 3.5),
     ];
@@ -433,7 +436,7 @@ fn a_message_has_its_makers_time_or_that_of_the_capture() {
 
 #[test]
 fn a_frame_bears_the_name_of_its_session_and_an_op_that_of_its_author() {
-    let beat = Message::Beat(Beat { root: 0, due_ms: 1 });
+    let beat = Message::Beat(Beat { root: 0, due_ms: 1, log_root: None });
     let mut blank = Decoder::new("kodikon", None);
     let source = |decoder: &mut Decoder, message: &Message| {
         decoder.decode(&frame(message.clone()), None).expect("it opens").remove(0).source

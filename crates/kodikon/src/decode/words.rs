@@ -3,10 +3,12 @@
 use kodikon_core::ground::id::{MeshId, NodeId, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::op::SignedOp;
-use kodikon_core::wire::cast::{Half, Spread};
+use kodikon_core::wire::cast::{Covered, Half, Spread};
 use kodikon_core::wire::json::{JsonMessage, MessageKind};
 use kodikon_core::wire::letter::{DeadLinks, Fragment, Letter, Stamp};
-use kodikon_core::wire::message::{Beacon, Bye, Cover, Digest, Message, Ops, Proof, bye_bytes, proof_bytes};
+use kodikon_core::wire::message::{
+    Beacon, Bye, Cover, Digest, Log, LogEntry, LogPiece, Message, Ops, Proof, bye_bytes, proof_bytes,
+};
 use serde_json::{Value, json};
 
 use super::{Decoder, Opened, hex};
@@ -66,6 +68,7 @@ impl Decoder {
                 if let Some(root) = pong.root {
                     payload["root"] = hex64(root).into();
                 }
+                let mut payload = with_log_root(payload, pong.log_root);
                 let Some(wall_ms) = pong.wall_ms else { return vec![frame.say(name, payload)] };
                 payload["wall_ms"] = wall_ms.into();
                 return vec![frame.say_at(WallTime(wall_ms), name, payload)];
@@ -73,7 +76,9 @@ impl Decoder {
             Message::Ops(ops) => return self.ops(ops, frame),
             Message::Challenge(challenge) => json!({"cookie": hex(&challenge.cookie)}),
             Message::Beacon(beacon) => self.beacon(beacon),
-            Message::Beat(beat) => json!({"root": hex64(beat.root), "due_ms": beat.due_ms}),
+            Message::Beat(beat) => {
+                with_log_root(json!({"root": hex64(beat.root), "due_ms": beat.due_ms}), beat.log_root)
+            }
             Message::Ping(ping) => json!({"nonce": hex64(ping.nonce)}),
             Message::Inquiry(inquiry) => json!({"subject": self.node(inquiry.subject)}),
             Message::Heard(heard) => {
@@ -105,15 +110,10 @@ impl Decoder {
             }
             Message::Back(back) => self.letter(back.number, &back.letter, &back.dead, back.fragment),
             Message::Spread(spread) => self.spread(spread),
-            Message::Covered(covered) => {
-                let half = |half: &Half| {
-                    let (origin, have) = (self.node(half.origin), hex64(half.have));
-                    json!({"origin": origin, "epoch": half.epoch, "number": half.number, "have": have})
-                };
-                let halves: Value = covered.halves.iter().map(half).collect();
-                json!({"covers": self.covers(&covered.covers), "halves": halves, "wants": self.covers(&covered.wants)})
-            }
+            Message::Covered(covered) => self.covered(covered),
             Message::Offer(offer) => json!({"covers": self.covers(&offer.holds), "question": offer.question}),
+            Message::Log(log) => return self.log(log, frame),
+            Message::LogPiece(piece) => self.log_piece(piece),
             Message::Canary => json!({}),
         };
         vec![frame.say(name, payload)]
@@ -131,7 +131,8 @@ impl Decoder {
         let ways = ["multicast4", "multicast6", "broadcast"];
         let heard = ways.iter().enumerate().filter(|(bit, _)| beacon.heard >> bit & 1 == 1).map(|(_, way)| *way);
         let turn = beacon.turn.map(|turn| json!({"observer": format!("{:08x}", turn.observer), "due_ms": turn.due_ms}));
-        json!({"root": hex64(beacon.root), "heard": heard.collect::<Vec<_>>(), "turn": turn})
+        let payload = json!({"root": hex64(beacon.root), "heard": heard.collect::<Vec<_>>(), "turn": turn});
+        with_log_root(payload, beacon.log_root)
     }
 
     fn bye(&self, bye: &Bye, mesh: MeshId) -> Value {
@@ -140,12 +141,16 @@ impl Decoder {
     }
 
     fn digest(&self, digest: &Digest) -> Value {
-        json!({
+        let mut payload = json!({
             "covers": self.covers(&digest.covers),
             "scope": hex64(digest.scope),
             "sums": digest.sums.iter().map(|sum| hex64(*sum)).collect::<Vec<_>>(),
             "question": digest.question,
-        })
+        });
+        if let Some(lane) = digest.lane {
+            payload["lane"] = lane.into();
+        }
+        payload
     }
 
     /// A letter on its way. What it says is for its destination: only its length is shown.
@@ -169,6 +174,16 @@ impl Decoder {
             "dead": dead.links().iter().map(link).collect::<Vec<_>>(),
             "fragment": fragment,
         })
+    }
+
+    /// What somebody has of casts, whole or in part, and what it wants.
+    fn covered(&self, covered: &Covered) -> Value {
+        let half = |half: &Half| {
+            let (origin, have) = (self.node(half.origin), hex64(half.have));
+            json!({"origin": origin, "epoch": half.epoch, "number": half.number, "have": have})
+        };
+        let halves: Value = covered.halves.iter().map(half).collect();
+        json!({"covers": self.covers(&covered.covers), "halves": halves, "wants": self.covers(&covered.wants)})
     }
 
     /// A cast on its way, without what it says.
@@ -205,26 +220,63 @@ impl Decoder {
         covers.iter().map(one).collect()
     }
 
+    /// An op as a message of its author's.
+    fn said(&self, op: &SignedOp, frame: &Frame) -> JsonMessage {
+        let shown = self.show_op(op, frame.mesh);
+        let is_own = self.sessions.get(&SessionTag(frame.tag)) == Some(&op.author());
+        JsonMessage {
+            kind: shown.kind,
+            source: self.name_of(&op.author()),
+            timestamp: op.wall().seconds(),
+            seq: frame.counter,
+            payload: shown.payload,
+            path: if is_own { Vec::new() } else { vec![frame.source.clone()] },
+        }
+    }
+
+    /// A piece of a longer op of the log, without its bytes.
+    fn log_piece(&self, piece: &LogPiece) -> Value {
+        json!({
+            "author": self.node(piece.author),
+            "epoch": piece.epoch,
+            "seq": piece.seq,
+            "index": piece.index,
+            "count": piece.count,
+            "age_ms": piece.age_ms,
+            "bytes": piece.bytes.len(),
+        })
+    }
+
+    /// The same of the log, with the age of each.
+    fn log(&self, log: &Log, frame: &Frame) -> Vec<JsonMessage> {
+        let said = |entry: &LogEntry| {
+            let mut shown = self.said(&entry.op, frame);
+            shown.payload["age_ms"] = entry.age_ms.into();
+            shown
+        };
+        let mut shown: Vec<JsonMessage> = log.entries.iter().map(said).collect();
+        if !log.over.is_empty() || shown.is_empty() {
+            shown.push(frame.say("LOG", json!({"ops": log.entries.len(), "over": self.covers(&log.over)})));
+        }
+        shown
+    }
+
     /// Each op as a message of its author's, passed on by the sender where that is another.
     fn ops(&self, ops: &Ops, frame: &Frame) -> Vec<JsonMessage> {
-        let said = |op: &SignedOp| {
-            let shown = self.show_op(op, frame.mesh);
-            let is_own = self.sessions.get(&SessionTag(frame.tag)) == Some(&op.author());
-            JsonMessage {
-                kind: shown.kind,
-                source: self.name_of(&op.author()),
-                timestamp: op.wall().seconds(),
-                seq: frame.counter,
-                payload: shown.payload,
-                path: if is_own { Vec::new() } else { vec![frame.source.clone()] },
-            }
-        };
-        let mut shown: Vec<JsonMessage> = ops.ops.iter().map(said).collect();
+        let mut shown: Vec<JsonMessage> = ops.ops.iter().map(|op| self.said(op, frame)).collect();
         if !ops.covered.is_empty() || shown.is_empty() {
             shown.push(frame.say("OPS", json!({"ops": ops.ops.len(), "covered": self.covers(&ops.covered)})));
         }
         shown
     }
+}
+
+/// Beside the root of all that is covered that of the log, while something of it is held.
+fn with_log_root(mut payload: Value, log_root: Option<u64>) -> Value {
+    if let Some(root) = log_root {
+        payload["log_root"] = hex64(root).into();
+    }
+    payload
 }
 
 /// A number that names something: as text, since many readers of JSON round what is above 2^53.

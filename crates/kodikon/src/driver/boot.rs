@@ -7,12 +7,12 @@ use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::model::identity::{Identity, StrictVerifier};
 use kodikon_core::model::state::StateChange;
-use kodikon_core::node::{Boot, Node};
+use kodikon_core::node::{Boot, Node, Saved};
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::driver::{saved, wall_time};
 use crate::mesh::StartError;
-use crate::store::{FileStore, MemoryStore, Store, StoreError};
+use crate::store::{FileStore, LogStore, MemoryLog, MemoryStore, SqliteLog, Store, StoreError};
 use crate::sys;
 
 /// Where a node keeps its identity and state.
@@ -37,31 +37,47 @@ pub(crate) struct Plan {
     pub(crate) max_peers_origin: Option<String>,
 }
 
-/// A store, and the directory it keeps things in.
-pub(crate) fn open_store(home: &Home) -> Result<(Box<dyn Store>, Option<PathBuf>), StoreError> {
-    let store = match home {
-        Home::Memory => return Ok((Box::new(MemoryStore::new()), None)),
+/// Where a node keeps everything.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    /// Identity, epoch, state and directory.
+    pub(crate) files: Box<dyn Store>,
+    /// The log.
+    pub(crate) log: Box<dyn LogStore>,
+    /// The directory they are in; `None` in memory.
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// Opens all that a node keeps.
+pub(crate) fn open_stores(home: &Home) -> Result<Stores, StoreError> {
+    let files = match home {
+        Home::Memory => {
+            return Ok(Stores { files: Box::new(MemoryStore::new()), log: Box::new(MemoryLog), directory: None });
+        }
         Home::Directory(directory) => FileStore::open(directory)?,
         Home::FirstFree(directory) => FileStore::open_first_free(directory)?,
     };
-    let directory = store.directory().to_owned();
-    Ok((Box::new(store), Some(directory)))
+    // Behind the directory's lock: the log is this process's alone.
+    let directory = files.directory().to_owned();
+    let log = SqliteLog::open(&directory)?;
+    Ok(Stores { files: Box::new(files), log: Box::new(log), directory: Some(directory) })
 }
 
 /// A node with its own port, before its first word.
 pub(crate) fn make_node(
     clock: &SystemClock,
-    store: &mut dyn Store,
+    stores: &mut Stores,
     config: Config,
     port: u16,
 ) -> Result<Node, StartError> {
     let mut chance = [0; 36];
     sys::random(&mut chance).map_err(|source| StartError::System { what: "random bytes", source })?;
     let [seed @ .., a, b, c, d] = chance;
+    let store = stores.files.as_mut();
     let identity = Identity::from_secret(&store.identity()?.0);
     // On disk before the first datagram: no two runs of a node bear one epoch.
     let epoch = Epoch::new(store.next_epoch()?, u32::from_le_bytes([a, b, c, d]));
-    let saved = saved::read(store)?;
+    let saved = Saved { log: stores.log.begin()?, ..saved::read(store)? };
     let boot =
         Boot { config, identity, epoch, seed, port, wall: wall_time(clock), saved, verifier: Box::new(StrictVerifier) };
     Ok(Node::new(Instant::from_start(clock.now()), boot))

@@ -12,7 +12,7 @@ use kodikon_core::model::member::CardAddress;
 
 use crate::api::StatsDoc;
 use crate::doctor::{
-    CastUse, Foreign, IdentityUse, InterfaceUse, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse, Symptoms,
+    CastUse, Foreign, IdentityUse, InterfaceUse, LogUse, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse, Symptoms,
 };
 use crate::interfaces::Choice;
 use crate::mesh::View;
@@ -117,6 +117,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) max_peers: usize,
     pub(crate) max_peers_origin: Option<&'a str>,
     pub(crate) is_keyed: bool,
+    pub(crate) log: LogUse,
 }
 
 impl Evidence {
@@ -232,6 +233,7 @@ impl Evidence {
             foreign: Some(foreign(&view.stats)),
             streams: Some(self.stream_use(view)),
             absent: scene.absent.to_vec(),
+            log: Some(scene.log.clone()),
         }
     }
 

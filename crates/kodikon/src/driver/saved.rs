@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use kodikon_core::effect::log::SavedLog;
 use kodikon_core::effect::{Persist, Remembered};
 use kodikon_core::ground::id::{Epoch, Life, NodeId};
 use kodikon_core::ground::time::WallTime;
@@ -68,7 +69,7 @@ pub(crate) fn write(store: &mut dyn Store, what: &Persist) -> Result<(), StoreEr
     }
 }
 
-/// Reads everything. What is damaged is left out and told: a node without its memory is better than none.
+/// Reads all but the log. What is damaged is left out and told: a node without its memory is better than none.
 ///
 /// # Errors
 /// When the disk fails.
@@ -80,6 +81,7 @@ pub(crate) fn read(store: &mut dyn Store) -> Result<Saved, StoreError> {
         state: usable(STATE, state).unwrap_or_default(),
         rank: usable(RANK, rank),
         directory: usable(DIRECTORY, directory).unwrap_or_default(),
+        log: SavedLog::default(),
     })
 }
 
@@ -171,7 +173,7 @@ mod tests {
         let values = [("fps", "29.97"), ("location", r#"{"zone":"A"}"#), ("note", r#""\u00e9\n""#)];
         let values = values.map(|(key, json)| (key.to_owned(), json.parse::<Value>().unwrap().to_string()));
         let state = NodeSnapshot { version: 7, changed: WallTime(8), values: values.into() };
-        Saved { state, rank: Some(2), directory: vec![entry] }
+        Saved { state, rank: Some(2), directory: vec![entry], log: SavedLog::default() }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use kodikon_core::effect::{Event as CoreEvent, Interface};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::model::letter::Priority;
+use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Node;
 
 use crate::api::{Event, What};
@@ -113,6 +114,12 @@ impl Show {
             | CoreEvent::Broadcast { .. }
             | CoreEvent::Announced { .. }
             | CoreEvent::Settled { .. }
+            | CoreEvent::Alert { .. }
+            | CoreEvent::AlertAck { .. }
+            | CoreEvent::Raised { .. }
+            | CoreEvent::Receipt { .. }
+            | CoreEvent::AlertOver { .. }
+            | CoreEvent::LogKept(_)
             | CoreEvent::NameClash { .. }
             | CoreEvent::Cloned { .. }
             | CoreEvent::Restored { .. }
@@ -285,16 +292,7 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
         CoreEvent::PeerLeft { peer, name } => {
             What::PeerLeft { node_id: shown(peer, name), id: peer.to_string(), reason: "goodbye".to_owned() }
         }
-        CoreEvent::State { node, name, snapshot } => {
-            let (row, name) = (row_of(snapshot), shown(node, name));
-            What::State {
-                node_id: name.clone(),
-                id: node.to_string(),
-                source: name,
-                version: row.version,
-                state: row.state,
-            }
-        }
+        CoreEvent::State { node, name, snapshot } => state(*node, shown(node, name), snapshot),
         CoreEvent::Message { from, name, kind, payload, priority, path } => {
             let words = Words { kind, payload, priority: *priority, path: names(path), sent_to: None };
             message(from, shown(from, name), words)?
@@ -304,12 +302,19 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
             let words = Words { kind, payload, priority: *priority, path: names(path), sent_to };
             message(from, shown(from, name), words)?
         }
+        CoreEvent::Alert { from, name, .. } | CoreEvent::AlertAck { from, name, .. } => {
+            return alert(event, *from, shown(from, name));
+        }
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
         }
         CoreEvent::Settled { .. }
         | CoreEvent::Announced { .. }
+        | CoreEvent::Raised { .. }
+        | CoreEvent::Receipt { .. }
+        | CoreEvent::AlertOver { .. }
+        | CoreEvent::LogKept(_)
         | CoreEvent::NameClash { .. }
         | CoreEvent::Cloned { .. }
         | CoreEvent::Restored { .. }
@@ -317,6 +322,39 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
         | CoreEvent::Refused { .. }
         | CoreEvent::Equivocated { .. }
         | _ => return None,
+    })
+}
+
+/// The state of the node of this name.
+fn state(node: NodeId, name: String, snapshot: &NodeSnapshot) -> What {
+    let row = row_of(snapshot);
+    What::State { node_id: name.clone(), id: node.to_string(), source: name, version: row.version, state: row.state }
+}
+
+/// An alert, or that somebody has seen one, of the node of this name.
+fn alert(event: &CoreEvent, from: NodeId, name: String) -> Option<What> {
+    if let CoreEvent::Alert { alert, priority, payload, wall, late, repeated, .. } = event {
+        return Some(What::Alert {
+            node_id: name.clone(),
+            id: from.to_string(),
+            source: name,
+            alert_id: alert.to_string(),
+            priority: priority.name().to_owned(),
+            // Its author may be no Kodikon node: what is no JSON says nothing.
+            alert: serde_json::from_slice(payload).ok()?,
+            timestamp: wall.seconds(),
+            late: *late,
+            repeated: *repeated,
+        });
+    }
+    let CoreEvent::AlertAck { alert, by, wall, .. } = event else { return None };
+    Some(What::AlertAck {
+        node_id: name.clone(),
+        id: from.to_string(),
+        source: name,
+        alert_id: alert.to_string(),
+        by: by.clone(),
+        timestamp: wall.seconds(),
     })
 }
 
@@ -358,6 +396,16 @@ fn log(event: &CoreEvent) {
         }
         CoreEvent::Announced { number, .. } => tracing::debug!(?number, "broadcast on its way"),
         CoreEvent::Settled { to, outcome, .. } => tracing::debug!(?to, ?outcome, "settled"),
+        CoreEvent::Alert { alert, name, priority, late, .. } => {
+            tracing::info!(%alert, %name, priority = priority.name(), late, "alert");
+        }
+        CoreEvent::AlertAck { alert, name, .. } => tracing::info!(%alert, %name, "alert acknowledged"),
+        CoreEvent::Raised { outcome, .. } => tracing::debug!(?outcome, "alert ordered"),
+        CoreEvent::Receipt { alert, name, durable, .. } => tracing::debug!(%alert, %name, durable, "alert has arrived"),
+        CoreEvent::AlertOver { alert } => tracing::debug!(%alert, "alert is over"),
+        CoreEvent::LogKept(kept) => {
+            tracing::warn!(kept, "whether alerts are on disk; they are shown and told all the same")
+        }
         CoreEvent::Isolated(isolated) => tracing::info!(isolated, "whether nobody is heard"),
         CoreEvent::NameClash { other, rank } => {
             tracing::warn!(?other, rank, "another node bears this node's name; give each its own");

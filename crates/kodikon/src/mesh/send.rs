@@ -258,22 +258,31 @@ pub(crate) fn said_by_letter(text: &[u8], kind: &str) -> Option<Value> {
         return None;
     }
     let payload = serde_json::from_slice(text).ok()?;
-    within_limits(&payload, kind).ok()?;
+    is_kind(kind).and_then(|()| is_plain(&payload)).ok()?;
     Some(payload)
 }
 
 /// The text of a payload within limits.
 pub(super) fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
-    within_limits(payload, kind)?;
+    is_kind(kind)?;
+    text_of(payload, MAX_PAYLOAD)
+}
+
+fn is_kind(kind: &str) -> Result<(), SendError> {
+    let is_printable = kind.len() <= MAX_KIND && !kind.chars().any(char::is_control);
+    if is_printable { Ok(()) } else { Err(SendError::Kind { limit: MAX_KIND }) }
+}
+
+/// The text of a payload that is no deeper, no wider and no longer than it may be.
+pub(super) fn text_of(payload: &Value, limit: usize) -> Result<Vec<u8>, SendError> {
+    is_plain(payload)?;
     let text = payload.to_string().into_bytes();
-    let (bytes, limit) = (text.len(), MAX_PAYLOAD);
+    let bytes = text.len();
     if bytes > limit { Err(SendError::TooLong { bytes, limit }) } else { Ok(text) }
 }
 
-fn within_limits(payload: &Value, kind: &str) -> Result<(), SendError> {
-    if kind.len() > MAX_KIND || kind.chars().any(char::is_control) {
-        return Err(SendError::Kind { limit: MAX_KIND });
-    }
+/// Whether a payload is no deeper and no wider than it may be.
+fn is_plain(payload: &Value) -> Result<(), SendError> {
     let mut keys = 0;
     if !fits(payload, PAYLOAD_DEPTH, &mut keys) {
         return Err(SendError::TooDeep { limit: PAYLOAD_DEPTH });

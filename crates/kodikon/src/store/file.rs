@@ -1,13 +1,15 @@
 //! Decides how the store lies on disk: a locked directory of small files, each replaced whole.
 //!
 //! `lock` holds the pid of the process that has locked it; `format` the version of all the rest; `identity.key` 32
-//! secret bytes; `epoch` a decimal number. What `save` keeps lies beside them under its own name.
+//! secret bytes; `epoch` a decimal number. What `save` keeps lies beside them under its own name, and so does `log.db`, which is
+//! SQLite's.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::sqlite::LOG_FILE;
 use super::{FILE_MAX, IdentitySeed, Store, StoreError, check_name, epoch_after};
 use crate::sys;
 
@@ -163,7 +165,7 @@ impl Store for FileStore {
 
     fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         check_name(name, bytes.len())?;
-        if [LOCK, FORMAT_FILE, IDENTITY, EPOCH].contains(&name) {
+        if [LOCK, FORMAT_FILE, IDENTITY, EPOCH].contains(&name) || name.starts_with(LOG_FILE) {
             return Err(StoreError::Refused { name: name.to_owned(), len: bytes.len() });
         }
         self.write(name, bytes)

@@ -4,8 +4,10 @@ use crate::effect::context::Context;
 use crate::ground::bounded::TokenBucket;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::NodeId;
+use crate::ground::stats::Reject;
 use crate::ground::table::IdTable;
 use crate::ground::time::Instant;
+use crate::model::op::SignedOp;
 
 /// Checks a second for one sender, a tenth of a core; and at once: cards and states of a thousand nodes, which one peer
 /// tells a newcomer.
@@ -44,8 +46,28 @@ impl Checks {
     }
 
     /// What a sender passed on was not its author's.
-    pub(super) fn fault(&mut self, now: Instant, sender: NodeId, ctx: &Context) {
+    fn fault(&mut self, now: Instant, sender: NodeId, ctx: &Context) {
         self.bucket(sender, ctx).drain(now, FAULT);
+    }
+
+    /// Checks an op's signature at the expense of who passed it on.
+    pub(super) fn is_signed(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (op, key): (&SignedOp, &[u8; 32]),
+        ctx: &mut Context,
+    ) -> bool {
+        if !self.take(now, from, 1, ctx) {
+            ctx.stats.drop(Reject::Budget);
+            return false;
+        }
+        let holds = ctx.verify_op(op, key);
+        if !holds {
+            self.fault(now, from, ctx);
+            ctx.stats.drop(Reject::Signature);
+        }
+        holds
     }
 
     fn bucket(&mut self, sender: NodeId, ctx: &Context) -> &mut TokenBucket {

@@ -52,6 +52,32 @@ impl Intervals {
         other.iter().all(|interval| self.end_before(interval.first).is_some_and(|last| last >= interval.last))
     }
 
+    /// The numbers of this set that are not in the other.
+    #[must_use]
+    pub(super) fn without(&self, other: &Self) -> Self {
+        let mut rest = Self::default();
+        for span in &self.spans {
+            let mut first = span.first;
+            let begin = other.spans.partition_point(|taken| taken.last < span.first);
+            for taken in other.spans[begin..].iter().take_while(|taken| taken.first <= span.last) {
+                if taken.first > first {
+                    rest.spans.push(Interval { first, last: taken.first - 1 });
+                }
+                first = first.max(taken.last.saturating_add(1));
+            }
+            if first <= span.last {
+                rest.spans.push(Interval { first, last: span.last });
+            }
+        }
+        rest
+    }
+
+    /// How many intervals there are.
+    #[must_use]
+    pub(super) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
     /// The intervals as they travel.
     #[must_use]
     pub(super) fn to_wire(&self) -> &[Interval] {
@@ -94,6 +120,29 @@ mod tests {
             }
             prop_assert_eq!(&Intervals::from_wire(wire), &set);
             prop_assert!(set.contains_all(wire));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn the_difference_of_two_sets_is_what_only_the_first_holds(
+            spans in proptest::collection::vec((1u64..120, 0u64..9), 0..20),
+            others in proptest::collection::vec((1u64..120, 0u64..9), 0..20),
+        ) {
+            let set = |spans: &[(u64, u64)]| {
+                let mut set = Intervals::default();
+                spans.iter().for_each(|(first, len)| _ = set.insert(*first, first + len));
+                set
+            };
+            let (one, two) = (set(&spans), set(&others));
+            let rest = one.without(&two);
+            for number in 0..140 {
+                prop_assert_eq!(rest.contains(number), one.contains(number) && !two.contains(number), "{}", number);
+            }
+            for pair in rest.to_wire().windows(2) {
+                prop_assert!(pair[0].last + 1 < pair[1].first, "adjacent intervals are one");
+            }
         }
     }
 

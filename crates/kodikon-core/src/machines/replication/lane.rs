@@ -3,8 +3,10 @@
 use crate::ground::bounded::{TokenBucket, reserve_few};
 use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
+use crate::machines::replication::hearsay::Hearsay;
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::limits::{Class, Shares, class_of, content_len};
+use crate::model::alert::ReceiptBody;
 use crate::model::links::MembersBody;
 use crate::model::op::{OpKind, SignedOp};
 use crate::model::state::{NodeSnapshot, StateEntry};
@@ -13,8 +15,6 @@ use crate::wire::message::{Cover, Interval};
 /// Ops of one author checked a second, and at once: a whole lane fits the burst.
 const AUTHOR_RATE: u32 = 100;
 const AUTHOR_BURST: u32 = 600;
-/// Others whose word about an author's covered numbers is kept at once.
-const MAX_TELLERS: usize = 4;
 
 /// What became of an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,7 @@ pub(super) struct Lane {
     /// In the order of their kinds and keys.
     ops: Vec<Held>,
     shares: Shares,
-    /// What others lately said is covered; kept until a second says the same.
-    hearsay: Vec<(NodeId, Intervals)>,
+    hearsay: Hearsay,
     part: u64,
     /// Whether its author was seen to sign two ops of one number.
     equivocated: bool,
@@ -67,7 +66,7 @@ impl Lane {
             highest_signed: 0,
             ops: Vec::new(),
             shares: Shares::default(),
-            hearsay: Vec::new(),
+            hearsay: Hearsay::default(),
             part: 0,
             equivocated: false,
         }
@@ -147,31 +146,15 @@ impl Lane {
         }
     }
 
-    /// Covers numbers on another's word, up to the highest that the author itself was seen to sign: the author's own
-    /// word, or that of two others, so that no single liar can make a node blind for what the author says. Where all that
-    /// is known of the author comes by one node (`is_sole`), it could keep it back as well.
+    /// Covers numbers on another's word, up to the highest that the author itself was seen to sign.
     pub(super) fn cover_hearsay(&mut self, from: NodeId, intervals: &[Interval], is_sole: bool) {
-        let is_believed = |told: &&Interval| is_sole || self.is_believed(from, told);
-        let believed: Vec<Interval> = intervals.iter().filter(is_believed).copied().collect();
-        for interval in believed {
+        for interval in self.hearsay.take(from, self.author, intervals, is_sole) {
             let last = interval.last.min(self.highest_signed);
             if interval.first > 0 && !self.covered.insert(interval.first, last) {
                 break;
             }
         }
         self.renew_part();
-        self.hearsay.retain(|(teller, _)| *teller != from);
-        if self.hearsay.len() >= MAX_TELLERS {
-            self.hearsay.remove(0);
-        }
-        reserve_few(&mut self.hearsay);
-        self.hearsay.push((from, Intervals::from_wire(intervals)));
-    }
-
-    fn is_believed(&self, from: NodeId, told: &Interval) -> bool {
-        let told = std::slice::from_ref(told);
-        let agrees = |(teller, said): &(NodeId, Intervals)| *teller != from && said.contains_all(told);
-        from == self.author || self.hearsay.iter().any(agrees)
     }
 
     fn renew_part(&mut self) {
@@ -247,7 +230,9 @@ impl Lane {
             OpKind::State => entry_of(op).is_some_and(|entry| entry.json.is_none() && Some(entry.version) != newest),
             // A part of a list with nobody in it says what no part at all says.
             OpKind::Links => is_empty_part(op),
-            OpKind::Card | OpKind::Unknown(_) => false,
+            // Nothing of that author is active any more.
+            OpKind::Receipt => ReceiptBody::parse(op).is_some_and(|(_, body)| body.rows.is_empty()),
+            OpKind::Card | OpKind::Unknown(_) | OpKind::Alert | OpKind::AlertAck => false,
         };
         let is_last = |op: &SignedOp| op.seq().0 == self.highest_signed;
         let is_old = |held: &Held| now.since(held.since) >= age && is_fleeting(&held.op) && !is_last(&held.op);

@@ -1,6 +1,7 @@
 //! Decides how much one author may make every other node hold: of each kind of fact so many keys and so many bytes.
 
 use crate::ground::config::{MAX_CARD, MAX_STATE, MAX_STATE_KEYS, MAX_STATE_VALUE};
+use crate::model::alert::ReceiptBody;
 use crate::model::links::{LinksBody, MAX_LINKS, MAX_PARTS, MAX_SEGMENTS, MembersBody};
 use crate::model::member::Card;
 use crate::model::op::{OpKind, SignedOp};
@@ -20,6 +21,10 @@ const MAX_OPINION: usize = 48;
 const MAX_LINK_OPS: usize = 1 + 3 * MAX_PARTS + MAX_SEGMENTS;
 /// Bytes of a key of a part of a segment's list.
 const LINKS_KEY: usize = 9;
+/// Receipts: one for each author whose alerts are active.
+const MAX_RECEIPTS: usize = 1_024;
+/// Bytes of them: most speak of one run without a gap.
+const MAX_RECEIPT_BYTES: usize = 128 * 1_024;
 /// Facts of kinds that a later version understands, and their bytes.
 const MAX_UNKNOWN: usize = 64;
 const MAX_UNKNOWN_BYTES: usize = 32 * 1_024;
@@ -29,13 +34,15 @@ const STATE_FRAME: usize = 32;
 const DISORDER: usize = 2;
 
 /// Ops held of one author at most.
-pub(super) const MAX_OPS: usize = 1 + DISORDER * MAX_STATE_KEYS + MAX_UNSET + MAX_OPINIONS + MAX_LINK_OPS + MAX_UNKNOWN;
+pub(super) const MAX_OPS: usize =
+    1 + DISORDER * MAX_STATE_KEYS + MAX_UNSET + MAX_OPINIONS + MAX_LINK_OPS + MAX_RECEIPTS + MAX_UNKNOWN;
 /// Bytes of keys and bodies held of one author at most.
 pub(super) const MAX_BYTES: usize = Class::Card.bytes()
     + Class::Value.bytes()
     + Class::Unset.bytes()
     + Class::Opinion.bytes()
     + Class::Links.bytes()
+    + Class::Receipt.bytes()
     + Class::Unknown.bytes();
 
 /// What shares one limit.
@@ -46,6 +53,7 @@ pub(super) enum Class {
     Unset,
     Opinion,
     Links,
+    Receipt,
     Unknown,
 }
 
@@ -57,6 +65,7 @@ impl Class {
             Self::Unset => MAX_UNSET,
             Self::Opinion => MAX_OPINIONS,
             Self::Links => MAX_LINK_OPS,
+            Self::Receipt => MAX_RECEIPTS,
             Self::Unknown => MAX_UNKNOWN,
         }
     }
@@ -68,6 +77,7 @@ impl Class {
             Self::Unset => MAX_UNSET * (MAX_KEY + STATE_FRAME),
             Self::Opinion => MAX_OPINIONS * (16 + MAX_OPINION),
             Self::Links => MAX_LINK_OPS * (LINKS_KEY + MAX_LINKS),
+            Self::Receipt => MAX_RECEIPT_BYTES,
             Self::Unknown => MAX_UNKNOWN_BYTES,
         }
     }
@@ -99,7 +109,10 @@ pub(super) fn class_of(op: &SignedOp) -> Option<Class> {
             };
             is_whole.then_some(Class::Links)
         }
+        OpKind::Receipt => ReceiptBody::parse(op).is_some().then_some(Class::Receipt),
         OpKind::Unknown(_) => Some(Class::Unknown),
+        // Of the log, and not of this lane.
+        OpKind::Alert | OpKind::AlertAck => None,
     }
 }
 
@@ -110,7 +123,7 @@ pub(super) fn content_len(op: &SignedOp) -> usize {
 
 /// What is held of one author, by class.
 #[derive(Debug, Default)]
-pub(super) struct Shares([Share; 6]);
+pub(super) struct Shares([Share; 7]);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Share {

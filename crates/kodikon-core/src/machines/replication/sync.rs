@@ -10,9 +10,9 @@ use crate::ground::id::{Epoch, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::lane::Lane;
-use crate::machines::replication::roots::BUCKETS;
+use crate::machines::replication::roots::{BUCKETS, Roots};
 use crate::machines::replication::{Replication, in_messages};
-use crate::model::op::{OpKind, SignedOp};
+use crate::model::op::{OpKind, OpLane, SignedOp};
 use crate::wire::message::{Cover, Digest, Interval, Message, Ops};
 
 /// A difference younger than this is on its way already.
@@ -35,7 +35,7 @@ const EVERYTHING: u64 = u64::MAX;
 /// Digests in one answer at most; the next round goes on.
 const MAX_DIGESTS: usize = 8;
 /// Bytes of ops in one answer at most; the next round goes on.
-const MAX_ANSWER: usize = 48 * 1_024;
+pub(super) const MAX_ANSWER: usize = 48 * 1_024;
 
 /// Comparisons under way.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(super) struct Sync {
     sent: Vec<Instant>,
     /// Since when the oldest candidate waits, kept since it is asked for after every datagram.
     oldest: Option<Instant>,
+    /// Whom we asked last.
+    last: NodeId,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +63,13 @@ struct Rest {
 
 impl Sync {
     pub(super) fn new() -> Self {
-        Self { candidates: BTreeMap::new(), resting: BoundedMap::new(MAX_RESTING), sent: Vec::new(), oldest: None }
+        Self {
+            candidates: BTreeMap::new(),
+            resting: BoundedMap::new(MAX_RESTING),
+            sent: Vec::new(),
+            oldest: None,
+            last: NodeId::default(),
+        }
     }
 
     /// Pairs of roots remembered.
@@ -73,7 +81,7 @@ impl Sync {
         self.drop_candidate(id);
     }
 
-    fn on_root(&mut self, now: Instant, from: NodeId, theirs: u64, mine: u64) {
+    pub(super) fn on_root(&mut self, now: Instant, from: NodeId, theirs: u64, mine: u64) {
         if theirs == mine {
             self.drop_candidate(&from);
             return;
@@ -88,7 +96,7 @@ impl Sync {
         self.oldest.get_or_insert(now);
     }
 
-    fn drop_candidate(&mut self, id: &NodeId) {
+    pub(super) fn drop_candidate(&mut self, id: &NodeId) {
         if self.candidates.remove(id).is_some() {
             self.oldest = self.candidates.values().map(|candidate| candidate.since).min();
         }
@@ -112,12 +120,14 @@ impl Sync {
     }
 
     pub(super) fn on_wake(&mut self, now: Instant, mine: u64, digests: &[Digest], ctx: &mut Context) {
-        let ready: Vec<(NodeId, Candidate)> = self
+        let mut ready: Vec<(NodeId, Candidate)> = self
             .candidates
             .iter()
             .filter(|(_, candidate)| now >= candidate.since + SETTLE)
             .map(|(id, candidate)| (*id, *candidate))
             .collect();
+        // In turn: what needs the word of two is not asked of the same one for ever.
+        ready.sort_by_key(|(id, _)| (*id <= self.last, *id));
         for (id, candidate) in ready {
             if !self.may_send(now) {
                 return;
@@ -126,6 +136,7 @@ impl Sync {
             let rests = self.resting.get(&(mine, candidate.root)).is_some_and(|rest| now < rest.until);
             if candidate.root != mine && !rests {
                 self.rest(now, mine, candidate.root);
+                self.last = id;
                 self.sent.push(now);
                 ctx.stats.syncs_started += 1;
                 send_digests(id, digests, ctx);
@@ -160,7 +171,7 @@ impl Sync {
     }
 }
 
-fn send_digests(to: NodeId, digests: &[Digest], ctx: &mut Context) {
+pub(super) fn send_digests(to: NodeId, digests: &[Digest], ctx: &mut Context) {
     for digest in digests {
         ctx.out.send(Destination::Peer(to), Message::Digest(digest.clone()));
     }
@@ -196,7 +207,7 @@ fn told(mut cover: Cover) -> Cover {
 }
 
 /// Splits covers so that each part fits a datagram.
-fn in_datagrams(covers: Vec<Cover>) -> Vec<Vec<Cover>> {
+pub(super) fn in_datagrams(covers: Vec<Cover>) -> Vec<Vec<Cover>> {
     let mut parts: Vec<Vec<Cover>> = Vec::new();
     let mut room = 0;
     for cover in covers.into_iter().map(told) {
@@ -218,6 +229,98 @@ const COVERS_BYTES: usize = MAX_PLAIN - 48;
 /// Bytes of a cover besides its intervals: array, author (17), run (9), length of the list.
 const COVER_FRAME: usize = 30;
 
+/// The first and the last id of a bucket.
+pub(super) fn ids_of(bucket: usize) -> (NodeId, NodeId) {
+    let first = u8::try_from(bucket << 2).unwrap_or(u8::MAX);
+    let (mut low, mut high) = ([0; 16], [0xff; 16]);
+    low[0] = first;
+    high[0] = first | 3;
+    (NodeId(low), NodeId(high))
+}
+
+/// The buckets that a digest speaks of. They begin anywhere, so that what fills an answer and is not taken does not keep
+/// back the rest for ever.
+pub(super) fn in_scope(scope: u64, ctx: &mut Context) -> impl Iterator<Item = usize> + use<> {
+    let first = usize::try_from(ctx.random.below(BUCKETS as u64)).unwrap_or(0);
+    (first..BUCKETS).chain(0..first).filter(move |bucket| scope >> bucket & 1 == 1)
+}
+
+/// What a comparison needs to know of all that is held in one lane.
+pub(super) trait Lanes {
+    /// Which lane.
+    const LANE: OpLane;
+    /// Of how many runs of authors something is known.
+    fn count(&self) -> usize;
+    /// What all add to the root, and the authors of each bucket.
+    fn roots(&self) -> &Roots;
+    /// What is covered of the authors of a bucket.
+    fn covers_of(&self, bucket: usize) -> Vec<Cover>;
+}
+
+impl Lanes for Replication {
+    const LANE: OpLane = OpLane::Live;
+
+    fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    fn covers_of(&self, bucket: usize) -> Vec<Cover> {
+        self.bucket(bucket).map(|(_, lane)| lane.cover()).collect()
+    }
+}
+
+/// How a digest names its lane.
+fn lane_of<L: Lanes>(_: &L) -> Option<u8> {
+    (L::LANE != OpLane::Live).then_some(L::LANE.code())
+}
+
+/// What is covered: per run where that fits a datagram, else the sums of 64 buckets.
+pub(super) fn digests<L: Lanes>(lanes: &L, question: bool) -> Vec<Digest> {
+    if lanes.count() <= FLAT_AUTHORS {
+        return flat(lanes, EVERYTHING, question);
+    }
+    let sums = lanes.roots().sums().to_vec();
+    vec![Digest { covers: Vec::new(), scope: EVERYTHING, sums, question, lane: lane_of(lanes) }]
+}
+
+/// The covers of all authors in these buckets, in as many digests as they need. A bucket that fills more than one comes
+/// in parts: of those that a part leaves out, whoever reads it sends the cards again, which are few.
+pub(super) fn flat<L: Lanes>(lanes: &L, scope: u64, question: bool) -> Vec<Digest> {
+    let digest = |covers, scope| Digest { covers, scope, sums: Vec::new(), question, lane: lane_of(lanes) };
+    let mut digests = vec![digest(Vec::new(), 0)];
+    let mut room = COVERS_BYTES;
+    for bucket in (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1) {
+        let mut parts = in_datagrams(lanes.covers_of(bucket));
+        let last = digests.last_mut().expect("there is one from the start");
+        let len = parts.first().map_or(0, |part| part.iter().map(cover_len).sum());
+        if parts.len() <= 1 && len <= room {
+            last.covers.extend(parts.pop().unwrap_or_default());
+            last.scope |= 1 << bucket;
+            room -= len;
+        } else {
+            digests.extend(parts.into_iter().map(|covers| digest(covers, 1 << bucket)));
+            let covers = digests.last().map_or(&[][..], |last| &last.covers);
+            room = COVERS_BYTES.saturating_sub(covers.iter().map(cover_len).sum());
+        }
+    }
+    digests.retain(|digest| digest.scope != 0);
+    digests.truncate(MAX_DIGESTS);
+    digests
+}
+
+/// The buckets of which the other's sums are not ours.
+pub(super) fn differing<L: Lanes>(lanes: &L, digest: &Digest) -> u64 {
+    let mut differing = 0;
+    for (bucket, (mine, theirs)) in lanes.roots().sums().iter().zip(&digest.sums).enumerate() {
+        differing |= u64::from(mine != theirs) << bucket;
+    }
+    differing
+}
+
 impl Replication {
     /// A peer says its root.
     pub fn on_root(&mut self, now: Instant, from: NodeId, root: u64) {
@@ -230,55 +333,25 @@ impl Replication {
         self.sync.wake_all();
     }
 
-    /// What we cover: per author where that fits a datagram, else the sums of 64 buckets.
     pub(super) fn digests(&self, question: bool) -> Vec<Digest> {
-        if self.lanes.len() <= FLAT_AUTHORS {
-            return self.flat(EVERYTHING, question);
-        }
-        let sums = self.roots.sums().to_vec();
-        vec![Digest { covers: Vec::new(), scope: EVERYTHING, sums, question }]
-    }
-
-    /// The covers of all authors in these buckets, in as many digests as they need. A bucket that fills more than one comes
-    /// in parts: of those that a part leaves out, whoever reads it sends the cards again, which are few.
-    fn flat(&self, scope: u64, question: bool) -> Vec<Digest> {
-        let mut digests = vec![Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question }];
-        let mut room = COVERS_BYTES;
-        for bucket in (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1) {
-            let covers: Vec<Cover> = self.bucket(bucket).map(|(_, lane)| lane.cover()).collect();
-            let mut parts = in_datagrams(covers);
-            let last = digests.last_mut().expect("there is one from the start");
-            let len = parts.first().map_or(0, |part| part.iter().map(cover_len).sum());
-            if parts.len() <= 1 && len <= room {
-                last.covers.extend(parts.pop().unwrap_or_default());
-                last.scope |= 1 << bucket;
-                room -= len;
-            } else {
-                digests.extend(parts.into_iter().map(|covers| Digest {
-                    covers,
-                    scope: 1 << bucket,
-                    sums: Vec::new(),
-                    question,
-                }));
-                let covers = digests.last().map_or(&[][..], |last| &last.covers);
-                room = COVERS_BYTES.saturating_sub(covers.iter().map(cover_len).sum());
-            }
-        }
-        digests.retain(|digest| digest.scope != 0);
-        digests.truncate(MAX_DIGESTS);
-        digests
+        digests(self, question)
     }
 
     fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&NodeId, &Lane)> {
-        let first = u8::try_from(bucket << 2).unwrap_or(u8::MAX);
-        let (mut low, mut high) = ([0; 16], [0xff; 16]);
-        low[0] = first;
-        high[0] = first | 3;
-        self.lanes.span(NodeId(low), NodeId(high)).map(|(author, lane)| (author, lane.as_ref()))
+        let (first, last) = ids_of(bucket);
+        self.lanes.span(first, last).map(|(author, lane)| (author, lane.as_ref()))
     }
 
     /// A peer says what it covers.
     pub fn on_digest(&mut self, now: Instant, from: NodeId, digest: &Digest, ctx: &mut Context) {
+        match digest.lane.map_or(Some(OpLane::Live), OpLane::from_code) {
+            Some(OpLane::Live) => self.on_live_digest(now, from, digest, ctx),
+            Some(OpLane::Log) => self.log.on_digest(now, from, digest, ctx),
+            None => {}
+        }
+    }
+
+    fn on_live_digest(&mut self, now: Instant, from: NodeId, digest: &Digest, ctx: &mut Context) {
         if digest.sums.len() == BUCKETS {
             self.on_sums(from, digest, ctx);
         } else if digest.sums.is_empty() {
@@ -287,12 +360,9 @@ impl Replication {
     }
 
     fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) {
-        let mut differing = 0;
-        for (bucket, (mine, theirs)) in self.roots.sums().iter().zip(&digest.sums).enumerate() {
-            differing |= u64::from(mine != theirs) << bucket;
-        }
+        let differing = differing(self, digest);
         if differing != 0 {
-            send_digests(from, &self.flat(differing, true), ctx);
+            send_digests(from, &flat(self, differing, true), ctx);
         }
     }
 
@@ -302,22 +372,19 @@ impl Replication {
         self.give(from, digest.scope, &theirs, ctx);
         if digest.question && self.lacks_any(&theirs, ctx) {
             // An answer to an answer would go on for ever; this one asks nothing.
-            send_digests(from, &self.flat(digest.scope, false), ctx);
+            send_digests(from, &flat(self, digest.scope, false), ctx);
         }
         self.sync.drop_candidate(&from);
         let _ = now;
     }
 
     /// Sends what the other lacks of the authors it speaks of: of those it does not name the card alone, since it takes
-    /// nothing else of somebody who is not present there. It begins anywhere, so that what fills an answer and is not taken
-    /// (whoever vouched for does not answer) does not keep back the rest for ever.
+    /// nothing else of somebody who is not present there.
     fn give(&self, to: NodeId, scope: u64, theirs: &BTreeMap<NodeId, &Cover>, ctx: &mut Context) {
         let mut given: Vec<SignedOp> = Vec::new();
         let mut covered: Vec<Cover> = Vec::new();
         let mut bytes = 0;
-        let first = usize::try_from(ctx.random.below(BUCKETS as u64)).unwrap_or(0);
-        let buckets = (first..BUCKETS).chain(0..first).filter(|bucket| scope >> bucket & 1 == 1);
-        for (author, lane) in buckets.flat_map(|bucket| self.bucket(bucket)) {
+        for (author, lane) in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
             let foreign = theirs.get(author).filter(|cover| Epoch(cover.epoch) == lane.epoch);
             if theirs.get(author).is_some_and(|cover| Epoch(cover.epoch) > lane.epoch) || *author == to {
                 continue;
@@ -372,7 +439,7 @@ mod tests {
             let parts = in_datagrams(covers);
             assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), 60, "{intervals} intervals");
             for covers in parts {
-                let digest = Digest { covers, scope: EVERYTHING, sums: Vec::new(), question: true };
+                let digest = Digest { covers, scope: EVERYTHING, sums: Vec::new(), question: true, lane: None };
                 let mut text = Vec::new();
                 codec::encode(&Message::Digest(digest), &mut text);
                 assert!(text.len() <= MAX_PLAIN, "{} bytes, {intervals} intervals", text.len());

@@ -2,9 +2,10 @@
 
 use crate::ground::fair::Class;
 use crate::ground::id::NodeId;
+use crate::model::alert::LogBody;
 use crate::model::op::OpKind;
 use crate::wire::letter::Letter;
-use crate::wire::message::{Message, Ops};
+use crate::wire::message::{Log, LogEntry, Message, Ops};
 
 /// What the shaper knows of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,13 @@ pub fn label(message: &Message, me: NodeId, to: Option<NodeId>) -> Label {
             let class = spread.cast.urgency().unwrap_or_default().class();
             return Label { class, source: NodeId(spread.cast.origin), carried: None };
         }
+        // An alert, or a piece of one, is on its author's account.
+        Message::Log(log) => {
+            let source = log.entries.first().map_or(me, |entry| entry.op.author());
+            return Label { class: class_of_log(log), source, carried: None };
+        }
+        // What it is a piece of shows when all are there; what is urgent is short.
+        Message::LogPiece(piece) => return Label { class: Class::High, source: NodeId(piece.author), carried: None },
         Message::Ops(ops) => (class_of_ops(ops), None),
         // It repairs what was lost of all kinds, verdicts among them, and is rare.
         Message::Digest(_) => (Class::High, None),
@@ -57,11 +65,17 @@ fn class_of(letter: &Letter) -> Class {
     letter.urgency().unwrap_or_default().class()
 }
 
-/// Who is here, who failed and who hears whom is control; what an application publishes is usual.
+/// As urgent as the most urgent alert among them; what tells whose time is over repairs, as digests do.
+fn class_of_log(log: &Log) -> Class {
+    let urgency = |entry: &LogEntry| LogBody::parse(&entry.op).map(|body| body.priority().class());
+    log.entries.iter().filter_map(urgency).min().unwrap_or(Class::High)
+}
+
+/// Who is here, who failed, who hears whom and who has which alert is control; what an application publishes is usual.
 fn class_of_ops(ops: &Ops) -> Class {
     let is_usual = |kind| match kind {
-        OpKind::State | OpKind::Unknown(_) => true,
-        OpKind::Card | OpKind::Opinion | OpKind::Links => false,
+        OpKind::State | OpKind::Alert | OpKind::AlertAck | OpKind::Unknown(_) => true,
+        OpKind::Card | OpKind::Opinion | OpKind::Links | OpKind::Receipt => false,
     };
     let is_all_usual = !ops.ops.is_empty() && ops.ops.iter().all(|op| is_usual(op.kind()));
     if is_all_usual { Class::Normal } else { Class::Control }

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 /// Whom a node tells of when it answers a peer whose sums all differ; what it sends must fit a datagram.
 fn told(bench: &mut Bench, peer: u8, case: &str) -> BTreeSet<NodeId> {
     let sums = vec![1; 64];
-    bench.hear(peer, &Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true }));
+    bench
+        .hear(peer, &Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true, lane: None }));
     let mut authors = BTreeSet::new();
     for sent in bench.sent() {
         let mut frame = sent.bytes.clone();

@@ -1,0 +1,161 @@
+//! Decides when a node tells what it has of another's log, and what is known of what the others have.
+
+use core::ops::RangeInclusive;
+use std::collections::BTreeMap;
+
+use crate::effect::context::Context;
+use crate::ground::bounded::RecentMap;
+use crate::ground::config::MAX_PEERS;
+use crate::ground::id::{Epoch, NodeId, Seq};
+use crate::ground::time::{Duration, Instant};
+use crate::model::alert::{OpId, ReceiptBody};
+
+/// What is known of what nodes have of each other's logs: receivers by authors. The pair noted longest ago makes room.
+pub(super) const MAX_RECEIPTS: usize = 16_384;
+/// Authors who are owed a receipt at once.
+pub(super) const MAX_OWED: usize = MAX_PEERS;
+/// So long after the previous receipt, for each peer: all receivers of a mesh together tell no more than a thousand a second, each
+/// of which costs every other 32 µs (a signature).
+const GAP_A_PEER: Duration = Duration::from_millis(1);
+/// The first waits a while by chance, for each peer: a hundred that answer one datagram at one moment fill a switch's queue.
+const JITTER_A_PEER: Duration = Duration::from_micros(50);
+
+/// How far an alert has come at a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// As far as is known it is not there.
+    Nothing,
+    /// Its application was shown it.
+    Shown,
+    /// And it is on its disk.
+    Durable,
+}
+
+/// Receipts, own and others'.
+#[derive(Debug)]
+pub(super) struct Receipts {
+    /// By author and receiver.
+    known: RecentMap<(NodeId, NodeId), ReceiptBody>,
+    /// By author: when it is told, and whether it is urgent.
+    owed: BTreeMap<NodeId, (Instant, bool)>,
+    /// What was told last, by author.
+    told: RecentMap<NodeId, ReceiptBody>,
+    last: Instant,
+}
+
+impl Receipts {
+    pub(super) fn new() -> Self {
+        Self {
+            known: RecentMap::new(MAX_RECEIPTS),
+            owed: BTreeMap::new(),
+            told: RecentMap::new(MAX_PEERS),
+            last: Instant::ZERO,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub(super) fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// An author is owed a receipt. What is urgent waits for no gap.
+    pub(super) fn owe(&mut self, now: Instant, author: NodeId, is_urgent: bool, ctx: &mut Context) {
+        let peers = u32::try_from(ctx.roster.len()).unwrap_or(u32::MAX);
+        let jitter = ctx.random.span(JITTER_A_PEER.saturating_mul(peers));
+        let earliest = if is_urgent { now } else { now.max(self.last + GAP_A_PEER.saturating_mul(peers)) };
+        if self.owed.len() >= MAX_OWED && !self.owed.contains_key(&author) {
+            // Its numbers are told with its next alert.
+            return;
+        }
+        let held = self.owed.entry(author).or_insert((earliest + jitter, is_urgent));
+        *held = (held.0.min(earliest + jitter), held.1 || is_urgent);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.owed.values().map(|(at, _)| *at).min()
+    }
+
+    pub(super) fn due(&mut self, now: Instant, ctx: &mut Context) -> Vec<(NodeId, bool)> {
+        let due: Vec<(NodeId, bool)> = self
+            .owed
+            .iter()
+            .filter(|(_, (at, _))| now >= *at)
+            .map(|(author, (_, urgent))| (*author, *urgent))
+            .collect();
+        for (author, _) in &due {
+            self.owed.remove(author);
+        }
+        if !due.is_empty() {
+            self.last = now;
+            ctx.stats.receipts_sent += due.len() as u64;
+        }
+        due
+    }
+
+    pub(super) fn is_news(&mut self, author: NodeId, body: &ReceiptBody) -> bool {
+        let news = self.told.get(&author) != Some(body);
+        if news {
+            self.told.insert(author, body.clone());
+        }
+        news
+    }
+
+    /// What a receiver has; what it had before.
+    pub(super) fn note(&mut self, receiver: NodeId, author: NodeId, body: ReceiptBody) -> Option<ReceiptBody> {
+        self.known.insert((author, receiver), body)
+    }
+
+    pub(super) fn of(&self, receiver: &NodeId, id: &OpId) -> Standing {
+        standing(self.known.get(&(id.author, *receiver)), id)
+    }
+
+    /// Who was shown an op, and who of them has it on disk.
+    pub(super) fn holders(&self, id: &OpId) -> (Vec<NodeId>, Vec<NodeId>) {
+        let of_author = self.known.range((id.author, NodeId([0; 16]))..=(id.author, NodeId([0xff; 16])));
+        let standing = of_author.map(|((_, receiver), body)| (*receiver, standing(Some(body), id)));
+        let (mut shown, mut durable) = (Vec::new(), Vec::new());
+        for (receiver, standing) in standing {
+            if standing > Standing::Nothing {
+                shown.push(receiver);
+            }
+            if standing == Standing::Durable {
+                durable.push(receiver);
+            }
+        }
+        (shown, durable)
+    }
+}
+
+/// Ops that a receipt may say more of than the one before: by far most only add what is newest.
+pub(super) fn gained(author: NodeId, before: Option<&ReceiptBody>, now: &ReceiptBody) -> Vec<RangeInclusive<OpId>> {
+    let id = |epoch, seq| OpId { author, epoch: Epoch(epoch), seq: Seq(seq) };
+    let mut gained = Vec::new();
+    for row in &now.rows {
+        let old = before.and_then(|before| before.rows.iter().find(|old| old.epoch == row.epoch));
+        let (shown, durable) = old.map_or((&[][..], &[][..]), |old| (&old.shown[..], &old.durable[..]));
+        for (spans, known) in [(&row.shown, shown), (&row.durable, durable)] {
+            for (first, last) in spans {
+                let begun = known.iter().find(|(from, to)| (*from..=*to).contains(first));
+                let first = begun.map_or(*first, |(_, to)| to.saturating_add(1));
+                if first <= *last {
+                    gained.push(id(row.epoch, first)..=id(row.epoch, *last));
+                }
+            }
+        }
+    }
+    gained
+}
+
+/// How far an op has come by a receipt.
+pub(super) fn standing(body: Option<&ReceiptBody>, id: &OpId) -> Standing {
+    let row = body.and_then(|body| body.rows.iter().find(|row| row.epoch == id.epoch.0));
+    let holds = |spans: &[(u64, u64)]| spans.iter().any(|(first, last)| (*first..=*last).contains(&id.seq.0));
+    match row {
+        Some(row) if holds(&row.durable) => Standing::Durable,
+        Some(row) if holds(&row.shown) => Standing::Shown,
+        Some(_) | None => Standing::Nothing,
+    }
+}

@@ -1,0 +1,449 @@
+//! Decides what each node holds of the log: facts that outlive their author's run, on disk, until their time is over.
+
+mod compare;
+mod keep;
+mod lane;
+mod own;
+mod pieces;
+mod room;
+
+pub use own::Said;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::effect::Event;
+use crate::effect::context::Context;
+use crate::effect::log::{CommitId, Committed, SavedLog};
+use crate::effect::outbox::Notice;
+use crate::ground::bounded::{RecentMap, TokenBucket};
+use crate::ground::config::MAX_PEERS;
+use crate::ground::id::{Epoch, NodeId, Seq};
+use crate::ground::stats::Reject;
+use crate::ground::time::{Duration, Instant};
+use crate::machines::replication::checks::Checks;
+use crate::machines::replication::log::keep::Keep;
+use crate::machines::replication::log::lane::{Held, LogLane};
+use crate::machines::replication::log::own::Own;
+use crate::machines::replication::log::pieces::Pieces;
+use crate::machines::replication::log::room::Room;
+use crate::machines::replication::roots::Roots;
+use crate::machines::replication::sync::Sync;
+use crate::model::alert::{LogBody, Logged, OpId};
+use crate::model::op::{OpLane, SignedOp};
+use crate::wire::message::{Log as LogMessage, LogEntry, LogPiece};
+
+/// Runs of authors known at most, all authors together; one of which nothing is held makes room.
+pub(super) const MAX_RUNS: usize = 16_384;
+/// Ops of one author checked a second, and at once: all that one may have active, as a late joiner gets it, takes some seconds.
+const AUTHOR_RATE: u32 = 100;
+const AUTHOR_BURST: u32 = 2_000;
+
+/// The log. See the file's first line.
+#[derive(Debug)]
+pub struct Log {
+    lanes: BTreeMap<(NodeId, Epoch), LogLane>,
+    roots: Roots,
+    /// When the time of what is held is over, by the log's clock.
+    ends: BTreeSet<(i64, OpId)>,
+    room: Room,
+    sync: Sync,
+    pieces: Pieces,
+    allowances: RecentMap<NodeId, TokenBucket>,
+    own: Own,
+    keep: Keep,
+    began: Instant,
+    /// The log's clock when this run began.
+    clock_ms: u64,
+    /// Whether an earlier run may have shown what it did not keep.
+    was_cut: bool,
+}
+
+impl Log {
+    /// What the disk held.
+    pub(super) fn new(now: Instant, saved: SavedLog, ctx: &Context) -> Self {
+        let mut log = Self {
+            lanes: BTreeMap::new(),
+            roots: Roots::new(),
+            ends: BTreeSet::new(),
+            room: Room::default(),
+            sync: Sync::new(),
+            pieces: Pieces::new(),
+            allowances: RecentMap::new(MAX_PEERS),
+            own: Own::default(),
+            keep: Keep::new(),
+            began: now,
+            clock_ms: saved.clock_ms,
+            was_cut: saved.was_cut,
+        };
+        for cover in saved.covers.into_iter().take(MAX_RUNS) {
+            let lane = LogLane::new(ctx.mesh, cover.author, cover.epoch, cover.key);
+            log.lanes.entry((cover.author, cover.epoch)).or_insert(lane).restore(&cover.covered);
+        }
+        for row in saved.rows {
+            let is_kept = !saved.unkept.contains(&OpId::of(&row.op));
+            log.restore_row(row, is_kept);
+        }
+        log.keep.watch_clock(now, !log.ends.is_empty());
+        log
+    }
+
+    /// Digest of all that is held; equal on nodes that hold the same.
+    #[must_use]
+    pub fn root(&self) -> u64 {
+        self.roots.all()
+    }
+
+    /// The log's clock: milliseconds for which this node ran so far, in all its runs.
+    fn clock(&self, now: Instant) -> i64 {
+        let run = u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX);
+        i64::try_from(self.clock_ms.saturating_add(run)).unwrap_or(i64::MAX)
+    }
+
+    /// When a moment of the log's clock comes.
+    fn moment(&self, clock_ms: i64) -> Instant {
+        let after = clock_ms.saturating_sub_unsigned(self.clock_ms);
+        self.began + Duration::from_millis(u64::try_from(after).unwrap_or(0))
+    }
+
+    fn age_ms(&self, now: Instant, held: &Held) -> u64 {
+        u64::try_from(self.clock(now).saturating_sub(held.born_ms)).unwrap_or(0)
+    }
+
+    /// What is held, for the machine that shows it: the disk's when the node begins.
+    #[must_use]
+    pub fn held(&self) -> Vec<Logged> {
+        let logged = |held: &Held| {
+            let body = LogBody::parse(&held.op)?;
+            let (expires, kept) = (self.moment(held.over_ms()), self.is_kept(&OpId::of(&held.op)));
+            Some(Logged { op: held.op.clone(), body, expires, kept, late: true, repeated: false })
+        };
+        self.lanes.values().flat_map(LogLane::held).filter_map(logged).collect()
+    }
+
+    /// Whether an op is on disk.
+    fn is_kept(&self, id: &OpId) -> bool {
+        self.lanes.get(&(id.author, id.epoch)).is_some_and(|lane| lane.is_kept(id.seq))
+    }
+
+    /// Ops arrived from a proven peer: told when new, or because we lacked them.
+    pub(super) fn on_log(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        log: LogMessage,
+        checks: &mut Checks,
+        ctx: &mut Context,
+    ) {
+        for entry in log.entries {
+            self.on_entry(now, from, entry, checks, ctx);
+        }
+        for cover in log.over {
+            let run = (NodeId(cover.author), Epoch(cover.epoch));
+            let Some(lane) = self.lanes.get_mut(&run).filter(|_| run.0 != ctx.me.id) else { continue };
+            for id in lane.told_over(from, &cover.intervals) {
+                self.end(id, ctx);
+            }
+        }
+    }
+
+    /// A piece of a longer op arrived.
+    pub(super) fn on_piece(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        piece: LogPiece,
+        checks: &mut Checks,
+        ctx: &mut Context,
+    ) {
+        let run = (NodeId(piece.author), Epoch(piece.epoch));
+        let is_known = self.lanes.get(&run).is_some_and(|lane| lane.covers(Seq(piece.seq)));
+        if is_known {
+            return;
+        }
+        match self.pieces.add(from, piece) {
+            Ok(Some(entry)) => self.on_entry(now, from, entry, checks, ctx),
+            Ok(None) => {}
+            Err(()) => ctx.stats.drop(Reject::Malformed),
+        }
+    }
+
+    fn on_entry(&mut self, now: Instant, from: NodeId, entry: LogEntry, checks: &mut Checks, ctx: &mut Context) {
+        let LogEntry { op, age_ms, key, rested } = entry;
+        let id = OpId::of(&op);
+        if op.lane() != OpLane::Log {
+            return ctx.stats.drop(Reject::Malformed);
+        }
+        if id.author == ctx.me.id && id.epoch >= ctx.me.epoch {
+            if !self.is_mine(&op, ctx) {
+                ctx.out.notice(Notice::OwnGhost(op, None));
+            }
+            return;
+        }
+        if is_ended(&id, ctx) {
+            return ctx.stats.drop(Reject::Stale);
+        }
+        let key = self.key_of(&id, key, ctx);
+        if let Some(lane) = self.lanes.get(&(id.author, id.epoch)).filter(|lane| lane.covers(id.seq)) {
+            match lane.get(id.seq).map(|held| held.op.says_the_same(&op)) {
+                Some(true) => self.raise_age(now, &id, age_ms),
+                Some(false) => self.on_other_words(now, from, (&op, key), checks, ctx),
+                None => {}
+            }
+            return;
+        }
+        let Some(body) = LogBody::parse(&op) else { return ctx.stats.drop(Reject::Limit) };
+        if Duration::from_millis(age_ms) >= body.ttl() {
+            return ctx.stats.drop(Reject::Stale);
+        }
+        let Some(key) = key else { return ctx.stats.drop(Reject::Stranger) };
+        // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
+        if !self.allowance(id.author).has(now, 1) {
+            return ctx.stats.drop(Reject::Budget);
+        }
+        if !checks.is_signed(now, from, (&op, &key), ctx) {
+            return;
+        }
+        self.allowance(id.author).take(now, 1);
+        let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
+        let born = (born_ms, rested == Some(true));
+        self.place(now, op, (body, key, born), ctx);
+    }
+
+    fn allowance(&mut self, author: NodeId) -> &mut TokenBucket {
+        if self.allowances.get(&author).is_none() {
+            self.allowances.insert(author, TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST));
+        }
+        self.allowances.get_mut(&author).expect("it was just stored")
+    }
+
+    /// The public key of an author: known here, or told with the op and then its own by its hash.
+    fn key_of(&self, id: &OpId, told: Option<[u8; 32]>, ctx: &Context) -> Option<[u8; 32]> {
+        if id.author == ctx.me.id {
+            return Some(ctx.me.identity.public_key());
+        }
+        let carded = ctx.roster.newest_card(&id.author).and_then(|op| crate::model::member::Card::parse(op.body()));
+        let held = self.lanes.get(&(id.author, id.epoch)).map(|lane| lane.key);
+        carded.map(|card| card.public_key).or(held).or(told.filter(|key| NodeId::of(key) == id.author))
+    }
+
+    /// A number that is held comes again with other words.
+    fn on_other_words(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (op, key): (&SignedOp, Option<[u8; 32]>),
+        checks: &mut Checks,
+        ctx: &mut Context,
+    ) {
+        let Some(key) = key else { return };
+        if !checks.is_signed(now, from, (op, &key), ctx) {
+            return;
+        }
+        ctx.stats.equivocations += 1;
+        let lane = self.lanes.get_mut(&(op.author(), op.epoch()));
+        if lane.is_some_and(LogLane::note_equivocation)
+            && let Some(peer) = ctx.roster.get(&op.author())
+        {
+            let name = peer.card.shown_name();
+            ctx.out.event(Event::Equivocated { peer: op.author(), name });
+        }
+    }
+
+    /// Of two nodes that hold an op, the one that ran longer knows better how old it is.
+    fn raise_age(&mut self, now: Instant, id: &OpId, age_ms: u64) {
+        let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
+        let Some(held) = self.lanes.get_mut(&(id.author, id.epoch)).and_then(|lane| lane.get_mut(id.seq)) else {
+            return;
+        };
+        // Milliseconds are the way's.
+        if born_ms < held.born_ms.saturating_sub(AGE_SLACK_MS) {
+            self.ends.remove(&(held.over_ms(), *id));
+            held.born_ms = born_ms;
+            self.ends.insert((held.over_ms(), *id));
+            if self.is_kept(id) {
+                self.keep.owe_row(*id);
+            }
+        }
+    }
+
+    /// Takes in a verified op, tells of it and has it written.
+    fn place(
+        &mut self,
+        now: Instant,
+        op: SignedOp,
+        (body, key, born): (LogBody, [u8; 32], (i64, bool)),
+        ctx: &mut Context,
+    ) {
+        let id = OpId::of(&op);
+        if !self.open_lane(&id, key, ctx) {
+            return ctx.stats.drop(Reject::Limit);
+        }
+        let run = (id.author, id.epoch);
+        if !self.lanes.get_mut(&run).is_some_and(|lane| lane.cover_one(id.seq)) {
+            return ctx.stats.drop(Reject::Limit);
+        }
+        ctx.stats.log_applied += 1;
+        let age_ms = u64::try_from(self.clock(now).saturating_sub(born.0)).unwrap_or(0);
+        let is_older = Duration::from_millis(age_ms) > now.since(self.began);
+        let held = Held::new(op.clone(), &body, born);
+        let expires = self.moment(held.over_ms());
+        self.hold(id, held);
+        self.keep.owe_row(id);
+        // What lay on a disk meanwhile may be older than it says, and clocks drift.
+        let may_be_older = born.1 || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);
+        let repeated = may_be_older && self.was_cut;
+        ctx.out.notice(Notice::Logged(Logged { op, body, expires, kept: false, late: is_older, repeated }));
+        self.make_room(now, &id.author, ctx);
+        self.keep.watch_clock(now, !self.ends.is_empty());
+    }
+
+    fn hold(&mut self, id: OpId, held: Held) {
+        self.ends.insert((held.over_ms(), id));
+        self.room.add(id.author, held.op.wire_len());
+        if let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) {
+            let before = lane.part();
+            lane.hold(held);
+            self.roots.change(&id.author, before, lane.part());
+        }
+    }
+
+    fn release(&mut self, id: &OpId) -> bool {
+        let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) else { return false };
+        let before = lane.part();
+        let Some(held) = lane.release(id.seq) else { return false };
+        self.roots.change(&id.author, before, lane.part());
+        self.ends.remove(&(held.over_ms(), *id));
+        self.room.remove(id.author, held.op.wire_len());
+        true
+    }
+
+    /// The time of an op is over.
+    fn end(&mut self, id: OpId, ctx: &mut Context) {
+        if self.release(&id) {
+            self.keep.owe_removal(id);
+            ctx.out.notice(Notice::LogOver(id));
+        }
+    }
+
+    /// A run has its lane, or gets one.
+    fn open_lane(&mut self, id: &OpId, key: [u8; 32], ctx: &Context) -> bool {
+        let run = (id.author, id.epoch);
+        if !self.lanes.contains_key(&run) {
+            if self.lanes.len() >= MAX_RUNS {
+                let me = ctx.me.id;
+                let spare = self.lanes.values().find(|lane| lane.is_empty() && lane.author != me);
+                let Some(spare) = spare.map(|lane| (lane.author, lane.epoch)) else { return false };
+                self.lanes.remove(&spare);
+                self.keep.owe_end(spare);
+            }
+            self.lanes.insert(run, LogLane::new(ctx.mesh, id.author, id.epoch, key));
+        }
+        true
+    }
+
+    /// A peer's card says up to where its earlier runs are over.
+    pub(super) fn on_floor(&mut self, author: &NodeId, ctx: &mut Context) {
+        let Some(floor) = floor_of(author, ctx) else { return };
+        let old: Vec<(NodeId, Epoch)> =
+            self.lanes.range((*author, Epoch(0))..(*author, floor)).map(|(run, _)| *run).collect();
+        for run in old {
+            let held: Vec<OpId> =
+                self.lanes.get(&run).into_iter().flat_map(LogLane::held).map(|held| OpId::of(&held.op)).collect();
+            held.into_iter().for_each(|id| self.end(id, ctx));
+            self.lanes.remove(&run);
+            self.keep.owe_end(run);
+        }
+    }
+
+    /// What is shown, and on disk, of an author's newest runs of which anything is active.
+    pub(super) fn receipts(&self, author: &NodeId, rows: usize, spans: usize) -> Vec<(Epoch, (Spans, Spans))> {
+        let runs = self.lanes.range((*author, Epoch(0))..=(*author, Epoch(u64::MAX))).rev();
+        let active = runs.filter(|(_, lane)| !lane.is_empty());
+        active.take(rows).map(|((_, epoch), lane)| (*epoch, lane.receipt(spans))).collect()
+    }
+
+    /// How a transaction ended.
+    pub(super) fn on_committed(&mut self, now: Instant, commit: CommitId, result: Committed, ctx: &mut Context) {
+        let was_failing = self.keep.is_failing();
+        let Some(batch) = self.keep.on_committed(now, commit, result) else { return };
+        if was_failing != self.keep.is_failing() {
+            ctx.out.event(Event::LogKept(was_failing));
+        }
+        match result {
+            Committed::OnDisk => {
+                let mut kept = Vec::new();
+                for id in &batch.rows {
+                    if let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) {
+                        lane.note_kept(id.seq);
+                        kept.push(*id);
+                    }
+                }
+                if !kept.is_empty() {
+                    ctx.out.notice(Notice::LogKept(kept));
+                }
+            }
+            Committed::InMemory => {}
+            Committed::Failed => ctx.stats.commits_failed += 1,
+        }
+        self.release_own(now, &batch.rows, result == Committed::OnDisk, ctx);
+    }
+
+    /// When something here is due.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let over = self.ends.first().map(|(at, _)| self.moment(*at));
+        [over, self.sync.next_deadline(), self.keep.next_deadline(), self.own.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due.
+    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+        let clock = self.clock(now);
+        while let Some((_, id)) = self.ends.first().copied().filter(|(at, _)| *at <= clock) {
+            self.end(id, ctx);
+        }
+        self.keep.watch_clock(now, !self.ends.is_empty());
+        if self.keep.is_failing() || self.own.is_late(now) {
+            self.release_late(now, ctx);
+        }
+        if self.sync.is_due(now) {
+            let digests = self.digests(true);
+            self.sync.on_wake(now, self.roots.all(), &digests, ctx);
+        }
+    }
+
+    /// Tables with their limits.
+    pub(super) fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        let gaps = self.lanes.values().map(LogLane::intervals).max().unwrap_or(0);
+        vec![
+            ("log_runs", self.lanes.len(), MAX_RUNS),
+            ("log_intervals", gaps, super::intervals::MAX_INTERVALS),
+            ("log_ops_of_an_author", self.room.most_ops(), room::MAX_OPS),
+            ("log_bytes_of_an_author", self.room.most_bytes(), room::MAX_AUTHOR_BYTES + room::MAX_ONE),
+            ("log_bytes", self.room.bytes(), room::MAX_BYTES + room::MAX_ONE),
+            ("log_pieces", self.pieces.len(), pieces::MAX_SETS),
+            ("log_commits", self.keep.pending(), keep::MAX_PENDING),
+            ("log_unsaid", self.own.waiting(), own::MAX_WAITING),
+            ("log_resting", self.sync.resting(), super::sync::MAX_RESTING),
+        ]
+    }
+}
+
+type Spans = Vec<crate::wire::message::Interval>;
+
+/// By so much the clocks of two nodes may drift apart in some hours.
+const DRIFT: Duration = Duration::from_secs(1);
+/// Ages that differ by less are the same: what a datagram takes, or a turn of a timer.
+const AGE_SLACK_MS: i64 = 1_000;
+
+/// The run from which on an author's log counts, as far as its card says.
+fn floor_of(author: &NodeId, ctx: &Context) -> Option<Epoch> {
+    let card = crate::model::member::Card::parse(ctx.roster.newest_card(author)?.body())?;
+    card.log_floor.map(Epoch)
+}
+
+/// Whether an author said that nothing of this run counts any more.
+fn is_ended(id: &OpId, ctx: &Context) -> bool {
+    id.author != ctx.me.id && floor_of(&id.author, ctx).is_some_and(|floor| id.epoch < floor)
+}

@@ -1,0 +1,228 @@
+//! Decides when the log is written to disk: at once, again and again while the disk fails, and never more at once than it takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::effect::log::{CommitId, Committed};
+use crate::ground::id::{Epoch, NodeId};
+use crate::ground::time::{Duration, Instant};
+use crate::model::alert::OpId;
+
+/// Rows of one transaction at most: what SQLite writes in some 25 ms.
+pub(super) const MAX_ROWS: usize = 512;
+/// Transactions that wait for their answer; what comes beyond waits here, in fewer and larger ones.
+pub(super) const MAX_PENDING: usize = 64;
+/// After a failure the next try waits a second, then twice as long each time, up to half a minute: a disk is not emptied in a
+/// millisecond, and whoever empties it wants to see `doctor` well within the minute.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LAST: Duration = Duration::from_secs(30);
+/// The log's clock is kept this often while something is held: so much of its time an alert may gain by a crash.
+const CLOCK_EVERY: Duration = Duration::from_secs(60);
+
+/// What is owed to the disk, and what is on its way there.
+#[derive(Debug)]
+pub(super) struct Keep {
+    last: u64,
+    pending: BTreeMap<CommitId, Owed>,
+    owed: Owed,
+    failing: Option<(Instant, Duration)>,
+    clock_at: Option<Instant>,
+}
+
+/// Changes that belong into a transaction.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Owed {
+    /// Ops to add.
+    pub(super) rows: BTreeSet<OpId>,
+    /// Ops to remove.
+    pub(super) removed: BTreeSet<OpId>,
+    /// Runs whose covered numbers changed.
+    pub(super) covers: BTreeSet<(NodeId, Epoch)>,
+    /// Runs of which nothing needs to be known any more.
+    pub(super) ended: BTreeSet<(NodeId, Epoch)>,
+    /// The clock alone.
+    pub(super) clock: bool,
+}
+
+impl Owed {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+            && self.removed.is_empty()
+            && self.covers.is_empty()
+            && self.ended.is_empty()
+            && !self.clock
+    }
+}
+
+impl Keep {
+    pub(super) fn new() -> Self {
+        Self { last: 0, pending: BTreeMap::new(), owed: Owed::default(), failing: None, clock_at: None }
+    }
+
+    /// An op is to be written.
+    pub(super) fn owe_row(&mut self, id: OpId) {
+        self.owed.rows.insert(id);
+        self.owed.covers.insert((id.author, id.epoch));
+    }
+
+    /// An op is to be removed; whether it was written does not matter.
+    pub(super) fn owe_removal(&mut self, id: OpId) {
+        self.owed.rows.remove(&id);
+        self.owed.removed.insert(id);
+        self.owed.covers.insert((id.author, id.epoch));
+    }
+
+    /// A run is to be forgotten.
+    pub(super) fn owe_end(&mut self, run: (NodeId, Epoch)) {
+        let of_run = |id: &OpId| (id.author, id.epoch) == run;
+        self.owed.rows.retain(|id| !of_run(id));
+        self.owed.removed.retain(|id| !of_run(id));
+        self.owed.covers.remove(&run);
+        self.owed.ended.insert(run);
+    }
+
+    /// Something is held, or nothing any more: whether its age must be kept.
+    pub(super) fn watch_clock(&mut self, now: Instant, holds: bool) {
+        match (holds, self.clock_at) {
+            (true, None) => self.clock_at = Some(now + CLOCK_EVERY),
+            (false, Some(_)) => self.clock_at = None,
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Whether the disk does not take what it is given.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
+    /// The next transaction, if one is owed and may be asked for.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(CommitId, Owed)> {
+        if self.clock_at.is_some_and(|at| now >= at) {
+            self.clock_at = Some(now + CLOCK_EVERY);
+            self.owed.clock = true;
+        }
+        let may = self.failing.is_none_or(|(at, _)| now >= at && self.pending.is_empty());
+        if self.owed.is_empty() || !may || self.pending.len() >= MAX_PENDING {
+            return None;
+        }
+        let mut batch = std::mem::take(&mut self.owed);
+        self.owed.rows = split(&mut batch.rows);
+        self.owed.removed = split(&mut batch.removed);
+        // What is written later covers its numbers then.
+        self.owed.covers.extend(self.owed.rows.iter().map(|id| (id.author, id.epoch)));
+        self.last += 1;
+        let commit = CommitId(self.last);
+        self.pending.insert(commit, batch.clone());
+        Some((commit, batch))
+    }
+
+    /// There is no later: a disk that failed is tried at once.
+    pub(super) fn hurry(&mut self) {
+        self.failing = None;
+    }
+
+    /// How a transaction ended. What it held, if this node asked for it; it is owed again if it failed.
+    pub(super) fn on_committed(&mut self, now: Instant, commit: CommitId, result: Committed) -> Option<Owed> {
+        let batch = self.pending.remove(&commit)?;
+        match result {
+            Committed::OnDisk | Committed::InMemory => self.failing = None,
+            Committed::Failed => {
+                let wait = self.failing.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_LAST));
+                self.failing = Some((now + wait, wait));
+                let Owed { rows, removed, covers, ended, clock } = batch.clone();
+                // What was removed since need not be written.
+                let removed_since = self.owed.removed.clone();
+                self.owed.rows.extend(rows.into_iter().filter(|id| !removed_since.contains(id)));
+                self.owed.removed.extend(removed);
+                self.owed.covers.extend(covers);
+                self.owed.ended.extend(ended);
+                self.owed.clock |= clock;
+            }
+        }
+        Some(batch)
+    }
+
+    /// When the disk is tried again, or the clock is kept. What else is owed leaves at once.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let retry = self.failing.filter(|_| self.pending.is_empty() && !self.owed.is_empty()).map(|(at, _)| at);
+        let clock = self.clock_at.filter(|_| self.failing.is_none() && self.pending.len() < MAX_PENDING);
+        [retry, clock].into_iter().flatten().min()
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+/// Leaves the first of a set where they are, and takes out the rest.
+fn split(set: &mut BTreeSet<OpId>) -> BTreeSet<OpId> {
+    match set.iter().nth(MAX_ROWS).copied() {
+        Some(first) => set.split_off(&first),
+        None => BTreeSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::id::Seq;
+
+    fn id(seq: u64) -> OpId {
+        OpId { author: NodeId([1; 16]), epoch: Epoch(1), seq: Seq(seq) }
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_failing_disk_is_tried_after_a_second_and_then_ever_more_rarely() {
+        let mut keep = Keep::new();
+        keep.owe_row(id(1));
+        let mut now = 0;
+        for pause in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
+            let (commit, batch) = keep.next(at(now)).expect("it is owed");
+            assert_eq!(batch.rows.len(), 1);
+            keep.owe_row(id(1));
+            keep.on_committed(at(now), commit, Committed::Failed);
+            assert!(keep.is_failing());
+            assert_eq!(keep.next_deadline(), Some(at(now + pause)));
+            assert!(keep.next(at(now + pause - 1)).is_none(), "not before {pause} ms");
+            now += pause;
+        }
+        let (commit, _) = keep.next(at(now)).expect("it is owed still");
+        assert!(keep.on_committed(at(now), commit, Committed::OnDisk).is_some());
+        assert_eq!((keep.is_failing(), keep.next_deadline()), (false, None));
+        assert!(keep.on_committed(at(now), commit, Committed::OnDisk).is_none(), "each is answered once");
+    }
+
+    #[test]
+    fn what_was_removed_while_its_writing_failed_is_not_written() {
+        let mut keep = Keep::new();
+        keep.owe_row(id(1));
+        let (commit, _) = keep.next(at(0)).unwrap();
+        keep.owe_removal(id(1));
+        keep.on_committed(at(0), commit, Committed::Failed);
+        let (_, batch) = keep.next(at(1_000)).unwrap();
+        assert_eq!((batch.rows.len(), batch.removed.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_transaction_holds_512_rows_and_the_rest_follows() {
+        let mut keep = Keep::new();
+        (1..=MAX_ROWS as u64 + 1).for_each(|seq| keep.owe_row(id(seq)));
+        let sizes =
+            [keep.next(at(0)), keep.next(at(0)), keep.next(at(0))].map(|next| next.map(|(_, batch)| batch.rows.len()));
+        assert_eq!(sizes, [Some(512), Some(1), None]);
+    }
+
+    #[test]
+    fn the_clock_is_kept_each_minute_while_something_is_held() {
+        let mut keep = Keep::new();
+        keep.watch_clock(at(0), true);
+        assert!(keep.next(at(59_999)).is_none());
+        assert!(keep.next(at(60_000)).is_some_and(|(_, batch)| batch.clock));
+        assert_eq!(keep.next_deadline(), Some(at(120_000)), "the driver would spin");
+        keep.watch_clock(at(60_001), false);
+        assert_eq!(keep.next_deadline(), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! Decides what is held of one author's run in the log: every op until its time is over, and which numbers were processed.
+
+use std::collections::BTreeMap;
+
+use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
+use crate::machines::replication::hearsay::Hearsay;
+use crate::machines::replication::intervals::Intervals;
+use crate::model::alert::{LogBody, OpId};
+use crate::model::letter::Priority;
+use crate::model::op::SignedOp;
+use crate::wire::message::{Cover, Interval};
+
+/// An op that is held.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) op: SignedOp,
+    pub(super) priority: Priority,
+    pub(super) ttl_ms: u64,
+    /// When it was made, by the log's clock.
+    pub(super) born_ms: i64,
+    /// Whether it may be older: somebody who held it was down meanwhile, and that does not count.
+    pub(super) rested: bool,
+}
+
+impl Held {
+    pub(super) fn new(op: SignedOp, body: &LogBody, (born_ms, rested): (i64, bool)) -> Self {
+        let ttl_ms = u64::try_from(body.ttl().as_millis()).unwrap_or(u64::MAX);
+        Self { op, priority: body.priority(), ttl_ms, born_ms, rested }
+    }
+
+    /// When its time is over, by the log's clock.
+    pub(super) fn over_ms(&self) -> i64 {
+        self.born_ms.saturating_add_unsigned(self.ttl_ms)
+    }
+}
+
+/// One author's run.
+#[derive(Debug)]
+pub(super) struct LogLane {
+    pub(super) author: NodeId,
+    pub(super) epoch: Epoch,
+    /// The author's public key: it may be gone when others ask for what it said.
+    pub(super) key: [u8; 32],
+    mesh: MeshId,
+    /// Processed: shown, its time over, or evicted.
+    covered: Intervals,
+    /// Given up for want of room: others may hold it still.
+    evicted: Intervals,
+    /// On disk.
+    kept: Intervals,
+    held: BTreeMap<u64, Held>,
+    hearsay: Hearsay,
+    part: u64,
+    /// Whether its author was seen to sign two ops of one number.
+    equivocated: bool,
+}
+
+impl LogLane {
+    pub(super) fn new(mesh: MeshId, author: NodeId, epoch: Epoch, key: [u8; 32]) -> Self {
+        Self {
+            author,
+            epoch,
+            key,
+            mesh,
+            covered: Intervals::default(),
+            evicted: Intervals::default(),
+            kept: Intervals::default(),
+            held: BTreeMap::new(),
+            hearsay: Hearsay::default(),
+            part: 0,
+            equivocated: false,
+        }
+    }
+
+    /// What this lane adds to the root: the sum over what it holds, so that nodes agree whatever of the past they have seen.
+    pub(super) fn part(&self) -> u64 {
+        self.part
+    }
+
+    fn share(&self, seq: u64) -> u64 {
+        let mut hasher = blake3::Hasher::new_derive_key("kodikon mesh 2026-11 log root");
+        hasher.update(&self.mesh.0).update(&self.author.0);
+        hasher.update(&self.epoch.0.to_le_bytes()).update(&seq.to_le_bytes());
+        let mut bytes = [0; 8];
+        hasher.finalize_xof().fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    pub(super) fn covers(&self, seq: Seq) -> bool {
+        self.covered.contains(seq.0)
+    }
+
+    /// Covers a number that is not held yet. `false` if there are too many gaps: it waits until some are closed.
+    pub(super) fn cover_one(&mut self, seq: Seq) -> bool {
+        self.covered.insert(seq.0, seq.0)
+    }
+
+    /// Takes in an op whose number is covered.
+    pub(super) fn hold(&mut self, held: Held) {
+        let seq = held.op.seq().0;
+        if self.held.insert(seq, held).is_none() {
+            self.part = self.part.wrapping_add(self.share(seq));
+        }
+    }
+
+    /// Lets go of an op; its number stays covered.
+    pub(super) fn release(&mut self, seq: Seq) -> Option<Held> {
+        let held = self.held.remove(&seq.0)?;
+        self.part = self.part.wrapping_sub(self.share(seq.0));
+        Some(held)
+    }
+
+    /// It was given up though its time is not over.
+    pub(super) fn note_evicted(&mut self, seq: Seq) {
+        self.evicted.insert(seq.0, seq.0);
+    }
+
+    /// The author signed two ops of one number. `true` the first time.
+    pub(super) fn note_equivocation(&mut self) -> bool {
+        !std::mem::replace(&mut self.equivocated, true)
+    }
+
+    pub(super) fn get(&self, seq: Seq) -> Option<&Held> {
+        self.held.get(&seq.0)
+    }
+
+    pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut Held> {
+        self.held.get_mut(&seq.0)
+    }
+
+    /// What is held, by number.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.held.values()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// What is held and not in a foreign cover.
+    pub(super) fn beyond(&self, foreign: &Intervals) -> impl Iterator<Item = &Held> {
+        self.held.iter().filter(|(seq, _)| !foreign.contains(**seq)).map(|(_, held)| held)
+    }
+
+    /// An op is on disk.
+    pub(super) fn note_kept(&mut self, seq: Seq) {
+        self.kept.insert(seq.0, seq.0);
+    }
+
+    pub(super) fn is_kept(&self, seq: Seq) -> bool {
+        self.kept.contains(seq.0)
+    }
+
+    /// What is covered, as it travels.
+    pub(super) fn cover(&self) -> Cover {
+        Cover { author: self.author.0, epoch: self.epoch.0, intervals: self.covered.to_wire().to_vec() }
+    }
+
+    /// Whether a foreign cover holds a number that this lane lacks.
+    pub(super) fn lacks(&self, foreign: &[Interval]) -> bool {
+        !self.covered.contains_all(foreign)
+    }
+
+    /// The numbers whose time is over: neither held, nor on their way to be, nor given up for want of room.
+    pub(super) fn over(&self, on_their_way: &Intervals) -> Cover {
+        let rest = self.covered.without(&self.held_numbers()).without(&self.evicted).without(on_their_way);
+        Cover { author: self.author.0, epoch: self.epoch.0, intervals: rest.to_wire().to_vec() }
+    }
+
+    fn held_numbers(&self) -> Intervals {
+        let mut numbers = Intervals::default();
+        self.held.keys().for_each(|seq| _ = numbers.insert(*seq, *seq));
+        numbers
+    }
+
+    /// Of the numbers that another says are over those that are believed and held here.
+    pub(super) fn told_over(&mut self, from: NodeId, intervals: &[Interval]) -> Vec<OpId> {
+        let believed = Intervals::from_wire(&self.hearsay.take(from, self.author, intervals, false));
+        let over = self.held.keys().filter(|seq| believed.contains(**seq));
+        over.map(|seq| OpId { author: self.author, epoch: self.epoch, seq: Seq(*seq) }).collect()
+    }
+
+    /// What may be written down as covered, beside the rows that lie on disk or are written with it: all but what is held in
+    /// memory alone, which must be asked for again after a crash.
+    pub(super) fn safe_cover(&self, unkept: &Intervals) -> Vec<Interval> {
+        self.covered.without(unkept).to_wire().to_vec()
+    }
+
+    /// What is held and not on disk.
+    pub(super) fn unkept(&self) -> impl Iterator<Item = Seq> {
+        self.held.keys().filter(|seq| !self.kept.contains(**seq)).map(|seq| Seq(*seq))
+    }
+
+    /// What was found on disk.
+    pub(super) fn restore(&mut self, covered: &[Interval]) {
+        for interval in covered.iter().filter(|interval| interval.first > 0) {
+            self.covered.insert(interval.first, interval.last);
+            self.kept.insert(interval.first, interval.last);
+        }
+    }
+
+    /// Intervals shown, and on disk, the newest at most: for a receipt.
+    pub(super) fn receipt(&self, most: usize) -> (Vec<Interval>, Vec<Interval>) {
+        let newest = |set: &Intervals| {
+            let all = set.to_wire();
+            all[all.len().saturating_sub(most)..].to_vec()
+        };
+        (newest(&self.covered), newest(&self.kept))
+    }
+
+    /// Intervals that it takes to remember what was covered.
+    pub(super) fn intervals(&self) -> usize {
+        self.covered.len()
+    }
+}

@@ -1,0 +1,283 @@
+//! Decides how this node's own facts enter the log: numbered and on disk before anybody hears of them, and then told to all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::effect::Event;
+use crate::effect::Output;
+use crate::effect::context::Context;
+use crate::effect::log::{Batch, LogCover, LogRow, SavedLog};
+use crate::effect::outbox::{Destination, Notice};
+use crate::ground::id::{Epoch, NodeId, Seq};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::replication::OPS_BYTES;
+use crate::machines::replication::intervals::Intervals;
+use crate::machines::replication::log::Log;
+use crate::machines::replication::log::keep::Owed;
+use crate::machines::replication::log::lane::Held;
+use crate::machines::replication::log::pieces::cut;
+use crate::model::alert::{AlertId, LogBody, Logged, OpId, Raised};
+use crate::model::letter::{Priority, Ticket};
+use crate::model::op::{OpKind, SignedOp, Statement};
+use crate::wire::message::{Log as LogMessage, LogEntry, Message};
+
+/// Own ops that wait for the disk at most: the burst of alerts and of critical ones, each with its acknowledgement.
+pub(super) const MAX_WAITING: usize = 1_024;
+/// A disk that has not answered by then is taken for failing: what is urgent is told all the same, as not on disk.
+const COMMIT_WITHIN: Duration = Duration::from_secs(1);
+/// What is critical is told twice, so long apart: a burst that swallows both lasts longer than most.
+const TWICE_AFTER: Duration = Duration::from_millis(1);
+
+/// What this node says in the log.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// The last number given.
+    last: u64,
+    /// What the disk does not have yet, and nobody has heard.
+    waiting: BTreeMap<OpId, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    held: Held,
+    body: LogBody,
+    says: Said,
+}
+
+/// Whom to tell that an own fact is on its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Said {
+    /// Which order.
+    pub ticket: Ticket,
+    /// Which alert it raises or acknowledges; `None`: the one that the op itself is.
+    pub alert: Option<AlertId>,
+}
+
+impl Own {
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.values().map(|waiting| waiting.since + COMMIT_WITHIN).min()
+    }
+
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.next_deadline().is_some_and(|at| now >= at)
+    }
+}
+
+impl Log {
+    /// Says something that lasts. `false` if this node has as much active as it may; nothing was said then.
+    pub(in crate::machines::replication) fn say(
+        &mut self,
+        now: Instant,
+        (kind, body, lamport): (OpKind, Vec<u8>, u64),
+        says: Said,
+        ctx: &mut Context,
+    ) -> bool {
+        let (me, epoch) = (ctx.me.id, ctx.me.epoch);
+        if self.own.waiting.len() >= MAX_WAITING || self.room.is_full_for(&me, body.len()) {
+            return false;
+        }
+        let seq = Seq(self.own.last + 1);
+        let statement = Statement { kind, key: Vec::new(), body, lamport, wall: ctx.wall(now) };
+        let op = SignedOp::sign(&ctx.me.identity, ctx.mesh, epoch, seq, statement);
+        let id = OpId::of(&op);
+        let Some(body) = LogBody::parse(&op) else { return false };
+        if !self.open_lane(&id, ctx.me.identity.public_key(), ctx) {
+            return false;
+        }
+        if !self.lanes.get_mut(&(me, epoch)).is_some_and(|lane| lane.cover_one(seq)) {
+            return false;
+        }
+        self.own.last = seq.0;
+        let held = Held::new(op, &body, (self.clock(now), false));
+        self.own.waiting.insert(id, Waiting { since: now, held, body, says });
+        self.keep.owe_row(id);
+        if self.keep.is_failing() {
+            self.release_own(now, &BTreeSet::from([id]), false, ctx);
+        }
+        true
+    }
+
+    /// Whether an op in our name is one we made in this run.
+    pub(in crate::machines::replication) fn is_mine(&self, op: &SignedOp, ctx: &Context) -> bool {
+        let id = OpId::of(op);
+        let held = self.lanes.get(&(id.author, id.epoch)).and_then(|lane| lane.get(id.seq)).map(|held| &held.op);
+        let held = held.or(self.own.waiting.get(&id).map(|waiting| &waiting.held.op));
+        id.epoch == ctx.me.epoch && id.seq.0 <= self.own.last && held.is_none_or(|held| held.is_same_bytes(op))
+    }
+
+    /// Numbers of a run that nobody has heard yet.
+    pub(super) fn unsaid(&self, run: (NodeId, Epoch)) -> Intervals {
+        let mut unsaid = Intervals::default();
+        let waiting = self.own.waiting.keys().filter(|id| (id.author, id.epoch) == run);
+        waiting.for_each(|id| _ = unsaid.insert(id.seq.0, id.seq.0));
+        unsaid
+    }
+
+    /// The disk has answered for these: those of our own among them are told to all.
+    pub(super) fn release_own(&mut self, now: Instant, ids: &BTreeSet<OpId>, durable: bool, ctx: &mut Context) {
+        for id in ids {
+            let Some(Waiting { held, body, says, .. }) = self.own.waiting.remove(id) else { continue };
+            let expires = self.moment(held.over_ms());
+            let (op, priority) = (held.op.clone(), held.priority);
+            self.hold(*id, held);
+            self.keep.watch_clock(now, true);
+            ctx.stats.log_applied += 1;
+            let alert = says.alert.unwrap_or_else(|| AlertId::of(id));
+            ctx.out.event(Event::Raised { ticket: says.ticket, outcome: Raised::Done { alert, durable } });
+            ctx.out.notice(Notice::Logged(Logged { op, body, expires, kept: durable, late: false, repeated: false }));
+            let is_urgent = priority == Priority::Critical;
+            for message in self.told(now, &[*id], ctx) {
+                if is_urgent {
+                    ctx.out.send_again(TWICE_AFTER, Destination::Everyone, message.clone());
+                }
+                ctx.out.send(Destination::Everyone, message);
+            }
+        }
+    }
+
+    /// The disk does not answer, or fails: what waits for it is told all the same.
+    pub(super) fn release_late(&mut self, now: Instant, ctx: &mut Context) {
+        let is_late = |waiting: &Waiting| now >= waiting.since + COMMIT_WITHIN;
+        let failing = self.keep.is_failing();
+        let late = self.own.waiting.iter().filter(|(_, waiting)| failing || is_late(waiting));
+        let ids: BTreeSet<OpId> = late.map(|(id, _)| *id).collect();
+        self.release_own(now, &ids, false, ctx);
+    }
+
+    /// This run ends: what waits belongs to what the next one begins with.
+    pub(in crate::machines::replication) fn end_run(&mut self, now: Instant, ctx: &mut Context) {
+        let all: BTreeSet<OpId> = self.own.waiting.keys().copied().collect();
+        self.release_own(now, &all, false, ctx);
+    }
+
+    /// What a next run of this process begins with: all is in memory still, and what is not on disk is written anew.
+    pub(in crate::machines::replication) fn saved(&self, now: Instant) -> SavedLog {
+        let unkept = self
+            .lanes
+            .values()
+            .flat_map(|lane| lane.unkept().map(|seq| OpId { author: lane.author, epoch: lane.epoch, seq }));
+        let covers = self.lanes.values().map(|lane| {
+            let mut unkept = Intervals::default();
+            lane.unkept().for_each(|seq| _ = unkept.insert(seq.0, seq.0));
+            LogCover { author: lane.author, epoch: lane.epoch, key: lane.key, covered: lane.safe_cover(&unkept) }
+        });
+        SavedLog {
+            unkept: unkept.collect(),
+            rows: self.lanes.values().flat_map(|lane| lane.held()).map(row).collect(),
+            covers: covers.collect(),
+            clock_ms: u64::try_from(self.clock(now)).unwrap_or(0),
+            was_cut: false,
+        }
+    }
+
+    /// A row that the disk held.
+    pub(super) fn restore_row(&mut self, row: LogRow, is_kept: bool) {
+        let id = OpId::of(&row.op);
+        let Some(body) = LogBody::parse(&row.op) else { return };
+        let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) else { return };
+        if lane.get(id.seq).is_none() {
+            lane.cover_one(id.seq);
+            if is_kept {
+                lane.note_kept(id.seq);
+            } else {
+                self.keep.owe_row(id);
+            }
+            self.hold(id, Held::new(row.op, &body, (row.born_ms, true)));
+        }
+    }
+
+    /// The node says goodbye: what is owed to the disk is asked for now, whatever it said before.
+    pub(in crate::machines::replication) fn write_last(&mut self, now: Instant, ctx: &mut Context) {
+        self.end_run(now, ctx);
+        self.keep.hurry();
+        self.write(now, ctx);
+    }
+
+    /// Asks for the transactions that are owed.
+    pub(in crate::machines::replication) fn write(&mut self, now: Instant, ctx: &mut Context) {
+        while let Some((commit, owed)) = self.keep.next(now) {
+            let batch = self.batch(now, &owed);
+            ctx.out.output(Output::Commit { commit, batch });
+        }
+    }
+
+    fn batch(&self, now: Instant, owed: &Owed) -> Batch {
+        let find = |id: &OpId| {
+            let held = self.lanes.get(&(id.author, id.epoch)).and_then(|lane| lane.get(id.seq));
+            held.or(self.own.waiting.get(id).map(|waiting| &waiting.held))
+        };
+        let cover = |run: &(NodeId, Epoch)| {
+            let lane = self.lanes.get(run)?;
+            let mut unkept = Intervals::default();
+            let is_written = |seq: &Seq| owed.rows.contains(&OpId { author: run.0, epoch: run.1, seq: *seq });
+            let waiting = self.own.waiting.keys().filter(|id| (id.author, id.epoch) == *run).map(|id| id.seq);
+            let missing = lane.unkept().chain(waiting).filter(|seq| !is_written(seq));
+            missing.for_each(|seq| _ = unkept.insert(seq.0, seq.0));
+            Some(LogCover { author: run.0, epoch: run.1, key: lane.key, covered: lane.safe_cover(&unkept) })
+        };
+        Batch {
+            rows: owed.rows.iter().filter_map(find).map(row).collect(),
+            removed: owed.removed.iter().copied().collect(),
+            covers: owed.covers.iter().filter_map(cover).collect(),
+            ended: owed.ended.iter().copied().collect(),
+            clock_ms: u64::try_from(self.clock(now)).unwrap_or(0),
+        }
+    }
+
+    /// Ops on their way to others, in as few messages as they fit.
+    pub(in crate::machines::replication) fn told(&self, now: Instant, ids: &[OpId], ctx: &Context) -> Vec<Message> {
+        let entry = |id: &OpId| {
+            let lane = self.lanes.get(&(id.author, id.epoch))?;
+            let held = lane.get(id.seq)?;
+            // Whoever is present is known to all by its card.
+            let is_known = id.author == ctx.me.id && id.epoch == ctx.me.epoch
+                || ctx.roster.get(&id.author).is_some_and(|peer| peer.liveness.is_present());
+            let key = (!is_known).then_some(lane.key);
+            let rested = held.rested.then_some(true);
+            Some(LogEntry { op: held.op.clone(), age_ms: self.age_ms(now, held), key, rested })
+        };
+        in_messages(ids.iter().filter_map(entry))
+    }
+
+    /// The run from which on the own log counts: once all that is known of earlier ones is over. `None`: nothing is said of
+    /// it, because there were none, or because something of them is active.
+    pub(in crate::machines::replication) fn own_floor(&self, ctx: &Context) -> Option<Epoch> {
+        let (me, epoch) = (ctx.me.id, ctx.me.epoch);
+        let earlier = self.lanes.range((me, Epoch(0))..(me, epoch));
+        let active = earlier.clone().find(|(_, lane)| !lane.is_empty()).map(|((_, epoch), _)| *epoch);
+        (earlier.count() > 0).then_some(active.unwrap_or(epoch))
+    }
+}
+
+fn row(held: &Held) -> LogRow {
+    LogRow { op: held.op.clone(), born_ms: held.born_ms }
+}
+
+/// Splits ops so that each part fits a datagram; those that do not fit one are cut into pieces.
+fn in_messages(entries: impl Iterator<Item = LogEntry>) -> Vec<Message> {
+    let (mut messages, mut open, mut room) = (Vec::new(), Vec::new(), OPS_BYTES);
+    for entry in entries {
+        let len = entry.op.wire_len() + ENTRY_FRAME;
+        if len > OPS_BYTES {
+            messages.extend(cut(&entry));
+            continue;
+        }
+        if len > room && !open.is_empty() {
+            messages.push(Message::Log(LogMessage { entries: std::mem::take(&mut open), over: Vec::new() }));
+            room = OPS_BYTES;
+        }
+        room = room.saturating_sub(len);
+        open.push(entry);
+    }
+    if !open.is_empty() {
+        messages.push(Message::Log(LogMessage { entries: open, over: Vec::new() }));
+    }
+    messages
+}
+
+/// Bytes of an entry besides its op: age and key, and their frames.
+const ENTRY_FRAME: usize = 48;

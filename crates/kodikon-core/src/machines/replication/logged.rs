@@ -1,0 +1,113 @@
+//! Decides which doors of the log the node has: what arrives, what is said, what is told to whom, and what is written.
+
+use crate::effect::context::Context;
+use crate::effect::log::{CommitId, Committed, SavedLog};
+use crate::effect::outbox::Destination;
+use crate::ground::id::{Epoch, NodeId};
+use crate::ground::time::Instant;
+use crate::machines::replication::Replication;
+use crate::machines::replication::log::{Log, Said};
+use crate::model::alert::{MAX_RECEIPT_ROWS, MAX_RECEIPT_SPANS, OpId, ReceiptBody, ReceiptRow};
+use crate::model::op::OpKind;
+use crate::wire::message::{Interval, Log as LogMessage, LogPiece, Message};
+
+impl Replication {
+    /// What is held of the log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Ops of the log arrived from a proven peer.
+    pub fn on_log(&mut self, now: Instant, from: NodeId, log: LogMessage, ctx: &mut Context) {
+        self.log.on_log(now, from, log, &mut self.checks, ctx);
+    }
+
+    /// A piece of one arrived.
+    pub fn on_log_piece(&mut self, now: Instant, from: NodeId, piece: LogPiece, ctx: &mut Context) {
+        self.log.on_piece(now, from, piece, &mut self.checks, ctx);
+    }
+
+    /// A peer says its root of the log.
+    pub fn on_log_root(&mut self, now: Instant, from: NodeId, root: Option<u64>) {
+        self.log.on_root(now, from, root.unwrap_or(0));
+    }
+
+    /// The root of the log as it travels: left out while nothing is held.
+    #[must_use]
+    pub fn log_root(&self) -> Option<u64> {
+        Some(self.log.root()).filter(|root| *root != 0)
+    }
+
+    /// Says something that lasts; it is told to all when it is on disk. `false` if this node has as much active as it may.
+    pub fn say(&mut self, now: Instant, (kind, body): (OpKind, Vec<u8>), says: Said, ctx: &mut Context) -> bool {
+        self.lamport += 1;
+        self.log.say(now, (kind, body, self.lamport), says, ctx)
+    }
+
+    /// The log's store has answered.
+    pub fn on_committed(&mut self, now: Instant, commit: CommitId, result: Committed, ctx: &mut Context) {
+        self.log.on_committed(now, commit, result, ctx);
+    }
+
+    /// Asks for what is owed to the log's store.
+    pub fn write_log(&mut self, now: Instant, ctx: &mut Context) {
+        self.log.write(now, ctx);
+    }
+
+    /// The node says goodbye: what is owed to the log's store is asked for once more.
+    pub fn write_last(&mut self, now: Instant, ctx: &mut Context) {
+        self.log.write_last(now, ctx);
+    }
+
+    /// An author's card is new: its earlier runs may be over.
+    pub fn on_card(&mut self, author: &NodeId, ctx: &mut Context) {
+        self.log.on_floor(author, ctx);
+    }
+
+    /// The run from which on the own log counts, for the card.
+    #[must_use]
+    pub fn own_log_floor(&self, ctx: &Context) -> Option<Epoch> {
+        self.log.own_floor(ctx)
+    }
+
+    /// An op of the log as messages, to be passed on.
+    #[must_use]
+    pub fn log_messages(&self, now: Instant, id: &OpId, ctx: &Context) -> Vec<Message> {
+        self.log.told(now, std::slice::from_ref(id), ctx)
+    }
+
+    /// Tells a peer an op of the log once more.
+    pub fn tell_again(&self, now: Instant, id: &OpId, to: NodeId, ctx: &mut Context) {
+        for message in self.log.told(now, std::slice::from_ref(id), ctx) {
+            ctx.out.send(Destination::Peer(to), message);
+        }
+    }
+
+    /// What this node has of another's log, as it tells it.
+    #[must_use]
+    pub fn receipt_for(&self, author: &NodeId) -> ReceiptBody {
+        let pair = |interval: Interval| (interval.first, interval.last);
+        let row = |(epoch, (shown, durable)): (Epoch, (Vec<Interval>, Vec<Interval>))| ReceiptRow {
+            epoch: epoch.0,
+            shown: shown.into_iter().map(pair).collect(),
+            durable: durable.into_iter().map(pair).collect(),
+        };
+        ReceiptBody {
+            rows: self.log.receipts(author, MAX_RECEIPT_ROWS, MAX_RECEIPT_SPANS).into_iter().map(row).collect(),
+        }
+    }
+
+    /// What a peer that is present has of an author's log.
+    #[must_use]
+    pub fn receipt_of(&self, peer: &NodeId, author: &NodeId) -> Option<ReceiptBody> {
+        let op = self.lane(peer)?.get((OpKind::Receipt, &author.0))?;
+        ReceiptBody::parse(op).map(|(_, body)| body)
+    }
+
+    /// This run ends: what the next of this process begins with.
+    pub fn end_log(&mut self, now: Instant, ctx: &mut Context) -> SavedLog {
+        self.log.end_run(now, ctx);
+        self.log.saved(now)
+    }
+}

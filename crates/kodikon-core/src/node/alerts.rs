@@ -1,0 +1,123 @@
+//! Decides, where alerts, log, map and roster meet, what an order becomes, who is told once more, and what is passed on.
+
+use crate::ground::id::NodeId;
+use crate::ground::time::{Duration, Instant};
+use crate::machines::alerts::Statement;
+use crate::machines::replication::log::Said;
+use crate::model::alert::{AckOrder, AlertOrder, AlertView, OpId, ReceiptBody};
+use crate::model::letter::Ticket;
+use crate::model::op::{OpKind, SignedOp};
+use crate::node::Node;
+use crate::wire::message::{Message, Ops};
+
+/// What is critical is acknowledged twice, so long apart.
+const TWICE_AFTER: Duration = Duration::from_millis(1);
+
+impl Node {
+    /// The application wants an alert raised.
+    pub(super) fn raise(&mut self, now: Instant, order: &AlertOrder) {
+        let source = self.name();
+        if let Some(statement) = self.alerts.raise(now, order, &source, &mut self.ctx) {
+            self.say(now, order.ticket, statement);
+        }
+    }
+
+    /// A person has seen an alert.
+    pub(super) fn acknowledge(&mut self, now: Instant, order: &AckOrder) {
+        if let Some(statement) = self.alerts.acknowledge(now, order, &mut self.ctx) {
+            self.say(now, order.ticket, statement);
+        }
+    }
+
+    fn say(&mut self, now: Instant, ticket: Ticket, statement: Statement) {
+        let Statement { kind, body, alert } = statement;
+        if !self.replication.say(now, (kind, body), Said { ticket, alert }, &mut self.ctx) {
+            self.alerts.refused(ticket, &mut self.ctx);
+        }
+    }
+
+    /// An op of the log is here for the first time: shown, passed on, and acknowledged soon.
+    pub(super) fn on_logged(&mut self, now: Instant, logged: crate::model::alert::Logged) {
+        let id = OpId::of(&logged.op);
+        if id.author != self.ctx.me.id && self.routing.is_between() {
+            for message in self.replication.log_messages(now, &id, &self.ctx) {
+                self.pass_on(now, &id.author, &message);
+            }
+        }
+        self.alerts.on_logged(now, logged, &mut self.ctx);
+        // Others may have told what they have of it before it came.
+        let present: Vec<NodeId> = self.ctx.roster.present().map(|(peer, _)| *peer).collect();
+        for peer in present {
+            if let Some(receipt) = self.replication.receipt_of(&peer, &id.author) {
+                self.alerts.on_receipt(peer, id.author, receipt, &mut self.ctx);
+            }
+        }
+    }
+
+    /// A peer tells what it has of a log.
+    pub(super) fn on_receipt(&mut self, op: &SignedOp) {
+        if let Some((about, body)) = ReceiptBody::parse(op) {
+            self.alerts.on_receipt(op.author(), about, body, &mut self.ctx);
+        }
+    }
+
+    /// Does what is due of alerts.
+    pub(super) fn wake_alerts(&mut self, now: Instant) {
+        for (author, is_urgent) in self.alerts.receipts_due(now, &mut self.ctx) {
+            let body = self.replication.receipt_for(&author);
+            if !self.alerts.is_news(author, &body) {
+                continue;
+            }
+            let bytes = minicbor::to_vec(&body).expect("encoding into memory cannot fail");
+            let fact = vec![(OpKind::Receipt, author.0.to_vec(), bytes)];
+            let ops = self.replication.publish(now, fact, &mut self.ctx);
+            if is_urgent {
+                let message = Message::Ops(Ops { ops, covered: Vec::new() });
+                self.ctx.out.send_again(TWICE_AFTER, crate::effect::outbox::Destination::Everyone, message);
+            }
+        }
+        for (alert, id) in self.alerts.retries_due(now) {
+            let missed: Vec<NodeId> =
+                self.charges_of(&id.author).into_iter().filter(|peer| !self.alerts.has_shown(peer, &id)).collect();
+            for peer in &missed {
+                self.replication.tell_again(now, &id, *peer, &mut self.ctx);
+            }
+            self.alerts.retried(now, alert, missed.len(), &mut self.ctx);
+        }
+        if self.alerts.floor_is_due(now) {
+            self.renew_card(now);
+        }
+    }
+
+    /// Who hears from us what an author says: those next to us on its tree; of our own, while there is no map, all who hear us.
+    fn charges_of(&mut self, author: &NodeId) -> Vec<NodeId> {
+        let is_near =
+            |id: &NodeId, node: &Self| node.ctx.roster.get(id).is_some_and(crate::model::roster::Peer::is_near);
+        match self.routing.map().children_of(author) {
+            Some(children) => children.into_iter().map(|(id, _)| id).filter(|id| is_near(id, self)).collect(),
+            None if *author == self.ctx.me.id => self.ctx.roster.near().map(|(id, _)| *id).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The time of an op of the log is over.
+    pub(super) fn on_log_over(&mut self, now: Instant, id: &OpId) {
+        self.alerts.on_over(id, &mut self.ctx);
+        let is_earlier = id.author == self.ctx.me.id && id.epoch < self.ctx.me.epoch;
+        if is_earlier && self.alerts.is_floor_safe() {
+            self.renew_card(now);
+        }
+    }
+
+    /// All active alerts, the most urgent first, of these the newest.
+    #[must_use]
+    pub fn alerts(&self, now: Instant) -> Vec<AlertView> {
+        self.alerts.views(now, &self.ctx)
+    }
+
+    /// Digest of what this node holds of the log; equal on nodes that hold the same.
+    #[must_use]
+    pub fn log_root(&self) -> u64 {
+        self.replication.log().root()
+    }
+}

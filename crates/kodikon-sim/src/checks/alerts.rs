@@ -1,0 +1,226 @@
+//! Decides whether alerts are what they promise: shown once, by everyone, as they were raised; and nobody claims what is not so.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use kodikon_core::effect::Event;
+use kodikon_core::effect::log::Batch;
+use kodikon_core::ground::id::NodeId;
+use kodikon_core::model::alert::{AlertId, AlertOrder, AlertView, OpId, Raised};
+use kodikon_core::model::letter::{Priority, Ticket};
+
+use crate::checks::{Check, Watch, reach};
+use crate::cluster::Cluster;
+use crate::metrics::millis;
+use crate::moment::Moment;
+use crate::trace::digest;
+use crate::workload::letters::number_of;
+
+/// An alert whose time ends within this may be over at one node and not yet at another: the drift of their clocks in an hour, and
+/// the turn of a timer.
+const END_MARGIN: Duration = Duration::from_secs(10);
+
+/// All alerts of a run.
+#[derive(Debug)]
+pub struct Alerts {
+    /// By number, as they were ordered.
+    all: BTreeMap<u64, Alert>,
+    /// The number of each alert that anybody was told of by name.
+    numbers: BTreeMap<AlertId, u64>,
+    /// By identity and number: which process showed it last, of which node.
+    shown: BTreeMap<(NodeId, u64), (usize, u32)>,
+    /// By identity and number, in any of its processes.
+    had: BTreeSet<(NodeId, AlertId)>,
+    /// What is, or was, on whose disk.
+    kept: BTreeSet<(NodeId, AlertId)>,
+    /// What each op that was ever written says.
+    words: BTreeMap<OpId, u64>,
+    /// The process of each node.
+    runs: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Alert {
+    by: NodeId,
+    node: usize,
+    at: Moment,
+    ttl: Duration,
+    priority: Priority,
+    text: u64,
+    id: Option<AlertId>,
+}
+
+/// An alert as a node shows it to its application.
+#[derive(Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) alert: AlertId,
+    pub(super) from: NodeId,
+    pub(super) priority: Priority,
+    pub(super) payload: &'a [u8],
+    pub(super) repeated: bool,
+}
+
+impl Alerts {
+    /// No alerts yet, of so many nodes.
+    #[must_use]
+    pub fn new(nodes: usize) -> Self {
+        Self {
+            all: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            had: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            words: BTreeMap::new(),
+            runs: vec![0; nodes],
+        }
+    }
+
+    /// Whether an alert has just ended or is about to.
+    pub(super) fn is_ending(&self, now: Moment) -> bool {
+        let is_near =
+            |alert: &Alert| now.since(alert.at + alert.ttl) < END_MARGIN && alert.at + alert.ttl < now + END_MARGIN;
+        self.all.values().any(is_near)
+    }
+
+    /// A process began.
+    pub(super) fn booted(&mut self, node: usize) {
+        self.runs[node] += 1;
+    }
+}
+
+impl Watch {
+    fn was_rolled_back(&self, id: &NodeId) -> bool {
+        self.truth.person(id).is_some_and(|person| person.rolled_back)
+    }
+
+    /// A node goes by another identity in the same process: what it has shown and kept it still has.
+    pub(super) fn carry_alerts(&mut self, before: NodeId, after: NodeId) {
+        for held in [&mut self.alerts.had, &mut self.alerts.kept] {
+            let carried: Vec<AlertId> = held.iter().filter(|(id, _)| *id == before).map(|(_, alert)| *alert).collect();
+            held.extend(carried.into_iter().map(|alert| (after, alert)));
+        }
+    }
+
+    /// A node's application wants an alert raised.
+    pub(super) fn order_alert(&mut self, now: Moment, node: usize, order: &AlertOrder) {
+        let AlertOrder { ticket: Ticket(number), payload, priority, ttl } = order;
+        let (by, text) = (self.truth.nodes[node].id, digest(payload));
+        let alert = Alert { by, node, at: now, ttl: *ttl, priority: *priority, text, id: None };
+        self.metrics.count("alerts_ordered");
+        self.alerts.all.insert(*number, alert);
+    }
+
+    /// A node tells its application something of alerts.
+    pub(super) fn hear_of_alert(&mut self, now: Moment, node: usize, event: &Event) {
+        if let Event::Alert { alert, from, priority, payload, repeated, .. } = event {
+            let (alert, from, priority, repeated) = (*alert, *from, *priority, *repeated);
+            self.show(now, node, &Shown { alert, from, priority, payload, repeated });
+        } else if let Event::Raised { ticket, outcome: Raised::Done { alert, durable } } = event {
+            self.raised(now, node, *ticket, (*alert, *durable));
+        } else if let Event::Receipt { alert, node: receiver, durable, .. } = event {
+            let hostile = self.truth.person(receiver).is_some_and(|person| person.hostile);
+            let holders = if *durable { &self.alerts.kept } else { &self.alerts.had };
+            let is_so = holders.contains(&(*receiver, *alert)) || hostile;
+            self.tally.check(now, Check::AlertReceipt, is_so, || {
+                format!("node {node} is told that {receiver:?} has {alert:?}, durable {durable}, and it has not")
+            });
+        }
+    }
+
+    fn show(&mut self, now: Moment, node: usize, shown: &Shown<'_>) {
+        if self.truth.person(&shown.from).is_some_and(|person| person.hostile) {
+            return;
+        }
+        let number = number_of(shown.payload);
+        let found = number.and_then(|number| Some((number, self.alerts.all.get(&number)?)));
+        let is_true = found.is_some_and(|(_, alert)| {
+            (alert.by, alert.priority, alert.text) == (shown.from, shown.priority, digest(shown.payload))
+        });
+        self.tally.check(now, Check::AlertTrue, is_true, || {
+            let (alert, from) = (shown.alert, shown.from);
+            format!("node {node} shows {alert:?} ({number:?}) of {from:?}, and nobody raised it so")
+        });
+        let Some((number, alert)) = found else { return };
+        self.metrics.sample(if shown.repeated { "alert_again_ms" } else { "alert_shown_ms" }, millis(now, alert.at));
+        self.alerts.numbers.insert(shown.alert, number);
+        let own = self.truth.nodes[node].id;
+        self.alerts.had.insert((own, shown.alert));
+        let run = (node, self.alerts.runs[node]);
+        let before = self.alerts.shown.insert((own, number), run);
+        // Whoever runs on a copy or an old state of a disk does not know what it has shown since.
+        let knows = !self.was_rolled_back(&own);
+        let is_right = before.is_none_or(|before| before != run && (shown.repeated || !knows));
+        self.tally.check(now, Check::AlertOnce, is_right, || {
+            format!(
+                "node {node} shows alert {number} in its run {run:?}, as in {before:?}, repeated {}",
+                shown.repeated
+            )
+        });
+    }
+
+    fn raised(&mut self, now: Moment, node: usize, ticket: Ticket, (alert, durable): (AlertId, bool)) {
+        let own = self.truth.nodes[node].id;
+        if let Some(ordered) = self.alerts.all.get_mut(&ticket.0).filter(|ordered| ordered.node == node) {
+            ordered.id = Some(alert);
+            self.alerts.numbers.insert(alert, ticket.0);
+            self.alerts.had.insert((own, alert));
+            let is_kept = self.alerts.kept.contains(&(own, alert));
+            self.tally.check(now, Check::AlertReceipt, !durable || is_kept, || {
+                format!("node {node} says of {alert:?} that it is on its disk, and it is not")
+            });
+        }
+    }
+
+    /// A node asks for ops to be written.
+    pub(super) fn write_ops(&mut self, now: Moment, node: usize, batch: &Batch) {
+        for row in &batch.rows {
+            let (id, words) = (OpId::of(&row.op), digest(row.op.body()));
+            let known = *self.alerts.words.entry(id).or_insert(words);
+            self.tally.check(now, Check::AlertNumber, known == words, || {
+                format!("node {node} writes two ops of one number: {id:?}")
+            });
+        }
+    }
+
+    /// Ops are on a node's disk.
+    pub(super) fn keep_ops(&mut self, node: usize, kept: &[OpId]) {
+        let own = self.truth.nodes[node].id;
+        self.alerts.kept.extend(kept.iter().map(|id| (own, AlertId::of(id))));
+    }
+}
+
+/// Checks that those of a component show the same alerts, and all that is active.
+pub(super) fn check_calm(cluster: &mut Cluster<Watch>, component: &[usize]) {
+    let now = cluster.now;
+    let mut views: BTreeMap<usize, BTreeMap<AlertId, AlertView>> = BTreeMap::new();
+    for &node in component.iter().filter(|&&node| reach::is_live(cluster, node)) {
+        let Some(process) = &cluster.nodes[node].process else { continue };
+        let shown = process.endpoint.alerts(process.clock.local(now));
+        views.insert(node, shown.into_iter().map(|view| (view.id, view)).collect());
+    }
+    let watch = &mut cluster.observer;
+    let is_lasting = |alerts: &Alerts, id: &AlertId| {
+        let alert = alerts.numbers.get(id).and_then(|number| alerts.all.get(number));
+        alert.is_some_and(|alert| now.since(alert.at) + END_MARGIN < alert.ttl)
+    };
+    let all: BTreeSet<AlertId> = views.values().flat_map(|shown| shown.keys().copied()).collect();
+    for id in all.into_iter().filter(|id| is_lasting(&watch.alerts, id)) {
+        for (&node, shown) in &views {
+            let own = watch.truth.nodes[node].id;
+            let has = shown.get(&id).is_some_and(|view| view.source == own || watch.alerts.had.contains(&(own, id)));
+            watch.tally.check(now, Check::CalmAlerts, has, || {
+                format!("node {node} has not shown {id:?}, which others show as active")
+            });
+        }
+    }
+    // What was on its author's disk is there still, if that disk is.
+    for alert in watch.alerts.all.values() {
+        let Some((id, shown)) = alert.id.zip(views.get(&alert.node)) else { continue };
+        let is_its = watch.truth.nodes[alert.node].id == alert.by && !watch.was_rolled_back(&alert.by);
+        if is_its && is_lasting(&watch.alerts, &id) && watch.alerts.kept.contains(&(alert.by, id)) {
+            watch.tally.check(now, Check::CalmAlerts, shown.contains_key(&id), || {
+                format!("node {} has lost its own {id:?}, which was on its disk", alert.node)
+            });
+        }
+    }
+}

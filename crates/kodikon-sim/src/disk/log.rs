@@ -1,0 +1,108 @@
+//! Decides what of the log is on a disk after a crash: whole transactions in their order, and of those not yet synced as many as chance
+//! lets through.
+
+use std::collections::VecDeque;
+
+use kodikon_core::effect::log::{Batch, CommitId, Committed, SavedLog};
+use kodikon_core::ground::random::Random;
+use kodikon_core::model::alert::OpId;
+
+/// The log of one node.
+#[derive(Debug, Clone, Default)]
+pub struct LogDisk {
+    /// Synced.
+    durable: SavedLog,
+    /// Asked for, and not synced.
+    waiting: VecDeque<(CommitId, Batch)>,
+    /// A run has begun and has not ended in order.
+    is_running: bool,
+    /// The disk is full, or fails.
+    pub fails: bool,
+}
+
+impl LogDisk {
+    /// What the next run starts with; from now on it counts as running.
+    pub fn begin(&mut self) -> SavedLog {
+        self.waiting.clear();
+        let was_cut = std::mem::replace(&mut self.is_running, true);
+        SavedLog { was_cut, ..self.durable.clone() }
+    }
+
+    /// A transaction is asked for; whether it is the only one that waits.
+    pub fn ask(&mut self, commit: CommitId, batch: Batch) -> bool {
+        self.waiting.push_back((commit, batch));
+        self.waiting.len() == 1
+    }
+
+    /// All that waits is synced, or fails together. The answers, and which ops are on disk now that were not.
+    pub fn sync(&mut self) -> (Vec<(CommitId, Committed)>, Vec<OpId>) {
+        let (mut answers, mut kept) = (Vec::new(), Vec::new());
+        for (commit, batch) in std::mem::take(&mut self.waiting) {
+            if self.fails {
+                answers.push((commit, Committed::Failed));
+            } else {
+                self.durable.apply(&batch);
+                kept.extend(batch.rows.iter().map(|row| OpId::of(&row.op)));
+                answers.push((commit, Committed::OnDisk));
+            }
+        }
+        (answers, kept)
+    }
+
+    /// The process dies, or the power: of what waits the first so many transactions may have reached the disk, each whole: a torn
+    /// one does not bear its checksum. Which ops are on disk now that were not.
+    pub fn cut(&mut self, random: &mut Random) -> Vec<OpId> {
+        let reached = random.below(self.waiting.len() as u64 + 1);
+        self.waiting.truncate(usize::try_from(reached).unwrap_or(0));
+        let (_, kept) = self.sync();
+        self.waiting.clear();
+        kept
+    }
+
+    /// The process ends in order. Which ops are on disk now that were not.
+    pub fn end(&mut self) -> Vec<OpId> {
+        self.is_running = self.fails;
+        self.sync().1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::source;
+
+    fn clock(ms: u64) -> Batch {
+        Batch { clock_ms: ms, ..Batch::default() }
+    }
+
+    #[test]
+    fn after_a_crash_a_disk_holds_what_was_synced_and_the_first_of_the_rest() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..64 {
+            let mut disk = LogDisk::default();
+            assert!(!disk.begin().was_cut);
+            disk.ask(CommitId(1), clock(1));
+            disk.sync();
+            (2..=4).for_each(|n| _ = disk.ask(CommitId(n), clock(n)));
+            disk.cut(&mut source(seed, "disk"));
+            let found = disk.begin();
+            assert!(found.was_cut);
+            seen.insert(found.clock_ms);
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_failing_disk_keeps_nothing_and_one_that_ended_in_order_all() {
+        let mut disk = LogDisk { fails: true, ..LogDisk::default() };
+        disk.begin();
+        disk.ask(CommitId(1), clock(9));
+        assert_eq!(disk.sync().0, [(CommitId(1), Committed::Failed)]);
+        assert_eq!(disk.begin().clock_ms, 0);
+        disk.fails = false;
+        disk.ask(CommitId(2), clock(9));
+        disk.end();
+        let found = disk.begin();
+        assert_eq!((found.clock_ms, found.was_cut), (9, false));
+    }
+}

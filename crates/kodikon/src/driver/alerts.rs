@@ -1,0 +1,101 @@
+//! Decides who is told what became of an alert: whoever raised it, for as long as anybody listens.
+
+use std::collections::BTreeMap;
+
+use kodikon_core::effect::Event as CoreEvent;
+use kodikon_core::ground::id::NodeId;
+use kodikon_core::ground::time::Instant;
+use kodikon_core::model::alert::{AlertId, AlertView, Raised};
+use kodikon_core::model::letter::Ticket;
+use kodikon_core::node::Node;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::{AckRow, AlertRow, MissingRow};
+use crate::mesh::{ALERTS_FOLLOWED, Receipt, View};
+
+/// Where the receipts of an alert go.
+pub(crate) type Receipts = mpsc::UnboundedSender<Receipt>;
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    /// Orders that the core has not answered.
+    orders: BTreeMap<Ticket, (oneshot::Sender<Raised>, Option<Receipts>)>,
+    alerts: BTreeMap<AlertId, Receipts>,
+}
+
+impl Followed {
+    /// Notes who waits for what becomes of an order; gives it back where too many wait.
+    pub(crate) fn order(
+        &mut self,
+        ticket: Ticket,
+        answer: oneshot::Sender<Raised>,
+        receipts: Option<Receipts>,
+    ) -> Result<(), oneshot::Sender<Raised>> {
+        self.alerts.retain(|_, receipts| !receipts.is_closed());
+        if self.orders.len() + self.alerts.len() >= ALERTS_FOLLOWED {
+            return Err(answer);
+        }
+        self.orders.insert(ticket, (answer, receipts));
+        Ok(())
+    }
+
+    /// Takes in what the core says to those who wait; whether it was for them alone.
+    pub(crate) fn hear(&mut self, event: &CoreEvent, view: &View) -> bool {
+        if let CoreEvent::Raised { ticket, outcome } = event {
+            if let Some((answer, receipts)) = self.orders.remove(ticket) {
+                if let (Raised::Done { alert, .. }, Some(receipts)) = (outcome, receipts) {
+                    self.alerts.insert(*alert, receipts);
+                }
+                // An error means that nobody waits any more; the alert is on its way all the same.
+                drop(answer.send(outcome.clone()));
+            }
+            return true;
+        }
+        if let CoreEvent::Receipt { alert, node, name, durable } = event {
+            let called = view.peers.iter().find(|peer| peer.id == *node).map(|peer| peer.name.clone());
+            let receipt = Receipt { node_id: called.unwrap_or_else(|| name.clone()), durable: *durable };
+            if self.alerts.get(alert).is_some_and(|receipts| receipts.send(receipt).is_err()) {
+                self.alerts.remove(alert);
+            }
+            return true;
+        }
+        if let CoreEvent::AlertOver { alert } = event {
+            self.alerts.remove(alert);
+            return true;
+        }
+        false
+    }
+}
+
+/// All active alerts, with names in place of identities.
+pub(crate) fn rows(now: Instant, wall: f64, node: &Node, view: &View) -> Vec<AlertRow> {
+    let departed: BTreeMap<NodeId, String> =
+        node.directory(now).into_iter().map(|entry| (entry.id, entry.name)).collect();
+    let name = |id: &NodeId| {
+        let is_shown = *id == view.id || view.peers.iter().any(|peer| peer.id == *id);
+        if is_shown { view.name_of(id) } else { departed.get(id).cloned().unwrap_or_else(|| view.name_of(id)) }
+    };
+    node.alerts(now).iter().map(|alert| row(alert, wall, name)).collect()
+}
+
+fn row(view: &AlertView, wall: f64, name: impl Fn(&NodeId) -> String) -> AlertRow {
+    let missing = |(id, reason): &(NodeId, &str)| MissingRow { node_id: name(id), reason: (*reason).to_owned() };
+    AlertRow {
+        alert_id: view.id.to_string(),
+        source: view.name.clone(),
+        id: view.source.to_string(),
+        priority: view.priority.name().to_owned(),
+        alert: serde_json::from_slice(&view.payload).unwrap_or(Value::Null),
+        timestamp: view.wall.seconds(),
+        expires: wall + view.left.as_secs_f64(),
+        delivered: view.delivered.iter().map(&name).collect(),
+        durable: view.durable.iter().map(&name).collect(),
+        missing: view.missing.iter().map(missing).collect(),
+        acknowledged: view.acks.iter().map(|(by, at)| AckRow { by: by.clone(), at: at.seconds() }).collect(),
+        late: view.late,
+        repeated: view.repeated,
+        kept: view.kept,
+    }
+}

@@ -1,0 +1,132 @@
+//! Decides what the loop does when an application wants something: what is told to the core, and who waits for what becomes of it.
+
+use kodikon_core::effect::{BroadcastOrder, Command, Event as CoreEvent, Input, SendOrder};
+use kodikon_core::ground::time::{Instant, WallTime};
+use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
+use kodikon_core::model::cast::CastId;
+use kodikon_core::model::letter::Ticket;
+use kodikon_core::model::state::StateChange;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock as _;
+use crate::doctor::LogUse;
+use crate::driver::alerts::{self, Receipts};
+use crate::driver::evidence::Scene;
+use crate::driver::{Driver, Order, SHUT_DOWN};
+use crate::mesh::Waiting;
+
+impl Driver {
+    pub(super) fn obey(&mut self, now: Instant, order: Order) {
+        match order {
+            Order::SetState { changes, wall, number } => {
+                self.own_changes = number;
+                self.set_state(now, changes, wall);
+            }
+            Order::Send { order, waiting } => self.send(now, order, waiting),
+            Order::Broadcast { order, answer } => self.broadcast(now, order, answer),
+            Order::Raise { order, answer, receipts } => {
+                let ticket = self.next_ticket();
+                self.follow(now, (ticket, answer, Some(receipts)), Command::Raise(AlertOrder { ticket, ..order }));
+            }
+            Order::Acknowledge { order, answer } => {
+                let ticket = self.next_ticket();
+                self.follow(now, (ticket, answer, None), Command::Acknowledge(AckOrder { ticket, ..order }));
+            }
+            // An error means that nobody waits for the answer any more.
+            Order::Alerts(answer) => {
+                drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
+            }
+            Order::On(handler) => self.show.add_handler(handler),
+            Order::OnInline(handler) => self.show.add_inline(handler),
+            // An error means that nobody waits for the answer any more.
+            Order::Departed(answer) => drop(answer.send(self.node.directory(now))),
+            Order::Symptoms(answer) => {
+                self.refresh(now);
+                let scene = Scene {
+                    view: self.show.view(),
+                    reports: &self.node.reports(),
+                    echoes: &self.node.echoes(now),
+                    absent: &self.absent,
+                    discovery: &self.discovery,
+                    udp: &self.udp,
+                    discovery_port: self.facts.discovery_port,
+                    own_name: &self.facts.name,
+                    max_peers: self.facts.max_peers,
+                    max_peers_origin: self.facts.max_peers_origin.as_deref(),
+                    is_keyed: self.facts.is_keyed,
+                    log: LogUse {
+                        problem: self.logger.problem(),
+                        failures: self.node.stats().commits_failed,
+                        unkept: self.node.alerts(now).iter().filter(|alert| !alert.kept).count(),
+                    },
+                };
+                drop(answer.send(self.evidence.symptoms(&scene)));
+            }
+            Order::Leave => self.leave(now),
+        }
+    }
+
+    /// Changes the own state and tells it: the core tells only of others.
+    pub(super) fn set_state(&mut self, now: Instant, changes: Vec<StateChange>, wall: WallTime) {
+        self.node.handle(now, Input::Command(Command::SetState(changes, wall)));
+        self.carry_out();
+        let node = self.node.id();
+        if let Some(snapshot) = self.node.state_of(&node) {
+            self.hear(CoreEvent::State { node, name: self.node.name(), snapshot });
+        }
+    }
+
+    /// Says something to one node; what becomes of it is told to whoever waits for it.
+    fn send(&mut self, now: Instant, order: SendOrder, waiting: Waiting) {
+        if self.leaving.is_some() {
+            return waiting.settle(SHUT_DOWN);
+        }
+        let ticket = self.next_ticket();
+        self.waiting.insert(ticket, waiting);
+        self.node.handle(now, Input::Command(Command::Send(SendOrder { ticket, ..order })));
+        self.carry_out();
+    }
+
+    /// Says something to all; its name is told at once.
+    fn broadcast(&mut self, now: Instant, order: BroadcastOrder, answer: oneshot::Sender<Option<CastId>>) {
+        let ticket = self.next_ticket();
+        self.announcing.insert(ticket, answer);
+        self.node.handle(now, Input::Command(Command::Broadcast(BroadcastOrder { ticket, ..order })));
+        self.carry_out();
+        // A node that has left numbers nothing any more, and whoever waits learns it by this.
+        self.announcing.remove(&ticket);
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    /// Wants something of the log that is answered.
+    fn follow(
+        &mut self,
+        now: Instant,
+        (ticket, answer, receipts): (Ticket, oneshot::Sender<Raised>, Option<Receipts>),
+        command: Command,
+    ) {
+        if let Err(answer) = self.followed.order(ticket, answer, receipts) {
+            // An error means that nobody waits for the answer any more.
+            drop(answer.send(Raised::TooMany { reason: "as many alerts are followed as may be" }));
+            return;
+        }
+        self.node.handle(now, Input::Command(command));
+        self.carry_out();
+    }
+
+    pub(super) fn leave(&mut self, now: Instant) {
+        if self.leaving.is_none() {
+            tracing::info!("leaving");
+            self.leaving = Some(now);
+            for waiting in std::mem::take(&mut self.waiting).into_values() {
+                waiting.settle(SHUT_DOWN);
+            }
+            self.node.handle(now, Input::Command(Command::Leave));
+            self.carry_out();
+        }
+    }
+}

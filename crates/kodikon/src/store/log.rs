@@ -1,0 +1,46 @@
+//! Decides what the log's store is: one transaction after the other, what was found at the start, and an end in order.
+
+use std::fmt;
+
+use kodikon_core::effect::log::{Batch, Committed, SavedLog};
+
+use crate::store::StoreError;
+
+/// Where the log lies. Only one thread writes it.
+pub(crate) trait LogStore: Send + fmt::Debug {
+    /// Finds what the last run left, and notes on disk that a run has begun.
+    ///
+    /// # Errors
+    /// When it cannot be read, or was written by a later version.
+    fn begin(&mut self) -> Result<SavedLog, StoreError>;
+
+    /// Carries out several transactions as one: all of it is durable when this returns, or nothing was changed.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    fn commit(&mut self, batches: &[Batch]) -> Result<Committed, StoreError>;
+
+    /// Notes that the run ended in order: everything that was shown is on disk.
+    ///
+    /// # Errors
+    /// When it cannot be made durable; the next run then takes this one for cut off.
+    fn end(&mut self) -> Result<(), StoreError>;
+}
+
+/// A log that ends with the process, for `--in-memory` and tests.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryLog;
+
+impl LogStore for MemoryLog {
+    fn begin(&mut self) -> Result<SavedLog, StoreError> {
+        Ok(SavedLog::default())
+    }
+
+    fn commit(&mut self, _: &[Batch]) -> Result<Committed, StoreError> {
+        Ok(Committed::InMemory)
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! Decides how the log lies on disk: one SQLite database in the data directory, its schema, and what becomes of a damaged one.
+//!
+//! SQLite, because its transactions hold whatever moment the power fails, and forty years of files say so; bundled, so that the
+//! node does not depend on what the machine has. WAL with `synchronous=FULL`: a commit is one append and one `fdatasync`.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, SavedLog};
+use kodikon_core::ground::id::{Epoch, NodeId};
+use kodikon_core::model::op::SignedOp;
+use kodikon_core::wire::message::Interval;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
+
+use crate::store::StoreError;
+use crate::store::log::LogStore;
+
+/// The database's name in the data directory.
+pub(crate) const LOG_FILE: &str = "log.db";
+/// Under this name a damaged one is kept for whoever wants to look at it; the one before it makes room.
+const DAMAGED_FILE: &str = "log.db.damaged";
+
+/// Each brings the schema one version further, the first from nothing. The version is `user_version`.
+const MIGRATIONS: [&str; 1] =
+    ["CREATE TABLE ops (author BLOB NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, born_ms INTEGER NOT NULL,
+         op BLOB NOT NULL, PRIMARY KEY (author, epoch, seq));
+     CREATE TABLE covers (author BLOB NOT NULL, epoch INTEGER NOT NULL, key BLOB NOT NULL, covered BLOB NOT NULL,
+         PRIMARY KEY (author, epoch)) WITHOUT ROWID;
+     CREATE TABLE facts (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"];
+
+/// What holds for the connection: one process alone (its lock is the data directory's), pages of 512 KiB at most in memory, and a
+/// log file that shrinks again after a burst.
+const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+    PRAGMA journal_size_limit = 4194304; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;";
+
+/// The name of the fact that a run has begun and not ended in order.
+const RUNNING: &str = "running";
+/// The name of the log's clock.
+const CLOCK: &str = "clock_ms";
+
+/// The log on disk.
+#[derive(Debug)]
+pub(crate) struct SqliteLog {
+    path: PathBuf,
+    connection: Connection,
+    /// A damaged database was put aside: what it held may have been shown.
+    lost: bool,
+}
+
+impl SqliteLog {
+    /// Opens the log of a data directory, made if need be.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownVersion`] for one of a later program, which is left as it is; [`StoreError::NotWritable`],
+    /// [`StoreError::Full`], [`StoreError::Io`].
+    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(LOG_FILE);
+        match Self::connect(&path) {
+            Ok(connection) => Ok(Self { path, connection, lost: false }),
+            Err(error) if is_damage(&error) => {
+                tracing::error!(
+                    path = %path.display(), %error,
+                    "the log is damaged: it is kept as {DAMAGED_FILE}, and begun anew; the others still have what is active"
+                );
+                put_aside(directory)?;
+                let connection = Self::connect(&path).map_err(|error| from_sqlite(&path, error))?;
+                Ok(Self { path, connection, lost: true })
+            }
+            Err(error) => Err(from_sqlite(&path, error)),
+        }
+        .and_then(Self::migrated)
+    }
+
+    fn connect(path: &Path) -> rusqlite::Result<Connection> {
+        // SQLite gives its other files the rights of this one. Where it cannot be made, SQLite says why.
+        let _ = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+        let connection = Connection::open(path)?;
+        connection.execute_batch(SETTINGS)?;
+        // Damage shows where something is read.
+        connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+            .and_then(|word| if word == "ok" { Ok(connection) } else { Err(damage()) })
+    }
+
+    fn migrated(mut self) -> Result<Self, StoreError> {
+        let fail = |error| from_sqlite(&self.path, error);
+        let version: i64 = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
+        let known = MIGRATIONS.len();
+        let Some(done) = usize::try_from(version).ok().filter(|done| *done <= known) else {
+            let known = u32::try_from(known).unwrap_or(u32::MAX);
+            return Err(StoreError::UnknownVersion { path: self.path, found: version.to_string(), known });
+        };
+        for (version, migration) in (1u32..).zip(MIGRATIONS).skip(done) {
+            let step = self.connection.transaction().and_then(|step| {
+                step.execute_batch(migration)?;
+                step.pragma_update(None, "user_version", version)?;
+                step.commit()
+            });
+            step.map_err(|error| from_sqlite(&self.path, error))?;
+        }
+        Ok(self)
+    }
+
+    fn read(&self) -> rusqlite::Result<SavedLog> {
+        let fact = |name: &str| {
+            let value = self.connection.query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0));
+            value.optional().map(Option::<i64>::unwrap_or_default)
+        };
+        let mut saved = SavedLog {
+            clock_ms: u64::try_from(fact(CLOCK)?).unwrap_or(0),
+            was_cut: fact(RUNNING)? != 0 || self.lost,
+            ..SavedLog::default()
+        };
+        let mut covers =
+            self.connection.prepare("SELECT author, epoch, key, covered FROM covers ORDER BY author, epoch")?;
+        let mut found = covers.query([])?;
+        while let Some(row) = found.next()? {
+            let covered: Vec<(u64, u64)> = minicbor::decode(row.get_ref(3)?.as_blob()?).map_err(|_| damage())?;
+            saved.covers.push(LogCover {
+                author: NodeId(row.get(0)?),
+                epoch: Epoch(row.get::<_, i64>(1)?.cast_unsigned()),
+                key: row.get(2)?,
+                covered: covered.into_iter().map(|(first, last)| Interval { first, last }).collect(),
+            });
+        }
+        let mut ops = self.connection.prepare("SELECT born_ms, op FROM ops ORDER BY author, epoch, seq")?;
+        let mut found = ops.query([])?;
+        while let Some(row) = found.next()? {
+            let op: SignedOp = minicbor::decode(row.get_ref(1)?.as_blob()?).map_err(|_| damage())?;
+            saved.rows.push(LogRow { op, born_ms: row.get(0)? });
+        }
+        Ok(saved)
+    }
+
+    fn set_fact(&self, name: &str, value: i64) -> Result<(), StoreError> {
+        set_fact(&self.connection, name, value).map_err(|error| from_sqlite(&self.path, error))
+    }
+}
+
+impl LogStore for SqliteLog {
+    fn begin(&mut self) -> Result<SavedLog, StoreError> {
+        let saved = self.read().map_err(|error| from_sqlite(&self.path, error))?;
+        self.set_fact(RUNNING, 1)?;
+        Ok(saved)
+    }
+
+    fn commit(&mut self, batches: &[Batch]) -> Result<Committed, StoreError> {
+        let whole = self.connection.transaction().and_then(|whole| {
+            batches.iter().try_for_each(|batch| write(&whole, batch))?;
+            whole.commit()
+        });
+        whole.map(|()| Committed::OnDisk).map_err(|error| from_sqlite(&self.path, error))
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        self.set_fact(RUNNING, 0)
+    }
+}
+
+fn write(whole: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+    let signed = |number: u64| number.cast_signed();
+    let mut add = whole
+        .prepare_cached("INSERT OR REPLACE INTO ops (author, epoch, seq, born_ms, op) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for row in &batch.rows {
+        let bytes = minicbor::to_vec(&row.op).expect("encoding into memory cannot fail");
+        let (author, epoch, seq) = (row.op.author().0, signed(row.op.epoch().0), signed(row.op.seq().0));
+        add.execute(params![author, epoch, seq, row.born_ms, bytes])?;
+    }
+    let mut remove = whole.prepare_cached("DELETE FROM ops WHERE author = ?1 AND epoch = ?2 AND seq = ?3")?;
+    for id in &batch.removed {
+        remove.execute(params![id.author.0, signed(id.epoch.0), signed(id.seq.0)])?;
+    }
+    let mut cover =
+        whole.prepare_cached("INSERT OR REPLACE INTO covers (author, epoch, key, covered) VALUES (?1, ?2, ?3, ?4)")?;
+    for one in &batch.covers {
+        let spans: Vec<(u64, u64)> = one.covered.iter().map(|span| (span.first, span.last)).collect();
+        let bytes = minicbor::to_vec(spans).expect("encoding into memory cannot fail");
+        cover.execute(params![one.author.0, signed(one.epoch.0), one.key, bytes])?;
+    }
+    for (author, epoch) in &batch.ended {
+        for table in ["ops", "covers"] {
+            let mut end = whole.prepare_cached(&format!("DELETE FROM {table} WHERE author = ?1 AND epoch = ?2"))?;
+            end.execute(params![author.0, signed(epoch.0)])?;
+        }
+    }
+    set_fact(whole, CLOCK, signed(batch.clock_ms))
+}
+
+fn set_fact(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO facts (name, value) VALUES (?1, ?2)")?
+        .execute(params![name, value])
+        .map(|_| ())
+}
+
+/// What SQLite would say of a page that makes no sense.
+fn damage() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), None)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Puts a damaged database out of the way; what belonged to its write-ahead log goes.
+fn put_aside(directory: &Path) -> Result<(), StoreError> {
+    let path = directory.join(LOG_FILE);
+    let fail = |source| StoreError::from_io(path.clone(), source);
+    std::fs::rename(&path, directory.join(DAMAGED_FILE)).map_err(fail)?;
+    for end in ["-wal", "-shm"] {
+        match std::fs::remove_file(directory.join(format!("{LOG_FILE}{end}"))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Sorts what SQLite said into what a person can do about it.
+fn from_sqlite(path: &Path, error: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full { path },
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            StoreError::NotWritable { path, source: std::io::Error::other(error) }
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked { path, pid: None },
+        Some(_) | None => StoreError::Io { path, source: std::io::Error::other(error) },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! What a log on disk must do: what its transactions mean, and what it makes of files that are not its own.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use kodikon_core::ground::id::{MeshId, Seq};
+use kodikon_core::ground::time::WallTime;
+use kodikon_core::model::alert::OpId;
+use kodikon_core::model::identity::Identity;
+use kodikon_core::model::op::{OpKind, Statement};
+
+use super::*;
+
+fn op(author: u8, seq: u64) -> SignedOp {
+    let statement =
+        Statement { kind: OpKind::Alert, key: Vec::new(), body: vec![author; 40], lamport: seq, wall: WallTime(seq) };
+    // An epoch with its highest bit set: SQLite's integers have a sign.
+    SignedOp::sign(&Identity::from_secret(&[author; 32]), MeshId([1; 16]), Epoch(u64::MAX - 1), Seq(seq), statement)
+}
+
+fn row(author: u8, seq: u64, born_ms: i64) -> LogRow {
+    LogRow { op: op(author, seq), born_ms }
+}
+
+fn cover(author: u8, last: u64) -> LogCover {
+    let (author, epoch) = (op(author, 1).author(), Epoch(u64::MAX - 1));
+    LogCover { author, epoch, key: [7; 32], covered: vec![Interval { first: 1, last }] }
+}
+
+/// Transactions that add, correct, remove and end.
+fn batches() -> Vec<Batch> {
+    let of = |row: &LogRow| OpId::of(&row.op);
+    vec![
+        Batch {
+            rows: vec![row(1, 1, -5), row(1, 2, 0), row(2, 1, 9)],
+            covers: vec![cover(1, 2), cover(2, 1)],
+            clock_ms: 10,
+            ..Batch::default()
+        },
+        Batch { rows: vec![row(1, 2, -70)], removed: vec![of(&row(1, 1, 0))], clock_ms: 20, ..Batch::default() },
+        Batch { covers: vec![cover(1, u64::MAX)], removed: vec![of(&row(3, 9, 0))], clock_ms: 30, ..Batch::default() },
+        Batch {
+            rows: vec![row(2, 2, 0)],
+            ended: vec![(op(2, 1).author(), Epoch(u64::MAX - 1))],
+            clock_ms: 40,
+            ..Batch::default()
+        },
+    ]
+}
+
+#[test]
+fn after_each_transaction_a_new_process_finds_what_the_core_means_by_it() {
+    let home = Home::new();
+    let mut expected = SavedLog::default();
+    for batch in batches() {
+        let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+        let found = log.begin().unwrap();
+        assert_eq!((&found.rows, &found.covers), (&expected.rows, &expected.covers));
+        assert_eq!((found.clock_ms, found.was_cut), (expected.clock_ms, expected.clock_ms > 0), "the last was killed");
+        assert_eq!(log.commit(std::slice::from_ref(&batch)).unwrap(), Committed::OnDisk);
+        expected.apply(&batch);
+    }
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    assert!(log.begin().unwrap().was_cut);
+    log.end().unwrap();
+    drop(log);
+    assert!(!SqliteLog::open(home.0.as_path()).unwrap().begin().unwrap().was_cut, "it ended in order");
+}
+
+#[test]
+fn several_transactions_are_carried_out_as_one() {
+    let home = Home::new();
+    let mut expected = SavedLog::default();
+    batches().iter().for_each(|batch| expected.apply(batch));
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    log.commit(&batches()).unwrap();
+    let found = log.read().unwrap();
+    assert_eq!((found.rows, found.covers, found.clock_ms), (expected.rows, expected.covers, 40));
+}
+
+#[test]
+fn a_log_of_a_later_program_is_refused_by_name_and_left_alone() {
+    let home = Home::new();
+    drop(SqliteLog::open(home.0.as_path()).unwrap());
+    let path = home.0.as_path().join(LOG_FILE);
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let Err(StoreError::UnknownVersion { found, known, .. }) = SqliteLog::open(home.0.as_path()) else {
+        panic!("refused")
+    };
+    assert_eq!((found.as_str(), known), ("2", 1));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_log_is_put_aside_and_what_it_may_have_shown_is_told() {
+    let home = Home::new();
+    let path = home.0.as_path().join(LOG_FILE);
+    std::fs::write(&path, vec![b'x'; 8_192]).unwrap();
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    assert!(log.begin().unwrap().was_cut);
+    assert_eq!(std::fs::read(home.0.as_path().join(DAMAGED_FILE)).unwrap(), vec![b'x'; 8_192]);
+    log.commit(&batches()).unwrap();
+
+    // A page in the middle is overwritten.
+    drop(log);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 2_048].fill(0xa5);
+    std::fs::write(&path, &bytes).unwrap();
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    let found = log.begin().unwrap();
+    assert_eq!((found.rows.len(), found.was_cut), (0, true));
+}
+
+#[test]
+fn only_its_owner_may_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    log.commit(&batches()).unwrap();
+    for entry in std::fs::read_dir(home.0.as_path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.file_name());
+    }
+}
+
+/// A data directory of a test's own.
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("kodikon-log-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
