@@ -2,4 +2,4 @@ what='a silent node on our own segment is taken for far at once'
 check=dead_stay_dead
 runs='swarm-10 0..20
 swarm-5 0..20'
-replace crates/kodikon-core/src/node/far.rs 's/!self\.is_within_hearing\(&id, &card\) \|\| self\.is_long_silent\(now, &id, epoch\)/true/'
+replace crates/kodikon-core/src/node/far.rs 's/may_live && \(is_long \|\| !self\.is_within_hearing\(&id, &card\)\)/may_live/'

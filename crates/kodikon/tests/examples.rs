@@ -7,6 +7,8 @@ use std::time::Duration;
 mod alert_broadcasting;
 #[path = "../examples/basic_setup.rs"]
 mod basic_setup;
+#[path = "../examples/detection_alerts.rs"]
+mod detection_alerts;
 #[path = "../examples/message_routing.rs"]
 mod message_routing;
 #[path = "../examples/network_statistics.rs"]
@@ -15,6 +17,8 @@ mod network_statistics;
 mod ownership_vote;
 #[path = "../examples/peer_discovery.rs"]
 mod peer_discovery;
+#[path = "../examples/power_manager.rs"]
+mod power_manager;
 #[path = "../examples/state_management.rs"]
 mod state_management;
 #[path = "../examples/streaming_state.rs"]
@@ -65,4 +69,14 @@ async fn network_statistics_counts_a_peer_and_its_heartbeats() {
 #[tokio::test]
 async fn alert_broadcasting_shows_an_alert_once_and_learns_who_has_seen_it() {
     ends_well(alert_broadcasting::run()).await;
+}
+
+#[tokio::test]
+async fn detection_alerts_calls_the_guard_for_what_is_sure_and_for_nothing_else() {
+    ends_well(detection_alerts::run()).await;
+}
+
+#[tokio::test]
+async fn power_manager_tells_its_modes_and_raises_one_power_alert() {
+    ends_well(power_manager::run()).await;
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use kodikon_lab::{Fleet, Kind, Lab, Process, Topology};
+use kodikon_lab::{Fleet, Host, Kind, Lab, Process, Topology};
 
 use crate::scene::{PATIENCE, SEGMENT, Scene, eventually, expect_no_false_verdict, number};
 
@@ -57,8 +57,43 @@ fn at_a_loss_of_a_fifth_ten_nodes_are_told_everything_once() -> Result<()> {
     announce(&mut fleet, &scene, &["n1", "n5"], |_| Ok(()))
 }
 
+#[test]
+fn a_ring_of_six_is_told_everything_through_a_silent_cut_and_an_interface_that_goes_down() -> Result<()> {
+    let Some(scene) = Scene::alone("loop", &Topology::ring(6)) else { return Ok(()) };
+    let mut fleet = scene.fleet();
+    fleet.start_all()?;
+    fleet.wait_full_roster(PATIENCE)?;
+    await_ways(&fleet)?;
+    announce(&mut fleet, &scene, &["n1"], |_| scene.cut_segment("s2"))?;
+    scene.heal("s2")?;
+    await_ways(&fleet)?;
+    announce(&mut fleet, &scene, &["n1"], |_| scene.interface_down("s1", Host(1)))?;
+    scene.interface_up("s1", Host(1))
+}
+
+#[test]
+fn a_grid_of_nine_is_told_everything_through_a_silent_cut_and_an_interface_that_goes_down() -> Result<()> {
+    let Some(scene) = Scene::alone("net", &Topology::grid(3, 3)) else { return Ok(()) };
+    let mut fleet = scene.fleet();
+    fleet.start_all()?;
+    fleet.wait_full_roster(PATIENCE)?;
+    await_ways(&fleet)?;
+    let link = link_to(&first_relay(&fleet, "n1", "n9")?);
+    announce(&mut fleet, &scene, &["n1"], |_| scene.cut_segment(link))?;
+    scene.heal(link)?;
+    await_ways(&fleet)?;
+    let link = link_to(&first_relay(&fleet, "n1", "n9")?);
+    announce(&mut fleet, &scene, &["n1"], |_| scene.interface_down(link, Host(1)))?;
+    scene.interface_up(link, Host(1))
+}
+
+/// The link of the grid from node 1 to one of the two beside it.
+pub(crate) fn link_to(neighbour: &str) -> &'static str {
+    if neighbour == "n2" { "r1" } else { "d1" }
+}
+
 /// LANs of so many hosts, numbered LAN by LAN from 1 on; behind the last of them come the gateways, two between each two LANs.
-fn lans(hosts: &[u16]) -> Topology {
+pub(crate) fn lans(hosts: &[u16]) -> Topology {
     let all: u16 = hosts.iter().sum();
     let gateways = |pair: usize| {
         let first = all + 2 * u16::try_from(pair).expect("few LANs") + 1;
@@ -77,7 +112,7 @@ fn lans(hosts: &[u16]) -> Topology {
 }
 
 /// Waits until every node shows a way to every other, and knows by which group to tell its LANs.
-fn await_ways(fleet: &Fleet<'_>) -> Result<()> {
+pub(crate) fn await_ways(fleet: &Fleet<'_>) -> Result<()> {
     let names: Vec<&str> = fleet.story().running().collect();
     eventually("ways between all", PATIENCE * 2, || {
         for name in &names {
@@ -90,7 +125,7 @@ fn await_ways(fleet: &Fleet<'_>) -> Result<()> {
 }
 
 /// The first relay on the way from a node to another.
-fn first_relay(fleet: &Fleet<'_>, from: &str, to: &str) -> Result<String> {
+pub(crate) fn first_relay(fleet: &Fleet<'_>, from: &str, to: &str) -> Result<String> {
     let routes = fleet.ctl_json(from, ["routes"])?;
     let route = routes.as_array().into_iter().flatten().find(|row| row["node_id"] == to);
     let hop = route.and_then(|row| row["next_hop"].as_str()).with_context(|| format!("no way to {to} in {routes}"))?;

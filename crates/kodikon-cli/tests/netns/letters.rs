@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use kodikon_lab::{Fleet, Host, Kind, Lab, Process, Topology};
 use serde_json::Value;
 
+use crate::broadcasts::{await_ways, first_relay, lans, link_to};
 use crate::scene::{PATIENCE, SEGMENT, Scene, eventually, expect_no_false_verdict};
 
 /// Numbered messages of each flow, and the milliseconds between two of them.
@@ -35,10 +36,10 @@ fn a_ring_of_six_delivers_through_a_silent_cut_and_an_interface_that_goes_down()
     fleet.wait_full_roster(PATIENCE)?;
     await_way(&fleet, "n1", "n3")?;
     // From 1 over 2 to 3: first the second half of that way falls silent, then the first half goes down.
-    exchange(&mut fleet, &scene, &[("n1", "n3")], |lab| lab.cut_segment("s2"))?;
+    exchange(&mut fleet, &scene, &[("n1", "n3")], |_| scene.cut_segment("s2"))?;
     scene.heal("s2")?;
     await_way(&fleet, "n1", "n2")?;
-    exchange(&mut fleet, &scene, &[("n1", "n2")], |lab| lab.interface_down("s1", Host(1)))?;
+    exchange(&mut fleet, &scene, &[("n1", "n2")], |_| scene.interface_down("s1", Host(1)))?;
     scene.interface_up("s1", Host(1))
 }
 
@@ -52,6 +53,44 @@ fn at_a_loss_of_a_fifth_ten_nodes_deliver() -> Result<()> {
     exchange(&mut fleet, &scene, &[("n1", "n10"), ("n5", "n2")], |_| Ok(()))
 }
 
+#[test]
+fn a_grid_of_nine_delivers_through_a_silent_cut_and_an_interface_that_goes_down() -> Result<()> {
+    let Some(scene) = Scene::alone("mesh", &Topology::grid(3, 3)) else { return Ok(()) };
+    let mut fleet = scene.fleet();
+    fleet.start_all()?;
+    fleet.wait_full_roster(PATIENCE)?;
+    await_ways(&fleet)?;
+    let link = link_to(&first_relay(&fleet, "n1", "n9")?);
+    exchange(&mut fleet, &scene, &[("n1", "n9"), ("n9", "n1")], |_| scene.cut_segment(link))?;
+    scene.heal(link)?;
+    await_way(&fleet, "n1", "n9")?;
+    let link = link_to(&first_relay(&fleet, "n1", "n9")?);
+    exchange(&mut fleet, &scene, &[("n1", "n9"), ("n9", "n1")], |_| scene.interface_down(link, Host(1)))?;
+    scene.interface_up(link, Host(1))
+}
+
+#[test]
+fn past_a_gateway_that_is_killed_in_the_midst_letters_arrive() -> Result<()> {
+    let Some(scene) = Scene::alone("gate", &lans(&[3, 3])) else { return Ok(()) };
+    let mut fleet = scene.fleet();
+    fleet.start_all()?;
+    fleet.wait_full_roster(PATIENCE)?;
+    await_ways(&fleet)?;
+    let relay = first_relay(&fleet, "n1", "n6")?;
+    exchange(&mut fleet, &scene, &[("n1", "n6"), ("n6", "n1")], |fleet| fleet.kill(&relay).map(drop))
+}
+
+#[test]
+fn among_fifty_on_five_segments_letters_arrive_from_end_to_end() -> Result<()> {
+    let Some(scene) = Scene::alone("many", &lans(&[9, 9, 8, 8, 8])) else { return Ok(()) };
+    let mut fleet = scene.fleet();
+    fleet.start_all()?;
+    fleet.wait_full_roster(PATIENCE * 2)?;
+    await_ways(&fleet)?;
+    exchange(&mut fleet, &scene, &[("n1", "n42"), ("n42", "n1")], |_| Ok(()))?;
+    expect_no_false_verdict(&fleet)
+}
+
 /// Waits until a node shows a way to another.
 fn await_way(fleet: &Fleet<'_>, from: &str, to: &str) -> Result<()> {
     eventually("a way", PATIENCE, || {
@@ -63,11 +102,11 @@ fn await_way(fleet: &Fleet<'_>, from: &str, to: &str) -> Result<()> {
 }
 
 /// Sends a numbered series each way, does something in the midst of it, and compares what was sent with what arrived.
-fn exchange(
-    fleet: &mut Fleet<'_>,
+fn exchange<'lab>(
+    fleet: &mut Fleet<'lab>,
     lab: &Lab,
     flows: &[(&str, &str)],
-    midst: impl FnOnce(&Lab) -> Result<()>,
+    midst: impl FnOnce(&mut Fleet<'lab>) -> Result<()>,
 ) -> Result<()> {
     let begun = kodikon_lab::Moment::now();
     let mut senders: Vec<Process> = Vec::new();
@@ -79,7 +118,7 @@ fn exchange(
     }
     // A third of the series is on its way.
     fleet.listen(Duration::from_millis(EVERY_MS * COUNT as u64 / 3))?;
-    midst(lab)?;
+    midst(fleet)?;
     for ((from, to), sender) in flows.iter().zip(&mut senders) {
         expect_delivered(sender).with_context(|| format!("{from} to {to}"))?;
     }
