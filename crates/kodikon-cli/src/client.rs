@@ -61,22 +61,17 @@ impl Client {
 
     /// Asks for a document.
     pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask("GET", path, None)
+        self.ask("GET", path, None, ANSWER_TIMEOUT)
     }
 
     /// Sends a change.
     pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.ask("PATCH", path, Some(body))
+        self.ask("PATCH", path, Some(body), ANSWER_TIMEOUT)
     }
 
     /// Hands something in, with an answer that may take so long.
     pub(crate) fn post(&self, path: &str, body: &Value, patience: Duration) -> Result<Value, Failure> {
-        let mut answer = self.open("POST", path, Some(body), Some(patience))?;
-        let mut text = Vec::new();
-        answer.body.by_ref().take(MAX_ANSWER).read_to_end(&mut text).map_err(|error| broken(&error))?;
-        answer.check(&text)?;
-        serde_json::from_slice(&text)
-            .map_err(|error| Failure::Undone(format!("the node's answer is not JSON: {error}")))
+        self.ask("POST", path, Some(body), patience)
     }
 
     /// Hands something in that is answered line by line.
@@ -90,8 +85,8 @@ impl Client {
         Ok(Lines { body: answer.body })
     }
 
-    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        let mut answer = self.open(method, path, body, Some(ANSWER_TIMEOUT))?;
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>, patience: Duration) -> Result<Value, Failure> {
+        let mut answer = self.open(method, path, body, Some(patience))?;
         let mut text = Vec::new();
         let most = answer.length.unwrap_or(MAX_ANSWER).min(MAX_ANSWER);
         answer.body.by_ref().take(most).read_to_end(&mut text).map_err(|error| broken(&error))?;
@@ -99,8 +94,7 @@ impl Client {
             return Err(Failure::Undone("the node's answer is incomplete: it may have stopped just now".into()));
         }
         answer.check(&text)?;
-        serde_json::from_slice(&text)
-            .map_err(|error| Failure::Undone(format!("the node's answer is not JSON: {error}")))
+        document(&text)
     }
 
     /// Opens the stream of events.
@@ -246,6 +240,11 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Option<String>> {
     }
     let text = String::from_utf8(line).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))?;
     Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+/// An answer, or a line of one, as JSON.
+pub(crate) fn document(text: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(text).map_err(|error| Failure::Undone(format!("the node's answer is not JSON: {error}")))
 }
 
 fn broken(error: &io::Error) -> Failure {

@@ -51,6 +51,16 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
     }
 }
 
+/// What the node is asked for: `body`, and those of the options that were given.
+fn with_options<const N: usize>(mut body: Value, options: [(&str, Option<Value>); N]) -> Value {
+    for (name, value) in options {
+        if let Some(value) = value {
+            body[name] = value;
+        }
+    }
+    body
+}
+
 /// Reads an answer into the rows this program knows; fields it does not know are no error.
 fn understand<'a, T: Deserialize<'a>>(document: &'a Value) -> Result<T, Failure> {
     T::deserialize(document).map_err(|error| {

@@ -17,15 +17,12 @@ const MARGIN: Duration = Duration::from_secs(10);
 const SHOWN: usize = 60;
 
 pub(crate) fn raise(common: &Common, args: &AlertArgs) -> Result<Done, Failure> {
-    let mut body = json!({"alert": super::send::payload(&args.payload)?});
     let options = [
         ("priority", args.priority.clone().map(Value::from)),
         ("ttl_s", args.ttl.map(Value::from)),
         ("wait_s", args.wait.map(Value::from)),
     ];
-    for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        body[name] = value;
-    }
+    let body = super::with_options(json!({"alert": super::send::payload(&args.payload)?}), options);
     let patience = args.wait.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default() + MARGIN;
     let client = Client::find(&args.node, common.data_dir.as_deref())?;
     let document = client.post("/v1/alerts", &body, patience)?;

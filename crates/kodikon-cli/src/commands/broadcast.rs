@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Common;
 use super::send::payload;
 use crate::args::BroadcastArgs;
-use crate::client::Client;
+use crate::client::{Client, document};
 use crate::outcome::{Done, Failure};
 use crate::print;
 
@@ -16,16 +16,13 @@ use crate::print;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(common: &Common, args: &BroadcastArgs) -> Result<Done, Failure> {
-    let mut body = json!({"payload": payload(&args.payload)?});
     let options = [
         ("priority", args.priority.clone().map(Value::from)),
         ("type", args.kind.clone().map(Value::from)),
         ("repeat", args.series.repeat.map(Value::from)),
         ("interval_ms", args.series.interval_ms.map(Value::from)),
     ];
-    for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        body[name] = value;
-    }
+    let body = super::with_options(json!({"payload": payload(&args.payload)?}), options);
     let client = Client::find(&args.node, common.data_dir.as_deref())?;
     if args.series.repeat.is_some() {
         return series(common, &client, &body);
@@ -44,8 +41,7 @@ fn series(common: &Common, client: &Client, body: &Value) -> Result<Done, Failur
     let mut lines = client.lines("/v1/broadcasts", body)?;
     let mut said = 0u64;
     while let Some(line) = lines.next()? {
-        let document: Value = serde_json::from_str(&line)
-            .map_err(|error| Failure::Undone(format!("the node's answer is not JSON: {error}")))?;
+        let document = document(line.as_bytes())?;
         let row = super::understand::<BroadcastRow>(&document);
         said += u64::from(row.is_ok());
         let refused = document["error"].as_str().unwrap_or("it was not said");

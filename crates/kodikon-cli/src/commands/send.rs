@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::args::{Common, SendArgs};
-use crate::client::{Client, Lines};
+use crate::client::{Client, Lines, document};
 use crate::outcome::{Done, Failure, why_not_json};
 use crate::print;
 
@@ -22,7 +22,6 @@ const MARGIN: Duration = Duration::from_secs(5);
 const MAX_STDIN: u64 = 1 << 20;
 
 pub(crate) fn run(common: &Common, args: &SendArgs) -> Result<Done, Failure> {
-    let mut body = json!({"to": args.to, "payload": payload(&args.payload)?});
     let options = [
         ("priority", args.priority.clone().map(Value::from)),
         ("timeout_s", args.timeout.map(Value::from)),
@@ -30,9 +29,7 @@ pub(crate) fn run(common: &Common, args: &SendArgs) -> Result<Done, Failure> {
         ("repeat", args.series.repeat.map(Value::from)),
         ("interval_ms", args.series.interval_ms.map(Value::from)),
     ];
-    for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        body[name] = value;
-    }
+    let body = super::with_options(json!({"to": args.to, "payload": payload(&args.payload)?}), options);
     let client = Client::find(&args.node, common.data_dir.as_deref())?;
     if args.series.repeat.is_some() {
         return series(common, client, body);
@@ -94,8 +91,7 @@ fn series(common: &Common, client: Client, mut body: Value) -> Result<Done, Fail
 /// Prints what becomes of each, and counts what has been printed.
 fn follow(json: bool, mut lines: Lines, tally: &Mutex<Tally>) -> Result<(), Failure> {
     while let Some(line) = lines.next()? {
-        let document: Value = serde_json::from_str(&line)
-            .map_err(|error| Failure::Undone(format!("the node's answer is not JSON: {error}")))?;
+        let document = document(line.as_bytes())?;
         let count = || tally.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sent) = document["sent"].as_u64() {
             count().sent = sent;
