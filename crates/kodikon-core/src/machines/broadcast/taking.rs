@@ -133,8 +133,8 @@ impl Broadcasts {
         let id = cast.id();
         ctx.stats.casts_received += 1;
         self.asked.remove(&id);
-        let oldest = way.age.saturating_add(way.doubt).saturating_add(FRESH);
-        let is_ours = oldest <= now.since(self.born);
+        // What its doubt could make older than this run was not taken.
+        let is_ours = way.age.saturating_add(FRESH) <= now.since(self.born);
         if !is_ours {
             // It was said to whoever ran here before, under this identity or another, and may have handed it over. Others lack it
             // all the same.
