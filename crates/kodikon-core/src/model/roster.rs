@@ -137,15 +137,31 @@ impl Peer {
     /// The best way: the one heard last, proven ways before listed ones. None by an interface of ours that can carry nothing.
     #[must_use]
     pub fn best_path(&self) -> Option<&Path> {
-        let open = || self.paths.iter().filter(|path| !path.is_cut);
-        // Ways heard within the same few seconds are equally alive; among them the faster one is better, then the first.
-        let freshest = open().filter_map(|path| path.heard).max();
-        let is_fresh = |path: &&Path| match (path.heard, freshest) {
-            (Some(heard), Some(freshest)) => freshest.since(heard) < SAME_FRESHNESS,
-            (None, Some(_)) => false,
-            (_, None) => true,
-        };
-        open().filter(is_fresh).min_by_key(|path| path.rtt.unwrap_or(UNMEASURED))
+        self.open_paths().min_by_key(self.preference())
+    }
+
+    /// The way for a repeated attempt: the best one first, then the next best, and after the last the first again.
+    #[must_use]
+    pub fn path_in_turn(&self, attempt: usize) -> Option<&Path> {
+        let mut open: Vec<&Path> = self.open_paths().collect();
+        open.sort_by_key(self.preference());
+        open.get(attempt.checked_rem(open.len())?).copied()
+    }
+
+    fn open_paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().filter(|path| !path.is_cut)
+    }
+
+    /// What orders ways. Those heard within the same few seconds are equally alive; among them the faster one is better, then the first.
+    fn preference(&self) -> impl Fn(&&Path) -> (bool, Duration) + use<> {
+        let freshest = self.open_paths().filter_map(|path| path.heard).max();
+        move |path| {
+            let is_fresh = match (path.heard, freshest) {
+                (Some(heard), Some(freshest)) => freshest.since(heard) < SAME_FRESHNESS,
+                (heard, freshest) => heard == freshest,
+            };
+            (!is_fresh, path.rtt.unwrap_or(UNMEASURED))
+        }
     }
 
     /// Notes a proven address; the way unheard or heard longest ago makes room.

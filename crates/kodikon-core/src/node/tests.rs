@@ -336,6 +336,29 @@ fn one_peer_has_one_incoming_stream_and_the_newest_counts() {
     assert_eq!(closed, (2..=99).collect::<Vec<_>>(), "each newer one closes the older one of its peer");
 }
 
+/// An observer turns away whom it has not heard from that address yet: by IPv6 for as long as half a minute after the start.
+#[test]
+fn a_connection_that_fails_is_tried_by_another_way() {
+    let mut bench = Bench::new(1);
+    let other = SocketAddr::new(IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1]), 10_000);
+    let peer = bench.node.ctx.roster.get_mut(&identity(1).id()).unwrap();
+    peer.learn_path(bench.now, address(1), InterfaceIndex(2));
+    peer.learn_path(bench.now, other, InterfaceIndex(2));
+    let mut tried = Vec::new();
+    for _ in 0..8 {
+        bench.pass(Duration::from_secs(1));
+        let wish = bench.out.iter().find_map(|output| {
+            if let Output::Stream(StreamWish::Connect { to, .. }) = output { Some(*to) } else { None }
+        });
+        if let Some(to) = wish {
+            tried.push(to);
+            bench.hand(Input::StreamFailed { peer: identity(1).id() });
+        }
+        bench.hear(1, &beat());
+    }
+    assert_eq!(tried[..3], [address(1), other, address(1)]);
+}
+
 #[test]
 fn while_isolated_every_row_is_shown_as_suspect_and_nobody_is_judged() {
     let mut bench = Bench::new(3);

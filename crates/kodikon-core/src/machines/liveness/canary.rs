@@ -55,6 +55,17 @@ struct Wanted {
     connecting: bool,
     next: Instant,
     wait: Duration,
+    /// Connections that could not be had or ended. The next is tried by another way: an observer turns away whoever comes from an
+    /// address that it has not heard yet, and by one family of addresses that takes half a minute.
+    failed: usize,
+}
+
+impl Wanted {
+    fn retry(&mut self, now: Instant) {
+        self.next = now + self.wait;
+        self.wait = (self.wait * 2).min(RETRY_LAST);
+        self.failed = self.failed.wrapping_add(1);
+    }
 }
 
 impl Canaries {
@@ -80,7 +91,7 @@ impl Canaries {
             if !self.wanted.contains_key(id) {
                 // A connection a little later: cold starts have other things to do, and observers may change again.
                 let next = now + ctx.random.span(RETRY_FIRST);
-                let wanted = Wanted { stream: None, connecting: false, next, wait: RETRY_FIRST };
+                let wanted = Wanted { stream: None, connecting: false, next, wait: RETRY_FIRST, failed: 0 };
                 drop(self.wanted.insert(*id, wanted));
             }
         }
@@ -165,8 +176,7 @@ impl Canaries {
     pub(super) fn on_failed(&mut self, now: Instant, peer: NodeId) {
         if let Some(wanted) = self.wanted.get_mut(&peer) {
             wanted.connecting = false;
-            wanted.next = now + wanted.wait;
-            wanted.wait = (wanted.wait * 2).min(RETRY_LAST);
+            wanted.retry(now);
         }
         self.plan();
     }
@@ -176,8 +186,7 @@ impl Canaries {
         let peer = self.streams.remove(&stream)?.peer?;
         if let Some(wanted) = self.wanted.get_mut(&peer).filter(|wanted| wanted.stream == Some(stream)) {
             wanted.stream = None;
-            wanted.next = now + wanted.wait;
-            wanted.wait = (wanted.wait * 2).min(RETRY_LAST);
+            wanted.retry(now);
         }
         drop(self.bereaved.insert(peer, now));
         self.plan();
@@ -272,7 +281,7 @@ impl Canaries {
             if wanted.stream.is_some() || wanted.connecting || now < wanted.next {
                 continue;
             }
-            let path = ctx.roster.get(id).and_then(|peer| peer.best_path());
+            let path = ctx.roster.get(id).and_then(|peer| peer.path_in_turn(wanted.failed));
             let Some(path) = path else {
                 wanted.next = now + wanted.wait;
                 continue;
