@@ -129,8 +129,7 @@ pub(crate) fn expect_no_false_verdict(fleet: &Fleet<'_>) -> Result<()> {
 pub(crate) fn await_watch(fleet: &Fleet<'_>, tcp: bool) -> Result<()> {
     let names: Vec<&str> = fleet.story().running().collect();
     let pairs = (names.len() * OBSERVERS.min(names.len() - 1)) as u64;
-    // A connection that failed as the nodes started is tried again after 1, 2, 4, 8 and 16 s.
-    eventually("all observers watch", PATIENCE * 2, || {
+    eventually("all observers watch", PATIENCE, || {
         let stats = names.iter().map(|name| fleet.ctl_json(name, ["stats"])).collect::<Result<Vec<Value>>>()?;
         let sum = |pointer: &str| stats.iter().map(|doc| number(doc, pointer)).sum::<Result<u64>>();
         let (watched, streams) = (sum("/registry/watched")?, sum("/queues/streams")?);

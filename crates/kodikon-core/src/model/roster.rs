@@ -140,12 +140,10 @@ impl Peer {
         self.open_paths().min_by_key(self.preference())
     }
 
-    /// The way for a repeated attempt: the best one first, then the next best, and after the last the first again.
+    /// The best way to none of these addresses.
     #[must_use]
-    pub fn path_in_turn(&self, attempt: usize) -> Option<&Path> {
-        let mut open: Vec<&Path> = self.open_paths().collect();
-        open.sort_by_key(self.preference());
-        open.get(attempt.checked_rem(open.len())?).copied()
+    pub fn best_path_besides(&self, tried: &[SocketAddr]) -> Option<&Path> {
+        self.open_paths().filter(|path| !tried.contains(&path.address)).min_by_key(self.preference())
     }
 
     fn open_paths(&self) -> impl Iterator<Item = &Path> {

@@ -1,11 +1,14 @@
 //! Decides how the end of a process is noticed at once: an idle connection to each observer, which the kernel ends.
 
+use std::net::SocketAddr;
+
 use crate::effect::StreamWish;
 use crate::effect::context::Context;
 use crate::ground::bounded::BoundedMap;
 use crate::ground::id::{NodeId, StreamId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::liveness::ByPeer;
+use crate::model::roster::{MAX_PATHS, Peer};
 
 /// Streams at once, ours and others': five of ours and those of whom we observe, with room for a mesh in motion.
 pub(super) const MAX_STREAMS: usize = 64;
@@ -55,16 +58,15 @@ struct Wanted {
     connecting: bool,
     next: Instant,
     wait: Duration,
-    /// Connections that could not be had or ended. The next is tried by another way: an observer turns away whoever comes from an
-    /// address that it has not heard yet, and by one family of addresses that takes half a minute.
-    failed: usize,
+    /// Where no connection could be had, or none that lasted. The next is tried elsewhere: an observer turns away whoever comes from
+    /// an address that it has not heard yet, and by one family of addresses that takes half a minute.
+    tried: Vec<SocketAddr>,
 }
 
 impl Wanted {
     fn retry(&mut self, now: Instant) {
         self.next = now + self.wait;
         self.wait = (self.wait * 2).min(RETRY_LAST);
-        self.failed = self.failed.wrapping_add(1);
     }
 }
 
@@ -91,7 +93,7 @@ impl Canaries {
             if !self.wanted.contains_key(id) {
                 // A connection a little later: cold starts have other things to do, and observers may change again.
                 let next = now + ctx.random.span(RETRY_FIRST);
-                let wanted = Wanted { stream: None, connecting: false, next, wait: RETRY_FIRST, failed: 0 };
+                let wanted = Wanted { stream: None, connecting: false, next, wait: RETRY_FIRST, tried: Vec::new() };
                 drop(self.wanted.insert(*id, wanted));
             }
         }
@@ -126,7 +128,7 @@ impl Canaries {
     }
 
     /// Somebody connects: only hosts of live peers may, and only a few at a time without saying who they are.
-    pub(super) fn on_offered(&mut self, now: Instant, stream: StreamId, from: std::net::SocketAddr, ctx: &mut Context) {
+    pub(super) fn on_offered(&mut self, now: Instant, stream: StreamId, from: SocketAddr, ctx: &mut Context) {
         let ip = from.ip();
         let is_peer = ctx.roster.near().any(|(_, peer)| peer.paths.iter().any(|path| path.address.ip() == ip));
         let half_open = self.streams.iter().filter(|(_, held)| held.peer.is_none() && held.from == Some(ip)).count();
@@ -281,12 +283,20 @@ impl Canaries {
             if wanted.stream.is_some() || wanted.connecting || now < wanted.next {
                 continue;
             }
-            let path = ctx.roster.get(id).and_then(|peer| peer.path_in_turn(wanted.failed));
+            if wanted.tried.len() >= MAX_PATHS {
+                wanted.tried.clear();
+            }
+            let peer = ctx.roster.get(id);
+            let path = peer.and_then(|peer| peer.best_path_besides(&wanted.tried)).or_else(|| {
+                wanted.tried.clear();
+                peer.and_then(Peer::best_path)
+            });
             let Some(path) = path else {
                 wanted.next = now + wanted.wait;
                 continue;
             };
             wanted.connecting = true;
+            wanted.tried.push(path.address);
             let wish = StreamWish::Connect { peer: *id, to: path.address, interface: path.interface };
             ctx.out.stream(wish);
         }
