@@ -30,7 +30,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use kodikon_lab::{Lab, Program, alone};
 
-use parts::{What, all};
+use parts::What;
 use report::{Report, Row};
 use reroute::Carrier;
 use trial::{Contestant, Runs};
@@ -179,10 +179,13 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
         What::Size => {
             cli.dist.iter().for_each(|binary| size(binary, report));
         }
-        What::All { quick, plan } => {
-            for part in all(*quick, plan) {
-                measure(cli, &part, field, report)?;
-            }
+        What::Mesh { quick, plan } => {
+            report.title = "The mesh";
+            return parts::mesh(*quick, plan).iter().try_for_each(|part| measure(cli, part, field, report));
+        }
+        What::Messages { quick } => {
+            report.title = "Messages and alerts";
+            return parts::messages(*quick).iter().try_for_each(|part| measure(cli, part, field, report));
         }
         What::Clean => {}
     }

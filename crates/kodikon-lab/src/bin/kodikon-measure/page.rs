@@ -70,7 +70,7 @@ fn is_ours(row: &Measurement) -> bool {
 fn head(report: &Report, text: &mut String) -> Result {
     let Machine { cores, cpu, kernel, memory_mib, load } = &report.machine;
     let commit = report.commit.as_deref().unwrap_or("unknown");
-    writeln!(text, "# Measurements\n")?;
+    writeln!(text, "## {}\n", report.title)?;
     writeln!(
         text,
         "Measured {} by `{}` in {:.0} min, at commit {commit}",

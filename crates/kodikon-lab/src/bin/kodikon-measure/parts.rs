@@ -106,13 +106,19 @@ pub(crate) enum What {
     },
     /// The size of the binary that is given away: see --dist.
     Size,
-    /// All of these.
-    All {
-        /// Twenty minutes in place of hours: shows that everything runs, its figures mean little.
+    /// How a mesh forms, who lives, what idling costs: all parts but those of `messages`. Half an hour.
+    Mesh {
+        /// A few minutes: shows that everything runs, its figures mean little.
         #[arg(long)]
         quick: bool,
         #[command(flatten)]
         plan: simulator::Plan,
+    },
+    /// How messages find their way and arrive: reroute, letters, echo, alerts, broadcasts. Two hours.
+    Messages {
+        /// A quarter of an hour: shows that everything runs, its figures mean little.
+        #[arg(long)]
+        quick: bool,
     },
     /// Removes what a killed measurement left behind.
     Clean,
@@ -135,8 +141,8 @@ impl Minutes {
     }
 }
 
-/// The parts of the whole.
-pub(crate) fn all(quick: bool, plan: &simulator::Plan) -> Vec<What> {
+/// The parts of `mesh`.
+pub(crate) fn mesh(quick: bool, plan: &simulator::Plan) -> Vec<What> {
     let few = |runs: u32, few: u32| if quick { few } else { runs };
     let minutes = if quick { Minutes { minutes: 1.0, settle: 0.5 } } else { Minutes { minutes: 10.0, settle: 1.0 } };
     vec![
@@ -145,13 +151,20 @@ pub(crate) fn all(quick: bool, plan: &simulator::Plan) -> Vec<What> {
         What::LateJoiner { nodes: 30, runs: few(50, 5) },
         What::Deaths { nodes: 10, kills: few(50, 5) },
         What::Heal { nodes: 10, runs: few(10, 3), hold: few(40, 2).into() },
+        What::Idle { nodes: vec![3, 10, 30], minutes },
+        What::Simulator { plan: plan.clone() },
+        What::Size,
+    ]
+}
+
+/// The parts of `messages`.
+pub(crate) fn messages(quick: bool) -> Vec<What> {
+    let few = |runs: u32, few: u32| if quick { few } else { runs };
+    vec![
         What::Reroute { cuts: few(300, 2) },
         What::Letters { messages: few(1_000, 200) },
         What::Echo { plan: crate::echo::Plan::all(quick) },
         What::Alerts { nodes: vec![3, 10, 30], alerts: few(1_000, 20) },
         What::Broadcasts { meshes: vec![10, 49], broadcasts: few(200, 20) },
-        What::Idle { nodes: vec![3, 10, 30], minutes },
-        What::Simulator { plan: plan.clone() },
-        What::Size,
     ]
 }

@@ -14,6 +14,9 @@ use crate::target::{Target, verdict};
 /// One document: everything that one call of the program has measured.
 #[derive(Serialize)]
 pub(crate) struct Report {
+    /// What its page is headed.
+    #[serde(skip)]
+    pub(crate) title: &'static str,
     pub(crate) date: String,
     /// What a person types to get the same.
     pub(crate) command: String,
@@ -104,6 +107,7 @@ impl Extend<Elapsed> for Spans {
 impl Report {
     pub(crate) fn begin(command: String, versions: Vec<String>) -> Self {
         Self {
+            title: "Measured alone",
             date: rfc3339(SystemTime::now()),
             command,
             machine: Machine::this(),
