@@ -167,6 +167,12 @@ impl<S: Copy + PartialEq, T> FairQueue<S, T> {
         self.take_of(class, part)
     }
 
+    /// What goes next.
+    pub fn peek(&mut self) -> Option<&T> {
+        let class = self.next_class()?;
+        self.ranks[class as usize].sources.front()?.items.front().map(|(_, item)| item)
+    }
+
     fn take_of<R>(&mut self, class: Class, part: impl FnOnce(&mut T) -> Taken<R>) -> Option<R> {
         let rank = &mut self.ranks[class as usize];
         let source = rank.sources.front_mut()?;
@@ -190,17 +196,15 @@ impl<S: Copy + PartialEq, T> FairQueue<S, T> {
         Some(value)
     }
 
-    /// Sets back, once, those whose turn it is and who are likely to come too late: behind the others of their source.
-    pub fn set_back(&mut self, mut is_late: impl FnMut(&mut T) -> bool) {
+    /// Where the oldest of the source whose turn it is will likely come too late, its newest goes first.
+    pub fn prefer_newest(&mut self, is_late: impl Fn(&T) -> bool) {
         let Some(class) = self.next_class() else { return };
-        let Some(source) = self.ranks[class as usize].sources.front_mut().filter(|source| !source.is_begun) else {
+        let source = self.ranks[class as usize].sources.front_mut().filter(|source| !source.is_begun);
+        let Some(source) = source.filter(|source| source.items.front().is_some_and(|(_, item)| is_late(item))) else {
             return;
         };
-        for _ in 0..source.items.len() {
-            if !source.items.front_mut().is_some_and(|(_, item)| is_late(item)) {
-                break;
-            }
-            source.items.rotate_left(1);
+        if let Some(newest) = source.items.pop_back() {
+            source.items.push_front(newest);
         }
     }
 
@@ -451,17 +455,18 @@ mod tests {
     }
 
     #[test]
-    fn who_is_late_is_set_back_behind_its_own_once() {
+    fn where_the_oldest_are_late_the_newest_go_first() {
         let mut queue = FairQueue::new(WIDE);
-        (0..4).for_each(|n| queue.push(Class::Low, 1, 100, (n, n < 2)));
-        queue.push(Class::Low, 2, 100, (9, false));
+        (0..4).for_each(|n| queue.push(Class::Low, 1, 100, n));
+        queue.push(Class::Low, 2, 100, 9);
         let mut order = Vec::new();
         loop {
-            queue.set_back(|(_, is_late)| core::mem::take(is_late));
-            let Some(number) = queue.take(|(n, _)| Taken { value: *n, bytes: 100, is_part: false }) else { break };
+            // Asked more than once before it is taken.
+            (0..3).for_each(|_| queue.prefer_newest(|n| *n < 2));
+            let Some(number) = queue.take(|n| Taken { value: *n, bytes: 100, is_part: false }) else { break };
             order.push(number);
         }
-        assert_eq!(order, [2, 9, 3, 0, 1]);
+        assert_eq!(order, [3, 9, 2, 1, 0]);
     }
 
     #[test]

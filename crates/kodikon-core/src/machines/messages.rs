@@ -317,6 +317,12 @@ impl Messages {
         }
     }
 
+    /// Whether a neighbour has not answered a carrying yet.
+    #[must_use]
+    pub fn awaits(&self, to: &NodeId, number: u64) -> bool {
+        self.links.get(to).is_some_and(|link| link.flight(number).is_some())
+    }
+
     /// A carrying that waited leaves.
     pub fn on_departed(&mut self, now: Instant, to: NodeId, number: u64) {
         if let Some(link) = self.links.get_mut(&to) {

@@ -31,6 +31,15 @@ pub struct Waiting {
     pub text: Vec<u8>,
     /// Carryings among them: to whom, and their numbers.
     pub carried: Vec<(NodeId, u64)>,
+    /// Whether there is anything else among them.
+    pub has_more: bool,
+}
+
+impl Waiting {
+    /// Whether all of it was answered meanwhile.
+    fn is_spent(&self, awaits: impl Fn(&NodeId, u64) -> bool) -> bool {
+        !self.has_more && !self.carried.iter().any(|(to, number)| awaits(to, *number))
+    }
 }
 
 /// One way to a neighbour.
@@ -97,11 +106,13 @@ impl Shaper {
             if fits {
                 waiting.text.extend_from_slice(text);
                 waiting.carried.extend(label.carried);
+                waiting.has_more |= label.carried.is_none();
             }
             fits
         });
         if !joined {
-            let waiting = Waiting { text: text.to_vec(), carried: label.carried.into_iter().collect() };
+            let carried = label.carried.into_iter().collect();
+            let waiting = Waiting { text: text.to_vec(), carried, has_more: label.carried.is_none() };
             queue.push(label.class, label.source, text.len(), waiting);
         }
         self.busy.insert(target);
@@ -142,20 +153,32 @@ impl Shaper {
         }
     }
 
-    /// The next datagram that waited and may leave now.
-    pub fn release(&mut self, now: Instant) -> Option<(Target, Waiting)> {
-        let lanes = &mut self.lanes;
-        let is_open = |target: &&Target| lanes.get_mut(target).is_some_and(|lane| lane.is_open(now));
-        let target = *self.busy.iter().find(is_open)?;
-        let lane = self.lanes.get_mut(&target)?;
-        let waiting = lane.queue.as_mut()?.take(|waiting| {
-            let (text, carried) = (core::mem::take(&mut waiting.text), core::mem::take(&mut waiting.carried));
-            Taken { bytes: text.len(), value: Waiting { text, carried }, is_part: false }
-        })?;
-        self.bytes -= waiting.text.len();
-        lane.pace.charge(now, waiting.text.len(), false);
-        self.close_if_empty(target);
-        Some((target, waiting))
+    /// The next datagram that waited and may leave now. One of nothing but carryings that were answered meanwhile, as `awaits` tells,
+    /// does not leave: where a queue grows they are said again, and the link would carry each of them twice.
+    pub fn release(&mut self, now: Instant, awaits: impl Fn(&NodeId, u64) -> bool) -> Option<(Target, Waiting)> {
+        loop {
+            let lanes = &mut self.lanes;
+            let is_open = |target: &&Target| lanes.get_mut(target).is_some_and(|lane| lane.is_open(now));
+            let target = *self.busy.iter().find(is_open)?;
+            let lane = self.lanes.get_mut(&target)?;
+            let queue = lane.queue.as_mut()?;
+            if queue.peek().is_some_and(|waiting| waiting.is_spent(&awaits)) {
+                let before = queue.bytes();
+                queue.retain(|waiting| !waiting.is_spent(&awaits));
+                self.bytes -= before - queue.bytes();
+                self.close_if_empty(target);
+                continue;
+            }
+            let waiting = queue.take(|waiting| {
+                let (text, carried) = (core::mem::take(&mut waiting.text), core::mem::take(&mut waiting.carried));
+                let value = Waiting { text, carried, has_more: waiting.has_more };
+                Taken { bytes: value.text.len(), value, is_part: false }
+            })?;
+            self.bytes -= waiting.text.len();
+            lane.pace.charge(now, waiting.text.len(), false);
+            self.close_if_empty(target);
+            return Some((target, waiting));
+        }
     }
 
     /// A neighbour took so many bytes a second of late, and so much time is lost in queues on the way to it.

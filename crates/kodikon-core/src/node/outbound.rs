@@ -128,7 +128,9 @@ impl Node {
             self.outbound.later(now + after, to, message);
         }
         self.send_messages(now);
-        while let Some((target, waiting)) = self.outbound.shaper.release(now) {
+        while let Some((target, waiting)) =
+            self.outbound.shaper.release(now, |to, number| self.messages.awaits(to, number))
+        {
             self.outbound.transmit(target, &waiting.text, &mut self.ctx);
             // Their neighbours may be given more: it joins what waits.
             for (peer, number) in waiting.carried {

@@ -71,6 +71,7 @@ impl Proof {
             self.renewed = now;
         }
         let queued = self.sizes.iter_mut().filter_map(|trips| trips.queued(is_renewed)).min().unwrap_or_default();
+        self.sizes.iter_mut().for_each(|trips| trips.end(queued));
         let rate = u64::try_from(u128::from(self.bytes) * 1_000_000_000 / span.as_nanos()).unwrap_or(u64::MAX);
         (self.since, self.taken, self.bytes) = (now, 0, 0);
         Some(Proven { rate, queued })
@@ -78,14 +79,23 @@ impl Proof {
 }
 
 impl Trips {
-    /// What the shortest round trip since the last proof had more than the shortest of the memory, if there was any.
+    /// What the shortest round trip since the last proof had more than the shortest of the memory, if both are known.
     fn queued(&mut self, is_renewed: bool) -> Option<Duration> {
         if is_renewed {
             self.base = (self.base.1, Duration::MAX);
         }
+        let base = self.base.0.min(self.base.1);
+        (self.least.max(base) < Duration::MAX).then(|| self.least.saturating_sub(base))
+    }
+
+    /// Begins anew, with a memory of what a round trip takes without the queue: a size of which nothing was sent for long may find
+    /// one that stands already.
+    fn end(&mut self, queued: Duration) {
         let least = core::mem::replace(&mut self.least, Duration::MAX);
-        self.base.1 = self.base.1.min(least);
-        (least < Duration::MAX).then(|| least.saturating_sub(self.base.0.min(self.base.1)))
+        let is_known = self.base.0.min(self.base.1) < Duration::MAX;
+        if least < Duration::MAX {
+            self.base.1 = self.base.1.min(if is_known { least } else { least.saturating_sub(queued) });
+        }
     }
 }
 
@@ -120,6 +130,21 @@ mod tests {
         for (ms, rtt, expected) in rows {
             assert_eq!(proven(&mut proof, ms, &[rtt; 16]).map(|(_, queued)| queued), Some(expected), "at {ms} ms");
         }
+    }
+
+    /// On 1 Mbit/s, beside a queue of 150 ms: the first short datagrams in half a minute said that there was none, and the pace grew.
+    #[test]
+    fn a_size_of_which_nothing_is_remembered_says_nothing_of_a_queue() {
+        let mut proof = Proof::new(at(0));
+        let mut noted = |ms, long: u64, short: Option<u64>| {
+            (0..16).for_each(|_| proof.note(1_300, Some(Duration::from_millis(long))));
+            short.into_iter().for_each(|short| proof.note(300, Some(Duration::from_millis(short))));
+            proof.take(at(ms)).map(|proven| proven.queued.as_millis())
+        };
+        assert_eq!(noted(100, 11, None), Some(0));
+        assert_eq!(noted(200, 161, Some(155)), Some(150));
+        assert_eq!(noted(300, 151, Some(145)), Some(140), "it waited as long as the others");
+        assert_eq!(noted(400, 31, Some(9)), Some(4));
     }
 
     /// On 1 Mbit/s: the pace sank to its least and stayed there for as long as nothing short was sent.

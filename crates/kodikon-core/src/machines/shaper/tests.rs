@@ -38,7 +38,7 @@ fn what_finds_nobody_before_it_leaves_at_once_and_asks_for_no_wake() {
         assert!(shaper.admits(at(n), to(1), (Class::Low, 1_418), false), "datagram {n}");
     }
     assert_eq!(shaper.next_deadline(), None);
-    assert_eq!(shaper.release(at(4_000)), None);
+    assert_eq!(shaper.release(at(4_000), |_, _| true), None);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn what_waits_shares_datagrams_with_its_like_and_leaves_in_order_when_it_may() {
     }
     let mut order = Vec::new();
     while let Some(deadline) = shaper.next_deadline() {
-        let (target, waiting) = shaper.release(deadline).expect("the driver would spin");
+        let (target, waiting) = shaper.release(deadline, |_, _| true).expect("the driver would spin");
         assert_eq!((target, waiting.text.len()), (to(1), 600 * waiting.carried.len()));
         order.push(numbers(&waiting.carried));
     }
