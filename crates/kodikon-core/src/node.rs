@@ -212,8 +212,14 @@ impl Node {
             (self.alerts.next_deadline(), WakeBy::Alerts),
             (self.ghosts.next_deadline(), WakeBy::Membership),
         ];
-        let awake = waking.into_iter().filter(|_| !self.left).chain([outbound]);
-        awake.filter_map(|(at, by)| at.map(|at| Wake { at, by })).min()
+        // Looked at after every input: a loop costs half of what iterators upon each other do.
+        let (mut soonest, mut by) = outbound;
+        for (at, waker) in waking {
+            if !self.left && at.is_some_and(|at| soonest.is_none_or(|soonest| (at, waker) < (soonest, by))) {
+                (soonest, by) = (at, waker);
+            }
+        }
+        soonest.map(|at| Wake { at, by })
     }
 
     /// Counters since the start.

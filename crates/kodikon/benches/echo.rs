@@ -32,6 +32,8 @@ const ROUNDS: u32 = 2_000;
 const CONFIRMATIONS: u32 = 20_000;
 /// Confirmations awaited at the same time.
 const WINDOW: usize = 64;
+const USAGE: &str =
+    "serve-udp | ask-udp ROUNDS ADDRESS | serve-mesh | ask-mesh ROUNDS | hand-mesh ROUNDS | confirm COUNT WINDOW";
 
 fn main() -> Fallible<()> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -41,6 +43,7 @@ fn main() -> Fallible<()> {
         ["ask-udp", rounds, address] => ask_udp(rounds.parse()?, address.parse()?).map(|times| tell(&times)),
         ["serve-mesh"] => serve_mesh(None).map(|_mesh| sleep_for_ever()),
         ["ask-mesh", rounds] => ask_mesh(rounds.parse()?, None).map(|times| tell(&times)),
+        ["hand-mesh", rounds] => hand_mesh(rounds.parse()?, None).map(|times| tell(&times)),
         ["confirm", count, window] => {
             let mesh = join("confirm", None)?;
             println!("{}", json!({"ready": true}));
@@ -49,7 +52,7 @@ fn main() -> Fallible<()> {
             sleep_for_ever()
         }
         [] => here(),
-        _ => Err("serve-udp | ask-udp ROUNDS ADDRESS | serve-mesh | ask-mesh ROUNDS | confirm COUNT WINDOW".into()),
+        _ => Err(USAGE.into()),
     }
 }
 
@@ -58,8 +61,11 @@ fn here() -> Fallible<()> {
     thread::spawn(|| serve_udp(Ipv4Addr::LOCALHOST).map_err(|error| error.to_string()));
     let lo = Some("lo");
     let _server = serve_mesh(lo)?;
-    for (what, mut times) in [("raw UDP", ask_udp(ROUNDS, Ipv4Addr::LOCALHOST)?), ("callbacks", ask_mesh(ROUNDS, lo)?)]
-    {
+    for (what, mut times) in [
+        ("raw UDP", ask_udp(ROUNDS, Ipv4Addr::LOCALHOST)?),
+        ("callbacks", ask_mesh(ROUNDS, lo)?),
+        ("handed over by a thread", hand_mesh(ROUNDS, lo)?),
+    ] {
         times.sort_by(f64::total_cmp);
         println!("{what}: {:.1} µs, median of {ROUNDS} round trips", times[times.len() / 2]);
     }
@@ -115,8 +121,34 @@ fn serve_mesh(interface: Option<&str>) -> Fallible<Mesh> {
     Ok(mesh)
 }
 
+/// Each message is said from within the handler of the answer before: at both ends all of it is on the node's own loop.
 fn ask_mesh(rounds: u32, interface: Option<&str>) -> Fallible<Vec<f64>> {
     let mesh = join("ask", interface)?;
+    let (sender, done) = sync_channel(1);
+    let (own, mut left, mut found) = (mesh.clone(), WARM_UP + rounds, Vec::new());
+    let mut asked = Instant::now();
+    mesh.on_inline(EventKind::Message, move |_| {
+        if left <= rounds {
+            found.push(asked.elapsed().as_secs_f64() * 1e6);
+        }
+        left = left.saturating_sub(1);
+        if left > 0 {
+            asked = Instant::now();
+            post(own.send(SERVER, payload()).kind("echo"));
+        } else {
+            // Nobody waits for a second one.
+            let _ = sender.try_send(std::mem::take(&mut found));
+        }
+    })?;
+    post(mesh.send(SERVER, payload()).kind("echo"));
+    let found = done.recv_timeout(LIMIT).map_err(|_| "an answer did not come")?;
+    block_on(mesh.shutdown())?;
+    Ok(found)
+}
+
+/// Each message is handed over by a thread of the application, which waits for the answer and is told of it by the handler.
+fn hand_mesh(rounds: u32, interface: Option<&str>) -> Fallible<Vec<f64>> {
+    let mesh = join("hand", interface)?;
     let (sender, answers) = sync_channel(1);
     mesh.on_inline(EventKind::Message, move |_| {
         // The time of the answer is the handler's, not that of who waits for it. Nobody waits for a second one.

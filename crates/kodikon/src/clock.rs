@@ -12,6 +12,10 @@ use crate::sys;
 const SUSPENDED_AT_LEAST: Duration = Duration::from_millis(500);
 /// A smaller step of the wall clock is left to whoever slews it (`adjtime` steps only above half a second by default).
 const STEPPED_AT_LEAST: f64 = 0.5;
+/// A deadline that is put off stays set as it is where it comes within this: to be woken once for nothing costs less than to set
+/// the timer anew with each datagram, which is a system call and in a virtual machine more than that. Twice the shortest time after
+/// which a message is sent again.
+const LEFT_WITHIN: Duration = Duration::from_millis(10);
 
 /// Where the driver gets its time from.
 pub(crate) trait Clock: Send {
@@ -41,6 +45,12 @@ impl SystemClock {
         // Monotonic first: a preemption in between then looks like suspended time, not like time running backwards.
         let awake = sys::monotonic_time();
         Reading { awake, counted: sys::boot_time(), wall: self.wall() }
+    }
+
+    /// Returns what [`Clock::now`] would have returned at that reading.
+    #[must_use]
+    pub(crate) fn at(&self, reading: Reading) -> Duration {
+        reading.counted.saturating_sub(self.start)
     }
 }
 
@@ -124,19 +134,23 @@ impl Deadline {
         Ok(Self { timer: sys::Timer::new()?, clock, set: None })
     }
 
-    /// Sets the moment, on the scale of [`Clock::now`]; `None` is never. The same moment again costs nothing.
+    /// Sets the moment, on the scale of [`Clock::now`]; `None` is never. The same moment again costs nothing, and so does a later
+    /// one where the one that is set comes soon: that is reached then.
     ///
     /// # Errors
     /// Does not happen while the process keeps its descriptors.
-    pub(crate) fn set(&mut self, at: Option<Duration>) -> std::io::Result<()> {
-        if self.set != at {
+    pub(crate) fn set(&mut self, now: Duration, at: Option<Duration>) -> std::io::Result<()> {
+        let comes_soon = self.set.is_some_and(|set| set <= now.saturating_add(LEFT_WITHIN));
+        let is_put_off = self.set.zip(at).is_some_and(|(set, at)| at > set);
+        if self.set != at && !(comes_soon && is_put_off) {
             self.timer.set(at.map(|at| self.clock.start.saturating_add(at)))?;
             self.set = at;
         }
         Ok(())
     }
 
-    /// Waits for the moment. Afterwards nothing is set. Dropping the future loses nothing.
+    /// Waits for the moment, or for the one that was left when it was put off. Afterwards nothing is set. Dropping the future loses
+    /// nothing.
     ///
     /// # Errors
     /// When the runtime is shutting down.
@@ -204,7 +218,7 @@ mod tests {
         let clock = SystemClock::new();
         let mut deadline = Deadline::new(clock).unwrap();
         let at = clock.now() + Duration::from_millis(3);
-        deadline.set(Some(at)).unwrap();
+        deadline.set(clock.now(), Some(at)).unwrap();
         deadline.reached().await.unwrap();
         assert!(clock.now() >= at, "reached at {:?}, set for {at:?}", clock.now());
 
@@ -216,13 +230,25 @@ mod tests {
     async fn a_deadline_in_the_past_is_reached_at_once_and_one_taken_back_never() {
         let clock = SystemClock::new();
         let mut deadline = Deadline::new(clock).unwrap();
-        deadline.set(Some(Duration::ZERO)).unwrap();
+        deadline.set(clock.now(), Some(Duration::ZERO)).unwrap();
         deadline.reached().await.unwrap();
 
-        deadline.set(Some(clock.now() + Duration::from_millis(5))).unwrap();
-        deadline.set(None).unwrap();
+        deadline.set(clock.now(), Some(clock.now() + Duration::from_millis(5))).unwrap();
+        deadline.set(clock.now(), None).unwrap();
         let taken_back = tokio::time::timeout(Duration::from_millis(30), deadline.reached()).await;
         assert!(taken_back.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_deadline_put_off_is_left_where_it_comes_soon_and_one_brought_forward_never() {
+        let ms = Duration::from_millis;
+        // (set first, set then, which of them the timer has)
+        for (first, then, expected) in [(5, 50, 5), (10, 11, 10), (11, 50, 50), (50, 10, 10), (5, 4, 4), (5, 5, 5)] {
+            let mut deadline = Deadline::new(SystemClock::new()).unwrap();
+            deadline.set(ms(1_000), Some(ms(1_000 + first))).unwrap();
+            deadline.set(ms(1_000), Some(ms(1_000 + then))).unwrap();
+            assert_eq!(deadline.set, Some(ms(1_000 + expected)), "{first} ms, then {then}");
+        }
     }
 
     fn reading(awake: u64, counted: u64, wall: f64) -> Reading {

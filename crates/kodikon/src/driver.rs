@@ -12,6 +12,7 @@ mod names;
 mod orders;
 mod saved;
 mod show;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +22,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{
     Arrival, BroadcastOrder, Cast, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder,
     StreamWish, Target, Transmit,
@@ -36,13 +36,13 @@ use kodikon_core::node::Node;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{AlertRow, Security};
-use crate::clock::{Clock, Deadline, Jump, JumpWatch, SystemClock};
+use crate::clock::{Clock, Deadline, Jump, JumpWatch, Reading, SystemClock};
 use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::interfaces::{InterfaceWatch, choose};
 use crate::mesh::{Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
-use crate::socket::{Discovery, Family, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
+use crate::socket::{Discovery, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
 use alerts::{Followed, Receipts};
 pub(crate) use boot::{Home, Plan};
@@ -52,6 +52,7 @@ use keeper::Keeper;
 use logger::Logger;
 use names::{Answer, Names};
 use show::{Rest, Show};
+use turns::Turn;
 
 /// Orders that wait for the loop; whoever has one more is told to slow down.
 pub(crate) const ORDERS_MAX: usize = 1_024;
@@ -233,6 +234,8 @@ struct Driver {
     /// When the kernel is asked again how much it dropped.
     drops_at: Instant,
     leaving: Option<Instant>,
+    /// Turns so far, for whose turn it is to be looked at first.
+    turns: u64,
 }
 
 /// What does not change while a node runs.
@@ -256,18 +259,6 @@ impl Facts {
             is_keyed: matches!(config.security, CoreSecurity::Key(_)),
         }
     }
-}
-
-/// What the loop woke up for.
-enum Turn {
-    Unicast(Family, io::Result<()>),
-    Discovery(Family, io::Result<()>),
-    Interfaces(io::Result<Vec<Interface>>),
-    Stream(StreamEvent),
-    Name(Answer),
-    Committed(CommitId, Committed),
-    Order(Option<Order>),
-    Deadline(io::Result<()>),
 }
 
 impl Driver {
@@ -331,6 +322,7 @@ impl Driver {
             retry_at: Instant::from_start(clock.now()) + RETRY,
             drops_at: Instant::ZERO,
             leaving: None,
+            turns: 0,
         };
         driver.begin(plan.state).await?;
         Ok((driver, begun))
@@ -360,32 +352,29 @@ impl Driver {
 
     async fn run(&mut self) {
         let mut inbox = Inbox::new();
+        let mut now = self.now();
         while !self.is_over() {
-            if let Err(error) = self.set_deadline() {
+            if let Err(error) = self.set_deadline(now) {
                 return tracing::error!(%error, "no timer: the node ends");
             }
-            let turn = tokio::select! {
-                ready = self.udp.ready(Family::V4) => Turn::Unicast(Family::V4, ready),
-                ready = self.udp.ready(Family::V6) => Turn::Unicast(Family::V6, ready),
-                ready = self.discovery.ready(Family::V4) => Turn::Discovery(Family::V4, ready),
-                ready = self.discovery.ready(Family::V6) => Turn::Discovery(Family::V6, ready),
-                changed = changed(&mut self.watch) => Turn::Interfaces(changed),
-                event = self.streams.next() => Turn::Stream(event),
-                answer = self.names.answered() => Turn::Name(answer),
-                (commit, result) = self.logger.answered() => Turn::Committed(commit, result),
-                order = self.orders.recv(), if !self.is_abandoned => Turn::Order(order),
-                reached = self.deadline.reached() => Turn::Deadline(reached),
-            };
-            let now = self.now();
+            let turn = self.next_turn().await;
+            let reading = self.clock.reading();
+            now = Instant::from_start(self.clock.at(reading));
+            self.watch_clocks(now, reading);
             if let Err(error) = self.take(now, turn, &mut inbox) {
                 return tracing::error!(%error, "the node ends");
             }
             self.settle(now);
+            // What a handler on the loop says leaves at once, and not after all has been looked at again.
+            if let Ok(order) = self.orders.try_recv() {
+                now = self.now();
+                self.obey_all(now, order);
+                self.settle(now);
+            }
         }
     }
 
     fn take(&mut self, now: Instant, turn: Turn, inbox: &mut Inbox) -> io::Result<()> {
-        self.watch_clocks(now);
         match turn {
             Turn::Unicast(family, ready) => {
                 ready?;
@@ -422,21 +411,15 @@ impl Driver {
                 self.is_abandoned = true;
                 self.leave(now);
             }
-            Turn::Order(Some(order)) => {
-                self.obey(now, order);
-                for _ in 1..ORDERS_A_TURN {
-                    let Ok(order) = self.orders.try_recv() else { break };
-                    self.obey(now, order);
-                }
-            }
+            Turn::Order(Some(order)) => self.obey_all(now, order),
             Turn::Deadline(reached) => reached?,
         }
         Ok(())
     }
 
     /// Tells the core before anything else if the machine slept or its clock was set: what was sent before may come again.
-    fn watch_clocks(&mut self, now: Instant) {
-        let Some(jump) = self.jumps.observe(self.clock.reading()) else { return };
+    fn watch_clocks(&mut self, now: Instant, reading: Reading) {
+        let Some(jump) = self.jumps.observe(reading) else { return };
         match jump {
             Jump::Suspended(slept) => tracing::info!(?slept, "the machine slept"),
             Jump::WallStepped(seconds) => tracing::info!(seconds, "the wall clock was set"),
@@ -601,7 +584,7 @@ impl Driver {
         self.udp.flush();
         if self.show.is_due(now, &self.node) {
             self.refresh(now);
-        } else {
+        } else if self.show.has_news() {
             self.show.tell(self.clock.wall());
         }
     }
@@ -646,7 +629,7 @@ impl Driver {
     }
 
     /// Wakes the loop when the core, the board or a retry wants it.
-    fn set_deadline(&mut self) -> io::Result<()> {
+    fn set_deadline(&mut self, now: Instant) -> io::Result<()> {
         let wishes = [
             self.node.next_wake().map(|wake| wake.at),
             self.show.next_wake(),
@@ -655,7 +638,8 @@ impl Driver {
             self.leaving.map(|since| since + GOODBYE_WITHIN),
         ];
         let next = wishes.into_iter().flatten().min();
-        self.deadline.set(next.map(|at| Duration::from_nanos(at.as_nanos())))
+        let since_start = |at: Instant| Duration::from_nanos(at.as_nanos());
+        self.deadline.set(since_start(now), next.map(since_start))
     }
 
     fn needs_retry(&self) -> bool {
@@ -675,14 +659,6 @@ impl Driver {
         self.keeper.close();
         self.logger.close();
         tracing::info!("node ended");
-    }
-}
-
-/// The next change of the interfaces; none while they are not watched.
-async fn changed(watch: &mut Option<InterfaceWatch>) -> io::Result<Vec<Interface>> {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
     }
 }
 

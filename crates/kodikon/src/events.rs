@@ -136,9 +136,13 @@ impl EventLog {
         } else {
             kept.first += 1;
         }
-        let next = kept.next();
+        let (next, is_heard) = (kept.next(), !kept.readers.is_empty());
         drop(kept);
-        self.head.send_modify(|head| head.0 = next);
+        // Whoever comes to read after the lock was dropped reads from the next event on, and is told of that one.
+        self.head.send_if_modified(|head| {
+            head.0 = next;
+            is_heard
+        });
     }
 
     /// Ends all streams once they have read what there is.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -133,11 +134,10 @@ pub(crate) struct SocketReport {
     pub dropped: Option<u32>,
 }
 
-fn report(socket: &tokio::net::UdpSocket) -> io::Result<SocketReport> {
-    use std::os::fd::AsFd as _;
+fn report(socket: &impl AsFd) -> io::Result<SocketReport> {
     let options = SockRef::from(socket);
     Ok(SocketReport {
-        local: socket.local_addr()?,
+        local: options.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidData)?,
         receive_buffer: options.recv_buffer_size()?,
         send_buffer: options.send_buffer_size()?,
         dropped: crate::sys::drops(socket.as_fd()).ok(),

@@ -144,6 +144,19 @@ fn set_option(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets tokio wait for what a UDP socket receives, its error queue included, and for nothing else. Needs a tokio runtime with I/O
+/// around it.
+///
+/// tokio's own sockets also wait for room to send: the kernel then says after each datagram that it has left, and wakes the
+/// loop once more for each of them.
+///
+/// # Errors
+/// When the kernel refuses to watch it.
+pub(crate) fn watch_receiving(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: a UdpSocket keeps its descriptor open and unchanged until it is dropped, which AsyncFd does last.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::ERROR) }?)
+}
+
 /// How many datagrams the kernel dropped because this socket's receive buffer was full.
 ///
 /// # Errors
@@ -254,6 +267,8 @@ impl Timer {
             let mut ready = self.0.readable().await?;
             // Reading resets it; a timer set anew in the meantime has nothing to read, and is waited for again.
             if let Ok(count) = ready.try_io(|fd| read_counter(fd.get_ref().as_fd())) {
+                // There is nothing more to read; the next moment makes a new event.
+                ready.clear_ready();
                 return count.map(|_| ());
             }
         }

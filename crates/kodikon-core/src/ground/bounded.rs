@@ -129,16 +129,17 @@ impl<K: Ord + Copy, V> RecentMap<K, V> {
 
     /// Stores a value as the newest, replacing the one under the same key.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let old = self.remove(&key);
-        if self.entries.len() >= self.limit
+        self.stored += 1;
+        let old = self.entries.insert(key, (self.stored, value));
+        if let Some((number, _)) = &old {
+            self.order.remove(number);
+        } else if self.entries.len() > self.limit
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.entries.remove(&oldest);
         }
-        self.stored += 1;
-        self.entries.insert(key, (self.stored, value));
         self.order.insert(self.stored, key);
-        old
+        old.map(|(_, value)| value)
     }
 
     /// Takes an entry out.

@@ -48,7 +48,8 @@ fn mix(mut x: u64) -> u64 {
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // All digits at once: each message that is shown names its sender by them.
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

@@ -91,18 +91,17 @@ impl Messages {
     /// A neighbour gives us a letter, or a piece of one.
     pub fn on_carry(&mut self, now: Instant, from: NodeId, carry: Carry, ctx: &mut Context) {
         let Carry { number, letter, hops, path, dead, fragment } = carry;
-        let is_urgent = letter.urgency() == Some(Priority::Critical);
-        let mut came = Came { from, number, hops, path, dead, is_urgent, is_again: false };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
         }
+        let (print, is_urgent) = (letter.print(), letter.urgency() == Some(Priority::Critical));
+        let mut came = Came { from, number, print, hops, path, dead, is_urgent, is_again: false };
         // A peer's own were charged with its datagrams. What is too much is taken and let go: left with the relay it would hold up
         // what others send by it.
         if letter.origin != from.0 && !self.rates.charge(now, NodeId(letter.origin)) {
             ctx.stats.drop(Reject::Rate);
             return self.answer(now, &came, None, ctx);
         }
-        let print = letter.print();
         let is_ours = letter.to == ctx.me.id.0;
         if let Some(parcel) = self.given_back(&print, &came) {
             // Whom we give it back to has it already, and somebody found that the way leads by us after all: our duty anew.
@@ -187,7 +186,7 @@ impl Messages {
         };
         let receipt = receipt.filter(|_| taken);
         self.answer(now, &came, receipt, ctx);
-        self.memory.note_received(letter.print(), receipt);
+        self.memory.note_received(came.print, receipt);
         if taken && letter.is_text() && receipt.is_none() {
             self.acknowledge(now, came, &letter, ctx);
         }
@@ -243,7 +242,7 @@ impl Messages {
         }
         let expires = now + left(&answer);
         self.memory.note(print, Passage::new(None, Path::default(), ctx.config.max_hops, expires));
-        let mut parcel = Parcel::new(answer, ctx.config.max_hops, expires, Some(came.from));
+        let mut parcel = Parcel::new((answer, print), ctx.config.max_hops, expires, Some(came.from));
         // What the letter had to go around its answer need not try.
         parcel.dead = came.dead;
         self.custody.take(parcel);
@@ -251,7 +250,7 @@ impl Messages {
 
     /// A letter for another node: from now on it is our duty.
     fn relay(&mut self, now: Instant, came: Came, letter: Letter, ctx: &mut Context) {
-        let print = letter.print();
+        let print = came.print;
         let expires = now + left(&letter);
         let is_loop = came.path.0.contains(&Stamp::of(&ctx.me.id)) || came.path.0.len() == MAX_PATH;
         if is_loop || !self.custody.has_room(&came.from, letter.body.len()) {
@@ -265,7 +264,7 @@ impl Messages {
         self.memory.note(print, Passage::new(Some((came.from, came.number)), came.path.clone(), came.hops, expires));
         // We are one of the relays that it may pass.
         let hops = came.hops.checked_sub(1);
-        let mut parcel = Parcel::new(letter, hops.unwrap_or(0), expires, Some(came.from));
+        let mut parcel = Parcel::new((letter, print), hops.unwrap_or(0), expires, Some(came.from));
         (parcel.path, parcel.dead, parcel.is_return) = (came.path, came.dead, hops.is_none());
         self.custody.take(parcel);
     }
@@ -338,12 +337,13 @@ impl Messages {
     /// A neighbour to whom we gave a letter found no way.
     pub fn on_back(&mut self, now: Instant, from: NodeId, back: Back, ctx: &mut Context) {
         let Back { number, letter, dead, fragment } = back;
-        let is_urgent = letter.urgency() == Some(Priority::Critical);
-        let mut came = Came { from, number, hops: 0, path: Path::default(), dead, is_urgent, is_again: false };
         if !self.is_welcome(&from, &letter, ctx) {
             return;
         }
-        if !self.memory.was_given(&letter.print(), &from) {
+        let (print, is_urgent) = (letter.print(), letter.urgency() == Some(Priority::Critical));
+        let path = Path::default();
+        let mut came = Came { from, number, print, hops: 0, path, dead, is_urgent, is_again: false };
+        if !self.memory.was_given(&print, &from) {
             came.is_again = true;
             self.answer(now, &came, None, ctx);
             return ctx.stats.drop(Reject::Unasked);
@@ -358,7 +358,7 @@ impl Messages {
 
     /// A letter is in our custody again; its way goes on as if it had not been given.
     fn revive(&mut self, now: Instant, came: Came, letter: Letter, ctx: &mut Context) {
-        let print = letter.print();
+        let print = came.print;
         // It may come back before we are told that it was taken.
         let is_it = |id: &ParcelId| self.custody.get(*id).is_some_and(|parcel| parcel.print == print);
         if let Some(given) = self.custody.with(&came.from).into_iter().find(is_it) {
@@ -375,7 +375,7 @@ impl Messages {
         }
         let own = own.filter(|_| is_text);
         let hops = if letter.origin == ctx.me.id.0 { hops } else { hops.saturating_sub(1) };
-        let mut parcel = Parcel::new(letter, hops, expires, Some(came.from));
+        let mut parcel = Parcel::new((letter, print), hops, expires, Some(came.from));
         (parcel.path, parcel.dead, parcel.own) = (path, came.dead, own);
         let id = self.custody.take(parcel);
         if let Some(own) = own {
@@ -476,6 +476,8 @@ impl Messages {
 struct Came {
     from: NodeId,
     number: u64,
+    /// Of the letter, of which pieces have the same.
+    print: Print,
     hops: u8,
     path: Path,
     dead: DeadLinks,
@@ -485,9 +487,9 @@ struct Came {
 }
 
 impl Parcel {
-    fn new(letter: Letter, hops: u8, expires: Instant, from: Option<NodeId>) -> Self {
+    fn new((letter, print): (Letter, Print), hops: u8, expires: Instant, from: Option<NodeId>) -> Self {
         Self {
-            print: letter.print(),
+            print,
             urgency: letter.urgency().unwrap_or_default(),
             left: letter.pieces(),
             letter,

@@ -32,6 +32,8 @@ pub(super) struct Outbound {
     next_counter: u64,
     later: VecDeque<(Instant, Destination, Message)>,
     batches: Vec<(Target, Vec<u8>)>,
+    /// Where messages are written before it is known with which they share a datagram; kept for its room.
+    text: Vec<u8>,
     shaper: Shaper,
 }
 
@@ -42,6 +44,7 @@ impl Outbound {
             next_counter: 0,
             later: VecDeque::new(),
             batches: Vec::new(),
+            text: Vec::with_capacity(MAX_PLAIN),
             shaper: Shaper::default(),
         }
     }
@@ -102,8 +105,13 @@ impl Outbound {
     }
 
     fn send_batches(&mut self, ctx: &mut Context) {
-        for (target, text) in std::mem::take(&mut self.batches) {
+        let mut batches = core::mem::take(&mut self.batches);
+        for (target, text) in batches.drain(..) {
             self.transmit(target, &text, ctx);
+        }
+        // Kept for its room, unless much had to be said at once.
+        if batches.capacity() <= BATCHES_KEPT {
+            self.batches = batches;
         }
     }
 
@@ -114,6 +122,8 @@ impl Outbound {
     }
 }
 
+/// Room for open datagrams that is kept; 60 bytes each.
+const BATCHES_KEPT: usize = 64;
 /// Open datagrams looked at when a message is added: the last few, since messages to one target come together.
 const OPEN: usize = 8;
 
@@ -143,7 +153,7 @@ impl Node {
 
     fn send_messages(&mut self, now: Instant) {
         let roots = (self.replication.root(), self.replication.log_root());
-        let mut text = Vec::new();
+        let mut text = core::mem::take(&mut self.outbound.text);
         while let Some((to, mut message)) = self.ctx.out.take_message() {
             fill_roots(&mut message, roots);
             if let Message::Beacon(beacon) = &mut message {
@@ -165,6 +175,7 @@ impl Node {
                 }
             }
         }
+        self.outbound.text = text;
         self.outbound.send_batches(&mut self.ctx);
     }
 

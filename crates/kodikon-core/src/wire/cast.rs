@@ -134,7 +134,7 @@ impl Cast {
 
 impl Pieces for Cast {
     fn print(&self) -> Print {
-        first_half(blake3::Hasher::new().update(&self.head()).update(&self.signature))
+        first_half(&blake3::Hasher::new().update(&self.head()).update(&self.signature).finalize())
     }
 
     fn body_mut(&mut self) -> &mut Vec<u8> {

@@ -19,12 +19,27 @@ pub struct Batch {
 
 /// Appends one message to a datagram's text.
 pub fn encode(message: &Message, text: &mut Vec<u8>) {
-    write(message, &mut Encoder::new(text)).expect("encoding into memory cannot fail");
+    write(message, &mut Encoder::new(Text(text))).expect("encoding into memory cannot fail");
+}
+
+/// Where a message is written. Most of what CBOR writes is a single byte, for which a call that copies costs more than all else.
+struct Text<'t>(&'t mut Vec<u8>);
+
+impl minicbor::encode::Write for Text<'_> {
+    type Error = core::convert::Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        match bytes {
+            [byte] => self.0.push(*byte),
+            _several => self.0.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
 }
 
 fn write(
     message: &Message,
-    e: &mut Encoder<&mut Vec<u8>>,
+    e: &mut Encoder<Text<'_>>,
 ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
     e.array(2)?;
     match message {

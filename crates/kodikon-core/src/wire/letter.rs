@@ -173,6 +173,9 @@ pub struct Letter {
     pub tag: Tag,
 }
 
+/// Bytes of a letter's head that are hashed: both ends, the origin's run, its number, and three of what it is.
+const HEAD: usize = 16 + 8 + 16 + 8 + 3;
+
 /// Names one attempt of one letter, whoever carries it: a digest of its head and tag.
 pub type Print = [u8; 16];
 
@@ -186,22 +189,36 @@ impl Letter {
     /// The tag that its head and body have under a key.
     #[must_use]
     pub fn tag_under(&self, key: &[u8; 32]) -> Tag {
-        let mut hasher = blake3::Hasher::new_keyed(key);
-        self.absorb_head(&mut hasher);
-        first_half(hasher.update(&self.body))
+        first_half(&blake3::Hasher::new_keyed(key).update(&self.head()).update(&self.body).finalize())
     }
 
     /// Which attempt of which letter it is.
     #[must_use]
     pub fn print(&self) -> Print {
-        let mut hasher = blake3::Hasher::new();
-        self.absorb_head(&mut hasher);
-        first_half(hasher.update(&self.tag))
+        let mut text = [0; HEAD + size_of::<Tag>()];
+        let (head, tag) = text.split_at_mut(HEAD);
+        head.copy_from_slice(&self.head());
+        tag.copy_from_slice(&self.tag);
+        first_half(&blake3::hash(&text))
     }
 
-    fn absorb_head(&self, hasher: &mut blake3::Hasher) {
-        hasher.update(&self.origin).update(&self.epoch.to_le_bytes()).update(&self.to);
-        hasher.update(&self.number.to_le_bytes()).update(&[self.attempt, self.kind, self.priority]);
+    /// What of the head is hashed, one after the other.
+    fn head(&self) -> [u8; HEAD] {
+        let mut head = [0; HEAD];
+        let mut rest = &mut head[..];
+        let fields: [&[u8]; 5] = [
+            &self.origin,
+            &self.epoch.to_le_bytes(),
+            &self.to,
+            &self.number.to_le_bytes(),
+            &[self.attempt, self.kind, self.priority],
+        ];
+        for field in fields {
+            let (place, others) = rest.split_at_mut(field.len());
+            place.copy_from_slice(field);
+            rest = others;
+        }
+        head
     }
 
     /// The same letter without its body.
@@ -238,16 +255,18 @@ impl Letter {
     /// What its destination answers to the neighbour that wrote it: nobody else can, nor before it is taken.
     #[must_use]
     pub fn receipt(&self, key: &[u8; 32]) -> Tag {
-        first_half(blake3::Hasher::new_keyed(key).update(b"receipt").update(&self.tag))
+        first_half(&blake3::Hasher::new_keyed(key).update(b"receipt").update(&self.tag).finalize())
     }
 }
 
-/// The first 16 bytes of what was hashed.
-pub(crate) fn first_half(hasher: &blake3::Hasher) -> [u8; 16] {
-    let mut half = [0; 16];
-    hasher.finalize_xof().fill(&mut half);
-    half
+/// The first 16 bytes of a hash.
+pub(crate) fn first_half(hash: &blake3::Hash) -> [u8; 16] {
+    let (half, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+    *half
 }
+
+/// Room for what stands around type and payload: the array's head and those of both, which say their lengths.
+const AROUND_TEXT: usize = 1 + 2 + 5;
 
 /// What an application says to another.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -264,7 +283,9 @@ impl Text {
     /// Its bytes.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        minicbor::to_vec(self).expect("encoding into memory cannot fail")
+        let mut bytes = Vec::with_capacity(self.kind.len() + self.payload.len() + AROUND_TEXT);
+        minicbor::encode(self, &mut bytes).expect("encoding into memory cannot fail");
+        bytes
     }
 
     /// The text that a body holds, within its limits.

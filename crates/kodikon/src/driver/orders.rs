@@ -12,11 +12,20 @@ use crate::clock::Clock as _;
 use crate::doctor::LogUse;
 use crate::driver::alerts::{self, Receipts};
 use crate::driver::evidence::Scene;
-use crate::driver::{Driver, Order, SHUT_DOWN};
+use crate::driver::{Driver, ORDERS_A_TURN, Order, SHUT_DOWN};
 use crate::mesh::Waiting;
 
 impl Driver {
-    pub(super) fn obey(&mut self, now: Instant, order: Order) {
+    /// Carries out an order, and those that wait behind it.
+    pub(super) fn obey_all(&mut self, now: Instant, order: Order) {
+        self.obey(now, order);
+        for _ in 1..ORDERS_A_TURN {
+            let Ok(order) = self.orders.try_recv() else { break };
+            self.obey(now, order);
+        }
+    }
+
+    fn obey(&mut self, now: Instant, order: Order) {
         match order {
             Order::SetState { changes, wall, number } => {
                 self.own_changes = number;

@@ -24,6 +24,9 @@ pub(crate) const SHOW_AGAIN: Duration = Duration::from_millis(1);
 /// The ways are worked out at most this often: while nodes come and go the map may change with every datagram.
 const WAYS_EVERY: Duration = REFRESH_READ;
 
+/// Room for events that is kept from turn to turn; a hundred bytes each.
+const PENDING_KEPT: usize = 64;
+
 /// The loop's side of the board, and its voice.
 #[derive(Debug)]
 pub(crate) struct Show {
@@ -197,9 +200,15 @@ impl Show {
         self.board.publish_last(Arc::clone(&self.view));
     }
 
+    /// Whether something has happened that was not told.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Tells what has happened. Without a refresh before it only what [`is_of_no_view`].
     pub(crate) fn tell(&mut self, wall: f64) {
-        for event in std::mem::take(&mut self.pending) {
+        let mut pending = std::mem::take(&mut self.pending);
+        for event in pending.drain(..) {
             log(&event);
             let Some(what) = what(&event, &self.view) else {
                 self.malformed += u64::from(matches!(event, CoreEvent::Message { .. } | CoreEvent::Broadcast { .. }));
@@ -215,6 +224,10 @@ impl Show {
             }
             self.told += 1;
             self.events.push(event, bytes);
+        }
+        // Kept for its room, unless much had come at once.
+        if pending.capacity() <= PENDING_KEPT {
+            self.pending = pending;
         }
     }
 }

@@ -201,15 +201,15 @@ pub(crate) fn is_called(name: &str, id: &NodeId, wanted: &str) -> bool {
     if name == wanted {
         return true;
     }
-    let hex = id.to_string();
+    // The digits are written out last: each message looks through all peers for the one that is meant.
     match wanted.rsplit_once('@') {
         // Four digits or more. The bare name belongs to it too where the node is shown with a rank.
         Some((base, digits)) => {
             digits.len() >= 4
-                && hex.starts_with(&digits.to_ascii_lowercase())
                 && (base == name || is_ranked(name, base))
+                && id.to_string().starts_with(&digits.to_ascii_lowercase())
         }
-        None => hex == wanted,
+        None => wanted.len() == 2 * id.0.len() && id.to_string() == wanted,
     }
 }
 

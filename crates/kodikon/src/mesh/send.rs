@@ -276,7 +276,7 @@ fn is_kind(kind: &str) -> Result<(), SendError> {
 /// The text of a payload that is no deeper, no wider and no longer than it may be.
 pub(super) fn text_of(payload: &Value, limit: usize) -> Result<Vec<u8>, SendError> {
     is_plain(payload)?;
-    let text = payload.to_string().into_bytes();
+    let text = serde_json::to_vec(payload).expect("a value has text, and memory takes it");
     let bytes = text.len();
     if bytes > limit { Err(SendError::TooLong { bytes, limit }) } else { Ok(text) }
 }

@@ -25,7 +25,7 @@ fn one_loop_drives_every_room_and_stands_still_when_nothing_happens() {
 
         streams.wish(StreamWish::Connect { peer: NodeId([1; 16]), to: ([127, 0, 0, 1], port).into(), interface: None });
         let end = clock.now() + Duration::from_millis(300);
-        deadline.set(Some(end)).unwrap();
+        deadline.set(clock.now(), Some(end)).unwrap();
         let (mut lo, mut sent) = (InterfaceIndex(0), false);
         while clock.now() < end {
             turns += 1;

@@ -3,14 +3,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use kodikon_core::effect::{Interface, Target};
 use quinn_udp::{Transmit, UdpSocketState};
 use socket2::Socket;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 use super::inbox::{Inbox, is_somebody};
 use super::ways::{Way, Ways};
@@ -190,7 +190,7 @@ impl Run {
 /// One UDP socket on the node's own port.
 #[derive(Debug)]
 pub(crate) struct UnicastSocket {
-    socket: UdpSocket,
+    socket: AsyncFd<UdpSocket>,
     state: UdpSocketState,
     /// The kernel cuts runs into datagrams, or did until the network card refused.
     offload: bool,
@@ -212,9 +212,9 @@ impl UnicastSocket {
                 socket.set_multicast_loop_v6(true).map_err(OpenError::io("IPV6_MULTICAST_LOOP"))?;
             }
         }
-        let socket = UdpSocket::from_std(socket.into()).map_err(OpenError::io("registering a UDP socket"))?;
-        let state = UdpSocketState::new((&socket).into()).map_err(OpenError::io("setting up a UDP socket"))?;
-        state.enable_transport_errors((&socket).into()).map_err(OpenError::io("IP_RECVERR"))?;
+        let socket = sys::watch_receiving(socket.into()).map_err(OpenError::io("registering a UDP socket"))?;
+        let state = UdpSocketState::new(socket.get_ref().into()).map_err(OpenError::io("setting up a UDP socket"))?;
+        state.enable_transport_errors(socket.get_ref().into()).map_err(OpenError::io("IP_RECVERR"))?;
         let offload = state.max_gso_segments() > 1;
         Ok(Self { socket, state, offload, unreachable: VecDeque::new() })
     }
@@ -224,7 +224,7 @@ impl UnicastSocket {
     /// # Errors
     /// Does not happen while the process keeps its descriptors.
     pub(crate) fn report(&self) -> io::Result<SocketReport> {
-        report(&self.socket)
+        report(self.socket.get_ref())
     }
 
     async fn ready(&self) -> io::Result<()> {
@@ -234,7 +234,7 @@ impl UnicastSocket {
     fn receive(&mut self, inbox: &mut Inbox) -> io::Result<()> {
         let (socket, unreachable) = (&self.socket, &mut self.unreachable);
         // Costs no system call unless the kernel has said that there are errors.
-        let _ = socket.try_io(Interest::ERROR, || {
+        let _ = socket.try_io(Interest::ERROR, |socket| {
             if drain_errors(socket, unreachable) < ERRORS_A_TURN {
                 Err(io::ErrorKind::WouldBlock.into())
             } else {
@@ -242,7 +242,7 @@ impl UnicastSocket {
             }
         });
         let mut retries = RETRIES;
-        let received = socket.try_io(Interest::READABLE, || {
+        let received = socket.try_io(Interest::READABLE, |socket| {
             loop {
                 match inbox.fill(|parts, metas| self.state.recv(socket.into(), parts, metas)) {
                     Ok(true) => return Ok(()),
@@ -309,7 +309,7 @@ impl UnicastSocket {
         if self.offload && self.state.max_gso_segments() == 1 && error.raw_os_error() == Some(libc::EINVAL) {
             // A source address that has just vanished looks to quinn-udp like a card without offload, which it would
             // then never use again. Nothing was to be cut here, so it was the address.
-            if let Ok(state) = UdpSocketState::new((&self.socket).into()) {
+            if let Ok(state) = UdpSocketState::new(self.socket.get_ref().into()) {
                 self.state = state;
             }
         }
@@ -318,13 +318,14 @@ impl UnicastSocket {
     fn send(&mut self, way: Way, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
         let transmit =
             Transmit { destination: way.to, ecn: None, contents: bytes, segment_size: segment, src_ip: way.from };
-        match self.state.try_send((&self.socket).into(), &transmit) {
+        let socket = self.socket.get_ref();
+        match self.state.try_send(socket.into(), &transmit) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             // What ICMP said of one peer fails the next call, whomever that is for. With the queue empty nothing is
             // pending any more.
-            Err(error) if drain_errors(&self.socket, &mut self.unreachable) == 0 => Err(error),
-            Err(_) => self.state.try_send((&self.socket).into(), &transmit),
+            Err(error) if drain_errors(socket, &mut self.unreachable) == 0 => Err(error),
+            Err(_) => self.state.try_send(socket.into(), &transmit),
         }
     }
 }

@@ -180,3 +180,27 @@ async fn a_timer_set_twice_fires_for_the_later_setting_only() {
     timer.set(Some(Duration::MAX)).unwrap();
     tokio::time::timeout(Duration::from_millis(20), timer.fired()).await.unwrap_err();
 }
+
+/// What tokio's epoll instance waits for on a descriptor, as the kernel tells it.
+fn watched_events(fd: &impl AsRawFd) -> Vec<u32> {
+    let prefix = format!("tfd: {:8} events: ", fd.as_raw_fd());
+    let infos = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let texts: Vec<String> = infos.filter_map(|info| std::fs::read_to_string(info.path()).ok()).collect();
+    let of_fd = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix(&prefix));
+    of_fd.map(|rest| u32::from_str_radix(rest.split_whitespace().next().unwrap(), 16).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_datagram_that_has_left_does_not_wake_who_waits_for_others() {
+    let socket = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
+    let watched = watch_receiving(socket()).unwrap();
+    let usual = tokio::net::UdpSocket::from_std(socket()).unwrap();
+    let is_woken_by = |events: &[u32], kind: c_int| events.iter().any(|events| events & kind as u32 != 0);
+    let (ours, theirs) = (watched_events(&watched), watched_events(&usual));
+    assert!(is_woken_by(&ours, libc::EPOLLIN) && !is_woken_by(&ours, libc::EPOLLOUT), "{ours:x?}");
+    assert!(is_woken_by(&theirs, libc::EPOLLOUT), "tokio's own are woken by it: {theirs:x?}");
+}

@@ -128,8 +128,9 @@ impl Messages {
         };
         letter.tag = letter.tag_under(&pair.outward);
         let hops = ctx.config.max_hops;
-        self.memory.note(letter.print(), Passage::new(None, Path::default(), hops, deadline));
-        let mut parcel = Parcel::new(letter, hops, deadline, None);
+        let print = letter.print();
+        self.memory.note(print, Passage::new(None, Path::default(), hops, deadline));
+        let mut parcel = Parcel::new((letter, print), hops, deadline, None);
         parcel.own = Some(id);
         let parcel = self.custody.take(parcel);
         self.origin.hold(id, parcel);

@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     /// Round trips in each run.
     #[arg(long, default_value_t = 2_000)]
     rounds: u32,
-    /// How many pairs of runs, one of bare sockets and one of the library, on warm and on halting cores.
+    /// How many rounds of runs, of bare sockets, of the library, and of the library asked by a thread, on warm and on halting cores.
     #[arg(long, default_value_t = 15)]
     pairs: u32,
     /// How many messages are to be confirmed where that is counted.
@@ -51,20 +51,28 @@ impl Plan {
 #[derive(Clone, Copy)]
 struct Cores {
     is_warm: bool,
-    /// What its rows are called: the round trip, and its proportion.
-    rows: [&'static str; 2],
+    /// What its rows are called: the round trip, its proportion, and that where a thread hands each message over.
+    rows: [&'static str; 3],
     targets: &'static [Target],
 }
 
 const KINDS: [Cores; 2] = [
     Cores {
         is_warm: true,
-        rows: ["echo of 64 B, warm cores: round trip", "echo of 64 B, warm cores: over raw UDP"],
+        rows: [
+            "echo of 64 B, warm cores: round trip",
+            "echo of 64 B, warm cores: over raw UDP",
+            "echo of 64 B, warm cores: over raw UDP, handed over by a thread",
+        ],
         targets: target::ECHO_WARM,
     },
     Cores {
         is_warm: false,
-        rows: ["echo of 64 B, halting cores: round trip", "echo of 64 B, halting cores: over raw UDP"],
+        rows: [
+            "echo of 64 B, halting cores: round trip",
+            "echo of 64 B, halting cores: over raw UDP",
+            "echo of 64 B, halting cores: over raw UDP, handed over by a thread",
+        ],
         targets: target::ECHO_HALTING,
     },
 ];
@@ -94,21 +102,25 @@ fn pairs(program: &Path, plan: &Plan, cores: Cores, report: &mut Report) -> Resu
     let _spinners = if cores.is_warm { spinners(&lab)? } else { Vec::new() };
     thread::sleep(SETTLE);
     let (rounds, address) = (plan.rounds.to_string(), lab.address("a", SERVER)?.to_string());
-    let (mut raw, mut mesh, mut over) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut raw, mut mesh, mut over, mut handed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..plan.pairs {
         // One after the other, so that whatever else the computer does falls on both.
         let of_raw = median(&lab, lab.command(CLIENT, program).args(["ask-udp", &rounds, &address]))?;
         let of_mesh = median(&lab, lab.command(CLIENT, program).args(["ask-mesh", &rounds]))?;
+        let of_handed = median(&lab, lab.command(CLIENT, program).args(["hand-mesh", &rounds]))?;
         over.push(of_mesh / of_raw);
+        handed.push(of_handed / of_raw);
         raw.push(of_raw);
         mesh.push(of_mesh);
     }
     let row = |what, unit, targets: &'static [Target]| Row { what, nodes: 2, unit, targets };
-    let [round_trip, proportion] = cores.rows;
+    let [round_trip, proportion, by_thread] = cores.rows;
     let note = format!("medians of {} runs of {} round trips", plan.pairs, plan.rounds);
     report.add(row(round_trip, "µs", target::NO_TARGET), "kodikon", Distribution::of(mesh), Some(note));
     report.add(row(round_trip, "µs", target::NO_TARGET), "raw UDP", Distribution::of(raw), None);
-    report.add(row(proportion, "×", cores.targets), "kodikon", Distribution::of(over), Some("pair by pair".to_owned()));
+    let pair_by_pair = || Some("pair by pair".to_owned());
+    report.add(row(proportion, "×", cores.targets), "kodikon", Distribution::of(over), pair_by_pair());
+    report.add(row(by_thread, "×", target::NO_TARGET), "kodikon", Distribution::of(handed), pair_by_pair());
     Ok(())
 }
 

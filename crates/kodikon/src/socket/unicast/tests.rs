@@ -98,7 +98,7 @@ fn a_run_takes_what_the_kernel_can_cut_and_nothing_else() {
 async fn a_closed_port_is_told_and_costs_no_other_peer_a_datagram() {
     let (mut one, mut two) = (open(), open());
     for (family, host) in families(&two) {
-        let closed = std::net::UdpSocket::bind((host, 0)).unwrap().local_addr().unwrap();
+        let closed = UdpSocket::bind((host, 0)).unwrap().local_addr().unwrap();
         for round in 0..20 {
             one.udp.send(Target::Address(closed, None), b"probe");
             one.udp.send(Target::Address((host, two.port).into(), None), b"alive");
@@ -128,7 +128,7 @@ async fn a_closed_port_is_told_and_costs_no_other_peer_a_datagram() {
 #[tokio::test]
 async fn datagrams_behind_a_pending_error_are_received() {
     let (mut one, mut two) = (open(), open());
-    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for _ in 0..20 {
         one.udp.send(Target::Address(closed, None), b"probe");
         one.udp.flush();
@@ -223,7 +223,7 @@ fn open() -> Ports {
 fn families(ports: &Ports) -> Vec<(Family, IpAddr)> {
     let mut families = vec![(Family::V4, IpAddr::V4(Ipv4Addr::LOCALHOST))];
     // A host may have the sockets and not the address.
-    if ports.udp.socket(Family::V6).is_some() && std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+    if ports.udp.socket(Family::V6).is_some() && UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         families.push((Family::V6, Ipv6Addr::LOCALHOST.into()));
     }
     families
