@@ -6,6 +6,7 @@
 mod alerts;
 mod boot;
 mod evidence;
+mod intake;
 mod keeper;
 mod logger;
 mod names;
@@ -33,7 +34,7 @@ use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Node;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::api::{AlertRow, Security};
 use crate::clock::{Clock, Deadline, Jump, JumpWatch, Reading, SystemClock};
@@ -48,6 +49,8 @@ use alerts::{Followed, Receipts};
 pub(crate) use boot::{Home, Plan};
 pub(crate) use evidence::DriverCounts;
 use evidence::Evidence;
+pub(crate) use intake::OrderSender;
+use intake::Orders;
 use keeper::Keeper;
 use logger::Logger;
 use names::{Answer, Names};
@@ -55,7 +58,7 @@ use show::{Rest, Show};
 use turns::Turn;
 
 /// Orders that wait for the loop; whoever has one more is told to slow down.
-pub(crate) const ORDERS_MAX: usize = 1_024;
+const ORDERS_MAX: usize = 1_024;
 /// Orders carried out in one turn, so that a flood of them holds up no datagram for long.
 const ORDERS_A_TURN: usize = 64;
 /// Wakes served in one turn. A node that wants more at one moment would spin; the next turn goes on.
@@ -138,7 +141,7 @@ pub(crate) fn wall_time(clock: &impl Clock) -> WallTime {
 struct Begun {
     board: Arc<Board>,
     clock: SystemClock,
-    orders: mpsc::Sender<Order>,
+    orders: OrderSender,
     events: Arc<EventLog>,
     /// Everything from the first event on.
     watched: EventStream,
@@ -211,7 +214,7 @@ struct Driver {
     discovery: Discovery,
     udp: UnicastSockets,
     streams: Streams,
-    orders: mpsc::Receiver<Order>,
+    orders: Orders,
     /// No handle of this node is left, so no order will come.
     is_abandoned: bool,
     keeper: Keeper,
@@ -281,7 +284,7 @@ impl Driver {
         let boot::Stores { files, log, directory } = stores;
         let keeper = Keeper::spawn(files).map_err(system("a thread"))?;
         let logger = Logger::spawn(log).map_err(system("a thread"))?;
-        let (sender, orders) = mpsc::channel(ORDERS_MAX);
+        let (sender, orders) = intake::orders();
         let board = Arc::new(Board::default());
         let show = Show::new(Arc::clone(&board));
         let begun = Begun {
@@ -366,7 +369,7 @@ impl Driver {
             }
             self.settle(now);
             // What a handler on the loop says leaves at once, and not after all has been looked at again.
-            if let Ok(order) = self.orders.try_recv() {
+            if let Some(order) = self.orders.waiting() {
                 now = self.now();
                 self.obey_all(now, order);
                 self.settle(now);
@@ -380,6 +383,10 @@ impl Driver {
                 ready?;
                 if let Err(error) = self.udp.receive(family, inbox) {
                     tracing::debug!(?family, %error, "receiving");
+                }
+                // What the application wanted before comes first: a handler hears the answer to what was said after it was set.
+                if let Some(order) = self.orders.waiting() {
+                    self.obey_all(now, order);
                 }
                 for (arrival, bytes) in inbox.datagrams() {
                     self.node.handle(now, Input::Datagram(arrival, bytes));

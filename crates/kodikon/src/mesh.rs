@@ -24,12 +24,12 @@ use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::member;
 use kodikon_core::model::state::StateChange;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::api::{Event, Security, Started, StateDoc, StateRow, StatsDoc};
 use crate::clock::{Clock as _, SystemClock};
 use crate::doctor::Symptoms;
-use crate::driver::{ORDERS_MAX, Order};
+use crate::driver::{Order, OrderSender};
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::topic::Topic;
@@ -78,7 +78,7 @@ pub struct Mesh(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) board: Arc<Board>,
     pub(crate) clock: SystemClock,
-    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) orders: OrderSender,
     pub(crate) events: Arc<EventLog>,
     pub(crate) handlers: Arc<HandlerCounts>,
     pub(crate) own: Mutex<OwnState>,
@@ -384,15 +384,12 @@ impl Mesh {
     }
 
     fn order(&self, order: Order) -> Result<(), MeshError> {
-        self.0.orders.try_send(order).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => MeshError::Busy { limit: ORDERS_MAX },
-            mpsc::error::TrySendError::Closed(_) => MeshError::Stopped,
-        })
+        self.0.orders.try_send(order)
     }
 
     async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, MeshError> {
         let (answer, answered) = oneshot::channel();
-        self.0.orders.send(order(answer)).await.map_err(|_| MeshError::Stopped)?;
+        self.0.orders.send(order(answer)).await?;
         answered.await.map_err(|_| MeshError::Stopped)
     }
 

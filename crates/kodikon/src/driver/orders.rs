@@ -20,7 +20,7 @@ impl Driver {
     pub(super) fn obey_all(&mut self, now: Instant, order: Order) {
         self.obey(now, order);
         for _ in 1..ORDERS_A_TURN {
-            let Ok(order) = self.orders.try_recv() else { break };
+            let Some(order) = self.orders.waiting() else { break };
             self.obey(now, order);
         }
     }

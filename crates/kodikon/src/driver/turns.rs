@@ -37,7 +37,7 @@ impl Driver {
             tokio::select! {
                 ready = udp.ready(Family::V4) => Turn::Unicast(Family::V4, ready),
                 ready = udp.ready(Family::V6) => Turn::Unicast(Family::V6, ready),
-                order = orders.recv(), if takes_orders => Turn::Order(order),
+                order = orders.next(), if takes_orders => Turn::Order(order),
                 reached = deadline.reached() => Turn::Deadline(reached),
             }
         };
