@@ -70,6 +70,24 @@ fn what_waits_shares_datagrams_with_its_like_and_leaves_in_order_when_it_may() {
 }
 
 #[test]
+fn a_datagram_of_nothing_but_answered_carryings_does_not_leave() {
+    let (mut shaper, mut stats) = (Shaper::default(), Stats::default());
+    closed(&mut shaper, to(1));
+    let plain = Label { carried: None, ..of(Class::High, 2, 0) };
+    let labels = [of(Class::High, 1, 1), of(Class::High, 2, 1), plain, of(Class::Low, 1, 1), of(Class::Low, 1, 2)];
+    for label in labels {
+        assert_eq!(shaper.wait(to(1), &label, &[7; 600], &mut stats), []);
+    }
+    let mut order = Vec::new();
+    while let Some(deadline) = shaper.next_deadline() {
+        let Some((_, waiting)) = shaper.release(deadline, |_, number| number != 1) else { break };
+        order.push((numbers(&waiting.carried), waiting.text.len()));
+    }
+    assert_eq!(order, [(vec![1], 1_200), (vec![1, 2], 1_200)], "of the first source nothing is wanted");
+    assert_eq!(shaper.table_sizes()[1].1 + shaper.table_sizes()[3].1, 0, "and nothing of it is held");
+}
+
+#[test]
 fn the_datagram_that_is_one_too_many_makes_the_oldest_of_the_largest_source_of_the_lowest_class_leave() {
     let (mut shaper, mut stats) = (Shaper::default(), Stats::default());
     closed(&mut shaper, to(1));
