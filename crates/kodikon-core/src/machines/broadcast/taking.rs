@@ -264,12 +264,7 @@ impl Broadcasts {
             let id = half_of(half);
             let duties: Vec<_> = self.store.get(&id).into_iter().flat_map(|held| held.duties.keys().copied()).collect();
             for on in duties {
-                self.store.change(id, on, |duty| {
-                    if let Some(have) = duty.missing.get_mut(&from) {
-                        *have = Some(half.have);
-                        duty.answered = true;
-                    }
-                });
+                self.store.change(id, on, |duty| duty.note_half(&from, half.have));
             }
         }
     }
