@@ -127,6 +127,13 @@ impl Duty {
         }
     }
 
+    /// Nobody is owed it any more, whoever has it: nothing of them is kept.
+    pub(super) fn release(&mut self) {
+        self.missing.clear();
+        self.unreached.clear();
+        self.spoken = 0;
+    }
+
     /// Something is said by the group that brings each of these such pieces, or asks.
     pub(super) fn say_to_group(&mut self, members: impl IntoIterator<Item = (NodeId, u64)>) {
         for (id, pieces) in members {
@@ -218,7 +225,10 @@ mod tests {
         duty.say_to_group(all().map(|id| (id, 1)));
         duty.judge_group();
         assert!(duty.is_unheard());
-        all().for_each(|id| duty.settle(&id));
+        duty.say_to_group(all().map(|id| (id, 1)));
+        duty.release();
+        assert!(duty.missing.is_empty() && duty.unreached.is_empty());
+        duty.due = None;
         duty.merge(Duty::new(Stage::Ask, at(9), [id(9)]));
         assert!(!duty.is_unheard(), "by those who came");
     }

@@ -73,7 +73,7 @@ impl Broadcasts {
             duty.given = Some(now);
             match urgency {
                 Priority::Critical => (duty.stage, duty.due) = (Stage::Copy, Some(now + TWICE_AFTER)),
-                Priority::Low => duty.missing.clear(),
+                Priority::Low => duty.release(),
                 Priority::Normal | Priority::High => {}
             }
         });
