@@ -190,6 +190,33 @@ fn a_backup_that_hears_the_forwarder_is_silent() {
     assert_eq!((payload_datagrams(&mesh), repeated(&mesh)), (20, 0), "two segments, ten casts");
 }
 
+/// Found by random-30, seed 7: a backup was silenced by what had come to its LAN by its last relay, and asked who has it when the map
+/// made it the forwarder: all had, and those behind one of them never did.
+#[test]
+fn what_may_pass_no_more_relays_does_not_silence_a_backup_from_which_it_may() {
+    for (hops, stands_in) in [(0, true), (1, false)] {
+        let (mut mesh, forwarder, backup) = gateways();
+        let tag: Rc<RefCell<Option<SessionTag>>> = Rc::default();
+        let seen = Rc::clone(&tag);
+        mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+            if flight.from == 5 {
+                *seen.borrow_mut() = Header::decode(&flight.bytes).ok().map(|header| header.tag);
+            }
+            flight.from != forwarder || !is_spread(messages)
+        });
+        mesh.run(Duration::from_secs(6));
+        announce(&mut mesh, 1, "1");
+        mesh.run(Duration::from_millis(5));
+        let cast = signed(1, mesh.nodes[&1].epoch().0, 1);
+        let spread = Spread { cast, age_ms: 0, hops, path: Path::default(), map: 0, fragment: None, doubt_ms: 0 };
+        let tag = tag.borrow().expect("it spoke");
+        let bytes = mesh.forge(tag, 1 << 40, &Message::Spread(spread));
+        mesh.send(Flight { from: 5, to: backup, segment: 2, cast: Way::Unicast, bytes });
+        mesh.run(Duration::from_millis(100));
+        assert_eq!(told(&mesh, 6).len(), usize::from(stands_in), "by one that may pass {hops} more");
+    }
+}
+
 /// The forwarder is heard by the backup, and dies before it can repeat what the last node lost.
 #[test]
 fn what_a_dead_forwarder_cannot_repeat_others_give() {
