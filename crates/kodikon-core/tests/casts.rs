@@ -190,6 +190,33 @@ fn a_backup_that_hears_the_forwarder_is_silent() {
     assert_eq!((payload_datagrams(&mesh), repeated(&mesh)), (20, 0), "two segments, ten casts");
 }
 
+/// Found by random-30, seed 7: a backup was silenced by what had come to its LAN by its last relay, and asked who has it when the map
+/// made it the forwarder: all had, and those behind one of them never did.
+#[test]
+fn what_may_pass_no_more_relays_does_not_silence_a_backup_from_which_it_may() {
+    for (hops, stands_in) in [(0, true), (1, false)] {
+        let (mut mesh, forwarder, backup) = gateways();
+        let tag: Rc<RefCell<Option<SessionTag>>> = Rc::default();
+        let seen = Rc::clone(&tag);
+        mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+            if flight.from == 5 {
+                *seen.borrow_mut() = Header::decode(&flight.bytes).ok().map(|header| header.tag);
+            }
+            flight.from != forwarder || !is_spread(messages)
+        });
+        mesh.run(Duration::from_secs(6));
+        announce(&mut mesh, 1, "1");
+        mesh.run(Duration::from_millis(5));
+        let cast = signed(1, mesh.nodes[&1].epoch().0, 1);
+        let spread = Spread { cast, age_ms: 0, hops, path: Path::default(), map: 0, fragment: None, doubt_ms: 0 };
+        let tag = tag.borrow().expect("it spoke");
+        let bytes = mesh.forge(tag, 1 << 40, &Message::Spread(spread));
+        mesh.send(Flight { from: 5, to: backup, segment: 2, cast: Way::Unicast, bytes });
+        mesh.run(Duration::from_millis(100));
+        assert_eq!(told(&mesh, 6).len(), usize::from(stands_in), "by one that may pass {hops} more");
+    }
+}
+
 /// The forwarder is heard by the backup, and dies before it can repeat what the last node lost.
 #[test]
 fn what_a_dead_forwarder_cannot_repeat_others_give() {
@@ -276,6 +303,30 @@ fn where_the_group_is_dead_though_it_seemed_proven_all_are_told_one_by_one() {
         mesh.run(Duration::from_millis(500));
         let last = told(&mesh, 8).pop().expect("it was told before");
         assert!(last.2 == "20" && last.0 - said < Duration::from_millis(20), "it was not given up: {last:?}");
+    }
+}
+
+/// Found by multicast-off, seeds 74 and 75 (an enemy played single pieces to all, whose answers were taken for the group's), and by
+/// swarm-10, seed 31 (somebody on the origin's own host heard it, as what is sent to the group is looped back there).
+#[test]
+fn where_the_group_reaches_one_alone_or_a_piece_in_twenty_the_others_are_told_one_by_one() {
+    type Passes = fn(&Flight, u8) -> bool;
+    let long = format!("\"{}\"", "x".repeat(65_000));
+    let table: [(&str, &str, Passes); 2] =
+        [("1", "one", |flight, _| flight.to == 2), (&long, "a piece in twenty", |_, index| index % 20 == 0)];
+    for (payload, who, passes) in table {
+        let mut mesh = Segments::lan(9);
+        mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+            let index = |message: &Message| {
+                let Message::Spread(spread) = message else { return 1 };
+                spread.fragment.map_or(0, |fragment| fragment.index)
+            };
+            let is_heard = messages.iter().any(|message| passes(flight, index(message)));
+            flight.cast == Way::Unicast || !is_of_casts(messages) || is_heard
+        });
+        announce_as(&mut mesh, 1, payload, Priority::Normal);
+        mesh.run(Duration::from_secs(2));
+        assert_told_once(&mesh, 2..=9, payload, who);
     }
 }
 

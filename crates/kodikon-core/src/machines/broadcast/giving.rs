@@ -37,6 +37,9 @@ impl Broadcasts {
             self.store.change(id, on, |duty| {
                 duty.due = None;
                 duty.missing.retain(|member, _| ctx.roster.get(member).is_some_and(Peer::is_near));
+                if duty.stage == Stage::Again {
+                    duty.judge_group();
+                }
             });
             let Some(duty) = self.store.get(&id).and_then(|held| held.duties.get(&on)).cloned() else { break };
             if duty.missing.is_empty() && duty.stage != Stage::Copy {
@@ -54,7 +57,7 @@ impl Broadcasts {
                 }
                 Stage::Ask => {
                     let members: Vec<NodeId> = duty.missing.keys().copied().collect();
-                    self.ask(now, id, on, &members, ctx);
+                    self.ask(now, (id, on), on, &members, ctx);
                     self.wait(now, (id, on), ctx);
                 }
                 Stage::Again => self.give_again(now, (id, on), duty, ctx),
@@ -70,7 +73,7 @@ impl Broadcasts {
             duty.given = Some(now);
             match urgency {
                 Priority::Critical => (duty.stage, duty.due) = (Stage::Copy, Some(now + TWICE_AFTER)),
-                Priority::Low => duty.missing.clear(),
+                Priority::Low => duty.release(),
                 Priority::Normal | Priority::High => {}
             }
         });
@@ -92,6 +95,8 @@ impl Broadcasts {
         let group = on.and_then(|on| Some((on, self.ways.group(now, on, held.cast.body.len())?)));
         if let Some((on, way)) = group {
             self.send(now, id, pieces, &[Destination::Segment(on, way)], ctx);
+            let told = duty.missing.keys().map(|member| (*member, pieces));
+            self.store.change(id, Some(on), |duty| duty.say_to_group(told));
             return true;
         }
         for member in duty.missing.keys() {
@@ -121,6 +126,7 @@ impl Broadcasts {
         ctx.stats.casts_repeated += 1;
         if let Some((on, way)) = group {
             self.send(now, id, lacking, &[Destination::Segment(on, way)], ctx);
+            self.store.change(id, Some(on), |duty| duty.say_to_group(known));
         } else {
             for (member, pieces) in known {
                 let to = if by_all { Destination::EveryPath(member) } else { Destination::Peer(member) };
@@ -128,7 +134,7 @@ impl Broadcasts {
             }
         }
         if !silent.is_empty() {
-            self.ask(now, id, by_group, &silent, ctx);
+            self.ask(now, (id, on), by_group, &silent, ctx);
         }
         self.store.change(id, on, |duty| {
             duty.rounds += 1;
@@ -153,11 +159,21 @@ impl Broadcasts {
     }
 
     /// Asks those who may have a cast from somebody else.
-    fn ask(&mut self, now: Instant, id: CastId, on: Option<InterfaceIndex>, to: &[NodeId], ctx: &mut Context) {
+    fn ask(
+        &mut self,
+        now: Instant,
+        (id, on): (CastId, Option<InterfaceIndex>),
+        by_group: Option<InterfaceIndex>,
+        to: &[NodeId],
+        ctx: &mut Context,
+    ) {
         let offer = || Message::Offer(Offer { holds: told(&BTreeSet::from([id])), question: true });
-        let group = on.filter(|_| to.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, 0)?)));
+        let group = by_group.filter(|_| to.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, 0)?)));
         match group {
-            Some((on, way)) => ctx.out.send(Destination::Segment(on, way), offer()),
+            Some((over, way)) => {
+                ctx.out.send(Destination::Segment(over, way), offer());
+                self.store.change(id, on, |duty| duty.say_to_group(to.iter().map(|member| (*member, 0))));
+            }
             None => to.iter().for_each(|member| ctx.out.send(Destination::EveryPath(*member), offer())),
         }
     }

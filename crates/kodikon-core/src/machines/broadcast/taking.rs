@@ -52,11 +52,11 @@ impl Broadcasts {
             return ctx.stats.drop(Reject::Stranger);
         }
         if id.origin == ctx.me.id {
-            return self.on_known(now, id, came);
+            return self.on_known(now, id, came, spread.hops);
         }
         if self.windows.standing(&id.origin, id.epoch, id.number) != Arrived::New {
             ctx.stats.casts_repeated_here += 1;
-            self.on_known(now, id, came);
+            self.on_known(now, id, came, spread.hops);
             self.answer(now, id, came, ctx);
             return self.come_shorter(now, id, came, &spread, ctx);
         }
@@ -164,10 +164,14 @@ impl Broadcasts {
         self.answer(now, id, came, ctx);
     }
 
-    /// A neighbour gives what is here already: it has it, and who stands by on that segment need not give it.
-    fn on_known(&mut self, now: Instant, id: CastId, came: Came) {
+    /// A neighbour gives what is here already: it has it, and who stands by on that segment need not give it; but for one that may
+    /// pass no more relays there, where it may from here: others may depend on those who have it so.
+    fn on_known(&mut self, now: Instant, id: CastId, came: Came, hops: u8) {
         self.on_has(now, &id, came.from);
         let Some(held) = self.store.get(&id) else { return };
+        if hops == 0 && held.hops > 1 {
+            return;
+        }
         let arrived = held.arrived;
         let on = Some(came.on);
         if held.duties.get(&on).is_some_and(|duty| duty.stage == Stage::Standby && duty.due.is_some()) {
@@ -264,12 +268,7 @@ impl Broadcasts {
             let id = half_of(half);
             let duties: Vec<_> = self.store.get(&id).into_iter().flat_map(|held| held.duties.keys().copied()).collect();
             for on in duties {
-                self.store.change(id, on, |duty| {
-                    if let Some(have) = duty.missing.get_mut(&from) {
-                        *have = Some(half.have);
-                        duty.answered = true;
-                    }
-                });
+                self.store.change(id, on, |duty| duty.note_half(&from, half.have));
             }
         }
     }
