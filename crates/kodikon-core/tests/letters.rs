@@ -498,6 +498,34 @@ fn a_letter_that_comes_again_while_it_is_given_back_is_taken_again() {
     assert_eq!(mesh.heard(5).iter().filter(|(_, text)| text == "1").count(), 1);
 }
 
+/// Found by swarm-10, seed 82: a stranger played the fifth relay's datagram to a sixth node, which had nobody to give the letter back to,
+/// let it wait, and gave it on.
+#[test]
+fn a_letter_that_passed_all_the_relays_it_may_goes_back_and_nowhere_else() {
+    let mut mesh = Segments::line(3);
+    let record = Record::default();
+    let kept = Rc::clone(&record);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        let is_cut = matches!((flight.from, flight.to), (1, 2) | (2, 1));
+        kept.borrow_mut().extend((is_cut && is_letter(messages)).then(|| flight.clone()));
+        !is_cut
+    });
+    let ticket = mesh.say_as(1, 3, "1", Priority::Normal, Some(Duration::from_secs(20)));
+    mesh.run(Duration::from_millis(50));
+    let first = record.borrow()[0].clone();
+    let Some(Message::Carry(carry)) = mesh.read(&first.bytes).into_iter().next() else { panic!("it carries") };
+    let spent = later(&mesh, &first, 1, &Message::Carry(Carry { hops: 0, ..carry }));
+    mesh.send(spent);
+    mesh.run(Duration::from_secs(2));
+    assert!(mesh.nodes[&2].stats().letters_returned > 0, "it was taken");
+    assert!(mesh.heard(3).is_empty(), "{:?}", mesh.heard(3));
+    // It goes back once 1 is heard again, which may give it to whom it likes.
+    mesh.filter = Box::new(|_: &Flight, _: &[Message]| true);
+    mesh.run(Duration::from_secs(10));
+    assert_eq!(mesh.heard(3), [(id(1), "1".to_owned())]);
+    assert_eq!(delivered(&mesh, ticket).1, [2, 3]);
+}
+
 /// Sightings as a camera tells them: JSON that repeats its keys.
 fn sightings(bytes: usize) -> String {
     let mut text = String::from("[");

@@ -21,6 +21,7 @@ use crate::model::op::{OpKind, SignedOp};
 use crate::model::roster::{DirectoryEntry, Peer};
 use crate::wire::message::{Message, Ops};
 
+pub use far::STILL_LISTED;
 pub use names::Names;
 pub use verdicts::{OpinionBody, read_opinion};
 

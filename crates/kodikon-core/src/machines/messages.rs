@@ -265,7 +265,7 @@ impl Messages {
         // We are one of the relays that it may pass.
         let hops = came.hops.checked_sub(1);
         let mut parcel = Parcel::new((letter, print), hops.unwrap_or(0), expires, Some(came.from));
-        (parcel.path, parcel.dead, parcel.is_return) = (came.path, came.dead, hops.is_none());
+        (parcel.path, parcel.dead, parcel.is_spent) = (came.path, came.dead, hops.is_none());
         self.custody.take(parcel);
     }
 
@@ -500,6 +500,7 @@ impl Parcel {
             from,
             own: None,
             is_return: false,
+            is_spent: false,
             slow: None,
             place: Place::Unrouted,
         }

@@ -8,7 +8,7 @@ use crate::effect::outbox::Destination;
 use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{Epoch, Life, NodeId};
 use crate::ground::time::{Duration, Instant};
-use crate::machines::membership::read_opinion;
+use crate::machines::membership::{STILL_LISTED, read_opinion};
 use crate::model::links::SegmentId;
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
@@ -20,9 +20,6 @@ const REVIEW_AFTER: Duration = Duration::from_millis(20);
 /// How often those without a way are looked at: a suspicion is measured in seconds.
 const REVIEW_LOST: Duration = Duration::from_millis(250);
 
-/// What must have passed of the hard bound before a silent node on our own segment is taken for far: by then its dead are
-/// off the lists.
-const STILL_LISTED: (u32, u32) = (6, 5);
 /// Far authors of whose covers it is asked who else can tell, a second and at once: each may cost a tree of the map, and whoever
 /// names more is believed later.
 const LOOKUPS_RATE: u32 = 500;
@@ -262,3 +259,6 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,10 @@ use crate::model::member::{Card, Liveness, REASON_NO_WAY, REASON_SILENCE};
 use crate::model::op::SignedOp;
 use crate::model::roster::Far;
 
+/// What must have passed of the hard bound since a node was heard until others are believed to hear it because they list it: by
+/// then its dead are off the lists.
+pub const STILL_LISTED: (u32, u32) = (6, 5);
+
 impl Membership {
     /// A node that others hear counts here too. Its card was checked.
     pub fn admit_far(&mut self, now: Instant, op: SignedOp, card: Card, shown_by: NodeId, ctx: &mut Context) {
@@ -57,9 +61,11 @@ impl Membership {
         }
         let lost = far.lost.unwrap_or(now);
         ctx.roster.set_far(&id, Some(Far { lost: Some(lost), ..far }));
-        // Of one that was heard here the bound runs from then: those who still listed it may have been as late as we.
+        // Of one that was heard here the bound runs from then: those who still listed it may have been as late as we. Whoever
+        // lists it when its dead are off the lists has heard it since: then it runs from when they ceased.
+        let is_late = |silent: &Instant| lost < *silent + ctx.hard_bound() * STILL_LISTED.0 / STILL_LISTED.1;
         let doubt = lost + ctx.config.profile.suspicion();
-        let bound = doubt.max(far.silent.unwrap_or(lost) + ctx.hard_bound());
+        let bound = doubt.max(far.silent.filter(is_late).unwrap_or(lost) + ctx.hard_bound());
         let Some(peer) = ctx.roster.get(&id) else { return };
         let is_credible =
             |witness: &NodeId| ctx.roster.get(witness).is_some_and(|held| held.liveness == Liveness::Alive);

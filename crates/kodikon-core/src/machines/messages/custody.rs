@@ -38,6 +38,8 @@ pub(super) struct Parcel {
     pub(super) own: Option<OwnId>,
     /// Whether it goes back to whom it came from.
     pub(super) is_return: bool,
+    /// Whether it came by as many relays as it may pass: then it goes nowhere else.
+    pub(super) is_spent: bool,
     /// A relay that answers probes and did not take it for long.
     pub(super) slow: Option<NodeId>,
     /// Pieces that nobody took yet.

@@ -147,7 +147,7 @@ impl Messages {
                 self.release(now, id);
                 continue;
             }
-            if parcel.is_return || tried >= MAX_TRIED {
+            if parcel.is_return || parcel.is_spent || tried >= MAX_TRIED {
                 self.on_no_way(now, id, ctx);
                 continue;
             }

@@ -1,0 +1,33 @@
+//! How long a node counts that this one does not hear itself.
+
+use super::super::bench::{Bench, identity};
+use super::*;
+use crate::model::member::Liveness as Held;
+
+/// Found by pair-cut, seed 62: the namer did not hear a member any more and dropped it, and the others told of it three seconds later.
+/// Whoever had not heard it for minutes had called it failed 0.1 s before.
+#[test]
+fn the_bound_of_a_far_peer_runs_from_its_silence_only_while_those_who_list_it_may_be_as_late_as_we() {
+    // (seconds from its silence here until there is no way, seconds from then until it is called failed)
+    for (listed, failed) in [(0, 30), (10, 20), (29, 3), (35, 3), (36, 30), (460, 30)] {
+        let mut bench = Bench::new(2);
+        let (id, lost) = (identity(1).id(), bench.now + Duration::from_secs(listed));
+        let Bench { node, now, .. } = &mut bench;
+        let peer = node.ctx.roster.get_mut(&id).expect("it was met");
+        peer.note_heard(*now);
+        node.membership.withdraw_to_far(*now, id, &mut node.ctx);
+        node.membership.review(*now, id, Some(1), &mut node.ctx);
+        let bound = lost + Duration::from_secs(failed);
+        let moments = [
+            (lost, Held::Alive),
+            (lost + Duration::from_millis(2_999), Held::Alive),
+            (bound - Duration::from_millis(1), if failed > 3 { Held::Suspect } else { Held::Alive }),
+            (bound, Held::Failed),
+        ];
+        for (at, held) in moments {
+            node.membership.review(at, id, None, &mut node.ctx);
+            let shown = node.ctx.roster.get(&id).expect("it was met").liveness;
+            assert_eq!(shown, held, "{:?} after there was no way, {listed} s after it was heard", at.since(lost));
+        }
+    }
+}
