@@ -101,6 +101,7 @@ impl Node {
         if let Some(planned) = self.planned.filter(|planned| now.since(planned.at) > STALL) {
             self.liveness.on_stall(now, now.since(planned.at), &mut self.ctx);
             self.broadcasts.on_stall(now, now.since(planned.at));
+            self.routing.on_stall(now, now.since(planned.at), &self.ctx);
         }
         if self.left {
             self.handle_after_goodbye(now, input);

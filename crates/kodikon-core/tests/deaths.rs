@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use kodikon_core::effect::Event;
+use kodikon_core::effect::{Event, Input};
 use kodikon_core::ground::time::Duration;
 use kodikon_core::wire::message::Message;
 use segments::{Segments, id};
@@ -112,4 +112,26 @@ fn those_on_the_segment_of_a_silent_neighbour_are_asked_about_it_twice_and_not_s
     segments.run(Duration::from_secs(7));
     let asked = asked.borrow();
     assert_eq!([3, 4].map(|n| asked.get(&n).copied().unwrap_or_default() >= 2), [true; 2], "{asked:?}");
+}
+
+/// Whoever was stopped has in its queue what those said who died meanwhile: it went on listing them for eighteen seconds, and whoever
+/// had lost them took them for alive again.
+#[test]
+fn who_was_stopped_for_long_tells_of_whom_it_hears_again_and_of_nobody_else() {
+    let mut segments = Segments::new(&[(1, &[1]), (2, &[1, 2]), (3, &[2]), (4, &[1])]);
+    segments.settle();
+    let routes = |segments: &mut Segments| {
+        let routes = segments.nodes.get_mut(&1).expect("it runs").routes();
+        routes.iter().map(|route| route.to).collect::<BTreeSet<_>>()
+    };
+    let stopped = segments.nodes.remove(&2).expect("it runs");
+    segments.run(Duration::from_secs(1));
+    segments.nodes.remove(&3);
+    segments.run(Duration::from_secs(9));
+    segments.nodes.insert(2, stopped);
+    segments.hand(2, Input::Wake);
+    segments.run(Duration::from_millis(500));
+    assert!(routes(&mut segments).contains(&id(3)), "it was heard not long ago");
+    segments.run(Duration::from_millis(1_700));
+    assert_eq!(routes(&mut segments), [2, 4].map(id).into());
 }

@@ -4,6 +4,7 @@ mod ears;
 pub mod map;
 mod own;
 mod quality;
+mod woken;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::machines::routing::ears::{Ear, Shown};
 use crate::machines::routing::map::Map;
 use crate::machines::routing::own::{DOUBTFUL, Heard, Lists, Told};
 use crate::machines::routing::quality::Qualities;
+use crate::machines::routing::woken::Woken;
 use crate::model::links::{LinksBody, MAX_DIRECT, MembersBody, SegmentId};
 use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
@@ -53,6 +55,7 @@ pub struct Routing {
     is_joint: bool,
     /// When others last vouched for somebody whom this node does not hear.
     missed: Option<Instant>,
+    woken: Option<Woken>,
     lists: Lists,
     told: Told,
     /// When what changed is to be told.
@@ -73,6 +76,7 @@ impl Routing {
             looked: now,
             is_joint: false,
             missed: None,
+            woken: None,
             lists: Lists::new(),
             told: Told::default(),
             tell_at: None,
@@ -152,6 +156,20 @@ impl Routing {
         }
     }
 
+    /// This node was stopped, for so long. What it heard before a stop as long as a suspicion it tells of for a moment alone:
+    /// meanwhile they may have died, and whoever lost them would believe that they are heard here.
+    pub fn on_stall(&mut self, now: Instant, late: Duration, ctx: &Context) {
+        if late >= ctx.config.profile.suspicion() && self.is_mapping() {
+            self.woken = Some(Woken::new(now, ctx));
+            self.tell_at = None;
+        }
+    }
+
+    /// What was heard before this is no link.
+    fn floor(&self) -> Instant {
+        self.woken.as_ref().map_or(Instant::ZERO, Woken::floor)
+    }
+
     /// A peer is gone: what it said counts no more.
     pub fn on_down(&mut self, now: Instant, id: &NodeId, ctx: &Context) {
         self.map.forget(id);
@@ -211,12 +229,14 @@ impl Routing {
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        [Some(self.look_at), self.tell_at].into_iter().flatten().min()
+        let woken = self.woken.as_ref().and_then(Woken::next_deadline);
+        [Some(self.look_at), self.tell_at, woken].into_iter().flatten().min()
     }
 
     /// Does what is due; returns the facts to publish.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) -> Vec<Fact> {
-        if now >= self.look_at {
+        let has_listened = self.woken.as_mut().is_some_and(|woken| woken.on_wake(now, ctx));
+        if has_listened || now >= self.look_at {
             self.look(now, ctx);
         }
         if self.tell_at.is_none_or(|at| now < at) {
@@ -237,7 +257,7 @@ impl Routing {
     fn look(&mut self, now: Instant, ctx: &mut Context) {
         self.looked = now;
         self.look_at = now + LOOK_EVERY;
-        let heard = Heard::look(now, Duration::ZERO, ctx);
+        let heard = Heard::look(now, Duration::ZERO, self.floor(), ctx);
         self.note_missed(now, &heard, ctx);
         self.is_joint = heard.is_joint() || self.missed.is_some_and(|at| now < at + MISSED);
         if self.is_mapping() {
@@ -261,6 +281,8 @@ impl Routing {
         // A joint tells of itself once its segments have names: until then there is nothing to be known.
         let is_unnamed = |ear: &Ear| ear.names_at(&ctx.me.id, self.is_joint, &[]).is_some();
         let is_early = self.is_joint && links.segments.is_empty() && self.ears.values().any(is_unnamed);
+        // Whom it still hears a node that was stopped learns one by one; it tells when it has listened.
+        let is_early = is_early || self.woken.as_ref().is_some_and(Woken::is_listening);
         if !is_early && self.told.differs(&links, &lists) {
             let debt = self.full_at.max(now).since(now);
             let wait = debt.saturating_sub(TELL_EVERY * (TELL_BURST - 1)).max(TELL_AFTER);
@@ -290,7 +312,7 @@ impl Routing {
         if !self.is_mapping() {
             return (LinksBody::default(), Lists::new());
         }
-        let heard = Heard::look(now, patience, ctx);
+        let heard = Heard::look(now, patience, self.floor(), ctx);
         let ears = own::Ears { now, ears: &self.ears, qualities: &mut self.qualities };
         let links = own::links(self.is_joint, &heard, ears, &mut self.map, ctx);
         (links, own::lists(&heard, &self.ears, ctx.me.id))

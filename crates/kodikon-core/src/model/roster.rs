@@ -67,6 +67,8 @@ pub struct Peer {
 pub struct Far {
     /// Since when there is no way.
     pub lost: Option<Instant>,
+    /// When a way came back, and since when there had been none.
+    pub regained: Option<(Instant, Instant)>,
     /// When it was last heard itself, if it ever was in this run.
     pub silent: Option<Instant>,
     /// Relays on the way.

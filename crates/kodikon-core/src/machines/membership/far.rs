@@ -4,7 +4,7 @@ use crate::effect::Event;
 use crate::effect::context::Context;
 use crate::effect::outbox::Notice;
 use crate::ground::id::NodeId;
-use crate::ground::time::Instant;
+use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::Membership;
 use crate::model::member::{Card, Liveness, REASON_NO_WAY, REASON_SILENCE};
 use crate::model::op::SignedOp;
@@ -13,6 +13,10 @@ use crate::model::roster::Far;
 /// What must have passed of the hard bound since a node was heard until others are believed to hear it because they list it: by
 /// then its dead are off the lists.
 pub const STILL_LISTED: (u32, u32) = (6, 5);
+
+/// A way that was there for less was no sign of life: who comes back after a stop tells within this of whom it hears no more
+/// (docs/machines/routing.md).
+const BRIEF: Duration = Duration::from_secs(6);
 
 impl Membership {
     /// A node that others hear counts here too. Its card was checked.
@@ -53,13 +57,17 @@ impl Membership {
         if let Some(relays) = relays {
             peer.heard = Some(now);
             let was_suspect = peer.liveness == Liveness::Suspect;
-            ctx.roster.set_far(&id, Some(Far { lost: None, relays, ..far }));
+            let regained = far.lost.map(|lost| (now, lost)).or(far.regained);
+            ctx.roster.set_far(&id, Some(Far { lost: None, regained, relays, ..far }));
             if was_suspect {
                 self.clear(now, id, ctx);
             }
             return;
         }
-        let lost = far.lost.unwrap_or(now);
+        // A way that was there for a moment shows that somebody came back who still listed it, not that it was heard.
+        let is_brief = |(regained, _): &(Instant, Instant)| now < *regained + BRIEF;
+        let before = far.regained.filter(is_brief).map(|(_, lost)| lost);
+        let lost = far.lost.or(before).unwrap_or(now);
         ctx.roster.set_far(&id, Some(Far { lost: Some(lost), ..far }));
         // Of one that was heard here the bound runs from then: those who still listed it may have been as late as we. Whoever
         // lists it when its dead are off the lists has heard it since: then it runs from when they ceased.

@@ -34,8 +34,8 @@ fn window(ctx: &Context) -> Duration {
 pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
 
 impl Heard {
-    /// Those heard lately. A suspect counts until it is so for longer than `patience`.
-    pub(super) fn look(now: Instant, patience: Duration, ctx: &Context) -> Self {
+    /// Those heard lately, and not before `floor`. A suspect counts until it is so for longer than `patience`.
+    pub(super) fn look(now: Instant, patience: Duration, floor: Instant, ctx: &Context) -> Self {
         let window = window(ctx);
         let mut heard: BTreeMap<InterfaceIndex, Vec<NodeId>> = BTreeMap::new();
         let counts = |peer: &Peer| match peer.liveness {
@@ -46,7 +46,7 @@ impl Heard {
         for (id, peer) in ctx.roster.near().filter(|(_, peer)| counts(peer)) {
             let one_by_one = peer.paths.iter().filter_map(|path| path.interface.zip(path.heard));
             let lately = one_by_one.chain(peer.paths.iter().filter_map(|path| path.group));
-            for (interface, _) in lately.filter(|(_, at)| now.since(*at) < window) {
+            for (interface, _) in lately.filter(|(_, at)| now.since(*at) < window && *at >= floor) {
                 if ctx.interface(interface).is_none() {
                     continue;
                 }

@@ -31,3 +31,27 @@ fn the_bound_of_a_far_peer_runs_from_its_silence_only_while_those_who_list_it_ma
         }
     }
 }
+
+/// Found by swarm-10, seeds 67 and 118: who came back after a stop still listed the dead for a moment, and each time it did the
+/// others waited for the whole bound again.
+#[test]
+fn a_way_that_was_there_for_a_moment_is_no_sign_of_life() {
+    // (seconds for which the way was there, seconds from its first end until the peer is called failed)
+    for (there, failed) in [(5, 30), (6, 26 + 30)] {
+        let mut bench = Bench::new(2);
+        let (id, start) = (identity(1).id(), bench.now);
+        let Bench { node, .. } = &mut bench;
+        node.membership.withdraw_to_far(start, id, &mut node.ctx);
+        let mut look = |seconds: u64, relays: Option<u8>| {
+            node.membership.review(start + Duration::from_secs(100 + seconds), id, relays, &mut node.ctx);
+            node.ctx.roster.get(&id).expect("it was met").liveness
+        };
+        assert_eq!(look(0, None), Held::Alive);
+        assert_eq!(look(19, None), Held::Suspect);
+        assert_eq!(look(20, Some(1)), Held::Alive, "there is a way");
+        look(20 + there - 1, Some(1));
+        look(20 + there, None);
+        assert_ne!(look(failed - 1, None), Held::Failed);
+        assert_eq!(look(failed, None), Held::Failed);
+    }
+}
