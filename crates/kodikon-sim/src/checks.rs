@@ -413,6 +413,13 @@ impl Watch {
         if !self.was_steady(observer, verdict.died) {
             return;
         }
+        // Where more is lost than a healthy node bears, or a partition stands, the lists of those who are heard are late: whoever
+        // is in them counts as heard there, and nobody can know better.
+        let late = verdict.died + self.heartbeat_timeout * 2 + VERDICT_MARGIN;
+        if now < late && !recovered(verdict.died, self.truth.nodes[observer].link_trouble) {
+            self.verdicts_due.push(VerdictDue { at: late, of: Observers::One(observer), ..*verdict });
+            return;
+        }
         let row = self.views[observer].row(&verdict.peer);
         // A recording of what it had never heard is the last that it heard of the dead: the bound runs from there.
         let echo = row.map_or(Moment::START, |row| row.echo);
