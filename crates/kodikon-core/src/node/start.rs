@@ -23,6 +23,7 @@ use crate::model::op::OpKind;
 use crate::model::roster::{DirectoryEntry, Roster};
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
+use crate::node::goodbyes::Goodbyes;
 use crate::node::outbound::Outbound;
 use crate::node::{Boot, Node, Saved};
 use crate::wire::message::{Bye, Message, bye_bytes};
@@ -85,6 +86,7 @@ impl Node {
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),
+            goodbyes: Goodbyes::default(),
             planned: None,
             latest: now,
             left: false,
