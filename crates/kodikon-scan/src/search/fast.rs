@@ -1,0 +1,146 @@
+//! Decides which entries a fast search looks at: those whose signs differ from the query's in few enough places.
+//!
+//! After a random rotation each sign differs with the chance θ/π, θ being the angle between query and entry (Goemans and
+//! Williamson 1995, Charikar 2002). So first those are bounded whose signs differ least; their k-th lower bound is a score,
+//! and an angle; and then all whose signs differ in no more places than that angle, and three deviations, explain.
+
+use crate::arena::{BLOCK, Snapshot};
+use crate::search::collector::Collector;
+use crate::search::{bits, block_of};
+
+/// Entries bounded first, for each that is wanted. More of them make the floor better and the rest fewer.
+const FIRST_PER_K: usize = 32;
+/// Standard deviations of the number of differing signs that are allowed for: who is as far as the k-th is then missed with
+/// a chance of 0.0013, who is nearer with less.
+const DEVIATIONS: f64 = 3.0;
+/// When more than one in so many would be bounded one by one, all are, in a row.
+const WORTHWHILE: usize = 4;
+/// The distance of what is not allowed: more than the dimensions can be.
+const EXCLUDED: u16 = u16::MAX;
+
+/// A fast search on its way.
+pub(super) struct Cascade<'c, 'a> {
+    collector: &'c mut Collector<'a>,
+    /// In how many signs each place differs, in the order of the chunks.
+    distances: Vec<u16>,
+    /// How many allowed ones there are of each distance.
+    histogram: Vec<u32>,
+    is_full: bool,
+}
+
+impl<'c, 'a> Cascade<'c, 'a> {
+    pub(super) fn new(snapshot: &Snapshot, collector: &'c mut Collector<'a>) -> Self {
+        let places = snapshot.chunks.iter().map(|chunk| chunk.body.ids.len()).sum();
+        let histogram = vec![0; snapshot.space.dims() + 1];
+        Self { collector, distances: Vec::with_capacity(places), histogram, is_full: false }
+    }
+
+    /// The collector, as if nothing had been shown to it, if it is to be shown all entries.
+    pub(super) fn finish(self) -> Option<&'c mut Collector<'a>> {
+        if !self.is_full {
+            return None;
+        }
+        *self.collector = Collector::new(self.collector.search);
+        Some(self.collector)
+    }
+
+    fn allowed(&self) -> usize {
+        self.histogram.iter().sum::<u32>() as usize
+    }
+
+    /// The least distance within which there are at least so many.
+    fn reach(&self, count: usize) -> usize {
+        let mut within = 0;
+        let reach = self.histogram.iter().position(|of_it| {
+            within += *of_it as usize;
+            within >= count
+        });
+        reach.unwrap_or(self.histogram.len() - 1)
+    }
+
+    fn within(&self, reach: usize) -> usize {
+        self.histogram[..=reach].iter().sum::<u32>() as usize
+    }
+
+    /// The distance beyond which an entry that scores at least `floor` hardly ever lies.
+    fn explained(&self, floor: f64) -> usize {
+        let dims = (self.histogram.len() - 1) as f64;
+        let chance = floor.clamp(-1.0, 1.0).acos() / std::f64::consts::PI;
+        let distance = dims * chance + DEVIATIONS * (dims * chance * (1.0 - chance)).sqrt();
+        (distance.ceil() as usize).min(self.histogram.len() - 1)
+    }
+}
+
+impl Snapshot {
+    /// Shows the collectors what is worth it; those for whom that is most are left for the scan of all.
+    pub(super) fn cascade(&self, cascades: &mut [Cascade<'_, '_>]) {
+        if cascades.is_empty() {
+            return;
+        }
+        self.measure(cascades);
+        for cascade in cascades {
+            let allowed = cascade.allowed();
+            let first = cascade.reach(FIRST_PER_K * cascade.collector.search.k);
+            if cascade.within(first) * WORTHWHILE > allowed {
+                cascade.is_full = true;
+                continue;
+            }
+            self.show_between(cascade, 0, first);
+            // At least k have been bounded: there is a floor.
+            let floor = cascade.collector.floor().unwrap_or(-1.0);
+            let last = cascade.explained(floor);
+            if cascade.within(last) * WORTHWHILE > allowed {
+                cascade.is_full = true;
+                continue;
+            }
+            if last > first {
+                self.show_between(cascade, first + 1, last);
+            }
+            cascade.collector.allow(allowed);
+        }
+    }
+
+    /// Counts the signs in which the entries differ, for all at once.
+    fn measure(&self, cascades: &mut [Cascade<'_, '_>]) {
+        for chunk in &self.chunks {
+            let body = &chunk.body;
+            for cascade in &mut *cascades {
+                let search = cascade.collector.search;
+                let before = cascade.distances.len();
+                cascade.distances.resize(before + body.ids.len(), EXCLUDED);
+                let distances = &mut cascade.distances[before..];
+                self.kernel.distances(&body.signs, &search.query.signs, distances);
+                for (block, distances) in distances.chunks_exact_mut(BLOCK).enumerate() {
+                    let allowed = search.allowed(chunk.live[block], block_of(&body.ids, block));
+                    for at in bits(!allowed) {
+                        distances[at] = EXCLUDED;
+                    }
+                    for at in bits(allowed) {
+                        cascade.histogram[usize::from(distances[at])] += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Shows the collector the entries whose distance lies between two, both included.
+    fn show_between(&self, cascade: &mut Cascade<'_, '_>, least: usize, most: usize) {
+        let mut blocks = cascade.distances.chunks_exact(BLOCK);
+        for chunk in &self.chunks {
+            for (block, distances) in (0..chunk.body.blocks()).zip(&mut blocks) {
+                let places = between(distances, least as u16, most as u16);
+                self.show(chunk, block, places, cascade.collector);
+            }
+        }
+    }
+}
+
+/// The places whose distance lies between two, both included.
+fn between(distances: &[u16], least: u16, most: u16) -> u64 {
+    let inside = |distance: &u16| u64::from(distance.wrapping_sub(least) <= most - least);
+    // Mostly none: adding up without a branch finds that out several at a time.
+    if distances.iter().map(inside).sum::<u64>() == 0 {
+        return 0;
+    }
+    distances.iter().rev().fold(0, |places, distance| places << 1 | inside(distance))
+}
