@@ -16,7 +16,7 @@ pub(crate) use chunk::{BLOCK, Body, Chunk};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u32);
 
-/// Entries an arena can be told to hold at most. Fourteen bytes short of what a slot can name, and 2.5 TB at 512 dimensions.
+/// Entries an arena can be told to hold at most: as many as slots can be named.
 pub const MAX_ENTRIES: usize = u32::MAX as usize;
 
 /// Why an entry was not taken in. Nothing was changed.

@@ -1,7 +1,5 @@
 //! Decides nothing that the scalar path does not: the same sums, 16 codes or 256 bits at a time with AVX2.
 
-use super::{Line, Octet, Planes};
-
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{distances, is_available, products};
 
@@ -17,7 +15,7 @@ pub(super) use super::scalar::{distances, products};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Line, Octet, Planes};
+    use crate::kernel::{Line, Octet, Planes, fetch_ahead};
 
     pub(in crate::kernel) fn is_available() -> bool {
         is_x86_feature_detected!("avx2")
@@ -43,10 +41,12 @@ mod x86 {
             let (first, second) = entries.split_at(lines);
             let mut sums = [_mm256_setzero_si256(); 2];
             for (line, words) in query.words.iter().enumerate() {
+                fetch_ahead(&first[line]);
                 for quarter in 0..4 {
                     let words = load_words(&words.0, quarter);
                     sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(load_codes(&first[line], quarter), words));
                     if let Some(second) = second.get(line) {
+                        fetch_ahead(second);
                         sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(load_codes(second, quarter), words));
                     }
                 }

@@ -1,7 +1,5 @@
 //! Decides nothing that the scalar path does not: the same sums, 64 codes or 512 bits at a time with AVX-512.
 
-use super::{Line, Octet, Planes};
-
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{distances, is_available, products};
 
@@ -17,7 +15,7 @@ pub(super) use super::scalar::{distances, products};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Line, Octet, Planes};
+    use crate::kernel::{Line, Octet, Planes, fetch_ahead};
 
     /// Entries whose sums are kept at a time: they share what is loaded of the query, and their chains of additions overlap.
     const TOGETHER: usize = 4;
@@ -65,6 +63,7 @@ mod x86 {
             let (high_plane, low_plane) = (load(&high_plane.0), load(&low_plane.0));
             for entry in 0..N {
                 let codes = load(&entries[entry * lines + line].0);
+                fetch_ahead(&entries[entry * lines + line]);
                 high[entry] = _mm512_dpbusd_epi32(high[entry], codes, high_plane);
                 low[entry] = _mm512_dpbusd_epi32(low[entry], codes, low_plane);
             }

@@ -2,7 +2,7 @@
 //!
 //! After a random rotation each sign differs with the chance θ/π, θ being the angle between query and entry (Goemans and
 //! Williamson 1995, Charikar 2002). So first those are bounded whose signs differ least; their k-th lower bound is a score,
-//! and an angle; and then all whose signs differ in no more places than that angle, and three deviations, explain.
+//! and an angle; and then all whose signs differ in no more places than that angle, and two deviations, explain.
 
 use crate::arena::{BLOCK, Snapshot};
 use crate::search::collector::Collector;
@@ -11,8 +11,8 @@ use crate::search::{bits, block_of};
 /// Entries bounded first, for each that is wanted. More of them make the floor better and the rest fewer.
 const FIRST_PER_K: usize = 32;
 /// Standard deviations of the number of differing signs that are allowed for: who is as far as the k-th is then missed with
-/// a chance of 0.0013, who is nearer with less.
-const DEVIATIONS: f64 = 3.0;
+/// a chance of 0.023, who is nearer with less.
+const DEVIATIONS: f64 = 2.0;
 /// When more than one in so many would be bounded one by one, all are, in a row.
 const WORTHWHILE: usize = 4;
 /// The distance of what is not allowed: more than the dimensions can be.
@@ -23,15 +23,16 @@ pub(super) struct Cascade<'c, 'a> {
     collector: &'c mut Collector<'a>,
     /// In how many signs each place differs, in the order of the chunks.
     distances: Vec<u16>,
-    /// How many allowed ones there are of each distance.
-    histogram: Vec<u32>,
+    /// How many allowed ones there are of each distance, in four parts: neighbours often have the same, and a counter is
+    /// not ready again at once.
+    histogram: Vec<[u32; 4]>,
     is_full: bool,
 }
 
 impl<'c, 'a> Cascade<'c, 'a> {
     pub(super) fn new(snapshot: &Snapshot, collector: &'c mut Collector<'a>) -> Self {
         let places = snapshot.chunks.iter().map(|chunk| chunk.body.ids.len()).sum();
-        let histogram = vec![0; snapshot.space.dims() + 1];
+        let histogram = vec![[0; 4]; snapshot.space.dims() + 1];
         Self { collector, distances: Vec::with_capacity(places), histogram, is_full: false }
     }
 
@@ -45,21 +46,21 @@ impl<'c, 'a> Cascade<'c, 'a> {
     }
 
     fn allowed(&self) -> usize {
-        self.histogram.iter().sum::<u32>() as usize
+        self.within(self.histogram.len() - 1)
     }
 
     /// The least distance within which there are at least so many.
     fn reach(&self, count: usize) -> usize {
         let mut within = 0;
         let reach = self.histogram.iter().position(|of_it| {
-            within += *of_it as usize;
+            within += of_it.iter().sum::<u32>() as usize;
             within >= count
         });
         reach.unwrap_or(self.histogram.len() - 1)
     }
 
     fn within(&self, reach: usize) -> usize {
-        self.histogram[..=reach].iter().sum::<u32>() as usize
+        self.histogram[..=reach].as_flattened().iter().sum::<u32>() as usize
     }
 
     /// The distance beyond which an entry that scores at least `floor` hardly ever lies.
@@ -115,9 +116,7 @@ impl Snapshot {
                     for at in bits(!allowed) {
                         distances[at] = EXCLUDED;
                     }
-                    for at in bits(allowed) {
-                        cascade.histogram[usize::from(distances[at])] += 1;
-                    }
+                    count(&mut cascade.histogram, distances, allowed);
                 }
             }
         }
@@ -135,12 +134,25 @@ impl Snapshot {
     }
 }
 
+/// Counts those of a block that are allowed.
+fn count(histogram: &mut [[u32; 4]], distances: &[u16], allowed: u64) {
+    if allowed == u64::MAX {
+        for (at, distance) in distances.iter().enumerate() {
+            histogram[usize::from(*distance)][at % 4] += 1;
+        }
+    } else {
+        for at in bits(allowed) {
+            histogram[usize::from(distances[at])][at % 4] += 1;
+        }
+    }
+}
+
 /// The places whose distance lies between two, both included.
 fn between(distances: &[u16], least: u16, most: u16) -> u64 {
-    let inside = |distance: &u16| u64::from(distance.wrapping_sub(least) <= most - least);
+    let inside = |distance: &u16| u16::from(distance.wrapping_sub(least) <= most - least);
     // Mostly none: adding up without a branch finds that out several at a time.
-    if distances.iter().map(inside).sum::<u64>() == 0 {
+    if distances.iter().map(inside).sum::<u16>() == 0 {
         return 0;
     }
-    distances.iter().rev().fold(0, |places, distance| places << 1 | inside(distance))
+    distances.iter().rev().fold(0, |places, distance| places << 1 | u64::from(inside(distance)))
 }
