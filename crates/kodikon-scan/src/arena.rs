@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::sketch::Sketch;
 use crate::source::EntryId;
 use crate::space::{Space, ValueError};
-pub(crate) use chunk::{BLOCK, Body, Chunk};
+pub(crate) use chunk::{Body, Chunk};
 
 /// Where an entry lies, until it is removed; then another may lie there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

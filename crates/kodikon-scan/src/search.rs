@@ -5,7 +5,8 @@ mod fast;
 
 use std::fmt;
 
-use crate::arena::{BLOCK, Body, Chunk, Snapshot};
+use crate::arena::{Body, Chunk, Snapshot};
+use crate::kernel::BLOCK;
 use crate::query::Query;
 use crate::source::{EntryId, Source};
 use collector::Collector;
@@ -13,8 +14,6 @@ use fast::Cascade;
 
 /// Nearest entries that one search can ask for.
 pub const MAX_K: usize = 1_000;
-/// Entries of a block that are worth comparing the whole block for: below it each is taken alone.
-const DENSE: u32 = 16;
 
 /// How sure the answer is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -191,14 +190,7 @@ impl Snapshot {
         let planes = &collector.search.query.planes;
         let codes = &body.codes[block * BLOCK * body.lines()..][..BLOCK * body.lines()];
         let mut products = [0; BLOCK];
-        if places.count_ones() >= DENSE {
-            self.kernel.products(codes, planes, &mut products);
-        } else {
-            for at in bits(places) {
-                let entry = &codes[at * body.lines()..][..body.lines()];
-                self.kernel.products(entry, planes, &mut products[at..=at]);
-            }
-        }
+        self.kernel.products(codes, places, planes, &mut products);
         collector.offer(collector::Offer {
             places,
             products: &products,

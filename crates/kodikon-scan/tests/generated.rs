@@ -3,9 +3,8 @@
 mod brute;
 
 use brute::Brute;
-use kodikon_scan::generated::Sightings;
-use kodikon_scan::{Arena, Dtype, EntryId, Mode, Query, Search, Snapshot, Space};
-use kodikon_scan::{Kernel, MemorySource};
+use kodikon_scan::generated::{Random, Sightings};
+use kodikon_scan::{Answer, Arena, Dtype, EntryId, Kernel, MemorySource, Mode, Query, Search, Snapshot, Space};
 
 const COUNT: usize = 10_000;
 const DIMS: usize = 512;
@@ -50,6 +49,32 @@ fn every_sighting_of_10000_is_asked_for_exactly_and_certified_and_fast_with_a_re
     assert!(fast.iter().all(|answer| answer.certificate.holds == (answer.certificate.bounded == COUNT)));
 }
 
+/// Neither is like what the signs tell best: near ones among others that are far.
+#[test]
+fn fast_finds_as_much_where_all_are_strangers_and_where_all_numbers_are_positive() {
+    let mut random = Random::new(4);
+    for positive in [false, true] {
+        let space = Space::new(256, Dtype::F16).expect("fits");
+        let (mut arena, mut records, mut queries) = (Arena::new(space, 4_000), MemorySource::default(), Vec::new());
+        for at in 0..4_100 {
+            let numbers = (0..256).map(|_| if positive { random.normal().max(0.0) } else { random.normal() } as f32);
+            let (numbers, mut stored) = (numbers.collect::<Vec<f32>>(), Vec::new());
+            if at >= 4_000 {
+                queries.push(Query::new(&numbers).expect("a query"));
+                continue;
+            }
+            space.encode(&numbers, &mut stored).expect("an embedding");
+            arena.insert(EntryId(at), &stored).expect("there is room");
+            records.insert(EntryId(at), &stored);
+        }
+        let exact = answers(&arena.snapshot(), &records, &queries, Mode::Exact);
+        let fast = answers(&arena.snapshot(), &records, &queries, Mode::Fast);
+        let found = |(exact, fast): (&Answer, &Answer)| fast.hits.iter().filter(|hit| exact.hits.contains(hit)).count();
+        let found: usize = exact.iter().zip(&fast).map(found).sum();
+        assert!(found >= 990, "{found} of 1000, positive {positive}");
+    }
+}
+
 #[test]
 fn a_fast_answer_is_the_same_on_every_kernel() {
     let made = Sightings::new(2, 200, 3_000);
@@ -69,7 +94,7 @@ fn a_fast_answer_is_the_same_on_every_kernel() {
     }
 }
 
-fn answers(snapshot: &Snapshot, records: &MemorySource, queries: &[Query], mode: Mode) -> Vec<kodikon_scan::Answer> {
+fn answers(snapshot: &Snapshot, records: &MemorySource, queries: &[Query], mode: Mode) -> Vec<Answer> {
     let batches = queries.chunks(BATCH).flat_map(|queries| {
         let searches: Vec<Search<'_>> =
             queries.iter().map(|query| Search { mode, ..Search::exact(query, 10) }).collect();

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::kernel::{Line, Octet, ZERO_CODE};
+use crate::kernel::{BLOCK, Line, Octet, ZERO_CODE};
 use crate::sketch::Sketch;
 use crate::source::EntryId;
 use crate::space::Space;
 
-/// Entries that are looked at together: their live ones are the bits of a word.
-pub(crate) const BLOCK: usize = 64;
 /// Bytes of codes in a chunk. What is copied when an entry comes while a snapshot lives is little more than this: some 10 µs;
 /// and a snapshot costs a counter for each chunk: 391 for 100,000 entries of 512 dimensions.
 const CHUNK_BYTES: usize = 128 * 1_024;
@@ -98,6 +96,11 @@ impl Body {
     /// Blocks of a chunk.
     pub(crate) fn blocks(&self) -> usize {
         self.ids.len() / BLOCK
+    }
+
+    /// The codes of an entry.
+    pub(crate) fn codes_of(&self, at: usize) -> &[Line] {
+        &self.codes[at * self.lines()..][..self.lines()]
     }
 
     /// Lines of an entry.

@@ -1,9 +1,12 @@
 //! Decides what the kernels answer: plain loops over whole numbers, which every other path must equal.
 
-use super::{Line, Octet, Planes};
+use super::{BLOCK, Line, Octet, Planes};
 
-pub(super) fn products(codes: &[Line], query: &Planes, out: &mut [i32]) {
-    for (entry, out) in codes.chunks_exact(query.lines()).zip(out) {
+pub(super) fn products(codes: &[Line], places: u64, query: &Planes, out: &mut [i32; BLOCK]) {
+    for (at, (entry, out)) in codes.chunks_exact(query.lines()).zip(out).enumerate() {
+        if places >> at & 1 == 0 {
+            continue;
+        }
         let mut sum = 0i32;
         for (codes, words) in entry.iter().zip(&query.words) {
             for (code, word) in codes.0.iter().zip(&words.0) {
@@ -25,4 +28,13 @@ pub(super) fn distances(bits: &[Octet], query: &[u64], out: &mut [u16]) {
         }
         out.copy_from_slice(&sums);
     }
+}
+
+pub(super) fn between(distances: &[u16; BLOCK], least: u16, most: u16) -> u64 {
+    let inside = |distance: &u16| u16::from(distance.wrapping_sub(least) <= most - least);
+    // Mostly none: adding up without a branch finds that out several at a time.
+    if distances.iter().map(inside).sum::<u16>() == 0 {
+        return 0;
+    }
+    distances.iter().rev().fold(0, |places, distance| places << 1 | u64::from(inside(distance)))
 }

@@ -4,8 +4,8 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use crate::arena::BLOCK;
 use crate::bound::{Angle, Limits, Test};
+use crate::kernel::BLOCK;
 use crate::search::{Answer, Certificate, Hit, Search, bits};
 use crate::source::{EntryId, Source};
 use crate::space::Space;
@@ -67,7 +67,8 @@ impl<'a> Collector<'a> {
 
     pub(super) fn offer(&mut self, offer: Offer<'_>) {
         self.bounded += offer.places.count_ones() as usize;
-        if self.passing(&offer) == 0 {
+        // Of a few each is asked; of many first whether any of them passes, for which there is no branch.
+        if offer.places.count_ones() as usize >= BLOCK / 4 && self.passing(&offer) == 0 {
             return;
         }
         for at in bits(offer.places) {

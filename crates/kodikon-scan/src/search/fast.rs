@@ -4,7 +4,8 @@
 //! Williamson 1995, Charikar 2002). So first those are bounded whose signs differ least; their k-th lower bound is a score,
 //! and an angle; and then all whose signs differ in no more places than that angle, and two deviations, explain.
 
-use crate::arena::{BLOCK, Snapshot};
+use crate::arena::{Chunk, Snapshot};
+use crate::kernel::{BLOCK, fetch};
 use crate::search::collector::Collector;
 use crate::search::{bits, block_of};
 
@@ -13,6 +14,8 @@ const FIRST_PER_K: usize = 32;
 /// Standard deviations of the number of differing signs that are allowed for: who is as far as the k-th is then missed with
 /// a chance of 0.023, who is nearer with less.
 const DEVIATIONS: f64 = 2.0;
+/// By how much each further round is larger than all before it.
+const ROUND: usize = 4;
 /// When more than one in so many would be bounded one by one, all are, in a row.
 const WORTHWHILE: usize = 4;
 /// The distance of what is not allowed: more than the dimensions can be.
@@ -79,7 +82,7 @@ impl Snapshot {
             return;
         }
         self.measure(cascades);
-        for cascade in cascades {
+        'each: for cascade in cascades {
             let allowed = cascade.allowed();
             let first = cascade.reach(FIRST_PER_K * cascade.collector.search.k);
             if cascade.within(first) * WORTHWHILE > allowed {
@@ -87,15 +90,18 @@ impl Snapshot {
                 continue;
             }
             self.show_between(cascade, 0, first);
-            // At least k have been bounded: there is a floor.
-            let floor = cascade.collector.floor().unwrap_or(-1.0);
-            let last = cascade.explained(floor);
-            if cascade.within(last) * WORTHWHILE > allowed {
-                cascade.is_full = true;
-                continue;
-            }
-            if last > first {
-                self.show_between(cascade, first + 1, last);
+            let mut done = first;
+            // At least k have been bounded: there is a floor. What is found lifts it, so not all at once.
+            while let last = cascade.explained(cascade.collector.floor().unwrap_or(-1.0))
+                && last > done
+            {
+                let next = cascade.reach(ROUND * cascade.within(done)).clamp(done + 1, last);
+                if cascade.within(next) * WORTHWHILE > allowed {
+                    cascade.is_full = true;
+                    continue 'each;
+                }
+                self.show_between(cascade, done + 1, next);
+                done = next;
             }
             cascade.collector.allow(allowed);
         }
@@ -122,14 +128,26 @@ impl Snapshot {
         }
     }
 
-    /// Shows the collector the entries whose distance lies between two, both included.
+    /// Shows the collector the entries whose distance lies between two, both included. They lie far apart: those of the next
+    /// block are on their way from memory while one block is looked at.
     fn show_between(&self, cascade: &mut Cascade<'_, '_>, least: usize, most: usize) {
-        let mut blocks = cascade.distances.chunks_exact(BLOCK);
+        let (blocks, _) = cascade.distances.as_chunks::<BLOCK>();
+        let mut blocks = blocks.iter();
+        let mut waiting: Option<(&Chunk, usize, u64)> = None;
         for chunk in &self.chunks {
             for (block, distances) in (0..chunk.body.blocks()).zip(&mut blocks) {
-                let places = between(distances, least as u16, most as u16);
-                self.show(chunk, block, places, cascade.collector);
+                let places = self.kernel.between(distances, least as u16, most as u16);
+                if places == 0 {
+                    continue;
+                }
+                bits(places).for_each(|at| fetch(chunk.body.codes_of(block * BLOCK + at)));
+                if let Some((chunk, block, places)) = waiting.replace((chunk, block, places)) {
+                    self.show(chunk, block, places, cascade.collector);
+                }
             }
+        }
+        if let Some((chunk, block, places)) = waiting {
+            self.show(chunk, block, places, cascade.collector);
         }
     }
 }
@@ -145,14 +163,4 @@ fn count(histogram: &mut [[u32; 4]], distances: &[u16], allowed: u64) {
             histogram[usize::from(distances[at])][at % 4] += 1;
         }
     }
-}
-
-/// The places whose distance lies between two, both included.
-fn between(distances: &[u16], least: u16, most: u16) -> u64 {
-    let inside = |distance: &u16| u16::from(distance.wrapping_sub(least) <= most - least);
-    // Mostly none: adding up without a branch finds that out several at a time.
-    if distances.iter().map(inside).sum::<u16>() == 0 {
-        return 0;
-    }
-    distances.iter().rev().fold(0, |places, distance| places << 1 | u64::from(inside(distance)))
 }
