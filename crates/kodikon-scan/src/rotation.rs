@@ -1,19 +1,23 @@
 //! Decides how an embedding is turned before its signs are taken: by one fixed rotation, so that no dimension counts more
 //! than another and numbers that are all positive have signs too.
 
-/// Flips signs by this seed, for ever: bits of two nodes are never compared, those of one run always.
-const SEED: u64 = 0x006b_6f64_696b_6f6e;
+/// Flips signs by these seeds, for ever: bits of two nodes are never compared, those of one run always. Three times: where an
+/// embedding uses few of its dimensions, one turn mixes these into few different sums only, and the signs repeat each other.
+const SEEDS: [u64; 3] = [0x006b_6f64_696b_6f6e, 0x9216_d5d9_8979_fb1b, 0xd131_0ba6_98df_b5ac];
 
-/// Flips signs without pattern and mixes by the Walsh-Hadamard transform (Ailon and Chazelle 2009). Where the dimensions are
-/// no power of two, first the front and then the back are mixed, which overlap.
+/// Flips signs without pattern and mixes by the Walsh-Hadamard transform (Ailon and Chazelle 2009; three times: Andoni,
+/// Indyk, Laarhoven, Razenshteyn and Schmidt 2015). Where the dimensions are no power of two, first the front and then the
+/// back are mixed, which overlap.
 pub(crate) fn rotate(numbers: &mut [f32]) {
     let dims = numbers.len();
     let width = 1 << dims.ilog2();
-    flip(numbers, SEED);
-    mix(&mut numbers[..width]);
-    if width < dims {
-        flip(numbers, !SEED);
-        mix(&mut numbers[dims - width..]);
+    for seed in SEEDS {
+        flip(numbers, seed);
+        mix(&mut numbers[..width]);
+        if width < dims {
+            flip(numbers, !seed);
+            mix(&mut numbers[dims - width..]);
+        }
     }
 }
 

@@ -20,8 +20,8 @@ pub const MAX_K: usize = 1_000;
 pub enum Mode {
     /// Every entry's score is bounded, and what may be among the nearest is looked at: the answer is certified.
     Exact,
-    /// Entries whose signs differ too much are passed over: one as near as the k-th is missed with a chance of about one in
-    /// forty, a nearer one with less, and the answer is not certified unless nothing was passed over.
+    /// Entries whose signs differ too much are passed over: one as near as the k-th is missed with a chance of one in a
+    /// hundred, a nearer one with less, and the answer is not certified unless nothing was passed over.
     Fast,
 }
 
