@@ -67,14 +67,23 @@ pub struct Peer {
 pub struct Far {
     /// Since when there is no way.
     pub lost: Option<Instant>,
-    /// When a way came back, and since when there had been none.
-    pub regained: Option<(Instant, Instant)>,
+    /// When a way came back last.
+    pub regained: Option<Regained>,
     /// When it was last heard itself, if it ever was in this run.
     pub silent: Option<Instant>,
     /// Relays on the way.
     pub relays: u8,
     /// Who passed its card on, to be asked for what else it said.
     pub shown_by: Option<NodeId>,
+}
+
+/// There is a way again to a far peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Regained {
+    /// Since when.
+    pub at: Instant,
+    /// Since when there had been none.
+    pub lost: Instant,
 }
 
 /// Ways to one peer that are remembered; the one heard longest ago makes room.

@@ -8,7 +8,7 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::Membership;
 use crate::model::member::{Card, Liveness, REASON_NO_WAY, REASON_SILENCE};
 use crate::model::op::SignedOp;
-use crate::model::roster::Far;
+use crate::model::roster::{Far, Regained};
 
 /// What must have passed of the hard bound since a node was heard until others are believed to hear it because they list it: by
 /// then its dead are off the lists.
@@ -57,7 +57,7 @@ impl Membership {
         if let Some(relays) = relays {
             peer.heard = Some(now);
             let was_suspect = peer.liveness == Liveness::Suspect;
-            let regained = far.lost.map(|lost| (now, lost)).or(far.regained);
+            let regained = far.lost.map(|lost| Regained { at: now, lost }).or(far.regained);
             ctx.roster.set_far(&id, Some(Far { lost: None, regained, relays, ..far }));
             if was_suspect {
                 self.clear(now, id, ctx);
@@ -65,8 +65,7 @@ impl Membership {
             return;
         }
         // A way that was there for a moment shows that somebody came back who still listed it, not that it was heard.
-        let is_brief = |(regained, _): &(Instant, Instant)| now < *regained + BRIEF;
-        let before = far.regained.filter(is_brief).map(|(_, lost)| lost);
+        let before = far.regained.filter(|way| now < way.at + BRIEF).map(|way| way.lost);
         let lost = far.lost.or(before).unwrap_or(now);
         ctx.roster.set_far(&id, Some(Far { lost: Some(lost), ..far }));
         // Of one that was heard here the bound runs from then: those who still listed it may have been as late as we. Whoever
