@@ -79,7 +79,7 @@ impl Node {
             liveness,
             replication,
             routing,
-            messages: Messages::new(),
+            messages: Messages::new(Random::from_seed(blake3::derive_key("kodikon mesh 2026-11 places", &seed)).bits()),
             broadcasts: Broadcasts::new(now),
             alerts,
             outbound,
