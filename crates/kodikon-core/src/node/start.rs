@@ -1,5 +1,6 @@
 //! Decides how a node begins, what its card says, and how it goes.
 
+use core::cell::Cell;
 use std::collections::BTreeSet;
 
 use crate::effect::context::{Context, Myself};
@@ -72,7 +73,7 @@ impl Node {
         replication.log().held().into_iter().for_each(|logged| alerts.restore(logged, &ctx.me.id));
         let routing = Routing::new(now, ctx.me.id);
         let outbound = Outbound::new(&ctx);
-        let mut node = Self {
+        Self {
             ctx,
             discovery,
             membership,
@@ -85,12 +86,10 @@ impl Node {
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),
-            planned: None,
+            planned: Cell::default(),
             latest: now,
             left: false,
-        };
-        node.planned = node.soonest();
-        node
+        }
     }
 
     /// The host's interfaces, at start and after each change.
