@@ -2,6 +2,7 @@
 //! another's datagram.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -228,24 +229,29 @@ impl UnicastSocket {
     }
 
     async fn ready(&self) -> io::Result<()> {
-        self.socket.ready(Interest::READABLE | Interest::ERROR).await.map(drop)
+        // Errors too make it readable: see `sys::watch_receiving`.
+        poll_fn(|cx| self.socket.poll_read_ready(cx)).await.map(drop)
     }
 
     fn receive(&mut self, inbox: &mut Inbox) -> io::Result<()> {
         let (socket, unreachable) = (&self.socket, &mut self.unreachable);
         // Costs no system call unless the kernel has said that there are errors.
-        let _ = socket.try_io(Interest::ERROR, |socket| {
+        let drained = socket.try_io(Interest::ERROR, |socket| {
             if drain_errors(socket, unreachable) < ERRORS_A_TURN {
                 Err(io::ErrorKind::WouldBlock.into())
             } else {
                 Ok(())
             }
         });
+        let more_errors = drained.is_ok();
         let mut retries = RETRIES;
         let received = socket.try_io(Interest::READABLE, |socket| {
             loop {
                 match inbox.fill(|parts, metas| self.state.recv(socket.into(), parts, metas)) {
                     Ok(true) => return Ok(()),
+                    // Errors that are left make no new event.
+                    Ok(false) if more_errors => return Ok(()),
+                    Err(error) if more_errors && error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                     // Fewer than fit: the queue was empty, and a further call would only be told so. What comes after
                     // makes a new event.
                     Ok(false) => return Err(io::ErrorKind::WouldBlock.into()),
