@@ -324,14 +324,19 @@ impl UnicastSocket {
     fn send(&mut self, way: Way, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
         let transmit =
             Transmit { destination: way.to, ecn: None, contents: bytes, segment_size: segment, src_ip: way.from };
-        let socket = self.socket.get_ref();
-        match self.state.try_send(socket.into(), &transmit) {
+        let (socket, state) = (self.socket.get_ref(), &self.state);
+        // Where the kernel chooses the source and nothing is to be cut, it need not be told so.
+        let is_plain = way.from.is_none() && segment.is_none();
+        let attempt = || {
+            if is_plain { socket.send_to(bytes, way.to).map(drop) } else { state.try_send(socket.into(), &transmit) }
+        };
+        match attempt() {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             // What ICMP said of one peer fails the next call, whomever that is for. With the queue empty nothing is
             // pending any more.
             Err(error) if drain_errors(socket, &mut self.unreachable) == 0 => Err(error),
-            Err(_) => self.state.try_send(socket.into(), &transmit),
+            Err(_) => attempt(),
         }
     }
 }
