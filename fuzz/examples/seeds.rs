@@ -9,9 +9,10 @@ mod scene;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kodikon_core::effect::{Cast, Command, Input, SendOrder, Target};
+use kodikon_core::effect::{BroadcastOrder, Cast, Command, Input, SendOrder, Target};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
+use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::model::state::StateChange;
@@ -45,6 +46,9 @@ fn main() {
             let from = PEERS[usize::from(tick % 400 == 150)];
             nodes.get_mut(&from).expect("it lives").handle(now, Input::Command(Command::Send(order)));
         }
+        for (n, command) in spoken(tick) {
+            nodes.get_mut(&n).expect("it lives").handle(now, Input::Command(command));
+        }
         match tick {
             1_000 => drop(nodes.remove(&NODE)),
             3_900 => nodes.get_mut(&PEERS[1]).expect("it lives").handle(now, Input::Command(Command::Leave)),
@@ -57,6 +61,25 @@ fn main() {
         }
     }
     write(&texts);
+}
+
+/// What is said to all, and which alerts are raised, before the first of them dies.
+fn spoken(tick: u32) -> Vec<(u8, Command)> {
+    let ticket = Ticket(u64::from(tick) << 8);
+    let payload = tick.to_string().repeat(if tick == 850 { 900 } else { 1 }).into_bytes();
+    let cast = |kind: &str, priority| {
+        let (kind, payload) = (kind.to_owned(), payload.clone());
+        Command::Broadcast(BroadcastOrder { ticket, kind, payload, priority })
+    };
+    let alert = |priority| {
+        let ttl = Duration::from_secs(20);
+        Command::Raise(AlertOrder { ticket, payload: payload.clone(), priority, ttl })
+    };
+    match tick {
+        600 | 850 => vec![(PEERS[0], cast("count", Priority::Normal)), (NODE, cast("", Priority::Critical))],
+        700 => vec![(PEERS[1], alert(Priority::Critical)), (NODE, alert(Priority::Low))],
+        _ => Vec::new(),
+    }
 }
 
 /// Carries what was said to whom it concerns, and keeps what the peers said.

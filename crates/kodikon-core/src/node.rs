@@ -5,6 +5,7 @@ mod arrivals;
 mod casts;
 mod far;
 mod ghosts;
+mod goodbyes;
 mod letters;
 mod notices;
 mod outbound;
@@ -32,6 +33,7 @@ use crate::model::identity::{Identity, Verifier};
 use crate::model::state::NodeSnapshot;
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
+use crate::node::goodbyes::Goodbyes;
 use crate::node::outbound::Outbound;
 
 /// What a node starts with.
@@ -87,6 +89,7 @@ pub struct Node {
     outbound: Outbound,
     ghosts: Ghosts,
     review: Review,
+    goodbyes: Goodbyes,
     /// What [`Node::next_wake`] said since the last input.
     planned: Cell<Option<Option<Wake>>>,
     /// When something last happened, for what is asked without a time.

@@ -294,3 +294,24 @@ fn earlier_runs_of_an_author_are_over_when_its_card_says_so() {
     lan.run(Duration::from_secs(30));
     assert_eq!(runs(&lan), [0, 0]);
 }
+
+/// Found by the fuzzer: the disk answers nothing for a second, and that second was all the time the alert had. What was released
+/// then was over at once, and the node asked to be woken at the very moment it was woken at.
+#[test]
+fn an_alert_that_is_over_when_its_disk_is_given_up_on_ends_in_the_same_wake() {
+    let mut lan = started(1);
+    let (start, mut node) = (lan.now, lan.nodes.remove(&1).expect("it runs"));
+    let order = AlertOrder {
+        ticket: Ticket(7),
+        payload: b"1".to_vec(),
+        priority: Priority::Normal,
+        ttl: Duration::from_secs(1),
+    };
+    node.handle(start, Input::Command(Command::Raise(order)));
+    while let Some(wake) = node.next_wake().filter(|wake| wake.at <= start + Duration::from_secs(2)) {
+        while node.poll_output().is_some() {}
+        node.handle(wake.at, Input::Wake);
+        let next = node.next_wake().expect("it beats");
+        assert!(next.at > wake.at, "the driver would spin: {wake:?}, then {next:?}");
+    }
+}

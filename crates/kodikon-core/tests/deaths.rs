@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use kodikon_core::effect::{Event, Input};
+use kodikon_core::effect::{Command, Event, Input};
 use kodikon_core::ground::time::Duration;
 use kodikon_core::wire::message::Message;
 use segments::{Segments, id};
@@ -134,4 +134,24 @@ fn who_was_stopped_for_long_tells_of_whom_it_hears_again_and_of_nobody_else() {
     assert!(routes(&mut segments).contains(&id(3)), "it was heard not long ago");
     segments.run(Duration::from_millis(1_700));
     assert_eq!(routes(&mut segments), [2, 4].map(id).into());
+}
+
+/// A lost datagram cost half a minute: nobody who heard the goodbye witnesses a failure, so that whoever missed it waited for the bound
+/// (a goodbye at 10 % loss, once in 450).
+#[test]
+fn who_missed_a_goodbye_is_told_of_it_by_whoever_is_asked() {
+    let mut segments = Segments::lan(10);
+    segments.filter = Box::new(|flight, messages| {
+        flight.to != 2 || !messages.iter().any(|message| matches!(message, Message::Bye(_)))
+    });
+    segments.hand(1, Input::Command(Command::Leave));
+    segments.run(Duration::from_secs(1));
+    segments.nodes.remove(&1);
+    segments.filter = Box::new(|_, _| true);
+    let left = segments.now;
+    segments.run(Duration::from_secs(31));
+    let is_told = |n: u8, event: &Event| n == 2 && matches!(event, Event::PeerLeft { peer, .. } if *peer == id(1));
+    let told = segments.events.iter().find(|(n, _, event)| is_told(*n, event));
+    let after = told.map(|(_, at, _)| at.since(left));
+    assert!(after.is_some_and(|after| after < Duration::from_secs(14)), "after {after:?}");
 }

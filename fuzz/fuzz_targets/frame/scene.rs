@@ -1,14 +1,18 @@
 //! A node with two proven peers, what an input can do to it, and what must hold after each step.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{
-    Arrival, Cast, Command, Input, Interface, InterfaceAddress, Medium, Output, SendOrder, StreamWish, Target,
+    Arrival, BroadcastOrder, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, SendOrder,
+    StreamWish, Target,
 };
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag, StreamId};
 use kodikon_core::ground::stats::Reject;
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
+use kodikon_core::model::alert::{AckOrder, AlertId, AlertOrder, MAX_ALERT, Raised};
 use kodikon_core::model::identity::{Identity, Signature, StrictVerifier, Verifier};
 use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::model::state::StateChange;
@@ -28,6 +32,9 @@ const UNOPENED: [Reject; 4] = [Reject::Length, Reject::FrameType, Reject::KeyEpo
 const MAX_NANOS: u64 = 90_000_000_000;
 /// Wakes within one step of time: far more than the busiest minute has.
 const MAX_WAKES: usize = 20_000;
+
+/// Alerts that a byte can name.
+const MOST_ALERTS: usize = 256;
 
 thread_local! {
     static GROUP: GroupKey = GroupKey::new(&Config::new("x").group_key());
@@ -125,6 +132,10 @@ pub struct Scene {
     last: Vec<u8>,
     streams: u64,
     tickets: u64,
+    /// Alerts that it raised or was shown; as many as are of use.
+    alerts: Vec<AlertId>,
+    /// What it asked of its store and was not answered yet.
+    commits: VecDeque<CommitId>,
 }
 
 impl Scene {
@@ -132,8 +143,17 @@ impl Scene {
         let mut node = node(NODE, trusting);
         let own = Header::decode(&sent(&mut node)[0].1).expect("it says hello").tag;
         let tags = HANDSHAKES.with(|shakes| [shakes[0].tag, shakes[1].tag, SessionTag([9; 8]), own]);
-        let mut scene =
-            Self { node, now: Instant::ZERO, tags, counters: [1_000; 4], last: Vec::new(), streams: 0, tickets: 0 };
+        let mut scene = Self {
+            node,
+            now: Instant::ZERO,
+            tags,
+            counters: [1_000; 4],
+            last: Vec::new(),
+            streams: 0,
+            tickets: 0,
+            alerts: Vec::new(),
+            commits: VecDeque::new(),
+        };
         HANDSHAKES.with(|shakes| {
             for (n, shake) in PEERS.into_iter().zip(shakes) {
                 shake.frames.iter().for_each(|frame| scene.datagram(n, Cast::Unicast, frame.clone()));
@@ -145,7 +165,7 @@ impl Scene {
 
     /// One step of an input.
     pub fn step(&mut self, what: u8, body: &[u8]) {
-        match what % 15 {
+        match what % 18 {
             who @ 0..=3 => self.say(usize::from(who), Cast::Unicast, body),
             who @ 4..=6 => self.say(usize::from(who - 4), Cast::Multicast4, body),
             7 => {
@@ -163,6 +183,9 @@ impl Scene {
             11 => self.stream(body),
             12 => self.host(body),
             13 => self.letter(body),
+            15 => self.cast(body),
+            16 => self.alert(body),
+            17 => self.commit(body),
             _ => {
                 let text = String::from_utf8_lossy(body);
                 let (key, json) = text.split_once('=').unwrap_or((&text, "null"));
@@ -176,17 +199,57 @@ impl Scene {
     fn letter(&mut self, body: &[u8]) {
         let [who, urgency, limit, rest @ ..] = body else { return };
         let to = if who % 8 == 7 { NodeId([*who; 16]) } else { self.peer(*who) };
-        let priorities = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
-        self.tickets += 1;
         let order = SendOrder {
-            ticket: Ticket(self.tickets),
+            ticket: self.ticket(),
             to,
             kind: String::new(),
             payload: vec![b'1'; usize::from(number(rest))],
-            priority: priorities[usize::from(urgency % 4)],
+            priority: priority(*urgency),
             timeout: (limit % 2 == 1).then(|| Duration::from_millis(u64::from(*limit) * 40)),
         };
         self.hand(Input::Command(Command::Send(order)));
+    }
+
+    /// The node says something to all.
+    fn cast(&mut self, body: &[u8]) {
+        let [urgency, rest @ ..] = body else { return };
+        let order = BroadcastOrder {
+            ticket: self.ticket(),
+            kind: String::new(),
+            payload: vec![b'1'; usize::from(number(rest))],
+            priority: priority(*urgency),
+        };
+        self.hand(Input::Command(Command::Broadcast(order)));
+    }
+
+    /// The node raises an alert, or somebody acknowledges one of those it knows or one that never was.
+    fn alert(&mut self, body: &[u8]) {
+        let [urgency, ttl, rest @ ..] = body else { return };
+        let ticket = self.ticket();
+        let known = self.alerts.get(usize::from(*ttl)).copied();
+        let command = if urgency & 4 == 0 {
+            let payload = vec![b'1'; usize::from(number(rest)) % MAX_ALERT];
+            let ttl = Duration::from_secs(1 + u64::from(*ttl));
+            Command::Raise(AlertOrder { ticket, payload, priority: priority(*urgency), ttl })
+        } else {
+            let alert = known.unwrap_or(AlertId((*ttl).into()));
+            Command::Acknowledge(AckOrder { ticket, alert, by: "who".to_owned() })
+        };
+        self.hand(Input::Command(command));
+    }
+
+    /// Its store answers the oldest questions.
+    fn commit(&mut self, body: &[u8]) {
+        for how in body {
+            let Some(commit) = self.commits.pop_front() else { return };
+            let result = [Committed::OnDisk, Committed::InMemory, Committed::Failed][usize::from(how % 3)];
+            self.hand(Input::Committed { commit, result });
+        }
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
     }
 
     fn seal(&mut self, who: usize, text: &[u8]) -> Vec<u8> {
@@ -274,7 +337,11 @@ impl Scene {
                     count += 1;
                 }
                 Output::Stream(StreamWish::Send { bytes, .. }) => check(bytes),
-                Output::Stream(_) | Output::Event(_) | Output::Persist(_) | Output::Commit { .. } => {}
+                Output::Event(
+                    Event::Alert { alert, .. } | Event::Raised { outcome: Raised::Done { alert, .. }, .. },
+                ) if self.alerts.len() < MOST_ALERTS => self.alerts.push(alert),
+                Output::Commit { commit, .. } => self.commits.push_back(commit),
+                Output::Stream(_) | Output::Event(_) | Output::Persist(_) => {}
             }
         }
         for (table, held, limit) in self.node.table_sizes() {
@@ -292,6 +359,10 @@ fn check(mut frame: Vec<u8>) {
     let text = session.open(&header, &mut frame).expect("sealed in its session");
     let batch = codec::decode(text).expect("messages");
     assert!(batch.unknown == 0 && !batch.messages.is_empty());
+}
+
+fn priority(urgency: u8) -> Priority {
+    [Priority::Low, Priority::Normal, Priority::High, Priority::Critical][usize::from(urgency % 4)]
 }
 
 /// The first two bytes as a number.

@@ -31,6 +31,14 @@ impl Instant {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// The next of the moments that lie this far from each other, in all machines the same: what is looked at now and then is looked
+    /// at together, since it is the waking that costs.
+    #[must_use]
+    pub fn next_tick(self, period: Duration) -> Self {
+        let period = nanos(period).max(1);
+        Self((self.0 / period + 1).saturating_mul(period))
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {

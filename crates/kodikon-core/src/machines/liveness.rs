@@ -52,7 +52,7 @@ pub struct Liveness {
     frozen_until: Instant,
     left: bool,
     /// Peers whose last sealed packet decides the hard bound, by when it strikes.
-    bound_checked: Instant,
+    next_bound: Instant,
     /// What the last look at the bound found, if nobody was suspect.
     calm: Option<Calm>,
 }
@@ -92,7 +92,7 @@ impl Liveness {
             health: 0,
             frozen_until: Instant::ZERO,
             left: false,
-            bound_checked: now,
+            next_bound: now.next_tick(BOUND_EVERY),
             calm: None,
         }
     }
@@ -262,6 +262,11 @@ impl Liveness {
         self.isolation.is_isolated()
     }
 
+    /// The interfaces of the host changed: there may be no carrier any more.
+    pub fn on_interfaces(&mut self, now: Instant) {
+        self.isolation.look_at(now);
+    }
+
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -275,7 +280,7 @@ impl Liveness {
             .into_iter()
             .flatten()
             .map(frozen)
-            .chain([self.beats.next_deadline(), frozen(self.bound_checked + BOUND_EVERY)])
+            .chain([self.beats.next_deadline(), frozen(self.next_bound)])
             .chain(self.canaries.next_deadline())
             .chain(self.isolation.next_deadline())
             .min()
@@ -307,8 +312,8 @@ impl Liveness {
             self.on_unanswered(now, id, doubt, ctx);
         }
         self.judge(now, ctx);
-        if now >= self.bound_checked + BOUND_EVERY {
-            self.bound_checked = now;
+        if now >= self.next_bound {
+            self.next_bound = now.next_tick(BOUND_EVERY);
             self.check_bound(now, ctx);
         }
     }

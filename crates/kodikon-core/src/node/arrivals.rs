@@ -2,7 +2,7 @@
 
 use crate::effect::Arrival;
 use crate::effect::outbox::{Destination, Notice};
-use crate::ground::id::{Epoch, NodeId, SessionTag, StreamId};
+use crate::ground::id::{NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::{Source, read_card, vouch};
@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::node::outbound::is_group;
 use crate::wire::codec::{self, Batch};
 use crate::wire::header::Header;
-use crate::wire::message::{Bye, Hello, Message, Ops, Ping, Pong, Proof, Refusal, bye_bytes, short_of};
+use crate::wire::message::{Hello, Message, Ops, Ping, Pong, Proof, Refusal, short_of};
 
 /// How long a node that others vouched for may take to answer on an address of its card, before the address that it
 /// speaks from is asked instead: three round trips of a slow Wi-Fi.
@@ -192,9 +192,15 @@ impl Node {
             }
             Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
             Message::Pong(pong) => self.on_pong(now, id, &pong),
-            Message::Inquiry(inquiry) => self.liveness.ask_for(now, NodeId(inquiry.subject), id, &mut self.ctx),
+            Message::Inquiry(inquiry) => {
+                self.tell_goodbye(&NodeId(inquiry.subject), id);
+                self.liveness.ask_for(now, NodeId(inquiry.subject), id, &mut self.ctx);
+            }
             Message::Heard(heard) => self.liveness.on_heard_elsewhere(now, &heard, &mut self.ctx),
-            Message::Suspicion(suspicion) => self.liveness.on_suspicion(now, id, &suspicion, &mut self.ctx),
+            Message::Suspicion(suspicion) => {
+                self.tell_goodbye(&NodeId(suspicion.subject), id);
+                self.liveness.on_suspicion(now, id, &suspicion, &mut self.ctx);
+            }
             Message::Bye(bye) => self.on_bye(now, arrival, &bye),
             Message::Ops(ops) => {
                 let sole = self.told_by_one(now, &id, &ops.covered);
@@ -266,23 +272,6 @@ impl Node {
         let ours = self.ctx.wall(now).0;
         if let Some((peer, theirs)) = self.ctx.roster.get_mut(&id).zip(pong.wall_ms) {
             peer.skew_ms = Some(theirs.cast_signed().wrapping_sub(ours.cast_signed()));
-        }
-    }
-
-    fn on_bye(&mut self, now: Instant, arrival: Arrival, bye: &Bye) {
-        let author = NodeId(bye.author);
-        let Some(peer) = self.ctx.roster.get(&author).filter(|peer| peer.epoch() == Epoch(bye.epoch)) else { return };
-        if peer.liveness == Liveness::Left {
-            return;
-        }
-        let key = peer.card.public_key;
-        if !self.discovery.may_check(now, arrival.from, true) {
-            self.ctx.stats.drop(Reject::Budget);
-        } else if self.ctx.verify(&key, &bye_bytes(self.ctx.mesh, &bye.author, bye.epoch), &bye.signature) {
-            self.pass_bye_on(now, bye);
-            self.membership.leave(now, author, &mut self.ctx);
-        } else {
-            self.ctx.stats.drop(Reject::Signature);
         }
     }
 

@@ -24,6 +24,7 @@ use crate::model::op::OpKind;
 use crate::model::roster::{DirectoryEntry, Roster};
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
+use crate::node::goodbyes::Goodbyes;
 use crate::node::outbound::Outbound;
 use crate::node::{Boot, Node, Saved};
 use crate::wire::message::{Bye, Message, bye_bytes};
@@ -86,6 +87,7 @@ impl Node {
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),
+            goodbyes: Goodbyes::default(),
             planned: Cell::default(),
             latest: now,
             left: false,
@@ -109,6 +111,7 @@ impl Node {
         }
         self.discovery.on_interfaces(now, &mut self.ctx);
         self.routing.on_change(now, &self.ctx);
+        self.liveness.on_interfaces(now);
         // The burst's first HELLO and the first beat need not wait for a wake of their own.
         self.on_wake(now);
     }

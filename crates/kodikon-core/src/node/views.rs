@@ -173,6 +173,7 @@ impl Node {
     #[must_use]
     pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let roster = [
+            self.goodbye_table(),
             ("peers", self.ctx.roster.len(), self.ctx.config.max_peers),
             ("sessions", self.ctx.sessions.len(), self.ctx.config.max_peers),
             ("directory", self.ctx.roster.directory().len(), MAX_DIRECTORY),

@@ -12,14 +12,14 @@ pub(super) struct Isolation {
     next_look: Instant,
 }
 
-/// How often it looks.
+/// How often it looks while it is isolated, or has nobody whom it could miss: in any other case, when the silence would be long enough.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Silence of at least this long, and of two heartbeats, isolates: with beacons closer together one that is lost would.
 const SHORTEST: Duration = Duration::from_secs(2);
 
 impl Isolation {
     pub(super) fn new(now: Instant) -> Self {
-        Self { last_heard: now, isolated: false, next_look: now + LOOK_EVERY }
+        Self { last_heard: now, isolated: false, next_look: now.next_tick(LOOK_EVERY) }
     }
 
     pub(super) fn is_isolated(&self) -> bool {
@@ -45,6 +45,11 @@ impl Isolation {
         ctx.out.event(Event::Isolated(isolated));
     }
 
+    /// Something may have changed that is no silence.
+    pub(super) fn look_at(&mut self, now: Instant) {
+        self.next_look = self.next_look.min(now);
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         Some(self.next_look)
     }
@@ -53,7 +58,6 @@ impl Isolation {
         if now < self.next_look {
             return;
         }
-        self.next_look = now + LOOK_EVERY;
         let silence = (ctx.config.broadcast_interval * 3 / 2).max(ctx.config.beat_period() * 2).max(SHORTEST);
         let is_cut = !ctx.roster.near().any(|(_, peer)| ctx.has_carrier_to(peer));
         let is_deaf = is_cut || now.since(self.last_heard) >= silence;
@@ -64,5 +68,7 @@ impl Isolation {
         if self.isolated && ctx.roster.near_count() == 0 {
             self.tell(false, ctx);
         }
+        let tick = now.next_tick(LOOK_EVERY);
+        self.next_look = if is_deaf { tick } else { tick.max(self.last_heard + silence) };
     }
 }

@@ -399,14 +399,15 @@ impl Log {
 
     /// Does what is due.
     pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+        // Before the others end: what is late may be over by now.
+        if self.keep.is_failing() || self.own.is_late(now) {
+            self.release_late(now, ctx);
+        }
         let clock = self.clock(now);
         while let Some((_, id)) = self.ends.first().copied().filter(|(at, _)| *at <= clock) {
             self.end(id, ctx);
         }
         self.keep.watch_clock(now, !self.ends.is_empty());
-        if self.keep.is_failing() || self.own.is_late(now) {
-            self.release_late(now, ctx);
-        }
         if self.sync.is_due(now) {
             let digests = self.digests(true);
             self.sync.on_wake(now, self.roots.all(), &digests, ctx);

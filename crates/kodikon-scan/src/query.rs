@@ -1,0 +1,68 @@
+//! Decides how a question is put to the scan: its numbers, whole numbers that stand for them, and how far these lie off.
+
+use crate::bound::Angle;
+use crate::kernel::{MAX_WORD, Planes};
+use crate::rotation::{rotate, signs};
+use crate::sketch::{deviation, round};
+use crate::space::{Dtype, MAX_DIMS, ValueError, check_numbers};
+
+/// Numbers to which the nearest are sought.
+#[derive(Clone)]
+pub struct Query {
+    numbers: Vec<f32>,
+    norm: f64,
+    pub(crate) planes: Planes,
+    /// 1 / length of the words.
+    pub(crate) scale: f64,
+    /// Between the numbers and the words.
+    pub(crate) off: Angle,
+    pub(crate) signs: Vec<u64>,
+}
+
+impl Query {
+    /// A question of so many dimensions as there are numbers. It may be put to any space of as many.
+    ///
+    /// # Errors
+    /// [`ValueError::Dims`], [`ValueError::NotFinite`] or [`ValueError::Zero`].
+    pub fn new(numbers: &[f32]) -> Result<Self, ValueError> {
+        if !(1..=MAX_DIMS).contains(&numbers.len()) {
+            return Err(ValueError::Dims { given: numbers.len() });
+        }
+        check_numbers(numbers.len(), Dtype::F32, numbers)?;
+        let largest = numbers.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
+        // Whatever the codes are, the sum of products then fits 32 bits.
+        let limit = MAX_WORD.min(i32::MAX / (127 * numbers.len() as i32));
+        let factor = f64::from(limit) / f64::from(largest);
+        let words: Vec<i16> = numbers.iter().map(|number| round(f64::from(*number) * factor) as i16).collect();
+        let (length, tan) = deviation(numbers, words.iter().map(|word| f64::from(*word)));
+        let square: f64 = numbers.iter().map(|number| f64::from(*number) * f64::from(*number)).sum();
+        let mut turned: Vec<f32> =
+            numbers.iter().map(|number| (f64::from(*number) / f64::from(largest)) as f32).collect();
+        rotate(&mut turned);
+        Ok(Self {
+            numbers: numbers.to_vec(),
+            norm: square.sqrt(),
+            planes: Planes::new(&words),
+            scale: 1.0 / length,
+            off: Angle::from_tan(tan),
+            signs: signs(&turned).collect(),
+        })
+    }
+
+    /// What was asked for.
+    pub fn numbers(&self) -> &[f32] {
+        &self.numbers
+    }
+
+    /// The length: the square root of the sum of squares, in `f64`, in the order of the numbers.
+    pub(crate) fn norm(&self) -> f64 {
+        self.norm
+    }
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // An embedding describes a person: it has no place in a log.
+        f.debug_struct("Query").field("dims", &self.numbers.len()).finish_non_exhaustive()
+    }
+}

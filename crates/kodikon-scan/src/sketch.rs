@@ -1,0 +1,144 @@
+//! Decides what an arena keeps of an embedding: a byte a number, a bit a number, and how far the bytes lie from the truth.
+
+use crate::kernel::{Line, ZERO_CODE};
+use crate::rotation::{rotate, signs};
+use crate::space::{Dtype, MAX_CODE, Space, ValueError};
+
+/// What is kept of one embedding. Reused from one to the next: its room stays.
+#[derive(Clone, Default)]
+pub(crate) struct Sketch {
+    /// The codes, each 128 too high, to the end of the last line with the code 0.
+    pub(crate) codes: Vec<Line>,
+    /// The signs after the rotation, set where below zero.
+    pub(crate) signs: Vec<u64>,
+    /// 1 / (length of the codes * cosine of the angle between the codes and the embedding).
+    pub(crate) scale: f32,
+    /// The tangent of that angle, rounded up.
+    pub(crate) tan: f32,
+    numbers: Vec<f32>,
+}
+
+impl Sketch {
+    /// Takes a stored embedding.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes; the sketch is then none.
+    pub(crate) fn take(&mut self, space: Space, stored: &[u8]) -> Result<(), ValueError> {
+        self.numbers.clear();
+        space.check(stored)?;
+        space.each_run(stored, |_, run| {
+            self.numbers.extend_from_slice(run);
+            Ok(())
+        })?;
+        let largest = self.numbers.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
+        self.codes.clear();
+        self.codes.resize(space.dims().div_ceil(64), Line([ZERO_CODE; 64]));
+        // Numbers of `i8` are their codes already.
+        let factor = if space.dtype() == Dtype::I8 { 1.0 } else { f64::from(MAX_CODE) / f64::from(largest) };
+        let places = self.codes.iter_mut().flat_map(|line| &mut line.0);
+        for (place, number) in places.zip(&self.numbers) {
+            let code = round(f64::from(*number) * factor) as i8;
+            *place = code as u8 ^ ZERO_CODE;
+        }
+        let codes = self.codes.iter().flat_map(|line| &line.0).map(|byte| f64::from((*byte ^ ZERO_CODE) as i8));
+        let (length, tan) = deviation(&self.numbers, codes);
+        self.scale = ((1.0 + tan * tan).sqrt() / length) as f32;
+        self.tan = round_up(tan);
+        // A largest of 1: so nothing overflows on the way.
+        let inverse = 1.0 / f64::from(largest);
+        self.numbers.iter_mut().for_each(|number| *number = (f64::from(*number) * inverse) as f32);
+        rotate(&mut self.numbers);
+        self.signs.clear();
+        self.signs.extend(signs(&self.numbers));
+        Ok(())
+    }
+}
+
+/// To the nearest whole number, ties to the even one, for magnitudes below 2^51: adding 3 * 2^51 leaves no place for a
+/// fraction. The standard library's own is a function call without SSE4.1.
+pub(crate) fn round(number: f64) -> f64 {
+    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    number + SHIFT - SHIFT
+}
+
+/// The length of the codes, and the tangent of the angle between them and the numbers they stand for.
+pub(crate) fn deviation(numbers: &[f32], codes: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let pairs = || numbers.iter().map(|number| f64::from(*number)).zip(codes.clone());
+    let (mut along, mut square) = (0.0, 0.0);
+    for (number, code) in pairs() {
+        along += number * code;
+        square += code * code;
+    }
+    // The multiple of the codes that is nearest to the numbers; what remains stands upright on the codes.
+    let multiple = along / square;
+    let rest: f64 = pairs().map(|(number, code)| (number - multiple * code) * (number - multiple * code)).sum();
+    let length = square.sqrt();
+    (length, rest.sqrt() / (multiple * length))
+}
+
+/// Up to the next `f32`, and by as much again as the sums in `f64` may be off (2^-40 relative, and 2^-44 where nothing remains).
+fn round_up(tan: f64) -> f32 {
+    if tan < 1.0 / (1u64 << 44) as f64 {
+        tan as f32
+    } else {
+        ((tan * (1.0 + 1.0 / (1u64 << 40) as f64)) as f32).next_up()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generated::Random;
+
+    fn sketch(dtype: Dtype, numbers: &[f32]) -> (Sketch, Vec<f64>) {
+        let space = Space::new(numbers.len(), dtype).expect("fits");
+        let (mut stored, mut sketch) = (Vec::new(), Sketch::default());
+        space.encode(numbers, &mut stored).expect("an embedding");
+        sketch.take(space, &stored).expect("as stored");
+        let codes =
+            sketch.codes.iter().flat_map(|line| &line.0).map(|byte| f64::from((byte ^ ZERO_CODE) as i8)).collect();
+        (sketch, codes)
+    }
+
+    #[test]
+    fn codes_of_i8_are_its_own_and_off_by_nothing() {
+        let (sketch, codes) = sketch(Dtype::I8, &[0.1, -0.2, 0.05]);
+        assert_eq!(codes[..4], [64.0, -127.0, 32.0, 0.0]);
+        assert_eq!((sketch.tan, codes.len()), (0.0, 64));
+        let length = (64.0f64 * 64.0 + 127.0 * 127.0 + 32.0 * 32.0).sqrt();
+        assert!((f64::from(sketch.scale) * length - 1.0).abs() < 1e-7);
+    }
+
+    #[test]
+    fn the_angle_between_numbers_and_codes_is_not_understated_and_never_above_a_quarter() {
+        let mut random = Random::new(9);
+        // The worst there is: one number of 127 steps, and all others half a step off.
+        let mut worst = vec![0.4999f32; 4_096];
+        worst[0] = 127.0;
+        let mut cases = vec![worst, vec![1.0], vec![1.0, 0.5]];
+        cases.extend((0..50).map(|_| (0..200).map(|_| random.normal() as f32).collect()));
+        for numbers in cases {
+            let (sketch, codes) = sketch(Dtype::F32, &numbers);
+            let pairs = || numbers.iter().map(|number| f64::from(*number)).zip(&codes);
+            let along: f64 = pairs().map(|(number, code)| number * code).sum();
+            let (a, b): (f64, f64) = (pairs().map(|(a, _)| a * a).sum(), codes.iter().map(|b| b * b).sum());
+            // By the cosine, which is another way, and good to 1e-8 here.
+            let cosine = along / (a * b).sqrt();
+            let tan = (1.0 / (cosine * cosine) - 1.0).max(0.0).sqrt();
+            assert!(
+                f64::from(sketch.tan) >= tan - 3e-8 && f64::from(sketch.tan) < tan + 1e-7,
+                "{} for {tan}",
+                sketch.tan
+            );
+            assert!(sketch.tan < 0.26, "{}", sketch.tan);
+            assert!((f64::from(sketch.scale) * cosine * b.sqrt() - 1.0).abs() < 1e-7, "the scale");
+        }
+    }
+
+    #[test]
+    fn rounding_goes_to_the_nearest_and_to_the_even_of_two() {
+        for (number, whole) in [(0.5, 0.0), (1.5, 2.0), (-2.5, -2.0), (126.999, 127.0), (-0.501, -1.0), (0.4999, 0.0)] {
+            assert_eq!(round(number), whole, "{number}");
+        }
+    }
+}
