@@ -5,6 +5,7 @@ pub mod config;
 pub mod fair;
 pub mod id;
 pub mod random;
+pub mod recent;
 pub mod stats;
 pub mod table;
 pub mod time;

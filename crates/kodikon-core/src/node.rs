@@ -12,6 +12,8 @@ mod outbound;
 mod start;
 mod views;
 
+use core::cell::Cell;
+
 use crate::effect::context::Context;
 use crate::effect::log::SavedLog;
 use crate::effect::{Command, Input, Output, Wake, WakeBy};
@@ -88,7 +90,8 @@ pub struct Node {
     ghosts: Ghosts,
     review: Review,
     goodbyes: Goodbyes,
-    planned: Option<Wake>,
+    /// What [`Node::next_wake`] said since the last input.
+    planned: Cell<Option<Option<Wake>>>,
     /// When something last happened, for what is asked without a time.
     latest: Instant,
     left: bool,
@@ -100,8 +103,10 @@ const STALL: Duration = Duration::from_millis(500);
 impl Node {
     /// Something happened.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        // Of what comes right after another input nobody need ask for when it was planned.
+        let planned = if now.since(self.latest) > STALL { self.next_wake() } else { None };
         self.latest = now;
-        if let Some(planned) = self.planned.filter(|planned| now.since(planned.at) > STALL) {
+        if let Some(planned) = planned.filter(|planned| now.since(planned.at) > STALL) {
             self.liveness.on_stall(now, now.since(planned.at), &mut self.ctx);
             self.broadcasts.on_stall(now, now.since(planned.at));
             self.routing.on_stall(now, now.since(planned.at), &self.ctx);
@@ -112,7 +117,7 @@ impl Node {
             self.dispatch(now, input);
             self.settle(now);
         }
-        self.planned = self.soonest();
+        self.planned.set(None);
     }
 
     fn dispatch(&mut self, now: Instant, input: Input<'_>) {
@@ -199,7 +204,11 @@ impl Node {
     /// When to call with [`Input::Wake`] at the latest, and who asked.
     #[must_use]
     pub fn next_wake(&self) -> Option<Wake> {
-        self.planned
+        self.planned.get().unwrap_or_else(|| {
+            let soonest = self.soonest();
+            self.planned.set(Some(soonest));
+            soonest
+        })
     }
 
     fn soonest(&self) -> Option<Wake> {

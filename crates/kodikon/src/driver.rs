@@ -367,13 +367,14 @@ impl Driver {
             if let Err(error) = self.take(now, turn, &mut inbox) {
                 return tracing::error!(%error, "the node ends");
             }
-            self.settle(now);
+            self.speak(now);
             // What a handler on the loop says leaves at once, and not after all has been looked at again.
             if let Some(order) = self.orders.waiting() {
                 now = self.now();
                 self.obey_all(now, order);
-                self.settle(now);
+                self.speak(now);
             }
+            self.settle(now);
         }
     }
 
@@ -575,7 +576,17 @@ impl Driver {
         self.show.push(event);
     }
 
-    /// After each turn: serves wakes that are due, sends what is queued, shows what has changed.
+    /// Sends what is queued, shows what has changed and tells what has happened.
+    fn speak(&mut self, now: Instant) {
+        self.udp.flush();
+        if self.show.is_due(now, &self.node) {
+            self.refresh(now);
+        } else if self.show.has_news() {
+            self.show.tell(self.clock.wall());
+        }
+    }
+
+    /// After each turn, and after what had to leave has left: serves wakes that are due.
     fn settle(&mut self, now: Instant) {
         for _ in 0..WAKES_A_TURN {
             if self.node.next_wake().is_none_or(|wake| wake.at > now) {
@@ -588,12 +599,7 @@ impl Driver {
             self.retry(now);
         }
         self.names.on_wake(now);
-        self.udp.flush();
-        if self.show.is_due(now, &self.node) {
-            self.refresh(now);
-        } else if self.show.has_news() {
-            self.show.tell(self.clock.wall());
-        }
+        self.speak(now);
     }
 
     /// Tries again what could not be opened.

@@ -1,5 +1,6 @@
 //! Decides what this host's network interfaces are right now, and when that has changed enough to tell.
 
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -90,7 +91,7 @@ impl InterfaceWatch {
                     self.ask(table)?;
                 }
                 (Phase::Dump(_), _) | (Phase::Follow, None) => {
-                    self.socket.readable().await?;
+                    poll_fn(|cx| self.socket.poll_recv_ready(cx)).await?;
                     self.read()?;
                 }
                 (Phase::Follow, Some(due)) => tokio::select! {
@@ -101,7 +102,7 @@ impl InterfaceWatch {
                             return Ok(interfaces);
                         }
                     }
-                    ready = self.socket.readable() => {
+                    ready = poll_fn(|cx| self.socket.poll_recv_ready(cx)) => {
                         ready?;
                         self.read()?;
                     }

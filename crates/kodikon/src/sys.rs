@@ -5,6 +5,7 @@
 //! by casting pointers.
 #![expect(unsafe_code, reason = "the one file that calls libc; every block says why it is sound and has a test")]
 
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -150,11 +151,15 @@ fn set_option(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -
 /// tokio's own sockets also wait for room to send: the kernel then says after each datagram that it has left, and wakes the
 /// loop once more for each of them.
 ///
+/// What is in the error queue makes it readable as well, so that one place to be woken is enough: tokio keeps that from turn to
+/// turn, where it enters and strikes out those who wait for anything else anew each time.
+///
 /// # Errors
 /// When the kernel refuses to watch it.
 pub(crate) fn watch_receiving(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
+    set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_SELECT_ERR_QUEUE, 1)?;
     // SAFETY: a UdpSocket keeps its descriptor open and unchanged until it is dropped, which AsyncFd does last.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::ERROR) }?)
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::PRIORITY | Interest::ERROR) }?)
 }
 
 /// How many datagrams the kernel dropped because this socket's receive buffer was full.
@@ -264,7 +269,7 @@ impl Timer {
     /// When the runtime is shutting down.
     pub(crate) async fn fired(&self) -> io::Result<()> {
         loop {
-            let mut ready = self.0.readable().await?;
+            let mut ready = poll_fn(|cx| self.0.poll_read_ready(cx)).await?;
             // Reading resets it; a timer set anew in the meantime has nothing to read, and is waited for again.
             if let Ok(count) = ready.try_io(|fd| read_counter(fd.get_ref().as_fd())) {
                 // There is nothing more to read; the next moment makes a new event.

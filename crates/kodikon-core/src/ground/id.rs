@@ -49,7 +49,12 @@ fn mix(mut x: u64) -> u64 {
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // All digits at once: each message that is shown names its sender by them.
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        }
+        f.write_str(core::str::from_utf8(&text).expect("digits are text"))
     }
 }
 

@@ -62,16 +62,10 @@ pub struct Messages {
     carried: u64,
 }
 
-impl Default for Messages {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Messages {
-    /// Nothing to say.
+    /// Nothing to say; `secret` is known to nobody else.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(secret: u64) -> Self {
         Self {
             custody: Custody::default(),
             links: Links::default(),
@@ -79,7 +73,7 @@ impl Messages {
             origin: Origin::default(),
             keys: Keys::new(),
             windows: Windows::default(),
-            memory: Memory::new(),
+            memory: Memory::new(secret),
             fragments: Fragments::default(),
             rates: Rates::new(),
             learned: Learned::new(),

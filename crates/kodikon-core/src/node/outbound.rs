@@ -167,7 +167,15 @@ impl Node {
                 codec::encode(&Message::Naming(Naming { segment, nonce }), &mut text);
             }
             let label = label(&message, self.ctx.me.id, neighbour(&to));
-            for target in self.targets(now, &to) {
+            // Most of what is said is for one neighbour: a list of one would take more than to look where that is.
+            let (sole, many) = match &to {
+                Destination::Peer(id) => (self.best(id), Vec::new()),
+                Destination::EveryPath(_)
+                | Destination::Address(..)
+                | Destination::Segment(..)
+                | Destination::Everyone => (None, self.targets(now, &to)),
+            };
+            for target in sole.into_iter().chain(many) {
                 self.ctx.stats.messages_sent += 1;
                 let is_paced = neighbour(&to).is_some() || self.outbound.shaper.knows(&target);
                 if !self.outbound.add(now, target, is_paced.then_some(label.class), &text) {

@@ -1,5 +1,6 @@
 //! Decides how a node begins, what its card says, and how it goes.
 
+use core::cell::Cell;
 use std::collections::BTreeSet;
 
 use crate::effect::context::{Context, Myself};
@@ -73,26 +74,24 @@ impl Node {
         replication.log().held().into_iter().for_each(|logged| alerts.restore(logged, &ctx.me.id));
         let routing = Routing::new(now, ctx.me.id);
         let outbound = Outbound::new(&ctx);
-        let mut node = Self {
+        Self {
             ctx,
             discovery,
             membership,
             liveness,
             replication,
             routing,
-            messages: Messages::new(),
+            messages: Messages::new(Random::from_seed(blake3::derive_key("kodikon mesh 2026-11 places", &seed)).bits()),
             broadcasts: Broadcasts::new(now),
             alerts,
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),
             goodbyes: Goodbyes::default(),
-            planned: None,
+            planned: Cell::default(),
             latest: now,
             left: false,
-        };
-        node.planned = node.soonest();
-        node
+        }
     }
 
     /// The host's interfaces, at start and after each change.

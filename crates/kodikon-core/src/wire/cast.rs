@@ -10,7 +10,7 @@ use crate::model::identity::{Identity, Signature};
 use crate::model::letter::Priority;
 use crate::wire::cover::Cover;
 use crate::wire::fragments::Pieces;
-use crate::wire::letter::{Fragment, MAX_PIECE, Path, Print, Text, first_half};
+use crate::wire::letter::{Digest, Fragment, MAX_PIECE, Path, Text, first_half};
 
 /// Covers in each list of one COVERED at most: with halves they fit a datagram,
 pub const MAX_COVERS: usize = 4;
@@ -133,7 +133,7 @@ impl Cast {
 }
 
 impl Pieces for Cast {
-    fn print(&self) -> Print {
+    fn digest(&self) -> Digest {
         first_half(&blake3::Hasher::new().update(&self.head()).update(&self.signature).finalize())
     }
 
@@ -302,11 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_the_whole_and_bear_its_print() {
+    fn pieces_are_the_whole_and_bear_its_digest() {
         let (_, cast) = signed(MeshId([1; 16]));
         assert_eq!(cast.pieces(), 2);
         let pieces: Vec<Cast> = (0..2).map(|index| cast.piece(index)).collect();
-        assert!(pieces.iter().all(|piece| piece.print() == cast.print()));
+        assert!(pieces.iter().all(|piece| piece.digest() == cast.digest()));
         let bodies: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.body).collect();
         assert_eq!(bodies, cast.body);
         assert!(cast.body.len() <= MAX_BODY);

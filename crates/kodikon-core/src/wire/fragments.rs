@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ground::bounded::RecentMap;
 use crate::ground::id::NodeId;
-use crate::wire::letter::{Fragment, Letter, MAX_BODY, MAX_PIECE, MAX_PIECES, Print};
+use crate::wire::letter::{Digest, Fragment, Letter, MAX_BODY, MAX_PIECE, MAX_PIECES};
 
 /// Sets of pieces held at once; the one begun longest ago makes room.
 pub const MAX_SETS: usize = 64;
@@ -16,14 +16,14 @@ pub const MAX_BYTES: usize = 4 * 1_024 * 1_024;
 /// What can travel in pieces: its head goes with each of them.
 pub trait Pieces {
     /// Names it, whichever piece of its body it has.
-    fn print(&self) -> Print;
+    fn digest(&self) -> Digest;
     /// Its body, or the piece of it that came.
     fn body_mut(&mut self) -> &mut Vec<u8>;
 }
 
 impl Pieces for Letter {
-    fn print(&self) -> Print {
-        Self::print(self)
+    fn digest(&self) -> Digest {
+        Self::digest(self)
     }
 
     fn body_mut(&mut self) -> &mut Vec<u8> {
@@ -45,7 +45,7 @@ pub enum Pieced<W> {
 /// What is not whole yet, by who sends it: nobody spoils what another sends.
 #[derive(Debug)]
 pub struct Fragments<W> {
-    sets: RecentMap<(NodeId, Print), Set<W>>,
+    sets: RecentMap<(NodeId, Digest), Set<W>>,
     bytes: usize,
 }
 
@@ -70,7 +70,7 @@ impl<W: Pieces> Fragments<W> {
         if !is_sound(&body, fragment) {
             return Pieced::Malformed;
         }
-        let key = (from, whole.print());
+        let key = (from, whole.digest());
         let mut set = match self.take(&key) {
             Some(set) => set,
             None => Set { whole, count: fragment.count, pieces: BTreeMap::new(), bytes: 0 },
@@ -92,7 +92,7 @@ impl<W: Pieces> Fragments<W> {
         if whole.body_mut().len() > MAX_BODY { Pieced::Malformed } else { Pieced::Whole(whole) }
     }
 
-    fn keep(&mut self, key: (NodeId, Print), set: Set<W>) {
+    fn keep(&mut self, key: (NodeId, Digest), set: Set<W>) {
         let of_one = (key.0, [0; 16])..=(key.0, [u8::MAX; 16]);
         if self.sets.range(of_one.clone()).count() >= MAX_SETS_OF_ONE
             && let Some(oldest) = self.sets.oldest_in(of_one)
@@ -107,7 +107,7 @@ impl<W: Pieces> Fragments<W> {
         self.sets.insert(key, set);
     }
 
-    fn take(&mut self, key: &(NodeId, Print)) -> Option<Set<W>> {
+    fn take(&mut self, key: &(NodeId, Digest)) -> Option<Set<W>> {
         let set = self.sets.remove(key)?;
         self.bytes -= set.bytes;
         Some(set)
@@ -115,8 +115,8 @@ impl<W: Pieces> Fragments<W> {
 
     /// Which pieces of something came from a neighbour so far, one bit each; 0 where it is not held.
     #[must_use]
-    pub fn held(&self, from: NodeId, print: Print) -> u64 {
-        let set = self.sets.get(&(from, print));
+    pub fn held(&self, from: NodeId, digest: Digest) -> u64 {
+        let set = self.sets.get(&(from, digest));
         set.map_or(0, |set| set.pieces.keys().fold(0, |held, index| held | 1 << (index % 64)))
     }
 

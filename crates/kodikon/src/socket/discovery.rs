@@ -2,6 +2,7 @@
 //! taken.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -190,7 +191,7 @@ impl DiscoverySocket {
     /// # Errors
     /// When the runtime is shutting down.
     pub(crate) async fn ready(&self) -> io::Result<()> {
-        self.socket.readable().await
+        poll_fn(|cx| self.socket.poll_recv_ready(cx)).await
     }
 
     /// Takes what has arrived into the emptied `inbox`, which may stay empty.

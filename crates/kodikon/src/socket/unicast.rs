@@ -2,6 +2,7 @@
 //! another's datagram.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -228,24 +229,29 @@ impl UnicastSocket {
     }
 
     async fn ready(&self) -> io::Result<()> {
-        self.socket.ready(Interest::READABLE | Interest::ERROR).await.map(drop)
+        // Errors too make it readable: see `sys::watch_receiving`.
+        poll_fn(|cx| self.socket.poll_read_ready(cx)).await.map(drop)
     }
 
     fn receive(&mut self, inbox: &mut Inbox) -> io::Result<()> {
         let (socket, unreachable) = (&self.socket, &mut self.unreachable);
         // Costs no system call unless the kernel has said that there are errors.
-        let _ = socket.try_io(Interest::ERROR, |socket| {
+        let drained = socket.try_io(Interest::ERROR, |socket| {
             if drain_errors(socket, unreachable) < ERRORS_A_TURN {
                 Err(io::ErrorKind::WouldBlock.into())
             } else {
                 Ok(())
             }
         });
+        let more_errors = drained.is_ok();
         let mut retries = RETRIES;
         let received = socket.try_io(Interest::READABLE, |socket| {
             loop {
                 match inbox.fill(|parts, metas| self.state.recv(socket.into(), parts, metas)) {
                     Ok(true) => return Ok(()),
+                    // Errors that are left make no new event.
+                    Ok(false) if more_errors => return Ok(()),
+                    Err(error) if more_errors && error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                     // Fewer than fit: the queue was empty, and a further call would only be told so. What comes after
                     // makes a new event.
                     Ok(false) => return Err(io::ErrorKind::WouldBlock.into()),
@@ -318,14 +324,19 @@ impl UnicastSocket {
     fn send(&mut self, way: Way, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
         let transmit =
             Transmit { destination: way.to, ecn: None, contents: bytes, segment_size: segment, src_ip: way.from };
-        let socket = self.socket.get_ref();
-        match self.state.try_send(socket.into(), &transmit) {
+        let (socket, state) = (self.socket.get_ref(), &self.state);
+        // Where the kernel chooses the source and nothing is to be cut, it need not be told so.
+        let is_plain = way.from.is_none() && segment.is_none();
+        let attempt = || {
+            if is_plain { socket.send_to(bytes, way.to).map(drop) } else { state.try_send(socket.into(), &transmit) }
+        };
+        match attempt() {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             // What ICMP said of one peer fails the next call, whomever that is for. With the queue empty nothing is
             // pending any more.
             Err(error) if drain_errors(socket, &mut self.unreachable) == 0 => Err(error),
-            Err(_) => self.state.try_send(socket.into(), &transmit),
+            Err(_) => attempt(),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::model::cast::CastId;
 use crate::model::windows::{Arrived, Windows};
 use crate::wire::cast::{Cast, Covered, Half, MAX_COVERS, MAX_HALVES};
 use crate::wire::fragments::Fragments;
-use crate::wire::letter::Print;
+use crate::wire::letter::Digest;
 use crate::wire::message::Message;
 
 /// An answer about so many casts leaves at once.
@@ -29,7 +29,7 @@ type When = (Instant, Duration);
 struct Answer {
     due: Instant,
     /// Casts that it gave or offered, and what names their pieces.
-    noted: BTreeMap<CastId, Option<Print>>,
+    noted: BTreeMap<CastId, Option<Digest>>,
     /// Casts that are wanted of it, and whether they are though they are here.
     wants: BTreeMap<CastId, bool>,
 }
@@ -49,10 +49,10 @@ impl Default for Answers {
 
 impl Answers {
     /// A neighbour gave or offered a cast, or a piece of it.
-    pub(super) fn note(&mut self, (now, after): When, to: NodeId, id: CastId, print: Option<Print>) {
+    pub(super) fn note(&mut self, (now, after): When, to: NodeId, id: CastId, digest: Option<Digest>) {
         self.change((now, after), to, |answer| {
             let held = answer.noted.entry(id).or_default();
-            *held = print.or(*held);
+            *held = digest.or(*held);
         });
     }
 
@@ -98,13 +98,13 @@ fn words(to: NodeId, answer: Answer, windows: &Windows, fragments: &Fragments<Ca
     let is_here = |id: &CastId| windows.standing(&id.origin, id.epoch, id.number) != Arrived::New;
     let mut here = BTreeSet::new();
     let mut halves = Vec::new();
-    for (id, print) in &answer.noted {
+    for (id, digest) in &answer.noted {
         if is_here(id) {
             here.insert(*id);
             let before = (1..=BEFORE).map_while(|n| id.number.checked_sub(n));
             here.extend(before.map(|number| CastId { number, ..*id }).take_while(is_here));
-        } else if let Some(print) = print {
-            let have = fragments.held(to, *print);
+        } else if let Some(digest) = digest {
+            let have = fragments.held(to, *digest);
             halves.push(Half { origin: id.origin.0, epoch: id.epoch.0, number: id.number, have });
         }
     }

@@ -76,7 +76,7 @@ impl Broadcasts {
             return ctx.stats.drop(Reject::Stale);
         }
         let Spread { cast, hops, path, map, fragment, .. } = spread;
-        let print = cast.print();
+        let digest = cast.digest();
         let pieced = match fragment {
             Some(fragment) => self.fragments.add(from, cast, fragment),
             None if cast.pieces() == 1 => Pieced::Whole(cast),
@@ -85,7 +85,7 @@ impl Broadcasts {
         match pieced {
             Pieced::Part => {
                 let after = self.answer_after(came, ctx);
-                self.answers.note((now, after), from, id, Some(print));
+                self.answers.note((now, after), from, id, Some(digest));
             }
             Pieced::Malformed => ctx.stats.drop(Reject::Malformed),
             Pieced::Whole(cast) => {

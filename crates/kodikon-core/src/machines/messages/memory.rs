@@ -2,6 +2,7 @@
 
 use crate::ground::bounded::RecentMap;
 use crate::ground::id::NodeId;
+use crate::ground::recent::RecentTable;
 use crate::ground::time::Instant;
 use crate::machines::messages::ids::OwnId;
 use crate::wire::letter::{Path, Print, Tag};
@@ -38,18 +39,19 @@ impl Passage {
 /// What was here before.
 #[derive(Debug)]
 pub(super) struct Memory {
-    passages: RecentMap<Print, Passage>,
+    passages: RecentTable<Print, Passage>,
     /// With the receipt that was given for it.
-    received: RecentMap<Print, Option<Tag>>,
+    received: RecentTable<Print, Option<Tag>>,
     /// By destination and number: what the receipt would be, and for what.
     given_up: RecentMap<(NodeId, u64), (Tag, OwnId)>,
 }
 
 impl Memory {
-    pub(super) fn new() -> Self {
+    /// Nothing was here; `secret` makes it useless to choose letters by their prints.
+    pub(super) fn new(secret: u64) -> Self {
         Self {
-            passages: RecentMap::new(MAX_PASSAGES),
-            received: RecentMap::new(MAX_RECEIVED),
+            passages: RecentTable::new(MAX_PASSAGES, secret),
+            received: RecentTable::new(MAX_RECEIVED, secret),
             given_up: RecentMap::new(MAX_GIVEN_UP),
         }
     }

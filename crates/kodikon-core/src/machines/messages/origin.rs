@@ -228,9 +228,13 @@ impl Origin {
 
     fn set_timer(&mut self, id: OwnId, at: Instant) {
         let Some(own) = self.own.get_mut(&id) else { return };
-        self.timers.remove(&(own.timer, id));
-        own.timer = at.min(own.deadline);
-        self.timers.insert((own.timer, id));
+        let at = at.min(own.deadline);
+        // Most of them wait for their deadline from the first to the last.
+        if own.timer != at {
+            self.timers.remove(&(own.timer, id));
+            own.timer = at;
+            self.timers.insert((at, id));
+        }
     }
 
     /// Waits for the deadline alone.
