@@ -7,7 +7,11 @@ use crate::ground::time::{Duration, Instant};
 
 /// Bounds of the time after which a cast is given again.
 const RTO_LEAST: Duration = Duration::from_millis(20);
-const RTO_MOST: Duration = Duration::from_millis(400);
+pub(super) const RTO_MOST: Duration = Duration::from_millis(400);
+/// Where an answer takes longer than that by itself, so many times as long at most.
+const FULL_AFTER: u32 = 4;
+/// How long an answer takes where none was seen.
+pub(super) const ANSWER_UNKNOWN: Duration = Duration::from_millis(40);
 /// What must not wait is given twice, so far apart.
 pub(super) const TWICE_AFTER: Duration = Duration::from_millis(1);
 /// Answers of a crowd are spread over this for each of its members: a switch brings them one after another.
@@ -17,7 +21,7 @@ const SPREAD_MOST: Duration = Duration::from_millis(50);
 
 /// If less than one of so many shows that it came, what was said by the group did not get through: at a quarter lost each way
 /// more than half do.
-const REACHED_OF: usize = 4;
+pub(super) const REACHED_OF: usize = 4;
 /// So often in a row, and the group is given up for this cast.
 const MOST_BARREN: u32 = 2;
 
@@ -46,8 +50,9 @@ pub(super) struct Duty {
     pub(super) missing: BTreeMap<NodeId, Option<u64>>,
     /// Times it was given again.
     pub(super) rounds: u32,
-    /// How many were told by the first group datagram.
+    /// How many were given it when it was given for the first time, and whether by one group datagram; 0 once that was judged.
     pub(super) told: usize,
+    pub(super) by_group: bool,
     /// When it was given for the first time.
     pub(super) given: Option<Instant>,
     /// To whom something was said by the group since the last look and did not show that it came: what each was to get by that,
@@ -68,6 +73,7 @@ impl Duty {
             missing: BTreeMap::new(),
             rounds: 0,
             told: 0,
+            by_group: false,
             given: None,
             unreached: BTreeMap::new(),
             spoken: 0,
@@ -111,7 +117,7 @@ impl Duty {
         }
     }
 
-    /// How many were told by the first group datagram, if all of them answered it: said once.
+    /// How many were given it at first, if all of them answered that: said once.
     pub(super) fn take_all_heard(&mut self) -> Option<usize> {
         let is_all = self.rounds == 0 && self.told > 0 && self.missing.is_empty();
         is_all.then(|| core::mem::take(&mut self.told))
@@ -162,8 +168,9 @@ impl Duty {
     /// It was given, or asked for: when to look again, if an answer usually takes no longer than this.
     pub(super) fn wait(&mut self, now: Instant, usual: Option<Duration>, answering: usize) {
         self.stage = Stage::Again;
-        let first = usual.unwrap_or(RTO_LEAST * 2).clamp(RTO_LEAST, RTO_MOST) + spread(answering);
-        let rto = (first * (1 << self.rounds.min(6))).min(RTO_MOST.max(first));
+        let first = usual.unwrap_or(ANSWER_UNKNOWN).max(RTO_LEAST) + spread(answering);
+        // Where answers take long the way is full, and what is said too often is what fills it.
+        let rto = (first * (1 << self.rounds.min(6))).min(RTO_MOST.max(first * FULL_AFTER));
         self.due = Some(now + rto);
     }
 }

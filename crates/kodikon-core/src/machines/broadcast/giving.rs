@@ -7,7 +7,7 @@ use crate::effect::outbox::Destination;
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::Broadcasts;
-use crate::machines::broadcast::duty::{Duty, Stage, TWICE_AFTER};
+use crate::machines::broadcast::duty::{Duty, RTO_MOST, Stage, TWICE_AFTER};
 use crate::machines::broadcast::held::Held;
 use crate::machines::broadcast::offers::newest;
 use crate::machines::broadcast::ranges::told;
@@ -69,7 +69,7 @@ impl Broadcasts {
         let by_group = self.give_all(now, (id, on), &duty, ctx);
         let Some(urgency) = self.store.get(&id).map(|held| held.urgency) else { return };
         self.store.change(id, on, |duty| {
-            duty.told = if by_group { duty.missing.len() } else { 0 };
+            (duty.told, duty.by_group) = (duty.missing.len(), by_group);
             duty.given = Some(now);
             match urgency {
                 Priority::Critical => (duty.stage, duty.due) = (Stage::Copy, Some(now + TWICE_AFTER)),
@@ -107,8 +107,8 @@ impl Broadcasts {
 
     fn give_again(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), duty: Duty, ctx: &mut Context) {
         let Some(held) = self.store.get(&id) else { return };
-        if let Some(on) = on.filter(|_| duty.rounds == 0 && duty.told > 0) {
-            self.ways.note_missing(now, on, duty.missing.len(), duty.told);
+        if duty.rounds == 0 && duty.told > 0 {
+            self.ways.note_missing(now, (on, duty.by_group), duty.missing.len(), duty.told);
         }
         let (all, count) = (all_pieces(held), held.cast.pieces());
         let by_all = duty.rounds >= DESPERATE;
@@ -150,11 +150,13 @@ impl Broadcasts {
     fn wait(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), ctx: &Context) {
         let Some(duty) = self.store.get(&id).and_then(|held| held.duties.get(&on)) else { return };
         let rtt = |member: &NodeId| ctx.roster.get(member).and_then(|peer| peer.best_path()?.rtt);
-        let (rtt, answering) = (duty.missing.keys().filter_map(rtt).max(), duty.missing.len());
+        let (rtts, answering) = (duty.missing.keys().filter_map(rtt), duty.missing.len());
         if answering == 0 {
             return self.store.change(id, on, |duty| duty.due = None);
         }
-        let usual = self.ways.answer_after(on).max(rtt.map(|rtt| rtt * 4));
+        // One that is far keeps the others waiting for so long at most.
+        let most = RTO_MOST.max(rtts.clone().min().unwrap_or_default() * 4);
+        let usual = self.ways.answer_after(on).max(rtts.max().map(|rtt| (rtt * 4).min(most)));
         self.store.change(id, on, |duty| duty.wait(now, usual, answering));
     }
 

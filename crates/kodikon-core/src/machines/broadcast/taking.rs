@@ -215,10 +215,10 @@ impl Broadcasts {
             let mut heard = None;
             self.store.change(*id, on, |duty| {
                 duty.settle(&who);
-                heard = duty.take_all_heard();
+                heard = duty.take_all_heard().map(|told| (told, duty.by_group));
             });
-            if let Some((on, heard)) = on.zip(heard) {
-                self.ways.note_missing(now, on, 0, heard);
+            if let Some((told, by_group)) = heard {
+                self.ways.note_missing(now, (on, by_group), 0, told);
             }
         }
         is_new
