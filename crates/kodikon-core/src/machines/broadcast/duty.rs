@@ -1,6 +1,6 @@
 //! Decides what is done next for those who are owed a cast: give it, wait for the forwarder, ask, or give it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
@@ -55,6 +55,10 @@ pub(super) struct Duty {
     pub(super) by_group: bool,
     /// When it was given for the first time.
     pub(super) given: Option<Instant>,
+    /// When each was last seen to have more of it than before.
+    grew: BTreeMap<NodeId, Instant>,
+    /// Since when it is waited for answers.
+    waits: Instant,
     /// To whom something was said by the group since the last look and did not show that it came: what each was to get by that,
     /// a bit for each piece; none where it was asked.
     unreached: BTreeMap<NodeId, u64>,
@@ -75,6 +79,8 @@ impl Duty {
             told: 0,
             by_group: false,
             given: None,
+            grew: BTreeMap::new(),
+            waits: Instant::ZERO,
             unreached: BTreeMap::new(),
             spoken: 0,
             barren: 0,
@@ -111,6 +117,7 @@ impl Duty {
     pub(super) fn settle(&mut self, id: &NodeId) {
         let was_missing = self.missing.remove(id).is_some();
         self.unreached.remove(id);
+        self.grew.remove(id);
         let is_waiting = matches!(self.stage, Stage::Ask | Stage::Again);
         if was_missing && is_waiting && self.missing.is_empty() {
             self.due = None;
@@ -124,8 +131,11 @@ impl Duty {
     }
 
     /// Somebody has these pieces of it.
-    pub(super) fn note_half(&mut self, id: &NodeId, have: u64) {
+    pub(super) fn note_half(&mut self, now: Instant, id: &NodeId, have: u64) {
         let Some(held) = self.missing.get_mut(id) else { return };
+        if have & !held.unwrap_or(0) != 0 {
+            self.grew.insert(*id, now);
+        }
         *held = Some(have);
         let came = |said: &u64| 2 * (have & said).count_ones() >= said.count_ones();
         if self.unreached.get(id).is_some_and(came) {
@@ -133,9 +143,21 @@ impl Duty {
         }
     }
 
+    /// Of how many of those who lack it nothing shows that any of it came.
+    pub(super) fn silent(&self) -> usize {
+        self.missing.values().filter(|have| have.is_none()).count()
+    }
+
+    /// Who gets piece after piece of it: what they lack is on its way.
+    pub(super) fn still_coming(&self, now: Instant) -> BTreeSet<NodeId> {
+        let is_coming = |at: Instant| now.since(at) * 2 < now.since(self.waits);
+        self.grew.iter().filter(|(_, at)| is_coming(**at)).map(|(id, _)| *id).collect()
+    }
+
     /// Nobody is owed it any more, whoever has it: nothing of them is kept.
     pub(super) fn release(&mut self) {
         self.missing.clear();
+        self.grew.clear();
         self.unreached.clear();
         self.spoken = 0;
     }
@@ -171,7 +193,7 @@ impl Duty {
         let first = usual.unwrap_or(ANSWER_UNKNOWN).max(RTO_LEAST) + spread(answering);
         // Where answers take long the way is full, and what is said too often is what fills it.
         let rto = (first * (1 << self.rounds.min(6))).min(RTO_MOST.max(first * FULL_AFTER));
-        self.due = Some(now + rto);
+        (self.waits, self.due) = (now, Some(now + rto));
     }
 }
 
@@ -216,7 +238,7 @@ mod tests {
         let mut say = |pieces: u64, settled: &[u8], halves: &[(u8, u64)]| {
             duty.say_to_group(all().map(|id| (id, pieces)));
             settled.iter().for_each(|n| duty.settle(&id(*n)));
-            halves.iter().for_each(|(n, have)| duty.note_half(&id(*n), *have));
+            halves.iter().for_each(|(n, have)| duty.note_half(at(0), &id(*n), *have));
             duty.judge_group();
             (duty.barren, duty.is_unheard())
         };
@@ -252,6 +274,25 @@ mod tests {
     }
 
     #[test]
+    fn who_gets_piece_after_piece_is_waited_for() {
+        let mut duty = Duty::new(Stage::First, at(0), [id(1), id(2), id(3), id(4)]);
+        duty.wait(at(0), Some(Duration::from_millis(100)), 4);
+        for (ms, n, have) in [(49, 1, 0b1), (60, 2, 0b1), (99, 2, 0b1), (50, 3, 0), (60, 4, 0b11)] {
+            duty.note_half(at(ms), &id(n), have);
+        }
+        duty.settle(&id(4));
+        assert_eq!(
+            duty.still_coming(at(100)),
+            BTreeSet::from([id(2)]),
+            "more came in the second half, not the same again"
+        );
+        assert_eq!(duty.still_coming(at(121)), BTreeSet::new());
+        assert_eq!(duty.silent(), 0);
+        duty.release();
+        assert_eq!(duty.still_coming(at(100)), BTreeSet::new());
+    }
+
+    #[test]
     fn it_is_given_again_ever_more_rarely() {
         let mut duty = Duty::new(Stage::First, at(0), [id(1)]);
         let mut waits = Vec::new();
@@ -261,6 +302,11 @@ mod tests {
             waits.extend(duty.due.map(|due| due.since(at(0)).as_micros()));
         }
         assert_eq!(waits, [22_500, 45_000, 90_000, 180_000, 360_000, 400_000, 400_000]);
+        for (round, expected) in [(0, 1_001), (1, 2_002), (2, 4_004), (3, 4_004)] {
+            duty.rounds = round;
+            duty.wait(at(0), Some(Duration::from_secs(1)), 1);
+            assert_eq!(duty.due.map(|due| due.since(at(0)).as_millis()), Some(expected), "round {round}");
+        }
     }
 
     #[test]

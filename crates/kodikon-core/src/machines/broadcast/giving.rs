@@ -106,14 +106,20 @@ impl Broadcasts {
     }
 
     fn give_again(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), duty: Duty, ctx: &mut Context) {
-        let Some(held) = self.store.get(&id) else { return };
         if duty.rounds == 0 && duty.told > 0 {
-            self.ways.note_missing(now, (on, duty.by_group), duty.missing.len(), duty.told);
+            self.ways.note_missing(now, (on, duty.by_group), duty.silent(), duty.told);
+            self.store.change(id, on, |duty| duty.told = 0);
         }
+        let coming = duty.still_coming(now);
+        if coming.len() == duty.missing.len() {
+            return self.wait(now, (id, on), ctx);
+        }
+        let Some(held) = self.store.get(&id) else { return };
         let (all, count) = (all_pieces(held), held.cast.pieces());
         let by_all = duty.rounds >= DESPERATE;
         let is_asked = |have: &Option<u64>| have.is_none() && (by_all || count > FEW_PIECES);
-        let (silent, known): (Vec<_>, Vec<_>) = duty.missing.iter().partition(|(_, have)| is_asked(have));
+        let lacking = duty.missing.iter().filter(|(member, _)| !coming.contains(member));
+        let (silent, known): (Vec<_>, Vec<_>) = lacking.partition(|(_, have)| is_asked(have));
         let silent: Vec<NodeId> = silent.into_iter().map(|(member, _)| *member).collect();
         let known: Vec<(NodeId, u64)> =
             known.into_iter().map(|(member, have)| (*member, all & !have.unwrap_or(0))).collect();
