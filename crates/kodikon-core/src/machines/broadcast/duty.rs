@@ -59,6 +59,12 @@ pub(super) struct Duty {
     grew: BTreeMap<NodeId, Instant>,
     /// Since when it is waited for answers.
     waits: Instant,
+    /// Which pieces each was to get since the last look that is not known to have them.
+    owed: BTreeMap<NodeId, u64>,
+    /// How many came, and how many were to come.
+    carried: (u32, u32),
+    /// How many hear the same piece at once.
+    hearing: u32,
     /// To whom something was said by the group since the last look and did not show that it came: what each was to get by that,
     /// a bit for each piece; none where it was asked.
     unreached: BTreeMap<NodeId, u64>,
@@ -81,6 +87,9 @@ impl Duty {
             given: None,
             grew: BTreeMap::new(),
             waits: Instant::ZERO,
+            owed: BTreeMap::new(),
+            carried: (0, 0),
+            hearing: 1,
             unreached: BTreeMap::new(),
             spoken: 0,
             barren: 0,
@@ -118,6 +127,7 @@ impl Duty {
         let was_missing = self.missing.remove(id).is_some();
         self.unreached.remove(id);
         self.grew.remove(id);
+        self.note_came(id, u64::MAX);
         let is_waiting = matches!(self.stage, Stage::Ask | Stage::Again);
         if was_missing && is_waiting && self.missing.is_empty() {
             self.due = None;
@@ -137,6 +147,7 @@ impl Duty {
             self.grew.insert(*id, now);
         }
         *held = Some(have);
+        self.note_came(id, have);
         let came = |said: &u64| 2 * (have & said).count_ones() >= said.count_ones();
         if self.unreached.get(id).is_some_and(came) {
             self.unreached.remove(id);
@@ -158,8 +169,32 @@ impl Duty {
     pub(super) fn release(&mut self) {
         self.missing.clear();
         self.grew.clear();
+        self.owed.clear();
         self.unreached.clear();
         self.spoken = 0;
+    }
+
+    fn note_came(&mut self, id: &NodeId, have: u64) {
+        if let Some(owed) = self.owed.get_mut(id) {
+            self.carried.0 += (*owed & have).count_ones();
+            *owed &= !have;
+        }
+    }
+
+    /// These are given such pieces, each alone or all by the group.
+    pub(super) fn give(&mut self, members: &[(NodeId, u64)]) {
+        self.hearing = u32::try_from(members.len()).unwrap_or(u32::MAX).max(1);
+        for (id, pieces) in members {
+            self.carried.1 += pieces.count_ones();
+            *self.owed.entry(*id).or_default() |= pieces;
+        }
+    }
+
+    /// Of how many pieces that left since the last look how many came, and since when.
+    pub(super) fn take_carried(&mut self) -> (u32, u32, Instant) {
+        self.owed.clear();
+        let (came, said) = core::mem::take(&mut self.carried);
+        (came / self.hearing, said / self.hearing, self.waits)
     }
 
     /// Something is said by the group that brings each of these such pieces, or asks.
@@ -290,6 +325,22 @@ mod tests {
         assert_eq!(duty.silent(), 0);
         duty.release();
         assert_eq!(duty.still_coming(at(100)), BTreeSet::new());
+    }
+
+    #[test]
+    fn of_what_was_given_it_is_counted_what_came() {
+        let mut duty = Duty::new(Stage::First, at(0), [id(1), id(2)]);
+        duty.give(&[(id(1), 0b1111)]);
+        duty.give(&[(id(2), 0b1111)]);
+        duty.wait(at(7), None, 2);
+        duty.note_half(at(8), &id(1), 0b1_0001);
+        duty.note_half(at(9), &id(1), 0b1_0011);
+        duty.settle(&id(2));
+        assert_eq!(duty.take_carried(), (6, 8, at(7)), "one by one");
+        duty.give(&[(id(1), 0b1100), (id(3), 0b1111)]);
+        duty.note_half(at(10), &id(1), 0b1_1111);
+        assert_eq!(duty.take_carried(), (1, 3, at(7)), "by the group: each on average");
+        assert_eq!(duty.take_carried(), (0, 0, at(7)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::effect::Cast as Way;
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::ground::id::{InterfaceIndex, NodeId};
@@ -94,15 +95,52 @@ impl Broadcasts {
         let pieces = all_pieces(held);
         let group = on.and_then(|on| Some((on, self.ways.group(now, on, held.cast.body.len())?)));
         if let Some((on, way)) = group {
-            self.send(now, id, pieces, &[Destination::Segment(on, way)], ctx);
-            let told = duty.missing.keys().map(|member| (*member, pieces));
-            self.store.change(id, Some(on), |duty| duty.say_to_group(told));
+            let told: Vec<(NodeId, u64)> = duty.missing.keys().map(|member| (*member, pieces)).collect();
+            self.send_to_group(now, (id, on), way, &told, ctx);
             return true;
         }
         for member in duty.missing.keys() {
-            self.send(now, id, pieces, &[Destination::Peer(*member)], ctx);
+            self.send_to_one(now, (id, on), *member, (pieces, false), ctx);
         }
         false
+    }
+
+    /// Says to a segment, as far as it carries it, what its members lack.
+    fn send_to_group(
+        &mut self,
+        now: Instant,
+        (id, on): (CastId, InterfaceIndex),
+        way: Way,
+        lacking: &[(NodeId, u64)],
+        ctx: &mut Context,
+    ) {
+        let pieces = lacking.iter().fold(0, |pieces, (_, lacks)| pieces | lacks);
+        let pieces = self.ways.pace(Some(on)).afford(now, pieces);
+        if pieces != 0 {
+            self.send(now, id, pieces, &[Destination::Segment(on, way)], ctx);
+            let given: Vec<(NodeId, u64)> = lacking.iter().map(|(member, lacks)| (*member, lacks & pieces)).collect();
+            self.store.change(id, Some(on), |duty| {
+                duty.give(&given);
+                duty.say_to_group(given);
+            });
+        }
+    }
+
+    /// Says to a neighbour, as far as the way carries it, what it lacks; by all its ways if that is wanted.
+    fn send_to_one(
+        &mut self,
+        now: Instant,
+        (id, on): (CastId, Option<InterfaceIndex>),
+        member: NodeId,
+        (pieces, by_all): (u64, bool),
+        ctx: &mut Context,
+    ) {
+        let pieces = self.ways.pace(on).afford(now, pieces);
+        if pieces != 0 {
+            let to = if by_all { Destination::EveryPath(member) } else { Destination::Peer(member) };
+            self.send(now, id, pieces, &[to], ctx);
+            self.store.change(id, on, |duty| duty.give(&[(member, pieces)]));
+        }
     }
 
     fn give_again(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), duty: Duty, ctx: &mut Context) {
@@ -110,6 +148,10 @@ impl Broadcasts {
             self.ways.note_missing(now, (on, duty.by_group), duty.silent(), duty.told);
             self.store.change(id, on, |duty| duty.told = 0);
         }
+        let mut carried = (0, 0, now);
+        self.store.change(id, on, |duty| carried = duty.take_carried());
+        let (came, said, since) = carried;
+        self.ways.pace(on).note_carried(now, came, said, now.since(since));
         let coming = duty.still_coming(now);
         if coming.len() == duty.missing.len() {
             return self.wait(now, (id, on), ctx);
@@ -131,12 +173,10 @@ impl Broadcasts {
             by_group.filter(|_| known.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, bytes)?)));
         ctx.stats.casts_repeated += 1;
         if let Some((on, way)) = group {
-            self.send(now, id, lacking, &[Destination::Segment(on, way)], ctx);
-            self.store.change(id, Some(on), |duty| duty.say_to_group(known));
+            self.send_to_group(now, (id, on), way, &known, ctx);
         } else {
             for (member, pieces) in known {
-                let to = if by_all { Destination::EveryPath(member) } else { Destination::Peer(member) };
-                self.send(now, id, pieces, &[to], ctx);
+                self.send_to_one(now, (id, on), member, (pieces, by_all), ctx);
             }
         }
         if !silent.is_empty() {

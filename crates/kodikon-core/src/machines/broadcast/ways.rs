@@ -7,6 +7,7 @@ use crate::ground::bounded::TokenBucket;
 use crate::ground::id::InterfaceIndex;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::duty::{ANSWER_UNKNOWN, REACHED_OF};
+use crate::machines::broadcast::pace::Pace;
 
 /// Bytes a second that casts may take of a segment by group datagrams: Wi-Fi sends these at its lowest rate (the design's
 /// figures).
@@ -49,13 +50,14 @@ pub(super) struct Ways {
 }
 
 /// How long answers take.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Answering {
     /// The smoothed time and its variation (RFC 6298 §2), from answers to what was given once; `None` before the first.
     took: Option<(Duration, Duration)>,
     /// So often in a row hardly anybody had answered when it was looked: each time the wait is twice as long, until answers tell
     /// how long they take (Karn and Partridge, 1987).
     patience: u32,
+    pace: Pace,
 }
 
 /// How a segment can be reached, as the host hall finds it.
@@ -161,9 +163,14 @@ impl Ways {
 
     /// By when nearly all answers are there.
     pub(super) fn answer_after(&self, on: Option<InterfaceIndex>) -> Option<Duration> {
-        let Answering { took, patience } = *self.answers.get(&on)?;
+        let Answering { took, patience, .. } = self.answers.get(&on)?;
         let usual = took.map_or(ANSWER_UNKNOWN, |(smooth, variation)| smooth + variation * 4);
         Some((usual * (1 << patience)).min(ANSWER_MOST))
+    }
+
+    /// What goes on a way, and what it carries.
+    pub(super) fn pace(&mut self, on: Option<InterfaceIndex>) -> &mut Pace {
+        &mut self.answers.entry(on).or_default().pace
     }
 
     /// The forwarder of a segment was heard so late.
