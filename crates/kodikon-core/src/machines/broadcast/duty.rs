@@ -63,7 +63,9 @@ pub(super) struct Duty {
     owed: BTreeMap<NodeId, u64>,
     /// How many came, and how many were to come.
     carried: (u32, u32),
-    /// How many hear the same piece at once.
+    /// Since when, and from when on that can be judged: whoever asks for it has it looked at earlier.
+    judged: Option<(Instant, Instant)>,
+    /// How many hear the same piece at once; 0 where each is given it alone.
     hearing: u32,
     /// To whom something was said by the group since the last look and did not show that it came: what each was to get by that,
     /// a bit for each piece; none where it was asked.
@@ -89,7 +91,8 @@ impl Duty {
             waits: Instant::ZERO,
             owed: BTreeMap::new(),
             carried: (0, 0),
-            hearing: 1,
+            judged: None,
+            hearing: 0,
             unreached: BTreeMap::new(),
             spoken: 0,
             barren: 0,
@@ -182,19 +185,22 @@ impl Duty {
     }
 
     /// These are given such pieces, each alone or all by the group.
-    pub(super) fn give(&mut self, members: &[(NodeId, u64)]) {
-        self.hearing = u32::try_from(members.len()).unwrap_or(u32::MAX).max(1);
+    pub(super) fn give(&mut self, members: &[(NodeId, u64)], by_group: bool) {
+        self.hearing = if by_group { u32::try_from(members.len()).unwrap_or(u32::MAX) } else { 0 };
         for (id, pieces) in members {
             self.carried.1 += pieces.count_ones();
             *self.owed.entry(*id).or_default() |= pieces;
         }
     }
 
-    /// Of how many pieces that left since the last look how many came, and since when.
-    pub(super) fn take_carried(&mut self) -> (u32, u32, Instant) {
+    /// Of how many pieces that were given how many came, within which time; whether by the group. `None` as long as answers may be on
+    /// their way.
+    pub(super) fn take_carried(&mut self, now: Instant) -> Option<(u32, u32, Duration, bool)> {
+        let (since, _) = self.judged.take_if(|(_, from)| now >= *from)?;
         self.owed.clear();
         let (came, said) = core::mem::take(&mut self.carried);
-        (came / self.hearing, said / self.hearing, self.waits)
+        let copies = self.hearing.max(1);
+        Some((came / copies, said / copies, now.since(since), self.hearing > 0))
     }
 
     /// Something is said by the group that brings each of these such pieces, or asks.
@@ -229,6 +235,9 @@ impl Duty {
         // Where answers take long the way is full, and what is said too often is what fills it.
         let rto = (first * (1 << self.rounds.min(6))).min(RTO_MOST.max(first * FULL_AFTER));
         (self.waits, self.due) = (now, Some(now + rto));
+        if self.carried.1 > 0 {
+            self.judged.get_or_insert((now, now + rto));
+        }
     }
 }
 
@@ -330,17 +339,25 @@ mod tests {
     #[test]
     fn of_what_was_given_it_is_counted_what_came() {
         let mut duty = Duty::new(Stage::First, at(0), [id(1), id(2)]);
-        duty.give(&[(id(1), 0b1111)]);
-        duty.give(&[(id(2), 0b1111)]);
+        duty.give(&[(id(1), 0b1111)], false);
+        duty.give(&[(id(2), 0b1111)], false);
         duty.wait(at(7), None, 2);
         duty.note_half(at(8), &id(1), 0b1_0001);
+        duty.wait(at(9), None, 2);
         duty.note_half(at(9), &id(1), 0b1_0011);
         duty.settle(&id(2));
-        assert_eq!(duty.take_carried(), (6, 8, at(7)), "one by one");
-        duty.give(&[(id(1), 0b1100), (id(3), 0b1111)]);
+        assert_eq!(duty.take_carried(at(47)), None, "answers take longer");
+        assert_eq!(duty.take_carried(at(48)), Some((6, 8, Duration::from_millis(41), false)), "one by one");
+        duty.give(&[(id(1), 0b1100), (id(3), 0b1111)], true);
         duty.note_half(at(10), &id(1), 0b1_1111);
-        assert_eq!(duty.take_carried(), (1, 3, at(7)), "by the group: each on average");
-        assert_eq!(duty.take_carried(), (0, 0, at(7)));
+        duty.wait(at(50), None, 2);
+        assert_eq!(
+            duty.take_carried(at(99)),
+            Some((1, 3, Duration::from_millis(49), true)),
+            "by the group: each on average"
+        );
+        duty.wait(at(100), None, 2);
+        assert_eq!(duty.take_carried(at(999)), None, "nothing was given");
     }
 
     #[test]

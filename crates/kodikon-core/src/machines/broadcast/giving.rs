@@ -115,12 +115,12 @@ impl Broadcasts {
         ctx: &mut Context,
     ) {
         let pieces = lacking.iter().fold(0, |pieces, (_, lacks)| pieces | lacks);
-        let pieces = self.ways.pace(Some(on)).afford(now, pieces);
+        let pieces = self.ways.pace(Some(on), true).afford(now, pieces);
         if pieces != 0 {
             self.send(now, id, pieces, &[Destination::Segment(on, way)], ctx);
             let given: Vec<(NodeId, u64)> = lacking.iter().map(|(member, lacks)| (*member, lacks & pieces)).collect();
             self.store.change(id, Some(on), |duty| {
-                duty.give(&given);
+                duty.give(&given, true);
                 duty.say_to_group(given);
             });
         }
@@ -135,11 +135,11 @@ impl Broadcasts {
         (pieces, by_all): (u64, bool),
         ctx: &mut Context,
     ) {
-        let pieces = self.ways.pace(on).afford(now, pieces);
+        let pieces = self.ways.pace(on, false).afford(now, pieces);
         if pieces != 0 {
             let to = if by_all { Destination::EveryPath(member) } else { Destination::Peer(member) };
             self.send(now, id, pieces, &[to], ctx);
-            self.store.change(id, on, |duty| duty.give(&[(member, pieces)]));
+            self.store.change(id, on, |duty| duty.give(&[(member, pieces)], false));
         }
     }
 
@@ -148,10 +148,12 @@ impl Broadcasts {
             self.ways.note_missing(now, (on, duty.by_group), duty.silent(), duty.told);
             self.store.change(id, on, |duty| duty.told = 0);
         }
-        let mut carried = (0, 0, now);
-        self.store.change(id, on, |duty| carried = duty.take_carried());
-        let (came, said, since) = carried;
-        self.ways.pace(on).note_carried(now, came, said, now.since(since));
+        let mut carried = None;
+        self.store.change(id, on, |duty| carried = duty.take_carried(now));
+        // A group that nobody hears is no full way.
+        if let Some((came, said, span, by_group)) = carried.filter(|(came, _, _, by_group)| !by_group || *came > 0) {
+            self.ways.pace(on, by_group).note_carried(now, came, said, span);
+        }
         let coming = duty.still_coming(now);
         if coming.len() == duty.missing.len() {
             return self.wait(now, (id, on), ctx);
@@ -202,7 +204,7 @@ impl Broadcasts {
         }
         // One that is far keeps the others waiting for so long at most.
         let most = RTO_MOST.max(rtts.clone().min().unwrap_or_default() * 4);
-        let usual = self.ways.answer_after(on).max(rtts.max().map(|rtt| (rtt * 4).min(most)));
+        let usual = self.ways.answer_after((on, duty.by_group)).max(rtts.max().map(|rtt| (rtt * 4).min(most)));
         self.store.change(id, on, |duty| duty.wait(now, usual, answering));
     }
 

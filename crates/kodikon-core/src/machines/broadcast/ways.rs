@@ -54,10 +54,12 @@ pub(super) struct Ways {
 struct Answering {
     /// The smoothed time and its variation (RFC 6298 §2), from answers to what was given once; `None` before the first.
     took: Option<(Duration, Duration)>,
-    /// So often in a row hardly anybody had answered when it was looked: each time the wait is twice as long, until answers tell
-    /// how long they take (Karn and Partridge, 1987).
+    /// So often in a row hardly anybody who was told alone had answered when it was looked: each time the wait is twice as long, until
+    /// answers tell how long they take (Karn and Partridge, 1987). Of a group it may be that it is not heard.
     patience: u32,
-    pace: Pace,
+    /// Of what is said by the group, and of what each is given alone: that a group is not heard says nothing of the way.
+    by_group: Pace,
+    alone: Pace,
 }
 
 /// How a segment can be reached, as the host hall finds it.
@@ -135,14 +137,8 @@ impl Ways {
         missing: usize,
         of: usize,
     ) {
-        let answering = self.answers.entry(on).or_default();
-        let answered = of.saturating_sub(missing);
-        if of >= JUDGED && answered * REACHED_OF < of {
-            answering.patience = (answering.patience + 1).min(MOST_PATIENCE);
-        } else if answered > 0 {
-            answering.patience = 0;
-        }
-        let Some(segment) = on.filter(|_| by_group).and_then(|on| self.segments.get_mut(&on)) else { return };
+        let segment = on.filter(|_| by_group).and_then(|on| self.segments.get_mut(&on));
+        let Some(segment) = segment else { return self.note_patience(on, missing, of) };
         let sample = u32::try_from(missing.min(of) * 1_000 / of.max(1)).unwrap_or(1_000);
         segment.missing = segment.missing - segment.missing / AVERAGED + sample;
         segment.unheard = if missing < of { 0 } else { segment.unheard + 1 };
@@ -150,6 +146,16 @@ impl Ways {
             // When it is tried again it has to be worse than a tie.
             (segment.shy_until, segment.missing) = (Some(now + SHY), MOST_MISSING * AVERAGED / 2);
             segment.unheard = 0;
+        }
+    }
+
+    fn note_patience(&mut self, on: Option<InterfaceIndex>, missing: usize, of: usize) {
+        let answering = self.answers.entry(on).or_default();
+        let answered = of.saturating_sub(missing);
+        if of >= JUDGED && answered * REACHED_OF < of {
+            answering.patience = (answering.patience + 1).min(MOST_PATIENCE);
+        } else if answered > 0 {
+            answering.patience = 0;
         }
     }
 
@@ -161,16 +167,18 @@ impl Ways {
         }));
     }
 
-    /// By when nearly all answers are there.
-    pub(super) fn answer_after(&self, on: Option<InterfaceIndex>) -> Option<Duration> {
+    /// By when nearly all answers are there, to what the group was told or each alone.
+    pub(super) fn answer_after(&self, (on, by_group): (Option<InterfaceIndex>, bool)) -> Option<Duration> {
         let Answering { took, patience, .. } = self.answers.get(&on)?;
         let usual = took.map_or(ANSWER_UNKNOWN, |(smooth, variation)| smooth + variation * 4);
-        Some((usual * (1 << patience)).min(ANSWER_MOST))
+        let times = if by_group { 1 } else { 1 << patience };
+        Some((usual * times).min(ANSWER_MOST))
     }
 
     /// What goes on a way, and what it carries.
-    pub(super) fn pace(&mut self, on: Option<InterfaceIndex>) -> &mut Pace {
-        &mut self.answers.entry(on).or_default().pace
+    pub(super) fn pace(&mut self, on: Option<InterfaceIndex>, by_group: bool) -> &mut Pace {
+        let answering = self.answers.entry(on).or_default();
+        if by_group { &mut answering.by_group } else { &mut answering.alone }
     }
 
     /// The forwarder of a segment was heard so late.
@@ -248,13 +256,17 @@ mod tests {
     #[test]
     fn answers_are_waited_for_as_long_as_nearly_all_take() {
         let mut ways = ways(Some(Way::Multicast4), false);
-        assert_eq!(ways.answer_after(Some(ON)), None);
+        assert_eq!(ways.answer_after((Some(ON), true)), None);
         (0..50).for_each(|_| ways.note_answer(Some(ON), Duration::from_millis(8)));
-        assert_eq!(ways.answer_after(Some(ON)).map(|after| after.as_millis()), Some(8));
+        assert_eq!(ways.answer_after((Some(ON), true)).map(|after| after.as_millis()), Some(8));
         ways.note_answer(Some(ON), Duration::from_millis(48));
-        assert_eq!(ways.answer_after(Some(ON)).map(|after| after.as_millis()), Some(53), "13 and four times 10");
+        assert_eq!(
+            ways.answer_after((Some(ON), true)).map(|after| after.as_millis()),
+            Some(53),
+            "13 and four times 10"
+        );
         ways.note(&[]);
-        assert_eq!(ways.answer_after(Some(ON)), None, "its interface is gone");
+        assert_eq!(ways.answer_after((Some(ON), true)), None, "its interface is gone");
     }
 
     #[test]
@@ -262,7 +274,7 @@ mod tests {
         let mut ways = ways(Some(Way::Multicast4), false);
         let mut after = |missing, of| {
             ways.note_missing(at(0), (None, false), missing, of);
-            ways.answer_after(None).map(|after| after.as_millis())
+            ways.answer_after((None, false)).map(|after| after.as_millis())
         };
         // (not there yet, of how many, how long it is waited then, in ms)
         for (missing, of, expected) in
@@ -275,7 +287,11 @@ mod tests {
         assert_eq!(after(4, 5), Some(2_000), "a fifth");
         ways.note_answer(None, Duration::from_millis(300));
         ways.note_missing(at(0), (None, false), 3, 4);
-        assert_eq!(ways.answer_after(None).map(|after| after.as_millis()), Some(900), "300 and four times 150");
+        assert_eq!(
+            ways.answer_after((None, false)).map(|after| after.as_millis()),
+            Some(900),
+            "300 and four times 150"
+        );
     }
 
     #[test]
