@@ -6,6 +6,7 @@ mod giving;
 mod held;
 mod offers;
 mod own;
+mod pace;
 mod ranges;
 mod taking;
 mod ways;

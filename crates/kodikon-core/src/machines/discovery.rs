@@ -4,7 +4,7 @@ mod challenges;
 mod segment;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
@@ -191,8 +191,12 @@ impl Discovery {
         }
     }
 
-    /// A sealed group datagram of another node arrived: that way works towards us.
-    pub fn on_group(&mut self, now: Instant, arrival: Arrival) {
+    /// A sealed group datagram of another node arrived: that way works towards us. One of this host shows nothing of the network
+    /// that others are on: the kernel brings it, whatever the switch does.
+    pub fn on_group(&mut self, now: Instant, arrival: Arrival, ctx: &Context) {
+        if is_of_this_host(&arrival, ctx) && has_others(ctx) {
+            return;
+        }
         if let Some(segment) = self.segments.get_mut(&arrival.interface) {
             segment.note_heard(now, arrival.cast);
         }
@@ -428,6 +432,19 @@ fn is_among(newcomer: &NodeId, count: usize, ctx: &Context) -> bool {
     // Most are far from it, and find so many heavier ones after a few looks.
     ctx.roster.near_alive().filter(|(id, _)| *id != newcomer && newcomer.rendezvous(id) > mine).take(count).count()
         < count
+}
+
+fn is_of_this_host(arrival: &Arrival, ctx: &Context) -> bool {
+    let on = ctx.interfaces.iter().find(|interface| interface.index == arrival.interface);
+    on.is_some_and(|on| on.addresses.iter().any(|own| own.address == arrival.from.ip()))
+}
+
+/// Whether anybody is heard from another host.
+fn has_others(ctx: &Context) -> bool {
+    let own = |ip: IpAddr| {
+        ip.is_loopback() || ctx.interfaces.iter().any(|on| on.addresses.iter().any(|own| own.address == ip))
+    };
+    ctx.roster.near().any(|(_, peer)| peer.best_path().is_some_and(|path| !own(path.address.ip())))
 }
 
 /// How many nodes answer the first HELLO.

@@ -89,7 +89,7 @@ impl Replication {
         let is_far = source.is_some_and(|source| source != id);
         if let Some(source) = source.filter(|_| is_far || ctx.roster.near_count() <= sync::EAGER_PEERS) {
             let digests = self.digests(true);
-            self.sync.ask_now(now, source, digests, ctx);
+            self.sync.ask_now(now, source, &digests, ctx);
             self.log.ask_now(now, source, ctx);
         }
         self.log.on_floor(&id, ctx);
@@ -139,6 +139,7 @@ impl Replication {
     /// Ops arrived from a proven peer: pushed, or because we lacked them. `sole` are the authors of whom nobody else here can
     /// tell.
     pub fn on_ops(&mut self, now: Instant, from: NodeId, ops: Ops, sole: &BTreeSet<NodeId>, ctx: &mut Context) {
+        self.sync.on_answer(now, from);
         for op in ops.ops {
             self.on_op(now, from, op, ctx);
         }

@@ -128,7 +128,7 @@ impl Node {
         self.ctx.stats.messages_received += batch.messages.len() as u64;
         self.ctx.stats.unknown_messages += batch.unknown;
         if is_group(arrival.cast) {
-            self.discovery.on_group(now, arrival);
+            self.discovery.on_group(now, arrival, &self.ctx);
         }
         Ok(Some((sealer, batch)))
     }

@@ -318,6 +318,30 @@ fn who_is_not_present_has_no_say_in_how_a_segment_is_reached() {
     assert_eq!(bench.node.reports()[0].1, 2, "and speaks on");
 }
 
+/// Two nodes on each host of a network that stops multicast said everything to all by it, since each heard the other so.
+#[test]
+fn what_a_node_of_the_same_host_says_to_a_group_shows_nothing_of_the_network() {
+    // (who is heard on which address, whether multicast is proven by node 1 on the own host)
+    for (others, is_proven) in [(&[(1, 100)][..], true), (&[(1, 100), (2, 2)], false)] {
+        let mut bench = Bench::new(0);
+        let at = |host: u8, port: u16| SocketAddr::new(ip(host), port);
+        let beacon = |heard| Message::Beacon(Beacon { root: 0, heard, turn: None, number: None, log_root: None });
+        for (n, host) in others {
+            bench.meet(*n, *host);
+            bench.hear_from(*n, at(*host, 10_000), Cast::Broadcast, &beacon(7));
+        }
+        bench.hear_from(1, at(100, 10_001), Cast::Multicast4, &beacon(7));
+        let proven = bench.node.discovery.proven_cast(bench.now, InterfaceIndex(2));
+        let expected = if is_proven { Cast::Multicast4 } else { Cast::Broadcast };
+        assert_eq!(proven, Some(expected), "{others:?}");
+        if !is_proven {
+            bench.hear_from(2, at(2, 10_000), Cast::Multicast4, &beacon(7));
+            let proven = bench.node.discovery.proven_cast(bench.now, InterfaceIndex(2));
+            assert_eq!(proven, Some(Cast::Multicast4), "another host's shows that it comes");
+        }
+    }
+}
+
 #[test]
 fn one_peer_has_one_incoming_stream_and_the_newest_counts() {
     let mut bench = Bench::new(2);

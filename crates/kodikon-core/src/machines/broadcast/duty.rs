@@ -1,13 +1,17 @@
 //! Decides what is done next for those who are owed a cast: give it, wait for the forwarder, ask, or give it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
 
 /// Bounds of the time after which a cast is given again.
 const RTO_LEAST: Duration = Duration::from_millis(20);
-const RTO_MOST: Duration = Duration::from_millis(400);
+pub(super) const RTO_MOST: Duration = Duration::from_millis(400);
+/// Where an answer takes longer than that by itself, so many times as long at most.
+const FULL_AFTER: u32 = 4;
+/// How long an answer takes where none was seen.
+pub(super) const ANSWER_UNKNOWN: Duration = Duration::from_millis(40);
 /// What must not wait is given twice, so far apart.
 pub(super) const TWICE_AFTER: Duration = Duration::from_millis(1);
 /// Answers of a crowd are spread over this for each of its members: a switch brings them one after another.
@@ -17,7 +21,7 @@ const SPREAD_MOST: Duration = Duration::from_millis(50);
 
 /// If less than one of so many shows that it came, what was said by the group did not get through: at a quarter lost each way
 /// more than half do.
-const REACHED_OF: usize = 4;
+pub(super) const REACHED_OF: usize = 4;
 /// So often in a row, and the group is given up for this cast.
 const MOST_BARREN: u32 = 2;
 
@@ -46,10 +50,23 @@ pub(super) struct Duty {
     pub(super) missing: BTreeMap<NodeId, Option<u64>>,
     /// Times it was given again.
     pub(super) rounds: u32,
-    /// How many were told by the first group datagram.
+    /// How many were given it when it was given for the first time, and whether by one group datagram; 0 once that was judged.
     pub(super) told: usize,
+    pub(super) by_group: bool,
     /// When it was given for the first time.
     pub(super) given: Option<Instant>,
+    /// When each was last seen to have more of it than before.
+    grew: BTreeMap<NodeId, Instant>,
+    /// Since when it is waited for answers.
+    waits: Instant,
+    /// Which pieces each was to get since the last look that is not known to have them.
+    owed: BTreeMap<NodeId, u64>,
+    /// How many came, and how many were to come.
+    carried: (u32, u32),
+    /// Since when, and from when on that can be judged: whoever asks for it has it looked at earlier.
+    judged: Option<(Instant, Instant)>,
+    /// How many hear the same piece at once; 0 where each is given it alone.
+    hearing: u32,
     /// To whom something was said by the group since the last look and did not show that it came: what each was to get by that,
     /// a bit for each piece; none where it was asked.
     unreached: BTreeMap<NodeId, u64>,
@@ -68,7 +85,14 @@ impl Duty {
             missing: BTreeMap::new(),
             rounds: 0,
             told: 0,
+            by_group: false,
             given: None,
+            grew: BTreeMap::new(),
+            waits: Instant::ZERO,
+            owed: BTreeMap::new(),
+            carried: (0, 0),
+            judged: None,
+            hearing: 0,
             unreached: BTreeMap::new(),
             spoken: 0,
             barren: 0,
@@ -105,33 +129,78 @@ impl Duty {
     pub(super) fn settle(&mut self, id: &NodeId) {
         let was_missing = self.missing.remove(id).is_some();
         self.unreached.remove(id);
+        self.grew.remove(id);
+        self.note_came(id, u64::MAX);
         let is_waiting = matches!(self.stage, Stage::Ask | Stage::Again);
         if was_missing && is_waiting && self.missing.is_empty() {
             self.due = None;
         }
     }
 
-    /// How many were told by the first group datagram, if all of them answered it: said once.
+    /// How many were given it at first, if all of them answered that: said once.
     pub(super) fn take_all_heard(&mut self) -> Option<usize> {
         let is_all = self.rounds == 0 && self.told > 0 && self.missing.is_empty();
         is_all.then(|| core::mem::take(&mut self.told))
     }
 
     /// Somebody has these pieces of it.
-    pub(super) fn note_half(&mut self, id: &NodeId, have: u64) {
+    pub(super) fn note_half(&mut self, now: Instant, id: &NodeId, have: u64) {
         let Some(held) = self.missing.get_mut(id) else { return };
+        if have & !held.unwrap_or(0) != 0 {
+            self.grew.insert(*id, now);
+        }
         *held = Some(have);
+        self.note_came(id, have);
         let came = |said: &u64| 2 * (have & said).count_ones() >= said.count_ones();
         if self.unreached.get(id).is_some_and(came) {
             self.unreached.remove(id);
         }
     }
 
+    /// Of how many of those who lack it nothing shows that any of it came.
+    pub(super) fn silent(&self) -> usize {
+        self.missing.values().filter(|have| have.is_none()).count()
+    }
+
+    /// Who gets piece after piece of it: what they lack is on its way.
+    pub(super) fn still_coming(&self, now: Instant) -> BTreeSet<NodeId> {
+        let is_coming = |at: Instant| now.since(at) * 2 < now.since(self.waits);
+        self.grew.iter().filter(|(_, at)| is_coming(**at)).map(|(id, _)| *id).collect()
+    }
+
     /// Nobody is owed it any more, whoever has it: nothing of them is kept.
     pub(super) fn release(&mut self) {
         self.missing.clear();
+        self.grew.clear();
+        self.owed.clear();
         self.unreached.clear();
         self.spoken = 0;
+    }
+
+    fn note_came(&mut self, id: &NodeId, have: u64) {
+        if let Some(owed) = self.owed.get_mut(id) {
+            self.carried.0 += (*owed & have).count_ones();
+            *owed &= !have;
+        }
+    }
+
+    /// These are given such pieces, each alone or all by the group.
+    pub(super) fn give(&mut self, members: &[(NodeId, u64)], by_group: bool) {
+        self.hearing = if by_group { u32::try_from(members.len()).unwrap_or(u32::MAX) } else { 0 };
+        for (id, pieces) in members {
+            self.carried.1 += pieces.count_ones();
+            *self.owed.entry(*id).or_default() |= pieces;
+        }
+    }
+
+    /// Of how many pieces that were given how many came, within which time; whether by the group. `None` as long as answers may be on
+    /// their way.
+    pub(super) fn take_carried(&mut self, now: Instant) -> Option<(u32, u32, Duration, bool)> {
+        let (since, _) = self.judged.take_if(|(_, from)| now >= *from)?;
+        self.owed.clear();
+        let (came, said) = core::mem::take(&mut self.carried);
+        let copies = self.hearing.max(1);
+        Some((came / copies, said / copies, now.since(since), self.hearing > 0))
     }
 
     /// Something is said by the group that brings each of these such pieces, or asks.
@@ -162,9 +231,13 @@ impl Duty {
     /// It was given, or asked for: when to look again, if an answer usually takes no longer than this.
     pub(super) fn wait(&mut self, now: Instant, usual: Option<Duration>, answering: usize) {
         self.stage = Stage::Again;
-        let first = usual.unwrap_or(RTO_LEAST * 2).clamp(RTO_LEAST, RTO_MOST) + spread(answering);
-        let rto = (first * (1 << self.rounds.min(6))).min(RTO_MOST.max(first));
-        self.due = Some(now + rto);
+        let first = usual.unwrap_or(ANSWER_UNKNOWN).max(RTO_LEAST) + spread(answering);
+        // Where answers take long the way is full, and what is said too often is what fills it.
+        let rto = (first * (1 << self.rounds.min(6))).min(RTO_MOST.max(first * FULL_AFTER));
+        (self.waits, self.due) = (now, Some(now + rto));
+        if self.carried.1 > 0 {
+            self.judged.get_or_insert((now, now + rto));
+        }
     }
 }
 
@@ -209,7 +282,7 @@ mod tests {
         let mut say = |pieces: u64, settled: &[u8], halves: &[(u8, u64)]| {
             duty.say_to_group(all().map(|id| (id, pieces)));
             settled.iter().for_each(|n| duty.settle(&id(*n)));
-            halves.iter().for_each(|(n, have)| duty.note_half(&id(*n), *have));
+            halves.iter().for_each(|(n, have)| duty.note_half(at(0), &id(*n), *have));
             duty.judge_group();
             (duty.barren, duty.is_unheard())
         };
@@ -245,6 +318,49 @@ mod tests {
     }
 
     #[test]
+    fn who_gets_piece_after_piece_is_waited_for() {
+        let mut duty = Duty::new(Stage::First, at(0), [id(1), id(2), id(3), id(4)]);
+        duty.wait(at(0), Some(Duration::from_millis(100)), 4);
+        for (ms, n, have) in [(49, 1, 0b1), (60, 2, 0b1), (99, 2, 0b1), (50, 3, 0), (60, 4, 0b11)] {
+            duty.note_half(at(ms), &id(n), have);
+        }
+        duty.settle(&id(4));
+        assert_eq!(
+            duty.still_coming(at(100)),
+            BTreeSet::from([id(2)]),
+            "more came in the second half, not the same again"
+        );
+        assert_eq!(duty.still_coming(at(121)), BTreeSet::new());
+        assert_eq!(duty.silent(), 0);
+        duty.release();
+        assert_eq!(duty.still_coming(at(100)), BTreeSet::new());
+    }
+
+    #[test]
+    fn of_what_was_given_it_is_counted_what_came() {
+        let mut duty = Duty::new(Stage::First, at(0), [id(1), id(2)]);
+        duty.give(&[(id(1), 0b1111)], false);
+        duty.give(&[(id(2), 0b1111)], false);
+        duty.wait(at(7), None, 2);
+        duty.note_half(at(8), &id(1), 0b1_0001);
+        duty.wait(at(9), None, 2);
+        duty.note_half(at(9), &id(1), 0b1_0011);
+        duty.settle(&id(2));
+        assert_eq!(duty.take_carried(at(47)), None, "answers take longer");
+        assert_eq!(duty.take_carried(at(48)), Some((6, 8, Duration::from_millis(41), false)), "one by one");
+        duty.give(&[(id(1), 0b1100), (id(3), 0b1111)], true);
+        duty.note_half(at(10), &id(1), 0b1_1111);
+        duty.wait(at(50), None, 2);
+        assert_eq!(
+            duty.take_carried(at(99)),
+            Some((1, 3, Duration::from_millis(49), true)),
+            "by the group: each on average"
+        );
+        duty.wait(at(100), None, 2);
+        assert_eq!(duty.take_carried(at(999)), None, "nothing was given");
+    }
+
+    #[test]
     fn it_is_given_again_ever_more_rarely() {
         let mut duty = Duty::new(Stage::First, at(0), [id(1)]);
         let mut waits = Vec::new();
@@ -254,6 +370,11 @@ mod tests {
             waits.extend(duty.due.map(|due| due.since(at(0)).as_micros()));
         }
         assert_eq!(waits, [22_500, 45_000, 90_000, 180_000, 360_000, 400_000, 400_000]);
+        for (round, expected) in [(0, 1_001), (1, 2_002), (2, 4_004), (3, 4_004)] {
+            duty.rounds = round;
+            duty.wait(at(0), Some(Duration::from_secs(1)), 1);
+            assert_eq!(duty.due.map(|due| due.since(at(0)).as_millis()), Some(expected), "round {round}");
+        }
     }
 
     #[test]

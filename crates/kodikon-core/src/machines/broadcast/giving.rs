@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::effect::Cast as Way;
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::Broadcasts;
-use crate::machines::broadcast::duty::{Duty, Stage, TWICE_AFTER};
+use crate::machines::broadcast::duty::{Duty, RTO_MOST, Stage, TWICE_AFTER};
 use crate::machines::broadcast::held::Held;
 use crate::machines::broadcast::offers::newest;
 use crate::machines::broadcast::ranges::told;
@@ -69,7 +70,7 @@ impl Broadcasts {
         let by_group = self.give_all(now, (id, on), &duty, ctx);
         let Some(urgency) = self.store.get(&id).map(|held| held.urgency) else { return };
         self.store.change(id, on, |duty| {
-            duty.told = if by_group { duty.missing.len() } else { 0 };
+            (duty.told, duty.by_group) = (duty.missing.len(), by_group);
             duty.given = Some(now);
             match urgency {
                 Priority::Critical => (duty.stage, duty.due) = (Stage::Copy, Some(now + TWICE_AFTER)),
@@ -94,26 +95,75 @@ impl Broadcasts {
         let pieces = all_pieces(held);
         let group = on.and_then(|on| Some((on, self.ways.group(now, on, held.cast.body.len())?)));
         if let Some((on, way)) = group {
-            self.send(now, id, pieces, &[Destination::Segment(on, way)], ctx);
-            let told = duty.missing.keys().map(|member| (*member, pieces));
-            self.store.change(id, Some(on), |duty| duty.say_to_group(told));
+            let told: Vec<(NodeId, u64)> = duty.missing.keys().map(|member| (*member, pieces)).collect();
+            self.send_to_group(now, (id, on), way, &told, ctx);
             return true;
         }
         for member in duty.missing.keys() {
-            self.send(now, id, pieces, &[Destination::Peer(*member)], ctx);
+            self.send_to_one(now, (id, on), *member, (pieces, false), ctx);
         }
         false
     }
 
-    fn give_again(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), duty: Duty, ctx: &mut Context) {
-        let Some(held) = self.store.get(&id) else { return };
-        if let Some(on) = on.filter(|_| duty.rounds == 0 && duty.told > 0) {
-            self.ways.note_missing(now, on, duty.missing.len(), duty.told);
+    /// Says to a segment, as far as it carries it, what its members lack.
+    fn send_to_group(
+        &mut self,
+        now: Instant,
+        (id, on): (CastId, InterfaceIndex),
+        way: Way,
+        lacking: &[(NodeId, u64)],
+        ctx: &mut Context,
+    ) {
+        let pieces = lacking.iter().fold(0, |pieces, (_, lacks)| pieces | lacks);
+        let pieces = self.ways.pace(Some(on), true).afford(now, pieces);
+        if pieces != 0 {
+            self.send(now, id, pieces, &[Destination::Segment(on, way)], ctx);
+            let given: Vec<(NodeId, u64)> = lacking.iter().map(|(member, lacks)| (*member, lacks & pieces)).collect();
+            self.store.change(id, Some(on), |duty| {
+                duty.give(&given, true);
+                duty.say_to_group(given);
+            });
         }
+    }
+
+    /// Says to a neighbour, as far as the way carries it, what it lacks; by all its ways if that is wanted.
+    fn send_to_one(
+        &mut self,
+        now: Instant,
+        (id, on): (CastId, Option<InterfaceIndex>),
+        member: NodeId,
+        (pieces, by_all): (u64, bool),
+        ctx: &mut Context,
+    ) {
+        let pieces = self.ways.pace(on, false).afford(now, pieces);
+        if pieces != 0 {
+            let to = if by_all { Destination::EveryPath(member) } else { Destination::Peer(member) };
+            self.send(now, id, pieces, &[to], ctx);
+            self.store.change(id, on, |duty| duty.give(&[(member, pieces)], false));
+        }
+    }
+
+    fn give_again(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), duty: Duty, ctx: &mut Context) {
+        if duty.rounds == 0 && duty.told > 0 {
+            self.ways.note_missing(now, (on, duty.by_group), duty.silent(), duty.told);
+            self.store.change(id, on, |duty| duty.told = 0);
+        }
+        let mut carried = None;
+        self.store.change(id, on, |duty| carried = duty.take_carried(now));
+        // A group that nobody hears is no full way.
+        if let Some((came, said, span, by_group)) = carried.filter(|(came, _, _, by_group)| !by_group || *came > 0) {
+            self.ways.pace(on, by_group).note_carried(now, came, said, span);
+        }
+        let coming = duty.still_coming(now);
+        if coming.len() == duty.missing.len() {
+            return self.wait(now, (id, on), ctx);
+        }
+        let Some(held) = self.store.get(&id) else { return };
         let (all, count) = (all_pieces(held), held.cast.pieces());
         let by_all = duty.rounds >= DESPERATE;
         let is_asked = |have: &Option<u64>| have.is_none() && (by_all || count > FEW_PIECES);
-        let (silent, known): (Vec<_>, Vec<_>) = duty.missing.iter().partition(|(_, have)| is_asked(have));
+        let lacking = duty.missing.iter().filter(|(member, _)| !coming.contains(member));
+        let (silent, known): (Vec<_>, Vec<_>) = lacking.partition(|(_, have)| is_asked(have));
         let silent: Vec<NodeId> = silent.into_iter().map(|(member, _)| *member).collect();
         let known: Vec<(NodeId, u64)> =
             known.into_iter().map(|(member, have)| (*member, all & !have.unwrap_or(0))).collect();
@@ -125,12 +175,10 @@ impl Broadcasts {
             by_group.filter(|_| known.len() >= MANY).and_then(|on| Some((on, self.ways.group(now, on, bytes)?)));
         ctx.stats.casts_repeated += 1;
         if let Some((on, way)) = group {
-            self.send(now, id, lacking, &[Destination::Segment(on, way)], ctx);
-            self.store.change(id, Some(on), |duty| duty.say_to_group(known));
+            self.send_to_group(now, (id, on), way, &known, ctx);
         } else {
             for (member, pieces) in known {
-                let to = if by_all { Destination::EveryPath(member) } else { Destination::Peer(member) };
-                self.send(now, id, pieces, &[to], ctx);
+                self.send_to_one(now, (id, on), member, (pieces, by_all), ctx);
             }
         }
         if !silent.is_empty() {
@@ -150,11 +198,13 @@ impl Broadcasts {
     fn wait(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), ctx: &Context) {
         let Some(duty) = self.store.get(&id).and_then(|held| held.duties.get(&on)) else { return };
         let rtt = |member: &NodeId| ctx.roster.get(member).and_then(|peer| peer.best_path()?.rtt);
-        let (rtt, answering) = (duty.missing.keys().filter_map(rtt).max(), duty.missing.len());
+        let (rtts, answering) = (duty.missing.keys().filter_map(rtt), duty.missing.len());
         if answering == 0 {
             return self.store.change(id, on, |duty| duty.due = None);
         }
-        let usual = self.ways.answer_after(on).max(rtt.map(|rtt| rtt * 4));
+        // One that is far keeps the others waiting for so long at most.
+        let most = RTO_MOST.max(rtts.clone().min().unwrap_or_default() * 4);
+        let usual = self.ways.answer_after((on, duty.by_group)).max(rtts.max().map(|rtt| (rtt * 4).min(most)));
         self.store.change(id, on, |duty| duty.wait(now, usual, answering));
     }
 

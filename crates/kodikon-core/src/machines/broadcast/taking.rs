@@ -215,10 +215,10 @@ impl Broadcasts {
             let mut heard = None;
             self.store.change(*id, on, |duty| {
                 duty.settle(&who);
-                heard = duty.take_all_heard();
+                heard = duty.take_all_heard().map(|told| (told, duty.by_group));
             });
-            if let Some((on, heard)) = on.zip(heard) {
-                self.ways.note_missing(now, on, 0, heard);
+            if let Some((told, by_group)) = heard {
+                self.ways.note_missing(now, (on, by_group), 0, told);
             }
         }
         is_new
@@ -258,17 +258,17 @@ impl Broadcasts {
                 }
             }
         }
-        self.note_halves(from, covered);
+        self.note_halves(now, from, covered);
         self.serve_wants(now, from, covered, ctx);
         self.give_due(now, ctx);
     }
 
-    fn note_halves(&mut self, from: NodeId, covered: &Covered) {
+    fn note_halves(&mut self, now: Instant, from: NodeId, covered: &Covered) {
         for half in &covered.halves {
             let id = half_of(half);
             let duties: Vec<_> = self.store.get(&id).into_iter().flat_map(|held| held.duties.keys().copied()).collect();
             for on in duties {
-                self.store.change(id, on, |duty| duty.note_half(&from, half.have));
+                self.store.change(id, on, |duty| duty.note_half(now, &from, half.have));
             }
         }
     }

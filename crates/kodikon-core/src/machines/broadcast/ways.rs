@@ -6,6 +6,8 @@ use crate::effect::Cast as Way;
 use crate::ground::bounded::TokenBucket;
 use crate::ground::id::InterfaceIndex;
 use crate::ground::time::{Duration, Instant};
+use crate::machines::broadcast::duty::{ANSWER_UNKNOWN, REACHED_OF};
+use crate::machines::broadcast::pace::Pace;
 
 /// Bytes a second that casts may take of a segment by group datagrams: Wi-Fi sends these at its lowest rate (the design's
 /// figures).
@@ -29,6 +31,12 @@ const BACKUP_MOST: Duration = Duration::from_millis(500);
 /// So many group datagrams in a row that not one member acknowledged: they do not arrive, whatever beacons prove (an enemy can
 /// play what was recorded to the group). An average would take eighteen.
 const MOST_UNHEARD: u32 = 3;
+/// Of so many it is judged by the answers whether the way is full: of fewer it may be chance.
+const JUDGED: usize = 4;
+/// An answer is waited for so much longer at most, in powers of two, and so long: within the shortest deadline of what is
+/// acknowledged it is given twice.
+const MOST_PATIENCE: u32 = 6;
+const ANSWER_MOST: Duration = Duration::from_secs(2);
 /// Of how many group datagrams the share that is missing is averaged, about: one alone says little of few members.
 const AVERAGED: u32 = 32;
 
@@ -37,8 +45,21 @@ const AVERAGED: u32 = 32;
 pub(super) struct Ways {
     /// There are as many as interfaces.
     segments: BTreeMap<InterfaceIndex, Segment>,
-    /// How long answers take, and their variation (RFC 6298 §2); `None`: of those who are told one by one.
-    answers: BTreeMap<Option<InterfaceIndex>, (Duration, Duration)>,
+    /// `None`: of those who are told one by one.
+    answers: BTreeMap<Option<InterfaceIndex>, Answering>,
+}
+
+/// How long answers take.
+#[derive(Debug, Default)]
+struct Answering {
+    /// The smoothed time and its variation (RFC 6298 §2), from answers to what was given once; `None` before the first.
+    took: Option<(Duration, Duration)>,
+    /// So often in a row hardly anybody who was told alone had answered when it was looked: each time the wait is twice as long, until
+    /// answers tell how long they take (Karn and Partridge, 1987). Of a group it may be that it is not heard.
+    patience: u32,
+    /// Of what is said by the group, and of what each is given alone: that a group is not heard says nothing of the way.
+    by_group: Pace,
+    alone: Pace,
 }
 
 /// How a segment can be reached, as the host hall finds it.
@@ -108,9 +129,16 @@ impl Ways {
         segment.budget.take(now, bytes).then_some(way)
     }
 
-    /// Of so many who were told by the group so many did not acknowledge.
-    pub(super) fn note_missing(&mut self, now: Instant, on: InterfaceIndex, missing: usize, of: usize) {
-        let Some(segment) = self.segments.get_mut(&on) else { return };
+    /// Of so many who were told at first, by the group or one by one, so many had not acknowledged when it was looked.
+    pub(super) fn note_missing(
+        &mut self,
+        now: Instant,
+        (on, by_group): (Option<InterfaceIndex>, bool),
+        missing: usize,
+        of: usize,
+    ) {
+        let segment = on.filter(|_| by_group).and_then(|on| self.segments.get_mut(&on));
+        let Some(segment) = segment else { return self.note_patience(on, missing, of) };
         let sample = u32::try_from(missing.min(of) * 1_000 / of.max(1)).unwrap_or(1_000);
         segment.missing = segment.missing - segment.missing / AVERAGED + sample;
         segment.unheard = if missing < of { 0 } else { segment.unheard + 1 };
@@ -121,18 +149,36 @@ impl Ways {
         }
     }
 
-    /// A member answered after so long what it was given for the first time.
-    pub(super) fn note_answer(&mut self, on: Option<InterfaceIndex>, took: Duration) {
-        let held = self.answers.get(&on).copied();
-        let next = held.map_or((took, took / 2), |(smooth, variation)| {
-            ((smooth * 7 + took) / 8, (variation * 3 + smooth.abs_diff(took)) / 4)
-        });
-        self.answers.insert(on, next);
+    fn note_patience(&mut self, on: Option<InterfaceIndex>, missing: usize, of: usize) {
+        let answering = self.answers.entry(on).or_default();
+        let answered = of.saturating_sub(missing);
+        if of >= JUDGED && answered * REACHED_OF < of {
+            answering.patience = (answering.patience + 1).min(MOST_PATIENCE);
+        } else if answered > 0 {
+            answering.patience = 0;
+        }
     }
 
-    /// By when nearly all answers are there.
-    pub(super) fn answer_after(&self, on: Option<InterfaceIndex>) -> Option<Duration> {
-        self.answers.get(&on).map(|(smooth, variation)| *smooth + *variation * 4)
+    /// A member answered after so long what it was given for the first time.
+    pub(super) fn note_answer(&mut self, on: Option<InterfaceIndex>, took: Duration) {
+        let answering = self.answers.entry(on).or_default();
+        answering.took = Some(answering.took.map_or((took, took / 2), |(smooth, variation)| {
+            ((smooth * 7 + took) / 8, (variation * 3 + smooth.abs_diff(took)) / 4)
+        }));
+    }
+
+    /// By when nearly all answers are there, to what the group was told or each alone.
+    pub(super) fn answer_after(&self, (on, by_group): (Option<InterfaceIndex>, bool)) -> Option<Duration> {
+        let Answering { took, patience, .. } = self.answers.get(&on)?;
+        let usual = took.map_or(ANSWER_UNKNOWN, |(smooth, variation)| smooth + variation * 4);
+        let times = if by_group { 1 } else { 1 << patience };
+        Some((usual * times).min(ANSWER_MOST))
+    }
+
+    /// What goes on a way, and what it carries.
+    pub(super) fn pace(&mut self, on: Option<InterfaceIndex>, by_group: bool) -> &mut Pace {
+        let answering = self.answers.entry(on).or_default();
+        if by_group { &mut answering.by_group } else { &mut answering.alone }
     }
 
     /// The forwarder of a segment was heard so late.
@@ -190,7 +236,7 @@ mod tests {
         for (missing, stays) in [(36, true), (43, true), (46, false)] {
             let mut ways = ways(Some(Way::Multicast4), false);
             for _ in 0..200 {
-                ways.note_missing(at(0), ON, missing, 100);
+                ways.note_missing(at(0), (Some(ON), true), missing, 100);
             }
             assert_eq!(ways.group(at(1), ON, 1).is_some(), stays, "{missing}");
             assert_eq!(ways.group(at(30_000), ON, 1), Some(Way::Multicast4), "{missing}");
@@ -202,7 +248,7 @@ mod tests {
         // (members missing of ten after each first datagram, whether the group stays)
         for (missing, stays) in [(&[10, 10][..], true), (&[10, 10, 9, 10, 10], true), (&[10, 10, 10], false)] {
             let mut ways = ways(Some(Way::Multicast4), false);
-            missing.iter().for_each(|missing| ways.note_missing(at(0), ON, *missing, 10));
+            missing.iter().for_each(|missing| ways.note_missing(at(0), (Some(ON), true), *missing, 10));
             assert_eq!(ways.group(at(1), ON, 1).is_some(), stays, "{missing:?}");
         }
     }
@@ -210,13 +256,42 @@ mod tests {
     #[test]
     fn answers_are_waited_for_as_long_as_nearly_all_take() {
         let mut ways = ways(Some(Way::Multicast4), false);
-        assert_eq!(ways.answer_after(Some(ON)), None);
+        assert_eq!(ways.answer_after((Some(ON), true)), None);
         (0..50).for_each(|_| ways.note_answer(Some(ON), Duration::from_millis(8)));
-        assert_eq!(ways.answer_after(Some(ON)).map(|after| after.as_millis()), Some(8));
+        assert_eq!(ways.answer_after((Some(ON), true)).map(|after| after.as_millis()), Some(8));
         ways.note_answer(Some(ON), Duration::from_millis(48));
-        assert_eq!(ways.answer_after(Some(ON)).map(|after| after.as_millis()), Some(53), "13 and four times 10");
+        assert_eq!(
+            ways.answer_after((Some(ON), true)).map(|after| after.as_millis()),
+            Some(53),
+            "13 and four times 10"
+        );
         ways.note(&[]);
-        assert_eq!(ways.answer_after(Some(ON)), None, "its interface is gone");
+        assert_eq!(ways.answer_after((Some(ON), true)), None, "its interface is gone");
+    }
+
+    #[test]
+    fn where_hardly_anybody_answers_in_time_it_is_waited_twice_as_long_each_time() {
+        let mut ways = ways(Some(Way::Multicast4), false);
+        let mut after = |missing, of| {
+            ways.note_missing(at(0), (None, false), missing, of);
+            ways.answer_after((None, false)).map(|after| after.as_millis())
+        };
+        // (not there yet, of how many, how long it is waited then, in ms)
+        for (missing, of, expected) in
+            [(3, 3, 40), (4, 4, 80), (8, 10, 160), (1, 1, 160), (10, 10, 320), (7, 10, 40), (4, 4, 80), (0, 1, 40)]
+        {
+            assert_eq!(after(missing, of), Some(expected), "{missing} of {of}");
+        }
+        (0..9).for_each(|_| _ = after(4, 4));
+        assert_eq!(after(4, 4), Some(2_000));
+        assert_eq!(after(4, 5), Some(2_000), "a fifth");
+        ways.note_answer(None, Duration::from_millis(300));
+        ways.note_missing(at(0), (None, false), 3, 4);
+        assert_eq!(
+            ways.answer_after((None, false)).map(|after| after.as_millis()),
+            Some(900),
+            "300 and four times 150"
+        );
     }
 
     #[test]

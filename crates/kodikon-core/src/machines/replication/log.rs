@@ -134,6 +134,7 @@ impl Log {
         checks: &mut Checks,
         ctx: &mut Context,
     ) {
+        self.sync.on_answer(now, from);
         for entry in log.entries {
             self.on_entry(now, from, entry, checks, ctx);
         }
@@ -155,6 +156,7 @@ impl Log {
         checks: &mut Checks,
         ctx: &mut Context,
     ) {
+        self.sync.on_answer(now, from);
         let run = (NodeId(piece.author), Epoch(piece.epoch));
         let is_known = self.lanes.get(&run).is_some_and(|lane| lane.covers(Seq(piece.seq)));
         if is_known {

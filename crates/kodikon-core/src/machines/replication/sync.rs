@@ -19,6 +19,10 @@ use crate::wire::message::{Cover, Digest, Interval, Message, Ops};
 const SETTLE: Duration = Duration::from_millis(250);
 /// Digests sent a second.
 const PER_SECOND: usize = 2;
+/// A question is answered within this, or twice as long as the last one took; each one that is not doubles that, up to the most.
+/// Until then nobody else is asked: where the way is full, several would send the same, and it would be fuller.
+const ANSWER_LEAST: Duration = Duration::from_millis(500);
+const ANSWER_MOST: Duration = Duration::from_secs(8);
 /// A pair of roots that was compared rests: a second, doubled each time it stays different, up to a minute.
 const REST_FIRST: Duration = Duration::from_secs(1);
 const REST_LAST: Duration = Duration::from_secs(60);
@@ -47,6 +51,10 @@ pub(super) struct Sync {
     oldest: Option<Instant>,
     /// Whom we asked last.
     last: NodeId,
+    /// Since when its answer is waited for; `None`: it is there.
+    asked: Option<Instant>,
+    /// How long.
+    patience: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +77,8 @@ impl Sync {
             sent: Vec::new(),
             oldest: None,
             last: NodeId::default(),
+            asked: None,
+            patience: ANSWER_LEAST,
         }
     }
 
@@ -79,6 +89,7 @@ impl Sync {
 
     pub(super) fn forget(&mut self, id: &NodeId) {
         self.drop_candidate(id);
+        self.asked.take_if(|_| self.last == *id);
     }
 
     pub(super) fn on_root(&mut self, now: Instant, from: NodeId, theirs: u64, mine: u64) {
@@ -102,9 +113,30 @@ impl Sync {
         }
     }
 
+    /// Whoever was asked says something of what it holds.
+    pub(super) fn on_answer(&mut self, now: Instant, from: NodeId) {
+        if let Some(asked) = self.asked.take_if(|_| from == self.last) {
+            self.patience = (now.since(asked) * 2).clamp(ANSWER_LEAST, ANSWER_MOST);
+        }
+    }
+
     fn may_send(&mut self, now: Instant) -> bool {
+        if self.asked.take_if(|asked| now.since(*asked) >= self.patience).is_some() {
+            self.patience = (self.patience * 2).min(ANSWER_MOST);
+        }
+        self.has_share(now) && self.asked.is_none()
+    }
+
+    fn has_share(&mut self, now: Instant) -> bool {
         self.sent.retain(|at| now.since(*at) < Duration::from_secs(1));
         self.sent.len() < PER_SECOND
+    }
+
+    fn ask(&mut self, now: Instant, id: NodeId, digests: &[Digest], ctx: &mut Context) {
+        (self.last, self.asked) = (id, Some(now));
+        self.sent.push(now);
+        ctx.stats.syncs_started += 1;
+        send_digests(id, digests, ctx);
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -116,7 +148,8 @@ impl Sync {
         // With the second's share spent, the oldest must lapse first.
         let share =
             (self.sent.len() >= PER_SECOND).then(|| self.sent[self.sent.len() - PER_SECOND] + Duration::from_secs(1));
-        Some(ready.max(share.unwrap_or(ready)))
+        let answer = self.asked.map(|asked| asked + self.patience);
+        Some(ready.max(share.unwrap_or(ready)).max(answer.unwrap_or(ready)))
     }
 
     pub(super) fn on_wake(&mut self, now: Instant, mine: u64, digests: &[Digest], ctx: &mut Context) {
@@ -136,10 +169,7 @@ impl Sync {
             let rests = self.resting.get(&(mine, candidate.root)).is_some_and(|rest| now < rest.until);
             if candidate.root != mine && !rests {
                 self.rest(now, mine, candidate.root);
-                self.last = id;
-                self.sent.push(now);
-                ctx.stats.syncs_started += 1;
-                send_digests(id, digests, ctx);
+                self.ask(now, id, digests, ctx);
             }
         }
     }
@@ -150,11 +180,9 @@ impl Sync {
     }
 
     /// Asks a peer at once, if this second's share allows.
-    pub(super) fn ask_now(&mut self, now: Instant, id: NodeId, digests: Vec<Digest>, ctx: &mut Context) {
-        if self.may_send(now) {
-            self.sent.push(now);
-            ctx.stats.syncs_started += 1;
-            send_digests(id, &digests, ctx);
+    pub(super) fn ask_now(&mut self, now: Instant, id: NodeId, digests: &[Digest], ctx: &mut Context) {
+        if self.has_share(now) {
+            self.ask(now, id, digests, ctx);
         }
     }
 
@@ -345,42 +373,51 @@ impl Replication {
     /// A peer says what it covers.
     pub fn on_digest(&mut self, now: Instant, from: NodeId, digest: &Digest, ctx: &mut Context) {
         match digest.lane.map_or(Some(OpLane::Live), OpLane::from_code) {
-            Some(OpLane::Live) => self.on_live_digest(now, from, digest, ctx),
+            Some(OpLane::Live) => {
+                self.sync.on_answer(now, from);
+                if !self.on_live_digest(from, digest, ctx) && digest.question {
+                    // That there is nothing to say is an answer, too.
+                    ctx.out.send(Destination::Peer(from), Message::Ops(Ops { ops: Vec::new(), covered: Vec::new() }));
+                }
+            }
             Some(OpLane::Log) => self.log.on_digest(now, from, digest, ctx),
             None => {}
         }
     }
 
-    fn on_live_digest(&mut self, now: Instant, from: NodeId, digest: &Digest, ctx: &mut Context) {
+    /// Whether anything was said.
+    fn on_live_digest(&mut self, from: NodeId, digest: &Digest, ctx: &mut Context) -> bool {
         if digest.sums.len() == BUCKETS {
-            self.on_sums(from, digest, ctx);
-        } else if digest.sums.is_empty() {
-            self.on_covers(now, from, digest, ctx);
+            self.on_sums(from, digest, ctx)
+        } else {
+            digest.sums.is_empty() && self.on_covers(from, digest, ctx)
         }
     }
 
-    fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) {
+    fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) -> bool {
         let differing = differing(self, digest);
         if differing != 0 {
             send_digests(from, &flat(self, differing, true), ctx);
         }
+        differing != 0
     }
 
-    fn on_covers(&mut self, now: Instant, from: NodeId, digest: &Digest, ctx: &mut Context) {
+    fn on_covers(&mut self, from: NodeId, digest: &Digest, ctx: &mut Context) -> bool {
         let theirs: BTreeMap<NodeId, &Cover> =
             digest.covers.iter().map(|cover| (NodeId(cover.author), cover)).collect();
-        self.give(from, digest.scope, &theirs, ctx);
+        let mut has_said = self.give(from, digest.scope, &theirs, ctx);
         if digest.question && self.lacks_any(&theirs, ctx) {
             // An answer to an answer would go on for ever; this one asks nothing.
             send_digests(from, &flat(self, digest.scope, false), ctx);
+            has_said = true;
         }
         self.sync.drop_candidate(&from);
-        let _ = now;
+        has_said
     }
 
     /// Sends what the other lacks of the authors it speaks of: of those it does not name the card alone, since it takes
-    /// nothing else of somebody who is not present there.
-    fn give(&self, to: NodeId, scope: u64, theirs: &BTreeMap<NodeId, &Cover>, ctx: &mut Context) {
+    /// nothing else of somebody who is not present there. `true` if there was anything.
+    fn give(&self, to: NodeId, scope: u64, theirs: &BTreeMap<NodeId, &Cover>, ctx: &mut Context) -> bool {
         let mut given: Vec<SignedOp> = Vec::new();
         let mut covered: Vec<Cover> = Vec::new();
         let mut bytes = 0;
@@ -404,6 +441,7 @@ impl Replication {
                 break;
             }
         }
+        let has_any = !given.is_empty() || !covered.is_empty();
         for ops in in_messages(given) {
             ctx.out.send(Destination::Peer(to), Message::Ops(Ops { ops, covered: Vec::new() }));
         }
@@ -411,6 +449,7 @@ impl Replication {
         for covered in in_datagrams(covered) {
             ctx.out.send(Destination::Peer(to), Message::Ops(Ops { ops: Vec::new(), covered }));
         }
+        has_any
     }
 
     fn lacks_any(&self, theirs: &BTreeMap<NodeId, &Cover>, ctx: &Context) -> bool {

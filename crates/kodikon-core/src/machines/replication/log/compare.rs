@@ -41,7 +41,7 @@ impl Log {
     /// A new acquaintance is asked at once, where that is worth it.
     pub(in crate::machines::replication) fn ask_now(&mut self, now: Instant, source: NodeId, ctx: &mut Context) {
         let digests = self.digests(true);
-        self.sync.ask_now(now, source, digests, ctx);
+        self.sync.ask_now(now, source, &digests, ctx);
     }
 
     /// A peer is gone.
@@ -66,27 +66,35 @@ impl Log {
         digest: &Digest,
         ctx: &mut Context,
     ) {
+        self.sync.on_answer(now, from);
+        let mut has_said = false;
         if digest.sums.len() == BUCKETS {
             let differing = sync::differing(self, digest);
             if differing != 0 {
                 send_digests(from, &sync::flat(self, differing, true), ctx);
+                has_said = true;
             }
         } else if digest.sums.is_empty() {
             let run = |cover: &Cover| (NodeId(cover.author), Epoch(cover.epoch));
             let theirs = digest.covers.iter().map(|cover| (run(cover), cover)).collect();
-            self.give(now, from, digest.scope, &theirs, ctx);
+            has_said = self.give(now, from, digest.scope, &theirs, ctx);
             let lacks = |(run, cover): (&(NodeId, Epoch), &&Cover)| {
                 self.lanes.get(run).is_none_or(|lane| lane.lacks(&cover.intervals))
             };
             if digest.question && theirs.iter().any(lacks) {
                 // An answer to an answer would go on for ever; this one asks nothing.
                 send_digests(from, &sync::flat(self, digest.scope, false), ctx);
+                has_said = true;
             }
             self.sync.drop_candidate(&from);
         }
+        if digest.question && !has_said {
+            // That there is nothing to say is an answer, too.
+            ctx.out.send(Destination::Peer(from), Message::Log(LogMessage { entries: Vec::new(), over: Vec::new() }));
+        }
     }
 
-    /// Sends what the other lacks, the most urgent first, and tells whose time is over.
+    /// Sends what the other lacks, the most urgent first, and tells whose time is over. `true` if there was anything.
     fn give(
         &self,
         now: Instant,
@@ -94,7 +102,7 @@ impl Log {
         scope: u64,
         theirs: &BTreeMap<(NodeId, Epoch), &Cover>,
         ctx: &mut Context,
-    ) {
+    ) -> bool {
         let (mut lacking, mut over) = (Vec::new(), Vec::new());
         for lane in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
             let run = (lane.author, lane.epoch);
@@ -118,8 +126,10 @@ impl Log {
             ctx.out.send(Destination::Peer(to), message);
         }
         over.retain(|cover| !cover.intervals.is_empty());
+        let has_any = !given.is_empty() || !over.is_empty();
         for over in in_datagrams(over) {
             ctx.out.send(Destination::Peer(to), Message::Log(LogMessage { entries: Vec::new(), over }));
         }
+        has_any
     }
 }
