@@ -66,7 +66,7 @@ pub(crate) enum Verb {
     Broadcast(BroadcastArgs),
     /// Show an alert to everyone who is here, or comes while it is active
     #[command(
-        after_help = "The answer comes when the alert is on this node's disk and on its way. With --wait it names who has shown it (`delivered`), who has it on disk too (`durable`), and who is missing and why; an exit code of 1 says that somebody is.\n\nExample:\n  kodikon alert '{\"door\": 3, \"open\": true}' --priority critical --wait 5\n  kodikon alert '{\"battery\": 9}' --priority low --ttl 600"
+        after_help = "The answer comes when the alert is on its way; by then it is on this node's disk, unless that is full, does not answer within a second or is none (--in-memory): then the answer says so (`kept`: false). With --wait it names who has shown it (`delivered`), who has it on disk too (`durable`), and who is missing and why; an exit code of 1 says that somebody is, or that nobody else was there to be told. Whoever has not shown it when it ends is missing as `expired`.\n\nExample:\n  kodikon alert '{\"door\": 3, \"open\": true}' --priority critical --wait 5\n  kodikon alert '{\"battery\": 9}' --priority low --ttl 600"
     )]
     Alert(AlertArgs),
 

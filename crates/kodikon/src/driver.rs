@@ -45,7 +45,8 @@ use crate::interfaces::{InterfaceWatch, choose};
 use crate::mesh::{Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
-use alerts::{Followed, Receipts};
+use alerts::Followed;
+pub(crate) use alerts::Receipts;
 pub(crate) use boot::{Home, Plan};
 pub(crate) use evidence::DriverCounts;
 use evidence::Evidence;
@@ -569,7 +570,8 @@ impl Driver {
             }
             return;
         }
-        if self.followed.hear(&event, self.show.view()) {
+        let now = || Instant::from_start(self.clock.now());
+        if self.followed.hear(now, &event, &self.node, self.show.view()) {
             return;
         }
         self.evidence.note_event(&event);

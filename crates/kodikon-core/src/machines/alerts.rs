@@ -13,7 +13,8 @@ use crate::ground::time::{Duration, Instant, WallTime};
 use crate::machines::alerts::receipts::{Receipts, Standing};
 use crate::machines::alerts::retry::Retry;
 use crate::model::alert::{
-    AckBody, AckOrder, AlertBody, AlertId, AlertOrder, AlertView, LogBody, Logged, MAX_TTL, OpId, Raised, ReceiptBody,
+    AckBody, AckOrder, AlertBody, AlertId, AlertOrder, AlertView, Holders, LogBody, Logged, MAX_TTL, OpId, Raised,
+    ReceiptBody,
 };
 use crate::model::letter::{Priority, Ticket};
 use crate::model::member::Liveness;
@@ -31,6 +32,8 @@ const MAX_EARLY_ACKS: usize = 256;
 const MAX_ACKS: usize = 64;
 /// A node that was heard within this is owed an alert; whoever is away for longer is gone.
 const OWED_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// Why somebody is missing whose receipt had not come when the alert ended.
+const EXPIRED: &str = "expired";
 /// So long after the first peer came all that others hold of our earlier runs is here, or will never be.
 const FLOOR_AFTER: Duration = Duration::from_secs(600);
 
@@ -251,12 +254,15 @@ impl Alerts {
     }
 
     /// The time of an op is over, or it made room.
-    pub fn on_over(&mut self, id: &OpId, ctx: &mut Context) {
+    pub fn on_over(&mut self, now: Instant, id: &OpId, ctx: &mut Context) {
         let alert = AlertId::of(id);
         self.retry.forget(&alert);
         self.own.remove(id);
-        if self.active.remove(&alert).is_some() && id.author == ctx.me.id {
-            ctx.out.event(Event::AlertOver { alert });
+        if let Some(active) = self.active.remove(&alert).filter(|_| id.author == ctx.me.id) {
+            // From now on nobody here can tell who had it: whoever still waits is told a last time.
+            let mut last = self.holders(ctx.me.id, &active, &owed(now, ctx));
+            last.missing.iter_mut().for_each(|(_, reason)| *reason = EXPIRED);
+            ctx.out.event(Event::AlertOver { alert, last });
         }
     }
 
@@ -338,19 +344,16 @@ impl Alerts {
     #[must_use]
     pub fn views(&self, now: Instant, ctx: &Context) -> Vec<AlertView> {
         let owed = owed(now, ctx);
-        let mut views: Vec<AlertView> =
-            self.active.iter().map(|(id, active)| self.view((now, ctx.me.id), *id, active, &owed)).collect();
+        let mut views: Vec<AlertView> = self
+            .active
+            .iter()
+            .map(|(id, active)| view(now, *id, active, self.holders(ctx.me.id, active, &owed)))
+            .collect();
         views.sort_by_key(|view| core::cmp::Reverse((view.priority, view.left)));
         views
     }
 
-    fn view(
-        &self,
-        (now, me): (Instant, NodeId),
-        id: AlertId,
-        active: &Active,
-        owed: &BTreeMap<NodeId, &'static str>,
-    ) -> AlertView {
+    fn holders(&self, me: NodeId, active: &Active, owed: &BTreeMap<NodeId, &'static str>) -> Holders {
         let op = OpId::of(&active.op);
         let (mut delivered, mut durable) = self.receipts.holders(&op);
         // Nobody tells itself.
@@ -359,25 +362,7 @@ impl Alerts {
         let has: BTreeSet<NodeId> = delivered.iter().copied().collect();
         let lacks = |node: &NodeId| *node != op.author && !has.contains(node);
         let missing = owed.iter().filter(|(node, _)| lacks(node)).map(|(node, reason)| (*node, *reason)).collect();
-        AlertView {
-            id,
-            source: op.author,
-            name: active.source.clone(),
-            priority: active.priority,
-            payload: match LogBody::parse(&active.op) {
-                Some(LogBody::Alert(body)) => body.payload,
-                Some(LogBody::Ack(_) | LogBody::Unknown) | None => Vec::new(),
-            },
-            wall: active.op.wall(),
-            left: active.expires.since(now),
-            delivered,
-            durable,
-            missing,
-            acks: active.acks.iter().map(|ack| (ack.by.clone(), ack.wall)).collect(),
-            late: active.late,
-            repeated: active.repeated,
-            kept: active.kept,
-        }
+        Holders { delivered, durable, missing, kept: active.kept }
     }
 
     /// Tables with their limits.
@@ -401,6 +386,29 @@ impl Alerts {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.active.is_empty()
+    }
+}
+
+fn view(now: Instant, id: AlertId, active: &Active, holders: Holders) -> AlertView {
+    let Holders { delivered, durable, missing, kept } = holders;
+    AlertView {
+        id,
+        source: active.op.author(),
+        name: active.source.clone(),
+        priority: active.priority,
+        payload: match LogBody::parse(&active.op) {
+            Some(LogBody::Alert(body)) => body.payload,
+            Some(LogBody::Ack(_) | LogBody::Unknown) | None => Vec::new(),
+        },
+        wall: active.op.wall(),
+        left: active.expires.since(now),
+        delivered,
+        durable,
+        missing,
+        acks: active.acks.iter().map(|ack| (ack.by.clone(), ack.wall)).collect(),
+        late: active.late,
+        repeated: active.repeated,
+        kept,
     }
 }
 
