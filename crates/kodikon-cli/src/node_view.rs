@@ -151,7 +151,11 @@ fn priority_of(word: Option<String>) -> Result<Priority, ViewError> {
 fn unsent(error: SendError) -> ViewError {
     match error {
         SendError::Stopped => ViewError::Stopped,
-        SendError::Busy { .. } | SendError::Full { .. } => ViewError::Busy(error.to_string()),
+        SendError::Busy { .. }
+        | SendError::Full { .. }
+        | SendError::BusyPeer { .. }
+        | SendError::FullPeer { .. }
+        | SendError::Queued { .. } => ViewError::Busy(error.to_string()),
         SendError::TooLong { .. }
         | SendError::TooDeep { .. }
         | SendError::TooManyKeys { .. }

@@ -173,7 +173,7 @@ pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError>
         events: begun.events,
         handlers: Arc::new(HandlerCounts::default()),
         own: Mutex::new(OwnState::default()),
-        room: Room::new(),
+        room: Room::default(),
         security: begun.security,
         directory: begun.directory,
         ended,

@@ -12,7 +12,7 @@ use super::send::{SendError, check};
 use crate::api::BroadcastRow;
 use crate::driver::Order;
 
-/// Broadcasts of one node that wait to leave; more are refused. Twenty a second leave.
+/// Broadcasts of one node that wait to leave; more are refused, the less urgent sooner. Twenty a second leave.
 pub(crate) const BROADCASTS_WAITING: usize = 256;
 
 /// Something said to all; it is on its way.
@@ -51,7 +51,7 @@ impl Mesh {
     /// Every node that is connected with this one throughout is told of it as a [`What::Message`](crate::api::What::Message) whose
     /// `sent_to` is `all`, at most once, by the deadline of its priority: 5 s normal, 10 s high, 30 s critical. What is `low` is
     /// neither acknowledged nor repeated. The payload is any JSON of at most 64 KiB, 31 deep and with 1,024 members; at most 20 a
-    /// second leave, 256 wait.
+    /// second leave, 256 wait, of which the less urgent may be a part: 128 low, 192 normal and low, 224 all but the critical.
     ///
     /// # Errors
     /// A [`SendError`] where nothing was said.
@@ -78,7 +78,7 @@ impl Broadcast {
         let payload = check(&self.payload, &self.kind)?;
         let order = BroadcastOrder { ticket: Ticket(0), kind: self.kind, payload, priority: self.priority };
         let said = self.mesh.ask(|answer| Order::Broadcast { order, answer }).await.map_err(|_| SendError::Stopped)?;
-        let name = said.ok_or(SendError::Busy { limit: BROADCASTS_WAITING })?;
+        let name = said.ok_or(SendError::Queued { limit: self.priority.share(BROADCASTS_WAITING) })?;
         let origin = name.origin.to_string();
         Ok(Announced { id: format!("{}-{:x}-{}", &origin[..8], name.epoch.0, name.number) })
     }

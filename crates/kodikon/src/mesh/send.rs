@@ -124,16 +124,38 @@ pub enum SendError {
         /// What was asked for.
         given: Duration,
     },
-    /// As many wait as may.
-    #[error("{limit} messages wait for what becomes of them: slow down and try again")]
+    /// As many of its urgency and of less wait as may.
+    #[error("{limit} messages of this urgency or less wait for what becomes of them: slow down and try again")]
     Busy {
         /// How many may wait.
         limit: usize,
     },
-    /// As much waits as may.
-    #[error("{limit} bytes of messages wait for what becomes of them: slow down and try again")]
+    /// As much of its urgency and of less waits as may.
+    #[error("{limit} bytes of messages of this urgency or less wait for what becomes of them: slow down and try again")]
     Full {
         /// How many bytes may wait.
+        limit: usize,
+    },
+    /// As many wait for its destination as may.
+    #[error(
+        "{limit} messages to that node wait for what becomes of them: it answers late or not at all; slow down and try again"
+    )]
+    BusyPeer {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// As much waits for its destination as may.
+    #[error(
+        "{limit} bytes of messages to that node wait for what becomes of them: it answers late or not at all; slow down and try again"
+    )]
+    FullPeer {
+        /// How many bytes may wait.
+        limit: usize,
+    },
+    /// As many broadcasts of its urgency and of less wait for their turn to leave as may.
+    #[error("{limit} broadcasts of this urgency or less wait to leave, and 20 a second do: slow down and try again")]
+    Queued {
+        /// How many may wait.
         limit: usize,
     },
     /// The node has been shut down.
@@ -189,8 +211,7 @@ impl Letter {
         self
     }
 
-    /// Tells whether it breaks a limit, and sends nothing. What is refused for now alone ([`SendError::Busy`], [`SendError::Full`]) only
-    /// sending tells.
+    /// Tells whether it breaks a limit, and sends nothing. What is refused for now alone, since too much waits, only sending tells.
     ///
     /// # Errors
     /// As [`Mesh::send`].
@@ -219,7 +240,7 @@ impl Letter {
             };
             to
         };
-        let part = mesh.0.room.take(text.len() + kind.len())?;
+        let part = mesh.0.room.take(text.len() + kind.len(), priority, to)?;
         let order = SendOrder { ticket: Ticket(0), to, kind, payload: text, priority, timeout };
         let sent = mesh.ask(|answer| Order::Send { order, waiting: Waiting { part, answer } }).await;
         let outcome = sent.map_err(|_| SendError::Stopped)?;
@@ -359,7 +380,6 @@ mod tests {
     use kodikon_core::effect::PeerView;
     use serde_json::json;
 
-    use super::super::{SEND_BYTES_WAITING, SENDS_WAITING};
     use super::*;
     use crate::testing::peer_view;
 
@@ -429,15 +449,20 @@ mod tests {
     #[tokio::test]
     async fn where_the_room_is_taken_a_message_is_refused_and_what_is_settled_holds_none() {
         let mesh = alone().await;
-        let part = mesh.0.room.take(SEND_BYTES_WAITING - 100).unwrap();
-        assert_eq!(mesh.send("a", json!("x".repeat(100))).await, Err(SendError::Full { limit: SEND_BYTES_WAITING }));
+        let take = |bytes, n: u8| mesh.0.room.take(bytes, Priority::Normal, NodeId([n; 16])).unwrap();
+        let limit = 12 << 20;
+        let part = (take(limit / 2, 1), take(limit / 2 - 100, 2));
+        assert_eq!(mesh.send("a", json!("x".repeat(100))).await, Err(SendError::Full { limit }));
+        let urgent = mesh.send("a", json!("x".repeat(100))).priority(Priority::High);
+        assert!(urgent.await.unwrap().is_delivered(), "what is more urgent has room of its own");
         for _ in 0..3 {
             assert!(mesh.send("a", json!("x".repeat(50))).await.unwrap().is_delivered());
-            assert_eq!(mesh.stats().queues["messages"], 1, "the test's own part is left");
+            assert_eq!(mesh.stats().queues["messages"], 2, "the test's own parts are left");
         }
         drop(part);
-        let parts: Vec<_> = (0..SENDS_WAITING).map(|_| mesh.0.room.take(0).unwrap()).collect();
-        assert_eq!(mesh.send("a", json!(1)).await, Err(SendError::Busy { limit: SENDS_WAITING }));
+        let parts: Vec<_> = (0..3_072).map(|n| take(0, u8::try_from(n % 100).unwrap())).collect();
+        assert_eq!(mesh.send("a", json!(1)).await, Err(SendError::Busy { limit: 3_072 }));
+        assert!(mesh.send("a", json!(1)).priority(Priority::Critical).await.unwrap().is_delivered());
         assert_eq!(
             mesh.send("nobody", json!(1)).await.map(|outcome| outcome.row(None).outcome).as_deref(),
             Ok("unreachable")
