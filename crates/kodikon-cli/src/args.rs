@@ -217,7 +217,7 @@ pub(crate) struct BroadcastArgs {
     #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
     pub(crate) priority: Option<String>,
     /// A message type of one's own [default: ROUTE_BROADCAST]
-    #[arg(long = "type", value_name = "NAME")]
+    #[arg(long = "type", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) kind: Option<String>,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,

@@ -160,6 +160,7 @@ fn unsent(error: SendError) -> ViewError {
         | SendError::TooDeep { .. }
         | SendError::TooManyKeys { .. }
         | SendError::Kind { .. }
+        | SendError::Reserved { .. }
         | SendError::Timeout { .. }
         | _ => ViewError::Refused(error.to_string()),
     }
@@ -172,6 +173,7 @@ fn refusal(error: MeshError) -> ViewError {
         MeshError::NotAnObject { .. }
         | MeshError::State(_)
         | MeshError::TooManyHandlers { .. }
+        | MeshError::Unheard { .. }
         | MeshError::NoThread(_)
         | _ => ViewError::Refused(error.to_string()),
     }

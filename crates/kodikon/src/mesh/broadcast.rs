@@ -68,7 +68,7 @@ impl Broadcast {
         self
     }
 
-    /// A type of the application's own. Default: the seed's `ROUTE_BROADCAST`.
+    /// A type of the application's own, as [`Letter::kind`](crate::Letter::kind). Default: the seed's `ROUTE_BROADCAST`.
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = kind.into();
         self

@@ -9,6 +9,7 @@ use kodikon_core::ground::config::{MAX_KIND, MAX_PAYLOAD};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::letter::{Outcome as CoreOutcome, Priority, Ticket};
 use kodikon_core::model::member::Liveness;
+use kodikon_core::wire::json::MessageType;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -17,6 +18,7 @@ use super::{Mesh, View, is_called};
 use crate::api::OutcomeRow;
 use crate::driver::Order;
 use crate::spelling::{nearest_name, shorten};
+use crate::topic::reserved;
 
 /// Arrays and objects in one another that a payload may have: the seed's form counts the message itself as one more.
 pub const PAYLOAD_DEPTH: usize = 31;
@@ -118,6 +120,12 @@ pub enum SendError {
         /// How long it may be.
         limit: usize,
     },
+    /// The type is what the mesh itself says.
+    #[error("no message of an application is a {}: the mesh itself says that. Take a name of your own", .kind.name())]
+    Reserved {
+        /// Which.
+        kind: MessageType,
+    },
     /// The timeout is too short or too long.
     #[error("a timeout of {} s: a message may take {} to {} s", .given.as_secs_f64(), TIMEOUT_LEAST.as_secs_f64(), TIMEOUT_MOST.as_secs())]
     Timeout {
@@ -204,8 +212,8 @@ impl Letter {
         self
     }
 
-    /// Its type: a name of the application's own, or that of a [`MessageType`](crate::MessageType). Default: the seed's
-    /// `ROUTE_BROADCAST`.
+    /// Its type: a name of the application's own, or that of a [`MessageType`](crate::MessageType) that is not the mesh's own (see
+    /// [`Topic`](crate::Topic)). Default: the seed's `ROUTE_BROADCAST`.
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = kind.into();
         self
@@ -290,6 +298,9 @@ pub(super) fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
 }
 
 fn is_kind(kind: &str) -> Result<(), SendError> {
+    if let Some(kind) = reserved(kind) {
+        return Err(SendError::Reserved { kind });
+    }
     let is_printable = kind.len() <= MAX_KIND && !kind.chars().any(char::is_control);
     if is_printable { Ok(()) } else { Err(SendError::Kind { limit: MAX_KIND }) }
 }
@@ -400,6 +411,9 @@ mod tests {
             assert_eq!(check(&payload, "").err(), expected);
         }
         assert_eq!(check(&json!(1), "a\nb"), Err(SendError::Kind { limit: 64 }));
+        assert_eq!(check(&json!(1), "ALERT"), Err(SendError::Reserved { kind: MessageType::Alert }));
+        assert_eq!(said_by_letter(b"1", "ALERT"), None, "and whoever sends one is not believed");
+        assert_eq!(said_by_letter(b"1", "ROUTE_BROADCAST"), Some(json!(1)));
         assert_eq!(check(&json!({"n": 1}), "door.opened"), Ok(br#"{"n":1}"#.to_vec()));
     }
 
