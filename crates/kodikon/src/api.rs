@@ -483,6 +483,9 @@ pub struct BroadcastRow {
     pub id: String,
     /// `all`.
     pub sent_to: String,
+    /// Who is present and will not be told, since more relays lie between than `mesh.max_hops`.
+    #[serde(default)]
+    pub too_far: Vec<String>,
 }
 
 /// What became of a message, as `kodikon send` and `POST /v1/messages` tell it.

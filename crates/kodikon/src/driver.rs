@@ -154,6 +154,7 @@ struct Begun {
 pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError> {
     let (ready, begun) = oneshot::channel();
     let (end, ended) = watch::channel(false);
+    let max_hops = plan.config.max_hops;
     let life = move || {
         // A bug of ours must not leave the application with a node that looks alive.
         if catch_unwind(AssertUnwindSafe(|| live(plan, ready))).is_err() {
@@ -175,6 +176,7 @@ pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError>
         own: Mutex::new(OwnState::default()),
         room: Room::default(),
         security: begun.security,
+        max_hops,
         directory: begun.directory,
         ended,
         thread: Mutex::new(Some(thread)),

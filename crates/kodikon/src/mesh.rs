@@ -84,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) own: Mutex<OwnState>,
     pub(crate) room: Room,
     pub(crate) security: Security,
+    pub(crate) max_hops: u8,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) ended: watch::Receiver<bool>,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
