@@ -35,7 +35,7 @@ use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::topic::Topic;
 
 pub(crate) use alert::ALERTS_FOLLOWED;
-pub use alert::{Alert, AlertError, AlertHandle, Receipt};
+pub use alert::{Alert, AlertError, AlertHandle, Receipt, TTL_LEAST, TTL_MOST};
 pub(crate) use board::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way};
 pub use broadcast::{Announced, Broadcast};
 pub use builder::Builder;

@@ -55,6 +55,9 @@ pub(crate) fn list(common: &Common, node: &NodeArgs) -> Result<Done, Failure> {
 pub(crate) fn acknowledge(common: &Common, node: &NodeArgs, id: &str, by: Option<&str>) -> Result<Done, Failure> {
     let user = std::env::var("USER").unwrap_or_default();
     let by = by.unwrap_or(&user);
+    if by.trim().is_empty() {
+        return Err(Failure::Usage("nobody is named: say who has seen it with --by WHO".to_owned()));
+    }
     let client = Client::find(node, common.data_dir.as_deref())?;
     // It stands in a path: what is no name of an alert must not become another path.
     if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) || id.len() != 16 {

@@ -131,6 +131,12 @@ impl Alerts {
             ctx.out.event(Event::Raised { ticket: order.ticket, outcome: Raised::Unknown });
             return None;
         };
+        if active.acks.iter().any(|ack| ack.by == order.by) {
+            // Said already, and each word of it would be kept by all for as long as the alert lasts.
+            let outcome = Raised::Done { alert: order.alert, durable: active.kept };
+            ctx.out.event(Event::Raised { ticket: order.ticket, outcome });
+            return None;
+        }
         if !self.rate.take(now, 1) {
             ctx.stats.alerts_refused += 1;
             refuse(order.ticket, "more acknowledgements a second than a node may tell", ctx);
@@ -158,7 +164,7 @@ impl Alerts {
     pub fn restore(&mut self, logged: Logged, me: &NodeId) {
         match &logged.body {
             LogBody::Alert(_) => self.activate(logged, me),
-            LogBody::Ack(ack) => self.note_ack(&logged.op, ack),
+            LogBody::Ack(ack) => _ = self.note_ack(&logged.op, ack),
             LogBody::Unknown => {}
         }
     }
@@ -193,8 +199,8 @@ impl Alerts {
             }
             LogBody::Ack(ack) => {
                 let alert = AlertId::of(&ack.about());
-                self.note_ack(&op, ack);
-                if !is_own {
+                let is_news = self.note_ack(&op, ack);
+                if is_news && !is_own {
                     let name = ctx.roster.get(&author).map(|peer| peer.card.shown_name()).unwrap_or_default();
                     let (by, wall) = (ack.by.clone(), op.wall());
                     ctx.out.event(Event::AlertAck { alert, from: author, name, by, wall });
@@ -219,7 +225,8 @@ impl Alerts {
         self.active.insert(id, active);
     }
 
-    fn note_ack(&mut self, op: &SignedOp, body: &AckBody) {
+    /// Notes that a person has seen an alert; whether that is news. Two nodes may tell the same: the earlier counts, everywhere.
+    fn note_ack(&mut self, op: &SignedOp, body: &AckBody) -> bool {
         let (alert, ack) = (AlertId::of(&body.about()), Ack { by: body.by.clone(), wall: op.wall() });
         let acks = match self.active.get_mut(&alert) {
             Some(active) => &mut active.acks,
@@ -230,9 +237,14 @@ impl Alerts {
                 self.early.get_mut(&alert).expect("it was just stored")
             }
         };
-        if acks.len() < MAX_ACKS && !acks.contains(&ack) {
+        if let Some(held) = acks.iter_mut().find(|held| held.by == ack.by) {
+            held.wall = held.wall.min(ack.wall);
+            return false;
+        }
+        if acks.len() < MAX_ACKS {
             acks.push(ack);
         }
+        true
     }
 
     fn priority_of(&self, id: &OpId) -> Option<Priority> {

@@ -27,8 +27,7 @@ pub struct AlertDoc {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AckDoc {
-    /// Who has seen it.
-    #[serde(default)]
+    /// Who has seen it: a name, not empty.
     pub by: String,
 }
 

@@ -15,6 +15,10 @@ use super::{Mesh, MeshError, SendError};
 use crate::api::{AlertReport, AlertRow};
 use crate::driver::{Order, Receipts};
 
+/// The least that an alert may be active for: it is told in whole milliseconds.
+pub const TTL_LEAST: Duration = Duration::from_millis(1);
+/// The most: as long as the directory remembers those who are gone.
+pub const TTL_MOST: Duration = MAX_TTL;
 /// Alerts whose receipts are followed at once; more are refused.
 pub(crate) const ALERTS_FOLLOWED: usize = 4_096;
 /// While an alert is waited for it is looked at this often: a receipt may be of somebody who was not owed it when it was raised.
@@ -30,7 +34,7 @@ pub enum AlertError {
     #[error(transparent)]
     Payload(#[from] SendError),
     /// It is to be active for too long, or not at all.
-    #[error("a ttl of {given:?}: it must be 1 ms to 7 days")]
+    #[error("a ttl of {} s: an alert is active for {} s to {} days", .given.as_secs_f64(), TTL_LEAST.as_secs_f64(), TTL_MOST.as_secs() / 86_400)]
     Ttl {
         /// What was asked for.
         given: Duration,
@@ -47,8 +51,8 @@ pub enum AlertError {
         /// The name.
         id: String,
     },
-    /// The name of who acknowledges is too long, or has control characters.
-    #[error("the name of who acknowledges has at most {limit} bytes and no control characters")]
+    /// The name of who acknowledges is none, too long, or has control characters.
+    #[error("who acknowledges must be named, in at most {limit} bytes and without control characters")]
     By {
         /// How long it may be.
         limit: usize,
@@ -104,13 +108,14 @@ impl Mesh {
         self.ask(Order::Alerts).await
     }
 
-    /// Tells all that a person has seen an alert; returns when that is on this node's disk, or could not be kept.
+    /// Tells all that a person has seen an alert; returns when that is on this node's disk, or could not be kept. Who has acknowledged it
+    /// already is not told again.
     ///
     /// # Errors
     /// [`AlertError::Unknown`], [`AlertError::By`], [`AlertError::TooMany`], [`AlertError::Stopped`].
     pub async fn alerts_ack(&self, id: &str, by: &str) -> Result<(), AlertError> {
         let unknown = || AlertError::Unknown { id: id.chars().take(64).collect() };
-        if by.len() > MAX_BY || by.chars().any(char::is_control) {
+        if by.trim().is_empty() || by.len() > MAX_BY || by.chars().any(char::is_control) {
             return Err(AlertError::By { limit: MAX_BY });
         }
         let alert = AlertId::parse(id).ok_or_else(unknown)?;
@@ -142,7 +147,7 @@ impl Alert {
     /// # Errors
     /// An [`AlertError`]; nothing was told to anybody then.
     pub async fn send(self) -> Result<AlertHandle, AlertError> {
-        if self.ttl < Duration::from_millis(1) || self.ttl > MAX_TTL {
+        if !(TTL_LEAST..=TTL_MOST).contains(&self.ttl) {
             return Err(AlertError::Ttl { given: self.ttl });
         }
         let payload = text_of(&self.payload, MAX_ALERT)?;
