@@ -333,6 +333,7 @@ fn an_alert_that_was_raised_survives_the_kill_of_its_sender_and_is_shown_once() 
     let mut sender = up("cam1");
     sender.event("started");
     let raised = home.json(&["alert", "{\"n\": 1}", "--priority", "critical", "--json", "--data-dir", "cam1"]);
+    assert_eq!(raised["kept"], true, "{raised}");
     sender.child.kill().expect("it runs");
     sender.child.wait().expect("it ends");
 

@@ -42,9 +42,10 @@ async fn an_alert_that_nobody_else_was_there_for_has_reached_nobody() {
     let fleet = Fleet::new();
     let a = fleet.node("a").start().await.unwrap();
     let mut alert = within(a.alert(json!({"lost": 1})).ttl(TTL).send()).await.unwrap();
+    assert!(!within(alert.report()).await.unwrap().kept, "there is no disk to be on");
     let report = within(alert.wait(WAIT)).await.unwrap();
     assert!(report.delivered.is_empty() && report.missing.is_empty(), "{report:?}");
-    assert!(!report.has_reached_all());
+    assert!(!report.has_reached_all() && !report.kept);
     a.shutdown().await;
 }
 

@@ -269,8 +269,8 @@ impl Alerts {
     pub fn on_over(&mut self, now: Instant, id: &OpId, ctx: &mut Context) {
         let alert = AlertId::of(id);
         self.retry.forget(&alert);
-        self.own.remove(id);
-        if let Some(active) = self.active.remove(&alert).filter(|_| id.author == ctx.me.id) {
+        let is_own = self.own.remove(id);
+        if let Some(active) = self.active.remove(&alert).filter(|_| is_own) {
             // From now on nobody here can tell who had it: whoever still waits is told a last time.
             let mut last = self.holders(ctx.me.id, &active, &owed(now, ctx));
             last.missing.iter_mut().for_each(|(_, reason)| *reason = EXPIRED);
