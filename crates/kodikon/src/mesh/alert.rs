@@ -230,7 +230,8 @@ impl AlertHandle {
             let report = self.report().await?;
             let now = tokio::time::Instant::now();
             if self.last.get().is_some() {
-                return Ok(report);
+                // It may have ended since it was looked at.
+                return self.report().await;
             }
             if report.has_reached_all() {
                 shown_at.get_or_insert(now);
