@@ -1,12 +1,16 @@
 //! The command line: every verb, its flags, its help and an example.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use kodikon::settings::{Flag, Key};
-use kodikon::{EventKind, TIMEOUT_LEAST, TIMEOUT_MOST};
+use kodikon::{EventKind, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST};
+
+use crate::node_view::WAIT_MOST;
+use crate::span::seconds;
 
 /// A brokerless mesh for cameras and edge devices.
 #[derive(Clone, Debug, Parser)]
@@ -66,7 +70,7 @@ pub(crate) enum Verb {
     Broadcast(BroadcastArgs),
     /// Show an alert to everyone who is here, or comes while it is active
     #[command(
-        after_help = "The answer comes when the alert is on this node's disk and on its way. With --wait it names who has shown it (`delivered`), who has it on disk too (`durable`), and who is missing and why; an exit code of 1 says that somebody is.\n\nExample:\n  kodikon alert '{\"door\": 3, \"open\": true}' --priority critical --wait 5\n  kodikon alert '{\"battery\": 9}' --priority low --ttl 600"
+        after_help = "The answer comes when the alert is on its way; by then it is on this node's disk, unless that is full, does not answer within a second or is none (--in-memory): then the answer says so (`kept`: false). With --wait it names who has shown it (`delivered`), who has it on disk too (`durable`), and who is missing and why; an exit code of 1 says that somebody is, or that nobody else was there to be told. Whoever has not shown it when it ends is missing as `expired`.\n\nExample:\n  kodikon alert '{\"door\": 3, \"open\": true}' --priority critical --wait 5\n  kodikon alert '{\"battery\": 9}' --priority low --ttl 600"
     )]
     Alert(AlertArgs),
 
@@ -191,12 +195,12 @@ pub(crate) struct SendArgs {
     #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) to: String,
     /// What: any JSON of at most 64 KiB; from stdin as -
-    #[arg(value_name = "JSON")]
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
     pub(crate) payload: String,
     /// How urgent it is [default: normal]
     #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
     pub(crate) priority: Option<String>,
-    /// Seconds it may take, 0.001 to 30 [default: low 2, normal 5, high 10, critical 30]
+    /// How long it may take: seconds, 0.001 to 30, or with a unit [default: low 2, normal 5, high 10, critical 30]
     #[arg(long, value_name = "S", value_parser = timeout, allow_negative_numbers = true)]
     pub(crate) timeout: Option<f64>,
     /// A message type of one's own [default: ROUTE_BROADCAST]
@@ -211,13 +215,13 @@ pub(crate) struct SendArgs {
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct BroadcastArgs {
     /// What: any JSON of at most 64 KiB; from stdin as -
-    #[arg(value_name = "JSON")]
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
     pub(crate) payload: String,
     /// How urgent it is [default: normal]
     #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
     pub(crate) priority: Option<String>,
     /// A message type of one's own [default: ROUTE_BROADCAST]
-    #[arg(long = "type", value_name = "NAME")]
+    #[arg(long = "type", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) kind: Option<String>,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
@@ -237,24 +241,32 @@ pub(crate) struct SeriesArgs {
 
 /// Seconds within the limits of a message.
 fn timeout(text: &str) -> Result<f64, String> {
-    let (least, most) = (TIMEOUT_LEAST.as_secs_f64(), TIMEOUT_MOST.as_secs_f64());
-    let given = text.parse().ok().filter(|given| (least..=most).contains(given));
-    given.ok_or_else(|| format!("a message may take {least} to {most} seconds"))
+    seconds(text, "a message may take", &(TIMEOUT_LEAST..=TIMEOUT_MOST))
+}
+
+/// Seconds for which an alert may be active.
+fn ttl(text: &str) -> Result<f64, String> {
+    seconds(text, "an alert is active for", &(TTL_LEAST..=TTL_MOST))
+}
+
+/// Seconds for which receipts may be waited for.
+fn wait(text: &str) -> Result<f64, String> {
+    seconds(text, "receipts are waited for", &(Duration::ZERO..=WAIT_MOST))
 }
 
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct AlertArgs {
     /// What: any JSON of at most 16 KiB; from stdin as -
-    #[arg(value_name = "JSON")]
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
     pub(crate) payload: String,
     /// How urgent it is [default: normal]
     #[arg(long, value_name = "P", value_parser = ["low", "normal", "high", "critical"])]
     pub(crate) priority: Option<String>,
-    /// Seconds for which it is active [default: 3600; at most 7 days]
-    #[arg(long, value_name = "S")]
+    /// How long it is active: seconds, or with a unit as 90s, 2h, 7d [default: 1h; at most 7d]
+    #[arg(long, value_name = "D", value_parser = ttl, allow_negative_numbers = true)]
     pub(crate) ttl: Option<f64>,
-    /// Wait so many seconds at most until everyone has shown it
-    #[arg(long, value_name = "S")]
+    /// Wait so long at most until everyone has shown it: seconds, or with a unit [at most 1h]
+    #[arg(long, value_name = "D", value_parser = wait, allow_negative_numbers = true)]
     pub(crate) wait: Option<f64>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
@@ -278,7 +290,7 @@ pub(crate) enum AlertsVerb {
         #[arg(value_name = "ID")]
         id: String,
         /// Who has seen it [default: the user's name]
-        #[arg(long, value_name = "WHO")]
+        #[arg(long, value_name = "WHO", value_parser = NonEmptyStringValueParser::new())]
         by: Option<String>,
         #[command(flatten)]
         node: NodeArgs,

@@ -25,6 +25,7 @@ mod node_view;
 mod outcome;
 mod places;
 mod print;
+mod span;
 
 /// How long the last lines may take to be read; a reader that stopped reading must not keep anything from ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);

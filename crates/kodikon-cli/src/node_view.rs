@@ -1,5 +1,6 @@
 //! The running node as the HTTP API sees it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use kodikon::api::{
@@ -7,13 +8,16 @@ use kodikon::api::{
     PeerRow, RouteRow, StateDoc, StatsDoc,
 };
 use kodikon::doctor::{self, Symptoms};
-use kodikon::{AlertError, Letter, Mesh, MeshError, Peer, Priority, Route, SendError};
+use kodikon::{
+    AlertError, Letter, Mesh, MeshError, Peer, Priority, Route, SendError, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST,
+    TTL_MOST,
+};
 use serde_json::{Map, Value};
 
 use crate::http::{NodeView, ViewError};
 
 /// How long a caller may wait for receipts.
-const WAIT_MOST: Duration = Duration::from_secs(3_600);
+pub(crate) const WAIT_MOST: Duration = Duration::from_secs(3_600);
 
 impl NodeView for Mesh {
     async fn peers(&self, all: bool) -> Result<Vec<PeerRow>, ViewError> {
@@ -70,18 +74,12 @@ impl NodeView for Mesh {
     }
 
     async fn alert(&self, doc: AlertDoc) -> Result<AlertReport, ViewError> {
-        let refused = |why: String| ViewError::Refused(why);
-        let seconds = |given: f64, what: &str| {
-            Duration::try_from_secs_f64(given).map_err(|_| refused(format!("{what} of {given} s is no time")))
-        };
         let mut alert = Self::alert(self, doc.alert).priority(priority_of(doc.priority)?);
         if let Some(ttl) = doc.ttl_s {
-            alert = alert.ttl(seconds(ttl, "a ttl")?);
+            alert = alert.ttl(span("ttl_s", ttl, TTL_LEAST..=TTL_MOST)?);
         }
-        let wait = doc.wait_s.map(|wait| seconds(wait, "a wait")).transpose()?.unwrap_or_default();
-        if wait > WAIT_MOST {
-            return Err(refused(format!("a wait of {wait:?}: it is 3,600 s at most")));
-        }
+        let wait = doc.wait_s.map(|wait| span("wait_s", wait, Duration::ZERO..=WAIT_MOST));
+        let wait = wait.transpose()?.unwrap_or_default();
         let mut handle = alert.send().await.map_err(alert_refusal)?;
         if wait.is_zero() { handle.report().await.map_err(refusal) } else { handle.wait(wait).await.map_err(refusal) }
     }
@@ -122,13 +120,21 @@ impl NodeView for Mesh {
 fn letter(mesh: &Mesh, message: MessageDoc) -> Result<Letter, ViewError> {
     let mut letter = mesh.send(message.to, message.payload).priority(priority_of(message.priority)?);
     if let Some(seconds) = message.timeout_s {
-        // Below zero, or more than any span: both are refused with the limits.
-        let nearest = if seconds > 0.0 { Duration::MAX } else { Duration::ZERO };
-        letter = letter.timeout(Duration::try_from_secs_f64(seconds).unwrap_or(nearest));
+        letter = letter.timeout(span("timeout_s", seconds, TIMEOUT_LEAST..=TIMEOUT_MOST)?);
     }
     Ok(match kind_of(message.kind)? {
         Some(kind) => letter.kind(kind),
         None => letter,
+    })
+}
+
+/// A span that a caller gives in seconds, within its limits.
+fn span(field: &str, given: f64, range: RangeInclusive<Duration>) -> Result<Duration, ViewError> {
+    let span = Duration::try_from_secs_f64(given).ok().filter(|span| range.contains(span));
+    span.ok_or_else(|| {
+        let given = if given.abs() < 1e9 { given.to_string() } else { format!("{given:e}") };
+        let (least, most) = (range.start().as_secs_f64(), range.end().as_secs_f64());
+        ViewError::Refused(format!("{field} is {given}: {least} to {most} seconds are taken"))
     })
 }
 
@@ -151,11 +157,16 @@ fn priority_of(word: Option<String>) -> Result<Priority, ViewError> {
 fn unsent(error: SendError) -> ViewError {
     match error {
         SendError::Stopped => ViewError::Stopped,
-        SendError::Busy { .. } | SendError::Full { .. } => ViewError::Busy(error.to_string()),
+        SendError::Busy { .. }
+        | SendError::Full { .. }
+        | SendError::BusyPeer { .. }
+        | SendError::FullPeer { .. }
+        | SendError::Queued { .. } => ViewError::Busy(error.to_string()),
         SendError::TooLong { .. }
         | SendError::TooDeep { .. }
         | SendError::TooManyKeys { .. }
         | SendError::Kind { .. }
+        | SendError::Reserved { .. }
         | SendError::Timeout { .. }
         | _ => ViewError::Refused(error.to_string()),
     }
@@ -168,6 +179,7 @@ fn refusal(error: MeshError) -> ViewError {
         MeshError::NotAnObject { .. }
         | MeshError::State(_)
         | MeshError::TooManyHandlers { .. }
+        | MeshError::Unheard { .. }
         | MeshError::NoThread(_)
         | _ => ViewError::Refused(error.to_string()),
     }
@@ -180,6 +192,21 @@ fn alert_refusal(error: AlertError) -> ViewError {
         AlertError::Unknown { .. } => ViewError::Unknown(error.to_string()),
         AlertError::Payload(_) | AlertError::Ttl { .. } | AlertError::By { .. } | _ => {
             ViewError::Refused(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_beyond_its_limits_is_refused_with_what_was_given_and_what_may_be() {
+        let range = || TIMEOUT_LEAST..=TIMEOUT_MOST;
+        assert_eq!(span("timeout_s", 2.5, range()), Ok(Duration::from_millis(2_500)));
+        for (given, shown) in [(-3.0, "-3"), (0.0, "0"), (30.5, "30.5"), (1e300, "1e300"), (-1e300, "-1e300")] {
+            let told = format!("timeout_s is {shown}: 0.001 to 30 seconds are taken");
+            assert_eq!(span("timeout_s", given, range()), Err(ViewError::Refused(told)), "{given}");
         }
     }
 }

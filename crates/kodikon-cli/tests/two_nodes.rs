@@ -333,6 +333,7 @@ fn an_alert_that_was_raised_survives_the_kill_of_its_sender_and_is_shown_once() 
     let mut sender = up("cam1");
     sender.event("started");
     let raised = home.json(&["alert", "{\"n\": 1}", "--priority", "critical", "--json", "--data-dir", "cam1"]);
+    assert_eq!(raised["kept"], true, "{raised}");
     sender.child.kill().expect("it runs");
     sender.child.wait().expect("it ends");
 
@@ -363,10 +364,18 @@ fn an_alert_that_was_raised_survives_the_kill_of_its_sender_and_is_shown_once() 
     assert_eq!(alerts[1]["acknowledged"][0]["by"], "anna");
 
     for (arguments, expected) in [
-        (vec!["alerts", "ack", "00000000000000ff", "--data-dir", "cam1"], 1),
-        (vec!["alerts", "ack", "../peers", "--data-dir", "cam1"], 2),
+        (vec!["alerts", "ack", "00000000000000ff", "--by", "anna", "--data-dir", "cam1"], 1),
+        (vec!["alerts", "ack", "../peers", "--by", "anna", "--data-dir", "cam1"], 2),
         (vec!["alert", "{n: 1}", "--data-dir", "cam1"], 2),
         (vec!["alert", "1", "--ttl", "700000", "--data-dir", "cam1"], 2),
+        (vec!["alert", "1", "--ttl", "nan", "--data-dir", "cam1"], 2),
+        (vec!["alert", "-0.0", "--ttl", "7d", "--data-dir", "cam1"], 0),
+        (vec!["send", "cam2", "-0.5", "--data-dir", "cam1"], 0),
+        (vec!["send", "cam2", "1", "--type", "ALERT", "--data-dir", "cam1"], 2),
+        (vec!["broadcast", "1", "--type", "", "--data-dir", "cam1"], 2),
+        (vec!["broadcast", "{\"n\": \"mine\"}", "--repeat", "2", "--data-dir", "cam1"], 2),
+        (vec!["alerts", "ack", id, "--by", " ", "--data-dir", "cam1"], 2),
+        (vec!["alerts", "ack", id, "--by", "anna", "--data-dir", "cam1"], 0),
     ] {
         let (code, _, stderr) = home.run(&arguments);
         assert_eq!(code, expected, "{arguments:?}: {stderr}");

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::effect::log::{Batch, CommitId, Committed};
 use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, StreamId};
 use crate::ground::time::{Duration, Instant, WallTime};
-use crate::model::alert::{AckOrder, AlertId, AlertOrder, Raised};
+use crate::model::alert::{AckOrder, AlertId, AlertOrder, Holders, Raised};
 use crate::model::letter::{Outcome, Priority, Ticket};
 use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
@@ -509,10 +509,12 @@ pub enum Event {
         /// Whether it has it on disk.
         durable: bool,
     },
-    /// The time of an alert of this node's is over.
+    /// The time of an alert of this node's is over, or it made room.
     AlertOver {
         /// Which.
         alert: AlertId,
+        /// Who had it at its end. Whoever had not is missing as `expired`.
+        last: Holders,
     },
     /// What the log's store could not keep, or can again.
     LogKept(bool),

@@ -244,6 +244,16 @@ fn an_acknowledgement_is_told_to_all_and_to_whoever_comes_later() {
         let acks: Vec<String> = node.alerts(lan.now)[0].acks.iter().map(|(by, _)| by.clone()).collect();
         assert_eq!(acks, ["guard"], "at node {n}");
     }
+    // The same person says it once more, here and elsewhere.
+    for n in [2, 3] {
+        let order = AckOrder { ticket: Ticket(20 + u64::from(n)), alert, by: "guard".to_owned() };
+        lan.hand(n, Input::Command(Command::Acknowledge(order)));
+    }
+    lan.run(Duration::from_secs(1));
+    let done = |event: &Event| matches!(event, Event::Raised { outcome: Raised::Done { .. }, .. });
+    assert_eq!(lan.times(done).len(), 1 + 1 + 2, "each is answered");
+    assert_eq!(lan.times(|event| matches!(event, Event::AlertAck { .. })).len(), 2 + 1, "and nobody is told again");
+    assert_eq!(lan.nodes[&1].alerts(lan.now)[0].acks.len(), 1);
     let order = AckOrder { ticket: Ticket(10), alert: AlertId(1), by: String::new() };
     lan.hand(2, Input::Command(Command::Acknowledge(order)));
     let unknown = |event: &Event| matches!(event, Event::Raised { outcome: Raised::Unknown, .. });

@@ -138,6 +138,12 @@ fn what_the_middle_says_goes_both_ways_and_no_further_than_five_relays() {
         assert_eq!(counts.keys().collect::<Vec<_>>(), expected, "node {n}");
         assert!(counts.values().all(|count| *count == 1), "node {n}");
     }
+    let dropped = |n: u8| mesh.nodes[&n].stats().dropped(Reject::Hops);
+    assert_eq!(
+        (1..=8).map(dropped).collect::<Vec<_>>(),
+        [0, 0, 0, 0, 0, 0, 1, 0],
+        "and whoever could not give it on tells"
+    );
 }
 
 #[test]

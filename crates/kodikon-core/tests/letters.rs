@@ -595,3 +595,27 @@ fn a_relay_that_stops_now_and_then_costs_no_letter_of_a_crowd() {
     assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), tickets.len());
     assert_eq!(mesh.heard(3).len(), tickets.len());
 }
+
+/// Those that make room for others while there is no way are begun anew, which is no way tried: outcomes spoke of twenty attempts.
+#[test]
+fn however_often_a_letter_made_room_no_more_than_three_attempts_are_told() {
+    let mut mesh = Segments::line(3);
+    cut(&mut mesh, 2, 3);
+    let say = |n: u64| mesh.say_as(1, 3, &n.to_string(), Priority::High, Some(Duration::from_millis(8_000 + n)));
+    let tickets: Vec<Ticket> = (0..200).map(say).collect();
+    mesh.run(Duration::from_millis(8_100));
+    mesh.filter = Box::new(|_, _| true);
+    mesh.run(Duration::from_secs(1));
+    let (mut expired, mut delivered) = (0, 0);
+    for ticket in tickets {
+        let attempts = match mesh.outcome(ticket) {
+            Some((_, Outcome::Expired { attempts, .. })) => (attempts, expired += 1).0,
+            Some((_, Outcome::Delivered { attempts, .. })) => (attempts, delivered += 1).0,
+            other => panic!("{other:?}"),
+        };
+        assert!(attempts <= 3, "{attempts} attempts");
+    }
+    assert_eq!((expired > 0, expired + delivered), (true, 200), "{expired} expired, {delivered} delivered");
+    let evicted = mesh.nodes[&1].stats().letters_evicted;
+    assert!(evicted > 200, "the crowd made room {evicted} times");
+}

@@ -45,7 +45,8 @@ use crate::interfaces::{InterfaceWatch, choose};
 use crate::mesh::{Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
-use alerts::{Followed, Receipts};
+use alerts::Followed;
+pub(crate) use alerts::Receipts;
 pub(crate) use boot::{Home, Plan};
 pub(crate) use evidence::DriverCounts;
 use evidence::Evidence;
@@ -153,6 +154,7 @@ struct Begun {
 pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError> {
     let (ready, begun) = oneshot::channel();
     let (end, ended) = watch::channel(false);
+    let max_hops = plan.config.max_hops;
     let life = move || {
         // A bug of ours must not leave the application with a node that looks alive.
         if catch_unwind(AssertUnwindSafe(|| live(plan, ready))).is_err() {
@@ -172,8 +174,9 @@ pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError>
         events: begun.events,
         handlers: Arc::new(HandlerCounts::default()),
         own: Mutex::new(OwnState::default()),
-        room: Room::new(),
+        room: Room::default(),
         security: begun.security,
+        max_hops,
         directory: begun.directory,
         ended,
         thread: Mutex::new(Some(thread)),
@@ -569,7 +572,8 @@ impl Driver {
             }
             return;
         }
-        if self.followed.hear(&event, self.show.view()) {
+        let now = || Instant::from_start(self.clock.now());
+        if self.followed.hear(now, &event, &self.node, self.show.view()) {
             return;
         }
         self.evidence.note_event(&event);

@@ -57,7 +57,7 @@ pub use kodikon_core::wire::json::MessageType;
 pub use mesh::{
     Alert, AlertError, AlertHandle, Announced, Broadcast, Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH,
     PAYLOAD_KEYS, Peer, Receipt, Route, SEND_BYTES_WAITING, SENDS_WAITING, SendError, StartError, TIMEOUT_LEAST,
-    TIMEOUT_MOST,
+    TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
 };
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;

@@ -35,7 +35,7 @@ use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::topic::Topic;
 
 pub(crate) use alert::ALERTS_FOLLOWED;
-pub use alert::{Alert, AlertError, AlertHandle, Receipt};
+pub use alert::{Alert, AlertError, AlertHandle, Receipt, TTL_LEAST, TTL_MOST};
 pub(crate) use board::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way};
 pub use broadcast::{Announced, Broadcast};
 pub use builder::Builder;
@@ -84,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) own: Mutex<OwnState>,
     pub(crate) room: Room,
     pub(crate) security: Security,
+    pub(crate) max_hops: u8,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) ended: watch::Receiver<bool>,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
@@ -149,7 +150,7 @@ impl Mesh {
     /// A handler that keeps a clone of this `Mesh` keeps the node running until [`Mesh::shutdown`].
     ///
     /// # Errors
-    /// [`MeshError::TooManyHandlers`], [`MeshError::NoThread`], [`MeshError::Busy`], [`MeshError::Stopped`].
+    /// [`MeshError::Unheard`], [`MeshError::TooManyHandlers`], [`MeshError::NoThread`], [`MeshError::Busy`], [`MeshError::Stopped`].
     pub fn on(&self, topic: impl Into<Topic>, handler: impl FnMut(&Event) + Send + 'static) -> Result<(), MeshError> {
         self.order(Order::On(Handler::spawn(topic.into(), &self.0.handlers, handler)?))
     }
@@ -158,7 +159,7 @@ impl Mesh {
     /// that hand the event on. One that takes longer holds up the node, and is counted (`inline_overruns`).
     ///
     /// # Errors
-    /// [`MeshError::TooManyHandlers`], [`MeshError::Busy`], [`MeshError::Stopped`].
+    /// [`MeshError::Unheard`], [`MeshError::TooManyHandlers`], [`MeshError::Busy`], [`MeshError::Stopped`].
     pub fn on_inline(
         &self,
         topic: impl Into<Topic>,

@@ -1,4 +1,4 @@
-//! Decides which events a handler hears: those of a kind, or the messages of a type.
+//! Decides which events a handler hears: those of a kind, or the messages of a type; and which types are the mesh's own.
 
 use kodikon_core::wire::json::MessageType;
 
@@ -7,10 +7,18 @@ use crate::events::EventKind;
 
 /// What a handler is set on: an [`EventKind`], a [`MessageType`], or the name of a message type of the application's own.
 ///
-/// Of the seed's types, `PEER_DISCOVERY` and `NODE_STATE_SYNC` are what the mesh itself says: they stand for the events
-/// [`EventKind::PeerUp`] and [`EventKind::State`], and no message that bears such a name is taken for one. Each other type stands for the
-/// messages that applications send under its name ([`Letter::kind`](crate::Letter::kind); `ROUTE_BROADCAST` without one): heartbeats and
-/// acknowledgements are counted in [`Mesh::stats`](crate::Mesh::stats) and are no events.
+/// Of the seed's types five are what the mesh itself says. No application sends a message that bears their names
+/// ([`SendError::Reserved`](crate::SendError::Reserved)), and one that comes all the same is dropped.
+///
+/// | type | a handler for it hears |
+/// |---|---|
+/// | `HEARTBEAT` | nothing, and is refused: heartbeats are counted (`heartbeats_sent`), and what they tell is [`EventKind::PeerUp`], [`EventKind::PeerSuspect`], [`EventKind::PeerFailed`] |
+/// | `PEER_DISCOVERY` | [`EventKind::PeerUp`] |
+/// | `NODE_STATE_SYNC` | [`EventKind::State`] |
+/// | `ALERT` | [`EventKind::Alert`] |
+/// | `ACK` | nothing, and is refused: that a message arrived is the [`Outcome`](crate::Outcome) of sending it, that an alert was shown a [`Receipt`](crate::Receipt) |
+/// | `ROUTE_BROADCAST` | messages to one or to all for which no type was named |
+/// | `SEARCH_QUERY`, `HASH_REGISTRY`, `TRANSFER_EVENT`, `OWNERSHIP_VOTE`, `LOCATION_SIGNATURE`, `FACE_SEARCH_REQUEST`, `FACE_SEARCH_RESULT` | messages that applications send under that name ([`Letter::kind`](crate::Letter::kind)) |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic(Wanted);
 
@@ -18,6 +26,7 @@ pub struct Topic(Wanted);
 enum Wanted {
     Events(EventKind),
     Messages(String),
+    Nothing(MessageType),
 }
 
 impl Topic {
@@ -27,8 +36,27 @@ impl Topic {
         match &self.0 {
             Wanted::Events(kind) => kind.covers(what),
             Wanted::Messages(wanted) => matches!(what, What::Message { kind, .. } if kind == wanted),
+            Wanted::Nothing(_) => false,
         }
     }
+
+    /// The type of which no event tells, if it is one.
+    pub(crate) fn unheard(&self) -> Option<MessageType> {
+        match &self.0 {
+            Wanted::Events(_) | Wanted::Messages(_) => None,
+            Wanted::Nothing(kind) => Some(*kind),
+        }
+    }
+}
+
+/// The type of the mesh's own that bears this name: no application's message may.
+pub(crate) fn reserved(name: &str) -> Option<MessageType> {
+    seeds(name).filter(|kind| !matches!(Topic::from(*kind).0, Wanted::Messages(_)))
+}
+
+/// The seed's type of this name.
+fn seeds(name: &str) -> Option<MessageType> {
+    MessageType::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
 impl From<EventKind> for Topic {
@@ -42,17 +70,16 @@ impl From<MessageType> for Topic {
         match kind {
             MessageType::PeerDiscovery => EventKind::PeerUp.into(),
             MessageType::NodeStateSync => EventKind::State.into(),
-            MessageType::Heartbeat
-            | MessageType::SearchQuery
-            | MessageType::Alert
+            MessageType::Alert => EventKind::Alert.into(),
+            MessageType::Heartbeat | MessageType::Ack => Self(Wanted::Nothing(kind)),
+            MessageType::SearchQuery
             | MessageType::HashRegistry
             | MessageType::RouteBroadcast
-            | MessageType::Ack
             | MessageType::TransferEvent
             | MessageType::OwnershipVote
             | MessageType::LocationSignature
             | MessageType::FaceSearchRequest
-            | MessageType::FaceSearchResult => kind.name().into(),
+            | MessageType::FaceSearchResult => Self(Wanted::Messages(kind.name().to_owned())),
         }
     }
 }
@@ -65,7 +92,10 @@ impl From<&str> for Topic {
 
 impl From<String> for Topic {
     fn from(name: String) -> Self {
-        Self(Wanted::Messages(name))
+        match seeds(&name) {
+            Some(kind) => kind.into(),
+            None => Self(Wanted::Messages(name)),
+        }
     }
 }
 
@@ -75,39 +105,92 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_topic_is_a_kind_of_event_or_a_type_of_message() {
-        let message = |kind: &str| What::Message {
+    const ID: &str = "cccccccccccccccccccccccccccccccc";
+
+    fn message(kind: &str) -> What {
+        What::Message {
             node_id: "cam".into(),
-            id: "c".repeat(32),
+            id: ID.into(),
             source: "cam".into(),
             kind: kind.into(),
             payload: Value::Null,
             priority: "normal".into(),
             path: Vec::new(),
             sent_to: None,
-        };
-        let (usual, door, feigned) = (message("ROUTE_BROADCAST"), message("door"), message("NODE_STATE_SYNC"));
-        let (node_id, id) = ("cam".to_owned(), "c".repeat(32));
+        }
+    }
+
+    fn alert() -> What {
+        What::Alert {
+            node_id: "cam".into(),
+            id: ID.into(),
+            source: "cam".into(),
+            alert_id: "00000000000000ff".into(),
+            priority: "normal".into(),
+            alert: Value::Null,
+            timestamp: 0.0,
+            late: false,
+            repeated: false,
+        }
+    }
+
+    #[test]
+    fn each_type_of_the_seed_stands_for_an_event_for_messages_of_its_name_or_for_nothing() {
+        let (node_id, id) = ("cam".to_owned(), ID.to_owned());
         let up = What::PeerUp { node_id: node_id.clone(), id: id.clone(), address: None, version: "0.1.0".into() };
         let state = What::State { node_id, id, source: "cam".into(), version: 1, state: serde_json::Map::new() };
+        let (message, alert) = (message, alert());
+        // (type, the event that a handler for it hears, whether the name is the mesh's own)
+        let table = [
+            (MessageType::Heartbeat, None, true),
+            (MessageType::PeerDiscovery, Some(&up), true),
+            (MessageType::NodeStateSync, Some(&state), true),
+            (MessageType::SearchQuery, None, false),
+            (MessageType::Alert, Some(&alert), true),
+            (MessageType::HashRegistry, None, false),
+            (MessageType::RouteBroadcast, None, false),
+            (MessageType::Ack, None, true),
+            (MessageType::TransferEvent, None, false),
+            (MessageType::OwnershipVote, None, false),
+            (MessageType::LocationSignature, None, false),
+            (MessageType::FaceSearchRequest, None, false),
+            (MessageType::FaceSearchResult, None, false),
+        ];
+        assert_eq!(table.map(|(kind, ..)| kind), MessageType::ALL, "one row for each");
+        for (kind, event, is_own) in table {
+            let topic = Topic::from(kind);
+            assert_eq!(topic, kind.name().into(), "{kind:?}: the name says the same");
+            for other in [&up, &state, &alert] {
+                assert_eq!(topic.covers(other), event == Some(other), "{kind:?} and {}", other.name());
+            }
+            for named in MessageType::ALL {
+                let expected = named == kind && !is_own;
+                assert_eq!(topic.covers(&message(named.name())), expected, "{kind:?} and a message of type {named:?}");
+            }
+            assert_eq!(reserved(kind.name()), is_own.then_some(kind));
+            assert_eq!(topic.unheard(), Some(kind).filter(|_| is_own && event.is_none()));
+        }
+    }
+
+    #[test]
+    fn a_topic_is_a_kind_of_event_or_a_type_of_message_of_ones_own() {
+        let (usual, door) = (message("ROUTE_BROADCAST"), message("door"));
         let alone = What::Isolated { isolated: true, reason: String::new() };
-        let events = [('u', &usual), ('d', &door), ('f', &feigned), ('U', &up), ('S', &state), ('A', &alone)];
+        let events = [('u', &usual), ('d', &door), ('a', &alert()), ('A', &alone)];
         // (topic, which of the events it covers)
-        let table: [(Topic, &str); 8] = [
-            (EventKind::Any.into(), "udfUSA"),
-            (EventKind::Message.into(), "udf"),
+        let table: [(Topic, &str); 6] = [
+            (EventKind::Any.into(), "udaA"),
+            (EventKind::Message.into(), "ud"),
             (EventKind::Isolated.into(), "A"),
-            (MessageType::RouteBroadcast.into(), "u"),
             ("door".into(), "d"),
             ("door".to_owned().into(), "d"),
-            (MessageType::NodeStateSync.into(), "S"),
-            (MessageType::PeerDiscovery.into(), "U"),
+            ("alert".into(), ""),
         ];
         for (topic, expected) in table {
             let covered: String =
                 events.iter().filter(|(_, what)| topic.covers(what)).map(|(letter, _)| letter).collect();
             assert_eq!(covered, expected, "{topic:?}");
         }
+        assert_eq!(reserved("door"), None);
     }
 }

@@ -127,3 +127,21 @@ async fn a_shutdown_settles_what_waits_and_a_dropped_future_calls_nothing_back()
     assert_eq!(a.send("cam-b", json!(1)).await, Err(SendError::Stopped));
     b.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_handler_for_alerts_hears_alerts_and_no_message_passes_for_one() {
+    let fleet = Fleet::new();
+    let (a, b) = pair(&fleet).await;
+    let (said, heard) = mpsc::channel();
+    b.on(MessageType::Alert, move |event| said.send(event.clone()).unwrap()).unwrap();
+    let reserved = SendError::Reserved { kind: MessageType::Alert };
+    assert_eq!(a.send("cam-b", json!(1)).kind("ALERT").await, Err(reserved.clone()));
+    assert_eq!(a.broadcast(json!(1)).kind("ALERT").await, Err(reserved));
+    within(a.alert(json!({"smoke": true})).send()).await.unwrap();
+    let event = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(matches!(&event.what, What::Alert { alert, .. } if *alert == json!({"smoke": true})), "{event:?}");
+    for mesh in [a, b] {
+        mesh.shutdown().await;
+    }
+    assert!(heard.try_recv().is_err(), "and nothing else");
+}

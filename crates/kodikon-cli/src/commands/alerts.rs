@@ -33,7 +33,7 @@ pub(crate) fn raise(common: &Common, args: &AlertArgs) -> Result<Done, Failure> 
         print::line(&words(&report, args.wait.is_some()))?;
     }
     // Who did not wait cannot tell who is missing.
-    Ok(if args.wait.is_none() || report.missing.is_empty() { Done::Well } else { Done::Unwell })
+    Ok(if args.wait.is_none() || report.has_reached_all() { Done::Well } else { Done::Unwell })
 }
 
 pub(crate) fn list(common: &Common, node: &NodeArgs) -> Result<Done, Failure> {
@@ -55,6 +55,9 @@ pub(crate) fn list(common: &Common, node: &NodeArgs) -> Result<Done, Failure> {
 pub(crate) fn acknowledge(common: &Common, node: &NodeArgs, id: &str, by: Option<&str>) -> Result<Done, Failure> {
     let user = std::env::var("USER").unwrap_or_default();
     let by = by.unwrap_or(&user);
+    if by.trim().is_empty() {
+        return Err(Failure::Usage("nobody is named: say who has seen it with --by WHO".to_owned()));
+    }
     let client = Client::find(node, common.data_dir.as_deref())?;
     // It stands in a path: what is no name of an alert must not become another path.
     if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) || id.len() != 16 {
@@ -70,12 +73,18 @@ pub(crate) fn acknowledge(common: &Common, node: &NodeArgs, id: &str, by: Option
 }
 
 fn words(report: &AlertReport, has_waited: bool) -> String {
-    let AlertReport { alert_id, delivered, durable, missing, .. } = report;
+    let AlertReport { alert_id, delivered, durable, missing, kept, .. } = report;
+    let unkept =
+        if *kept { "" } else { "; not on this node's disk: it is gone if the node stops before another has it" };
     if !has_waited {
-        return format!("{alert_id} is on its way");
+        return format!("{alert_id} is on its way{unkept}");
+    }
+    if delivered.is_empty() && missing.is_empty() {
+        return format!("{alert_id} shown by nobody: no other node is here, or was within a day{unkept}");
     }
     let shown = format!("{alert_id} shown by {}, on disk at {}", delivered.len(), durable.len());
-    if missing.is_empty() { shown } else { format!("{shown}; missing: {}", names(missing)) }
+    let missing = if missing.is_empty() { String::new() } else { format!("; missing: {}", names(missing)) };
+    format!("{shown}{missing}{unkept}")
 }
 
 fn names(missing: &[MissingRow]) -> String {
@@ -112,12 +121,34 @@ mod tests {
 
     #[test]
     fn who_is_missing_is_named_with_the_reason() {
-        let report = json!({
-            "alert_id": "00000000000000ff", "priority": "high", "delivered": ["b", "c"], "durable": ["b"],
-            "missing": [{"node_id": "d", "reason": "failed"}],
-        });
-        let report: AlertReport = serde_json::from_value(report).expect("its fields");
+        let report = report(true, &["b", "c"], &["b"], &[("d", "failed")]);
         assert_eq!(words(&report, true), "00000000000000ff shown by 2, on disk at 1; missing: d (failed)");
         assert_eq!(words(&report, false), "00000000000000ff is on its way");
+    }
+
+    #[test]
+    fn what_nobody_saw_and_what_is_not_on_disk_read_like_no_success() {
+        for (report, expected) in [
+            (report(true, &[], &[], &[]), "shown by nobody: no other node is here, or was within a day"),
+            (report(true, &[], &[], &[("b", "expired")]), "shown by 0, on disk at 0; missing: b (expired)"),
+            (
+                report(false, &["b"], &["b"], &[]),
+                "shown by 1, on disk at 1; not on this node's disk: it is gone if the node stops before another has it",
+            ),
+        ] {
+            assert_eq!(words(&report, true), format!("00000000000000ff {expected}"));
+        }
+        let told = words(&report(false, &[], &[], &[]), false);
+        assert!(told.starts_with("00000000000000ff is on its way; not on this node's disk"), "{told}");
+    }
+
+    fn report(kept: bool, delivered: &[&str], durable: &[&str], missing: &[(&str, &str)]) -> AlertReport {
+        let missing: Vec<Value> =
+            missing.iter().map(|(name, reason)| json!({"node_id": name, "reason": reason})).collect();
+        let report = json!({
+            "alert_id": "00000000000000ff", "priority": "high", "delivered": delivered, "durable": durable,
+            "missing": missing, "kept": kept,
+        });
+        serde_json::from_value(report).expect("its fields")
     }
 }

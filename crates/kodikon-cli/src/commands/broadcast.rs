@@ -54,7 +54,11 @@ fn series(common: &Common, client: &Client, body: &Value) -> Result<Done, Failur
 
 fn words(row: &BroadcastRow) -> String {
     let number = row.n.map(|n| format!("{n}: ")).unwrap_or_default();
-    format!("{number}{} on its way to {}", row.id, row.sent_to)
+    let but = match &row.too_far[..] {
+        [] => String::new(),
+        names => format!(" but those behind more relays than mesh.max_hops: {}", names.join(", ")),
+    };
+    format!("{number}{} on its way to {}{but}", row.id, row.sent_to)
 }
 
 #[cfg(test)]
@@ -65,6 +69,10 @@ mod tests {
     fn what_was_said_is_told_in_a_sentence() {
         for (fields, expected) in [
             (json!({"id": "ab-1-2", "sent_to": "all"}), "ab-1-2 on its way to all"),
+            (
+                json!({"id": "ab-1-2", "sent_to": "all", "too_far": ["cam-8", "cam-9"]}),
+                "ab-1-2 on its way to all but those behind more relays than mesh.max_hops: cam-8, cam-9",
+            ),
             (json!({"n": 7, "id": "ab-1-2", "sent_to": "all"}), "7: ab-1-2 on its way to all"),
         ] {
             let row: BroadcastRow = serde_json::from_value(fields).expect("it has all fields");

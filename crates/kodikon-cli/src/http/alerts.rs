@@ -36,8 +36,7 @@ pub(crate) async fn acknowledge<N: NodeView>(
     Path(id): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let body = whole(body)?;
-    let ack = if body.is_empty() { Ok(AckDoc::default()) } else { serde_json::from_slice(&body) };
+    let ack: Result<AckDoc, _> = serde_json::from_slice(&whole(body)?);
     let ack = ack.map_err(|error| Problem::bad_request(format!("the body must be {{\"by\"}}: {error}")))?;
     api.node.acknowledge(&id, &ack.by).await?;
     Ok(Json(json!({"alert_id": id, "by": ack.by})))

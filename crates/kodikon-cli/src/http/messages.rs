@@ -39,7 +39,7 @@ pub(crate) async fn send<N: NodeView>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let message: MessageDoc = read(&whole(body)?, "{\"to\", \"payload\", …}")?;
-    let Some(series) = Series::of(message.repeat, message.interval_ms, message.progress)? else {
+    let Some(series) = Series::of(message.repeat, message.interval_ms, (message.progress, &message.payload))? else {
         return Ok(Json(api.node.send(message, None).await?).into_response());
     };
     // What breaks a limit does so each time. The last number is the longest.
@@ -64,7 +64,7 @@ pub(crate) async fn broadcast<N: NodeView>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let message: BroadcastDoc = read(&whole(body)?, "{\"payload\", …}")?;
-    let Some(series) = Series::of(message.repeat, message.interval_ms, false)? else {
+    let Some(series) = Series::of(message.repeat, message.interval_ms, (false, &message.payload))? else {
         return Ok(Json(api.node.broadcast(message, None).await?).into_response());
     };
     Ok(series.run(move |n| {
@@ -100,9 +100,17 @@ struct Series {
 
 impl Series {
     /// `None` for one alone.
-    fn of(repeat: Option<u32>, interval_ms: Option<u32>, progress: bool) -> Result<Option<Self>, Problem> {
+    fn of(
+        repeat: Option<u32>,
+        interval_ms: Option<u32>,
+        (progress, payload): (bool, &Value),
+    ) -> Result<Option<Self>, Problem> {
         if interval_ms == Some(0) {
             return Err(Problem::bad_request("interval_ms is 0: a series takes a millisecond at least between two"));
+        }
+        if repeat.is_some() && payload.get("n").is_some() {
+            // What its author counts by it is lost otherwise.
+            return Err(Problem::bad_request("the payload has a member `n`: a series numbers its messages there"));
         }
         let pause = Duration::from_millis(u64::from(interval_ms.unwrap_or(1_000)));
         match repeat {

@@ -124,7 +124,9 @@ impl NodeView for Fake {
 
     async fn alert(&self, alert: AlertDoc) -> Result<AlertReport, ViewError> {
         let priority = alert.priority.unwrap_or_default();
-        Ok(made(json!({"alert_id": ALERT, "priority": priority, "delivered": ["cam2"], "durable": [], "missing": []})))
+        Ok(made(
+            json!({"alert_id": ALERT, "priority": priority, "delivered": ["cam2"], "durable": [], "missing": [], "kept": true}),
+        ))
     }
 
     async fn alerts(&self) -> Result<Vec<AlertRow>, ViewError> {
@@ -252,6 +254,7 @@ async fn a_message_is_answered_with_what_became_of_it_and_a_series_line_by_line(
         ("[", 400, "payload"),
         (r#"["cam2", 1]"#, 400, "an object"),
         (r#"{"to": "cam2", "payload": 1, "repeat": 2, "interval_ms": 0}"#, 400, "interval_ms"),
+        (r#"{"to": "cam2", "payload": {"n": 1}, "repeat": 2}"#, 400, "a series numbers"),
         (&deep, 400, "31 arrays and objects"),
         (r#"{"to": "busy", "payload": 1}"#, 503, "too many"),
         (r#"{"to": "cam2", "payload": 1, "repeat": 5, "priority": "urgent"}"#, 422, "no such priority"),
@@ -339,7 +342,7 @@ async fn a_broadcast_is_answered_with_its_name_and_a_series_line_by_line() {
     let served = served().await;
     let (status, _, body) = served.call("POST", "/v1/broadcasts", "", r#"{"payload": 1}"#).await;
     let row: Value = serde_json::from_str(&body).expect("JSON");
-    assert_eq!((status, row), (200, json!({"id": "a-1-1", "sent_to": "all"})));
+    assert_eq!((status, row), (200, json!({"id": "a-1-1", "sent_to": "all", "too_far": []})));
 
     let series = r#"{"payload": {}, "repeat": 20, "interval_ms": 1}"#;
     let (status, kind, body) = served.call("POST", "/v1/broadcasts", "", series).await;
@@ -370,9 +373,13 @@ async fn an_alert_is_raised_listed_and_acknowledged() {
     assert_eq!((status, &report["alert_id"], &report["priority"]), (200, &json!(ALERT), &json!("high")));
     let (status, alerts) = served.get("/v1/alerts").await;
     assert_eq!((status, &alerts[0]["alert"]["door"]), (200, &json!(3)));
-    for (id, body, expected) in
-        [(ALERT, "", 200), (ALERT, r#"{"by": "anna"}"#, 200), (ALERT, r#"{"who": 1}"#, 400), ("ff", "", 404)]
-    {
+    for (id, body, expected) in [
+        (ALERT, "", 400),
+        (ALERT, "{}", 400),
+        (ALERT, r#"{"by": "anna"}"#, 200),
+        (ALERT, r#"{"who": 1}"#, 400),
+        ("ff", r#"{"by": "anna"}"#, 404),
+    ] {
         let status = served.call("POST", &format!("/v1/alerts/{id}/ack"), "", body).await.0;
         assert_eq!(status, expected, "{id} {body}");
     }

@@ -1,6 +1,9 @@
 //! How alerts reach everyone who is here or comes while they are active, once, across relays and the restart of either end.
 
-use std::time::Duration;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kodikon_lab::{Fleet, Host, Kind, Moment, Seen, Topology};
@@ -10,6 +13,9 @@ use crate::scene::{PATIENCE, Scene, eventually};
 
 /// What comes twice would come within this: the longest pause before an alert is told again is as long.
 const TWICE_WITHIN: Duration = Duration::from_secs(6);
+
+/// So soon after the answer a sender is killed.
+const WITHIN: Duration = Duration::from_millis(1);
 
 /// The one segment of a line that its first host is on.
 const CABLE: &str = "s1";
@@ -51,8 +57,7 @@ fn an_alert_whose_sender_was_killed_before_anybody_heard_of_it_reaches_all_after
     fleet.wait_full_roster(PATIENCE)?;
     // Its cable is dead, so that no datagram of it gets out: the disk alone has the alert.
     scene.cut_segment(CABLE)?;
-    let id = raise(&fleet, "n1", &["alert", "{\"door\": 3}", "--priority", "critical"])?;
-    fleet.kill("n1")?;
+    let id = raise_and_kill(&scene, &mut fleet, "n1", r#"{"alert": {"door": 3}, "priority": "critical"}"#)?;
     fleet.listen(Duration::from_secs(1))?;
     scene.heal(CABLE)?;
     ensure!(shown(&fleet, "n2", &id).is_empty(), "it got out by a dead cable");
@@ -77,8 +82,7 @@ fn an_alert_that_was_told_and_whose_sender_was_killed_at_once_is_shown_once_to_e
     let mut fleet = scene.fleet();
     fleet.start_all()?;
     fleet.wait_full_roster(PATIENCE)?;
-    let id = raise(&fleet, "n1", &["alert", "{\"door\": 4}", "--priority", "critical"])?;
-    fleet.kill("n1")?;
+    let id = raise_and_kill(&scene, &mut fleet, "n1", r#"{"alert": {"door": 4}, "priority": "critical"}"#)?;
     fleet.relaunch("n1")?;
     fleet.wait("the alert at all", PATIENCE * 2, |story| {
         ["n2", "n3"].iter().all(|name| story.seen().iter().any(|seen| seen.by == *name && is_shown(seen, &id)))
@@ -123,6 +127,37 @@ fn a_receiver_that_was_killed_is_shown_what_it_missed_and_not_again_what_it_kept
 /// Raises an alert and returns its name.
 fn raise(fleet: &Fleet<'_>, at: &str, arguments: &[&str]) -> Result<String> {
     let report = fleet.ctl_json(at, arguments)?;
+    let id = report["alert_id"].as_str().with_context(|| format!("an alert without name: {report}"))?;
+    Ok(id.to_owned())
+}
+
+/// Raises an alert and kills its node within a millisecond of the answer, which no program that has to end first could do; its name.
+fn raise_and_kill(scene: &Scene, fleet: &mut Fleet<'_>, at: &str, body: &str) -> Result<String> {
+    let api: Value = serde_json::from_str(&fs::read_to_string(fleet.data(at)?.join("api.json"))?)?;
+    let field = |name: &str| api[name].as_str().with_context(|| format!("no {name} in {api}"));
+    let (address, token) = (field("url")?.trim_start_matches("http://").to_owned(), field("token")?);
+    let mut stream = scene.inside(fleet.host(at)?, || TcpStream::connect(&address))??;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    let head = format!("POST /v1/alerts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n");
+    write!(stream, "{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")?;
+    let mut answer = Vec::new();
+    let report = loop {
+        let mut read = [0; 4_096];
+        let count = stream.read(&mut read)?;
+        ensure!(count > 0, "the node said no more than {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&read[..count]);
+        let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|end| &answer[end + 4..]);
+        if let Some(report) = body.and_then(|body| serde_json::from_slice::<Value>(body).ok()) {
+            break report;
+        }
+    };
+    let answered = Instant::now();
+    let killed = fleet.kill(at)?.read;
+    let gap = killed.saturating_duration_since(answered);
+    ensure!(gap <= WITHIN, "it was killed {gap:?} after the answer");
+    eprintln!("killed {gap:?} after the answer {report}");
+    ensure!(report["kept"] == true, "{report}");
     let id = report["alert_id"].as_str().with_context(|| format!("an alert without name: {report}"))?;
     Ok(id.to_owned())
 }

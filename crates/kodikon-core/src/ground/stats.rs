@@ -40,11 +40,13 @@ pub enum Reject {
     Tag,
     /// Says that it becomes longer than anything may.
     Inflation,
+    /// Passed all the relays that it may, and not given on to a neighbour that lacks it: raise `mesh.max_hops`.
+    Hops,
 }
 
 impl Reject {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Length,
         Self::FrameType,
         Self::KeyEpoch,
@@ -61,6 +63,7 @@ impl Reject {
         Self::Unasked,
         Self::Tag,
         Self::Inflation,
+        Self::Hops,
     ];
 
     /// The name under which `stats` and the metrics show it.
@@ -83,6 +86,7 @@ impl Reject {
             Self::Unasked => "unasked",
             Self::Tag => "tag",
             Self::Inflation => "inflation",
+            Self::Hops => "hops",
         }
     }
 }

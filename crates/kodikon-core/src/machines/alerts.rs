@@ -13,7 +13,8 @@ use crate::ground::time::{Duration, Instant, WallTime};
 use crate::machines::alerts::receipts::{Receipts, Standing};
 use crate::machines::alerts::retry::Retry;
 use crate::model::alert::{
-    AckBody, AckOrder, AlertBody, AlertId, AlertOrder, AlertView, LogBody, Logged, MAX_TTL, OpId, Raised, ReceiptBody,
+    AckBody, AckOrder, AlertBody, AlertId, AlertOrder, AlertView, Holders, LogBody, Logged, MAX_TTL, OpId, Raised,
+    ReceiptBody,
 };
 use crate::model::letter::{Priority, Ticket};
 use crate::model::member::Liveness;
@@ -31,6 +32,8 @@ const MAX_EARLY_ACKS: usize = 256;
 const MAX_ACKS: usize = 64;
 /// A node that was heard within this is owed an alert; whoever is away for longer is gone.
 const OWED_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// Why somebody is missing whose receipt had not come when the alert ended.
+const EXPIRED: &str = "expired";
 /// So long after the first peer came all that others hold of our earlier runs is here, or will never be.
 const FLOOR_AFTER: Duration = Duration::from_secs(600);
 
@@ -128,6 +131,12 @@ impl Alerts {
             ctx.out.event(Event::Raised { ticket: order.ticket, outcome: Raised::Unknown });
             return None;
         };
+        if active.acks.iter().any(|ack| ack.by == order.by) {
+            // Said already, and each word of it would be kept by all for as long as the alert lasts.
+            let outcome = Raised::Done { alert: order.alert, durable: active.kept };
+            ctx.out.event(Event::Raised { ticket: order.ticket, outcome });
+            return None;
+        }
         if !self.rate.take(now, 1) {
             ctx.stats.alerts_refused += 1;
             refuse(order.ticket, "more acknowledgements a second than a node may tell", ctx);
@@ -155,7 +164,7 @@ impl Alerts {
     pub fn restore(&mut self, logged: Logged, me: &NodeId) {
         match &logged.body {
             LogBody::Alert(_) => self.activate(logged, me),
-            LogBody::Ack(ack) => self.note_ack(&logged.op, ack),
+            LogBody::Ack(ack) => _ = self.note_ack(&logged.op, ack),
             LogBody::Unknown => {}
         }
     }
@@ -190,8 +199,8 @@ impl Alerts {
             }
             LogBody::Ack(ack) => {
                 let alert = AlertId::of(&ack.about());
-                self.note_ack(&op, ack);
-                if !is_own {
+                let is_news = self.note_ack(&op, ack);
+                if is_news && !is_own {
                     let name = ctx.roster.get(&author).map(|peer| peer.card.shown_name()).unwrap_or_default();
                     let (by, wall) = (ack.by.clone(), op.wall());
                     ctx.out.event(Event::AlertAck { alert, from: author, name, by, wall });
@@ -216,7 +225,8 @@ impl Alerts {
         self.active.insert(id, active);
     }
 
-    fn note_ack(&mut self, op: &SignedOp, body: &AckBody) {
+    /// Notes that a person has seen an alert; whether that is news. Two nodes may tell the same: the earlier counts, everywhere.
+    fn note_ack(&mut self, op: &SignedOp, body: &AckBody) -> bool {
         let (alert, ack) = (AlertId::of(&body.about()), Ack { by: body.by.clone(), wall: op.wall() });
         let acks = match self.active.get_mut(&alert) {
             Some(active) => &mut active.acks,
@@ -227,9 +237,14 @@ impl Alerts {
                 self.early.get_mut(&alert).expect("it was just stored")
             }
         };
-        if acks.len() < MAX_ACKS && !acks.contains(&ack) {
+        if let Some(held) = acks.iter_mut().find(|held| held.by == ack.by) {
+            held.wall = held.wall.min(ack.wall);
+            return false;
+        }
+        if acks.len() < MAX_ACKS {
             acks.push(ack);
         }
+        true
     }
 
     fn priority_of(&self, id: &OpId) -> Option<Priority> {
@@ -251,12 +266,15 @@ impl Alerts {
     }
 
     /// The time of an op is over, or it made room.
-    pub fn on_over(&mut self, id: &OpId, ctx: &mut Context) {
+    pub fn on_over(&mut self, now: Instant, id: &OpId, ctx: &mut Context) {
         let alert = AlertId::of(id);
         self.retry.forget(&alert);
-        self.own.remove(id);
-        if self.active.remove(&alert).is_some() && id.author == ctx.me.id {
-            ctx.out.event(Event::AlertOver { alert });
+        let is_own = self.own.remove(id);
+        if let Some(active) = self.active.remove(&alert).filter(|_| is_own) {
+            // From now on nobody here can tell who had it: whoever still waits is told a last time.
+            let mut last = self.holders(ctx.me.id, &active, &owed(now, ctx));
+            last.missing.iter_mut().for_each(|(_, reason)| *reason = EXPIRED);
+            ctx.out.event(Event::AlertOver { alert, last });
         }
     }
 
@@ -338,19 +356,16 @@ impl Alerts {
     #[must_use]
     pub fn views(&self, now: Instant, ctx: &Context) -> Vec<AlertView> {
         let owed = owed(now, ctx);
-        let mut views: Vec<AlertView> =
-            self.active.iter().map(|(id, active)| self.view((now, ctx.me.id), *id, active, &owed)).collect();
+        let mut views: Vec<AlertView> = self
+            .active
+            .iter()
+            .map(|(id, active)| view(now, *id, active, self.holders(ctx.me.id, active, &owed)))
+            .collect();
         views.sort_by_key(|view| core::cmp::Reverse((view.priority, view.left)));
         views
     }
 
-    fn view(
-        &self,
-        (now, me): (Instant, NodeId),
-        id: AlertId,
-        active: &Active,
-        owed: &BTreeMap<NodeId, &'static str>,
-    ) -> AlertView {
+    fn holders(&self, me: NodeId, active: &Active, owed: &BTreeMap<NodeId, &'static str>) -> Holders {
         let op = OpId::of(&active.op);
         let (mut delivered, mut durable) = self.receipts.holders(&op);
         // Nobody tells itself.
@@ -359,25 +374,7 @@ impl Alerts {
         let has: BTreeSet<NodeId> = delivered.iter().copied().collect();
         let lacks = |node: &NodeId| *node != op.author && !has.contains(node);
         let missing = owed.iter().filter(|(node, _)| lacks(node)).map(|(node, reason)| (*node, *reason)).collect();
-        AlertView {
-            id,
-            source: op.author,
-            name: active.source.clone(),
-            priority: active.priority,
-            payload: match LogBody::parse(&active.op) {
-                Some(LogBody::Alert(body)) => body.payload,
-                Some(LogBody::Ack(_) | LogBody::Unknown) | None => Vec::new(),
-            },
-            wall: active.op.wall(),
-            left: active.expires.since(now),
-            delivered,
-            durable,
-            missing,
-            acks: active.acks.iter().map(|ack| (ack.by.clone(), ack.wall)).collect(),
-            late: active.late,
-            repeated: active.repeated,
-            kept: active.kept,
-        }
+        Holders { delivered, durable, missing, kept: active.kept }
     }
 
     /// Tables with their limits.
@@ -401,6 +398,29 @@ impl Alerts {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.active.is_empty()
+    }
+}
+
+fn view(now: Instant, id: AlertId, active: &Active, holders: Holders) -> AlertView {
+    let Holders { delivered, durable, missing, kept } = holders;
+    AlertView {
+        id,
+        source: active.op.author(),
+        name: active.source.clone(),
+        priority: active.priority,
+        payload: match LogBody::parse(&active.op) {
+            Some(LogBody::Alert(body)) => body.payload,
+            Some(LogBody::Ack(_) | LogBody::Unknown) | None => Vec::new(),
+        },
+        wall: active.op.wall(),
+        left: active.expires.since(now),
+        delivered,
+        durable,
+        missing,
+        acks: active.acks.iter().map(|ack| (ack.by.clone(), ack.wall)).collect(),
+        late: active.late,
+        repeated: active.repeated,
+        kept,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::effect::context::Context;
 use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::answers::Answers;
 use crate::machines::broadcast::duty::{Duty, Stage};
@@ -210,8 +211,15 @@ impl Broadcasts {
     pub fn spread(&mut self, now: Instant, id: CastId, answer: Shares, ctx: &mut Context) {
         self.map = answer.map;
         let Some(held) = self.store.get_mut(&id) else { return };
+        // Each change of the map asks again; those who are too far are counted once.
+        let is_first = held.shortest.is_none();
         held.shortest = answer.shortest;
         let may_pass = held.hops > 0;
+        if !may_pass && is_first {
+            let ours = answer.shares.iter().filter(|share| share.role == Role::Forwarder);
+            let lacking = ours.flat_map(|share| &share.members).filter(|id| !held.knows.contains(id)).count();
+            (0..lacking).for_each(|_| ctx.stats.drop(Reject::Hops));
+        }
         for Share { on, role, mut members } in answer.shares.into_iter().filter(|_| may_pass) {
             let Some(held) = self.store.get(&id) else { return };
             members.retain(|member| !held.knows.contains(member) && *member != id.origin);

@@ -284,6 +284,19 @@ pub enum Raised {
     },
 }
 
+/// Who has an alert, as far as is known here, and who lacks it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// Whose applications were shown it.
+    pub delivered: Vec<NodeId>,
+    /// Those of them that have it on disk.
+    pub durable: Vec<NodeId>,
+    /// Who should have been shown it and was not, and why, in words for people.
+    pub missing: Vec<(NodeId, &'static str)>,
+    /// Whether it is on this node's disk.
+    pub kept: bool,
+}
+
 /// An active alert as the face shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertView {

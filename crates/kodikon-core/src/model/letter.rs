@@ -50,6 +50,19 @@ impl Priority {
         }
     }
 
+    /// How much of a room what is of this urgency and of less may fill together: a half, three quarters, seven eighths, all. The
+    /// rest is kept for what is more urgent, so that trifles never shut out what must not wait (design: overflow drops the least
+    /// urgent first; at the door it is refused, since a promise once made is kept).
+    #[must_use]
+    pub fn share(self, of: usize) -> usize {
+        match self {
+            Self::Low => of / 2,
+            Self::Normal => of / 4 * 3,
+            Self::High => of / 8 * 7,
+            Self::Critical => of,
+        }
+    }
+
     /// How long a message may take if nothing else is said: design figures, a critical one as long as a failed neighbour
     /// may take to be noticed by everybody.
     #[must_use]

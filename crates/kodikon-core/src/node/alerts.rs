@@ -102,7 +102,7 @@ impl Node {
 
     /// The time of an op of the log is over.
     pub(super) fn on_log_over(&mut self, now: Instant, id: &OpId) {
-        self.alerts.on_over(id, &mut self.ctx);
+        self.alerts.on_over(now, id, &mut self.ctx);
         let is_earlier = id.author == self.ctx.me.id && id.epoch < self.ctx.me.epoch;
         if is_earlier && self.alerts.is_floor_safe() {
             self.renew_card(now);

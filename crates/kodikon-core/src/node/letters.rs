@@ -39,12 +39,23 @@ impl Node {
         if is_near {
             return Choice::Give(question.to);
         }
-        let learned = self.messages.learned(now, &question.to);
+        let learned = self.learned_way(now, &question.to);
         let is_free = |hop: &NodeId| is_open(hop, question, &self.ctx) && !question.avoid.contains(&Stamp::of(hop));
         match learned.map(|(hop, relays)| (hop, relays.len())) {
             Some((hop, relays)) if is_free(&hop) && relays <= usize::from(question.hops) => Choice::Give(hop),
             _ => self.too_far(question).or_else(|| self.guessed(question).map(Choice::Give)).unwrap_or(Choice::NoWay),
         }
+    }
+
+    /// By whom something came from a node, and all relays to it, unless the map knows that a link between them is gone.
+    pub(super) fn learned_way(&mut self, now: Instant, to: &NodeId) -> Option<(NodeId, Vec<Stamp>)> {
+        let (hop, relays) = self.messages.learned(now, to)?;
+        let known = |stamp: &Stamp| self.ctx.roster.present().map(|(id, _)| *id).find(|id| Stamp::of(id) == *stamp);
+        let nodes: Vec<Option<NodeId>> = relays.iter().map(known).chain([Some(*to)]).collect();
+        // Whether the first link is there is heard, and need not be told.
+        let mut links = nodes.windows(2).filter_map(|ends| ends[0].zip(ends[1]));
+        let is_lost = links.any(|(one, other)| self.routing.map().has_lost(&one, &other));
+        (!is_lost).then_some((hop, relays))
     }
 
     /// Whether the destination is too far on the map as it is: a way that is only too long because it goes around what is

@@ -132,8 +132,8 @@ impl Node {
     }
 
     /// The way by which something came from a peer, while the map knows none and its first relay is heard.
-    fn learned_route_to(&self, to: NodeId) -> Option<RouteView> {
-        let (_, relays) = self.messages.learned(self.latest, &to)?;
+    fn learned_route_to(&mut self, to: NodeId) -> Option<RouteView> {
+        let (_, relays) = self.learned_way(self.latest, &to)?;
         let known = |stamp: &Stamp| self.ctx.roster.present().map(|(id, _)| *id).find(|id| Stamp::of(id) == *stamp);
         let mut path: Vec<NodeId> = relays.iter().map(known).collect::<Option<_>>()?;
         let first = path.first().and_then(|hop| self.ctx.roster.get(hop)).filter(|hop| hop.is_near());

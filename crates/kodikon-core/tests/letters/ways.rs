@@ -167,3 +167,25 @@ fn a_way_that_something_came_by_is_used_and_shown_while_the_map_knows_none() {
     mesh.run(Duration::from_secs(30));
     assert_eq!(shown(&mut mesh, 1, 3).2, RouteSource::Map, "the map goes before it");
 }
+
+/// The map knew that the link was gone, `send` said so, and the way that something had come by was shown all the same.
+#[test]
+fn a_way_that_something_came_by_is_not_shown_over_a_link_that_the_map_has_lost() {
+    let mut mesh = Segments::line(3);
+    mesh.say(3, 1, "1");
+    mesh.run(Duration::from_secs(1));
+    assert_eq!(mesh.heard(1), [(id(3), "1".to_owned())]);
+    // Node 2 tells that the cable to node 3 is out.
+    mesh.filter = Box::new(|flight: &Flight, _: &[Message]| flight.from != 3 && flight.to != 3);
+    let mut without = 0;
+    for _ in 0..300 {
+        mesh.run(Duration::from_millis(100));
+        let node = mesh.nodes.get_mut(&1).expect("it runs");
+        let has_way = node.peers().iter().any(|peer| peer.id == id(3) && peer.relays.is_some());
+        let is_present = node.peers().iter().any(|peer| peer.id == id(3) && peer.liveness.is_present());
+        let is_shown = node.routes().iter().any(|route| route.to == id(3));
+        assert_eq!(is_shown, has_way && is_present, "after {:?}", mesh.now);
+        without += usize::from(is_present && !has_way);
+    }
+    assert!(without > 0, "for a while it is present and has no way");
+}

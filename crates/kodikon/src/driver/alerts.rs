@@ -1,21 +1,28 @@
 //! Decides who is told what became of an alert: whoever raised it, for as long as anybody listens.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use kodikon_core::effect::Event as CoreEvent;
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::Instant;
-use kodikon_core::model::alert::{AlertId, AlertView, Raised};
+use kodikon_core::model::alert::{AlertId, AlertView, Holders, Raised};
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::node::Node;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::api::{AckRow, AlertRow, MissingRow};
+use crate::api::{AckRow, AlertReport, AlertRow, MissingRow};
 use crate::mesh::{ALERTS_FOLLOWED, Receipt, View};
 
-/// Where the receipts of an alert go.
-pub(crate) type Receipts = mpsc::UnboundedSender<Receipt>;
+/// Where it is told who has an alert.
+#[derive(Debug)]
+pub(crate) struct Receipts {
+    /// Each receipt as it comes.
+    pub(crate) each: mpsc::UnboundedSender<Receipt>,
+    /// Who had it when it ended: from then on the loop knows nothing of it.
+    pub(crate) last: Arc<OnceLock<AlertReport>>,
+}
 
 /// Who waits for what.
 #[derive(Debug, Default)]
@@ -33,7 +40,7 @@ impl Followed {
         answer: oneshot::Sender<Raised>,
         receipts: Option<Receipts>,
     ) -> Result<(), oneshot::Sender<Raised>> {
-        self.alerts.retain(|_, receipts| !receipts.is_closed());
+        self.alerts.retain(|_, receipts| !receipts.each.is_closed());
         if self.orders.len() + self.alerts.len() >= ALERTS_FOLLOWED {
             return Err(answer);
         }
@@ -42,7 +49,7 @@ impl Followed {
     }
 
     /// Takes in what the core says to those who wait; whether it was for them alone.
-    pub(crate) fn hear(&mut self, event: &CoreEvent, view: &View) -> bool {
+    pub(crate) fn hear(&mut self, now: impl Fn() -> Instant, event: &CoreEvent, node: &Node, view: &View) -> bool {
         if let CoreEvent::Raised { ticket, outcome } = event {
             if let Some((answer, receipts)) = self.orders.remove(ticket) {
                 if let (Raised::Done { alert, .. }, Some(receipts)) = (outcome, receipts) {
@@ -56,13 +63,16 @@ impl Followed {
         if let CoreEvent::Receipt { alert, node, name, durable } = event {
             let called = view.peers.iter().find(|peer| peer.id == *node).map(|peer| peer.name.clone());
             let receipt = Receipt { node_id: called.unwrap_or_else(|| name.clone()), durable: *durable };
-            if self.alerts.get(alert).is_some_and(|receipts| receipts.send(receipt).is_err()) {
+            if self.alerts.get(alert).is_some_and(|receipts| receipts.each.send(receipt).is_err()) {
                 self.alerts.remove(alert);
             }
             return true;
         }
-        if let CoreEvent::AlertOver { alert } = event {
-            self.alerts.remove(alert);
+        if let CoreEvent::AlertOver { alert, last } = event {
+            if let Some(receipts) = self.alerts.remove(alert) {
+                // It ends once.
+                _ = receipts.last.set(report(*alert, last, namer(now(), node, view)));
+            }
             return true;
         }
         false
@@ -71,13 +81,31 @@ impl Followed {
 
 /// All active alerts, with names in place of identities.
 pub(crate) fn rows(now: Instant, wall: f64, node: &Node, view: &View) -> Vec<AlertRow> {
+    let name = namer(now, node, view);
+    node.alerts(now).iter().map(|alert| row(alert, wall, &name)).collect()
+}
+
+/// What nodes are called, the departed included.
+pub(crate) fn namer<'a>(now: Instant, node: &Node, view: &'a View) -> impl Fn(&NodeId) -> String + use<'a> {
     let departed: BTreeMap<NodeId, String> =
         node.directory(now).into_iter().map(|entry| (entry.id, entry.name)).collect();
-    let name = |id: &NodeId| {
+    move |id: &NodeId| {
         let is_shown = *id == view.id || view.peers.iter().any(|peer| peer.id == *id);
         if is_shown { view.name_of(id) } else { departed.get(id).cloned().unwrap_or_else(|| view.name_of(id)) }
-    };
-    node.alerts(now).iter().map(|alert| row(alert, wall, name)).collect()
+    }
+}
+
+/// Who had an alert when it ended.
+fn report(alert: AlertId, last: &Holders, name: impl Fn(&NodeId) -> String) -> AlertReport {
+    let missing = |(id, reason): &(NodeId, &str)| MissingRow { node_id: name(id), reason: (*reason).to_owned() };
+    AlertReport {
+        alert_id: alert.to_string(),
+        delivered: last.delivered.iter().map(&name).collect(),
+        durable: last.durable.iter().map(&name).collect(),
+        missing: last.missing.iter().map(missing).collect(),
+        kept: last.kept,
+        ..AlertReport::default()
+    }
 }
 
 fn row(view: &AlertView, wall: f64, name: impl Fn(&NodeId) -> String) -> AlertRow {

@@ -415,7 +415,7 @@ fn log(event: &CoreEvent) {
         CoreEvent::AlertAck { alert, name, .. } => tracing::info!(%alert, %name, "alert acknowledged"),
         CoreEvent::Raised { outcome, .. } => tracing::debug!(?outcome, "alert ordered"),
         CoreEvent::Receipt { alert, name, durable, .. } => tracing::debug!(%alert, %name, durable, "alert has arrived"),
-        CoreEvent::AlertOver { alert } => tracing::debug!(%alert, "alert is over"),
+        CoreEvent::AlertOver { alert, .. } => tracing::debug!(%alert, "alert is over"),
         CoreEvent::LogKept(kept) => {
             tracing::warn!(kept, "whether alerts are on disk; they are shown and told all the same")
         }

@@ -1,5 +1,6 @@
 //! Decides how an application raises an alert, follows who has it, and acknowledges one.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kodikon_core::model::alert::{
@@ -12,8 +13,12 @@ use tokio::sync::mpsc;
 use super::send::text_of;
 use super::{Mesh, MeshError, SendError};
 use crate::api::{AlertReport, AlertRow};
-use crate::driver::Order;
+use crate::driver::{Order, Receipts};
 
+/// The least that an alert may be active for: it is told in whole milliseconds.
+pub const TTL_LEAST: Duration = Duration::from_millis(1);
+/// The most: as long as the directory remembers those who are gone.
+pub const TTL_MOST: Duration = MAX_TTL;
 /// Alerts whose receipts are followed at once; more are refused.
 pub(crate) const ALERTS_FOLLOWED: usize = 4_096;
 /// While an alert is waited for it is looked at this often: a receipt may be of somebody who was not owed it when it was raised.
@@ -29,7 +34,7 @@ pub enum AlertError {
     #[error(transparent)]
     Payload(#[from] SendError),
     /// It is to be active for too long, or not at all.
-    #[error("a ttl of {given:?}: it must be 1 ms to 7 days")]
+    #[error("a ttl of {} s: an alert is active for {} s to {} days", .given.as_secs_f64(), TTL_LEAST.as_secs_f64(), TTL_MOST.as_secs() / 86_400)]
     Ttl {
         /// What was asked for.
         given: Duration,
@@ -46,8 +51,8 @@ pub enum AlertError {
         /// The name.
         id: String,
     },
-    /// The name of who acknowledges is too long, or has control characters.
-    #[error("the name of who acknowledges has at most {limit} bytes and no control characters")]
+    /// The name of who acknowledges is none, too long, or has control characters.
+    #[error("who acknowledges must be named, in at most {limit} bytes and without control characters")]
     By {
         /// How long it may be.
         limit: usize,
@@ -103,13 +108,14 @@ impl Mesh {
         self.ask(Order::Alerts).await
     }
 
-    /// Tells all that a person has seen an alert; returns when that is on this node's disk, or could not be kept.
+    /// Tells all that a person has seen an alert; returns when that is on this node's disk, or could not be kept. Who has acknowledged it
+    /// already is not told again.
     ///
     /// # Errors
     /// [`AlertError::Unknown`], [`AlertError::By`], [`AlertError::TooMany`], [`AlertError::Stopped`].
     pub async fn alerts_ack(&self, id: &str, by: &str) -> Result<(), AlertError> {
         let unknown = || AlertError::Unknown { id: id.chars().take(64).collect() };
-        if by.len() > MAX_BY || by.chars().any(char::is_control) {
+        if by.trim().is_empty() || by.len() > MAX_BY || by.chars().any(char::is_control) {
             return Err(AlertError::By { limit: MAX_BY });
         }
         let alert = AlertId::parse(id).ok_or_else(unknown)?;
@@ -141,16 +147,19 @@ impl Alert {
     /// # Errors
     /// An [`AlertError`]; nothing was told to anybody then.
     pub async fn send(self) -> Result<AlertHandle, AlertError> {
-        if self.ttl < Duration::from_millis(1) || self.ttl > MAX_TTL {
+        if !(TTL_LEAST..=TTL_MOST).contains(&self.ttl) {
             return Err(AlertError::Ttl { given: self.ttl });
         }
         let payload = text_of(&self.payload, MAX_ALERT)?;
         let order = AlertOrder { ticket: Ticket(0), payload, priority: self.priority, ttl: self.ttl };
-        let (told, receipts) = mpsc::unbounded_channel();
+        let (each, receipts) = mpsc::unbounded_channel();
+        let last = Arc::new(OnceLock::new());
+        let told = Receipts { each, last: Arc::clone(&last) };
         let raised = self.mesh.ask(|answer| Order::Raise { order, answer, receipts: told }).await;
         match raised.map_err(|_| AlertError::Stopped)? {
             CoreRaised::Done { alert, durable } => {
-                Ok(AlertHandle { mesh: self.mesh, id: alert.to_string(), durable, priority: self.priority, receipts })
+                let (mesh, id, priority) = (self.mesh, alert.to_string(), self.priority);
+                Ok(AlertHandle { mesh, id, durable, priority, receipts, last })
             }
             CoreRaised::TooMany { reason } => Err(AlertError::TooMany { reason: reason.to_owned() }),
             CoreRaised::Unknown => Err(AlertError::Unknown { id: String::new() }),
@@ -167,6 +176,8 @@ pub struct AlertHandle {
     priority: Priority,
     /// At most two for each node.
     receipts: mpsc::UnboundedReceiver<Receipt>,
+    /// Who had it when it ended.
+    last: Arc<OnceLock<AlertReport>>,
 }
 
 impl AlertHandle {
@@ -187,23 +198,28 @@ impl AlertHandle {
         self.receipts.recv().await
     }
 
-    /// Who has it now.
+    /// Who has it now; once it has ended, who had it then, and everyone else as missing with the reason `expired`.
     ///
     /// # Errors
     /// [`MeshError::Stopped`].
     pub async fn report(&self) -> Result<AlertReport, MeshError> {
         let row = self.mesh.alerts().await?.into_iter().find(|row| row.alert_id == self.id);
-        let row = row.unwrap_or_else(|| AlertRow { alert_id: self.id.clone(), ..AlertRow::default() });
-        Ok(AlertReport {
-            alert_id: row.alert_id,
-            priority: self.priority.name().to_owned(),
+        let report = row.map(|row| AlertReport {
             delivered: row.delivered,
             durable: row.durable,
             missing: row.missing,
-        })
+            kept: row.kept,
+            ..AlertReport::default()
+        });
+        // Whatever is not active has ended, and the loop told that before it answered.
+        let report = report.or_else(|| self.last.get().cloned()).ok_or(MeshError::Stopped)?;
+        Ok(AlertReport { alert_id: self.id.clone(), priority: self.priority.name().to_owned(), ..report })
     }
 
-    /// Waits until everyone who is owed it has shown it, or so long; who has it then.
+    /// Waits until everyone who is owed it has shown it, until it ends, or so long; who has it then. While nobody else is there it
+    /// waits for somebody to come: an alert that a node raises as it starts is for those whom it is about to meet.
+    ///
+    /// Whether it reached all whom it should, [`AlertReport::has_reached_all`] says.
     ///
     /// # Errors
     /// [`MeshError::Stopped`].
@@ -213,7 +229,11 @@ impl AlertHandle {
         loop {
             let report = self.report().await?;
             let now = tokio::time::Instant::now();
-            if report.missing.is_empty() {
+            if self.last.get().is_some() {
+                // It may have ended since it was looked at.
+                return self.report().await;
+            }
+            if report.has_reached_all() {
                 shown_at.get_or_insert(now);
             }
             let is_durable = report.durable.len() >= report.delivered.len();
@@ -221,7 +241,7 @@ impl AlertHandle {
             if has_had_time || now >= end {
                 return Ok(report);
             }
-            // Whether a receipt came or the time passed does not matter: it is looked at again.
+            // Whether a receipt came or the time passed does not matter: it is looked at again. The stream ends with the alert.
             let _ = tokio::time::timeout_at(end.min(now + LOOK_EVERY), self.next()).await;
         }
     }

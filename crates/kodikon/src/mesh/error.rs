@@ -3,6 +3,7 @@
 use std::io;
 
 use kodikon_core::model::state::StateError;
+use kodikon_core::wire::json::MessageType;
 
 use crate::mesh_key::MeshKeyError;
 use crate::settings::Problems;
@@ -73,6 +74,12 @@ pub enum MeshError {
     TooManyHandlers {
         /// How many there are.
         limit: usize,
+    },
+    /// No event tells of what the handler is set on.
+    #[error("no event tells of a {}: see the table of `Topic`", .kind.name())]
+    Unheard {
+        /// What.
+        kind: MessageType,
     },
     /// The system gave no thread.
     #[error("the system gave no thread for the handler: {0}")]

@@ -1,6 +1,6 @@
 //! Decides how the ways through the mesh look to the application: by the names that people read, frozen when asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kodikon_core::effect;
 use kodikon_core::ground::id::NodeId;
@@ -141,13 +141,16 @@ pub(crate) fn routes(view: &View) -> Vec<Route> {
     routes
 }
 
-/// How many of the peers present are reached how.
+/// How many of the peers present are reached how, as [`routes`] shows it: a way may be learned though the map knows none.
 pub(crate) fn count(view: &View) -> BTreeMap<String, u64> {
+    let learned: BTreeSet<NodeId> =
+        view.ways.iter().filter(|way| !way.route.path.is_empty()).map(|way| way.route.to).collect();
     let mut found = BTreeMap::from(["direct", "relayed", "none"].map(|way| (way.to_owned(), 0)));
     for peer in view.peers.iter().filter(|peer| peer.liveness.is_present()) {
         let way = match peer.relays {
             Some(0) => "direct",
             Some(_) => "relayed",
+            None if learned.contains(&peer.id) => "relayed",
             None => "none",
         };
         *found.entry(way.to_owned()).or_default() += 1;
@@ -253,9 +256,12 @@ mod tests {
             peer(3, "c", Liveness::Suspect, None),
             peer(4, "d", Liveness::Failed, None),
             peer(5, "e", Liveness::Introduced, Some(0)),
+            peer(6, "f", Liveness::Alive, None),
         ];
-        let view = View { peers, ..View::default() };
-        let expected = [("direct", 1), ("none", 1), ("relayed", 1)].map(|(way, n)| (way.to_owned(), n));
+        let mut learned = way(&[2, 6], 20, None);
+        learned.route.source = effect::RouteSource::Learned;
+        let view = View { peers, ways: Arc::new(vec![learned]), ..View::default() };
+        let expected = [("direct", 1), ("none", 1), ("relayed", 2)].map(|(way, n)| (way.to_owned(), n));
         assert_eq!(count(&view), BTreeMap::from(expected));
     }
 }

@@ -9,6 +9,7 @@ use kodikon_core::ground::config::{MAX_KIND, MAX_PAYLOAD};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::letter::{Outcome as CoreOutcome, Priority, Ticket};
 use kodikon_core::model::member::Liveness;
+use kodikon_core::wire::json::MessageType;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -17,6 +18,7 @@ use super::{Mesh, View, is_called};
 use crate::api::OutcomeRow;
 use crate::driver::Order;
 use crate::spelling::{nearest_name, shorten};
+use crate::topic::reserved;
 
 /// Arrays and objects in one another that a payload may have: the seed's form counts the message itself as one more.
 pub const PAYLOAD_DEPTH: usize = 31;
@@ -118,22 +120,50 @@ pub enum SendError {
         /// How long it may be.
         limit: usize,
     },
+    /// The type is what the mesh itself says.
+    #[error("no message of an application is a {}: the mesh itself says that. Take a name of your own", .kind.name())]
+    Reserved {
+        /// Which.
+        kind: MessageType,
+    },
     /// The timeout is too short or too long.
     #[error("a timeout of {} s: a message may take {} to {} s", .given.as_secs_f64(), TIMEOUT_LEAST.as_secs_f64(), TIMEOUT_MOST.as_secs())]
     Timeout {
         /// What was asked for.
         given: Duration,
     },
-    /// As many wait as may.
-    #[error("{limit} messages wait for what becomes of them: slow down and try again")]
+    /// As many of its urgency and of less wait as may.
+    #[error("{limit} messages of this urgency or less wait for what becomes of them: slow down and try again")]
     Busy {
         /// How many may wait.
         limit: usize,
     },
-    /// As much waits as may.
-    #[error("{limit} bytes of messages wait for what becomes of them: slow down and try again")]
+    /// As much of its urgency and of less waits as may.
+    #[error("{limit} bytes of messages of this urgency or less wait for what becomes of them: slow down and try again")]
     Full {
         /// How many bytes may wait.
+        limit: usize,
+    },
+    /// As many wait for its destination as may.
+    #[error(
+        "{limit} messages to that node wait for what becomes of them: it answers late or not at all; slow down and try again"
+    )]
+    BusyPeer {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// As much waits for its destination as may.
+    #[error(
+        "{limit} bytes of messages to that node wait for what becomes of them: it answers late or not at all; slow down and try again"
+    )]
+    FullPeer {
+        /// How many bytes may wait.
+        limit: usize,
+    },
+    /// As many broadcasts of its urgency and of less wait for their turn to leave as may.
+    #[error("{limit} broadcasts of this urgency or less wait to leave, and 20 a second do: slow down and try again")]
+    Queued {
+        /// How many may wait.
         limit: usize,
     },
     /// The node has been shut down.
@@ -182,15 +212,14 @@ impl Letter {
         self
     }
 
-    /// Its type: a name of the application's own, or that of a [`MessageType`](crate::MessageType). Default: the seed's
-    /// `ROUTE_BROADCAST`.
+    /// Its type: a name of the application's own, or that of a [`MessageType`](crate::MessageType) that is not the mesh's own (see
+    /// [`Topic`](crate::Topic)). Default: the seed's `ROUTE_BROADCAST`.
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = kind.into();
         self
     }
 
-    /// Tells whether it breaks a limit, and sends nothing. What is refused for now alone ([`SendError::Busy`], [`SendError::Full`]) only
-    /// sending tells.
+    /// Tells whether it breaks a limit, and sends nothing. What is refused for now alone, since too much waits, only sending tells.
     ///
     /// # Errors
     /// As [`Mesh::send`].
@@ -219,7 +248,7 @@ impl Letter {
             };
             to
         };
-        let part = mesh.0.room.take(text.len() + kind.len())?;
+        let part = mesh.0.room.take(text.len() + kind.len(), priority, to)?;
         let order = SendOrder { ticket: Ticket(0), to, kind, payload: text, priority, timeout };
         let sent = mesh.ask(|answer| Order::Send { order, waiting: Waiting { part, answer } }).await;
         let outcome = sent.map_err(|_| SendError::Stopped)?;
@@ -269,6 +298,9 @@ pub(super) fn check(payload: &Value, kind: &str) -> Result<Vec<u8>, SendError> {
 }
 
 fn is_kind(kind: &str) -> Result<(), SendError> {
+    if let Some(kind) = reserved(kind) {
+        return Err(SendError::Reserved { kind });
+    }
     let is_printable = kind.len() <= MAX_KIND && !kind.chars().any(char::is_control);
     if is_printable { Ok(()) } else { Err(SendError::Kind { limit: MAX_KIND }) }
 }
@@ -359,7 +391,6 @@ mod tests {
     use kodikon_core::effect::PeerView;
     use serde_json::json;
 
-    use super::super::{SEND_BYTES_WAITING, SENDS_WAITING};
     use super::*;
     use crate::testing::peer_view;
 
@@ -380,6 +411,9 @@ mod tests {
             assert_eq!(check(&payload, "").err(), expected);
         }
         assert_eq!(check(&json!(1), "a\nb"), Err(SendError::Kind { limit: 64 }));
+        assert_eq!(check(&json!(1), "ALERT"), Err(SendError::Reserved { kind: MessageType::Alert }));
+        assert_eq!(said_by_letter(b"1", "ALERT"), None, "and whoever sends one is not believed");
+        assert_eq!(said_by_letter(b"1", "ROUTE_BROADCAST"), Some(json!(1)));
         assert_eq!(check(&json!({"n": 1}), "door.opened"), Ok(br#"{"n":1}"#.to_vec()));
     }
 
@@ -429,15 +463,20 @@ mod tests {
     #[tokio::test]
     async fn where_the_room_is_taken_a_message_is_refused_and_what_is_settled_holds_none() {
         let mesh = alone().await;
-        let part = mesh.0.room.take(SEND_BYTES_WAITING - 100).unwrap();
-        assert_eq!(mesh.send("a", json!("x".repeat(100))).await, Err(SendError::Full { limit: SEND_BYTES_WAITING }));
+        let take = |bytes, n: u8| mesh.0.room.take(bytes, Priority::Normal, NodeId([n; 16])).unwrap();
+        let limit = 12 << 20;
+        let part = (take(limit / 2, 1), take(limit / 2 - 100, 2));
+        assert_eq!(mesh.send("a", json!("x".repeat(100))).await, Err(SendError::Full { limit }));
+        let urgent = mesh.send("a", json!("x".repeat(100))).priority(Priority::High);
+        assert!(urgent.await.unwrap().is_delivered(), "what is more urgent has room of its own");
         for _ in 0..3 {
             assert!(mesh.send("a", json!("x".repeat(50))).await.unwrap().is_delivered());
-            assert_eq!(mesh.stats().queues["messages"], 1, "the test's own part is left");
+            assert_eq!(mesh.stats().queues["messages"], 2, "the test's own parts are left");
         }
         drop(part);
-        let parts: Vec<_> = (0..SENDS_WAITING).map(|_| mesh.0.room.take(0).unwrap()).collect();
-        assert_eq!(mesh.send("a", json!(1)).await, Err(SendError::Busy { limit: SENDS_WAITING }));
+        let parts: Vec<_> = (0..3_072).map(|n| take(0, u8::try_from(n % 100).unwrap())).collect();
+        assert_eq!(mesh.send("a", json!(1)).await, Err(SendError::Busy { limit: 3_072 }));
+        assert!(mesh.send("a", json!(1)).priority(Priority::Critical).await.unwrap().is_delivered());
         assert_eq!(
             mesh.send("nobody", json!(1)).await.map(|outcome| outcome.row(None).outcome).as_deref(),
             Ok("unreachable")

@@ -1,12 +1,14 @@
 //! Decides when an alert is told once more to those who have not shown it: soon at first, then ever more rarely.
 
+use core::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::ground::time::{Duration, Instant};
 use crate::model::alert::AlertId;
 use crate::model::letter::Priority;
 
-/// Alerts that are told again at once; of more, roots alone make good what was lost.
+/// Alerts that are told again at once. One more displaces one that is less urgent; of what finds no place, roots alone make good what
+/// was lost.
 pub(super) const MAX_RETRIED: usize = 1_024;
 /// The first time: a datagram, a turn of the loop and a receipt take some milliseconds; a lost one shall not cost a heartbeat.
 const FIRST: Duration = Duration::from_millis(60);
@@ -18,7 +20,14 @@ const LAST: Duration = Duration::from_secs(5);
 /// What is told again, and when.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
-    due: BTreeMap<AlertId, (Instant, Duration)>,
+    due: BTreeMap<AlertId, Due>,
+}
+
+#[derive(Debug)]
+struct Due {
+    at: Instant,
+    pause: Duration,
+    priority: Priority,
 }
 
 impl Retry {
@@ -29,22 +38,31 @@ impl Retry {
             Priority::Normal | Priority::High => FIRST_LATER,
             Priority::Critical => FIRST,
         };
-        if self.due.len() < MAX_RETRIED || self.due.contains_key(&alert) {
-            self.due.entry(alert).or_insert((now + pause, pause));
+        if self.due.contains_key(&alert) {
+            return;
         }
+        if self.due.len() >= MAX_RETRIED {
+            // Of the least urgent the one that was told most often, so that it waits longest for its next turn anyway.
+            let least = self.due.iter().min_by_key(|(_, due)| (due.priority, Reverse(due.pause)));
+            let Some(victim) = least.filter(|(_, due)| due.priority < priority).map(|(alert, _)| *alert) else {
+                return;
+            };
+            self.due.remove(&victim);
+        }
+        self.due.insert(alert, Due { at: now + pause, pause, priority });
     }
 
     /// What is due; each is to be answered by [`Retry::go_on`].
     pub(super) fn due(&self, now: Instant) -> Vec<AlertId> {
-        self.due.iter().filter(|(_, (at, _))| now >= *at).map(|(alert, _)| *alert).collect()
+        self.due.iter().filter(|(_, due)| now >= due.at).map(|(alert, _)| *alert).collect()
     }
 
     /// It goes on while somebody has not shown it.
     pub(super) fn go_on(&mut self, now: Instant, alert: AlertId, is_missed: bool) {
         match self.due.get_mut(&alert).filter(|_| is_missed) {
-            Some((at, pause)) => {
-                *pause = (*pause * 2).min(LAST);
-                *at = now + *pause;
+            Some(due) => {
+                due.pause = (due.pause * 2).min(LAST);
+                due.at = now + due.pause;
             }
             None => _ = self.due.remove(&alert),
         }
@@ -55,7 +73,7 @@ impl Retry {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.due.values().map(|(at, _)| *at).min()
+        self.due.values().map(|due| due.at).min()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -80,6 +98,28 @@ mod tests {
         }
         retry.go_on(now, alert, false);
         assert_eq!(retry.next_deadline(), None);
+    }
+
+    #[test]
+    fn one_too_many_displaces_the_least_urgent_and_never_one_as_urgent() {
+        let mut retry = Retry::default();
+        let holds = |retry: &Retry, alert| retry.due.contains_key(&AlertId(alert));
+        for n in 0..MAX_RETRIED as u64 {
+            let priority = if n == 7 { Priority::Normal } else { Priority::High };
+            retry.watch(Instant::ZERO, AlertId(n), priority);
+        }
+        retry.go_on(Instant::ZERO, AlertId(9), true);
+        for (alert, priority, is_watched, victim) in [
+            (5_000, Priority::Normal, false, None),
+            (5_001, Priority::High, true, Some(7)),
+            (5_002, Priority::High, false, None),
+            (5_003, Priority::Critical, true, Some(9)),
+        ] {
+            retry.watch(Instant::ZERO, AlertId(alert), priority);
+            assert_eq!(holds(&retry, alert), is_watched, "{alert}");
+            assert!(victim.is_none_or(|victim| !holds(&retry, victim)), "{alert}");
+            assert_eq!(retry.len(), MAX_RETRIED, "{alert}");
+        }
     }
 
     #[test]

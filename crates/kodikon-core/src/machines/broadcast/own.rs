@@ -8,7 +8,7 @@ use crate::model::cast::{CAST_BURST, CAST_RATE};
 use crate::model::letter::Priority;
 use crate::wire::cast::Content;
 
-/// What may wait to leave: 13 s of the rate. More is refused at the door.
+/// What may wait to leave: 13 s of the rate. More is refused at the door, the less urgent sooner.
 const MAX_WAITING: usize = 256;
 /// Its bytes, the same.
 const MAX_WAITING_BYTES: usize = 4 * 1_024 * 1_024;
@@ -17,7 +17,8 @@ const MAX_WAITING_BYTES: usize = 4 * 1_024 * 1_024;
 #[derive(Debug)]
 pub(super) struct Own {
     waiting: [VecDeque<(u64, Content, usize)>; Priority::ALL.len()],
-    bytes: usize,
+    /// The bytes of each.
+    bytes: [usize; Priority::ALL.len()],
     rate: TokenBucket,
     /// The last number given.
     last: u64,
@@ -28,7 +29,7 @@ impl Default for Own {
     fn default() -> Self {
         Self {
             waiting: Default::default(),
-            bytes: 0,
+            bytes: [0; Priority::ALL.len()],
             rate: TokenBucket::new(CAST_RATE, CAST_BURST),
             last: 0,
             retry_at: None,
@@ -43,11 +44,16 @@ impl Own {
             Content::Text(text) => text.payload.len() + text.kind.len(),
             Content::Unknown(_, body) => body.len(),
         };
-        if self.len() >= MAX_WAITING || self.bytes + bytes > MAX_WAITING_BYTES {
+        // What is less urgent leaves places to what is more urgent; all together keep within the whole.
+        let has_room = |upto: Priority, share: Priority| {
+            let (count, held) = self.upto(upto);
+            count < share.share(MAX_WAITING) && held + bytes <= share.share(MAX_WAITING_BYTES)
+        };
+        if !has_room(urgency, urgency) || !has_room(Priority::Critical, Priority::Critical) {
             return None;
         }
         self.last += 1;
-        self.bytes += bytes;
+        self.bytes[urgency as usize] += bytes;
         self.waiting[urgency as usize].push_back((self.last, content, bytes));
         Some(self.last)
     }
@@ -62,7 +68,7 @@ impl Own {
             return None;
         }
         let (number, content, bytes) = self.waiting[urgency as usize].pop_front()?;
-        self.bytes -= bytes;
+        self.bytes[urgency as usize] -= bytes;
         Some((number, urgency, content))
     }
 
@@ -70,13 +76,16 @@ impl Own {
         self.retry_at
     }
 
-    fn len(&self) -> usize {
-        self.waiting.iter().map(VecDeque::len).sum()
+    /// How many of this urgency and of less wait, and their bytes.
+    fn upto(&self, urgency: Priority) -> (usize, usize) {
+        let count = self.waiting[..=urgency as usize].iter().map(VecDeque::len).sum();
+        (count, self.bytes[..=urgency as usize].iter().sum())
     }
 
     /// Tables with their limits.
     pub(super) fn table_sizes(&self) -> [(&'static str, usize, usize); 2] {
-        [("casts_waiting", self.len(), MAX_WAITING), ("cast_bytes_waiting", self.bytes, MAX_WAITING_BYTES)]
+        let (count, bytes) = self.upto(Priority::Critical);
+        [("casts_waiting", count, MAX_WAITING), ("cast_bytes_waiting", bytes, MAX_WAITING_BYTES)]
     }
 }
 
@@ -111,11 +120,33 @@ mod tests {
     fn what_is_too_much_is_refused_and_takes_no_number() {
         let mut own = Own::default();
         for n in 1..=MAX_WAITING as u64 {
-            assert_eq!(own.push(content(1), Priority::Low), Some(n));
+            assert_eq!(own.push(content(1), Priority::Critical), Some(n));
         }
-        assert_eq!(own.push(content(1), Priority::Critical), None);
+        for priority in Priority::ALL {
+            assert_eq!(own.push(content(1), priority), None, "{priority:?}");
+        }
         assert!(own.pop(Instant::ZERO).is_some());
-        assert_eq!(own.push(content(MAX_WAITING_BYTES), Priority::Low), None, "too long");
+        assert_eq!(own.push(content(MAX_WAITING_BYTES), Priority::Critical), None, "too long");
         assert_eq!(own.push(content(1), Priority::Low), Some(257));
+    }
+
+    #[test]
+    fn what_is_less_urgent_leaves_places_to_what_is_more_urgent() {
+        let mut own = Own::default();
+        let mut last = 0;
+        for (priority, upto) in
+            [(Priority::Low, 128), (Priority::Normal, 192), (Priority::High, 224), (Priority::Critical, 256)]
+        {
+            while let Some(number) = own.push(content(1), priority) {
+                last = number;
+            }
+            assert_eq!(last, upto, "{priority:?}");
+        }
+        let mut long = Own::default();
+        let half = MAX_WAITING_BYTES / 2;
+        for (priority, taken) in [(Priority::Low, 1), (Priority::Normal, 0), (Priority::Critical, 1)] {
+            let numbers = core::iter::from_fn(|| long.push(content(half), priority));
+            assert_eq!(numbers.count(), taken, "{priority:?}");
+        }
     }
 }

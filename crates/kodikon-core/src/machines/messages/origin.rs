@@ -32,6 +32,7 @@ pub(super) struct Own {
     pub(super) deadline: Instant,
     /// Its number and the run of the destination, once it was begun, and when that was.
     pub(super) begun: Option<(u64, Epoch, Instant)>,
+    /// Attempts so far, those that made room included: no two carry the same number.
     pub(super) attempts: u8,
     /// Attempts that were given up to make room here and tried no way to its end.
     pub(super) forgiven: u8,
@@ -44,6 +45,13 @@ pub(super) struct Own {
     /// When another node last took it from here.
     given: Option<Instant>,
     timer: Instant,
+}
+
+impl Own {
+    /// The ways that were tried to their end: [`MAX_ATTEMPTS`] at most.
+    pub(super) fn tried(&self) -> u8 {
+        self.attempts.saturating_sub(self.forgiven)
+    }
 }
 
 /// What is unsettled of one destination.

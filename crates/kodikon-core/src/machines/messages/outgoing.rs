@@ -10,7 +10,7 @@ use crate::machines::messages::custody::{Parcel, Place};
 use crate::machines::messages::ids::{OwnId, ParcelId};
 use crate::machines::messages::links::{Due, Waiting};
 use crate::machines::messages::memory::{MAX_TRIED, Passage};
-use crate::machines::messages::origin::{MAX_ATTEMPTS, NewOwn};
+use crate::machines::messages::origin::{MAX_ATTEMPTS, NewOwn, Own};
 use crate::machines::messages::{MAX_LEFT, Messages, delivered};
 use crate::model::letter::{Outcome, Priority, Ticket};
 use crate::model::roster::Peer;
@@ -369,7 +369,7 @@ impl Messages {
         if now >= own.deadline {
             let reason = if own.is_lost || own.begun.is_none() { "no way" } else { "no answer" };
             self.settle_expired(id, reason, ctx);
-        } else if own.parcel.is_none() && own.begun.is_some() && own.attempts - own.forgiven < MAX_ATTEMPTS {
+        } else if own.parcel.is_none() && own.begun.is_some() && own.tried() < MAX_ATTEMPTS {
             self.attempt(id, ctx);
         } else {
             self.origin.wait(id);
@@ -388,7 +388,8 @@ impl Messages {
     pub(super) fn settle_delivered(&mut self, now: Instant, id: OwnId, path: &Path, ctx: &mut Context) {
         let Some(own) = self.origin.get(id) else { return };
         let Some((_, _, begun)) = own.begun else { return };
-        let (to, attempts, rtt) = (own.to, own.attempts, now.since(begun));
+        // One that made room here may have arrived: something did.
+        let (to, attempts, rtt) = (own.to, own.tried().max(1), now.since(begun));
         self.origin.note_rtt(now, id);
         ctx.stats.letters_delivered += 1;
         let outcome = delivered(rtt, path, (to, attempts), ctx);
@@ -396,7 +397,7 @@ impl Messages {
     }
 
     pub(super) fn settle_expired(&mut self, id: OwnId, reason: &'static str, ctx: &mut Context) {
-        let attempts = self.origin.get(id).map_or(0, |own| own.attempts);
+        let attempts = self.origin.get(id).map_or(0, Own::tried);
         ctx.stats.letters_expired += 1;
         self.settle_as(id, Outcome::Expired { reason, attempts }, ctx);
     }

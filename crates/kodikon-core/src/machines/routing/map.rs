@@ -207,6 +207,16 @@ impl Map {
         links.unwrap_or_default().iter().map(|link| (link.cost, link.loss.permille())).collect()
     }
 
+    /// Whether two nodes have both told of their links, and of none between them.
+    pub fn has_lost(&mut self, one: &NodeId, other: &NodeId) -> bool {
+        if self.links_of(one).is_none() || self.links_of(other).is_none() {
+            return false;
+        }
+        self.prepare();
+        let ends = self.graph.find(one).zip(self.graph.find(other));
+        ends.is_none_or(|(one, other)| self.graph.between(one, other).is_none())
+    }
+
     /// The shortest ways from this node to others that do not begin with this neighbour; it costs a tree.
     pub fn ways_beside(&mut self, hop: &NodeId, to: &[NodeId]) -> Vec<Option<Way>> {
         self.look();
