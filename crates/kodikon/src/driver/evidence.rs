@@ -46,6 +46,8 @@ pub(crate) struct DriverCounts {
     pub(crate) disturbances: u64,
     /// Writes to disk that failed.
     pub(crate) store_failures: u64,
+    /// Datagrams that came over an interface other than those named.
+    pub(crate) elsewhere: u64,
     /// Datagrams and frames held back because the run they belong to was not on disk yet.
     pub(crate) unkept: u64,
     /// Events told.
@@ -63,6 +65,7 @@ impl DriverCounts {
             ("send_no_way", self.sends.no_way),
             ("send_refused", self.sends.refused),
             ("send_unkept_run", self.unkept),
+            ("other_interface", self.elsewhere),
             ("kernel_receive_buffer", self.kernel_drops),
             ("message_payload", self.malformed),
         ] {

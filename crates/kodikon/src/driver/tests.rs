@@ -203,3 +203,43 @@ fn without_an_interface_a_node_starts_and_joins_when_one_comes_up() {
         }
     });
 }
+
+#[tokio::test]
+async fn a_node_that_may_use_none_of_the_interfaces_that_are_there_meets_nobody() {
+    let (node, _) = fleet();
+    let a = node("a").interfaces(["nope0"]).start().await.unwrap();
+    // It calls all on the loopback by broadcast, which needs no group, and asks `a` by its address.
+    let ports = a.symptoms().await.unwrap().discovery_port;
+    let near = (1..=4).map(|n| format!("127.0.0.1:{}", ports + n));
+    let b = node("b").peers(near).start().await.unwrap();
+    until(|| a.stats().drops["other_interface"] >= 4).await;
+    assert_eq!((a.peers().len(), b.peers().len()), (0, 0));
+    for mesh in [a, b] {
+        mesh.shutdown().await;
+    }
+}
+
+#[test]
+fn two_nodes_of_a_host_meet_over_the_interface_both_name_and_not_with_who_names_another() {
+    in_namespace(async || {
+        for command in [
+            "link set lo up",
+            "link add eth9 type veth peer name far9",
+            "link set far9 up",
+            "addr add 192.0.2.7/24 dev eth9",
+            "link set eth9 up",
+        ] {
+            ip(command);
+        }
+        let node = |name: &str, interface| Mesh::builder(name).in_memory().mesh_name("named").interfaces([interface]);
+        let [a, b] = ["a", "b"].map(|name| node(name, "eth9"));
+        let (a, b) = (a.start().await.unwrap(), b.start().await.unwrap());
+        let c = node("c", "lo").peers(["192.0.2.7:10000".to_owned()]).start().await.unwrap();
+        until(|| a.peer("b").is_some() && b.peer("a").is_some()).await;
+        until(|| a.stats().drops["other_interface"] > 0).await;
+        assert_eq!((a.peers().len(), b.peers().len(), c.peers().len()), (1, 1, 0));
+        for mesh in [a, b, c] {
+            mesh.shutdown().await;
+        }
+    });
+}
