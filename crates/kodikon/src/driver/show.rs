@@ -125,6 +125,7 @@ impl Show {
             | CoreEvent::LogKept(_)
             | CoreEvent::NameClash { .. }
             | CoreEvent::Cloned { .. }
+            | CoreEvent::Overtaken { .. }
             | CoreEvent::Restored { .. }
             | CoreEvent::RefusedBy { .. }
             | CoreEvent::Refused { .. }
@@ -330,6 +331,7 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
         | CoreEvent::LogKept(_)
         | CoreEvent::NameClash { .. }
         | CoreEvent::Cloned { .. }
+        | CoreEvent::Overtaken { .. }
         | CoreEvent::Restored { .. }
         | CoreEvent::RefusedBy { .. }
         | CoreEvent::Refused { .. }
@@ -425,6 +427,12 @@ fn log(event: &CoreEvent) {
         }
         CoreEvent::Cloned { rekeyed } => {
             tracing::warn!(rekeyed, "another node runs with this identity; one of the two takes a new one");
+        }
+        CoreEvent::Overtaken { epoch } => {
+            tracing::info!(
+                epoch = epoch.counter(),
+                "others took a copy of this node for its next run: it goes on above that"
+            );
         }
         CoreEvent::Restored { epoch } => {
             tracing::warn!(epoch = epoch.counter(), "the data directory was restored from a backup");
