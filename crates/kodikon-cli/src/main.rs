@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use kodikon::settings::LogFormat;
 
 use crate::args::Args;
 use crate::log_writer::LogWriter;
@@ -20,6 +19,7 @@ mod daemon;
 mod demo;
 mod event_line;
 mod http;
+mod json_log;
 mod log_writer;
 mod node_view;
 mod outcome;
@@ -43,9 +43,9 @@ fn main() -> ExitCode {
 
 /// Tells why it ended, on stderr; if nobody reads there, not for long.
 fn say(text: &str) {
-    match LogWriter::spawn(std::io::stderr(), LogFormat::Text) {
+    match LogWriter::for_last_words() {
         Ok(log) => {
-            log.line(text);
+            log.say(tracing::Level::ERROR, text);
             log.flush(LAST_WORDS);
         }
         Err(_) => eprintln!("{text}"),
