@@ -21,7 +21,7 @@ use crate::http::{self, Api, EventRing, Token};
 use crate::json_log::JsonLines;
 use crate::log_writer::LogWriter;
 use crate::outcome::{Done, Failure};
-use crate::{places, print};
+use crate::{metrics_token, places, print};
 
 /// How long the last lines may take to be read; a reader that stopped reading must not keep the node from ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -132,8 +132,11 @@ fn start_api(listener: TcpListener, mesh: &Mesh, ring: &EventRing, settings: &Se
     let left = file.leave(&dir).map_err(|error| undone(&format!("{} cannot be written", dir.display()), error))?;
     let is_ours = mesh.data_dir().is_none() && settings.data_dir.value.is_none();
     let left = if is_ours { left.with_dir() } else { left };
+    // A node that keeps nothing keeps no token either.
+    let metrics_token = mesh.data_dir().map(metrics_token::keep).transpose();
+    let metrics_token = metrics_token.map_err(|error| undone("metrics.token cannot be kept", error))?;
     let (end, ended) = oneshot::channel::<()>();
-    let api = Arc::new(Api { node: mesh.clone(), events: ring.clone(), token });
+    let api = Arc::new(Api { node: mesh.clone(), events: ring.clone(), token, metrics_token });
     let task = tokio::spawn(async move {
         let ended = async {
             let _ = ended.await;

@@ -21,6 +21,7 @@ mod event_line;
 mod http;
 mod json_log;
 mod log_writer;
+mod metrics_token;
 mod node_view;
 mod outcome;
 mod places;

@@ -262,6 +262,38 @@ fn a_signal_that_comes_twice_at_once_still_lets_the_node_say_goodbye() {
 }
 
 #[test]
+fn a_scrapers_token_outlives_its_node_and_shows_metrics_and_nothing_else() {
+    let home = Home::new("scraper");
+    let port = free_port();
+    let up = || {
+        let arguments =
+            ["up", "--json", "--data-dir", "d", "--interface", "lo", "--udp-port", &port, "--node-id", "cam1"];
+        let node = home.start(&arguments);
+        let url = node.event("started")["api"].as_str().expect("an API").to_owned();
+        let token = std::fs::read_to_string(home.0.join("d/metrics.token")).expect("a token");
+        (node, url, token)
+    };
+    let (mut node, url, token) = up();
+    let address = url.strip_prefix("http://").expect("an http URL").to_owned();
+    for (path, token, expected) in [
+        ("/metrics", token.trim(), "200"),
+        ("/v1/stats", token.trim(), "401"),
+        ("/metrics", "0000000000000000000000000000000000000000000000000000000000000000", "401"),
+    ] {
+        let mut stream = std::net::TcpStream::connect(&address).expect("it listens");
+        let head = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).expect("text");
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{path}: {answer}");
+    }
+    assert_eq!(node.end(), 0);
+    let (mut again, _, kept) = up();
+    assert_eq!(kept, token);
+    assert_eq!(again.end(), 0);
+}
+
+#[test]
 fn a_log_in_json_is_json_line_by_line_from_the_first_word_to_the_last() {
     let home = Home::new("json-log");
     let port = free_port();

@@ -175,7 +175,7 @@ async fn served() -> Served {
     let listener = bind(any).await.expect("a free port").expect("an API is wanted");
     let address = listener.local_addr().expect("bound");
     let (token, ring) = (Token::generate().expect("random bytes"), EventRing::new("run"));
-    let api = Arc::new(Api { node: Fake::default(), events: ring.clone(), token: token.clone() });
+    let api = Arc::new(Api { node: Fake::default(), events: ring.clone(), token: token.clone(), metrics_token: None });
     let (end, ended) = oneshot::channel::<()>();
     let task = tokio::spawn(serve(listener, Arc::clone(&api), async move {
         let _ = ended.await;
