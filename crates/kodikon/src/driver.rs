@@ -13,6 +13,7 @@ mod names;
 mod orders;
 mod saved;
 mod show;
+mod told;
 mod turns;
 
 use std::collections::BTreeMap;

@@ -89,7 +89,13 @@ mod tests {
         };
         let (usual, door, feigned) = (message("ROUTE_BROADCAST"), message("door"), message("NODE_STATE_SYNC"));
         let (node_id, id) = ("cam".to_owned(), "c".repeat(32));
-        let up = What::PeerUp { node_id: node_id.clone(), id: id.clone(), address: None, version: "0.1.0".into() };
+        let up = What::PeerUp {
+            node_id: node_id.clone(),
+            id: id.clone(),
+            address: None,
+            version: "0.1.0".into(),
+            renamed_from: None,
+        };
         let state = What::State { node_id, id, source: "cam".into(), version: 1, state: serde_json::Map::new() };
         let alone = What::Isolated { isolated: true, reason: String::new() };
         let events = [('u', &usual), ('d', &door), ('f', &feigned), ('U', &up), ('S', &state), ('A', &alone)];

@@ -188,6 +188,31 @@ async fn ones_own_change_is_an_event_too_and_a_patch_removes_what_is_null() {
     mesh.shutdown().await;
 }
 
+/// Whoever keeps a table by name has those in it who are there, and no others, by the word of the events alone.
+#[tokio::test]
+async fn a_table_kept_by_the_names_in_events_has_no_phantoms_when_two_nodes_bear_one_name() {
+    let (node, _) = fleet();
+    let watcher = node("watcher").start().await.unwrap();
+    let mut events = watcher.events();
+    let (one, other) = (node("cam").start().await.unwrap(), node("cam").start().await.unwrap());
+    let mut table = std::collections::BTreeMap::new();
+    let follow = async {
+        while !table.keys().map(String::as_str).eq(["cam", "cam-2"]) {
+            if let What::PeerUp { node_id, id, renamed_from, .. } = events.next().await.unwrap().what {
+                let before = renamed_from.and_then(|name| table.remove(&name));
+                assert!(before.is_none_or(|before| before == id), "{node_id} was another");
+                table.insert(node_id, id);
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), follow).await.expect("both have names of their own");
+    let rows = watcher.peers();
+    assert_eq!(table, rows.into_iter().map(|row| (row.name, row.id.to_string())).collect());
+    for mesh in [watcher, one, other] {
+        mesh.shutdown().await;
+    }
+}
+
 #[test]
 fn without_an_interface_a_node_starts_and_joins_when_one_comes_up() {
     in_namespace(async || {
