@@ -252,7 +252,7 @@ async fn a_message_is_answered_with_what_became_of_it_and_a_series_line_by_line(
         ("[", 400, "payload"),
         (r#"["cam2", 1]"#, 400, "an object"),
         (r#"{"to": "cam2", "payload": 1, "repeat": 2, "interval_ms": 0}"#, 400, "interval_ms"),
-        (&deep, 400, "31 arrays and objects"),
+        (&deep, 400, "32 arrays and objects"),
         (r#"{"to": "busy", "payload": 1}"#, 503, "too many"),
         (r#"{"to": "cam2", "payload": 1, "repeat": 5, "priority": "urgent"}"#, 422, "no such priority"),
     ] {

@@ -538,7 +538,7 @@ mod tests {
         assert!(!show.is_due(Instant::ZERO, &node), "a view for each message would be a large one for each datagram");
         show.tell(0.0);
         assert_eq!(show.told(), 1);
-        let deep = format!("{}{}", "[".repeat(32), "]".repeat(32));
+        let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));
         let long = "k".repeat(65);
         let table =
             [(&b"[1"[..], ""), (b"\xff", ""), (b"", "door"), (deep.as_bytes(), ""), (b"1", "a\nb"), (b"1", &long)];

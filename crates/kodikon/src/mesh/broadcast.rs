@@ -50,7 +50,7 @@ impl Mesh {
     ///
     /// Every node that is connected with this one throughout is told of it as a [`What::Message`](crate::api::What::Message) whose
     /// `sent_to` is `all`, at most once, by the deadline of its priority: 5 s normal, 10 s high, 30 s critical. What is `low` is
-    /// neither acknowledged nor repeated. The payload is any JSON of at most 64 KiB, 31 deep and with 1,024 members; at most 20 a
+    /// neither acknowledged nor repeated. The payload is any JSON of at most 64 KiB, 32 deep and with 1,024 members; at most 20 a
     /// second leave, 256 wait.
     ///
     /// # Errors
