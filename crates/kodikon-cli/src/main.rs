@@ -26,13 +26,15 @@ mod node_view;
 mod outcome;
 mod places;
 mod print;
+mod tips;
 
 /// How long the last lines may take to be read; a reader that stopped reading must not keep anything from ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // clap exits by itself with 2 on wrong usage and 0 on `--help`, as the contract wants it.
-    let args = Args::parse();
+    let words = || std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let args = Args::try_parse().unwrap_or_else(|error| tips::guess(error, words()).exit());
     match commands::run(args) {
         Ok(done) => done.into(),
         Err(failure) => {
