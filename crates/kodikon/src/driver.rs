@@ -13,6 +13,7 @@ mod names;
 mod orders;
 mod saved;
 mod show;
+mod strangers;
 mod told;
 mod turns;
 
@@ -634,6 +635,7 @@ impl Driver {
     }
 
     fn refresh(&mut self, now: Instant) {
+        self.evidence.note_strangers(now, self.node.stats());
         let counts = &mut self.evidence.counts;
         if now >= self.drops_at {
             self.drops_at = now + DROPS_EVERY;
