@@ -25,6 +25,9 @@ fn the_original_of_a_copied_node_keeps_identity_and_name_and_speaks_of_no_backup
         boot.identity = Identity::from_secret(&[ORIGINAL; 32]);
         boot.epoch = Epoch::new(2, 4);
         boot.saved.rank = Some(1);
+        // It tells all of it before it shows its card.
+        boot.saved.state.version = 40;
+        boot.saved.state.values = (0..40).map(|n| (format!("key{n}"), format!("\"{}\"", "x".repeat(50)))).collect();
     });
     lan.run(Duration::from_secs(12));
 

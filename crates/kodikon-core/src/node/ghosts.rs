@@ -1,5 +1,7 @@
 //! Decides what our own signature from elsewhere means: a second node with our identity, or our own future on a restored disk.
 
+use std::net::SocketAddr;
+
 use crate::effect::outbox::Destination;
 use crate::effect::{Arrival, Event, NewSecret, Persist};
 use crate::ground::id::{Epoch, SessionTag};
@@ -42,20 +44,31 @@ impl Ghosts {
 impl Node {
     /// Somebody shows a card signed with our key as its own: a node that lives, not our past.
     pub(super) fn on_own_double(&mut self, now: Instant, op: SignedOp, arrival: Arrival) {
-        let epoch = op.epoch();
-        if self.on_own_ghost(now, op, Some(arrival)) {
+        let (epoch, tag) = (op.epoch(), read_card(&op).map(|card| card.session()));
+        if self.ghosts.rival.is_some_and(|rival| epoch <= rival.epoch) {
+            // Its HELLO comes by several ways, and the checks left for it are for its proof.
+            if let Some(tag) = tag {
+                self.discovery.on_stranger(now, tag, arrival, None, &mut self.ctx);
+            }
+        } else if self.check_ghost(now, op, Some(arrival), arrival.from) {
             // What proves it may be lost, and it has made room by the time it is asked again.
             self.ghosts.note_rival(epoch, false);
         }
     }
 
-    /// Something signed with our key and unknown to us arrived; `true` if it is of no past run. Whoever sent it is asked to prove
-    /// itself.
-    pub(super) fn on_own_ghost(&mut self, now: Instant, op: SignedOp, arrival: Option<Arrival>) -> bool {
+    /// Something signed with our key and unknown to us arrived.
+    pub(super) fn on_own_ghost(&mut self, now: Instant, op: SignedOp, arrival: Option<Arrival>) {
+        // A copy tells all of its state before it shows its card and proves itself: those checks must not be used up by then. No
+        // datagram comes from port 0.
+        let ip = arrival.map_or(std::net::IpAddr::from([0, 0, 0, 0]), |arrival| arrival.from.ip());
+        self.check_ghost(now, op, arrival, (ip, 0).into());
+    }
+
+    /// Whether it is ours and of no past run. Whoever sent it is asked to prove itself. The check is charged to this source.
+    fn check_ghost(&mut self, now: Instant, op: SignedOp, arrival: Option<Arrival>, source: SocketAddr) -> bool {
         let key = self.ctx.me.identity.public_key();
         let is_past = op.epoch() < self.ctx.me.epoch;
-        let from = arrival.map_or(std::net::SocketAddr::from(([0, 0, 0, 0], 0)), |arrival| arrival.from);
-        if !self.discovery.may_check(now, from, true) || !self.ctx.verify_op(&op, &key) {
+        if !self.discovery.may_check(now, source, true) || !self.ctx.verify_op(&op, &key) {
             return false;
         }
         self.replication.on_own_past(&op, &mut self.ctx);
@@ -93,7 +106,11 @@ impl Node {
             return;
         }
         let rekeyed = ours > theirs;
-        self.ctx.out.event(Event::Cloned { rekeyed });
+        // It proves itself to each of our questions.
+        let is_told = self.ghosts.rival.is_some_and(|rival| rival.told && op.epoch() <= rival.epoch);
+        if rekeyed || !is_told {
+            self.ctx.out.event(Event::Cloned { rekeyed });
+        }
         self.ghosts.note_rival(op.epoch(), true);
         if rekeyed {
             let secret = self.ctx.random.bytes();
