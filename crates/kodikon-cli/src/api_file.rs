@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::outcome::Failure;
 
 /// Its name.
 pub(crate) const API_FILE: &str = "api.json";
@@ -23,12 +25,45 @@ pub(crate) struct ApiFile {
     pub(crate) pid: u32,
 }
 
+/// There may be such a file, and this user may not read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hidden {
+    path: PathBuf,
+    /// Whose it, or its folder, is, where this user may see that.
+    owner: Option<u32>,
+}
+
+impl From<Hidden> for Failure {
+    fn from(hidden: Hidden) -> Self {
+        let (path, user) = (hidden.path.display(), "call this verb as that user, or with sudo");
+        Self::Undone(match hidden.owner {
+            Some(uid) => format!("{path} may not be read by this user, it belongs to UID {uid}: {user}"),
+            None => format!("{path} may not be read by this user, it belongs to another: {user}"),
+        })
+    }
+}
+
 impl ApiFile {
     /// Reads it; none where there is none that makes sense.
-    pub(crate) fn read(dir: &Path) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`Hidden`] where this user may not know whether there is one.
+    pub(crate) fn read(dir: &Path) -> Result<Option<Self>, Hidden> {
+        let path = dir.join(API_FILE);
         let mut text = String::new();
-        File::open(dir.join(API_FILE)).ok()?.take(MAX_BYTES).read_to_string(&mut text).ok()?;
-        serde_json::from_str(&text).ok()
+        let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+        match read {
+            Ok(_) => Ok(serde_json::from_str(&text).ok()),
+            Err(error) => Self::missing(path, &error),
+        }
+    }
+
+    fn missing(path: PathBuf, error: &io::Error) -> Result<Option<Self>, Hidden> {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return Ok(None);
+        }
+        let owner = path.ancestors().take(2).find_map(|of| Some(fs::metadata(of).ok()?.uid()));
+        Err(Hidden { path, owner })
     }
 
     /// Writes it whole or not at all, and removes it when the node ends.
@@ -64,7 +99,7 @@ impl Left {
 impl Drop for Left {
     fn drop(&mut self) {
         // Not one that another node has written since.
-        if ApiFile::read(&self.dir).is_some_and(|file| file.pid == self.pid) {
+        if ApiFile::read(&self.dir).is_ok_and(|file| file.is_some_and(|file| file.pid == self.pid)) {
             // Left behind, it is found to lead nowhere.
             let _ = fs::remove_file(self.dir.join(API_FILE));
             if self.with_dir {
@@ -87,14 +122,33 @@ mod tests {
         let file = ApiFile { url: "http://127.0.0.1:1".into(), token: "t".into(), pid: 1 };
         let other = ApiFile { pid: 2, ..file.clone() };
         let left = file.leave(&dir).expect("written");
-        assert_eq!(ApiFile::read(&dir), Some(file));
+        assert_eq!(ApiFile::read(&dir), Ok(Some(file)));
         let mode = fs::metadata(dir.join(API_FILE)).expect("written").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let other_left = other.leave(&dir).expect("written over");
         drop(left);
-        assert_eq!(ApiFile::read(&dir), Some(other), "another's file stays");
+        assert_eq!(ApiFile::read(&dir), Ok(Some(other)), "another's file stays");
         drop(other_left);
-        assert_eq!(ApiFile::read(&dir), None);
+        assert_eq!(ApiFile::read(&dir), Ok(None));
         fs::remove_dir(&dir).expect("nothing else was left");
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_not_a_file_that_is_not_there() {
+        let dir = std::env::temp_dir().join(format!("kodikon-hidden-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("the temporary folder is writable");
+        let uid = fs::metadata(&dir).expect("it was made").uid();
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        // A superuser may read everything: the kernel's answer is made up.
+        let missing = |dir: &Path, error: &io::Error| ApiFile::missing(dir.join(API_FILE), error);
+        assert_eq!(missing(&dir, &io::ErrorKind::NotFound.into()), Ok(None));
+        for (place, words) in
+            [(dir.clone(), format!("belongs to UID {uid}")), (dir.join("x"), "belongs to another".into())]
+        {
+            let hidden = missing(&place, &denied).expect_err("it is hidden");
+            let Failure::Undone(said) = Failure::from(hidden) else { panic!("it could not be done") };
+            assert!(said.contains(&words) && said.contains("sudo"), "{said}");
+        }
+        fs::remove_dir(&dir).expect("nothing was left");
     }
 }

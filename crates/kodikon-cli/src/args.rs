@@ -353,7 +353,11 @@ pub(crate) enum ConfigVerb {
     #[command(after_help = "Example:\n  kodikon config check\n  kodikon config check kodikon.yaml")]
     Check {
         /// Check this file together with everything else that counts
+        #[arg(conflicts_with = "config")]
         file: Option<PathBuf>,
+        /// The same, as `up` takes it
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Show the configuration that counts
     #[command(

@@ -41,13 +41,22 @@ impl Client {
     /// Finds the node: `--api URL` first, else the data folder's.
     pub(crate) fn find(node: &NodeArgs, data_dir: Option<&Path>) -> Result<Self, Failure> {
         let dirs = places::candidate_dirs(data_dir)?;
-        let known = dirs.iter().filter_map(|dir| ApiFile::read(dir));
+        let mut hidden = None;
+        let mut known = dirs.iter().filter_map(|dir| {
+            ApiFile::read(dir).unwrap_or_else(|unread| {
+                hidden.get_or_insert(unread);
+                None
+            })
+        });
         if let Some(url) = &node.api {
             let (authority, base) = split_url(url)?;
             // The token belongs to one node: it is shown to that one only.
             let same = |file: &ApiFile| split_url(&file.url).is_ok_and(|(other, _)| other == authority);
-            let token = known.into_iter().find(same).map(|file| file.token);
-            return Ok(Self { authority, base, token });
+            let token = known.find(same).map(|file| file.token);
+            return match hidden.filter(|_| token.is_none()) {
+                Some(hidden) => Err(hidden.into()),
+                None => Ok(Self { authority, base, token }),
+            };
         }
         for file in known {
             let (authority, base) = split_url(&file.url)?;
@@ -56,7 +65,7 @@ impl Client {
                 return Ok(client);
             }
         }
-        Err(no_node(&dirs))
+        Err(hidden.map_or_else(|| no_node(&dirs), Failure::from))
     }
 
     /// Asks for a document.

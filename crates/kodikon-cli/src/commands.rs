@@ -44,7 +44,7 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::Decode(decode) => decode::run(&common, &decode),
         Verb::Demo(demo) => crate::demo::run(&common, &demo),
         Verb::Key(KeyVerb::New { file }) => key::new(&common, file.as_deref()),
-        Verb::Config(ConfigVerb::Check { file }) => config::check(&common, file),
+        Verb::Config(ConfigVerb::Check { file, config }) => config::check(&common, file.or(config)),
         Verb::Config(ConfigVerb::Show { origin, settings }) => config::show(&common, origin, &settings),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(dir.as_deref()),

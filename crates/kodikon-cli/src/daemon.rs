@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kodikon::api::{Security, Started};
 use kodikon::settings::{LogFormat, LogLevel, Settings};
@@ -18,12 +18,16 @@ use crate::api_file::{ApiFile, Left};
 use crate::args::{Common, UpArgs};
 use crate::event_line;
 use crate::http::{self, Api, EventRing, Token};
+use crate::json_log::JsonLines;
 use crate::log_writer::LogWriter;
 use crate::outcome::{Done, Failure};
-use crate::{places, print};
+use crate::{metrics_token, places, print};
 
 /// How long the last lines may take to be read; a reader that stopped reading must not keep the node from ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A signal so soon after the first is the first once more: a supervisor tells the process and its group, a terminal the
+/// group, and neither means to cut the goodbye off. A person takes longer to lose patience.
+const SAME_SIGNAL: Duration = Duration::from_millis(200);
 
 /// Runs a node until it is told to end.
 pub(crate) fn run(common: &Common, args: &UpArgs) -> Result<Done, Failure> {
@@ -31,7 +35,7 @@ pub(crate) fn run(common: &Common, args: &UpArgs) -> Result<Done, Failure> {
     if settings.node_id.value.is_none() {
         settings.node_id.value = Some(places::machine_name());
     }
-    let log = LogWriter::spawn(std::io::stderr(), settings.log_format.value);
+    let log = LogWriter::of_process(settings.log_format.value);
     let log = log.map_err(|error| Failure::Undone(format!("the system gives no thread: {error}")))?;
     start_log(&settings, log.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -54,7 +58,10 @@ async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) 
     // Subscribed before the first line is out: whoever reads `started` and then acts finds it all.
     let for_readers = mesh.events();
     let started = mesh.started(api.as_ref().map(|api| api.url.clone()));
-    banner(&started, &settings, log);
+    match settings.log_format.value {
+        LogFormat::Json => log_banner(&started, &settings),
+        LogFormat::Text | _ => banner(&started, &settings, log),
+    }
     let mut printed = spawn_printer(json, &started, events)?;
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -62,11 +69,12 @@ async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) 
         () = signals.any() => true,
         () = feed(&ring, for_readers) => false,
     };
+    let ended_at = Instant::now();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     // A second signal ends at once what the first began to end.
     tokio::select! {
         () = end(&mesh, api, &mut printed) => {}
-        () = signals.any() => return Err(Failure::Undone("ended without a goodbye".into())),
+        () = signals.again(ended_at) => return Err(Failure::Undone("ended without a goodbye".into())),
     }
     if ended_by_signal {
         Ok(Done::Well)
@@ -124,8 +132,11 @@ fn start_api(listener: TcpListener, mesh: &Mesh, ring: &EventRing, settings: &Se
     let left = file.leave(&dir).map_err(|error| undone(&format!("{} cannot be written", dir.display()), error))?;
     let is_ours = mesh.data_dir().is_none() && settings.data_dir.value.is_none();
     let left = if is_ours { left.with_dir() } else { left };
+    // A node that keeps nothing keeps no token either.
+    let metrics_token = mesh.data_dir().map(metrics_token::keep).transpose();
+    let metrics_token = metrics_token.map_err(|error| undone("metrics.token cannot be kept", error))?;
     let (end, ended) = oneshot::channel::<()>();
-    let api = Arc::new(Api { node: mesh.clone(), events: ring.clone(), token });
+    let api = Arc::new(Api { node: mesh.clone(), events: ring.clone(), token, metrics_token });
     let task = tokio::spawn(async move {
         let ended = async {
             let _ = ended.await;
@@ -195,6 +206,22 @@ fn banner(started: &Started, settings: &Settings, log: &LogWriter) {
     }
 }
 
+/// The same, for a program that reads the log.
+fn log_banner(started: &Started, settings: &Settings) {
+    let Started { node_id, id, addresses, .. } = started;
+    match &started.api {
+        Some(api) => tracing::info!(%node_id, %id, ?addresses, %api, "node"),
+        None => tracing::info!(%node_id, %id, ?addresses, "node without API: the other verbs cannot reach it"),
+    }
+    if started.security == Security::Open {
+        let mesh = &settings.mesh_name.value;
+        tracing::warn!(%mesh, "open mesh: anyone on this network can join it; `kodikon key new FILE` makes a key");
+    }
+    for notice in settings.notices() {
+        tracing::warn!(origin = %notice.origin, "{}", notice.text);
+    }
+}
+
 /// The signals that end a node.
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
@@ -213,6 +240,14 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+
+    /// Another one than that which came first, then.
+    async fn again(&mut self, first: Instant) {
+        self.any().await;
+        while first.elapsed() < SAME_SIGNAL {
+            self.any().await;
+        }
+    }
 }
 
 /// The log goes to stderr: stdout holds results.
@@ -229,7 +264,7 @@ fn start_log(settings: &Settings, writer: LogWriter) {
     let log = tracing_subscriber::fmt().with_writer(writer).with_max_level(level).with_ansi(ansi);
     // An error means that there is a log already.
     let _ = match settings.log_format.value {
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Json => log.event_format(JsonLines).try_init(),
         LogFormat::Text | _ => log.with_target(false).try_init(),
     };
 }

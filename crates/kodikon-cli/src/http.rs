@@ -1,7 +1,7 @@
 //! The local HTTP API: which paths there are, who may call them, and how the server starts and ends.
 //!
-//! It is for programs of this machine: it listens on the loopback only, every caller shows the token from `api.json`, and a browser
-//! is let in from no page but the node's own. `/healthz` and `/readyz` tell nothing and need no token.
+//! It is for programs of this machine: it listens on the loopback only, every caller shows the token from `api.json` (or, for the
+//! metrics alone, that from `metrics.token`), and a browser is let in from no page but the node's own. `/healthz` and `/readyz` tell nothing and need no token.
 
 use std::fmt;
 use std::future::Future;
@@ -97,8 +97,10 @@ pub(crate) struct Api<N> {
     pub(crate) node: N,
     /// Its events.
     pub(crate) events: EventRing,
-    /// What callers must show.
+    /// What callers must show, new at every start.
     pub(crate) token: Token,
+    /// What opens the metrics alone, where one is kept.
+    pub(crate) metrics_token: Option<Token>,
 }
 
 /// Serves until `end` comes true; streams of events end with the ring that feeds them.

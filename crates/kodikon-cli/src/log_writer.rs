@@ -1,20 +1,26 @@
 //! Decides how the log leaves: by a thread of its own, so that a stderr nobody reads costs lines and never the node.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kodikon::settings::LogFormat;
+use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::json_log;
 
 /// Lines that wait for the thread: a start of some hundred peers, told at once. At about 200 B a line, a fifth of a megabyte.
 const LINES_MAX: usize = 1_024;
 
 /// At the end of a process it is looked so often for room among the lines that wait.
 const ROOM_EVERY: Duration = Duration::from_millis(5);
+
+/// How this process writes its log, once that is known.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -30,9 +36,27 @@ enum Order {
 pub(crate) struct LogWriter {
     orders: SyncSender<Order>,
     dropped: Arc<AtomicU64>,
+    format: LogFormat,
 }
 
 impl LogWriter {
+    /// The writer of this process's log, which from here on has this format.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn of_process(format: LogFormat) -> io::Result<Self> {
+        let format = *FORMAT.get_or_init(|| format);
+        Self::spawn(io::stderr(), format)
+    }
+
+    /// A writer for the last words of a process, in the format of its log if it has one.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn for_last_words() -> io::Result<Self> {
+        Self::spawn(io::stderr(), FORMAT.get().copied().unwrap_or(LogFormat::Text))
+    }
+
     /// Gives a sink its thread.
     ///
     /// # Errors
@@ -43,12 +67,21 @@ impl LogWriter {
         let counted = Arc::clone(&dropped);
         let write = move || run(sink, &ordered, &counted, format);
         thread::Builder::new().name("kodikon-log".into()).spawn(write)?;
-        Ok(Self { orders, dropped })
+        Ok(Self { orders, dropped, format })
     }
 
     /// Writes a line, or drops and counts it where too many wait.
     pub(crate) fn line(&self, text: &str) {
-        self.offer(format!("{text}\n").into_bytes());
+        self.say(Level::INFO, text);
+    }
+
+    /// The same, for a sentence of some weight.
+    pub(crate) fn say(&self, level: Level, text: &str) {
+        let line = match self.format {
+            LogFormat::Json => json_log::sentence(level, text, None),
+            LogFormat::Text | _ => text.to_owned(),
+        };
+        self.offer(format!("{line}\n").into_bytes());
     }
 
     /// Waits until all is written that was said before, but no longer than this.
@@ -98,7 +131,7 @@ fn run(mut sink: impl Write, ordered: &Receiver<Order>, dropped: &AtomicU64, for
 fn gap(lines: u64, format: LogFormat) -> String {
     const WHY: &str = "lines of the log were dropped: stderr was not read in time";
     match format {
-        LogFormat::Json => format!("{}\n", serde_json::json!({"level": "WARN", "message": WHY, "lines": lines})),
+        LogFormat::Json => format!("{}\n", json_log::sentence(Level::WARN, WHY, Some(("lines", lines)))),
         LogFormat::Text | _ => format!("WARN {WHY} lines={lines}\n"),
     }
 }
@@ -178,6 +211,6 @@ mod tests {
     fn a_gap_is_told_in_the_format_of_the_log() {
         assert!(gap(3, LogFormat::Text).ends_with("lines=3\n"));
         let json: serde_json::Value = serde_json::from_str(&gap(3, LogFormat::Json)).expect("JSON");
-        assert_eq!(json["lines"], 3);
+        assert_eq!((&json["lines"], &json["level"]), (&3.into(), &"WARN".into()));
     }
 }

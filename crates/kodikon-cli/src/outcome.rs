@@ -8,11 +8,15 @@ use kodikon::PAYLOAD_DEPTH;
 
 /// What is wrong with a text that should be JSON. The reader stops far deeper than a message may go, and does not say how deep that is.
 pub(crate) fn why_not_json(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    if said.starts_with("recursion limit exceeded") {
+    if is_too_deep(error) {
         return format!("a message has at most {PAYLOAD_DEPTH} arrays and objects in one another");
     }
-    said
+    error.to_string()
+}
+
+/// Whether a text is JSON, as far as it was read, and far deeper than anything may go.
+pub(crate) fn is_too_deep(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("recursion limit exceeded")
 }
 
 /// A verb that ran to its end and printed its result.

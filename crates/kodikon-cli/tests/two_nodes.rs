@@ -244,6 +244,101 @@ fn a_node_whose_output_nobody_reads_lives_and_a_second_signal_ends_it() {
     drop((out_reader, err_reader));
 }
 
+#[test]
+fn a_signal_that_comes_twice_at_once_still_lets_the_node_say_goodbye() {
+    let home = Home::new("twice");
+    let port = free_port();
+    let up = |name: &str| {
+        home.start(&["up", "--json", "--in-memory", "--interface", "lo", "--udp-port", &port, "--node-id", name])
+    };
+    let (one, mut two) = (up("cam1"), up("cam2"));
+    assert_eq!(one.event("peer_up")["node_id"], "cam2");
+    let pid = two.child.id();
+    // The node may have ended before the third.
+    let script = format!("kill -TERM {pid}; kill -INT {pid}; kill -TERM {pid} || true");
+    Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status().expect("sh is there");
+    assert_eq!(two.child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(one.event("peer_left")["node_id"], "cam2");
+}
+
+#[test]
+fn a_scrapers_token_outlives_its_node_and_shows_metrics_and_nothing_else() {
+    let home = Home::new("scraper");
+    let port = free_port();
+    let up = || {
+        let arguments =
+            ["up", "--json", "--data-dir", "d", "--interface", "lo", "--udp-port", &port, "--node-id", "cam1"];
+        let node = home.start(&arguments);
+        let url = node.event("started")["api"].as_str().expect("an API").to_owned();
+        let token = std::fs::read_to_string(home.0.join("d/metrics.token")).expect("a token");
+        (node, url, token)
+    };
+    let (mut node, url, token) = up();
+    let address = url.strip_prefix("http://").expect("an http URL").to_owned();
+    for (path, token, expected) in [
+        ("/metrics", token.trim(), "200"),
+        ("/v1/stats", token.trim(), "401"),
+        ("/metrics", "0000000000000000000000000000000000000000000000000000000000000000", "401"),
+    ] {
+        let mut stream = std::net::TcpStream::connect(&address).expect("it listens");
+        let head = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).expect("text");
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{path}: {answer}");
+    }
+    assert_eq!(node.end(), 0);
+    let (mut again, _, kept) = up();
+    assert_eq!(kept, token);
+    assert_eq!(again.end(), 0);
+}
+
+#[test]
+fn a_log_in_json_is_json_line_by_line_from_the_first_word_to_the_last() {
+    let home = Home::new("json-log");
+    let port = free_port();
+    std::fs::write(home.0.join("kodikon.yaml"), "mesh:\n  max_peers: 10\n").expect("a writable folder");
+    let arguments = [
+        "up",
+        "--config",
+        "kodikon.yaml",
+        "--data-dir",
+        "d",
+        "--interface",
+        "lo",
+        "--udp-port",
+        &port,
+        "--node-id",
+        "cam1",
+        "--log-format",
+        "json",
+    ];
+    let mut command = home.kodikon(&arguments);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it was built");
+    let mut node = Going { child, lines: channel().1 };
+    until("it has started", || home.0.join("d/api.json").exists());
+    let (code, _, taken) = home.run(&arguments);
+    assert_eq!(code, 1, "its folder is taken");
+    assert_eq!(node.end(), 0);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut node.child.stderr.take().expect("piped"), &mut text).expect("text");
+
+    let lines: Vec<Value> = [&text, &taken]
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect();
+    let find = |field: &str, value: Value| {
+        let found = lines.iter().find(|line| line[field] == value);
+        found.unwrap_or_else(|| panic!("no {field} {value} in {text}{taken}"))
+    };
+    assert!(find("node_id", json!("cam1"))["addresses"].is_array(), "{text}");
+    find("usable", json!(["lo"]));
+    find("mesh", json!("kodikon"));
+    assert!(lines.iter().any(|line| line["origin"].as_str().is_some_and(|at| at.contains("kodikon.yaml"))), "{text}");
+    find("level", json!("ERROR"));
+}
+
 /// Sends a signal to a verb that goes on.
 fn signal(name: &str, child: &Child) {
     let sent = Command::new("kill").args([name, &child.id().to_string()]).status();

@@ -408,6 +408,11 @@ pub enum Event {
         /// Whether we make room.
         rekeyed: bool,
     },
+    /// A copy of this node has made room, and others hold its run for this node's: it goes on with a higher epoch.
+    Overtaken {
+        /// The epoch now.
+        epoch: Epoch,
+    },
     /// This node's disk was restored from a backup: it goes on with a higher epoch.
     Restored {
         /// The epoch now.

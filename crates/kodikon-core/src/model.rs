@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod cast;
 pub mod identity;
+pub mod json;
 pub mod letter;
 pub mod links;
 pub mod member;

@@ -56,6 +56,8 @@ pub enum Check {
     VersionForward,
     /// A node's own state survives its restart: nobody has seen a later version than it finds on its disk.
     StateSurvives,
+    /// Whoever says that its disk was restored from a backup is right.
+    BackupTrue,
     /// Every table holds at most its limit.
     Tables,
     /// No healthy node is called failed by a healthy one that has a way to it over healthy ones.
@@ -135,6 +137,7 @@ impl Check {
             Self::StateTrue => "state_true",
             Self::VersionForward => "version_forward",
             Self::StateSurvives => "state_survives",
+            Self::BackupTrue => "backup_true",
             Self::Tables => "tables",
             Self::FalseFailed => "false_failed",
             Self::VerdictInTime => "verdict_in_time",
@@ -514,6 +517,21 @@ impl Watch {
         self.truth.seen_version(&peer, snapshot.version);
     }
 
+    fn check_backup(&mut self, now: Moment, node: usize) {
+        let (id, since) = (self.truth.nodes[node].id, self.truth.nodes[node].since);
+        let Some(person) = self.truth.person(&id) else { return };
+        // A process that began after its disk was copied knows of no copy, and finds the copy's run beyond its own.
+        let copied = person.copied.is_some_and(|at| at <= since);
+        self.tally.check(now, Check::BackupTrue, person.restored || copied, || {
+            format!("node {node} says that its disk was restored from a backup, which it was not")
+        });
+    }
+
+    fn forget_view(&mut self, node: usize) {
+        self.pairs -= self.views[node].counted();
+        self.views[node] = View::default();
+    }
+
     fn uncount_subject(&mut self, peer: &NodeId) {
         for view in &mut self.views {
             self.pairs -= usize::from(view.uncount(peer));
@@ -600,10 +618,11 @@ impl Observer for Watch {
             Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
             // A new run begins within the process: it knows nobody, as after a boot.
-            Event::Restored { .. } | Event::Cloned { rekeyed: true } => {
-                self.pairs -= self.views[node].counted();
-                self.views[node] = View::default();
+            Event::Restored { .. } => {
+                self.check_backup(now, node);
+                self.forget_view(node);
             }
+            Event::Overtaken { .. } | Event::Cloned { rekeyed: true } => self.forget_view(node),
             _ => {}
         }
     }

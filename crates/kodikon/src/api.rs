@@ -293,7 +293,7 @@ pub struct Event {
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum What {
-    /// A peer was found, or came back.
+    /// A peer was found, came back, or is shown by another name from here on.
     PeerUp {
         /// Its name.
         node_id: String,
@@ -303,6 +303,10 @@ pub enum What {
         address: Option<String>,
         /// The program version it runs.
         version: String,
+        /// The name by which events told of it until now, where that was another: nobody bears it any more, or somebody
+        /// else does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        renamed_from: Option<String>,
     },
     /// A peer missed its turn and did not answer.
     PeerSuspect {

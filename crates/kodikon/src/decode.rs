@@ -15,7 +15,7 @@ use kodikon_core::model::identity::{StrictVerifier, Verifier as _};
 use kodikon_core::model::member::Card;
 use kodikon_core::model::op::{OpKind, SignedOp};
 use kodikon_core::wire::codec;
-use kodikon_core::wire::header::{Header, MAX_FRAME, OVERHEAD};
+use kodikon_core::wire::header::{HEADER, Header, MAX_FRAME, OVERHEAD};
 use kodikon_core::wire::json::Origin;
 pub use kodikon_core::wire::json::{JsonMessage, JsonReject};
 use kodikon_core::wire::message::Message;
@@ -96,6 +96,29 @@ impl Decoder {
             (GroupKey::new(&config.group_key()), config.mesh_id())
         });
         Self { keys: keys.into(), sessions: BoundedMap::new(MAX_PEERS), authors: BoundedMap::new(MAX_PEERS) }
+    }
+
+    /// The frames in what a capture shows as one packet: on the host that sends them, a run of frames that the kernel or the network
+    /// card cuts apart behind the capture (`UDP_SEGMENT`) is one. All have one length, but the last, which may be shorter. Anything else
+    /// is returned as it is.
+    #[must_use]
+    pub fn frames<'a>(&self, packet: &'a [u8]) -> Vec<&'a [u8]> {
+        let is_one = match self.open(packet) {
+            Ok(_) => true,
+            Err(Undecoded::Length(length)) => length < OVERHEAD,
+            Err(Undecoded::Sealed) => false,
+            Err(Undecoded::Json(_) | Undecoded::Foreign(_) | Undecoded::KeyEpoch(_) | Undecoded::Malformed) => true,
+        };
+        let whole = vec![packet];
+        if is_one {
+            return whole;
+        }
+        // One sender speaks in one session, so its frames begin alike up to their counters.
+        let beginning = packet.get(..HEADER - 8).unwrap_or_default();
+        let is_run = |length: &usize| packet.chunks(*length).all(|frame| frame.starts_with(beginning));
+        let opens = |length: &usize| packet.chunks(*length).all(|frame| self.open(frame).is_ok());
+        let mut lengths = OVERHEAD..=MAX_FRAME.min(packet.len().saturating_sub(1));
+        lengths.find(|length| is_run(length) && opens(length)).map_or(whole, |length| packet.chunks(length).collect())
     }
 
     /// Takes only the names out of a datagram, for frames that come before those which show them.

@@ -159,13 +159,15 @@ pub struct Refusals {
     pub refused_by: Vec<(String, usize)>,
 }
 
-/// What arrived from outside the mesh.
+/// What arrived from outside the mesh in the last two minutes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Foreign {
     /// Frames of ours that this mesh's key does not open.
     pub sealed: u64,
     /// Datagrams that are no frames: other programs, JSON of the Python original.
     pub unknown: u64,
+    /// How long ago the last of all came, within ten seconds.
+    pub last: Option<Duration>,
 }
 
 /// The connections by which a dead process is noticed.
@@ -537,17 +539,24 @@ fn peer_rates(symptoms: &Symptoms) -> Finding {
 
 fn foreign_nodes(symptoms: &Symptoms) -> Finding {
     let Some(foreign) = symptoms.foreign else { return unknown("not looked at") };
-    let Foreign { sealed, unknown } = foreign;
+    let Foreign { sealed, unknown, last } = foreign;
+    let ago = last.map(|ago| format!("the last came {} s ago", ago.as_secs()));
     if sealed == 0 && unknown == 0 {
-        return ok("nothing arrived from outside the mesh");
+        return ok(match ago {
+            None => "nothing arrived from outside the mesh".to_owned(),
+            Some(ago) => format!("nothing arrived from outside the mesh for two minutes; {ago}"),
+        });
     }
     let mut evidence = Vec::new();
     if sealed > 0 {
-        evidence.push(format!("{sealed} datagrams of another mesh, which this node cannot open"));
+        evidence.push(format!("{sealed} datagrams of another mesh in two minutes, which this node cannot open"));
     }
     if unknown > 0 {
-        evidence.push(format!("{unknown} datagrams that are no frames: another program, or the Python original"));
+        evidence.push(format!(
+            "{unknown} datagrams in two minutes that are no frames: another program, or the Python original"
+        ));
     }
+    evidence.extend(ago);
     warn(
         evidence.join("; "),
         "if a node is missing, compare `kodikon config show` there and here: mesh.name, mesh.key and registry.deletes must be equal; else \

@@ -13,6 +13,8 @@ mod names;
 mod orders;
 mod saved;
 mod show;
+mod strangers;
+mod told;
 mod turns;
 
 use std::collections::BTreeMap;
@@ -41,7 +43,7 @@ use crate::clock::{Clock, Deadline, Jump, JumpWatch, Reading, SystemClock};
 use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
-use crate::interfaces::{InterfaceWatch, choose};
+use crate::interfaces::{Admission, InterfaceWatch, choose};
 use crate::mesh::{Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
@@ -211,6 +213,8 @@ struct Driver {
     deadline: Deadline,
     watch: Option<InterfaceWatch>,
     only: Vec<String>,
+    /// Over which interfaces datagrams are taken.
+    admission: Admission,
     /// Those of `only` that are not there, as told last.
     absent: Vec<String>,
     names: Names,
@@ -305,6 +309,7 @@ impl Driver {
             jumps: JumpWatch::default(),
             deadline,
             watch: Some(watch),
+            admission: Admission::new(&plan.interfaces, &[], &[]),
             only: plan.interfaces,
             absent: Vec::new(),
             names,
@@ -393,6 +398,9 @@ impl Driver {
                     self.obey_all(now, order);
                 }
                 for (arrival, bytes) in inbox.datagrams() {
+                    if !self.admits(&arrival) {
+                        continue;
+                    }
                     self.node.handle(now, Input::Datagram(arrival, bytes));
                     self.carry_out();
                 }
@@ -404,7 +412,9 @@ impl Driver {
                     tracing::debug!(?family, %error, "receiving");
                 }
                 for (arrival, bytes) in inbox.datagrams() {
-                    self.take_discovery(now, arrival, bytes);
+                    if self.admits(&arrival) {
+                        self.take_discovery(now, arrival, bytes);
+                    }
                 }
             }
             Turn::Interfaces(Ok(interfaces)) => self.follow_interfaces(now, interfaces),
@@ -438,6 +448,13 @@ impl Driver {
         self.evidence.counts.disturbances += 1;
         self.node.handle(now, Input::Disturbed);
         self.carry_out();
+    }
+
+    /// Whether a datagram came over an interface that is used; one that did not is counted.
+    fn admits(&mut self, arrival: &Arrival) -> bool {
+        let admits = self.admission.hears(arrival);
+        self.evidence.counts.elsewhere += u64::from(!admits);
+        admits
     }
 
     fn take_discovery(&mut self, now: Instant, arrival: Arrival, bytes: &mut [u8]) {
@@ -488,6 +505,8 @@ impl Driver {
         self.names.hurry(now);
         self.discovery.follow(&choice.usable, &present);
         self.udp.follow(&usable);
+        self.admission = Admission::new(&self.only, &interfaces, &usable);
+        self.streams.admit(self.admission.clone());
         self.addresses = choice.announced.iter().map(|&ip| SocketAddr::new(ip, self.facts.port)).collect();
         self.evidence.note_interfaces(interfaces, choice);
         self.node.handle(now, Input::Interfaces(&usable));
@@ -620,6 +639,7 @@ impl Driver {
     }
 
     fn refresh(&mut self, now: Instant) {
+        self.evidence.note_strangers(now, self.node.stats());
         let counts = &mut self.evidence.counts;
         if now >= self.drops_at {
             self.drops_at = now + DROPS_EVERY;

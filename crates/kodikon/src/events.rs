@@ -341,7 +341,7 @@ mod tests {
         let said = Arc::unwrap_or_clone(state(0)).what;
         let (kind, payload, priority) = ("door".to_owned(), Value::Null, "low".to_owned());
         let whats = [
-            What::PeerUp { node_id: node_id.clone(), id: id.clone(), address: None, version },
+            What::PeerUp { node_id: node_id.clone(), id: id.clone(), address: None, version, renamed_from: None },
             What::PeerSuspect { node_id: verdict.0, id: verdict.1, witnesses: verdict.2, reason: verdict.3 },
             What::PeerFailed { node_id: node_id.clone(), id: id.clone(), witnesses, reason: reason.clone() },
             What::PeerLeft { node_id: node_id.clone(), id: id.clone(), reason: reason.clone() },

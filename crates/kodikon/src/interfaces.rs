@@ -11,10 +11,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::sys;
 
+mod admission;
 mod choice;
 mod netlink;
 mod tables;
 
+pub(crate) use admission::Admission;
 pub(crate) use choice::{Choice, choose};
 use netlink::{Fact, Table};
 use tables::Tables;

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kodikon_core::effect::Remembered;
 use kodikon_core::ground::fair::Class;
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::stats::{Crowded, Reject, Stats};
@@ -186,12 +187,14 @@ impl Mesh {
         }
     }
 
-    /// The peers of this node, without itself: alive, suspect, and failed until they leave the roster.
+    /// The peers of this node by name, without itself: alive, suspect, and failed until they leave the roster.
     #[must_use]
     #[doc(alias = "discover_peers")]
     pub fn peers(&self) -> Vec<Peer> {
         let (view, now) = (self.0.board.read(), self.now());
-        view.peers.iter().filter_map(|peer| view.peer(peer, now)).collect()
+        let mut peers: Vec<Peer> = view.peers.iter().filter_map(|peer| view.peer(peer, now)).collect();
+        sort_by_name(&mut peers);
+        peers
     }
 
     /// The peers, and behind them those who left or failed longer ago, as long as the directory remembers them (7 days).
@@ -202,11 +205,11 @@ impl Mesh {
         let departed = self.ask(Order::Departed).await?;
         let mut peers = self.peers();
         let (wall, since_start) = (self.wall(), self.0.clock.now());
-        for entry in departed {
-            if peers.iter().all(|peer| peer.id() != entry.id) {
-                peers.push(Peer::from_remembered(&entry, wall, since_start));
-            }
-        }
+        let is_past = |entry: &&Remembered| peers.iter().all(|peer| peer.id() != entry.id);
+        let past = departed.iter().filter(is_past);
+        let mut past: Vec<Peer> = past.map(|entry| Peer::from_remembered(entry, wall, since_start)).collect();
+        sort_by_name(&mut past);
+        peers.append(&mut past);
         Ok(peers)
     }
 
@@ -418,6 +421,11 @@ pub(crate) fn changes_of(keys: &Value) -> Result<Vec<StateChange>, MeshError> {
         Value::Array(_) => "an array",
     };
     Err(MeshError::NotAnObject { found })
+}
+
+/// As people look for them.
+fn sort_by_name(peers: &mut [Peer]) {
+    peers.sort_by(|a, b| (a.name(), a.id()).cmp(&(b.name(), b.id())));
 }
 
 /// Enters what the core counts.

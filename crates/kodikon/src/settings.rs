@@ -225,7 +225,8 @@ impl Settings {
         &self.notices
     }
 
-    /// Every setting with its value as JSON and its origin, in the order of [`Key::ALL`].
+    /// Every setting with its value as JSON and its origin, in the order of [`Key::ALL`]. Of `mesh.max_peers` it is what counts:
+    /// [`Settings::peer_limit`].
     #[must_use]
     pub fn rows(&self) -> Vec<(Key, Value, &Origin)> {
         Key::ALL.into_iter().map(|key| self.row(key)).collect()
@@ -238,7 +239,7 @@ impl Settings {
             Key::BroadcastInterval => (seconds(&self.broadcast_interval), &self.broadcast_interval.origin),
             Key::HeartbeatInterval => (seconds(&self.heartbeat_interval), &self.heartbeat_interval.origin),
             Key::HeartbeatTimeout => (seconds(&self.heartbeat_timeout), &self.heartbeat_timeout.origin),
-            Key::MaxPeers => (json!(self.max_peers.value), &self.max_peers.origin),
+            Key::MaxPeers => (json!(self.peer_limit()), &self.max_peers.origin),
             Key::UdpPort => (json!(self.udp_port.value), &self.udp_port.origin),
             Key::MaxHops => (json!(self.max_hops.value), &self.max_hops.origin),
             Key::Profile => (json!(word(self.profile.value)), &self.profile.origin),

@@ -137,7 +137,13 @@ mod tests {
     #[test]
     fn each_type_of_the_seed_stands_for_an_event_for_messages_of_its_name_or_for_nothing() {
         let (node_id, id) = ("cam".to_owned(), ID.to_owned());
-        let up = What::PeerUp { node_id: node_id.clone(), id: id.clone(), address: None, version: "0.1.0".into() };
+        let up = What::PeerUp {
+            node_id: node_id.clone(),
+            id: id.clone(),
+            address: None,
+            version: "0.1.0".into(),
+            renamed_from: None,
+        };
         let state = What::State { node_id, id, source: "cam".into(), version: 1, state: serde_json::Map::new() };
         let (message, alert) = (message, alert());
         // (type, the event that a handler for it hears, whether the name is the mesh's own)

@@ -36,7 +36,7 @@ pub(crate) fn run(common: &Common, args: &DecodeArgs) -> Result<Done, Failure> {
     for input in &inputs {
         input.visit(&mut |seen| {
             if let Seen::Datagram(_, bytes, _) = seen {
-                decoder.learn(bytes);
+                decoder.frames(bytes).into_iter().for_each(|frame| decoder.learn(frame));
             }
             Ok(())
         })?;
@@ -190,6 +190,7 @@ struct Counts {
     faults: usize,
     foreign: usize,
     fragments: usize,
+    runs: usize,
     gone: bool,
 }
 
@@ -202,27 +203,38 @@ struct Report {
 impl Report {
     fn tell(&mut self, seen: Seen<'_>) -> Result<(), Failure> {
         match seen {
-            Seen::Datagram(place, bytes, captured) => match self.decoder.decode(bytes, captured) {
-                Ok(messages) => {
-                    for message in messages {
-                        self.counts.shown += 1;
-                        self.counts.gone = self.counts.gone || !print::line(&message.to_json())?;
-                    }
+            Seen::Datagram(place, bytes, captured) => {
+                let frames = self.decoder.frames(bytes);
+                self.counts.runs += usize::from(frames.len() > 1);
+                for frame in frames {
+                    self.tell_frame(&place, frame, captured)?;
                 }
-                // In a capture anyone's datagrams are found; whoever names one himself means ours.
-                Err(fault) if fault.is_foreign() && captured.is_some() => self.counts.foreign += 1,
-                Err(Undecoded::Sealed) => {
-                    let mesh = &self.mesh;
-                    self.complain(&format!(
-                        "{place}: a sealed frame that does not open with {mesh}: \
-                         name its mesh with --mesh NAME and its key with --mesh-key FILE"
-                    ));
-                }
-                Err(fault) => self.complain(&format!("{place}: {fault}")),
-            },
+            }
             Seen::Fault(text) => self.complain(&text),
             Seen::Fragment => self.counts.fragments += 1,
             Seen::Other => {}
+        }
+        Ok(())
+    }
+
+    fn tell_frame(&mut self, place: &str, frame: &[u8], captured: Option<f64>) -> Result<(), Failure> {
+        match self.decoder.decode(frame, captured) {
+            Ok(messages) => {
+                for message in messages {
+                    self.counts.shown += 1;
+                    self.counts.gone = self.counts.gone || !print::line(&message.to_json())?;
+                }
+            }
+            // In a capture anyone's datagrams are found; whoever names one himself means ours.
+            Err(fault) if fault.is_foreign() && captured.is_some() => self.counts.foreign += 1,
+            Err(Undecoded::Sealed) => {
+                let mesh = &self.mesh;
+                self.complain(&format!(
+                    "{place}: a sealed frame that does not open with {mesh}: \
+                     name its mesh with --mesh NAME and its key with --mesh-key FILE"
+                ));
+            }
+            Err(fault) => self.complain(&format!("{place}: {fault}")),
         }
         Ok(())
     }
@@ -235,7 +247,7 @@ impl Report {
     }
 
     fn end(self, captures_only: bool) -> Result<Done, Failure> {
-        let Counts { shown, faults, foreign, fragments, gone } = self.counts;
+        let Counts { shown, faults, foreign, fragments, runs, gone } = self.counts;
         if gone {
             return Ok(Done::Well);
         }
@@ -247,6 +259,11 @@ impl Report {
         }
         if fragments > 0 {
             eprintln!("left out, IP fragments: {fragments}; long JSON datagrams of the original come so");
+        }
+        if runs > 0 {
+            eprintln!(
+                "several frames in one captured packet, cut apart: {runs}; the sending host's own capture shows a run of frames so"
+            );
         }
         if shown == 0 && faults == 0 {
             let of = if captures_only { "the capture" } else { "the input" };

@@ -1,11 +1,12 @@
 //! `state`: shows the state of nodes and changes one's own.
 
+use kodikon::PAYLOAD_DEPTH;
 use kodikon::api::StateDoc;
 use serde_json::{Map, Value};
 
 use crate::args::{Common, NodeArgs};
 use crate::client::{Client, segment};
-use crate::outcome::{Done, Failure};
+use crate::outcome::{Done, Failure, is_too_deep};
 use crate::print::{self, Tone};
 
 pub(crate) fn get(common: &Common, node: &NodeArgs, name: Option<&str>) -> Result<Done, Failure> {
@@ -50,9 +51,14 @@ fn show(common: &Common, document: Value) -> Result<Done, Failure> {
 /// `KEY=VALUE`, where VALUE is JSON or else a text.
 fn parse_pairs(pairs: &[String]) -> Result<Map<String, Value>, Failure> {
     let parse = |pair: &String| match pair.split_once('=') {
-        Some((key, value)) if !key.is_empty() => {
-            Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()))))
-        }
+        Some((key, value)) if !key.is_empty() => match serde_json::from_str(value) {
+            Ok(value) => Ok((key.to_owned(), value)),
+            // It is JSON, which nobody means as a text.
+            Err(error) if is_too_deep(&error) => Err(Failure::Usage(format!(
+                "the value of `{key}` has more than {PAYLOAD_DEPTH} arrays and objects in one another: make it flatter"
+            ))),
+            Err(_) => Ok((key.to_owned(), Value::String(value.to_owned()))),
+        },
         Some(_) | None => {
             Err(Failure::Usage(format!("`{pair}` sets nothing: write KEY=VALUE, for example battery_level=85")))
         }
@@ -79,7 +85,8 @@ mod tests {
         ] {
             assert_eq!(parse_pairs(&[pair.to_owned()]).map(Value::Object), Ok(expected), "{pair}");
         }
-        for pair in ["fps", "=5", ""] {
+        let deep = format!("v={}{}", "[".repeat(130), "]".repeat(130));
+        for pair in ["fps", "=5", "", &deep] {
             assert!(matches!(parse_pairs(&[pair.to_owned()]), Err(Failure::Usage(_))), "{pair}");
         }
     }

@@ -1,4 +1,5 @@
-//! Who may call the API: one who names this machine as its host, comes from no foreign web page, and shows the token.
+//! Who may call the API: one who names this machine as its host, comes from no foreign web page, and shows the token; a
+//! scraper's own opens the metrics alone.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,7 +17,10 @@ use super::{Api, NodeView};
 /// Paths that tell nothing worth hiding.
 const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
-/// What a caller must show: 32 random bytes in hex, new at every start.
+/// What a scraper may read with a token of its own.
+const METRICS_PATH: &str = "/metrics";
+
+/// What a caller must show: 32 random bytes in hex.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Token(String);
 
@@ -34,6 +38,13 @@ impl Token {
         Some(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
+    /// One that was kept; none if that is no text of at least 32 signs.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let fine = (32..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fine.then(|| Self(text.to_owned()))
+    }
+
     /// The text that is shown.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
@@ -48,14 +59,14 @@ impl Token {
 
 /// Lets a request through, or answers it.
 pub(crate) async fn check<N: NodeView>(State(api): State<Arc<Api<N>>>, request: Request, next: Next) -> Response {
-    let verdict = judge(request.headers(), request.uri().path(), &api.token);
+    let verdict = judge(request.headers(), request.uri().path(), &api.token, api.metrics_token.as_ref());
     match verdict {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-fn judge(headers: &HeaderMap, path: &str, token: &Token) -> Result<(), Problem> {
+fn judge(headers: &HeaderMap, path: &str, token: &Token, scraper: Option<&Token>) -> Result<(), Problem> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     // A name that points here may have been pointed here by a web page (DNS rebinding): only the machine's own names count.
     let host = text(header::HOST).unwrap_or_default();
@@ -77,7 +88,8 @@ fn judge(headers: &HeaderMap, path: &str, token: &Token) -> Result<(), Problem> 
         let (scheme, shown) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| shown.trim())
     });
-    if shown.is_some_and(|shown| token.is(shown)) {
+    let scraper = scraper.filter(|_| path == METRICS_PATH);
+    if shown.is_some_and(|shown| token.is(shown) || scraper.is_some_and(|scraper| scraper.is(shown))) {
         return Ok(());
     }
     let detail = "show the token from `api.json` in the node's data folder: Authorization: Bearer TOKEN";
@@ -111,7 +123,9 @@ mod tests {
     fn verdict(headers: &[(HeaderName, &str)], path: &str) -> Option<u16> {
         let token = Token("abc".into());
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a header"))).collect();
-        judge(&headers, path, &token).err().map(|problem| problem.into_response().status().as_u16())
+        judge(&headers, path, &token, Some(&Token("metrics".into())))
+            .err()
+            .map(|problem| problem.into_response().status().as_u16())
     }
 
     #[test]
@@ -138,6 +152,11 @@ mod tests {
             (&[host.clone(), (AUTHORIZATION, "Bearer ab")], "/v1/peers", Some(401)),
             (&[host.clone(), (AUTHORIZATION, "Bearer abcd")], "/v1/peers", Some(401)),
             (&[host.clone(), (AUTHORIZATION, "Bearer ")], "/metrics", Some(401)),
+            (&[host.clone(), (AUTHORIZATION, "Bearer abc")], "/metrics", None),
+            (&[host.clone(), (AUTHORIZATION, "Bearer metrics")], "/metrics", None),
+            (&[host.clone(), (AUTHORIZATION, "Bearer metrics")], "/metrics/", Some(401)),
+            (&[host.clone(), (AUTHORIZATION, "Bearer metrics")], "/v1/stats", Some(401)),
+            (&[(HOST, "evil.example"), (AUTHORIZATION, "Bearer metrics")], "/metrics", Some(421)),
             (&[host.clone(), (AUTHORIZATION, "Basic abc")], "/v1/peers", Some(401)),
             (from_ref(&host), "/healthz", None),
             (from_ref(&host), "/readyz", None),

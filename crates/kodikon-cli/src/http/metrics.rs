@@ -38,7 +38,7 @@ pub(crate) fn text(stats: &StatsDoc) -> String {
         ("heartbeats_sent", "Heartbeats sent, beacons that stood in for one included", stats.heartbeats_sent),
         ("alerts_sent", "Alerts this node raised", stats.alerts_sent),
         ("datagrams_sent", "Datagrams handed to the kernel", stats.datagrams_sent),
-        ("datagrams_received", "Datagrams read", stats.datagrams_received),
+        ("datagrams_received", "Datagrams that opened; the others are among the drops", stats.datagrams_received),
     ] {
         registry.register(name, help, ConstCounter::new(value));
     }

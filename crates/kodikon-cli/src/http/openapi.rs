@@ -185,7 +185,7 @@ fn build() -> Value {
         "info": {
             "title": "Kodikon node",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The API of one node, on its machine's loopback. The token lies in `api.json` in the node's data folder.",
+            "description": "The API of one node, on its machine's loopback. The token lies in `api.json` in the node's data folder; the one in `metrics.token` opens `/metrics` alone.",
         },
         "paths": paths,
         "components": {

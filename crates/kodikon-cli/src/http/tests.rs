@@ -177,7 +177,7 @@ async fn served() -> Served {
     let listener = bind(any).await.expect("a free port").expect("an API is wanted");
     let address = listener.local_addr().expect("bound");
     let (token, ring) = (Token::generate().expect("random bytes"), EventRing::new("run"));
-    let api = Arc::new(Api { node: Fake::default(), events: ring.clone(), token: token.clone() });
+    let api = Arc::new(Api { node: Fake::default(), events: ring.clone(), token: token.clone(), metrics_token: None });
     let (end, ended) = oneshot::channel::<()>();
     let task = tokio::spawn(serve(listener, Arc::clone(&api), async move {
         let _ = ended.await;
@@ -255,7 +255,7 @@ async fn a_message_is_answered_with_what_became_of_it_and_a_series_line_by_line(
         (r#"["cam2", 1]"#, 400, "an object"),
         (r#"{"to": "cam2", "payload": 1, "repeat": 2, "interval_ms": 0}"#, 400, "interval_ms"),
         (r#"{"to": "cam2", "payload": {"n": 1}, "repeat": 2}"#, 400, "a series numbers"),
-        (&deep, 400, "31 arrays and objects"),
+        (&deep, 400, "32 arrays and objects"),
         (r#"{"to": "busy", "payload": 1}"#, 503, "too many"),
         (r#"{"to": "cam2", "payload": 1, "repeat": 5, "priority": "urgent"}"#, 422, "no such priority"),
     ] {

@@ -55,6 +55,8 @@ pub enum Notice {
     Introduced(SignedOp, NodeId),
     /// An op signed with our own key that we do not remember: a clone, or a disk restored.
     OwnGhost(SignedOp, Option<Arrival>),
+    /// A session that is not ours shows a card signed with our own key as its own.
+    OwnDouble(SignedOp, Arrival),
     /// Our card must be signed anew.
     RenewCard,
     /// Somebody returned from failure or is unknown: show the card to all, at most once a second.

@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::ground::config::{MAX_STATE, MAX_STATE_KEYS, MAX_STATE_VALUE};
 use crate::ground::time::WallTime;
+use crate::model::json::{MAX_DEPTH, depth};
 
 /// The body of a state op.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -67,6 +68,9 @@ pub enum StateError {
     /// The value is no JSON text.
     #[error("the value of `{0}` is not JSON")]
     NotJson(String),
+    /// The value is too deep.
+    #[error("the value of `{0}` has more than {MAX_DEPTH} arrays and objects in one another: make it flatter")]
+    Depth(String),
     /// The value is too long.
     #[error(
         "the value of `{key}` has {bytes} bytes of JSON, the limit is {MAX_STATE_VALUE}: split it, or publish a hash of it"
@@ -126,6 +130,9 @@ fn check(change: &StateChange) -> Result<(), StateError> {
     if json.len() > MAX_STATE_VALUE {
         return Err(StateError::Value { key: change.key.clone(), bytes: json.len() });
     }
+    if depth(json) > MAX_DEPTH {
+        return Err(StateError::Depth(change.key.clone()));
+    }
     let value: serde_json::Value = serde_json::from_str(json).map_err(|_| StateError::NotJson(change.key.clone()))?;
     let is_condition = value.as_str().is_some_and(|word| NODE_STATES.contains(&word));
     if change.key == "state" && !is_condition {
@@ -146,6 +153,7 @@ mod tests {
     fn each_limit_is_refused_by_name_and_its_edge_is_taken() {
         let state = NodeSnapshot::default();
         let long = |n: usize| format!("\"{}\"", "x".repeat(n - 2));
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         let table: Vec<(StateChange, Result<(), StateError>)> = vec![
             (change("fps", "30"), Ok(())),
             (change("", "1"), Err(StateError::Key(0))),
@@ -153,6 +161,9 @@ mod tests {
             (change(&"k".repeat(65), "1"), Err(StateError::Key(65))),
             (change("v", &long(1_024)), Ok(())),
             (change("v", &long(1_025)), Err(StateError::Value { key: "v".to_owned(), bytes: 1_025 })),
+            (change("v", &nested(32)), Ok(())),
+            (change("v", &nested(33)), Err(StateError::Depth("v".to_owned()))),
+            (change("v", &nested(130)), Err(StateError::Depth("v".to_owned()))),
             (change("v", "{"), Err(StateError::NotJson("v".to_owned()))),
             (change("state", "\"idle\""), Ok(())),
             (change("state", "\"asleep\""), Err(StateError::NodeState("\"asleep\"".to_owned()))),

@@ -342,7 +342,7 @@ impl Node {
         }
         let author = hello.card.author();
         if author == self.ctx.me.id {
-            self.ctx.out.notice(Notice::OwnGhost(hello.card, Some(arrival)));
+            self.ctx.out.notice(Notice::OwnDouble(hello.card, arrival));
             return Shown::Settled;
         }
         Shown::Unknown(author, hello.index)

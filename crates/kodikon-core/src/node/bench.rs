@@ -94,6 +94,14 @@ impl Bench {
         (self.say(n, 1, OpKind::Card, &[], minicbor::to_vec(&card).unwrap()), card)
     }
 
+    /// A card that the node under test signed in another run, with tag N.
+    pub(super) fn own_card(&self, n: u8, epoch: Epoch) -> SignedOp {
+        let (_, card) = self.card(100, ip(n));
+        let body = minicbor::to_vec(Card { tag: [n; 8], ..card }).unwrap();
+        let statement = Statement { kind: OpKind::Card, key: Vec::new(), body, lamport: 1, wall: WallTime(0) };
+        SignedOp::sign(&identity(100), self.node.ctx.mesh, epoch, Seq(1), statement)
+    }
+
     pub(super) fn hand(&mut self, input: Input<'_>) {
         self.node.handle(self.now, input);
         self.out.clear();

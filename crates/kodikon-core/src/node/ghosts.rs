@@ -1,5 +1,7 @@
 //! Decides what our own signature from elsewhere means: a second node with our identity, or our own future on a restored disk.
 
+use std::net::SocketAddr;
+
 use crate::effect::outbox::Destination;
 use crate::effect::{Arrival, Event, NewSecret, Persist};
 use crate::ground::id::{Epoch, SessionTag};
@@ -16,22 +18,58 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 #[derive(Debug, Default)]
 pub(super) struct Ghosts {
     seen: Option<(Epoch, Instant)>,
+    rival: Option<Rival>,
+}
+
+/// A second node with our identity. It makes room without a word, and others go on holding its run for ours.
+#[derive(Debug, Clone, Copy)]
+struct Rival {
+    /// Its greatest run.
+    epoch: Epoch,
+    /// Whether the application was told of it.
+    told: bool,
 }
 
 impl Ghosts {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.seen.map(|(_, at)| at + PATIENCE)
     }
+
+    fn note_rival(&mut self, epoch: Epoch, told: bool) {
+        let known = self.rival.unwrap_or(Rival { epoch, told });
+        self.rival = Some(Rival { epoch: epoch.max(known.epoch), told: told || known.told });
+    }
 }
 
 impl Node {
-    /// Something signed with our key and unknown to us arrived. Whoever sent it is asked to prove itself.
+    /// Somebody shows a card signed with our key as its own: a node that lives, not our past.
+    pub(super) fn on_own_double(&mut self, now: Instant, op: SignedOp, arrival: Arrival) {
+        let (epoch, tag) = (op.epoch(), read_card(&op).map(|card| card.session()));
+        if self.ghosts.rival.is_some_and(|rival| epoch <= rival.epoch) {
+            // Its HELLO comes by several ways, and the checks left for it are for its proof.
+            if let Some(tag) = tag {
+                self.discovery.on_stranger(now, tag, arrival, None, &mut self.ctx);
+            }
+        } else if self.check_ghost(now, op, Some(arrival), arrival.from) {
+            // What proves it may be lost, and it has made room by the time it is asked again.
+            self.ghosts.note_rival(epoch, false);
+        }
+    }
+
+    /// Something signed with our key and unknown to us arrived.
     pub(super) fn on_own_ghost(&mut self, now: Instant, op: SignedOp, arrival: Option<Arrival>) {
+        // A copy tells all of its state before it shows its card and proves itself: those checks must not be used up by then. No
+        // datagram comes from port 0.
+        let ip = arrival.map_or(std::net::IpAddr::from([0, 0, 0, 0]), |arrival| arrival.from.ip());
+        self.check_ghost(now, op, arrival, (ip, 0).into());
+    }
+
+    /// Whether it is ours and of no past run. Whoever sent it is asked to prove itself. The check is charged to this source.
+    fn check_ghost(&mut self, now: Instant, op: SignedOp, arrival: Option<Arrival>, source: SocketAddr) -> bool {
         let key = self.ctx.me.identity.public_key();
         let is_past = op.epoch() < self.ctx.me.epoch;
-        let from = arrival.map_or(std::net::SocketAddr::from(([0, 0, 0, 0], 0)), |arrival| arrival.from);
-        if !self.discovery.may_check(now, from, true) || !self.ctx.verify_op(&op, &key) {
-            return;
+        if !self.discovery.may_check(now, source, true) || !self.ctx.verify_op(&op, &key) {
+            return false;
         }
         self.replication.on_own_past(&op, &mut self.ctx);
         let card = read_card(&op);
@@ -42,11 +80,12 @@ impl Node {
             self.challenge_addresses(now, card);
         }
         if is_past {
-            return;
+            return false;
         }
         let seen = self.ghosts.seen.map_or(op.epoch(), |(epoch, _)| epoch.max(op.epoch()));
         let since = self.ghosts.seen.map_or(now, |(_, since)| since);
         self.ghosts.seen = Some((seen, since));
+        true
     }
 
     fn challenge_addresses(&mut self, now: Instant, card: &Card) {
@@ -67,7 +106,12 @@ impl Node {
             return;
         }
         let rekeyed = ours > theirs;
-        self.ctx.out.event(Event::Cloned { rekeyed });
+        // It proves itself to each of our questions.
+        let is_told = self.ghosts.rival.is_some_and(|rival| rival.told && op.epoch() <= rival.epoch);
+        if rekeyed || !is_told {
+            self.ctx.out.event(Event::Cloned { rekeyed });
+        }
+        self.ghosts.note_rival(op.epoch(), true);
         if rekeyed {
             let secret = self.ctx.random.bytes();
             self.ctx.out.persist(Persist::Identity(NewSecret(secret)));
@@ -76,13 +120,18 @@ impl Node {
         }
     }
 
-    /// No rival answered: the signature is our own, from before the disk was set back.
+    /// No rival answers: the signature is of one that has made room, or our own from before the disk was set back. Others
+    /// hold that run for ours, and hear none below it.
     pub(super) fn on_ghost_unanswered(&mut self, now: Instant) {
-        let Some((epoch, _)) = self.ghosts.seen.take() else { return };
-        let counter = epoch.counter().saturating_add(1);
+        let Some((seen, _)) = self.ghosts.seen.take() else { return };
+        let counter = seen.counter().saturating_add(1);
         let epoch = Epoch::new(counter, self.ctx.random.bits() as u32);
         self.ctx.out.persist(Persist::EpochCounter(counter));
-        self.ctx.out.event(Event::Restored { epoch });
+        let rival = self.ghosts.rival.filter(|rival| seen <= rival.epoch);
+        if rival.is_some_and(|rival| !rival.told) {
+            self.ctx.out.event(Event::Cloned { rekeyed: false });
+        }
+        self.ctx.out.event(if rival.is_some() { Event::Overtaken { epoch } } else { Event::Restored { epoch } });
         self.begin_run(now, None, epoch);
     }
 }

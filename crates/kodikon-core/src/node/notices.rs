@@ -55,6 +55,7 @@ impl Node {
             Notice::Applied(op) => self.on_applied(now, &op, changed),
             Notice::Introduced(op, from) => self.on_introduced(now, op, from),
             Notice::OwnGhost(op, arrival) => self.on_own_ghost(now, op, arrival),
+            Notice::OwnDouble(op, arrival) => self.on_own_double(now, op, arrival),
             Notice::RenewCard => self.renew_card(now),
             Notice::ShowCard => self.discovery.show(now),
             Notice::Near(id) => self.on_near(now, id),

@@ -184,7 +184,8 @@ impl Node {
         let saved = Saved {
             log,
             state: self.replication.own_state().clone(),
-            rank: self.ctx.me.settled.then_some(self.ctx.me.rank),
+            // A copy's claim to the name is no older than its identity.
+            rank: (secret.is_none() && self.ctx.me.settled).then_some(self.ctx.me.rank),
             directory: crate::machines::membership::remembered(now, &self.ctx),
         };
         let boot = Boot {

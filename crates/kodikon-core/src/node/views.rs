@@ -50,9 +50,11 @@ impl Node {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerView> {
         let shown = || self.ctx.roster.iter().filter(|(_, peer)| peer.liveness != Held::Introduced);
-        let mut holders: BTreeMap<String, usize> = BTreeMap::from([(self.name(), 1)]);
+        let own = Holders { all: 1, settled: u32::from(self.ctx.me.settled) };
+        let mut holders: BTreeMap<String, Holders> = BTreeMap::from([(self.name(), own)]);
         for (_, peer) in shown().filter(|(_, peer)| peer.liveness.is_present()) {
-            *holders.entry(peer.card.shown_name()).or_default() += 1;
+            let holders = holders.entry(peer.card.shown_name()).or_default();
+            (holders.all, holders.settled) = (holders.all + 1, holders.settled + u32::from(peer.card.settled));
         }
         let isolated = self.is_isolated();
         let view = |(id, peer): (&NodeId, &Peer)| {
@@ -188,9 +190,25 @@ impl Node {
     }
 }
 
-fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, usize>) -> PeerView {
+/// How many who are present bear a name, and how many of them have settled on it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Holders {
+    all: u32,
+    settled: u32,
+}
+
+impl Holders {
+    /// Whether the name alone does not say who is meant. Whoever has it alone for good keeps it bare while newcomers, who are
+    /// about to make way, bear it too.
+    fn is_ambiguous(self, is_settled: bool) -> bool {
+        self.all > 1 && !(is_settled && self.settled == 1)
+    }
+}
+
+fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, Holders>) -> PeerView {
     let name = peer.card.shown_name();
-    let is_shared = peer.liveness.is_present() && holders.get(&name).is_some_and(|count| *count > 1);
+    let is_ambiguous = |holders: &Holders| holders.is_ambiguous(peer.card.settled);
+    let is_shared = peer.liveness.is_present() && holders.get(&name).is_some_and(is_ambiguous);
     let path = peer.best_path().filter(|_| peer.far.is_none());
     PeerView {
         id: *id,

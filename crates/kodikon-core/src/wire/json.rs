@@ -29,8 +29,8 @@ mod reject;
 /// The longest text that is read as one message: 64 KiB, what the fragments of one message carry (design, section 7).
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// How many arrays and objects may lie in one another, the message's own object counted.
-pub const MAX_DEPTH: usize = 32;
+/// How many arrays and objects may lie in one another: those of a payload, and the message's own object.
+pub const MAX_DEPTH: usize = 1 + crate::model::json::MAX_DEPTH;
 
 /// How many keys all objects of one message may have together, the message's own six counted.
 pub const MAX_KEYS: usize = 1024;

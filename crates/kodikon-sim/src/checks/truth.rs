@@ -50,6 +50,10 @@ pub struct Person {
     pub hostile: bool,
     /// Whether its disk was ever set back, copied or lost: then its numbers may be too.
     pub rolled_back: bool,
+    /// Whether it was ever set back.
+    pub restored: bool,
+    /// When it was copied last.
+    pub copied: Option<Moment>,
     /// When its last process ended.
     pub died: Option<Moment>,
     /// The newest version of its state that anybody has shown.
@@ -255,9 +259,16 @@ impl Truth {
         }
     }
 
-    /// A disk of this identity was set back or copied.
-    pub fn rolled_back(&mut self, id: NodeId) {
-        self.people.entry(id).or_default().rolled_back = true;
+    /// A disk of this identity was set back.
+    pub fn restored(&mut self, id: NodeId) {
+        let person = self.people.entry(id).or_default();
+        (person.rolled_back, person.restored) = (true, true);
+    }
+
+    /// A disk of this identity was copied.
+    pub fn copied(&mut self, now: Moment, id: NodeId) {
+        let person = self.people.entry(id).or_default();
+        (person.rolled_back, person.copied) = (true, Some(now));
     }
 
     /// This identity belongs to a hostile member.

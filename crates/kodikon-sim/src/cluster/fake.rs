@@ -41,6 +41,8 @@ pub(crate) enum Vice {
     Reverts,
     /// Keeps nothing on disk.
     Forgets,
+    /// Says again and again that its disk was restored.
+    Alarms,
     /// Shows ways that lead through their ends twice.
     Circles,
     /// Shows a way to one peer only.
@@ -152,6 +154,9 @@ impl Fake {
                 let event = Event::PeerFailed { peer, name: String::new(), witnesses: Vec::new(), reason: "silent" };
                 self.outputs.push_back(Output::Event(event));
             }
+        }
+        if self.vice == Vice::Alarms {
+            self.outputs.push_back(Output::Event(Event::Restored { epoch: self.epoch }));
         }
         if self.vice == Vice::Invents {
             let ghost =
@@ -293,7 +298,7 @@ macro_rules! makers {
 
 makers! {
     honest: None, spinning: Spins, slandering: Slanders, believing: Believes, inventing: Invents,
-    falsifying: Falsifies, hoarding: Hoards, reverting: Reverts, forgetting: Forgets,
+    falsifying: Falsifies, hoarding: Hoards, reverting: Reverts, forgetting: Forgets, alarmed: Alarms,
     circling: Circles, losing: Loses, clinging: Clings,
     doubling: Doubles, bending: Bends, hurrying: Hurries, wandering: Wanders, mute: Mute,
     stuttering: Stutters, boasting: Boasts, shunning: Shuns, despairing: Despairs,

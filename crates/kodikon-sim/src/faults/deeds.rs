@@ -235,7 +235,7 @@ fn boot(cluster: &mut Cluster<Watch>, node: usize, comeback: Comeback) {
             cluster.nodes[node].disk = Disk::new(secret);
         }
         Comeback::Old(disk) => {
-            cluster.observer.truth.rolled_back(identity(&disk));
+            cluster.observer.truth.restored(identity(&disk));
             cluster.nodes[node].disk = *disk;
         }
     }
@@ -247,7 +247,7 @@ fn clone(cluster: &mut Cluster<Watch>, of: usize, onto: usize) {
         return;
     }
     let disk = cluster.nodes[of].disk.clone();
-    cluster.observer.truth.rolled_back(identity(&disk));
+    cluster.observer.truth.copied(cluster.now, identity(&disk));
     let config = cluster.nodes[of].config.clone();
     cluster.nodes[onto].disk = disk;
     cluster.nodes[onto].config = config;

@@ -533,3 +533,32 @@ fn a_state_value_too_deep_for_the_seeds_form_is_shown_as_text() {
         assert_eq!(payload["state"]["battery_level"].is_string(), as_text, "{levels} levels");
     }
 }
+
+#[test]
+fn a_run_of_frames_that_was_captured_as_one_packet_is_cut_apart() {
+    let ping = |nonce| frame(Message::Ping(Ping { nonce }));
+    let mut other = config();
+    other.mesh_name = "other".to_owned();
+    // The last of a run may be shorter than the others.
+    let long = |first| frame_of(&config(), &[first, first + 1].map(|nonce| Message::Ping(Ping { nonce })));
+    let table: &[(&[Vec<u8>], usize)] = &[
+        (&[ping(1)], 1),
+        (&[ping(1), ping(2)], 2),
+        (&[long(1), long(3), ping(5)], 3),
+        (&vec![long(1); 64], 64),
+        (&[vec![1, 0]], 1),
+        (&[b"{\"type\": 1}".to_vec()], 1),
+        // A shorter one ends a run.
+        (&[ping(1), long(3)], 1),
+        // One that does not open makes it no run of ours.
+        (&[ping(1), frame_of(&other, &[Message::Ping(Ping { nonce: 1 })])], 1),
+    ];
+    for (frames, expected) in table {
+        let packet = frames.concat();
+        let cut = decoder().frames(&packet).len();
+        assert_eq!(cut, *expected, "{} frames in {} bytes", frames.len(), packet.len());
+        let mut decoder = decoder();
+        let all_open = decoder.frames(&packet).into_iter().all(|frame| decoder.decode(frame, None).is_ok());
+        assert!(*expected == 1 || all_open, "{} frames", frames.len());
+    }
+}

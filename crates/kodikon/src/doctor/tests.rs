@@ -278,9 +278,17 @@ fn a_refusal_is_a_failure_with_the_limit_and_its_place_and_a_nearly_full_table_a
 
 #[test]
 fn what_arrives_from_outside_is_a_warning() {
-    for (sealed, unknown, status) in [(0, 0, Status::Ok), (1, 0, Status::Warn), (0, 1, Status::Warn)] {
-        let symptoms = Symptoms { foreign: Some(Foreign { sealed, unknown }), ..Symptoms::default() };
-        assert_eq!(found(&symptoms, "foreign_nodes").0, status, "{sealed} {unknown}");
+    let then = Some(Duration::from_secs(300));
+    for (sealed, unknown, last, status, says) in [
+        (0, 0, None, Status::Ok, "outside the mesh"),
+        (0, 0, then, Status::Ok, "the last came 300 s ago"),
+        (1, 0, Some(Duration::ZERO), Status::Warn, "the last came 0 s ago"),
+        (0, 1, None, Status::Warn, "no frames"),
+    ] {
+        let symptoms = Symptoms { foreign: Some(Foreign { sealed, unknown, last }), ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "foreign_nodes");
+        assert_eq!(found, status, "{sealed} {unknown}");
+        assert!(evidence.contains(says), "{evidence}");
     }
 }
 

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use kodikon_core::effect::{Arrival, Cast, Event, Interface, InterfaceAddress, Target};
 use kodikon_core::ground::id::{InterfaceIndex, NodeId};
-use kodikon_core::ground::stats::{Reject, Stats};
+use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::model::member::CardAddress;
 
 use crate::api::StatsDoc;
 use crate::doctor::{
-    CastUse, Foreign, IdentityUse, InterfaceUse, LogUse, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse, Symptoms,
+    CastUse, IdentityUse, InterfaceUse, LogUse, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse, Symptoms,
 };
+use crate::driver::strangers::Strangers;
 use crate::interfaces::Choice;
 use crate::mesh::View;
 use crate::socket::{Discovery, Family, OpenError, SendStats, SocketReport, StreamEvent, StreamStats, UnicastSockets};
@@ -46,6 +47,8 @@ pub(crate) struct DriverCounts {
     pub(crate) disturbances: u64,
     /// Writes to disk that failed.
     pub(crate) store_failures: u64,
+    /// Datagrams that came over an interface other than those named.
+    pub(crate) elsewhere: u64,
     /// Datagrams and frames held back because the run they belong to was not on disk yet.
     pub(crate) unkept: u64,
     /// Events told.
@@ -63,6 +66,7 @@ impl DriverCounts {
             ("send_no_way", self.sends.no_way),
             ("send_refused", self.sends.refused),
             ("send_unkept_run", self.unkept),
+            ("other_interface", self.elsewhere),
             ("kernel_receive_buffer", self.kernel_drops),
             ("message_payload", self.malformed),
         ] {
@@ -96,6 +100,7 @@ pub(crate) struct Evidence {
     clones: u64,
     restored: u64,
     refused_by: Vec<(String, usize)>,
+    strangers: Strangers,
     /// Peers to whom connections failed since the last that stood: how often, and when last.
     failed_streams: BTreeMap<NodeId, (u32, Instant)>,
 }
@@ -146,6 +151,11 @@ impl Evidence {
         if senders.len() < SENDERS_MAX {
             senders.insert(arrival.from);
         }
+    }
+
+    /// Looks at what came from outside the mesh.
+    pub(crate) fn note_strangers(&mut self, now: Instant, stats: &Stats) {
+        self.strangers.note(now, stats);
     }
 
     /// Notes what became of a connection that the core wanted.
@@ -230,7 +240,7 @@ impl Evidence {
                 refused: view.stats.peers_refused,
                 refused_by: self.refused_by.clone(),
             }),
-            foreign: Some(foreign(&view.stats)),
+            foreign: Some(self.strangers.lately(view.at, &view.stats)),
             streams: Some(self.stream_use(view)),
             absent: scene.absent.to_vec(),
             log: Some(scene.log.clone()),
@@ -315,13 +325,6 @@ fn receive_buffer(reports: &[SocketReport]) -> Option<ReceiveBuffer> {
     let granted = reports.iter().map(|report| report.receive_buffer as u64).min()?;
     let overflows = reports.iter().filter_map(|report| report.dropped).map(u64::from).sum();
     Some(ReceiveBuffer { wanted: RECEIVE_BUFFER_WANTED, granted, overflows })
-}
-
-fn foreign(stats: &Stats) -> Foreign {
-    Foreign {
-        sealed: stats.dropped(Reject::Seal) + stats.dropped(Reject::KeyEpoch),
-        unknown: stats.dropped(Reject::FrameType) + stats.dropped(Reject::Length),
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use kodikon_core::node::Node;
 use crate::api::{Event, What};
 use crate::clock::SystemClock;
 use crate::driver::DriverCounts;
+use crate::driver::told::Told;
 use crate::events::{EventLog, EventStream, weight};
 use crate::handlers::{Handler, InlineHandler};
 use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, row_of, said_by_letter};
@@ -43,6 +44,7 @@ pub(crate) struct Show {
     /// The view could not be pinned up: a reader was taking the one before.
     is_owed: bool,
     pending: Vec<CoreEvent>,
+    names: Told,
     events: Arc<EventLog>,
     handlers: Vec<Handler>,
     inline: Vec<InlineHandler>,
@@ -61,6 +63,7 @@ impl Show {
             changed: BTreeSet::new(),
             is_owed: false,
             pending: Vec::new(),
+            names: Told::default(),
             events: Arc::new(EventLog::new()),
             handlers: Vec::new(),
             inline: Vec::new(),
@@ -125,6 +128,7 @@ impl Show {
             | CoreEvent::LogKept(_)
             | CoreEvent::NameClash { .. }
             | CoreEvent::Cloned { .. }
+            | CoreEvent::Overtaken { .. }
             | CoreEvent::Restored { .. }
             | CoreEvent::RefusedBy { .. }
             | CoreEvent::Refused { .. }
@@ -192,6 +196,13 @@ impl Show {
         }
         self.view = Arc::new(view);
         self.is_owed = !self.board.try_publish(Arc::clone(&self.view));
+        if is_other_version {
+            for (id, from) in self.names.renamed(&self.view) {
+                let what = peer_up(&id, self.view.name_of(&id), Some(from), &self.view);
+                tracing::info!(name = self.view.name_of(&id), id = ?id, "peer renamed");
+                self.tell_one(wall, what);
+            }
+        }
         self.tell(wall);
     }
 
@@ -210,25 +221,29 @@ impl Show {
         let mut pending = std::mem::take(&mut self.pending);
         for event in pending.drain(..) {
             log(&event);
-            let Some(what) = what(&event, &self.view) else {
+            let Some(what) = what(&event, &self.view, &mut self.names) else {
                 self.malformed += u64::from(matches!(event, CoreEvent::Message { .. } | CoreEvent::Broadcast { .. }));
                 continue;
             };
-            let event = Arc::new(Event { at: wall, what });
-            let bytes = weight(&event);
-            for handler in &mut self.inline {
-                handler.call(&event);
-            }
-            for handler in &self.handlers {
-                handler.offer(&event, bytes);
-            }
-            self.told += 1;
-            self.events.push(event, bytes);
+            self.tell_one(wall, what);
         }
         // Kept for its room, unless much had come at once.
         if pending.capacity() <= PENDING_KEPT {
             self.pending = pending;
         }
+    }
+
+    fn tell_one(&mut self, wall: f64, what: What) {
+        let event = Arc::new(Event { at: wall, what });
+        let bytes = weight(&event);
+        for handler in &mut self.inline {
+            handler.call(&event);
+        }
+        for handler in &self.handlers {
+            handler.offer(&event, bytes);
+        }
+        self.told += 1;
+        self.events.push(event, bytes);
     }
 }
 
@@ -273,23 +288,15 @@ fn is_of_no_view(event: &CoreEvent) -> bool {
 }
 
 /// An event as people read it; `None` for what only the log and `doctor` tell, and for messages that no honest peer sends.
-fn what(event: &CoreEvent, view: &View) -> Option<What> {
+fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
     let names = |ids: &[NodeId]| ids.iter().map(|id| view.name_of(id)).collect();
-    // The name in the rows; who is in none of them any more has the name it had.
-    let shown = |id: &NodeId, name: &String| match *id == view.id || view.peers.iter().any(|row| row.id == *id) {
-        true => view.name_of(id),
-        false => name.clone(),
-    };
+    if let CoreEvent::PeerUp { peer, name, .. } = event {
+        let name = told.name_of(peer, name, view);
+        let before = told.note(*peer, &name);
+        return Some(peer_up(peer, name, before, view));
+    }
+    let shown = |id: &NodeId, name: &String| told.name_of(id, name, view);
     Some(match event {
-        CoreEvent::PeerUp { peer, name, .. } => {
-            let row = view.peers.iter().find(|row| row.id == *peer);
-            What::PeerUp {
-                node_id: shown(peer, name),
-                id: peer.to_string(),
-                address: row.and_then(|row| row.address).map(|address| address.to_string()),
-                version: row.map(|row| row.version.clone()).unwrap_or_default(),
-            }
-        }
         CoreEvent::PeerSuspect { peer, name, witnesses, reason } => What::PeerSuspect {
             node_id: shown(peer, name),
             id: peer.to_string(),
@@ -324,18 +331,32 @@ fn what(event: &CoreEvent, view: &View) -> Option<What> {
         }
         CoreEvent::Settled { .. }
         | CoreEvent::Announced { .. }
+        | CoreEvent::PeerUp { .. }
         | CoreEvent::Raised { .. }
         | CoreEvent::Receipt { .. }
         | CoreEvent::AlertOver { .. }
         | CoreEvent::LogKept(_)
         | CoreEvent::NameClash { .. }
         | CoreEvent::Cloned { .. }
+        | CoreEvent::Overtaken { .. }
         | CoreEvent::Restored { .. }
         | CoreEvent::RefusedBy { .. }
         | CoreEvent::Refused { .. }
         | CoreEvent::Equivocated { .. }
         | _ => return None,
     })
+}
+
+/// That a peer is here, by this name.
+fn peer_up(peer: &NodeId, node_id: String, renamed_from: Option<String>, view: &View) -> What {
+    let row = view.peers.iter().find(|row| row.id == *peer);
+    What::PeerUp {
+        node_id,
+        id: peer.to_string(),
+        address: row.and_then(|row| row.address).map(|address| address.to_string()),
+        version: row.map(|row| row.version.clone()).unwrap_or_default(),
+        renamed_from,
+    }
 }
 
 /// The state of the node of this name.
@@ -426,6 +447,12 @@ fn log(event: &CoreEvent) {
         CoreEvent::Cloned { rekeyed } => {
             tracing::warn!(rekeyed, "another node runs with this identity; one of the two takes a new one");
         }
+        CoreEvent::Overtaken { epoch } => {
+            tracing::info!(
+                epoch = epoch.counter(),
+                "others took a copy of this node for its next run: it goes on above that"
+            );
+        }
         CoreEvent::Restored { epoch } => {
             tracing::warn!(epoch = epoch.counter(), "the data directory was restored from a backup");
         }
@@ -511,7 +538,7 @@ mod tests {
         assert!(!show.is_due(Instant::ZERO, &node), "a view for each message would be a large one for each datagram");
         show.tell(0.0);
         assert_eq!(show.told(), 1);
-        let deep = format!("{}{}", "[".repeat(32), "]".repeat(32));
+        let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));
         let long = "k".repeat(65);
         let table =
             [(&b"[1"[..], ""), (b"\xff", ""), (b"", "door"), (deep.as_bytes(), ""), (b"1", "a\nb"), (b"1", &long)];
@@ -538,7 +565,7 @@ mod tests {
             let left = CoreEvent::PeerLeft { peer: id, name: then.to_owned() };
             let state = CoreEvent::State { node: id, name: then.to_owned(), snapshot: NodeSnapshot::default() };
             for event in [left, state] {
-                let shown = serde_json::to_value(what(&event, &view).unwrap()).unwrap();
+                let shown = serde_json::to_value(what(&event, &view, &mut Told::default()).unwrap()).unwrap();
                 assert_eq!((&shown["node_id"], &shown["id"]), (&expected.into(), &id.to_string().into()), "{event:?}");
             }
         }

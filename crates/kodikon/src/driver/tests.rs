@@ -99,10 +99,11 @@ async fn each_node_of_a_host_takes_a_port_of_its_own_and_strange_datagrams_chang
     assert!(ports[0] != ports[1] && ports.iter().all(|own| (port + 1..=port + 64).contains(own)), "{ports:?}");
 
     let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    for bytes in [&b"{\"type\": 1}"[..], &[0x01; 34], &[0xff; 1_400], &[7]] {
+    for bytes in [&b"{\"type\": 1}"[..], &[0x01; 34], &[0xff; 1_400], &[7], &[]] {
         stranger.send_to(bytes, (Ipv4Addr::LOCALHOST, ports[0])).unwrap();
     }
-    until(|| a.stats().drops.values().sum::<u64>() >= 4).await;
+    // The empty one is counted, too.
+    until(|| a.stats().drops["length"] >= 1 && a.stats().drops.values().sum::<u64>() >= 5).await;
     assert_eq!(a.peers().len(), 1);
     stranger.set_nonblocking(true).unwrap();
     assert!(stranger.recv(&mut [0; 1]).is_err(), "a stranger gets no answer");
@@ -188,6 +189,31 @@ async fn ones_own_change_is_an_event_too_and_a_patch_removes_what_is_null() {
     mesh.shutdown().await;
 }
 
+/// Whoever keeps a table by name has those in it who are there, and no others, by the word of the events alone.
+#[tokio::test]
+async fn a_table_kept_by_the_names_in_events_has_no_phantoms_when_two_nodes_bear_one_name() {
+    let (node, _) = fleet();
+    let watcher = node("watcher").start().await.unwrap();
+    let mut events = watcher.events();
+    let (one, other) = (node("cam").start().await.unwrap(), node("cam").start().await.unwrap());
+    let mut table = std::collections::BTreeMap::new();
+    let follow = async {
+        while !table.keys().map(String::as_str).eq(["cam", "cam-2"]) {
+            if let What::PeerUp { node_id, id, renamed_from, .. } = events.next().await.unwrap().what {
+                let before = renamed_from.and_then(|name| table.remove(&name));
+                assert!(before.is_none_or(|before| before == id), "{node_id} was another");
+                table.insert(node_id, id);
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), follow).await.expect("both have names of their own");
+    let rows = watcher.peers();
+    assert_eq!(table, rows.into_iter().map(|row| (row.name, row.id.to_string())).collect());
+    for mesh in [watcher, one, other] {
+        mesh.shutdown().await;
+    }
+}
+
 #[test]
 fn without_an_interface_a_node_starts_and_joins_when_one_comes_up() {
     in_namespace(async || {
@@ -199,6 +225,46 @@ fn without_an_interface_a_node_starts_and_joins_when_one_comes_up() {
         // The kernel may be asked for its interfaces anew at this moment.
         until(|| !a.addresses().is_empty() && !b.addresses().is_empty()).await;
         for mesh in [a, b] {
+            mesh.shutdown().await;
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_node_that_may_use_none_of_the_interfaces_that_are_there_meets_nobody() {
+    let (node, _) = fleet();
+    let a = node("a").interfaces(["nope0"]).start().await.unwrap();
+    // It calls all on the loopback by broadcast, which needs no group, and asks `a` by its address.
+    let ports = a.symptoms().await.unwrap().discovery_port;
+    let near = (1..=4).map(|n| format!("127.0.0.1:{}", ports + n));
+    let b = node("b").peers(near).start().await.unwrap();
+    until(|| a.stats().drops["other_interface"] >= 4).await;
+    assert_eq!((a.peers().len(), b.peers().len()), (0, 0));
+    for mesh in [a, b] {
+        mesh.shutdown().await;
+    }
+}
+
+#[test]
+fn two_nodes_of_a_host_meet_over_the_interface_both_name_and_not_with_who_names_another() {
+    in_namespace(async || {
+        for command in [
+            "link set lo up",
+            "link add eth9 type veth peer name far9",
+            "link set far9 up",
+            "addr add 192.0.2.7/24 dev eth9",
+            "link set eth9 up",
+        ] {
+            ip(command);
+        }
+        let node = |name: &str, interface| Mesh::builder(name).in_memory().mesh_name("named").interfaces([interface]);
+        let [a, b] = ["a", "b"].map(|name| node(name, "eth9"));
+        let (a, b) = (a.start().await.unwrap(), b.start().await.unwrap());
+        let c = node("c", "lo").peers(["192.0.2.7:10000".to_owned()]).start().await.unwrap();
+        until(|| a.peer("b").is_some() && b.peer("a").is_some()).await;
+        until(|| a.stats().drops["other_interface"] > 0).await;
+        assert_eq!((a.peers().len(), b.peers().len(), c.peers().len()), (1, 1, 0));
+        for mesh in [a, b, c] {
             mesh.shutdown().await;
         }
     });

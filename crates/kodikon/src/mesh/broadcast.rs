@@ -58,7 +58,7 @@ impl Mesh {
     /// Every node that is connected with this one throughout is told of it as a [`What::Message`](crate::api::What::Message) whose
     /// `sent_to` is `all`, at most once, by the deadline of its priority: 5 s normal, 10 s high, 30 s critical;
     /// but for those beyond `mesh.max_hops` relays, whom the answer names as far as they are known. What is `low` is
-    /// neither acknowledged nor repeated. The payload is any JSON of at most 64 KiB, 31 deep and with 1,024 members; at most 20 a
+    /// neither acknowledged nor repeated. The payload is any JSON of at most 64 KiB, 32 deep and with 1,024 members; at most 20 a
     /// second leave, 256 wait, of which the less urgent may be a part: 128 low, 192 normal and low, 224 all but the critical.
     ///
     /// # Errors

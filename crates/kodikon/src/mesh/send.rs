@@ -20,8 +20,8 @@ use crate::driver::Order;
 use crate::spelling::{nearest_name, shorten};
 use crate::topic::reserved;
 
-/// Arrays and objects in one another that a payload may have: the seed's form counts the message itself as one more.
-pub const PAYLOAD_DEPTH: usize = 31;
+/// Arrays and objects in one another that a payload may have, as many as a value of the state.
+pub const PAYLOAD_DEPTH: usize = kodikon_core::model::json::MAX_DEPTH;
 /// Members of objects that a payload may have in all.
 pub const PAYLOAD_KEYS: usize = 1_024;
 /// The least that a message may be given: the time that is left goes with it in whole milliseconds.
@@ -187,7 +187,7 @@ impl Mesh {
     /// Says something to one node, by its name, `name@hhhh` or whole identity; it is sent when this is awaited, and what comes back
     /// is what became of it. Whoever stops waiting does not take it back.
     ///
-    /// The payload is any JSON of at most 64 KiB, 31 deep and with 1,024 members; its destination is told of it as a
+    /// The payload is any JSON of at most 64 KiB, 32 deep and with 1,024 members; its destination is told of it as a
     /// [`What::Message`](crate::api::What::Message), at most once.
     ///
     /// # Errors
@@ -401,7 +401,7 @@ mod tests {
         let long = |bytes: usize| Value::String("x".repeat(bytes - 2));
         let table = [
             (nested(PAYLOAD_DEPTH), None),
-            (nested(PAYLOAD_DEPTH + 1), Some(SendError::TooDeep { limit: 31 })),
+            (nested(PAYLOAD_DEPTH + 1), Some(SendError::TooDeep { limit: 32 })),
             (wide(1_024), None),
             (wide(1_025), Some(SendError::TooManyKeys { limit: 1_024 })),
             (long(65_536), None),

@@ -92,6 +92,22 @@ fn the_page_of_the_contract_is_the_default() {
 }
 
 #[test]
+fn the_row_of_max_peers_says_what_counts() {
+    for (page, expected) in [
+        ("{}", 256),
+        ("mesh: {max_peers: 10}", 10),
+        ("mesh: {max_peers: 2000}", 256),
+        ("mesh: {max_peers: 2000, key: mesh.key}", 2_000),
+        ("mesh: {key: mesh.key}", 4_096),
+    ] {
+        let settings = load(page).expect("a right page");
+        let rows = settings.rows();
+        let (_, value, _) = rows.iter().find(|(key, _, _)| *key == Key::MaxPeers).expect("all keys have rows");
+        assert_eq!(*value, expected, "{page}");
+    }
+}
+
+#[test]
 fn later_layers_override_earlier_ones_and_each_value_knows_its_own() {
     let folder = Folder::new();
     let low = folder.file("low.yaml", "mesh: {udp_port: 1001, max_hops: 2, profile: eco, name: low}\n");

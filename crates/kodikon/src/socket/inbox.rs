@@ -46,10 +46,12 @@ impl Inbox {
         }
     }
 
-    /// Returns the datagrams in order of arrival, to be opened in place. Empty ones are left out: they say nothing.
+    /// Returns the datagrams in order of arrival, to be opened in place. Empty ones are among them: they say nothing, and are
+    /// to be counted as what is too short.
     pub(crate) fn datagrams(&mut self) -> impl Iterator<Item = (Arrival, &mut [u8])> {
         self.memory.chunks_mut(SLOT_LEN).zip(&self.slots[..self.filled]).flat_map(|(memory, slot)| {
-            memory[..slot.len].chunks_mut(slot.stride.max(1)).map(|bytes| (slot.arrival, bytes))
+            let empty = (slot.len == 0).then_some(&mut [][..]);
+            memory[..slot.len].chunks_mut(slot.stride.max(1)).chain(empty).map(|bytes| (slot.arrival, bytes))
         })
     }
 
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn joined_datagrams_come_apart_at_their_stride_and_empty_ones_vanish() {
+    fn joined_datagrams_come_apart_at_their_stride_and_empty_ones_stay() {
         let mut inbox = Inbox::new();
         let full = inbox.fill(|parts, metas| {
             for (index, (len, stride)) in [(25, 10), (0, 0), (7, 7), (5, 0)].into_iter().enumerate() {
@@ -161,7 +163,7 @@ mod tests {
         });
         assert!(!full.unwrap());
         let lens: Vec<usize> = inbox.datagrams().map(|(_, bytes)| bytes.len()).collect();
-        assert_eq!(lens, [10, 10, 5, 7, 1, 1, 1, 1, 1]);
+        assert_eq!(lens, [10, 10, 5, 0, 7, 1, 1, 1, 1, 1]);
         inbox.clear();
         assert_eq!(inbox.datagrams().count(), 0);
     }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::inbox::is_somebody;
 use super::listener::Listeners;
 use super::ways::scoped;
+use crate::interfaces::Admission;
 
 /// Streams at once, of both directions (design: limits).
 const STREAMS_MAX: usize = 64;
@@ -81,7 +82,7 @@ pub(crate) enum StreamEvent {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StreamStats {
     /// Connections closed unread because there were too many, in all or from that address, or because the node wants none
-    /// from there.
+    /// from there or over that interface.
     pub refused: u64,
     /// Streams ended because no frame came in time.
     pub silent: u64,
@@ -100,6 +101,7 @@ pub(crate) struct Streams {
     /// The stream that was read last: the next one comes first now.
     turn: StreamId,
     timer: Pin<Box<Sleep>>,
+    admission: Admission,
     stats: StreamStats,
 }
 
@@ -137,8 +139,14 @@ impl Streams {
             last: StreamId(0),
             turn: StreamId(0),
             timer: Box::pin(sleep_until(Instant::now())),
+            admission: Admission::default(),
             stats: StreamStats::default(),
         }
+    }
+
+    /// Learns over which interfaces connections may come and go. Those that stand are left alone.
+    pub(crate) fn admit(&mut self, admission: Admission) {
+        self.admission = admission;
     }
 
     /// Carries out what the node wishes.
@@ -223,7 +231,7 @@ impl Streams {
                 continue;
             };
             let peer = self.connecting.swap_remove(index).peer;
-            let event = match result.and_then(|socket| Ok((socket.peer_addr()?, socket))) {
+            let event = match result.and_then(|socket| self.admitted(socket)) {
                 Ok((from, socket)) => StreamEvent::Opened { stream: self.insert(socket, from, None), peer },
                 Err(error) => {
                     tracing::debug!(?peer, %error, "stream not opened");
@@ -237,7 +245,7 @@ impl Streams {
     fn poll_listeners(&mut self, cx: &mut Context<'_>) {
         let mut refusals = 0;
         while let Poll::Ready((socket, from)) = self.listeners.poll_accept(cx) {
-            if self.may_accept(&from) {
+            if self.may_accept(&from) && socket.local_addr().is_ok_and(|local| self.admission.connects(local)) {
                 let stream = self.insert(socket, from, Some(Instant::now() + FIRST_FRAME));
                 self.events.push_back(StreamEvent::Offered { stream, from });
                 continue;
@@ -250,6 +258,15 @@ impl Streams {
                 return;
             }
         }
+    }
+
+    /// A connection we opened and where it leads, unless the kernel took another interface for it than it may.
+    fn admitted(&self, socket: TcpStream) -> io::Result<(SocketAddr, TcpStream)> {
+        if self.admission.connects(socket.local_addr()?) {
+            return Ok((socket.peer_addr()?, socket));
+        }
+        turn_away(&socket);
+        Err(io::Error::other("it leaves by an interface that is not used"))
     }
 
     fn may_accept(&self, from: &SocketAddr) -> bool {

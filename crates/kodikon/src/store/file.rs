@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::sqlite::LOG_FILE;
@@ -118,6 +118,21 @@ impl FileStore {
         })
     }
 
+    /// What is odd about the identity's file, though the node can run with it.
+    fn doubt(&self) -> Option<&'static str> {
+        match std::fs::metadata(self.directory.join(IDENTITY)) {
+            Ok(file) if file.mode() & 0o077 != 0 => {
+                Some("others than its owner may read or write the node's secret key, and be this node: chmod 600")
+            }
+            Ok(_) => None,
+            // A new folder has neither. Whoever removed the one and left the other may have meant it, or lost a file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.directory.join(EPOCH).exists() => Some(
+                "this folder has been a node's, and its identity is gone: the node starts as a new one;                  if that was not meant, stop it and restore the file from a backup",
+            ),
+            Err(_) => None,
+        }
+    }
+
     fn write_epoch(&mut self, epoch: u32) -> Result<(), StoreError> {
         self.write(EPOCH, format!("{epoch}\n").as_bytes())
     }
@@ -136,6 +151,9 @@ impl FileStore {
 
 impl Store for FileStore {
     fn identity(&mut self) -> Result<IdentitySeed, StoreError> {
+        if let Some(doubt) = self.doubt() {
+            tracing::warn!(path = %self.directory.join(IDENTITY).display(), "{doubt}");
+        }
         if let Some(bytes) = self.read(IDENTITY)? {
             return <[u8; 32]>::try_from(bytes.as_slice()).map(IdentitySeed).map_err(|_| StoreError::Damaged {
                 path: self.directory.join(IDENTITY),

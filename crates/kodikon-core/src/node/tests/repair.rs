@@ -1,12 +1,12 @@
 //! What one node tells of what it covers, and what it keeps of what it learns about itself.
 
-use super::super::bench::{Bench, identity};
+use super::super::bench::{Bench, address, identity};
 use super::super::*;
-use crate::effect::{Event, Persist};
-use crate::ground::id::NodeId;
+use crate::effect::{Cast, Event, Persist};
+use crate::ground::id::{Epoch, NodeId};
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Digest, Message};
+use crate::wire::message::{Digest, Hello, Message};
 use std::collections::BTreeSet;
 
 /// Whom a node tells of when it answers a peer whose sums all differ; what it sends must fit a datagram.
@@ -74,4 +74,25 @@ fn a_version_that_others_taught_us_is_kept_before_anyone_hears_it() {
     bench.pass(Duration::from_secs(2));
     assert!(bench.events().iter().any(|event| matches!(event, Event::Restored { .. })), "nobody else bears the name");
     assert_eq!(bench.node.state_of(&identity(100).id()).expect("its own").version, 10);
+}
+
+/// A copy may have made room before its proof of life came through, and peers go on holding its run for this node's.
+#[test]
+fn a_copy_that_was_heard_itself_is_no_backup_even_where_it_proves_nothing() {
+    for heard in [true, false] {
+        let mut bench = Bench::new(2);
+        let copy = bench.own_card(9, Epoch::new(2, 1));
+        if heard {
+            let hello = Message::Hello(Hello { card: copy.clone(), index: 0 });
+            bench.hear_from(9, address(9), Cast::Multicast4, &hello);
+        }
+        bench.hear_op(1, copy);
+        bench.pass(Duration::from_secs(2));
+        let told = |pick: fn(&Event) -> bool| bench.events().into_iter().filter(|event| pick(event)).count();
+        let cloned = told(|event| matches!(event, Event::Cloned { rekeyed: false }));
+        let overtaken = told(|event| matches!(event, Event::Overtaken { .. }));
+        let restored = told(|event| matches!(event, Event::Restored { .. }));
+        assert_eq!((cloned, overtaken, restored), if heard { (1, 1, 0) } else { (0, 0, 1) }, "heard: {heard}");
+        assert!(bench.node.epoch() > Epoch::new(2, 1), "peers hear nothing below it");
+    }
 }

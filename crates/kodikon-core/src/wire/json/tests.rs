@@ -137,8 +137,8 @@ fn integers_pass_if_they_come_back_as_the_same_number() {
 
 #[test]
 fn depth_and_keys_end_where_the_design_says() {
-    // The message and its payload are two of the 32; seven keys are the message's and x.
-    for (more, fault) in [(0, None), (29, None), (30, Some(JsonFault::TooDeep)), (30_000, Some(JsonFault::TooDeep))] {
+    // The message is one beside the 32 of its payload, and the payload and x are two of those; seven keys are the message's and x.
+    for (more, fault) in [(0, None), (30, None), (31, Some(JsonFault::TooDeep)), (30_000, Some(JsonFault::TooDeep))] {
         let nest = format!("{}{}", "[".repeat(more), "]".repeat(more));
         let result = parse(&replaced("[true]", &format!("[{nest}]")));
         assert_eq!(result.err().map(|reject| reject.fault), fault, "{more} more arrays");

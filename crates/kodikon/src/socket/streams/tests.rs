@@ -95,6 +95,23 @@ async fn the_fifth_silent_connection_from_one_address_is_refused() {
 }
 
 #[tokio::test]
+async fn over_an_interface_that_is_not_used_no_connection_comes_or_goes() {
+    let (mut near, _) = open();
+    let (mut far, port) = open();
+    far.admit(Admission::new(&["eth7".to_owned()], &[], &[]));
+    let mut client = StdStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    nothing(&mut far).await;
+    assert_eq!((far.len(), far.stats().refused), (0, 1));
+    let end = client.read(&mut [0; 1]).map_err(|error| error.kind());
+    assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
+
+    near.admit(Admission::new(&["eth7".to_owned()], &[], &[]));
+    near.wish(connect(port));
+    assert_eq!(next(&mut near).await, StreamEvent::Failed { peer: PEER });
+    assert_eq!(near.len(), 0);
+}
+
+#[tokio::test]
 async fn what_the_node_does_not_want_is_reset_and_counted_and_what_it_had_wanted_is_not() {
     let (mut streams, port) = open();
     for (said, refused) in [(false, 1), (true, 1)] {

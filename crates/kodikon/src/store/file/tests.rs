@@ -230,3 +230,21 @@ impl Drop for Place {
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
+
+#[test]
+fn a_secret_key_that_others_may_read_or_that_is_gone_is_odd_and_no_error() {
+    let place = Place::new();
+    let mut store = FileStore::open(&place.0).unwrap();
+    assert_eq!(store.doubt(), None, "a new folder");
+    let first = store.identity().unwrap();
+    store.next_epoch().unwrap();
+    let key = place.0.join(IDENTITY);
+    for (mode, odd) in [(0o600, false), (0o644, true), (0o620, true), (0o601, true), (0o400, false)] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(store.doubt().is_some_and(|doubt| doubt.contains("chmod 600")), odd, "{mode:o}");
+    }
+    std::fs::remove_file(&key).unwrap();
+    assert!(store.doubt().is_some_and(|doubt| doubt.contains("starts as a new one")));
+    assert_ne!(store.identity().unwrap(), first);
+    assert_eq!(store.doubt(), None);
+}
