@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused_with_an_example() {
         assert_eq!(payload("{\"n\": 1}"), Ok(json!({"n": 1})));
-        for (text, told) in [("{n: 1}", "key must be a string"), (&"[".repeat(200), "at most 31 arrays and objects")] {
+        for (text, told) in [("{n: 1}", "key must be a string"), (&"[".repeat(200), "at most 32 arrays and objects")] {
             let Err(Failure::Usage(said)) = payload(text) else { panic!("{text} is taken") };
             assert!(said.contains(told), "{text}: {said}");
         }
