@@ -55,11 +55,12 @@ pub struct Replication {
 }
 
 impl Replication {
-    /// Holds only what the own disk remembered.
+    /// Holds only what the own disk remembered, and what was to be kept there when the run before ended, if there is anything.
     #[must_use]
-    pub fn new(now: Instant, state: NodeSnapshot, log: SavedLog, ctx: &Context) -> Self {
+    pub fn new(now: Instant, state: (NodeSnapshot, Option<NodeSnapshot>), log: SavedLog, ctx: &Context) -> Self {
+        let (kept, unkept) = state;
         Self {
-            own: Own::new(state, ctx.me.epoch),
+            own: Own::new(kept, unkept, ctx.me.epoch),
             log: Log::new(now, log, ctx),
             lanes: IdTable::new(MAX_LANES),
             checks: Checks::new(),
