@@ -18,7 +18,6 @@ use kodikon_core::ground::config::Config;
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::alert::{AlertOrder, OpId};
-use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
@@ -121,8 +120,10 @@ pub trait Observer {
     fn renamed(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint);
     /// A node told its application something.
     fn event(&mut self, now: Moment, node: usize, event: &Event);
-    /// A node's own state changed.
-    fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]);
+    /// The application of a node changed its state.
+    fn changed(&mut self, node: usize);
+    /// A node's own state is on disk, and may be told.
+    fn kept(&mut self, node: usize, endpoint: &dyn Endpoint);
     /// A node was told to say something to one other.
     fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder);
     /// A node was told to say something to all.
@@ -424,7 +425,7 @@ impl<O: Observer> Cluster<O> {
         }
         let now = process.clock.local(self.now);
         self.trace.mark(self.now, what.mark(), node, what.word());
-        let mut changes = Vec::new();
+        let is_kept = matches!(what, Deferred::StateKept(_));
         match what {
             Deferred::Wake => {
                 process.endpoint.handle(now, Input::Wake);
@@ -440,7 +441,7 @@ impl<O: Observer> Cluster<O> {
             Deferred::Committed(commit, result) => process.endpoint.handle(now, Input::Committed { commit, result }),
             Deferred::Command(command) => {
                 match &*command {
-                    Command::SetState(wished, _) => changes.clone_from(wished),
+                    Command::SetState(..) => self.observer.changed(node),
                     Command::Send(order) => self.observer.ordered(self.now, node, order),
                     Command::Broadcast(order) => self.observer.announced(self.now, node, order),
                     Command::Raise(order) => self.observer.raising(self.now, node, order),
@@ -461,8 +462,8 @@ impl<O: Observer> Cluster<O> {
             Deferred::News(News::Ended(stream)) => process.endpoint.handle(now, Input::StreamEnded { stream }),
             Deferred::Datagram { .. } => unreachable!("handed on above"),
         }
-        if !changes.is_empty() {
-            self.observer.published(self.now, node, &*process.endpoint, &changes);
+        if is_kept {
+            self.observer.kept(node, &*process.endpoint);
         }
         self.carry_out(node, process);
     }

@@ -175,7 +175,9 @@ impl Endpoint for Fake {
                 self.wished.version += 1;
                 self.wished.values.insert("fps".to_owned(), self.wished.version.to_string());
                 if self.vice == Vice::Forgets {
-                    self.state = self.wished.clone();
+                    // It keeps the last but one.
+                    let before = std::mem::replace(&mut self.state, self.wished.clone());
+                    self.outputs.push_back(Output::Persist(Persist::State(before)));
                 } else {
                     self.outputs.push_back(Output::Persist(Persist::State(self.wished.clone())));
                 }
@@ -268,6 +270,10 @@ impl Endpoint for Fake {
 
     fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot> {
         if *id == self.id { Some(self.wished.clone()) } else { self.peers.get(id).map(|row| row.3.clone()) }
+    }
+
+    fn kept_state(&self) -> NodeSnapshot {
+        self.state.clone()
     }
 
     fn root(&self) -> u64 {

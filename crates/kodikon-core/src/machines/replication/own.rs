@@ -155,10 +155,16 @@ impl Replication {
         let kept = &self.own.kept;
         let keys: BTreeSet<&String> = told.values.keys().chain(kept.values.keys()).collect();
         let changed = keys.into_iter().filter(|key| told.values.get(*key) != kept.values.get(*key));
-        let mut facts: Vec<_> = changed.map(|key| fact(key, kept.values.get(key), kept.version)).collect();
+        let whole = kept.digest();
+        let fact = |key: &str| {
+            let entry = StateEntry { json: kept.values.get(key).cloned(), version: kept.version, whole: Some(whole) };
+            let body = minicbor::to_vec(&entry).expect("encoding into memory cannot fail");
+            (OpKind::State, key.as_bytes().to_vec(), body)
+        };
+        let mut facts: Vec<_> = changed.map(|key| fact(key)).collect();
         if facts.is_empty() && kept.version > 0 {
             // No key is left, or each is as it was told: without this others would show another version.
-            facts.push(fact(NO_KEY, None, kept.version));
+            facts.push(fact(NO_KEY));
         }
         self.own.is_told = true;
         self.publish_at(now, facts, self.own.kept.changed, ctx);
@@ -186,10 +192,4 @@ impl Replication {
     pub fn own_state(&self) -> &NodeSnapshot {
         &self.own.state
     }
-}
-
-fn fact(key: &str, json: Option<&String>, version: u64) -> (OpKind, Vec<u8>, Vec<u8>) {
-    let entry = StateEntry { json: json.cloned(), version };
-    let body = minicbor::to_vec(&entry).expect("encoding into memory cannot fail");
-    (OpKind::State, key.as_bytes().to_vec(), body)
 }
