@@ -189,6 +189,21 @@ fn a_change_of_state_is_told_when_it_is_on_disk_and_what_came_meanwhile_after_it
 }
 
 #[test]
+fn a_round_trip_is_measured_anew_though_nobody_is_in_doubt() {
+    for (nodes, minutes) in [(2, 3), (6, 9)] {
+        let mut lan = started(nodes);
+        lan.delay = Duration::from_millis(4);
+        lan.run(Duration::from_secs(60));
+        lan.delay = Duration::from_micros(500);
+        lan.run(Duration::from_secs(60 * minutes));
+        for (n, node) in &lan.nodes {
+            let trips: Vec<_> = node.peers().iter().map(|peer| peer.rtt).collect();
+            assert_eq!(trips, vec![Some(Duration::from_millis(1)); usize::from(nodes) - 1], "at node {n} of {nodes}");
+        }
+    }
+}
+
+#[test]
 fn ten_cameras_show_each_others_states_each_under_its_own_name() {
     let states: Vec<serde_json::Map<String, serde_json::Value>> =
         serde_json::from_str(include_str!("fixtures/node_states.json")).expect("the fixture is an array of objects");

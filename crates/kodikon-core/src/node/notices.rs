@@ -70,7 +70,10 @@ impl Node {
             Notice::LogOver(id) => self.on_log_over(now, &id),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
-            Notice::Carried(id, rtt) => self.routing.on_carried(now, id, rtt, &self.ctx),
+            Notice::Carried(id, rtt) => {
+                self.routing.on_carried(now, id, rtt, &self.ctx);
+                self.liveness.on_carried(now, id, &mut self.ctx);
+            }
             Notice::Turn(observer, due_ms) => {
                 if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {
                     self.ctx.stats.heartbeats_sent += 1;

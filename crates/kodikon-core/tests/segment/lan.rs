@@ -27,6 +27,8 @@ pub(crate) struct Lan {
     pub(crate) disk: Committed,
     /// Whether the disks take their time with states: the test answers in their place.
     pub(crate) holds_state: bool,
+    /// How long a datagram takes.
+    pub(crate) delay: Duration,
     /// Every so many-th datagram is lost for each receiver; 0: none.
     pub(crate) lose_every: usize,
     flights: BTreeMap<(Instant, usize), Flight>,
@@ -44,6 +46,7 @@ impl Lan {
             stores: BTreeMap::new(),
             disk: Committed::OnDisk,
             holds_state: false,
+            delay: DELAY,
             lose_every: 0,
             flights: BTreeMap::new(),
             serial: 0,
@@ -84,7 +87,7 @@ impl Lan {
                 Output::Transmit(transmit) => {
                     self.sent += 1;
                     self.serial += 1;
-                    self.flights.insert((self.now + DELAY, self.serial), (from, transmit.target, transmit.bytes));
+                    self.flights.insert((self.now + self.delay, self.serial), (from, transmit.target, transmit.bytes));
                 }
                 Output::Event(event) => self.events.push((n, self.now, event)),
                 Output::Commit { commit, batch } => {
