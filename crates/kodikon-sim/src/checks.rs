@@ -615,7 +615,7 @@ impl Observer for Watch {
         self.metrics.published(node);
     }
 
-    fn kept(&mut self, node: usize, endpoint: &dyn Endpoint) {
+    fn kept(&mut self, endpoint: &dyn Endpoint) {
         self.truth.kept(&endpoint.id(), &endpoint.kept_state());
     }
 

@@ -123,7 +123,7 @@ pub trait Observer {
     /// The application of a node changed its state.
     fn changed(&mut self, node: usize);
     /// A node's own state is on disk, and may be told.
-    fn kept(&mut self, node: usize, endpoint: &dyn Endpoint);
+    fn kept(&mut self, endpoint: &dyn Endpoint);
     /// A node was told to say something to one other.
     fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder);
     /// A node was told to say something to all.
@@ -463,7 +463,7 @@ impl<O: Observer> Cluster<O> {
             Deferred::Datagram { .. } => unreachable!("handed on above"),
         }
         if is_kept {
-            self.observer.kept(node, &*process.endpoint);
+            self.observer.kept(&*process.endpoint);
         }
         self.carry_out(node, process);
     }
