@@ -48,9 +48,8 @@ impl NodeView for Mesh {
 
     async fn change_state(&self, changes: Map<String, Value>) -> Result<StateDoc, ViewError> {
         self.patch_state(changes).map_err(refusal)?;
-        let name = self.name();
-        let row = Self::state(self, &name).unwrap_or_default();
-        Ok(StateDoc::from([(name, row)]))
+        let row = self.state_kept().await.map_err(refusal)?;
+        Ok(StateDoc::from([(self.name(), row)]))
     }
 
     fn check(&self, message: &MessageDoc) -> Result<(), ViewError> {
@@ -176,6 +175,7 @@ fn refusal(error: MeshError) -> ViewError {
     match error {
         MeshError::Stopped => ViewError::Stopped,
         MeshError::Busy { .. } => ViewError::Busy(error.to_string()),
+        MeshError::NotKept => ViewError::NotKept(error.to_string()),
         MeshError::NotAnObject { .. }
         | MeshError::State(_)
         | MeshError::TooManyHandlers { .. }

@@ -476,3 +476,26 @@ fn an_alert_that_was_raised_survives_the_kill_of_its_sender_and_is_shown_once() 
         assert_eq!(code, expected, "{arguments:?}: {stderr}");
     }
 }
+
+#[test]
+fn a_change_of_state_that_was_acknowledged_survives_the_kill_of_its_node() {
+    let home = Home::new("kept-state");
+    let port = free_port();
+    let up = || {
+        let node = home.start(&["up", "--json", "--interface", "lo", "--udp-port", &port, "--node-id", "cam"]);
+        node.event("started");
+        node
+    };
+    let mut node = up();
+    for n in 1..=5u64 {
+        let set = home.json(&["state", "set", &format!("n={n}"), "--json"]);
+        // At once: what is not on disk by now never will be.
+        node.child.kill().expect("it runs");
+        node.child.wait().expect("it was killed");
+        assert_eq!(set["cam"]["version"], n);
+        node = up();
+        let found = home.json(&["state", "get", "--json"]);
+        assert_eq!((&found["cam"]["version"], &found["cam"]["state"]), (&json!(n), &json!({"n": n})), "change {n}");
+    }
+    assert_eq!(node.end(), 0);
+}

@@ -148,6 +148,12 @@ pub enum Input<'a> {
         /// How it ended.
         result: Committed,
     },
+    /// The own state of this version is on disk, as [`Persist::State`] asked; where the store keeps nothing beyond this process,
+    /// it is in the store. Until then nobody is told of it. A disk that fails is tried again and answers when it recovers.
+    StateKept {
+        /// Which version.
+        version: u64,
+    },
     /// The application wants something.
     Command(Command),
 }
@@ -272,7 +278,7 @@ pub enum Target {
 /// What a node wants kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Persist {
-    /// The own state with its version.
+    /// The own state with its version; answered by [`Input::StateKept`]. One waits at a time, but for the last before a goodbye.
     State(NodeSnapshot),
     /// The name's rank, so that its first holder stays its first holder.
     Rank(u16),

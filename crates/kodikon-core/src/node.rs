@@ -62,6 +62,8 @@ pub struct Boot {
 pub struct Saved {
     /// The own state with its version.
     pub state: NodeSnapshot,
+    /// What it became since and is not on disk yet, where a run goes on in the memory of the one before.
+    pub unkept_state: Option<NodeSnapshot>,
     /// The rank of the own name.
     pub rank: Option<u16>,
     /// The directory.
@@ -133,8 +135,9 @@ impl Node {
             Input::StreamEnded { stream } => self.liveness.on_stream_ended(now, stream, &mut self.ctx),
             Input::Disturbed => self.on_disturbed(now),
             Input::Committed { commit, result } => self.replication.on_committed(now, commit, result, &mut self.ctx),
+            Input::StateKept { version } => self.replication.on_state_kept(now, version, &mut self.ctx),
             Input::Command(Command::SetState(changes, wall)) => {
-                self.replication.set_state(now, &changes, wall, &mut self.ctx);
+                self.replication.set_state(&changes, wall, &mut self.ctx);
             }
             Input::Command(Command::Send(order)) => self.messages.send(now, order, &mut self.ctx),
             Input::Command(Command::Broadcast(order)) => self.broadcast(order),

@@ -166,6 +166,44 @@ fn a_state_whose_keys_are_all_unset_keeps_its_version_over_a_restart() {
 }
 
 #[test]
+fn a_change_of_state_is_told_when_it_is_on_disk_and_what_came_meanwhile_after_it() {
+    let mut lan = started(2);
+    let owner = lan.nodes[&1].id();
+    set(&mut lan, 1, "15");
+    lan.run(Duration::from_secs(3));
+    lan.holds_state = true;
+    ["30", "31", "32"].iter().for_each(|fps| set(&mut lan, 1, fps));
+    // (what the disk says, what the other shows then): of what came while the first was written only the newest is kept.
+    let table: [(Option<u64>, u64, &str); 5] =
+        [(None, 1, "15"), (Some(1), 1, "15"), (Some(2), 2, "30"), (Some(3), 2, "30"), (Some(4), 4, "32")];
+    for (kept, version, fps) in table {
+        if let Some(version) = kept {
+            lan.hand(1, Input::StateKept { version });
+        }
+        lan.run(Duration::from_secs(3));
+        let shown = lan.nodes[&2].state_of(&owner).expect("it is shown");
+        assert_eq!((shown.version, shown.values["fps"].as_str()), (version, fps), "after the disk kept {kept:?}");
+        assert_eq!(lan.nodes[&1].kept_state(), &shown, "after the disk kept {kept:?}");
+    }
+    assert_eq!(lan.nodes[&1].state_of(&owner).expect("one's own").version, 4);
+}
+
+#[test]
+fn a_round_trip_is_measured_anew_though_nobody_is_in_doubt() {
+    for (nodes, minutes) in [(2, 3), (6, 9)] {
+        let mut lan = started(nodes);
+        lan.delay = Duration::from_millis(4);
+        lan.run(Duration::from_secs(60));
+        lan.delay = Duration::from_micros(500);
+        lan.run(Duration::from_secs(60 * minutes));
+        for (n, node) in &lan.nodes {
+            let trips: Vec<_> = node.peers().iter().map(|peer| peer.rtt).collect();
+            assert_eq!(trips, vec![Some(Duration::from_millis(1)); usize::from(nodes) - 1], "at node {n} of {nodes}");
+        }
+    }
+}
+
+#[test]
 fn ten_cameras_show_each_others_states_each_under_its_own_name() {
     let states: Vec<serde_json::Map<String, serde_json::Value>> =
         serde_json::from_str(include_str!("fixtures/node_states.json")).expect("the fixture is an array of objects");

@@ -20,7 +20,7 @@ use kodikon_core::effect::log::Batch;
 use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::alert::{AlertOrder, OpId};
-use kodikon_core::model::state::{NodeSnapshot, StateChange};
+use kodikon_core::model::state::NodeSnapshot;
 
 use crate::checks::alerts::Alerts;
 use crate::checks::casts::Casts;
@@ -50,9 +50,9 @@ pub enum Check {
     Sealed,
     /// Nothing that was heard before is accepted again.
     Replay,
-    /// Everything shown as a peer's state was published by that peer.
+    /// Every state shown of a peer is one that the peer had as a whole, under that version and on its disk.
     StateTrue,
-    /// The version of a peer's state never goes down at an observer within one run of the peer.
+    /// The version of a peer's state never goes down at an observer, not even with the peer's next run: it has its disk.
     VersionForward,
     /// A node's own state survives its restart: nobody has seen a later version than it finds on its disk.
     StateSurvives,
@@ -468,7 +468,8 @@ impl Watch {
         let current = lives(node) && self.truth.holder(&peer).is_some_and(is_current);
         self.pairs -= usize::from(self.views[node].is_counted(&peer));
         self.pairs += usize::from(current);
-        self.views[node].met(peer, (epoch, life), current);
+        let forgets = real.is_none_or(|person| person.rolled_back || person.hostile);
+        self.views[node].met(peer, (epoch, life), current, forgets);
         if self.is_complete() {
             self.metrics.completed(now);
         }
@@ -505,9 +506,11 @@ impl Watch {
 
     fn check_state(&mut self, now: Moment, node: usize, peer: NodeId, snapshot: &NodeSnapshot) {
         let Some(person) = self.truth.person(&peer) else { return };
-        let stranger = snapshot.values.iter().find(|(key, json)| !person.published(key, json));
-        self.tally.check(now, Check::StateTrue, person.hostile || stranger.is_none(), || {
-            format!("node {node} shows {stranger:?} as state of {peer:?}, who never said so")
+        self.tally.check(now, Check::StateTrue, person.hostile || person.had(snapshot), || {
+            format!(
+                "node {node} shows {:?} as state {} of {peer:?}, who never was so",
+                snapshot.values, snapshot.version
+            )
         });
         let seen = self.views[node].version(&peer);
         self.tally.check(now, Check::VersionForward, seen <= snapshot.version, || {
@@ -539,7 +542,7 @@ impl Watch {
     }
 
     fn identify(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint) {
-        let own = endpoint.state_of(&endpoint.id()).unwrap_or_default();
+        let own = endpoint.kept_state();
         self.truth.identified(node, endpoint.id(), endpoint.epoch(), &own);
         let person = self.truth.person(&endpoint.id()).expect("identified the line before");
         let (seen, rolled_back) = (person.seen_version, person.rolled_back);
@@ -627,14 +630,12 @@ impl Observer for Watch {
         }
     }
 
-    fn published(&mut self, _now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]) {
-        let id = endpoint.id();
-        if let Some(own) = endpoint.state_of(&id) {
-            self.truth.published(&id, &own);
-        }
-        // Of two changes of one key in one command the first is said too, for a moment.
-        changes.iter().for_each(|change| self.truth.said(&id, change));
+    fn changed(&mut self, node: usize) {
         self.metrics.published(node);
+    }
+
+    fn kept(&mut self, endpoint: &dyn Endpoint) {
+        self.truth.kept(&endpoint.id(), &endpoint.kept_state());
     }
 
     fn heard(&mut self, now: Moment, node: usize, sender: Option<usize>, accepted: bool) {

@@ -13,12 +13,11 @@ use core::time::Duration;
 use std::net::SocketAddr;
 
 use kodikon_core::effect::log::{Batch, CommitId};
-use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOrder, Transmit};
+use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOrder, StreamWish, Transmit};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::alert::{AlertOrder, OpId};
-use kodikon_core::model::state::StateChange;
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
@@ -49,6 +48,8 @@ const SYNC_LEAST: Duration = Duration::from_micros(200);
 const SYNC: Duration = Duration::from_millis(12);
 const SLOW_SYNC: Duration = Duration::from_secs(3);
 const SLOW_ONE_IN: u64 = 100;
+/// What a disk did not take is tried again after this, as the driver does.
+const RETRY: Duration = Duration::from_secs(1);
 /// Where wall clocks begin: 2026-11-01.
 const WALL_START_MS: u64 = 1_793_491_200_000;
 
@@ -67,6 +68,8 @@ pub enum Happening {
     Stream(Step),
     /// A node's log is synced.
     Sync(Owner),
+    /// What else a node asked to be kept is synced.
+    Keep(Owner),
     /// A host's nodes learn of its interfaces.
     Interfaces(HostId),
     /// Something else that the owner of the cluster entered.
@@ -117,8 +120,10 @@ pub trait Observer {
     fn renamed(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint);
     /// A node told its application something.
     fn event(&mut self, now: Moment, node: usize, event: &Event);
-    /// A node's own state changed.
-    fn published(&mut self, now: Moment, node: usize, endpoint: &dyn Endpoint, changes: &[StateChange]);
+    /// The application of a node changed its state.
+    fn changed(&mut self, node: usize);
+    /// A node's own state is on disk, and may be told.
+    fn kept(&mut self, endpoint: &dyn Endpoint);
     /// A node was told to say something to one other.
     fn ordered(&mut self, now: Moment, node: usize, order: &SendOrder);
     /// A node was told to say something to all.
@@ -243,6 +248,7 @@ impl<O: Observer> Cluster<O> {
             }
             Happening::Stream(step) => self.step_stream(step),
             Happening::Sync(owner) => self.sync(owner),
+            Happening::Keep(owner) => self.keep(owner),
             Happening::Interfaces(host) => self.tell_interfaces(host),
             Happening::Other(number) => return Some(Some(number)),
         }
@@ -419,7 +425,7 @@ impl<O: Observer> Cluster<O> {
         }
         let now = process.clock.local(self.now);
         self.trace.mark(self.now, what.mark(), node, what.word());
-        let mut changes = Vec::new();
+        let is_kept = matches!(what, Deferred::StateKept(_));
         match what {
             Deferred::Wake => {
                 process.endpoint.handle(now, Input::Wake);
@@ -431,10 +437,11 @@ impl<O: Observer> Cluster<O> {
             }
             Deferred::Disturbed => process.endpoint.handle(now, Input::Disturbed),
             Deferred::Unreachable(address) => process.endpoint.handle(now, Input::Unreachable(address)),
+            Deferred::StateKept(version) => process.endpoint.handle(now, Input::StateKept { version }),
             Deferred::Committed(commit, result) => process.endpoint.handle(now, Input::Committed { commit, result }),
             Deferred::Command(command) => {
                 match &*command {
-                    Command::SetState(wished, _) => changes.clone_from(wished),
+                    Command::SetState(..) => self.observer.changed(node),
                     Command::Send(order) => self.observer.ordered(self.now, node, order),
                     Command::Broadcast(order) => self.observer.announced(self.now, node, order),
                     Command::Raise(order) => self.observer.raising(self.now, node, order),
@@ -455,8 +462,8 @@ impl<O: Observer> Cluster<O> {
             Deferred::News(News::Ended(stream)) => process.endpoint.handle(now, Input::StreamEnded { stream }),
             Deferred::Datagram { .. } => unreachable!("handed on above"),
         }
-        if !changes.is_empty() {
-            self.observer.published(self.now, node, &*process.endpoint, &changes);
+        if is_kept {
+            self.observer.kept(&*process.endpoint);
         }
         self.carry_out(node, process);
     }
@@ -488,8 +495,13 @@ impl<O: Observer> Cluster<O> {
                 Output::Event(event) => self.report(node, &event),
                 Output::Persist(what) => {
                     self.trace.mark(self.now, Mark::Kept, node, 0);
-                    self.nodes[node].disk.keep(what);
+                    if self.nodes[node].disk.ask(what) {
+                        let at = self.now + self.sync_time();
+                        let owner = Owner { node, run: self.nodes[node].run };
+                        self.agenda.enter(at, Happening::Keep(owner));
+                    }
                 }
+                Output::Stream(StreamWish::Send { .. }) if !self.nodes[node].disk.has_run() => {}
                 Output::Stream(wish) => self.wish_stream(node, wish),
                 Output::Commit { commit, batch } => self.commit(node, commit, batch),
             }
@@ -509,9 +521,27 @@ impl<O: Observer> Cluster<O> {
         self.observer.committing(self.now, node, &batch);
         if self.nodes[node].disk.log.ask(commit, batch) {
             let run = self.nodes[node].run;
-            let slow = if self.disks.below(SLOW_ONE_IN) == 0 { SLOW_SYNC } else { SYNC };
-            let at = self.now + SYNC_LEAST + self.disks.span(slow);
+            let at = self.now + self.sync_time();
             self.agenda.enter(at, Happening::Sync(Owner { node, run }));
+        }
+    }
+
+    fn sync_time(&mut self) -> Duration {
+        let slow = if self.disks.below(SLOW_ONE_IN) == 0 { SLOW_SYNC } else { SYNC };
+        SYNC_LEAST + self.disks.span(slow)
+    }
+
+    fn keep(&mut self, owner: Owner) {
+        let slot = &mut self.nodes[owner.node];
+        if slot.run != owner.run || slot.process.is_none() {
+            return;
+        }
+        let kept = slot.disk.sync();
+        if slot.disk.is_waiting() {
+            self.agenda.enter(self.now + RETRY, Happening::Keep(owner));
+        }
+        if let Some(version) = kept {
+            self.give(owner.node, Deferred::StateKept(version));
         }
     }
 
@@ -527,13 +557,18 @@ impl<O: Observer> Cluster<O> {
         }
     }
 
-    /// A node's process ends in order: its log is closed.
-    pub fn close_log(&mut self, node: usize) {
+    /// A node's process ends in order: what waits for its disk is written once more.
+    pub fn close_disk(&mut self, node: usize) {
+        self.nodes[node].disk.sync();
         let kept = self.nodes[node].disk.log.end();
         self.observer.synced(self.now, node, &kept);
     }
 
     fn transmit(&mut self, node: usize, transmit: Transmit) {
+        // As the driver does: in a run that a crash could undo nothing is said.
+        if !self.nodes[node].disk.has_run() {
+            return;
+        }
         self.trace.mark(self.now, Mark::Sent, node, digest(&transmit.bytes));
         if self.tap.is_some() {
             self.overhear(node, &transmit);
@@ -623,6 +658,7 @@ impl<O: Observer> Cluster<O> {
     fn bury(&mut self, node: usize, process: Box<Process>, death: Death) {
         self.cast_datagrams += process.endpoint.stats().cast_datagrams;
         drop(process);
+        self.nodes[node].disk.cut(&mut self.disks);
         let kept = self.nodes[node].disk.log.cut(&mut self.disks);
         self.observer.synced(self.now, node, &kept);
         let owner = Owner { node, run: self.nodes[node].run };

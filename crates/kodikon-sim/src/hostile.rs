@@ -251,7 +251,11 @@ impl Hostile {
             let real = Identity::from_secret(&victim.secret);
             (OpKind::Card, Vec::new(), card(&real, SessionTag(self.random.bytes()), "forged"))
         } else {
-            let entry = StateEntry { json: Some("\"forged\"".to_owned()), version: self.random.below(1_000_000) };
+            let entry = StateEntry {
+                json: Some("\"forged\"".to_owned()),
+                version: self.random.below(1_000_000),
+                ..StateEntry::default()
+            };
             let body = minicbor::to_vec(&entry).expect("encoding into memory cannot fail");
             (OpKind::State, b"location".to_vec(), body)
         };

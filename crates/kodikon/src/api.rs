@@ -104,7 +104,8 @@ pub struct PeerRow {
     pub address: Option<String>,
     /// Relays on the way: 0 for a neighbour; none while no way is known.
     pub hops: Option<u8>,
-    /// Smoothed round trip in milliseconds, none before the first answer.
+    /// Round trip of a ping by the way that is used, in milliseconds; none before the first answer. It is measured anew as
+    /// `docs/machines/liveness.md` says: minutes old at most where the mesh is small or the two speak with each other.
     pub rtt_ms: Option<f64>,
     /// Milliseconds since this node last heard it itself, or since the start: of one that others relay it says nothing.
     pub last_heard_ms: u64,

@@ -8,6 +8,7 @@ mod boot;
 mod evidence;
 mod intake;
 mod keeper;
+mod keeping;
 mod logger;
 mod names;
 mod orders;
@@ -34,7 +35,7 @@ use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
 use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
-use kodikon_core::model::state::StateChange;
+use kodikon_core::model::state::{NodeSnapshot, StateChange};
 use kodikon_core::node::Node;
 use tokio::sync::{oneshot, watch};
 
@@ -55,6 +56,7 @@ use evidence::Evidence;
 pub(crate) use intake::OrderSender;
 use intake::Orders;
 use keeper::Keeper;
+use keeping::Keeping;
 use logger::Logger;
 use names::{Answer, Names};
 use show::{Rest, Show};
@@ -126,6 +128,8 @@ pub(crate) enum Order {
     On(Handler),
     /// Call a handler on the loop from now on.
     OnInline(InlineHandler),
+    /// Tell the own state when it is on disk as it is now, or later; nothing if that takes more than a second.
+    Kept(oneshot::Sender<Option<NodeSnapshot>>),
     /// Tell who was here and is not now.
     Departed(oneshot::Sender<Vec<Remembered>>),
     /// Tell what is known of the network.
@@ -236,6 +240,8 @@ struct Driver {
     tickets: u64,
     waiting: BTreeMap<Ticket, Waiting>,
     announcing: BTreeMap<Ticket, oneshot::Sender<Option<CastId>>>,
+    /// Who waits until which version of the own state is on disk.
+    keeping: Keeping,
     /// Who waits for what becomes of alerts.
     followed: Followed,
     addresses: Vec<SocketAddr>,
@@ -328,6 +334,7 @@ impl Driver {
             tickets: 0,
             waiting: BTreeMap::new(),
             announcing: BTreeMap::new(),
+            keeping: Keeping::default(),
             followed: Followed::default(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
@@ -428,6 +435,7 @@ impl Driver {
                 self.node.handle(now, Input::Committed { commit, result });
                 self.carry_out();
             }
+            Turn::StateKept(version) => self.take_kept(now, version),
             Turn::Order(None) => {
                 self.is_abandoned = true;
                 self.leave(now);
@@ -623,6 +631,7 @@ impl Driver {
         }
         self.names.on_wake(now);
         self.speak(now);
+        self.keeping.answer(now, self.node.kept_state());
     }
 
     /// Tries again what could not be opened.
@@ -671,6 +680,7 @@ impl Driver {
             self.node.next_wake().map(|wake| wake.at),
             self.show.next_wake(),
             self.names.next_wake(),
+            self.keeping.next_wake(),
             self.needs_retry().then_some(self.retry_at),
             self.leaving.map(|since| since + GOODBYE_WITHIN),
         ];

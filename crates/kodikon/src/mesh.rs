@@ -104,7 +104,8 @@ impl Mesh {
 
     /// Changes keys of this node's state: each member of the object replaces the key of its name, others stay.
     ///
-    /// It is visible to [`Mesh::state`] at once and on its way to the others before this returns or shortly after.
+    /// It is visible to [`Mesh::state`] at once, and to the others as soon as it is on disk, milliseconds later: so no version ever
+    /// goes down or stands for two things, whatever crashes. [`Mesh::state_kept`] waits for that.
     ///
     /// # Errors
     /// The first limit that a key or value breaks, [`MeshError::Busy`], [`MeshError::Stopped`]; nothing is changed then.
@@ -131,6 +132,15 @@ impl Mesh {
             json: if value.is_null() { None } else { Some(value.to_string()) },
         };
         self.change_state(keys.into_iter().map(change).collect())
+    }
+
+    /// Waits until this node's state as it is now is on disk, so that it survives a crash, and on its way to the others; answers what
+    /// is there then. Where nothing is kept beyond the process, its store in memory counts as the disk.
+    ///
+    /// # Errors
+    /// [`MeshError::NotKept`] if the disk takes more than a second, [`MeshError::Stopped`]. The state stays as it was set.
+    pub async fn state_kept(&self) -> Result<StateRow, MeshError> {
+        self.ask(Order::Kept).await?.as_ref().map(row_of).ok_or(MeshError::NotKept)
     }
 
     fn change_state(&self, changes: Vec<StateChange>) -> Result<(), MeshError> {

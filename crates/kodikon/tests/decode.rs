@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use kodikon::decode::{Decoder, JsonMessage};
-use kodikon_core::effect::{Arrival, Cast, Command, Input, Interface, InterfaceAddress, Medium, Output, Target};
+use kodikon_core::effect::{
+    Arrival, Cast, Command, Input, Interface, InterfaceAddress, Medium, Output, Persist, Target,
+};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex};
 use kodikon_core::ground::time::{Instant, WallTime};
@@ -61,6 +63,9 @@ impl Lan {
         node.handle(self.now, input);
         let wishes: Vec<Output> = std::iter::from_fn(|| node.poll_output()).collect();
         for wish in wishes {
+            if let Output::Persist(Persist::State(state)) = &wish {
+                self.hand(n, Input::StateKept { version: state.version });
+            }
             let Output::Transmit(transmit) = wish else { continue };
             self.sent.push(transmit.bytes.clone());
             let everyone: Vec<u8> = self.nodes.keys().copied().collect();

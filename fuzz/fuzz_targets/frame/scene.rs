@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{
-    Arrival, BroadcastOrder, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, SendOrder,
+    Arrival, BroadcastOrder, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist, SendOrder,
     StreamWish, Target,
 };
 use kodikon_core::ground::config::Config;
@@ -329,7 +329,7 @@ impl Scene {
     /// Hands over an input and looks at all that comes of it; returns how many frames were sent.
     pub fn hand(&mut self, input: Input<'_>) -> usize {
         self.node.handle(self.now, input);
-        let mut count = 0;
+        let (mut count, mut kept) = (0, None);
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Transmit(transmit) => {
@@ -341,13 +341,17 @@ impl Scene {
                     Event::Alert { alert, .. } | Event::Raised { outcome: Raised::Done { alert, .. }, .. },
                 ) if self.alerts.len() < MOST_ALERTS => self.alerts.push(alert),
                 Output::Commit { commit, .. } => self.commits.push_back(commit),
+                Output::Persist(Persist::State(state)) => kept = Some(state.version),
                 Output::Stream(_) | Output::Event(_) | Output::Persist(_) => {}
             }
         }
         for (table, held, limit) in self.node.table_sizes() {
             assert!(held <= limit, "{table} holds {held} of {limit}");
         }
-        count
+        match kept {
+            Some(version) => count + self.hand(Input::StateKept { version }),
+            None => count,
+        }
     }
 }
 

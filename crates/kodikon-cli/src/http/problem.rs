@@ -49,6 +49,7 @@ impl From<ViewError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "The node stops", "start it again with `kodikon up`")
             }
             ViewError::Busy(detail) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "The node is busy", detail),
+            ViewError::NotKept(detail) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "Not kept", detail),
             ViewError::Unknown(detail) => Self::new(StatusCode::NOT_FOUND, "Not found", detail),
             ViewError::Refused(detail) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Refused", detail),
         }

@@ -69,7 +69,7 @@ pub(crate) trait NodeView: Send + Sync + 'static {
     fn is_ready(&self) -> bool;
 }
 
-/// Why a node did not do what it was asked for. Nothing was changed.
+/// Why a node did not do what it was asked for. Nothing was changed, but where it was not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ViewError {
     /// It stops, or has stopped.
@@ -78,6 +78,8 @@ pub(crate) enum ViewError {
     Busy(String),
     /// What was asked for breaks a limit or a rule.
     Refused(String),
+    /// It is done, and not on disk.
+    NotKept(String),
     /// There is nothing of that name.
     Unknown(String),
 }

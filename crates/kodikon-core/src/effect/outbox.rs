@@ -51,6 +51,8 @@ pub enum Notice {
     Verdict(NodeId, &'static str),
     /// A live op of a peer arrived for the first time.
     Applied(SignedOp),
+    /// All of a newer state of a peer is here.
+    StateChanged(NodeId),
     /// A live peer vouches for a node not known here.
     Introduced(SignedOp, NodeId),
     /// An op signed with our own key that we do not remember: a clone, or a disk restored.

@@ -3,6 +3,7 @@
 mod beats;
 mod canary;
 mod isolation;
+mod measuring;
 mod others;
 mod probes;
 mod suspicion;
@@ -19,6 +20,7 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::liveness::beats::{Beats, Watch};
 use crate::machines::liveness::canary::Canaries;
 use crate::machines::liveness::isolation::Isolation;
+use crate::machines::liveness::measuring::Measuring;
 use crate::machines::liveness::probes::Probes;
 use crate::machines::liveness::suspicion::Suspicions;
 use crate::model::member::{Liveness as Held, REASON_BOUND, REASON_PROCESS, REASON_SILENCE};
@@ -47,6 +49,7 @@ pub struct Liveness {
     suspicions: Suspicions,
     canaries: Canaries,
     isolation: Isolation,
+    measuring: Measuring,
     /// Lifeguard's local health: 0 is well; each own failing adds one, each success takes one.
     health: u32,
     frozen_until: Instant,
@@ -89,6 +92,7 @@ impl Liveness {
             suspicions: Suspicions::new(),
             canaries: Canaries::new(),
             isolation: Isolation::new(now),
+            measuring: Measuring::new(now),
             health: 0,
             frozen_until: Instant::ZERO,
             left: false,
@@ -164,11 +168,17 @@ impl Liveness {
         let Some(sent) = self.probes.answered(nonce, &id) else { return false };
         self.probes.tell_clients(&id, ctx);
         if let Some(path) = ctx.roster.get_mut(&id).and_then(best_heard) {
-            let sample = now.since(sent);
-            // RFC 6298's smoothing.
-            path.rtt = Some(path.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+            path.note_rtt(now, now.since(sent));
         }
         true
+    }
+
+    /// A neighbour took a letter of ours: whoever speaks with it has its round trip as it is now, for a question a minute. How long it
+    /// took to say so is another matter, since it waits for more to be taken.
+    pub fn on_carried(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        if self.measuring.is_due_after_letter(now, &id, ctx) {
+            self.probes.ask(now, id, ctx);
+        }
     }
 
     /// Somebody asks whether a third node answers: we ask it, and tell when it does. That we heard it lately is no
@@ -291,7 +301,11 @@ impl Liveness {
         if self.left {
             return;
         }
-        self.beats.on_wake(now, ctx);
+        if let Some(observer) = self.beats.on_wake(now, ctx) {
+            let is_small = ctx.roster.near_count() <= MEASURED;
+            let asked = self.measuring.whom(now, (observer, self.beats.observers()), is_small, ctx);
+            asked.into_iter().for_each(|id| self.probes.ask(now, id, ctx));
+        }
         for (id, since) in self.canaries.on_wake(now, ctx) {
             let is_silent = |held: &&mut Peer| held.heard.is_none_or(|heard| heard <= since);
             if let Some(held) = ctx.roster.get_mut(&id).filter(is_silent) {

@@ -17,6 +17,7 @@ use crate::effect::Event;
 use crate::effect::context::Context;
 use crate::effect::log::SavedLog;
 use crate::effect::outbox::{Destination, Notice};
+use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::stats::Reject;
@@ -47,6 +48,8 @@ pub struct Replication {
     own: Own,
     log: Log,
     lanes: IdTable<NodeId, Box<Lane>>,
+    /// Which version was shown last of the state of those who are gone, and of which run.
+    floors: BoundedMap<NodeId, (Epoch, u64)>,
     checks: Checks,
     roots: Roots,
     sync: Sync,
@@ -55,13 +58,15 @@ pub struct Replication {
 }
 
 impl Replication {
-    /// Holds only what the own disk remembered.
+    /// Holds only what the own disk remembered, and what was to be kept there when the run before ended, if there is anything.
     #[must_use]
-    pub fn new(now: Instant, state: NodeSnapshot, log: SavedLog, ctx: &Context) -> Self {
+    pub fn new(now: Instant, state: (NodeSnapshot, Option<NodeSnapshot>), log: SavedLog, ctx: &Context) -> Self {
+        let (kept, unkept) = state;
         Self {
-            own: Own::new(state, ctx.me.epoch),
+            own: Own::new(kept, unkept, ctx.me.epoch),
             log: Log::new(now, log, ctx),
             lanes: IdTable::new(MAX_LANES),
+            floors: BoundedMap::new(MAX_LANES),
             checks: Checks::new(),
             roots: Roots::new(),
             sync: Sync::new(),
@@ -106,25 +111,37 @@ impl Replication {
     fn drop_lane(&mut self, id: &NodeId) {
         if let Some(lane) = self.lanes.remove(id) {
             self.roots.change(id, lane.part(), 0);
+            if lane.shown_version() > 0 {
+                // The table holds as many as there can be lanes, twice over: whoever makes room was gone longest or is nobody's memory.
+                if self.floors.is_full() && !self.floors.contains_key(id) {
+                    self.floors.pop_first();
+                }
+                drop(self.floors.insert(*id, (lane.epoch, lane.shown_version())));
+            }
         }
     }
 
     /// Takes in a card that was proven or verified elsewhere.
-    pub fn adopt(&mut self, now: Instant, op: SignedOp, ctx: &Context) {
+    pub fn adopt(&mut self, now: Instant, op: SignedOp, ctx: &mut Context) {
         let present = ctx.roster.get(&op.author()).is_some_and(|peer| peer.liveness.is_present());
         if present {
             self.place(now, op, ctx);
         }
     }
 
-    fn place(&mut self, now: Instant, op: SignedOp, ctx: &Context) -> Placed {
-        let make = || Box::new(Lane::new(ctx.mesh, op.author(), op.epoch()));
+    fn place(&mut self, now: Instant, op: SignedOp, ctx: &mut Context) -> Placed {
+        // A version that was shown of this run stands, though all that was held of it went with its author for a while.
+        let floor = self.floors.get(&op.author()).filter(|floor| floor.0 == op.epoch()).map_or(0, |floor| floor.1);
+        let make = || Box::new(Lane::new(ctx.mesh, op.author(), op.epoch(), floor));
         let Some(lane) = self.lanes.get_or_insert_with(op.author(), make) else { return Placed::Full };
         self.lamport = self.lamport.max(op.lamport());
         let before = lane.part();
         let author = op.author();
         let placed = lane.place(now, op);
         self.roots.change(&author, before, lane.part());
+        if lane.take_news() && author != ctx.me.id {
+            ctx.out.notice(Notice::StateChanged(author));
+        }
         placed
     }
 
@@ -292,6 +309,7 @@ impl Replication {
             ("ops_of_an_author", fullest, limits::MAX_OPS),
             ("bytes_of_an_author", largest, limits::MAX_BYTES),
             ("senders", self.checks.len(), MAX_PEERS),
+            ("state_floors", self.floors.len(), MAX_LANES),
             ("resting", self.sync.resting(), sync::MAX_RESTING),
         ];
         live.into_iter().chain(self.log.table_sizes()).collect()

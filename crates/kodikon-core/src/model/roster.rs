@@ -24,9 +24,24 @@ pub struct Path {
     pub group: Option<(InterfaceIndex, Instant)>,
     /// Smoothed round trip of probes.
     pub rtt: Option<Duration>,
+    /// When it was last measured.
+    pub measured: Option<Instant>,
     /// Whether our own interface there can carry nothing now: it is gone, down, or without a carrier.
     pub is_cut: bool,
 }
+
+impl Path {
+    /// A probe was answered by this way after so long. Samples of one moment are smoothed as in RFC 6298; what is older says nothing
+    /// about now.
+    pub fn note_rtt(&mut self, now: Instant, sample: Duration) {
+        let recent = self.rtt.filter(|_| self.measured.is_some_and(|at| now.since(at) < SAME_MOMENT));
+        self.rtt = Some(recent.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+        self.measured = Some(now);
+    }
+}
+
+/// Round trips measured within this span are smoothed: a train of probes, and a few beats of an observer.
+const SAME_MOMENT: Duration = Duration::from_secs(10);
 
 /// One peer.
 #[derive(Debug, Clone)]
@@ -187,6 +202,7 @@ impl Peer {
             heard: Some(now),
             group: None,
             rtt: None,
+            measured: None,
             is_cut: false,
         });
     }
@@ -205,7 +221,15 @@ impl Peer {
         self.paths.retain(|path| path.heard.is_some() || listed.contains(&path.address));
         for address in listed {
             if self.paths.iter().all(|path| path.address != address) {
-                self.add_path(Path { address, interface: None, heard: None, group: None, rtt: None, is_cut: false });
+                self.add_path(Path {
+                    address,
+                    interface: None,
+                    heard: None,
+                    group: None,
+                    rtt: None,
+                    measured: None,
+                    is_cut: false,
+                });
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::ground::time::WallTime;
 use crate::model::json::{MAX_DEPTH, depth};
 
 /// The body of a state op.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct StateEntry {
     /// The value as JSON text; absent when the key was unset.
@@ -18,6 +18,9 @@ pub struct StateEntry {
     /// The node's state version that this change made.
     #[n(1)]
     pub version: u64,
+    /// [`NodeSnapshot::digest`] of all values at that version: whoever holds others lacks something, and shows what it had.
+    #[n(2)]
+    pub whole: Option<u64>,
 }
 
 impl StateEntry {
@@ -98,6 +101,19 @@ pub const MAX_KEY: usize = 64;
 pub const NODE_STATES: [&str; 4] = ["active", "idle", "processing", "offline"];
 
 impl NodeSnapshot {
+    /// Eight bytes of a hash over all keys and values. Only its author could make another state look like it, and would lie about
+    /// itself.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new_derive_key("kodikon mesh 2026-11 whole state");
+        for text in self.values.iter().flat_map(|(key, json)| [key, json]) {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        let mut bytes = [0; 8];
+        hasher.finalize_xof().fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
     /// What the values become under these changes.
     ///
     /// # Errors
@@ -171,6 +187,18 @@ mod tests {
         for (change, expected) in table {
             assert_eq!(state.changed_by(std::slice::from_ref(&change)).map(|_| ()), expected, "{change:?}");
         }
+    }
+
+    #[test]
+    fn a_digest_tells_states_apart_by_keys_and_values_alone() {
+        let state = |values: &[(&str, &str)], version| {
+            let values = values.iter().map(|(key, json)| ((*key).to_owned(), (*json).to_owned())).collect();
+            NodeSnapshot { version, values, ..NodeSnapshot::default() }.digest()
+        };
+        assert_eq!(state(&[("a", "1"), ("b", "2")], 1), state(&[("b", "2"), ("a", "1")], 2));
+        let all: [&[(&str, &str)]; 5] = [&[], &[("a", "1")], &[("a", "12")], &[("a1", "2")], &[("a", "1"), ("2", "")]];
+        let digests: std::collections::BTreeSet<u64> = all.iter().map(|values| state(values, 1)).collect();
+        assert_eq!(digests.len(), all.len());
     }
 
     #[test]

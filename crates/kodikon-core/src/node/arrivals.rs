@@ -253,7 +253,7 @@ impl Node {
         if !self.discovery.may_check(now, arrival.from, true) {
             self.ctx.stats.drop(Reject::Budget);
         } else if self.ctx.verify_op(&op, &card.public_key) {
-            self.replication.adopt(now, op.clone(), &self.ctx);
+            self.replication.adopt(now, op.clone(), &mut self.ctx);
             self.membership.renew(now, op, card, &mut self.ctx);
         } else {
             self.ctx.stats.drop(Reject::Signature);

@@ -138,7 +138,7 @@ impl Bench {
     }
 
     pub(super) fn state(&self, n: u8, seq: u64, key: &str, json: Option<String>) -> SignedOp {
-        let body = minicbor::to_vec(&StateEntry { json, version: seq }).unwrap();
+        let body = minicbor::to_vec(&StateEntry { json, version: seq, whole: None }).unwrap();
         self.say(n, seq, OpKind::State, key.as_bytes(), body)
     }
 

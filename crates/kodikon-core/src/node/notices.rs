@@ -52,7 +52,10 @@ impl Node {
             Notice::Claimed(subject) => self.liveness.on_claimed(now, subject, &mut self.ctx),
             Notice::Ended(subject) => self.membership.on_ended(now, subject, &mut self.ctx),
             Notice::Verdict(id, reason) => self.on_verdict(now, id, reason),
-            Notice::Applied(op) => self.on_applied(now, &op, changed),
+            Notice::Applied(op) => self.on_applied(now, &op),
+            Notice::StateChanged(author) => {
+                changed.insert(author);
+            }
             Notice::Introduced(op, from) => self.on_introduced(now, op, from),
             Notice::OwnGhost(op, arrival) => self.on_own_ghost(now, op, arrival),
             Notice::OwnDouble(op, arrival) => self.on_own_double(now, op, arrival),
@@ -68,7 +71,10 @@ impl Node {
             Notice::LogOver(id) => self.on_log_over(now, &id),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
-            Notice::Carried(id, rtt) => self.routing.on_carried(now, id, rtt, &self.ctx),
+            Notice::Carried(id, rtt) => {
+                self.routing.on_carried(now, id, rtt, &self.ctx);
+                self.liveness.on_carried(now, id, &mut self.ctx);
+            }
             Notice::Turn(observer, due_ms) => {
                 if !self.discovery.take_turn(now, observer, due_ms, &mut self.ctx) {
                     self.ctx.stats.heartbeats_sent += 1;
@@ -140,7 +146,7 @@ impl Node {
         self.replication.publish(now, vec![(OpKind::Opinion, subject.0.to_vec(), body)], &mut self.ctx);
     }
 
-    fn on_applied(&mut self, now: Instant, op: &SignedOp, changed: &mut BTreeSet<NodeId>) {
+    fn on_applied(&mut self, now: Instant, op: &SignedOp) {
         self.pass_op_on(now, op);
         match op.kind() {
             OpKind::Card => {
@@ -150,9 +156,6 @@ impl Node {
                 }
             }
             OpKind::Receipt => self.on_receipt(op),
-            OpKind::State => {
-                changed.insert(op.author());
-            }
             OpKind::Opinion => {
                 let about_us = read_opinion(op).filter(|(subject, _)| *subject == self.ctx.me.id);
                 match about_us.map(|(_, opinion)| opinion) {
@@ -164,9 +167,9 @@ impl Node {
                 }
             }
             OpKind::Links => self.routing.on_op(now, op, &self.ctx),
-            // Held and passed on: a later version understands it.
+            // A state is told when all of it is here. What is unknown is held and passed on: a later version understands it.
             // What is of the log does not come here.
-            OpKind::Unknown(_) | OpKind::Alert | OpKind::AlertAck => {}
+            OpKind::State | OpKind::Unknown(_) | OpKind::Alert | OpKind::AlertAck => {}
         }
     }
 

@@ -69,7 +69,7 @@ impl Node {
         };
         let liveness = Liveness::new(now, &mut ctx);
         let membership = Membership::new(now, saved.rank.is_some());
-        let replication = Replication::new(now, saved.state, saved.log, &ctx);
+        let replication = Replication::new(now, (saved.state, saved.unkept_state), saved.log, &ctx);
         let mut alerts = Alerts::new();
         replication.log().held().into_iter().for_each(|logged| alerts.restore(logged, &ctx.me.id));
         let routing = Routing::new(now, ctx.me.id);
@@ -151,6 +151,7 @@ impl Node {
         self.membership.keep_directory(now, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
         self.replication.write_last(now, &mut self.ctx);
+        self.replication.keep_last_state(&mut self.ctx);
         for after in GOODBYES {
             self.outbound.later(now + after, Destination::Everyone, bye.clone());
         }
@@ -181,9 +182,11 @@ impl Node {
         self.messages.on_end(&mut self.ctx);
         let log = self.replication.end_log(now, &mut self.ctx);
         self.read_notices(now);
+        let (state, newest) = (self.replication.kept_state().clone(), self.replication.own_state().clone());
         let saved = Saved {
             log,
-            state: self.replication.own_state().clone(),
+            unkept_state: Some(newest).filter(|newest| newest.version > state.version),
+            state,
             // A copy's claim to the name is no older than its identity.
             rank: (secret.is_none() && self.ctx.me.settled).then_some(self.ctx.me.rank),
             directory: crate::machines::membership::remembered(now, &self.ctx),

@@ -53,7 +53,7 @@ fn what_a_peer_sends_beyond_its_rate_is_its_own_loss_and_shown_as_such() {
 #[test]
 fn what_an_author_may_not_say_is_not_held_whoever_signed_it() {
     let long = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
-    let entry = |json: Option<String>| minicbor::to_vec(&StateEntry { json, version: 3 }).unwrap();
+    let entry = |json: Option<String>| minicbor::to_vec(&StateEntry { json, version: 3, whole: Some(1) }).unwrap();
     let table: Vec<(OpKind, Vec<u8>, Vec<u8>, bool)> = vec![
         (OpKind::State, vec![b'k'; 64], entry(Some("1".to_owned())), true),
         (OpKind::State, vec![b'k'; 65], entry(Some("1".to_owned())), false),

@@ -158,6 +158,12 @@ impl Node {
         self.replication.root()
     }
 
+    /// The own state as others are told of it: what is on disk. What [`Node::state_of`] says of this node may be later.
+    #[must_use]
+    pub fn kept_state(&self) -> &NodeSnapshot {
+        self.replication.kept_state()
+    }
+
     /// For `doctor`: per interface in use, by which ways we heard ourselves lately, as bits of `Cast`.
     #[must_use]
     pub fn echoes(&self, now: Instant) -> Vec<(InterfaceIndex, u8)> {

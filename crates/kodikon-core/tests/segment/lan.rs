@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kodikon_core::effect::log::{Committed, SavedLog};
-use kodikon_core::effect::{Arrival, Cast, Event, Input, Interface, InterfaceAddress, Medium, Output, Target};
+use kodikon_core::effect::{Arrival, Cast, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist, Target};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex};
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
@@ -25,6 +25,10 @@ pub(crate) struct Lan {
     /// What each node's log store holds, and whether its disk takes anything.
     pub(crate) stores: BTreeMap<u8, SavedLog>,
     pub(crate) disk: Committed,
+    /// Whether the disks take their time with states: the test answers in their place.
+    pub(crate) holds_state: bool,
+    /// How long a datagram takes.
+    pub(crate) delay: Duration,
     /// Every so many-th datagram is lost for each receiver; 0: none.
     pub(crate) lose_every: usize,
     flights: BTreeMap<(Instant, usize), Flight>,
@@ -41,6 +45,8 @@ impl Lan {
             sent: 0,
             stores: BTreeMap::new(),
             disk: Committed::OnDisk,
+            holds_state: false,
+            delay: DELAY,
             lose_every: 0,
             flights: BTreeMap::new(),
             serial: 0,
@@ -75,13 +81,13 @@ impl Lan {
         let Some(node) = self.nodes.get_mut(&n) else { return };
         node.handle(self.now, input);
         let from = SocketAddr::new(ip(n), 10_000);
-        let mut answers = Vec::new();
+        let (mut answers, mut kept) = (Vec::new(), None);
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Transmit(transmit) => {
                     self.sent += 1;
                     self.serial += 1;
-                    self.flights.insert((self.now + DELAY, self.serial), (from, transmit.target, transmit.bytes));
+                    self.flights.insert((self.now + self.delay, self.serial), (from, transmit.target, transmit.bytes));
                 }
                 Output::Event(event) => self.events.push((n, self.now, event)),
                 Output::Commit { commit, batch } => {
@@ -90,8 +96,12 @@ impl Lan {
                     }
                     answers.push(commit);
                 }
+                Output::Persist(Persist::State(state)) => kept = Some(state.version).filter(|_| !self.holds_state),
                 Output::Persist(_) | Output::Stream(_) => {}
             }
+        }
+        if let Some(version) = kept {
+            self.hand(n, Input::StateKept { version });
         }
         let result = self.disk;
         answers.into_iter().for_each(|commit| self.hand(n, Input::Committed { commit, result }));

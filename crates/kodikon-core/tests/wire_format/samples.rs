@@ -84,7 +84,7 @@ pub(crate) fn card() -> SignedOp {
 }
 
 fn state(json: Option<&str>) -> SignedOp {
-    let entry = StateEntry { json: json.map(str::to_owned), version: 1 };
+    let entry = StateEntry { json: json.map(str::to_owned), version: 1, whole: json.map(|_| u64::MAX) };
     op(OpKind::State, b"battery_level", minicbor::to_vec(entry).expect("a Vec takes all"))
 }
 

@@ -85,7 +85,7 @@ pub(super) fn line() -> (Watch, impl Fn(usize) -> NodeId) {
         watch.truth.identified(node as usize, id(node as usize), Epoch(1), &NodeSnapshot::default());
     }
     for (node, view) in watch.views.iter_mut().enumerate() {
-        (0..5).filter(|&peer| peer != node).for_each(|peer| view.met(id(peer), (Epoch(1), 0), false));
+        (0..5).filter(|&peer| peer != node).for_each(|peer| view.met(id(peer), (Epoch(1), 0), false, false));
     }
     (watch, id)
 }

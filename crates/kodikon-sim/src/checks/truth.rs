@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use kodikon_core::ground::id::{Epoch, NodeId};
-use kodikon_core::model::state::{NodeSnapshot, StateChange};
+use kodikon_core::model::state::NodeSnapshot;
 
 use crate::checks::reach::{Common, Places};
 use crate::checks::recovered;
@@ -58,14 +58,14 @@ pub struct Person {
     pub died: Option<Moment>,
     /// The newest version of its state that anybody has shown.
     pub seen_version: u64,
-    said: HashSet<u64>,
+    states: HashSet<u64>,
 }
 
 impl Person {
-    /// Whether it ever had this value under this key.
+    /// Whether its state ever was this as a whole, under this version and on its disk.
     #[must_use]
-    pub fn published(&self, key: &str, json: &str) -> bool {
-        self.said.contains(&word(key, json))
+    pub fn had(&self, state: &NodeSnapshot) -> bool {
+        self.states.contains(&word(state))
     }
 }
 
@@ -237,19 +237,13 @@ impl Truth {
         self.nodes[node].epoch = epoch;
         self.holders.entry(id).or_default().push(node);
         self.people.entry(id).or_default().epochs.insert(epoch);
-        self.published(&id, own);
+        self.kept(&id, own);
     }
 
-    /// A node's own state is this now.
-    pub fn published(&mut self, id: &NodeId, own: &NodeSnapshot) {
+    /// A node's own state is this now, on disk.
+    pub fn kept(&mut self, id: &NodeId, own: &NodeSnapshot) {
         let Some(person) = self.people.get_mut(id) else { return };
-        person.said.extend(own.values.iter().map(|(key, json)| word(key, json)));
-    }
-
-    /// A node's application wished this.
-    pub fn said(&mut self, id: &NodeId, change: &StateChange) {
-        let Some(person) = self.people.get_mut(id) else { return };
-        person.said.extend(change.json.as_ref().map(|json| word(&change.key, json)));
+        person.states.insert(word(own));
     }
 
     /// Somebody showed this version of a node's state.
@@ -290,6 +284,7 @@ impl Truth {
     }
 }
 
-fn word(key: &str, json: &str) -> u64 {
-    digest(key.as_bytes()).rotate_left(17) ^ digest(json.as_bytes())
+fn word(state: &NodeSnapshot) -> u64 {
+    let value = |(key, json): (&String, &String)| digest(key.as_bytes()).rotate_left(17) ^ digest(json.as_bytes());
+    state.values.iter().map(value).fold(state.version, |word, value| word.rotate_left(5) ^ value)
 }

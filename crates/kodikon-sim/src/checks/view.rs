@@ -41,7 +41,6 @@ pub struct Row {
     pub life: u32,
     /// When an enemy last played a frame of it that was new to the observer.
     pub echo: Moment,
-    // Within this run of the peer and this spell of presence.
     version: u64,
     counted: bool,
 }
@@ -60,13 +59,15 @@ impl View {
         self.rows.get(peer)
     }
 
-    /// A peer was reported up; `current` if this is the run it is really in.
-    pub fn met(&mut self, peer: NodeId, (epoch, life): (Epoch, u32), current: bool) {
+    /// A peer was reported up; `current` if this is the run it is really in. What was seen of its state stays seen, in its next runs
+    /// too, but where it `forgets`: its disk was set back, or it is an enemy.
+    pub fn met(&mut self, peer: NodeId, (epoch, life): (Epoch, u32), current: bool, forgets: bool) {
         self.uncount(&peer);
         self.counted += usize::from(current);
-        // Back from suspicion, or shown again: what was seen of this run stays seen.
-        let same = self.rows.get(&peer).filter(|row| row.epoch == epoch && row.standing.is_present());
-        let (version, echo) = same.map_or((0, Moment::START), |row| (row.version, row.echo));
+        let known = self.rows.get(&peer);
+        let same = known.filter(|row| row.epoch == epoch && row.standing.is_present());
+        let echo = same.map_or(Moment::START, |row| row.echo);
+        let version = known.filter(|_| same.is_some() || !forgets).map_or(0, |row| row.version);
         self.rows.insert(peer, Row { standing: Standing::Up, epoch, life, echo, version, counted: current });
     }
 
@@ -92,7 +93,7 @@ impl View {
         }
     }
 
-    /// The newest version of a peer's state reported in its present run.
+    /// The newest version of a peer's state reported, in whatever run of it.
     #[must_use]
     pub fn version(&self, peer: &NodeId) -> u64 {
         self.rows.get(peer).map_or(0, |row| row.version)

@@ -32,6 +32,8 @@ pub trait Endpoint: fmt::Debug {
     fn routes(&mut self) -> Vec<RouteView>;
     /// A node's state as it shows it.
     fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot>;
+    /// Its own state as others are told of it.
+    fn kept_state(&self) -> NodeSnapshot;
     /// Digest of what it covered.
     fn root(&self) -> u64;
     /// Digest of what it holds of the log.
@@ -83,6 +85,10 @@ impl Endpoint for Node {
 
     fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot> {
         Self::state_of(self, id)
+    }
+
+    fn kept_state(&self) -> NodeSnapshot {
+        Self::kept_state(self).clone()
     }
 
     fn root(&self) -> u64 {

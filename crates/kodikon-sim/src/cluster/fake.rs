@@ -76,7 +76,10 @@ pub(crate) struct Fake {
     id: NodeId,
     epoch: Epoch,
     name: String,
+    /// On disk, and told.
     state: NodeSnapshot,
+    /// As its application set it.
+    wished: NodeSnapshot,
     peers: BTreeMap<NodeId, (Epoch, Instant, Liveness, NodeSnapshot, String)>,
     post: Post,
     next: Instant,
@@ -94,6 +97,7 @@ impl Fake {
             epoch: boot.epoch,
             name: boot.config.node_name.clone(),
             state: boot.saved.state.clone(),
+            wished: boot.saved.state.clone(),
             peers: BTreeMap::new(),
             post: Post::default(),
             next: now,
@@ -173,12 +177,17 @@ impl Endpoint for Fake {
             Input::Datagram(_, bytes) if self.hear_letter(bytes) || self.hear_cast(bytes) => {}
             Input::Datagram(_, bytes) => self.hear(now, bytes),
             Input::Command(Command::SetState(..)) => {
-                self.state.version += 1;
-                self.state.values.insert("fps".to_owned(), self.state.version.to_string());
-                if self.vice != Vice::Forgets {
-                    self.outputs.push_back(Output::Persist(Persist::State(self.state.clone())));
+                self.wished.version += 1;
+                self.wished.values.insert("fps".to_owned(), self.wished.version.to_string());
+                if self.vice == Vice::Forgets {
+                    // It keeps the last but one.
+                    let before = std::mem::replace(&mut self.state, self.wished.clone());
+                    self.outputs.push_back(Output::Persist(Persist::State(before)));
+                } else {
+                    self.outputs.push_back(Output::Persist(Persist::State(self.wished.clone())));
                 }
             }
+            Input::StateKept { version } if version == self.wished.version => self.state = self.wished.clone(),
             Input::Command(Command::Leave) => self.left = true,
             Input::StreamOffered { stream, .. } => {
                 self.outputs.push_back(Output::Stream(StreamWish::Send { stream, bytes: b"welcome".to_vec() }));
@@ -191,6 +200,7 @@ impl Endpoint for Fake {
             | Input::StreamFailed { .. }
             | Input::StreamFrame { .. }
             | Input::StreamEnded { .. }
+            | Input::StateKept { .. }
             | Input::Committed { .. }
             | Input::Command(Command::Raise(_) | Command::Acknowledge(_))
             | Input::Disturbed => {}
@@ -264,7 +274,11 @@ impl Endpoint for Fake {
     }
 
     fn state_of(&self, id: &NodeId) -> Option<NodeSnapshot> {
-        if *id == self.id { Some(self.state.clone()) } else { self.peers.get(id).map(|row| row.3.clone()) }
+        if *id == self.id { Some(self.wished.clone()) } else { self.peers.get(id).map(|row| row.3.clone()) }
+    }
+
+    fn kept_state(&self) -> NodeSnapshot {
+        self.state.clone()
     }
 
     fn root(&self) -> u64 {

@@ -89,6 +89,8 @@ pub enum Deferred {
     Unreachable(SocketAddr),
     /// News of a stream.
     News(News),
+    /// Its own state of this version is on disk.
+    StateKept(u64),
     /// Its log's store has answered.
     Committed(CommitId, Committed),
     /// A wish of its application.
@@ -166,9 +168,12 @@ impl Deferred {
             Self::Wake => Mark::Wake,
             Self::Datagram { .. } => Mark::Heard,
             Self::News(_) => Mark::Stream,
-            Self::Interfaces | Self::Disturbed | Self::Unreachable(_) | Self::Committed(..) | Self::Command(_) => {
-                Mark::Told
-            }
+            Self::Interfaces
+            | Self::Disturbed
+            | Self::Unreachable(_)
+            | Self::StateKept(_)
+            | Self::Committed(..)
+            | Self::Command(_) => Mark::Told,
         }
     }
 
@@ -188,6 +193,7 @@ impl Deferred {
                 Command::Acknowledge(order) => 13 ^ order.ticket.0 << 8,
                 Command::SetState(..) | Command::Leave => 4,
             },
+            Self::StateKept(version) => 15 ^ version << 8,
             Self::Committed(commit, result) => 14 ^ commit.0 << 8 ^ (*result as u64) << 4,
             Self::News(News::Offered(stream, _)) => 5 ^ stream.0 << 8,
             Self::News(News::Opened(stream, _)) => 6 ^ stream.0 << 8,

@@ -1,5 +1,7 @@
 //! What a cluster does to its nodes: deaths, pauses, clones and disks.
 
+use kodikon_core::model::state::StateChange;
+
 use super::*;
 use crate::checks::Watch;
 use crate::cluster::fake;
@@ -90,6 +92,7 @@ fn a_restarted_node_finds_what_it_had_kept_and_has_a_new_epoch() {
     let change = StateChange { key: "k".to_owned(), json: Some("1".to_owned()) };
     cluster.command(1, Command::SetState(vec![change], WallTime(0)));
     let (id, epoch) = cluster.endpoint(1).map(|node| (node.id(), node.epoch())).unwrap();
+    run_until(&mut cluster, 6);
     cluster.kill(1, Death::Crash);
     cluster.boot(1);
     let node = cluster.endpoint(1).unwrap();

@@ -112,7 +112,7 @@ pub fn perform(cluster: &mut Cluster<Watch>, deed: Deed) -> Aftermath {
         Deed::Leave(node) => return leave(cluster, node),
         Deed::End(node) => {
             if cluster.observer.truth.nodes[node].left {
-                cluster.close_log(node);
+                cluster.close_disk(node);
                 cluster.kill(node, Death::Crash);
             }
         }
@@ -177,7 +177,7 @@ pub fn end_all(cluster: &mut Cluster<Watch>, clean: &Quality) {
         cluster.resume(node, false);
         cluster.disarm(node);
         if cluster.observer.truth.nodes[node].left {
-            cluster.close_log(node);
+            cluster.close_disk(node);
             cluster.kill(node, Death::Crash);
         }
         cluster.nodes[node].disk.log.fails = false;

@@ -92,7 +92,7 @@ impl Pair {
     pub(super) fn hoard(&mut self, member: &Member, random: &mut Random, cluster: &mut Cluster<Watch>) {
         let key = random.bits().to_le_bytes().to_vec();
         let json = Some(format!("\"{}\"", "x".repeat(900)));
-        let entry = StateEntry { json, version: 1 };
+        let entry = StateEntry { json, version: 1, ..StateEntry::default() };
         let body = minicbor::to_vec(&entry).expect("encoding into memory cannot fail");
         let name = format!("{:016x}", random.bits()).into_bytes();
         self.tell(member, cluster, None, |one| one.say(member, OpKind::State, name.clone(), body.clone()));

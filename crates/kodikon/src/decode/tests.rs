@@ -51,7 +51,7 @@ fn card() -> SignedOp {
 }
 
 fn state(json: Option<&str>) -> SignedOp {
-    let entry = StateEntry { json: json.map(str::to_owned), version: 9 };
+    let entry = StateEntry { json: json.map(str::to_owned), version: 9, whole: None };
     op(OpKind::State, b"battery_level", minicbor::to_vec(entry).expect("a Vec takes all"))
 }
 

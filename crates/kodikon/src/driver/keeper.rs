@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kodikon_core::effect::{NewSecret, Persist, Remembered};
 use kodikon_core::model::state::NodeSnapshot;
+use tokio::sync::mpsc;
 
 use crate::driver::saved;
 use crate::store::Store;
@@ -39,6 +40,8 @@ struct Queue {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     queue: Arc<Queue>,
+    /// Versions of the own state that are in the store now.
+    kept: mpsc::UnboundedReceiver<u64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -54,9 +57,11 @@ impl Keeper {
     fn spawn_trying_each(pause: Duration, store: Box<dyn Store>) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let shared = Arc::clone(&queue);
-        let write = move || run(store, &shared, pause);
+        // The core asks for one version at a time: no more than that waits here.
+        let (answer, kept) = mpsc::unbounded_channel();
+        let write = move || run(store, &shared, pause, &answer);
         let thread = std::thread::Builder::new().name("kodikon-keeper".into()).spawn(write)?;
-        Ok(Self { queue, thread: Some(thread) })
+        Ok(Self { queue, kept, thread: Some(thread) })
     }
 
     /// Wants something kept. Either side holds the lock for a few moves of memory, never over a write.
@@ -78,6 +83,15 @@ impl Keeper {
     pub(crate) fn has_kept_run(&self) -> bool {
         let waiting = self.queue.lock();
         waiting.epoch.is_none() && waiting.identity.is_none() && !waiting.is_writing_run
+    }
+
+    /// The next version of the own state that is kept. Dropping the future loses nothing.
+    pub(crate) async fn kept(&mut self) -> u64 {
+        match self.kept.recv().await {
+            Some(version) => version,
+            // The thread is gone: nothing more is kept, and so nothing more is told.
+            None => std::future::pending().await,
+        }
     }
 
     /// How many writes failed.
@@ -103,10 +117,16 @@ impl Drop for Keeper {
     }
 }
 
-fn run(mut store: Box<dyn Store>, queue: &Queue, pause: Duration) {
+fn run(mut store: Box<dyn Store>, queue: &Queue, pause: Duration, answer: &mpsc::UnboundedSender<u64>) {
     while let Some((what, is_closing)) = queue.next() {
         match saved::write(store.as_mut(), &what) {
-            Ok(()) => queue.note_success(),
+            Ok(()) => {
+                queue.note_success();
+                if let Persist::State(state) = what {
+                    // An error means that the loop is gone.
+                    let _ = answer.send(state.version);
+                }
+            }
             Err(error) => {
                 if queue.note_failure() {
                     tracing::warn!(%error, "not kept; tried again each second");
@@ -305,6 +325,20 @@ mod tests {
         assert!(!keeper.has_kept_run(), "a full disk keeps it silent");
         keeper.close();
         assert!(keeper.has_kept_run(), "the last try succeeded");
+    }
+
+    #[tokio::test]
+    async fn a_version_counts_as_kept_when_its_state_is_on_disk() {
+        let (mut keeper, enters, outcome) = slow();
+        keeper.keep(Persist::State(NodeSnapshot { version: 3, ..NodeSnapshot::default() }));
+        assert!(enters.recv().unwrap().starts_with("state.json"));
+        assert!(keeper.kept.try_recv().is_err(), "it is being written");
+        outcome.send(false).unwrap();
+        // The pause after a failure ends with the node: the last try is answered too.
+        outcome.send(true).unwrap();
+        keeper.close();
+        assert_eq!(keeper.kept().await, 3);
+        assert_eq!(keeper.failures(), 1);
     }
 
     #[test]

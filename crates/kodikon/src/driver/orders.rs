@@ -5,7 +5,7 @@ use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
 use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::Ticket;
-use kodikon_core::model::state::StateChange;
+use kodikon_core::model::state::{NodeSnapshot, StateChange};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock as _;
@@ -45,6 +45,7 @@ impl Driver {
             Order::Alerts(answer) => {
                 drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
             }
+            Order::Kept(answer) => self.await_kept(now, answer),
             Order::On(handler) => self.show.add_handler(handler),
             Order::OnInline(handler) => self.show.add_inline(handler),
             // An error means that nobody waits for the answer any more.
@@ -75,13 +76,27 @@ impl Driver {
         }
     }
 
-    /// Changes the own state and tells it: the core tells only of others.
+    /// Changes the own state. It is told when it is on disk.
     pub(super) fn set_state(&mut self, now: Instant, changes: Vec<StateChange>, wall: WallTime) {
         self.node.handle(now, Input::Command(Command::SetState(changes, wall)));
         self.carry_out();
-        let node = self.node.id();
-        if let Some(snapshot) = self.node.state_of(&node) {
-            self.hear(CoreEvent::State { node, name: self.node.name(), snapshot });
+    }
+
+    /// Whoever waits for a state that is on disk already is answered at the end of this turn.
+    fn await_kept(&mut self, now: Instant, answer: oneshot::Sender<Option<NodeSnapshot>>) {
+        let newest = self.node.state_of(&self.node.id()).unwrap_or_default();
+        self.keeping.add(now, newest.version, answer);
+    }
+
+    /// The own state is on disk: the core has told the others, and here the application is told. Those who wait for it are answered
+    /// when it is shown.
+    pub(super) fn take_kept(&mut self, now: Instant, version: u64) {
+        let before = self.node.kept_state().version;
+        self.node.handle(now, Input::StateKept { version });
+        self.carry_out();
+        let snapshot = self.node.kept_state().clone();
+        if snapshot.version > before {
+            self.hear(CoreEvent::State { node: self.node.id(), name: self.node.name(), snapshot });
         }
     }
 

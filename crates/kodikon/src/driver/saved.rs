@@ -79,6 +79,7 @@ pub(crate) fn read(store: &mut dyn Store) -> Result<Saved, StoreError> {
     let directory = store.load(DIRECTORY)?.map(|bytes| parse_directory(&bytes));
     Ok(Saved {
         state: usable(STATE, state).unwrap_or_default(),
+        unkept_state: None,
         rank: usable(RANK, rank),
         directory: usable(DIRECTORY, directory).unwrap_or_default(),
         log: SavedLog::default(),
@@ -173,7 +174,7 @@ mod tests {
         let values = [("fps", "29.97"), ("location", r#"{"zone":"A"}"#), ("note", r#""\u00e9\n""#)];
         let values = values.map(|(key, json)| (key.to_owned(), json.parse::<Value>().unwrap().to_string()));
         let state = NodeSnapshot { version: 7, changed: WallTime(8), values: values.into() };
-        Saved { state, rank: Some(2), directory: vec![entry], log: SavedLog::default() }
+        Saved { state, rank: Some(2), directory: vec![entry], ..Saved::default() }
     }
 
     #[test]

@@ -176,6 +176,7 @@ async fn a_shutdown_takes_no_longer_than_its_goodbye() {
 async fn ones_own_change_is_an_event_too_and_a_patch_removes_what_is_null() {
     let (node, _) = fleet();
     let mesh = node("a").state(json!({"fps": 10, "zone": "A"})).start().await.unwrap();
+    assert_eq!(mesh.state_kept().await.unwrap().version, 1);
     let mut events = mesh.events();
     let patch = json!({"fps": 20, "zone": null, "none": null});
     mesh.patch_state(patch.as_object().unwrap().clone()).unwrap();

@@ -22,6 +22,7 @@ pub(super) enum Turn {
     Stream(StreamEvent),
     Name(Answer),
     Committed(CommitId, Committed),
+    StateKept(u64),
     Order(Option<Order>),
     Deadline(io::Result<()>),
 }
@@ -30,7 +31,7 @@ impl Driver {
     /// Waits for what happens next. Dropping the future loses nothing.
     pub(super) async fn next_turn(&mut self) -> Turn {
         self.turns = self.turns.wrapping_add(1);
-        let Self { udp, discovery, watch, streams, names, logger, orders, deadline, .. } = self;
+        let Self { udp, discovery, watch, streams, names, logger, keeper, orders, deadline, .. } = self;
         let (takes_orders, is_seldom_first) = (!self.is_abandoned, self.turns.is_multiple_of(SELDOM_FIRST));
         // Each of these begins anywhere among its own, so that none of them is always last.
         let often = async {
@@ -49,6 +50,7 @@ impl Driver {
                 event = streams.next() => Turn::Stream(event),
                 answer = names.answered() => Turn::Name(answer),
                 (commit, result) = logger.answered() => Turn::Committed(commit, result),
+                version = keeper.kept() => Turn::StateKept(version),
             }
         };
         if is_seldom_first {

@@ -47,7 +47,7 @@ pub enum StartError {
     Ended,
 }
 
-/// Why something was not done. Nothing was changed.
+/// Why something was not done. Nothing was changed, where a variant does not say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeshError {
@@ -81,6 +81,13 @@ pub enum MeshError {
         /// What.
         kind: MessageType,
     },
+    /// The disk has not taken the own state for a second. It is set here, and told to the others when the disk takes it; it is tried
+    /// again each second.
+    #[error(
+        "the state is set, but for a second the disk has not taken it: the others are told when it does, and until then a crash \
+         would lose it. Is the disk full or failing?"
+    )]
+    NotKept,
     /// The system gave no thread.
     #[error("the system gave no thread for the handler: {0}")]
     NoThread(String),

@@ -74,20 +74,22 @@ impl Beats {
         self.next
     }
 
-    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+    /// Takes the turn that is due, and says whose it is.
+    pub(super) fn on_wake(&mut self, now: Instant, ctx: &mut Context) -> Option<NodeId> {
         if now < self.next {
-            return;
+            return None;
         }
         let period = ctx.config.beat_period();
         // Fixed steps, unless we slept: then nothing is made up for.
         self.next = if now.since(self.next) < period { self.next + period } else { now + period };
         if self.observers.is_empty() {
-            return;
+            return None;
         }
         self.turn = (self.turn + 1) % self.observers.len();
         let observer = self.observers[self.turn];
         let until_next = period * u32::try_from(self.observers.len()).unwrap_or(OBSERVERS);
         ctx.out.notice(Notice::Turn(observer, u32::try_from(until_next.as_millis()).unwrap_or(u32::MAX)));
+        Some(observer)
     }
 }
 

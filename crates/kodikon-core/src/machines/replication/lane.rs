@@ -51,12 +51,21 @@ pub(super) struct Lane {
     shares: Shares,
     hearsay: Hearsay,
     part: u64,
+    /// Whether what is held of the state is one that its author had.
+    is_whole: bool,
+    /// The last state that was, while what is held is not.
+    whole: Option<Box<NodeSnapshot>>,
+    /// The version that was shown of this run before it was gone for a while: an earlier one is not shown any more.
+    floor: u64,
+    /// Something of the state is held that was not told.
+    has_news: bool,
     /// Whether its author was seen to sign two ops of one number.
     equivocated: bool,
 }
 
 impl Lane {
-    pub(super) fn new(mesh: MeshId, author: NodeId, epoch: Epoch) -> Self {
+    /// Nothing is held. Of the state no version below `floor` is shown.
+    pub(super) fn new(mesh: MeshId, author: NodeId, epoch: Epoch, floor: u64) -> Self {
         Self {
             epoch,
             allowance: TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST),
@@ -68,6 +77,10 @@ impl Lane {
             shares: Shares::default(),
             hearsay: Hearsay::default(),
             part: 0,
+            is_whole: true,
+            whole: None,
+            floor,
+            has_news: false,
             equivocated: false,
         }
     }
@@ -117,12 +130,37 @@ impl Lane {
         if !self.shares.fits(class, bytes, instead) {
             return Placed::Full;
         }
+        let is_state = op.kind() == OpKind::State;
+        let before = if is_state && self.is_whole { self.held_state() } else { None };
         self.release(op.slot());
         self.shares.add(class, bytes);
         let (Ok(at) | Err(at)) = self.find(op.slot());
         reserve_few(&mut self.ops);
         self.ops.insert(at, Held { since: now, op, class, bytes });
+        if is_state {
+            self.note_state(before);
+        }
         Placed::Newest
+    }
+
+    /// The state has changed: whether what is held of it now is whole. What was whole is shown until it is.
+    fn note_state(&mut self, before: Option<NodeSnapshot>) {
+        let newest = self.newest_state().and_then(entry_of).and_then(|entry| entry.whole);
+        // An author of an earlier version does not say what belongs together.
+        self.is_whole = newest.is_none() || newest == self.held_state().map(|state| state.digest());
+        if self.is_whole {
+            self.whole = None;
+        } else if let Some(before) = before {
+            self.whole = Some(Box::new(before));
+        }
+        self.has_news = true;
+    }
+
+    /// Whether there is a state to be shown that was not told. It counts as told from now on.
+    pub(super) fn take_news(&mut self) -> bool {
+        let has_news = self.has_news && self.is_whole && self.snapshot().is_some();
+        self.has_news &= !has_news;
+        has_news
     }
 
     /// Where the op of a kind and key stands, or where it would.
@@ -247,8 +285,19 @@ impl Lane {
         states.max_by_key(|(version, _)| *version).map(|(_, op)| op)
     }
 
-    /// The author's state; `None` if it never set any.
+    /// The newest state of the author of which all came; `None` if it never set any.
     pub(super) fn snapshot(&self) -> Option<NodeSnapshot> {
+        let shown = if self.is_whole { self.held_state() } else { self.whole.as_deref().cloned() };
+        shown.filter(|state| state.version >= self.floor)
+    }
+
+    /// The version of the newest state that was shown of this run.
+    pub(super) fn shown_version(&self) -> u64 {
+        self.snapshot().map_or(self.floor, |state| state.version)
+    }
+
+    /// What is held of the state.
+    fn held_state(&self) -> Option<NodeSnapshot> {
         let mut snapshot = NodeSnapshot::default();
         let mut any = false;
         for (op, entry) in self.ops().filter_map(|op| Some((op, entry_of(op)?))) {
@@ -285,12 +334,13 @@ mod tests {
     const AGE: Duration = Duration::from_secs(600);
 
     fn lane(author: &Identity) -> Lane {
-        Lane::new(MeshId([1; 16]), author.id(), Epoch::new(1, 1))
+        Lane::new(MeshId([1; 16]), author.id(), Epoch::new(1, 1), 0)
     }
 
     /// Its author's word with this number: a value where there is JSON, an unset key where there is none.
     fn word(author: &Identity, seq: u64, kind: OpKind, json: Option<&str>) -> SignedOp {
-        let body = minicbor::to_vec(&StateEntry { json: json.map(str::to_owned), version: 20 - seq }).unwrap();
+        let body =
+            minicbor::to_vec(&StateEntry { json: json.map(str::to_owned), version: 20 - seq, whole: None }).unwrap();
         let key = [u8::try_from(seq).unwrap() + b'a'; 16].to_vec();
         let statement = Statement { kind, key, body, lamport: seq, wall: WallTime(0) };
         SignedOp::sign(author, MeshId([1; 16]), Epoch::new(1, 1), Seq(seq), statement)
@@ -318,5 +368,67 @@ mod tests {
             }
             assert_eq!(newcomer.cover(), old.cover(), "last word {kind:?} {json:?}");
         }
+    }
+
+    /// A change of one key, at a version, by an author whose state then was all of this.
+    fn change(author: &Identity, seq: u64, key: &str, version: u64, all: &[(&str, &str)]) -> SignedOp {
+        let values = all.iter().map(|(key, json)| ((*key).to_owned(), (*json).to_owned())).collect();
+        let state = NodeSnapshot { version, values, ..NodeSnapshot::default() };
+        let entry = StateEntry { json: state.values.get(key).cloned(), version, whole: Some(state.digest()) };
+        let (key, body) = (key.as_bytes().to_vec(), minicbor::to_vec(&entry).unwrap());
+        let statement = Statement { kind: OpKind::State, key, body, lamport: seq, wall: WallTime(0) };
+        SignedOp::sign(author, MeshId([1; 16]), Epoch::new(1, 1), Seq(seq), statement)
+    }
+
+    fn shown(lane: &Lane) -> String {
+        let Some(state) = lane.snapshot() else { return String::new() };
+        let values: String = state.values.iter().map(|(key, json)| format!("{key}{json} ")).collect();
+        format!("{values}v{}", state.version)
+    }
+
+    #[test]
+    fn a_state_is_shown_as_its_author_had_it_whatever_comes_first_and_whatever_is_missing() {
+        let author = Identity::from_secret(&[1; 32]);
+        let states: [&[(&str, &str)]; 4] =
+            [&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "1")], &[("a", "3"), ("b", "1")], &[("a", "4")]];
+        // The first change and the last are of two keys each.
+        let said = [(2, "a", 1), (3, "b", 1), (5, "a", 2), (6, "a", 3), (8, "a", 4), (9, "b", 4)];
+        // (numbers as they come, what is shown after each): 5 need not come, since 6 replaced it.
+        let table: [(&[u64], &[&str]); 6] = [
+            (&[2, 3], &["", "a1 b1 v1"]),
+            (&[3, 2], &["", "a1 b1 v1"]),
+            (&[2, 3, 6, 5], &["", "a1 b1 v1", "a3 b1 v3", "a3 b1 v3"]),
+            (&[6, 2, 3], &["", "", "a3 b1 v3"]),
+            (&[2, 3, 9, 6, 8], &["", "a1 b1 v1", "a1 b1 v1", "a1 b1 v1", "a4 v4"]),
+            (&[8, 3, 9], &["a4 v4", "a4 v4", "a4 v4"]),
+        ];
+        for (order, expected) in table {
+            let mut lane = lane(&author);
+            for (seq, expected) in order.iter().zip(expected) {
+                let (_, key, version) = said.into_iter().find(|(number, ..)| number == seq).unwrap();
+                let before = shown(&lane);
+                lane.place(
+                    Instant::ZERO,
+                    change(&author, *seq, key, version, states[usize::try_from(version - 1).unwrap()]),
+                );
+                assert_eq!(shown(&lane), *expected, "{seq} of {order:?}");
+                assert!(lane.take_news() || before == *expected, "what is shown is told: {seq} of {order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_shown_of_a_run_before_it_was_gone_is_not_followed_by_less() {
+        let author = Identity::from_secret(&[1; 32]);
+        let mut lane = Lane::new(MeshId([1; 16]), author.id(), Epoch::new(1, 1), 2);
+        for (seq, version, expected) in [(2, 1, ""), (3, 2, "a1 v2"), (4, 3, "a1 v3")] {
+            lane.place(Instant::ZERO, change(&author, seq, "a", version, &[("a", "1")]));
+            assert_eq!(
+                (shown(&lane).as_str(), lane.take_news()),
+                (expected, !expected.is_empty()),
+                "version {version}"
+            );
+        }
+        assert_eq!(lane.shown_version(), 3);
     }
 }

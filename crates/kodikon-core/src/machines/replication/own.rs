@@ -1,4 +1,5 @@
-//! Decides how this node's own facts are numbered, signed and told: it is the only writer of its lane.
+//! Decides how this node's own facts are numbered, signed and told, the state not before it is on disk: it is the only writer of
+//! its lane.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,14 @@ const NO_KEY: &str = "";
 /// What this node says.
 #[derive(Debug)]
 pub(super) struct Own {
+    /// As the application set it.
     state: NodeSnapshot,
+    /// As it is on disk: nothing later is told, since after a crash its version would be given to something else.
+    kept: NodeSnapshot,
+    /// On its way to the disk. One at a time, so that those who change it without a pause are told too.
+    asked: Option<NodeSnapshot>,
+    /// Whether the state was told in this run.
+    is_told: bool,
     epoch: Epoch,
     next_seq: u64,
     announce: Option<Instant>,
@@ -28,8 +36,10 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn new(state: NodeSnapshot, epoch: Epoch) -> Self {
-        Self { state, epoch, next_seq: 1, announce: None, announced: false }
+    /// `unkept` is later than what is on disk, where a run goes on in the memory of the one before.
+    pub(super) fn new(kept: NodeSnapshot, unkept: Option<NodeSnapshot>, epoch: Epoch) -> Self {
+        let state = unkept.unwrap_or_else(|| kept.clone());
+        Self { state, kept, asked: None, is_told: false, epoch, next_seq: 1, announce: None, announced: false }
     }
 
     pub(super) fn state(&self) -> &NodeSnapshot {
@@ -95,33 +105,69 @@ impl Replication {
         ops
     }
 
-    /// Says the whole own state, as the disk remembered it: the first words of a run after its card.
+    /// Says the whole own state, as the disk remembered it: the first words of a run after its card. What is not on disk yet is
+    /// said when it is.
     pub fn publish_saved(&mut self, now: Instant, ctx: &mut Context) {
-        let version = self.own.state.version;
-        let mut facts: Vec<_> =
-            self.own.state.values.iter().map(|(key, json)| fact(key, Some(json), version)).collect();
-        if facts.is_empty() && version > 0 {
-            // All keys were unset: no value is left to bear the version, and without it others would show 0.
-            facts.push(fact(NO_KEY, None, version));
+        if self.own.state.version > self.own.kept.version {
+            return self.keep_state(ctx);
         }
-        self.publish_at(now, facts, self.own.state.changed, ctx);
+        self.tell_kept(now, NodeSnapshot::default(), ctx);
     }
 
     /// Changes the own state. Changes that break a limit are ignored whole: the caller checked them.
-    pub fn set_state(&mut self, now: Instant, changes: &[StateChange], wall: WallTime, ctx: &mut Context) {
+    pub fn set_state(&mut self, changes: &[StateChange], wall: WallTime, ctx: &mut Context) {
         let Ok(values) = self.own.state.changed_by(changes) else { return };
-        // What counts is how the keys end: one command may name a key twice.
-        let keys: BTreeSet<&String> = changes.iter().map(|change| &change.key).collect();
-        let changed: Vec<&String> =
-            keys.into_iter().filter(|key| self.own.state.values.get(*key) != values.get(*key)).collect();
-        if changed.is_empty() {
+        if values == self.own.state.values {
             return;
         }
-        let version = self.own.state.version + 1;
-        let facts = changed.iter().map(|key| fact(key, values.get(*key), version)).collect();
-        self.own.state = NodeSnapshot { version, changed: wall, values };
-        ctx.out.persist(Persist::State(self.own.state.clone()));
-        self.publish_at(now, facts, wall, ctx);
+        self.own.state = NodeSnapshot { version: self.own.state.version + 1, changed: wall, values };
+        ctx.roster.touch();
+        self.keep_state(ctx);
+    }
+
+    /// The own state of this version is on disk: it is told, and what came meanwhile is kept next.
+    pub fn on_state_kept(&mut self, now: Instant, version: u64, ctx: &mut Context) {
+        // The answer may be to a question of the run before, whose state went on in this one.
+        let Some(asked) = self.own.asked.take_if(|asked| asked.version == version) else { return };
+        let before = std::mem::replace(&mut self.own.kept, asked);
+        let told = if self.own.is_told { before } else { NodeSnapshot::default() };
+        self.tell_kept(now, told, ctx);
+        self.keep_state(ctx);
+    }
+
+    /// Asks for the newest state to be kept, unless one is on its way to the disk.
+    fn keep_state(&mut self, ctx: &mut Context) {
+        if self.own.asked.is_none() && self.own.state.version > self.own.kept.version {
+            self.own.asked = Some(self.own.state.clone());
+            ctx.out.persist(Persist::State(self.own.state.clone()));
+        }
+    }
+
+    /// The node says goodbye: what is not on disk yet must be there for the next run, whatever is on its way.
+    pub fn keep_last_state(&mut self, ctx: &mut Context) {
+        if self.own.state.version > self.own.kept.version {
+            ctx.out.persist(Persist::State(self.own.state.clone()));
+        }
+    }
+
+    /// Tells what is on disk, as far as it is not what was told.
+    fn tell_kept(&mut self, now: Instant, told: NodeSnapshot, ctx: &mut Context) {
+        let kept = &self.own.kept;
+        let keys: BTreeSet<&String> = told.values.keys().chain(kept.values.keys()).collect();
+        let changed = keys.into_iter().filter(|key| told.values.get(*key) != kept.values.get(*key));
+        let whole = kept.digest();
+        let fact = |key: &str| {
+            let entry = StateEntry { json: kept.values.get(key).cloned(), version: kept.version, whole: Some(whole) };
+            let body = minicbor::to_vec(&entry).expect("encoding into memory cannot fail");
+            (OpKind::State, key.as_bytes().to_vec(), body)
+        };
+        let mut facts: Vec<_> = changed.map(|key| fact(key)).collect();
+        if facts.is_empty() && kept.version > 0 {
+            // No key is left, or each is as it was told: without this others would show another version.
+            facts.push(fact(NO_KEY));
+        }
+        self.own.is_told = true;
+        self.publish_at(now, facts, self.own.kept.changed, ctx);
     }
 
     /// Others remember a later version of our state than we do: ours goes on above it, and the disk knows before anybody.
@@ -131,8 +177,14 @@ impl Replication {
             && entry.version >= self.own.state.version
         {
             self.own.state.version = entry.version.saturating_add(1);
-            ctx.out.persist(Persist::State(self.own.state.clone()));
+            self.keep_state(ctx);
         }
+    }
+
+    /// The own state as others are told of it: what is on disk.
+    #[must_use]
+    pub fn kept_state(&self) -> &NodeSnapshot {
+        &self.own.kept
     }
 
     /// The own state with its version.
@@ -140,10 +192,4 @@ impl Replication {
     pub fn own_state(&self) -> &NodeSnapshot {
         &self.own.state
     }
-}
-
-fn fact(key: &str, json: Option<&String>, version: u64) -> (OpKind, Vec<u8>, Vec<u8>) {
-    let entry = StateEntry { json: json.cloned(), version };
-    let body = minicbor::to_vec(&entry).expect("encoding into memory cannot fail");
-    (OpKind::State, key.as_bytes().to_vec(), body)
 }
