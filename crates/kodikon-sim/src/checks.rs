@@ -521,10 +521,12 @@ impl Watch {
     }
 
     fn check_backup(&mut self, now: Moment, node: usize) {
-        let (id, since) = (self.truth.nodes[node].id, self.truth.nodes[node].since);
-        let Some(person) = self.truth.person(&id) else { return };
-        // A process that began after its disk was copied knows of no copy, and finds the copy's run beyond its own.
-        let copied = person.copied.is_some_and(|at| at <= since);
+        let living = &self.truth.nodes[node];
+        let Some(person) = self.truth.person(&living.id) else { return };
+        // Whoever began after its disk was copied, or was stopped or cut off since, may not have heard the copy, and finds the copy's
+        // run beyond its own when that has another identity.
+        let deaf = living.since.max(living.own_trouble).max(living.link_trouble);
+        let copied = person.copied.is_some_and(|at| at <= deaf);
         self.tally.check(now, Check::BackupTrue, person.restored || copied, || {
             format!("node {node} says that its disk was restored from a backup, which it was not")
         });

@@ -194,11 +194,14 @@ impl Discovery {
     /// A sealed group datagram of another node arrived: that way works towards us. One of this host shows nothing of the network
     /// that others are on: the kernel brings it, whatever the switch does.
     pub fn on_group(&mut self, now: Instant, arrival: Arrival, ctx: &Context) {
-        if is_of_this_host(&arrival, ctx) && has_others(ctx) {
-            return;
-        }
-        if let Some(segment) = self.segments.get_mut(&arrival.interface) {
+        let is_looped = is_of_this_host(&arrival, ctx);
+        let Some(segment) = self.segments.get_mut(&arrival.interface) else { return };
+        if !is_looped {
             segment.note_heard(now, arrival.cast);
+        } else if has_others(ctx) {
+            segment.forget_looped();
+        } else {
+            segment.note_looped(now, arrival.cast);
         }
     }
 
@@ -258,6 +261,9 @@ impl Discovery {
 
     /// A peer is reached: its address needs no more tries.
     pub fn on_up(&mut self, id: &NodeId, ctx: &Context) {
+        if has_others(ctx) {
+            self.segments.values_mut().for_each(Segment::forget_looped);
+        }
         let Some(peer) = ctx.roster.get(id) else { return };
         let reached = |address: &SocketAddr| peer.paths.iter().any(|path| path.address == *address);
         self.distant.retain(|distant| distant.tries_left.is_none() || !reached(&distant.address));

@@ -74,7 +74,7 @@ impl Shaper {
     /// Whether a message may leave at once: nothing waits before it, and the pace allows it. Then it is charged.
     ///
     /// `joins` says that it shares a datagram that leaves anyway.
-    pub fn admits(&mut self, now: Instant, target: Target, (class, bytes): (Class, usize), joins: bool) -> bool {
+    pub fn admits(&mut self, now: Instant, target: Target, (label, bytes): (&Label, usize), joins: bool) -> bool {
         if self.lanes.len() >= MAX_LANES && !self.lanes.contains_key(&target) {
             self.lanes.retain(|_, lane| lane.queue.is_some() || now.since(lane.pace.used()) < IDLE);
             if self.lanes.len() >= MAX_LANES {
@@ -82,10 +82,10 @@ impl Shaper {
             }
         }
         let lane = self.lanes.entry(target).or_insert_with(|| Lane { pace: Pace::new(), queue: None });
-        let is_free =
-            lane.queue.is_none() && (joins && lane.pace.is_unproven() || lane.pace.is_open(now, class.is_urgent()));
+        let is_free = lane.queue.is_none()
+            && (joins && lane.pace.is_unproven() || lane.pace.is_open(now, label.class.is_urgent()));
         if is_free {
-            lane.pace.charge(now, bytes, joins);
+            lane.pace.charge(now, bytes, joins, label.carried.is_some());
         }
         is_free
     }
@@ -175,7 +175,7 @@ impl Shaper {
                 Taken { bytes: value.text.len(), value, is_part: false }
             })?;
             self.bytes -= waiting.text.len();
-            lane.pace.charge(now, waiting.text.len(), false);
+            lane.pace.charge(now, waiting.text.len(), false, !waiting.carried.is_empty());
             self.close_if_empty(target);
             return Some((target, waiting));
         }

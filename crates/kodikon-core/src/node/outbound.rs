@@ -7,7 +7,6 @@ use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::effect::{Cast, Output, StreamWish, Target, Transmit};
 use crate::ground::config::MAX_PLAIN;
-use crate::ground::fair::Class;
 use crate::ground::id::{InterfaceIndex, NodeId, StreamId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::shaper::{Label, Shaper, label};
@@ -89,11 +88,11 @@ impl Outbound {
     }
 
     /// Adds a message to the open datagram of its target, or opens one; `false` if it may not leave yet.
-    fn add(&mut self, now: Instant, target: Target, paced: Option<Class>, message: &[u8]) -> bool {
+    fn add(&mut self, now: Instant, target: Target, paced: Option<&Label>, message: &[u8]) -> bool {
         let open = self.batches.iter_mut().rev().take(OPEN).find(|(held, _)| *held == target);
         let open = open.filter(|(_, text)| text.len() + message.len() <= MAX_PLAIN);
-        if let Some(class) = paced
-            && !self.shaper.admits(now, target, (class, message.len()), open.is_some())
+        if let Some(label) = paced
+            && !self.shaper.admits(now, target, (label, message.len()), open.is_some())
         {
             return false;
         }
@@ -178,7 +177,7 @@ impl Node {
             for target in sole.into_iter().chain(many) {
                 self.ctx.stats.messages_sent += 1;
                 let is_paced = neighbour(&to).is_some() || self.outbound.shaper.knows(&target);
-                if !self.outbound.add(now, target, is_paced.then_some(label.class), &text) {
+                if !self.outbound.add(now, target, is_paced.then_some(&label), &text) {
                     self.let_wait(now, target, &label, &text);
                 }
             }

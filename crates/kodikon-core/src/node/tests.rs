@@ -338,6 +338,11 @@ fn what_a_node_of_the_same_host_says_to_a_group_shows_nothing_of_the_network() {
             bench.hear_from(2, at(2, 10_000), Cast::Multicast4, &beacon(7));
             let proven = bench.node.discovery.proven_cast(bench.now, InterfaceIndex(2));
             assert_eq!(proven, Some(Cast::Multicast4), "another host's shows that it comes");
+        } else {
+            bench.meet(2, 2);
+            bench.hear_from(2, at(2, 10_000), Cast::Broadcast, &beacon(7));
+            let proven = bench.node.discovery.proven_cast(bench.now, InterfaceIndex(2));
+            assert_eq!(proven, Some(Cast::Broadcast), "they are alone no more");
         }
     }
 }

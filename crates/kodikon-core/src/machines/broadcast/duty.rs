@@ -233,7 +233,8 @@ impl Duty {
         self.stage = Stage::Again;
         let first = usual.unwrap_or(ANSWER_UNKNOWN).max(RTO_LEAST) + spread(answering);
         // Where answers take long the way is full, and what is said too often is what fills it.
-        let rto = (first * (1 << self.rounds.min(6))).min(RTO_MOST.max(first * FULL_AFTER));
+        let most = if first > RTO_MOST { first * FULL_AFTER } else { RTO_MOST };
+        let rto = (first * (1 << self.rounds.min(6))).min(most);
         (self.waits, self.due) = (now, Some(now + rto));
         if self.carried.1 > 0 {
             self.judged.get_or_insert((now, now + rto));

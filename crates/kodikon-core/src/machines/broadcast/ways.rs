@@ -6,7 +6,7 @@ use crate::effect::Cast as Way;
 use crate::ground::bounded::TokenBucket;
 use crate::ground::id::InterfaceIndex;
 use crate::ground::time::{Duration, Instant};
-use crate::machines::broadcast::duty::{ANSWER_UNKNOWN, REACHED_OF};
+use crate::machines::broadcast::duty::{ANSWER_UNKNOWN, REACHED_OF, RTO_MOST};
 use crate::machines::broadcast::pace::Pace;
 
 /// Bytes a second that casts may take of a segment by group datagrams: Wi-Fi sends these at its lowest rate (the design's
@@ -170,7 +170,8 @@ impl Ways {
     /// By when nearly all answers are there, to what the group was told or each alone.
     pub(super) fn answer_after(&self, (on, by_group): (Option<InterfaceIndex>, bool)) -> Option<Duration> {
         let Answering { took, patience, .. } = self.answers.get(&on)?;
-        let usual = took.map_or(ANSWER_UNKNOWN, |(smooth, variation)| smooth + variation * 4);
+        // One that was stopped answered after so long: that alone is no full way.
+        let usual = took.map_or(ANSWER_UNKNOWN, |(smooth, variation)| smooth + variation * 4).min(RTO_MOST);
         let times = if by_group { 1 } else { 1 << patience };
         Some((usual * times).min(ANSWER_MOST))
     }
@@ -289,8 +290,8 @@ mod tests {
         ways.note_missing(at(0), (None, false), 3, 4);
         assert_eq!(
             ways.answer_after((None, false)).map(|after| after.as_millis()),
-            Some(900),
-            "300 and four times 150"
+            Some(400),
+            "300 and four times 150, but no longer"
         );
     }
 

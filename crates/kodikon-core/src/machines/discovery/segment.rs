@@ -25,6 +25,8 @@ pub(super) struct Segment {
     since: Instant,
     all_ways_at: Instant,
     heard: [Option<Instant>; 3],
+    /// By nodes of this host, which proves something only while there are no others.
+    looped: [Option<Instant>; 3],
     echoed: [Option<Instant>; 3],
     reports: IdTable<NodeId, u8>,
 }
@@ -39,6 +41,7 @@ impl Segment {
             since: now,
             all_ways_at: now,
             heard: [None; 3],
+            looped: [None; 3],
             echoed: [None; 3],
             reports: IdTable::new(MAX_PEERS),
         }
@@ -55,6 +58,17 @@ impl Segment {
         if let Some(n) = place(cast) {
             self.heard[n] = Some(now);
         }
+    }
+
+    pub(super) fn note_looped(&mut self, now: Instant, cast: Cast) {
+        if let Some(n) = place(cast) {
+            self.looped[n] = Some(now);
+        }
+    }
+
+    /// Somebody is heard from another host.
+    pub(super) fn forget_looped(&mut self) {
+        self.looped = [None; 3];
     }
 
     pub(super) fn note_echo(&mut self, now: Instant, cast: Cast) {
@@ -74,7 +88,7 @@ impl Segment {
     }
 
     pub(super) fn heard_mask(&self, now: Instant) -> u8 {
-        mask(&self.heard, now)
+        mask(&self.heard, now) | mask(&self.looped, now)
     }
 
     pub(super) fn echo_mask(&self, now: Instant) -> u8 {

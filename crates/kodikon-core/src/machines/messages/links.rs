@@ -25,6 +25,10 @@ const HELD_MOST: usize = 16;
 /// Bounds of the time after which a carrying is sent again.
 const RTO_LEAST: Duration = Duration::from_millis(3);
 const RTO_MOST: Duration = Duration::from_millis(400);
+/// And where so many in a row were not taken in time, at the fourth time and later: nothing comes through, or a queue holds more than that
+/// of them, and what is sent more often fills it.
+const RTO_FULL: Duration = Duration::from_millis(3_200);
+const FULL: u32 = 32;
 /// The same before any round trip was seen: a good Wi-Fi answers within it, and a copy too many does no harm.
 const RTO_FIRST: Duration = Duration::from_millis(50);
 /// So many carryings in a row, none taken in time, are no chance: a fifth of all lost makes them in one of 600 cases.
@@ -175,7 +179,7 @@ impl Link {
         (parcel, piece, bytes): (ParcelId, usize, usize),
         is_urgent: bool,
     ) {
-        let due = now + if is_urgent { TWICE_AFTER } else { backed_off(self.rto(), self.backoff()) };
+        let due = now + if is_urgent { TWICE_AFTER } else { self.wait(0) };
         let flight = Flight {
             parcel,
             piece,
@@ -203,14 +207,13 @@ impl Link {
 
     /// It leaves now.
     pub(super) fn depart(&mut self, now: Instant, number: u64) {
-        let (rto, backoff) = (self.rto(), self.backoff());
+        let Some(wait) = self.flights.get(&number).map(|flight| self.wait(flight.timeouts)) else { return };
         if let Some(flight) = self.flights.get_mut(&number).filter(|flight| flight.is_held) {
             flight.is_held = false;
             // What is answered next may be the first copy: a round trip from the second would be too short.
             if flight.timeouts == 0 && flight.is_doubled == flight.is_urgent {
                 flight.sent = now;
             }
-            let wait = backed_off(rto, doublings(flight.timeouts, backoff));
             flight.due = now + if flight.is_doubled { TWICE_AFTER } else { wait };
             self.due.insert((flight.due, number));
             self.held -= 1;
@@ -236,25 +239,26 @@ impl Link {
         }
         let (_, number) = self.due.first().copied().filter(|(at, _)| now >= *at)?;
         self.due.pop_first();
-        let (rto, backoff) = (self.rto(), self.backoff());
         let flight = self.flights.get_mut(&number)?;
-        if core::mem::take(&mut flight.is_doubled) {
-            flight.due = now + backed_off(rto, backoff);
-        } else {
+        let is_copy = core::mem::take(&mut flight.is_doubled);
+        if !is_copy {
             flight.timeouts += 1;
-            self.missed += u32::from(flight.timeouts == 1);
-            let backoff = self.missed / MISSED_IN_A_ROW;
-            if now.since(self.cut) >= backed_off(rto, backoff) {
+        }
+        let timeouts = flight.timeouts;
+        if !is_copy {
+            self.missed += u32::from(timeouts == 1);
+            if now.since(self.cut) >= self.wait(0) {
                 self.window = (self.window / 2).max(WINDOW_LEAST);
                 (self.cut, self.credit) = (now, 0);
             }
-            flight.due = now + backed_off(rto, doublings(flight.timeouts, backoff));
             // A train may have ended by an answer to what was sent long before: each timeout asks anew.
             if self.train.is_none() {
                 self.train = Some(Train { sent: 0, at: now });
             }
         }
-        self.due.insert((flight.due, number));
+        let due = now + self.wait(if is_copy { 0 } else { timeouts });
+        self.flights.get_mut(&number)?.due = due;
+        self.due.insert((due, number));
         Some(Due::Again(number))
     }
 
@@ -313,10 +317,19 @@ impl Link {
         self.missed / MISSED_IN_A_ROW
     }
 
-    /// When a carrying is sent again.
+    /// When a carrying is sent again for the first time.
     fn rto(&self) -> Duration {
         let rto = self.rtt.map(|(smooth, variation)| smooth + variation * 4 + GOT_AFTER);
-        rto.map_or(RTO_FIRST, |rto| rto.clamp(RTO_LEAST, RTO_MOST))
+        rto.map_or(RTO_FIRST, |rto| rto.clamp(RTO_LEAST, RTO_FULL))
+    }
+
+    /// When one is sent again that was not taken in time so often.
+    fn wait(&self, timeouts: u32) -> Duration {
+        let usual = backed_off(self.rto(), doublings(timeouts, self.backoff()));
+        if self.missed < FULL {
+            return usual;
+        }
+        usual.max((RTO_MOST * (1 << timeouts.saturating_sub(3).min(8))).min(RTO_FULL))
     }
 
     /// How long the last probe of a train may take to be answered.
@@ -396,7 +409,7 @@ fn doublings(timeouts: u32, backoff: u32) -> u32 {
 
 /// The time after which something is sent again, doubled so often.
 fn backed_off(rto: Duration, doublings: u32) -> Duration {
-    if doublings == 0 { rto } else { (rto * (1 << doublings.min(8))).min(RTO_MOST) }
+    if doublings == 0 { rto } else { (rto * (1 << doublings.min(8))).min(RTO_MOST.max(rto)) }
 }
 
 impl Waiting {
@@ -590,6 +603,28 @@ mod tests {
         }
         assert!(copies <= 80, "{copies} copies of 30 carryings");
         assert!(link.rto() > Duration::from_millis(round_trip), "{:?}", link.rto());
+    }
+
+    #[test]
+    fn where_nothing_is_taken_any_more_it_is_said_ever_more_rarely() {
+        let mut link = Link::new(at(0), Some(Duration::from_millis(1)));
+        (0..u64::from(FULL)).for_each(|n| link.launch(at(0), n, (ParcelId(n), 0, 100), false));
+        let mut waits = Vec::new();
+        for round in 1..10 {
+            while let Some(due) = link.take_due(at(10_000 * round)) {
+                if due == Due::Again(0) {
+                    let flight = link.flight(0).expect("it is in flight");
+                    waits.push(flight.due.since(at(10_000 * round)).as_millis());
+                }
+            }
+        }
+        assert_eq!(waits, [4, 400, 400, 800, 1_600, 3_200, 3_200, 3_200, 3_200]);
+        assert!(link.land(at(99_000), 0).is_some());
+        link.launch(at(99_000), 99, (ParcelId(99), 0, 100), false);
+        link.land(at(99_001), 99);
+        link.launch(at(99_002), 100, (ParcelId(100), 0, 100), false);
+        let first = link.flight(100).expect("it is in flight").due;
+        assert!(first.since(at(99_002)) <= RTO_MOST, "something was taken at once");
     }
 
     #[test]

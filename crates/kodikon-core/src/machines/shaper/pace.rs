@@ -17,8 +17,10 @@ const CUT_EVERY: Duration = Duration::from_millis(300);
 /// A queue that one proof shows may be a neighbour that stopped for a moment: what it answers when it goes on was long on its way
 /// and little a second. One that stands is there in the next proof, too.
 const STANDS: u32 = 2;
-/// No link that a mesh can live on is slower: a quarter of a megabit.
-const RATE_LEAST: u64 = 32_000;
+/// No link that a mesh can live on is slower: 64 kbit/s.
+const RATE_LEAST: u64 = 8_000;
+/// Letters for so many seconds at the present rate without a proof: nothing of it came through, and half is tried.
+const IN_VAIN: u64 = 2;
 /// At this many bytes a second the bytes bound nothing any more: as many datagrams of full length.
 const RATE_MOST: u64 = DATAGRAMS as u64 * 1_500;
 /// A pace of which nothing was heard for so long is no longer true.
@@ -52,6 +54,8 @@ struct Proven {
     full: u64,
     /// Whether anything had to wait for it since the last proof.
     was_short: bool,
+    /// Bytes of letters that left since the last proof or cut.
+    in_vain: u64,
 }
 
 impl Pace {
@@ -72,8 +76,9 @@ impl Pace {
         self.datagrams.has(now, 1) && is_open
     }
 
-    /// So many bytes of text leave now, in a datagram of their own or in one that is charged already.
-    pub(super) fn charge(&mut self, now: Instant, bytes: usize, joins: bool) {
+    /// So many bytes of text leave now, in a datagram of their own or in one that is charged already; whether they are a letter's, which
+    /// the neighbour answers.
+    pub(super) fn charge(&mut self, now: Instant, bytes: usize, joins: bool, is_answered: bool) {
         self.used = now;
         if !joins {
             self.datagrams.drain(now, 1);
@@ -81,6 +86,12 @@ impl Pace {
         if let Some(proven) = &mut self.proven {
             let level = proven.level - nano(bytes + if joins { 0 } else { OVERHEAD + HEADERS });
             proven.level = level.max(-DEBT_MOST.saturating_mul(proven.rate.cast_signed()));
+            if is_answered {
+                proven.in_vain += bytes as u64;
+            }
+            if proven.in_vain > IN_VAIN * proven.rate {
+                (proven.rate, proven.in_vain, proven.at) = ((proven.rate / 2).max(RATE_LEAST), 0, now);
+            }
         }
     }
 
@@ -105,7 +116,7 @@ impl Pace {
     /// The neighbour took so many bytes a second, and so much time was lost in queues.
     pub(super) fn on_proof(&mut self, now: Instant, rate: u64, queued: Duration) {
         let was_short = self.proven.as_mut().is_some_and(|proven| {
-            proven.at = now;
+            (proven.at, proven.in_vain) = (now, 0);
             core::mem::take(&mut proven.was_short)
         });
         if queued > QUEUED_MOST {
@@ -143,6 +154,7 @@ impl Pace {
                     cut: now,
                     full: rate,
                     was_short: false,
+                    in_vain: 0,
                 });
             }
             Some(_) | None => {}
@@ -190,7 +202,7 @@ mod tests {
         let mut bytes = 0;
         while now < end {
             while pace.is_open(now, false) {
-                pace.charge(now, 1_418, false);
+                pace.charge(now, 1_418, false, false);
                 bytes += 1_500;
             }
             let opens = pace.opens(false);
@@ -205,7 +217,7 @@ mod tests {
         let mut pace = Pace::new();
         let burst = (0..).take_while(|_| {
             let is_open = pace.is_open(at(0), false);
-            pace.charge(at(0), 100, false);
+            pace.charge(at(0), 100, false, false);
             is_open
         });
         assert_eq!(burst.count(), 4_500);
@@ -233,9 +245,9 @@ mod tests {
             (2_000, 50, 200_000, 78_953),
             (2_299, 50, 200_000, 78_953),
             (2_300, 50, 43_064, 69_083),
-            (2_600, 50, 34_000, 32_000),
-            (2_700, 5, 37_000, 32_000),
-            (2_800, 4, 37_000, 36_000),
+            (2_600, 50, 9_000, 8_000),
+            (2_700, 5, 10_000, 8_000),
+            (2_800, 4, 10_000, 9_000),
         ] {
             pace.on_proof(at(ms), taken, Duration::from_millis(queued));
             assert_eq!(pace.proven.as_ref().map(|proven| proven.rate), Some(expected), "at {ms} ms");
@@ -260,6 +272,24 @@ mod tests {
         assert!(near > 5, "{rates:?}");
     }
 
+    /// On 20 KB/s nothing was answered for ten seconds, the pace was forgotten, and all that waited left at once.
+    #[test]
+    fn where_letters_leave_and_nothing_is_proven_half_is_tried_and_nothing_is_forgotten() {
+        let mut pace = Pace::new();
+        (0..2).for_each(|_| pace.on_proof(at(0), 64_000, Duration::from_millis(50)));
+        let rate = |pace: &Pace| pace.proven.as_ref().map(|proven| proven.rate);
+        assert_eq!(rate(&pace), Some(56_000));
+        for (bytes, expected) in
+            [(112_000, 56_000), (1, 28_000), (56_000, 28_000), (1, 14_000), (30_000, 8_000), (99_000, 8_000)]
+        {
+            pace.charge(at(9_999), bytes, false, true);
+            assert_eq!(rate(&pace), Some(expected), "after {bytes} more");
+        }
+        pace.charge(at(9_999), 1_000_000, false, false);
+        assert!(pace.is_open(at(19_998), true) && !pace.is_unproven());
+        assert!(pace.is_open(at(19_999), true) && pace.is_unproven(), "nothing was said for so long");
+    }
+
     #[test]
     fn a_pace_that_bounds_nothing_or_is_old_is_forgotten() {
         let mut pace = Pace::new();
@@ -269,7 +299,7 @@ mod tests {
         (0..2).for_each(|_| pace.on_proof(at(0), 0, Duration::from_secs(1)));
         assert_eq!(pace.proven.as_ref().map(|proven| proven.rate), Some(RATE_LEAST));
         assert!(pace.is_open(at(9_999), false) && !pace.is_unproven());
-        pace.charge(at(9_999), 1_000_000, false);
+        pace.charge(at(9_999), 1_000_000, false, false);
         assert!(pace.is_open(at(9_999), true) && pace.opens(true) <= at(9_999), "what is urgent waits for no link");
         assert_eq!(pace.opens(false), at(10_000), "what waits needs no longer");
         assert!(pace.is_open(at(10_000), false) && pace.is_unproven());

@@ -21,10 +21,10 @@ fn of(class: Class, n: u8, number: u64) -> Label {
 
 /// A way that nothing may leave by until much later.
 fn closed(shaper: &mut Shaper, target: Target) {
-    assert!(shaper.admits(at(0), target, (Class::Low, 100), false));
+    assert!(shaper.admits(at(0), target, (&mine(Class::Low), 100), false));
     (0..2).for_each(|_| shaper.on_proof(at(0), target, 0, Duration::from_secs(1)));
-    assert!(shaper.admits(at(0), target, (Class::Low, 1_000_000), false), "it was idle");
-    assert!(!shaper.admits(at(0), target, (Class::High, 1), false));
+    assert!(shaper.admits(at(0), target, (&mine(Class::Low), 1_000_000), false), "it was idle");
+    assert!(!shaper.admits(at(0), target, (&mine(Class::High), 1), false));
 }
 
 fn numbers(waiting: &[(NodeId, u64)]) -> Vec<u64> {
@@ -35,7 +35,7 @@ fn numbers(waiting: &[(NodeId, u64)]) -> Vec<u64> {
 fn what_finds_nobody_before_it_leaves_at_once_and_asks_for_no_wake() {
     let mut shaper = Shaper::default();
     for n in 0..4_000u64 {
-        assert!(shaper.admits(at(n), to(1), (Class::Low, 1_418), false), "datagram {n}");
+        assert!(shaper.admits(at(n), to(1), (&mine(Class::Low), 1_418), false), "datagram {n}");
     }
     assert_eq!(shaper.next_deadline(), None);
     assert_eq!(shaper.release(at(4_000), |_, _| true), None);
@@ -131,9 +131,14 @@ fn as_many_ways_are_remembered_as_there_is_room_for_and_those_in_use_stay() {
     shaper.wait(to(1), &of(Class::Low, 1, 1), &[7; 10], &mut stats);
     for n in 0..20_000u32 {
         let target = Target::Address(SocketAddr::from((n.to_be_bytes(), 10_000)), None);
-        assert!(shaper.admits(at(u64::from(n)), target, (Class::Low, 10), false));
+        assert!(shaper.admits(at(u64::from(n)), target, (&mine(Class::Low), 10), false));
     }
     let (_, lanes, limit) = shaper.table_sizes()[0];
     assert!(lanes <= limit && lanes > 8_000, "{lanes}");
     assert!(shaper.queue_of(&to(1)).is_some());
+}
+
+/// What this node itself says that nobody answers.
+fn mine(class: Class) -> Label {
+    Label { class, source: NodeId([100; 16]), carried: None }
 }
