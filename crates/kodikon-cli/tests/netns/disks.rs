@@ -51,15 +51,16 @@ fn in_memory_is_a_way_out() -> Result<()> {
 #[test]
 fn a_node_whose_disk_fills_up_goes_on_tells_it_and_saves_once_there_is_room() -> Result<()> {
     let Some(scene) = Scene::beside("fills", &Topology::flat(1)) else { return Ok(()) };
-    let run = "exec \"$0\" up --json --node-id n1 --data-dir \"$1\"";
-    let mut node = scene.spawn(&mut shell(&scene, &format!("mount -t tmpfs -o size=256k tmpfs \"$1\" && {run}")))?;
+    let up = "exec \"$0\" up --json --node-id n1 --data-dir \"$1\"";
+    let mut node = scene.spawn(&mut shell(&scene, &format!("mount -t tmpfs -o size=256k tmpfs \"$1\" && {up}")))?;
     node.line_where(LIMIT, |line| line.contains("\"started\""))?;
     // The mount is the node's own, and this is the way to it.
     let data = PathBuf::from(format!("/proc/{}/root{}", node.pid(), data(&scene).display()));
-    let verb = |args: &[&str]| {
+    let run = |args: &[&str]| {
         let mut command = scene.command(Host(1), BINARY);
-        scene.run(command.args(args).args(["--json", "--data-dir"]).arg(&data), LIMIT)?.success()
+        scene.run(command.args(args).args(["--json", "--data-dir"]).arg(&data), LIMIT)
     };
+    let verb = |args: &[&str]| run(args)?.success();
     let failures = || number(&serde_json::from_str(&verb(&["stats"])?)?, "/counters/store_failures");
     verb(&["state", "set", "location=gate_a"])?;
     eventually("the state on disk", LIMIT, || holds(&data.join("state.json"), "gate_a"))?;
@@ -67,7 +68,9 @@ fn a_node_whose_disk_fills_up_goes_on_tells_it_and_saves_once_there_is_room() ->
     let filler = data.join("filler");
     let full = fs::write(&filler, vec![0; 1 << 20]);
     ensure!(full.is_err(), "the disk takes more than it has");
-    verb(&["state", "set", "location=gate_b"])?;
+    let refused = run(&["state", "set", "location=gate_b"])?;
+    ensure!(refused.status.code() == Some(1), "{}: what is not kept was acknowledged", refused.status);
+    ensure!(refused.stderr.contains("the disk has not taken it"), "it was said: {}", refused.stderr);
     eventually("the failure to be counted", LIMIT, || {
         let failures = failures()?;
         ensure!(failures > 0, "{failures} failures");
