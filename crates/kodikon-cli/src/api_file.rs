@@ -68,15 +68,27 @@ impl ApiFile {
 
     /// Writes it whole or not at all, and removes it when the node ends.
     pub(crate) fn leave(&self, dir: &Path) -> io::Result<Left> {
-        let (path, draft) = (dir.join(API_FILE), dir.join(format!(".{API_FILE}.{}", self.pid)));
         let text = serde_json::to_string(self).expect("its fields are texts and a number");
-        // A draft that a process of the same number left would keep its own mode.
-        let _ = fs::remove_file(&draft);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(format!("{text}\n").as_bytes())?;
-        fs::rename(&draft, &path)?;
+        // It need not last longer than the machine runs.
+        write_private(dir, API_FILE, &text, |_| Ok(()))?;
         Ok(Left { dir: dir.to_owned(), pid: self.pid, with_dir: false })
     }
+}
+
+/// Writes a file for its owner only, whole or not at all; `then` is done before it takes its name.
+pub(crate) fn write_private(
+    dir: &Path,
+    name: &str,
+    text: &str,
+    then: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let draft = dir.join(format!(".{name}.{}", std::process::id()));
+    // A draft that a process of the same number left would keep its own mode.
+    let _ = fs::remove_file(&draft);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(format!("{text}\n").as_bytes())?;
+    then(&file)?;
+    fs::rename(&draft, dir.join(name))
 }
 
 /// The file of a node that runs; dropped, it is removed.

@@ -3,11 +3,11 @@
 //! The token in `api.json` is new at each start, for a stale file may lead a verb to whoever took the port since. What opens the
 //! whole API must not outlive its node; what shows counters may.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
+use crate::api_file::write_private;
 use crate::http::Token;
 
 /// Its name.
@@ -31,18 +31,13 @@ pub(crate) fn keep(dir: &Path) -> io::Result<Token> {
         return Ok(kept);
     }
     let token = Token::generate().ok_or_else(|| io::Error::other("the system gives no random bytes"))?;
-    let draft = dir.join(format!(".{FILE}.{}", std::process::id()));
-    // A draft that a process of the same number left would keep its own mode.
-    let _ = fs::remove_file(&draft);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(format!("{}\n", token.as_str()).as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&draft, &path)?;
+    write_private(dir, FILE, token.as_str(), File::sync_all)?;
     Ok(token)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

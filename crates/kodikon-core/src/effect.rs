@@ -75,6 +75,14 @@ pub struct Interface {
     pub addresses: Vec<InterfaceAddress>,
 }
 
+impl Interface {
+    /// Whether an address is its own.
+    #[must_use]
+    pub fn has(&self, ip: IpAddr) -> bool {
+        self.addresses.iter().any(|own| own.address == ip)
+    }
+}
+
 /// One address of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InterfaceAddress {

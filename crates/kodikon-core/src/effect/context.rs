@@ -79,6 +79,12 @@ impl Context {
         self.interfaces.iter().find(|interface| interface.index == index)
     }
 
+    /// Whether an address is one of this host's.
+    #[must_use]
+    pub fn is_own(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.interfaces.iter().any(|interface| interface.has(ip))
+    }
+
     /// Whether an address belongs to one of our networks: a datagram to it passes no router. Of any interface, since what
     /// another process of this host sends from its own address arrives by loopback.
     #[must_use]

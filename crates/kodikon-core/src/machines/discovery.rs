@@ -4,7 +4,7 @@ mod challenges;
 mod segment;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
@@ -441,16 +441,12 @@ fn is_among(newcomer: &NodeId, count: usize, ctx: &Context) -> bool {
 }
 
 fn is_of_this_host(arrival: &Arrival, ctx: &Context) -> bool {
-    let on = ctx.interfaces.iter().find(|interface| interface.index == arrival.interface);
-    on.is_some_and(|on| on.addresses.iter().any(|own| own.address == arrival.from.ip()))
+    ctx.interface(arrival.interface).is_some_and(|on| on.has(arrival.from.ip()))
 }
 
 /// Whether anybody is heard from another host.
 fn has_others(ctx: &Context) -> bool {
-    let own = |ip: IpAddr| {
-        ip.is_loopback() || ctx.interfaces.iter().any(|on| on.addresses.iter().any(|own| own.address == ip))
-    };
-    ctx.roster.near().any(|(_, peer)| peer.best_path().is_some_and(|path| !own(path.address.ip())))
+    ctx.roster.near().any(|(_, peer)| peer.best_path().is_some_and(|path| !ctx.is_own(path.address.ip())))
 }
 
 /// How many nodes answer the first HELLO.

@@ -241,9 +241,7 @@ impl Link {
         self.due.pop_first();
         let flight = self.flights.get_mut(&number)?;
         let is_copy = core::mem::take(&mut flight.is_doubled);
-        if !is_copy {
-            flight.timeouts += 1;
-        }
+        flight.timeouts += u32::from(!is_copy);
         let timeouts = flight.timeouts;
         if !is_copy {
             self.missed += u32::from(timeouts == 1);
