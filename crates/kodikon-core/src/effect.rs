@@ -3,10 +3,12 @@
 pub mod context;
 pub mod log;
 pub mod outbox;
+pub mod scan;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::effect::log::{Batch, CommitId, Committed};
+use crate::effect::scan::{Nearest, ScanId, ScanJob};
 use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, StreamId};
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::alert::{AckOrder, AlertId, AlertOrder, Holders, Raised};
@@ -15,6 +17,7 @@ use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
 use crate::model::record::{DeleteOrder, RecordOrder, RecordView, Stored};
 use crate::model::roster::DirectoryEntry;
+use crate::model::search::{SearchOrder, Searched, Unsearched};
 use crate::model::state::{NodeSnapshot, StateChange};
 
 /// How a datagram was addressed.
@@ -157,6 +160,13 @@ pub enum Input<'a> {
         /// How it ended.
         result: Committed,
     },
+    /// The embeddings were scanned as [`Output::Scan`] asked for.
+    Scanned {
+        /// Which scan.
+        scan: ScanId,
+        /// The answers, in the order of its questions.
+        answers: Vec<Nearest>,
+    },
     /// The own state of this version is on disk, as [`Persist::State`] asked; where the store keeps nothing beyond this process,
     /// it is in the store. Until then nobody is told of it. A disk that fails is tried again and answers when it recovers.
     StateKept {
@@ -184,6 +194,8 @@ pub enum Command {
     Add(RecordOrder),
     /// Delete sightings of something; answered by [`Event::Stored`].
     Delete(DeleteOrder),
+    /// Find the records whose embeddings are nearest; answered by [`Event::Searched`].
+    Search(SearchOrder),
     /// Say goodbye. The node is silent afterwards, once its outputs are drained and its wakes have passed.
     Leave,
 }
@@ -237,6 +249,8 @@ pub enum WakeBy {
     Broadcasts,
     /// Alerts whose time is over, receipts to tell, and who has not told its own.
     Alerts,
+    /// Searches that have waited long enough.
+    Searches,
     /// Datagrams that wait for others to share a frame, and repeated goodbyes.
     Outbound,
 }
@@ -268,6 +282,8 @@ pub enum Output {
         /// What it changes.
         batch: Batch,
     },
+    /// Scan embeddings beside the loop; answered by [`Input::Scanned`]. One scan at a time.
+    Scan(ScanJob),
 }
 
 /// A sealed datagram on its way.
@@ -548,6 +564,13 @@ pub enum Event {
         ticket: Ticket,
         /// What became of it.
         outcome: Stored,
+    },
+    /// A search of the application's has ended.
+    Searched {
+        /// Which.
+        ticket: Ticket,
+        /// What was found, or why nothing was searched.
+        outcome: Result<Searched, Unsearched>,
     },
     /// What the log's store could not keep, or can again.
     LogKept(bool),

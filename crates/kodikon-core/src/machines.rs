@@ -9,4 +9,5 @@ pub mod messages;
 pub mod registry;
 pub mod replication;
 pub mod routing;
+pub mod search;
 pub mod shaper;

@@ -2,6 +2,8 @@
 
 pub mod alert;
 pub mod cast;
+pub mod entries;
+pub mod fields;
 pub mod identity;
 pub mod json;
 pub mod letter;
@@ -11,5 +13,6 @@ pub mod member;
 pub mod op;
 pub mod record;
 pub mod roster;
+pub mod search;
 pub mod state;
 pub mod windows;

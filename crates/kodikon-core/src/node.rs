@@ -9,6 +9,7 @@ mod goodbyes;
 mod letters;
 mod notices;
 mod outbound;
+mod search;
 mod records;
 mod start;
 mod views;
@@ -31,6 +32,7 @@ use crate::machines::messages::Messages;
 use crate::machines::registry::Registry;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
+use crate::machines::search::Searches;
 use crate::model::identity::{Identity, Verifier};
 use crate::model::state::NodeSnapshot;
 use crate::node::far::Review;
@@ -90,6 +92,7 @@ pub struct Node {
     messages: Messages,
     broadcasts: Broadcasts,
     alerts: Alerts,
+    searches: Searches,
     registry: Registry,
     outbound: Outbound,
     ghosts: Ghosts,
@@ -138,6 +141,7 @@ impl Node {
             Input::StreamEnded { stream } => self.liveness.on_stream_ended(now, stream, &mut self.ctx),
             Input::Disturbed => self.on_disturbed(now),
             Input::Committed { commit, result } => self.replication.on_committed(now, commit, result, &mut self.ctx),
+            Input::Scanned { scan, answers } => self.searches.on_scanned(now, scan, answers, &mut self.ctx),
             Input::StateKept { version } => self.replication.on_state_kept(now, version, &mut self.ctx),
             Input::Command(Command::SetState(changes, wall)) => {
                 self.replication.set_state(&changes, wall, &mut self.ctx);
@@ -148,6 +152,7 @@ impl Node {
             Input::Command(Command::Acknowledge(order)) => self.acknowledge(now, &order),
             Input::Command(Command::Add(order)) => self.add_record(now, order),
             Input::Command(Command::Delete(order)) => self.delete_records(now, &order),
+            Input::Command(Command::Search(order)) => self.search(now, order),
             Input::Command(Command::Leave) => self.leave(now),
         }
     }
@@ -188,6 +193,9 @@ impl Node {
         if is_due(self.alerts.next_deadline()) {
             self.wake_alerts(now);
         }
+        if is_due(self.searches.next_deadline()) {
+            self.searches.on_wake(now, &mut self.ctx);
+        }
         self.review_far(now);
         if is_due(self.ghosts.next_deadline()) {
             self.on_ghost_unanswered(now);
@@ -197,6 +205,7 @@ impl Node {
     /// Lets the machines hear of each other, and puts what they say on its way.
     fn settle(&mut self, now: Instant) {
         self.read_notices(now);
+        self.searches.settle(now, &mut self.ctx);
         self.note_map(now);
         self.route_letters(now);
         self.spread_casts(now);
@@ -231,6 +240,7 @@ impl Node {
             (self.messages.next_deadline(), WakeBy::Messages),
             (self.broadcasts.next_deadline(), WakeBy::Broadcasts),
             (self.alerts.next_deadline(), WakeBy::Alerts),
+            (self.searches.next_deadline(), WakeBy::Searches),
             (self.ghosts.next_deadline(), WakeBy::Membership),
         ];
         // Looked at after every input: a loop costs half of what iterators upon each other do.

@@ -236,6 +236,16 @@ pub struct Stats {
     pub pulls_continued: u64,
     /// Transactions that the log's store could not carry out.
     pub commits_failed: u64,
+    /// Passes over the embeddings, each for one search or several.
+    pub scans: u64,
+    /// Searches that have ended, with an answer or without.
+    pub searches: u64,
+    /// Of these, those without an answer in their time.
+    pub searches_unanswered: u64,
+    /// Searches that could not be answered, or were one too many.
+    pub searches_refused: u64,
+    /// How long all searches together took that have ended, in microseconds.
+    pub search_micros: u64,
     dropped: [u64; Reject::ALL.len()],
     crowded_out: [[u64; Class::ALL.len()]; Crowded::ALL.len()],
 }

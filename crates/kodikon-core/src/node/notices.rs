@@ -72,7 +72,8 @@ impl Node {
             Notice::LogSpent(ids) => self.replication.on_spent(&ids),
             Notice::LogCrowded(id) => self.replication.on_crowded(&id),
             // For the search machine, which keeps what it needs of them.
-            Notice::RecordShown(_) | Notice::RecordGone(_) => {}
+            Notice::RecordShown(entry) => self.searches.on_shown(entry),
+            Notice::RecordGone(id) => self.searches.on_gone(&id),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
             Notice::Carried(id, rtt) => {

@@ -20,6 +20,7 @@ use crate::machines::messages::Messages;
 use crate::machines::registry::Registry;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
+use crate::machines::search::Searches;
 use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES, READS_PACKED};
 use crate::model::op::OpKind;
 use crate::model::roster::{DirectoryEntry, Roster};
@@ -90,6 +91,7 @@ impl Node {
             broadcasts: Broadcasts::new(now),
             alerts,
             registry,
+            searches: Searches::new(),
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),

@@ -192,6 +192,7 @@ impl Node {
         let letters = self.messages.table_sizes(self.ctx.config.max_peers);
         let spoken = letters.into_iter().chain(self.broadcasts.table_sizes()).chain(self.outbound.table_sizes());
         let logged = self.alerts.table_sizes().into_iter().chain(self.registry.table_sizes());
+        let logged = logged.chain(self.searches.table_sizes());
         roster.into_iter().chain(floors).chain(ways).chain(machines).chain(spoken).chain(logged).collect()
     }
 }

@@ -1,0 +1,307 @@
+//! Decides where embeddings are looked for, which searches share a scan, and when one that has no answer ends.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use kodikon_scan::{Arena, EntryId, InsertError, Query, Slot, Space};
+
+use crate::effect::context::Context;
+use crate::effect::scan::{Nearest, Question, ScanId, ScanJob, Stock};
+use crate::effect::{Event, Output};
+use crate::ground::id::NodeId;
+use crate::ground::time::{Duration, Instant};
+use crate::model::entries::{Entries, Entry, space_of};
+use crate::model::letter::Ticket;
+use crate::model::op::{OpId, SignedOp};
+use crate::model::record::{MAX_RECORDS, RecordEntry, SpaceKey};
+use crate::model::search::{MAX_TIMEOUT, SearchOrder, Searched, Target, Unsearched};
+
+/// Spaces of embeddings at once: a fleet has a model or two, and changes them now and then. Records of further ones are held and found by
+/// hash and field; a search that they could be in is not certified.
+const MAX_SPACES: usize = 64;
+/// Embeddings of a space at most: all records that all nodes are to have, and those that a node keeps to itself.
+const MAX_ENTRIES: usize = MAX_RECORDS / 4 * 5;
+/// Records that are given their places at once, each in some 10 µs (`docs/machines/search.md`), and when the next are: at a start with
+/// 100,000 of them the loop goes on, and a second later all can be found.
+const PLACED_AT_ONCE: usize = 128;
+const PLACED_EVERY: Duration = Duration::from_millis(1);
+/// Searches that wait at once; who has one more is told to try again. At 100,000 records they are answered within a second.
+const MAX_WAITING: usize = 256;
+/// Searches answered in one pass: their candidates stay in the cache (`docs/machines/search.md`, cost of each of eight).
+const MAX_TOGETHER: usize = 8;
+
+/// Searches. See the file's first line.
+#[derive(Debug, Default)]
+pub struct Searches {
+    spaces: BTreeMap<SpaceKey, Shelf>,
+    held: BTreeMap<OpId, Place>,
+    /// Records that have no place yet, in the order in which they came; who has gone meanwhile is not among the unread.
+    coming: VecDeque<OpId>,
+    unread: BTreeMap<OpId, SignedOp>,
+    more_at: Option<Instant>,
+    /// Records of spaces beyond the limit.
+    unplaced: BTreeMap<OpId, SpaceKey>,
+    waiting: VecDeque<Waiting>,
+    /// The scan that runs, and who waits for which of its answers; `None` where nobody does any more.
+    running: Option<(ScanId, Vec<Option<Waiting>>)>,
+    scans: u64,
+}
+
+/// The embeddings of one space.
+#[derive(Debug)]
+struct Shelf {
+    arena: Arena,
+    entries: Entries,
+    /// Numbers of entries that are gone, the last one first in use again.
+    free: Vec<EntryId>,
+}
+
+impl Shelf {
+    fn new(space: Space) -> Self {
+        Self { arena: Arena::new(space, MAX_ENTRIES), entries: Entries::default(), free: Vec::new() }
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(Slot, EntryId), InsertError> {
+        let number = self.entries.insert(self.free.pop(), entry);
+        let stored = self.entries.get(number).map(Entry::stored).unwrap_or_default();
+        let placed = self.arena.insert(number, stored);
+        if placed.is_err() {
+            self.entries.remove(number);
+            self.free.push(number);
+        }
+        placed.map(|slot| (slot, number))
+    }
+
+    fn remove(&mut self, place: &Place) {
+        self.arena.remove(place.slot, place.id);
+        self.entries.remove(place.id);
+        self.free.push(place.id);
+    }
+}
+
+/// Where a record's embedding lies.
+#[derive(Debug, Clone)]
+struct Place {
+    space: SpaceKey,
+    slot: Slot,
+    id: EntryId,
+}
+
+/// A search without an answer.
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    question: Question,
+    spaces: Vec<SpaceKey>,
+    /// Whether a record that it could find lies in no space.
+    is_blind: bool,
+    asked: Instant,
+    until: Instant,
+}
+
+/// To what the nearest are sought, with the model it is of where that is known.
+#[derive(Debug, Clone)]
+pub struct Sought {
+    /// The numbers.
+    pub query: Arc<Query>,
+    /// Of which model.
+    pub model: Option<String>,
+    /// Who bears the name now that the filter asks for.
+    pub named: Vec<NodeId>,
+}
+
+impl Searches {
+    /// No record is here yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A record is shown from now on. It is placed when this input is done with, or soon.
+    pub fn on_shown(&mut self, entry: RecordEntry) {
+        self.coming.push_back(entry.id);
+        self.unread.insert(entry.id, entry.op);
+    }
+
+    /// Places what has come, some at a time, and begins what waited for that.
+    pub fn settle(&mut self, now: Instant, ctx: &mut Context) {
+        if self.coming.is_empty() {
+            return;
+        }
+        for _ in 0..PLACED_AT_ONCE {
+            let Some(id) = self.coming.pop_front() else { break };
+            if let Some(op) = self.unread.remove(&id) {
+                self.place(id, &op);
+            }
+        }
+        self.more_at = (!self.coming.is_empty()).then_some(now + PLACED_EVERY);
+        self.scan(ctx);
+    }
+
+    /// Gives a record a place in its space, if it has an embedding.
+    fn place(&mut self, id: OpId, op: &SignedOp) {
+        let Some((key, entry)) = Entry::read(op) else { return };
+        if !self.spaces.contains_key(&key) && self.spaces.len() >= MAX_SPACES {
+            self.unplaced.insert(id, key);
+            return;
+        }
+        // A space that no honest author names holds nothing.
+        let Some(space) = space_of(&key) else { return };
+        let shelf = self.spaces.entry(key.clone()).or_insert_with(|| Shelf::new(space));
+        match shelf.add(entry) {
+            Ok((slot, number)) => _ = self.held.insert(id, Place { space: key, slot, id: number }),
+            Err(InsertError::Full { .. }) => _ = self.unplaced.insert(id, key),
+            // What points nowhere is near nothing.
+            Err(_) => self.tidy(&key),
+        }
+    }
+
+    /// A record is not shown any more.
+    pub fn on_gone(&mut self, id: &OpId) {
+        self.unread.remove(id);
+        self.unplaced.remove(id);
+        let Some(place) = self.held.remove(id) else { return };
+        if let Some(shelf) = self.spaces.get_mut(&place.space) {
+            shelf.remove(&place);
+        }
+        self.tidy(&place.space);
+    }
+
+    /// A space in which nothing lies makes room for another.
+    fn tidy(&mut self, key: &SpaceKey) {
+        if self.spaces.get(key).is_some_and(|shelf| shelf.arena.is_empty()) {
+            self.spaces.remove(key);
+        }
+    }
+
+    /// The application wants the nearest; `sought` is what its target comes to.
+    pub fn search(&mut self, now: Instant, order: SearchOrder, sought: Sought, ctx: &mut Context) {
+        let SearchOrder { ticket, target, k, mode, filter, timeout, .. } = order;
+        let dims = sought.query.numbers().len();
+        let model = sought.model.as_deref();
+        let fits = |key: &SpaceKey| usize::from(key.dims) == dims && model.is_none_or(|model| model == key.model);
+        let spaces: Vec<SpaceKey> = self.spaces.keys().filter(|key| fits(key)).cloned().collect();
+        if let Err(why) = self.check(dims, &spaces) {
+            return refuse(ticket, why, ctx);
+        }
+        let except = match target {
+            Target::Like(hash) => Some(hash),
+            Target::Numbers(_) => None,
+        };
+        let mut models: Vec<String> = spaces.iter().map(|key| key.model.clone()).collect();
+        models.dedup();
+        let question = Question { ticket, query: sought.query, k, mode, models, filter, named: sought.named, except };
+        let is_blind = self.unplaced.values().any(fits);
+        let until = now + timeout.min(MAX_TIMEOUT);
+        self.waiting.push_back(Waiting { ticket, question, spaces, is_blind, asked: now, until });
+        self.scan(ctx);
+    }
+
+    fn check(&self, dims: usize, spaces: &[SpaceKey]) -> Result<(), Unsearched> {
+        let mut models: Vec<String> = spaces.iter().map(|key| key.model.to_string()).collect();
+        models.dedup();
+        if models.len() > 1 {
+            return Err(Unsearched::Models(models));
+        }
+        if spaces.is_empty() && !self.spaces.is_empty() {
+            let mut known: Vec<_> = self.spaces.keys().map(|key| (key.model.to_string(), key.dims)).collect();
+            known.dedup();
+            return Err(Unsearched::Dims { given: dims, known });
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            return Err(Unsearched::Busy { limit: MAX_WAITING });
+        }
+        Ok(())
+    }
+
+    /// Begins the next scan if none runs: one at a time, so that what comes meanwhile shares the next.
+    fn scan(&mut self, ctx: &mut Context) {
+        if self.running.is_some() || self.waiting.is_empty() || !self.coming.is_empty() {
+            return;
+        }
+        let together: Vec<Waiting> = self.waiting.drain(..self.waiting.len().min(MAX_TOGETHER)).collect();
+        let mut asked: BTreeMap<&SpaceKey, Vec<usize>> = BTreeMap::new();
+        for (at, waiting) in together.iter().enumerate() {
+            for space in &waiting.spaces {
+                asked.entry(space).or_default().push(at);
+            }
+        }
+        let stocks = asked.into_iter().filter_map(|(space, asked)| {
+            // A space that has gone since had nothing in it.
+            let shelf = self.spaces.get(space)?;
+            Some(Stock { snapshot: shelf.arena.snapshot(), entries: shelf.entries.clone(), asked })
+        });
+        self.scans += 1;
+        let scan = ScanId(self.scans);
+        let questions = together.iter().map(|waiting| waiting.question.clone()).collect();
+        let job = ScanJob { scan, questions, stocks: stocks.collect() };
+        ctx.stats.scans += 1;
+        ctx.out.output(Output::Scan(job));
+        self.running = Some((scan, together.into_iter().map(Some).collect()));
+    }
+
+    /// A scan has been done.
+    pub fn on_scanned(&mut self, now: Instant, scan: ScanId, answers: Vec<Nearest>, ctx: &mut Context) {
+        let Some((_, waiting)) = self.running.take_if(|(running, _)| *running == scan) else { return };
+        for (waiting, answer) in waiting.into_iter().zip(answers) {
+            if let Some(waiting) = waiting {
+                answer_with(now, waiting, Some(answer), ctx);
+            }
+        }
+        self.scan(ctx);
+    }
+
+    /// When the first of those that wait has waited long enough, or more records are to be placed.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let running = self.running.iter().flat_map(|(_, waiting)| waiting).flatten();
+        self.waiting.iter().chain(running).map(|waiting| waiting.until).chain(self.more_at).min()
+    }
+
+    /// Ends those that have waited long enough.
+    pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
+        let mut over = Vec::new();
+        for waiting in self.running.iter_mut().flat_map(|(_, waiting)| waiting) {
+            over.extend(waiting.take_if(|waiting| waiting.until <= now));
+        }
+        let (ended, kept): (Vec<Waiting>, Vec<Waiting>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.until <= now);
+        self.waiting = kept.into();
+        over.extend(ended);
+        for waiting in over {
+            answer_with(now, waiting, None, ctx);
+        }
+    }
+}
+
+impl Searches {
+    /// Entries of the tables, by name, with their limits.
+    #[must_use]
+    pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        let asked = self.waiting.len() + self.running.iter().map(|(_, waiting)| waiting.len()).sum::<usize>();
+        vec![
+            ("spaces", self.spaces.len(), MAX_SPACES),
+            ("embeddings", self.held.len(), MAX_ENTRIES),
+            ("searches", asked, MAX_WAITING + MAX_TOGETHER),
+        ]
+    }
+}
+
+/// Tells what was found, or that there was no answer in time.
+fn answer_with(now: Instant, waiting: Waiting, answer: Option<Nearest>, ctx: &mut Context) {
+    let elapsed = now.since(waiting.asked);
+    ctx.stats.searches += 1;
+    ctx.stats.searches_unanswered += u64::from(answer.is_none());
+    ctx.stats.search_micros += u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    let responded = u32::from(answer.is_some());
+    let Nearest { found, certified } = answer.unwrap_or_default();
+    let certified = certified && !waiting.is_blind;
+    let outcome = Ok(Searched { found, responded, of: 1, certified, elapsed });
+    ctx.out.event(Event::Searched { ticket: waiting.ticket, outcome });
+}
+
+/// Tells why nothing was searched.
+pub fn refuse(ticket: Ticket, why: Unsearched, ctx: &mut Context) {
+    ctx.stats.searches_refused += 1;
+    ctx.out.event(Event::Searched { ticket, outcome: Err(why) });
+}
