@@ -13,6 +13,7 @@ use crate::model::alert::{AckOrder, AlertId, AlertOrder, Holders, Raised};
 use crate::model::letter::{Outcome, Priority, Ticket};
 use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
+use crate::model::record::{DeleteOrder, RecordOrder, RecordView, Stored};
 use crate::model::roster::DirectoryEntry;
 use crate::model::state::{NodeSnapshot, StateChange};
 
@@ -179,6 +180,10 @@ pub enum Command {
     Raise(AlertOrder),
     /// Tell all that a person has seen an alert; answered by [`Event::Raised`].
     Acknowledge(AckOrder),
+    /// Add a sighting, or update one of this node's; answered by [`Event::Stored`].
+    Add(RecordOrder),
+    /// Delete sightings of something; answered by [`Event::Stored`].
+    Delete(DeleteOrder),
     /// Say goodbye. The node is silent afterwards, once its outputs are drained and its wakes have passed.
     Leave,
 }
@@ -534,6 +539,15 @@ pub enum Event {
         alert: AlertId,
         /// Who had it at its end. Whoever had not is missing as `expired`.
         last: Holders,
+    },
+    /// A sighting of another node's is shown here for the first time, or an update of one.
+    Record(Box<RecordView>),
+    /// What became of an order to add or delete sightings.
+    Stored {
+        /// Which order.
+        ticket: Ticket,
+        /// What became of it.
+        outcome: Stored,
     },
     /// What the log's store could not keep, or can again.
     LogKept(bool),

@@ -6,6 +6,7 @@ pub mod discovery;
 pub mod liveness;
 pub mod membership;
 pub mod messages;
+pub mod registry;
 pub mod replication;
 pub mod routing;
 pub mod shaper;

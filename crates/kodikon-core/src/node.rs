@@ -9,6 +9,7 @@ mod goodbyes;
 mod letters;
 mod notices;
 mod outbound;
+mod records;
 mod start;
 mod views;
 
@@ -27,6 +28,7 @@ use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
 use crate::machines::messages::Messages;
+use crate::machines::registry::Registry;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::model::identity::{Identity, Verifier};
@@ -88,6 +90,7 @@ pub struct Node {
     messages: Messages,
     broadcasts: Broadcasts,
     alerts: Alerts,
+    registry: Registry,
     outbound: Outbound,
     ghosts: Ghosts,
     review: Review,
@@ -143,6 +146,8 @@ impl Node {
             Input::Command(Command::Broadcast(order)) => self.broadcast(order),
             Input::Command(Command::Raise(order)) => self.raise(now, &order),
             Input::Command(Command::Acknowledge(order)) => self.acknowledge(now, &order),
+            Input::Command(Command::Add(order)) => self.add_record(now, order),
+            Input::Command(Command::Delete(order)) => self.delete_records(now, &order),
             Input::Command(Command::Leave) => self.leave(now),
         }
     }

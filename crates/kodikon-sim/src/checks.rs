@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use kodikon_core::effect::log::Batch;
 use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
-use kodikon_core::model::alert::{AlertOrder, OpId};
+use kodikon_core::model::alert::AlertOrder;
+use kodikon_core::model::op::OpId;
 use kodikon_core::model::state::NodeSnapshot;
 
 use crate::checks::alerts::Alerts;

@@ -17,7 +17,8 @@ use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOr
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
-use kodikon_core::model::alert::{AlertOrder, OpId};
+use kodikon_core::model::alert::AlertOrder;
+use kodikon_core::model::op::OpId;
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;

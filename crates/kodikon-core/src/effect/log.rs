@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::ground::id::{Epoch, NodeId};
-use crate::model::alert::OpId;
-use crate::model::op::SignedOp;
+use crate::model::op::{OpId, SignedOp};
 use crate::wire::message::Interval;
 
 /// Names one transaction until it is answered. Unique in a run.

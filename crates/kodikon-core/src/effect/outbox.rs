@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::Duration;
-use crate::model::alert::{Logged, OpId};
 use crate::model::cast::CastId;
-use crate::model::op::SignedOp;
+use crate::model::logged::Logged;
+use crate::model::op::{OpId, SignedOp};
+use crate::model::record::RecordEntry;
 use crate::wire::message::Message;
 
 /// For whom a message is.
@@ -94,6 +95,14 @@ pub enum Notice {
     LogKept(Vec<OpId>),
     /// The time of an op of the log is over, or it made room for others.
     LogOver(OpId),
+    /// A sighting is shown from now on.
+    RecordShown(RecordEntry),
+    /// A sighting is shown no more: deleted, updated, its time over, or it made room.
+    RecordGone(OpId),
+    /// Ops of the log say nothing any more: others take their place, or took them back.
+    LogSpent(Vec<OpId>),
+    /// An op of the log makes room for others, though its time is not over.
+    LogCrowded(OpId),
 }
 
 /// Where machines leave their wishes.

@@ -222,6 +222,18 @@ pub struct Stats {
     pub log_applied: u64,
     /// Ops of the log that made room for others before their time was over.
     pub log_evicted: u64,
+    /// Sightings that this node added, and updates of them.
+    pub records_added: u64,
+    /// Sightings of others that arrived here, and updates of them.
+    pub records_received: u64,
+    /// Sightings that a delete took back.
+    pub records_deleted: u64,
+    /// Sightings and deletes that the application wanted and this node refused.
+    pub records_refused: u64,
+    /// Sightings and deletes of this node's that were not told at once, being more than one may push.
+    pub records_unpushed: u64,
+    /// Questions for more of the log right after an answer that brought news.
+    pub pulls_continued: u64,
     /// Transactions that the log's store could not carry out.
     pub commits_failed: u64,
     dropped: [u64; Reject::ALL.len()],

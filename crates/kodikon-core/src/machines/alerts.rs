@@ -13,12 +13,12 @@ use crate::ground::time::{Duration, Instant, WallTime};
 use crate::machines::alerts::receipts::{Receipts, Standing};
 use crate::machines::alerts::retry::Retry;
 use crate::model::alert::{
-    AckBody, AckOrder, AlertBody, AlertId, AlertOrder, AlertView, Holders, LogBody, Logged, MAX_TTL, OpId, Raised,
-    ReceiptBody,
+    AckBody, AckOrder, AlertBody, AlertId, AlertOrder, AlertView, Holders, MAX_TTL, Raised, ReceiptBody,
 };
 use crate::model::letter::{Priority, Ticket};
+use crate::model::logged::{LogBody, Logged};
 use crate::model::member::Liveness;
-use crate::model::op::{OpKind, SignedOp};
+use crate::model::op::{OpId, OpKind, SignedOp};
 
 /// Alerts of one node a second, and at once (design figures): a camera that sees a fight does not see twenty a second.
 const RATE: u32 = 20;
@@ -165,7 +165,8 @@ impl Alerts {
         match &logged.body {
             LogBody::Alert(_) => self.activate(logged, me),
             LogBody::Ack(ack) => _ = self.note_ack(&logged.op, ack),
-            LogBody::Unknown => {}
+            // Of the registry, and not of alerts.
+            LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown => {}
         }
     }
 
@@ -206,7 +207,7 @@ impl Alerts {
                     ctx.out.event(Event::AlertAck { alert, from: author, name, by, wall });
                 }
             }
-            LogBody::Unknown => {}
+            LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown => {}
         }
         if !is_own {
             let is_urgent = op.kind() == OpKind::Alert && self.priority_of(&OpId::of(&op)) == Some(Priority::Critical);
@@ -215,7 +216,7 @@ impl Alerts {
     }
 
     fn activate(&mut self, logged: Logged, me: &NodeId) {
-        let Logged { op, body, expires, kept, late, repeated } = logged;
+        let Logged { op, body, expires, kept, late, repeated, .. } = logged;
         let priority = body.priority();
         let LogBody::Alert(body) = body else { return };
         let id = AlertId::of(&OpId::of(&op));
@@ -410,7 +411,7 @@ fn view(now: Instant, id: AlertId, active: &Active, holders: Holders) -> AlertVi
         priority: active.priority,
         payload: match LogBody::parse(&active.op) {
             Some(LogBody::Alert(body)) => body.payload,
-            Some(LogBody::Ack(_) | LogBody::Unknown) | None => Vec::new(),
+            Some(LogBody::Ack(_) | LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown) | None => Vec::new(),
         },
         wall: active.op.wall(),
         left: active.expires.since(now),

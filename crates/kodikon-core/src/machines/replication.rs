@@ -149,7 +149,7 @@ impl Replication {
     pub fn remembers(&self, op: &SignedOp, ctx: &Context) -> bool {
         match op.lane() {
             OpLane::Live => self.own.is_mine(op, self.lane(&op.author())),
-            OpLane::Log => self.log.is_mine(op, ctx),
+            OpLane::Log | OpLane::Local => self.log.is_mine(op, ctx),
         }
     }
 

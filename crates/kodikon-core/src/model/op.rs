@@ -41,6 +41,8 @@ pub enum OpLane {
     Live,
     /// Every one holds until its time is over, on disk, whatever becomes of its author.
     Log,
+    /// As in the log, and it never leaves its author's node: no message bears it, no root counts it.
+    Local,
 }
 
 impl OpLane {
@@ -50,13 +52,14 @@ impl OpLane {
         match self {
             Self::Live => 0,
             Self::Log => 1,
+            Self::Local => 2,
         }
     }
 
     /// The lane of a number; `None` for one of a later version.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Live, Self::Log].into_iter().find(|lane| lane.code() == code)
+        [Self::Live, Self::Log, Self::Local].into_iter().find(|lane| lane.code() == code)
     }
 }
 
@@ -77,6 +80,12 @@ pub enum OpKind {
     Alert,
     /// A person's word that an alert was seen; of the log.
     AlertAck,
+    /// A sighting; of the log.
+    Record,
+    /// What takes sightings back; of the log.
+    RecordDelete,
+    /// A sighting that stays on its author's node; of the local lane.
+    LocalRecord,
     /// A kind of a later version: kept and passed on, not understood.
     Unknown(u8),
 }
@@ -93,8 +102,22 @@ impl OpKind {
             Self::Receipt => 5,
             Self::Alert => 16,
             Self::AlertAck => 17,
+            Self::Record | Self::LocalRecord => 18,
+            Self::RecordDelete => 19,
             Self::Unknown(code) => code,
         }
+    }
+
+    /// Whether it tells of a sighting.
+    #[must_use]
+    pub fn is_record(self) -> bool {
+        matches!(self, Self::Record | Self::LocalRecord)
+    }
+
+    /// Whether it is of the registry: a sighting, or what takes sightings back.
+    #[must_use]
+    pub fn is_of_registry(self) -> bool {
+        self.is_record() || self == Self::RecordDelete
     }
 
     /// The lane that facts of this kind belong to.
@@ -102,14 +125,16 @@ impl OpKind {
     pub fn lane(self) -> OpLane {
         match self {
             Self::Card | Self::State | Self::Links | Self::Opinion | Self::Receipt | Self::Unknown(_) => OpLane::Live,
-            Self::Alert | Self::AlertAck => OpLane::Log,
+            Self::Alert | Self::AlertAck | Self::Record | Self::RecordDelete => OpLane::Log,
+            Self::LocalRecord => OpLane::Local,
         }
     }
 
     /// A number means something in its own lane alone: no card can be hidden in a log.
     fn from_code(lane: OpLane, code: u8) -> Self {
-        let known = [Self::Card, Self::State, Self::Links, Self::Opinion, Self::Receipt, Self::Alert, Self::AlertAck];
-        let found = known.into_iter().find(|kind| kind.lane() == lane && kind.code() == code);
+        let live = [Self::Card, Self::State, Self::Links, Self::Opinion, Self::Receipt];
+        let log = [Self::Alert, Self::AlertAck, Self::Record, Self::RecordDelete, Self::LocalRecord];
+        let found = live.into_iter().chain(log).find(|kind| kind.lane() == lane && kind.code() == code);
         found.unwrap_or(Self::Unknown(code))
     }
 }
@@ -289,6 +314,28 @@ impl SignedOp {
     }
 }
 
+/// One op for ever: its author, the author's run, its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId {
+    /// Who said it.
+    pub author: NodeId,
+    /// In which run.
+    pub epoch: Epoch,
+    /// Its number.
+    pub seq: Seq,
+}
+
+impl OpId {
+    /// Before all others.
+    pub const FIRST: Self = Self { author: NodeId([0; 16]), epoch: Epoch(0), seq: Seq(0) };
+
+    /// The name of an op.
+    #[must_use]
+    pub fn of(op: &SignedOp) -> Self {
+        Self { author: op.author(), epoch: op.epoch(), seq: op.seq() }
+    }
+}
+
 fn signed_bytes(mesh: MeshId, bytes: &[u8]) -> Vec<u8> {
     [PURPOSE, &mesh.0, bytes].concat()
 }
@@ -345,7 +392,8 @@ mod tests {
     #[test]
     fn a_kind_means_something_in_its_own_lane_alone() {
         let kinds = [OpKind::Card, OpKind::State, OpKind::Links, OpKind::Opinion, OpKind::Receipt];
-        for kind in kinds.into_iter().chain([OpKind::Alert, OpKind::AlertAck]) {
+        let logged = [OpKind::Alert, OpKind::AlertAck, OpKind::Record, OpKind::RecordDelete];
+        for kind in kinds.into_iter().chain(logged) {
             for lane in [OpLane::Live, OpLane::Log] {
                 let expected = if lane == kind.lane() { kind } else { OpKind::Unknown(kind.code()) };
                 assert_eq!(OpKind::from_code(lane, kind.code()), expected, "{lane:?}");

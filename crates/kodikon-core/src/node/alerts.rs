@@ -4,9 +4,10 @@ use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::alerts::Statement;
 use crate::machines::replication::log::Said;
-use crate::model::alert::{AckOrder, AlertOrder, AlertView, OpId, ReceiptBody};
+use crate::model::alert::{AckOrder, AlertOrder, AlertView, ReceiptBody};
 use crate::model::letter::Ticket;
-use crate::model::op::{OpKind, SignedOp};
+use crate::model::logged::LogBody;
+use crate::model::op::{OpId, OpKind, SignedOp};
 use crate::node::Node;
 use crate::wire::message::{Message, Ops};
 
@@ -31,14 +32,17 @@ impl Node {
 
     fn say(&mut self, now: Instant, ticket: Ticket, statement: Statement) {
         let Statement { kind, body, alert } = statement;
-        if !self.replication.say(now, (kind, body), Said { ticket, alert }, &mut self.ctx) {
+        if !self.replication.say(now, (kind, body), Said::Alert { ticket, alert }, &mut self.ctx) {
             self.alerts.refused(ticket, &mut self.ctx);
         }
     }
 
     /// An op of the log is here for the first time: shown, passed on, and acknowledged soon.
-    pub(super) fn on_logged(&mut self, now: Instant, logged: crate::model::alert::Logged) {
+    pub(super) fn on_logged(&mut self, now: Instant, logged: crate::model::logged::Logged) {
         let id = OpId::of(&logged.op);
+        if matches!(logged.body, LogBody::Record(_) | LogBody::Delete(_)) {
+            return self.on_record(now, &logged);
+        }
         if id.author != self.ctx.me.id && self.routing.is_between() {
             for message in self.replication.log_messages(now, &id, &self.ctx) {
                 self.pass_on(now, &id.author, &message);
@@ -103,6 +107,7 @@ impl Node {
     /// The time of an op of the log is over.
     pub(super) fn on_log_over(&mut self, now: Instant, id: &OpId) {
         self.alerts.on_over(now, id, &mut self.ctx);
+        self.registry.on_over(id, &mut self.ctx);
         let is_earlier = id.author == self.ctx.me.id && id.epoch < self.ctx.me.epoch;
         if is_earlier && self.alerts.is_floor_safe() {
             self.renew_card(now);

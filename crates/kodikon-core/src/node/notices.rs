@@ -69,6 +69,10 @@ impl Node {
             Notice::Logged(logged) => self.on_logged(now, logged),
             Notice::LogKept(ids) => self.alerts.on_kept(now, &ids, &mut self.ctx),
             Notice::LogOver(id) => self.on_log_over(now, &id),
+            Notice::LogSpent(ids) => self.replication.on_spent(&ids),
+            Notice::LogCrowded(id) => self.replication.on_crowded(&id),
+            // For the search machine, which keeps what it needs of them.
+            Notice::RecordShown(_) | Notice::RecordGone(_) => {}
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
             Notice::Carried(id, rtt) => {
@@ -169,7 +173,13 @@ impl Node {
             OpKind::Links => self.routing.on_op(now, op, &self.ctx),
             // A state is told when all of it is here. What is unknown is held and passed on: a later version understands it.
             // What is of the log does not come here.
-            OpKind::State | OpKind::Unknown(_) | OpKind::Alert | OpKind::AlertAck => {}
+            OpKind::State
+            | OpKind::Unknown(_)
+            | OpKind::Alert
+            | OpKind::AlertAck
+            | OpKind::Record
+            | OpKind::RecordDelete
+            | OpKind::LocalRecord => {}
         }
     }
 

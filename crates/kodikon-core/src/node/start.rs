@@ -17,6 +17,7 @@ use crate::machines::discovery::Discovery;
 use crate::machines::liveness::Liveness;
 use crate::machines::membership::Membership;
 use crate::machines::messages::Messages;
+use crate::machines::registry::Registry;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES, READS_PACKED};
@@ -71,7 +72,11 @@ impl Node {
         let membership = Membership::new(now, saved.rank.is_some());
         let replication = Replication::new(now, (saved.state, saved.unkept_state), saved.log, &ctx);
         let mut alerts = Alerts::new();
-        replication.log().held().into_iter().for_each(|logged| alerts.restore(logged, &ctx.me.id));
+        let mut registry = Registry::new();
+        replication.log().held().for_each(|logged| {
+            registry.on_logged(&logged, &mut ctx);
+            alerts.restore(logged, &ctx.me.id);
+        });
         let routing = Routing::new(now, ctx.me.id);
         let outbound = Outbound::new(&ctx);
         Self {
@@ -84,6 +89,7 @@ impl Node {
             messages: Messages::new(Random::from_seed(blake3::derive_key("kodikon mesh 2026-11 places", &seed)).bits()),
             broadcasts: Broadcasts::new(now),
             alerts,
+            registry,
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),

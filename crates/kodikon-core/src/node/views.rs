@@ -191,7 +191,7 @@ impl Node {
         let ways = self.discovery.table_sizes().into_iter().chain(self.routing.table_sizes());
         let letters = self.messages.table_sizes(self.ctx.config.max_peers);
         let spoken = letters.into_iter().chain(self.broadcasts.table_sizes()).chain(self.outbound.table_sizes());
-        let logged = self.alerts.table_sizes();
+        let logged = self.alerts.table_sizes().into_iter().chain(self.registry.table_sizes());
         roster.into_iter().chain(floors).chain(ways).chain(machines).chain(spoken).chain(logged).collect()
     }
 }

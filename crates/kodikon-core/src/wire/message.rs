@@ -221,6 +221,9 @@ pub struct Log {
     /// Numbers whose time is over by the sender's reckoning.
     #[n(1)]
     pub over: Vec<Cover>,
+    /// In the last message of an answer to a digest: the buckets of which more is owed, 0 if that was all.
+    #[n(2)]
+    pub more: Option<u64>,
 }
 
 /// An op of the log on its way.

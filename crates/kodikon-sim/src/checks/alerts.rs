@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use kodikon_core::effect::Event;
 use kodikon_core::effect::log::Batch;
 use kodikon_core::ground::id::NodeId;
-use kodikon_core::model::alert::{AlertId, AlertOrder, AlertView, OpId, Raised};
+use kodikon_core::model::alert::{AlertId, AlertOrder, AlertView, Raised};
+use kodikon_core::model::op::OpId;
 use kodikon_core::model::letter::{Priority, Ticket};
 
 use crate::checks::{Check, Watch, reach};

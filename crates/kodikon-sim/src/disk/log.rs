@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use kodikon_core::effect::log::{Batch, CommitId, Committed, SavedLog};
 use kodikon_core::ground::random::Random;
-use kodikon_core::model::alert::OpId;
+use kodikon_core::model::op::OpId;
 
 /// The log of one node.
 #[derive(Debug, Clone, Default)]

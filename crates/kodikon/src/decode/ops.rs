@@ -3,11 +3,12 @@
 use kodikon_core::ground::id::{MeshId, NodeId};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
-use kodikon_core::model::alert::{AlertId, LogBody, OpId, ReceiptBody, ReceiptRow};
+use kodikon_core::model::alert::{AlertId, ReceiptBody, ReceiptRow};
+use kodikon_core::model::logged::LogBody;
+use kodikon_core::model::op::{OpId, OpKind, SignedOp};
 use kodikon_core::model::identity::StrictVerifier;
 use kodikon_core::model::links::{LinksBody, LossClass, MembersBody, SegmentId, SegmentLink, ShortId};
 use kodikon_core::model::member::{Card, CardAddress};
-use kodikon_core::model::op::{OpKind, SignedOp};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use serde_json::{Map, Value, json};

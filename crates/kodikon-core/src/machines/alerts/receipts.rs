@@ -8,7 +8,8 @@ use crate::ground::bounded::RecentMap;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
-use crate::model::alert::{OpId, ReceiptBody};
+use crate::model::alert::ReceiptBody;
+use crate::model::op::OpId;
 
 /// What is known of what nodes have of each other's logs: receivers by authors. The pair noted longest ago makes room.
 pub(super) const MAX_RECEIPTS: usize = 16_384;

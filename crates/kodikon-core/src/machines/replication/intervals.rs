@@ -72,6 +72,36 @@ impl Intervals {
         rest
     }
 
+    /// A set of ascending numbers, of any number of intervals: for what is counted here and never grows by what others say.
+    #[must_use]
+    pub(super) fn of(numbers: impl Iterator<Item = u64>) -> Self {
+        let mut spans: Vec<Interval> = Vec::new();
+        for number in numbers {
+            match spans.last_mut().filter(|last| last.last.saturating_add(1) >= number) {
+                Some(last) => last.last = last.last.max(number),
+                None => spans.push(Interval { first: number, last: number }),
+            }
+        }
+        Self { spans }
+    }
+
+    /// The numbers from 1 on that are not in the set.
+    #[must_use]
+    pub(super) fn gaps(&self) -> Vec<Interval> {
+        let mut gaps = Vec::new();
+        let mut first = 1;
+        for span in &self.spans {
+            if span.first > first {
+                gaps.push(Interval { first, last: span.first - 1 });
+            }
+            first = span.last.saturating_add(1);
+        }
+        if self.spans.last().is_none_or(|last| last.last < u64::MAX) {
+            gaps.push(Interval { first, last: u64::MAX });
+        }
+        gaps
+    }
+
     /// How many intervals there are.
     #[must_use]
     pub(super) fn len(&self) -> usize {
@@ -141,6 +171,23 @@ mod tests {
                 prop_assert_eq!(rest.contains(number), one.contains(number) && !two.contains(number), "{}", number);
             }
             for pair in rest.to_wire().windows(2) {
+                prop_assert!(pair[0].last + 1 < pair[1].first, "adjacent intervals are one");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn the_gaps_of_a_set_are_what_it_does_not_hold(numbers in proptest::collection::btree_set(1u64..140, 0..60)) {
+            let set = Intervals::of(numbers.iter().copied());
+            let gaps = set.gaps();
+            for number in 1..150 {
+                let in_gap = gaps.iter().any(|gap| gap.first <= number && number <= gap.last);
+                prop_assert_eq!(set.contains(number), numbers.contains(&number), "{}", number);
+                prop_assert_eq!(in_gap, !numbers.contains(&number), "{}", number);
+            }
+            for pair in set.to_wire().windows(2) {
                 prop_assert!(pair[0].last + 1 < pair[1].first, "adjacent intervals are one");
             }
         }

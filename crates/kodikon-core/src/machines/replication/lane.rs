@@ -270,7 +270,13 @@ impl Lane {
             OpKind::Links => is_empty_part(op),
             // Nothing of that author is active any more.
             OpKind::Receipt => ReceiptBody::parse(op).is_some_and(|(_, body)| body.rows.is_empty()),
-            OpKind::Card | OpKind::Unknown(_) | OpKind::Alert | OpKind::AlertAck => false,
+            OpKind::Card
+            | OpKind::Unknown(_)
+            | OpKind::Alert
+            | OpKind::AlertAck
+            | OpKind::Record
+            | OpKind::RecordDelete
+            | OpKind::LocalRecord => false,
         };
         let is_last = |op: &SignedOp| op.seq().0 == self.highest_signed;
         let is_old = |held: &Held| now.since(held.since) >= age && is_fleeting(&held.op) && !is_last(&held.op);

@@ -112,7 +112,7 @@ pub(super) fn class_of(op: &SignedOp) -> Option<Class> {
         OpKind::Receipt => ReceiptBody::parse(op).is_some().then_some(Class::Receipt),
         OpKind::Unknown(_) => Some(Class::Unknown),
         // Of the log, and not of this lane.
-        OpKind::Alert | OpKind::AlertAck => None,
+        OpKind::Alert | OpKind::AlertAck | OpKind::Record | OpKind::RecordDelete | OpKind::LocalRecord => None,
     }
 }
 

@@ -3,11 +3,14 @@
 mod compare;
 mod keep;
 mod lane;
+mod local;
 mod own;
 mod pieces;
+mod records;
 mod room;
 
 pub use own::Said;
+pub use records::Wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,13 +26,14 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::checks::Checks;
 use crate::machines::replication::log::keep::Keep;
 use crate::machines::replication::log::lane::{Held, LogLane};
+use crate::machines::replication::log::local::Local;
 use crate::machines::replication::log::own::Own;
 use crate::machines::replication::log::pieces::Pieces;
 use crate::machines::replication::log::room::Room;
 use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
-use crate::model::alert::{LogBody, Logged, OpId};
-use crate::model::op::{OpLane, SignedOp};
+use crate::model::logged::{LogBody, Logged};
+use crate::model::op::{OpId, OpKind, OpLane, SignedOp};
 use crate::wire::message::{Log as LogMessage, LogEntry, LogPiece};
 
 /// Runs of authors known at most, all authors together; one of which nothing is held makes room.
@@ -37,6 +41,12 @@ pub(super) const MAX_RUNS: usize = 16_384;
 /// Ops of one author checked a second, and at once: all that one may have active, as a late joiner gets it, takes some seconds.
 const AUTHOR_RATE: u32 = 100;
 const AUTHOR_BURST: u32 = 2_000;
+/// The same of sightings and deletes that are pushed (design, section "Limits"). What exceeds it is found by the root and pulled, and
+/// that is not on the author's account: this node asked for it.
+const RECORD_RATE: u32 = 200;
+const RECORD_BURST: u32 = 2_000;
+/// Ops whose time is over that end in one turn: some millisecond. A hundred thousand of one import end together.
+const MAX_ENDED: usize = 256;
 
 /// The log. See the file's first line.
 #[derive(Debug)]
@@ -46,9 +56,12 @@ pub struct Log {
     /// When the time of what is held is over, by the log's clock.
     ends: BTreeSet<(i64, OpId)>,
     room: Room,
+    deletes: Room,
+    local: Local,
     sync: Sync,
     pieces: Pieces,
     allowances: RecentMap<NodeId, TokenBucket>,
+    record_allowances: RecentMap<NodeId, TokenBucket>,
     own: Own,
     keep: Keep,
     began: Instant,
@@ -65,11 +78,14 @@ impl Log {
             lanes: BTreeMap::new(),
             roots: Roots::new(),
             ends: BTreeSet::new(),
-            room: Room::default(),
+            room: Room::new(room::ALERTS),
+            deletes: Room::new(room::DELETES),
+            local: Local::default(),
             sync: Sync::new(),
             pieces: Pieces::new(),
             allowances: RecentMap::new(MAX_PEERS),
-            own: Own::default(),
+            record_allowances: RecentMap::new(MAX_PEERS),
+            own: Own::new(),
             keep: Keep::new(),
             began: now,
             clock_ms: saved.clock_ms,
@@ -111,18 +127,19 @@ impl Log {
 
     /// What is held, for the machine that shows it: the disk's when the node begins.
     #[must_use]
-    pub fn held(&self) -> Vec<Logged> {
+    pub fn held(&self) -> impl Iterator<Item = Logged> {
         let logged = |held: &Held| {
             let body = LogBody::parse(&held.op)?;
             let (expires, kept) = (self.moment(held.over_ms()), self.is_kept(&OpId::of(&held.op)));
-            Some(Logged { op: held.op.clone(), body, expires, kept, late: true, repeated: false })
+            let (op, born_ms) = (held.op.clone(), held.born_ms);
+            Some(Logged { op, body, expires, kept, late: true, repeated: false, born_ms, pulled: false })
         };
-        self.lanes.values().flat_map(LogLane::held).filter_map(logged).collect()
+        self.lanes.values().flat_map(LogLane::held).chain(self.local.held()).filter_map(logged)
     }
 
     /// Whether an op is on disk.
     fn is_kept(&self, id: &OpId) -> bool {
-        self.lanes.get(&(id.author, id.epoch)).is_some_and(|lane| lane.is_kept(id.seq))
+        self.local.is_kept(id) || self.lanes.get(&(id.author, id.epoch)).is_some_and(|lane| lane.is_kept(id.seq))
     }
 
     /// Ops arrived from a proven peer: told when new, or because we lacked them.
@@ -135,6 +152,7 @@ impl Log {
         ctx: &mut Context,
     ) {
         self.sync.on_answer(now, from);
+        let more = log.more;
         for entry in log.entries {
             self.on_entry(now, from, entry, checks, ctx);
         }
@@ -144,6 +162,9 @@ impl Log {
             for id in lane.told_over(from, &cover.intervals) {
                 self.end(id, ctx);
             }
+        }
+        if let Some(scope) = more {
+            self.on_answer_ended(now, from, scope, ctx);
         }
     }
 
@@ -198,24 +219,38 @@ impl Log {
             return ctx.stats.drop(Reject::Stale);
         }
         let Some(key) = key else { return ctx.stats.drop(Reject::Stranger) };
+        let pulled = op.kind().is_of_registry() && self.sync.is_pulled(now, from);
         // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
-        if !self.allowance(id.author).has(now, 1) {
+        if !pulled && !self.allowance(id.author, op.kind()).has(now, 1) {
             return ctx.stats.drop(Reject::Budget);
         }
-        if !checks.is_signed(now, from, (&op, &key), ctx) {
+        let holds = if pulled {
+            checks.is_pulled_signed(now, from, (&op, &key), ctx)
+        } else {
+            checks.is_signed(now, from, (&op, &key), ctx)
+        };
+        if !holds {
             return;
         }
-        self.allowance(id.author).take(now, 1);
+        if !pulled {
+            self.allowance(id.author, op.kind()).take(now, 1);
+        }
+        self.sync.note_news(now, from);
         let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
-        let born = (born_ms, rested == Some(true));
+        let born = Born { ms: born_ms, rested: rested == Some(true), pulled };
         self.place(now, op, (body, key, born), ctx);
     }
 
-    fn allowance(&mut self, author: NodeId) -> &mut TokenBucket {
-        if self.allowances.get(&author).is_none() {
-            self.allowances.insert(author, TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST));
+    fn allowance(&mut self, author: NodeId, kind: OpKind) -> &mut TokenBucket {
+        let (allowances, fresh) = if kind.is_of_registry() {
+            (&mut self.record_allowances, TokenBucket::new(RECORD_RATE, RECORD_BURST))
+        } else {
+            (&mut self.allowances, TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST))
+        };
+        if allowances.get(&author).is_none() {
+            allowances.insert(author, fresh);
         }
-        self.allowances.get_mut(&author).expect("it was just stored")
+        allowances.get_mut(&author).expect("it was just stored")
     }
 
     /// The public key of an author: known here, or told with the op and then its own by its hash.
@@ -269,13 +304,7 @@ impl Log {
     }
 
     /// Takes in a verified op, tells of it and has it written.
-    fn place(
-        &mut self,
-        now: Instant,
-        op: SignedOp,
-        (body, key, born): (LogBody, [u8; 32], (i64, bool)),
-        ctx: &mut Context,
-    ) {
+    fn place(&mut self, now: Instant, op: SignedOp, (body, key, born): (LogBody, [u8; 32], Born), ctx: &mut Context) {
         let id = OpId::of(&op);
         if !self.open_lane(&id, key, ctx) {
             return ctx.stats.drop(Reject::Limit);
@@ -285,38 +314,60 @@ impl Log {
             return ctx.stats.drop(Reject::Limit);
         }
         ctx.stats.log_applied += 1;
-        let age_ms = u64::try_from(self.clock(now).saturating_sub(born.0)).unwrap_or(0);
+        let age_ms = u64::try_from(self.clock(now).saturating_sub(born.ms)).unwrap_or(0);
         let is_older = Duration::from_millis(age_ms) > now.since(self.began);
-        let held = Held::new(op.clone(), &body, born);
+        let (held, kind) = (Held::new(op.clone(), &body, (born.ms, born.rested)), op.kind());
         let expires = self.moment(held.over_ms());
-        self.hold(id, held);
+        self.hold(id, held, false);
         self.keep.owe_row(id);
         // What lay on a disk meanwhile may be older than it says, and clocks drift.
-        let may_be_older = born.1 || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);
+        let may_be_older = born.rested || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);
         let repeated = may_be_older && self.was_cut;
-        ctx.out.notice(Notice::Logged(Logged { op, body, expires, kept: false, late: is_older, repeated }));
-        self.make_room(now, &id.author, ctx);
+        let (born_ms, pulled) = (born.ms, born.pulled);
+        let logged = Logged { op, body, expires, kept: false, late: is_older, repeated, born_ms, pulled };
+        ctx.out.notice(Notice::Logged(logged));
+        self.make_room(now, &id.author, kind, ctx);
         self.keep.watch_clock(now, !self.ends.is_empty());
     }
 
-    fn hold(&mut self, id: OpId, held: Held) {
+    fn hold(&mut self, id: OpId, held: Held, is_kept: bool) {
         self.ends.insert((held.over_ms(), id));
-        self.room.add(id.author, held.op.wire_len());
+        if held.op.lane() == OpLane::Local {
+            self.local.hold(id, held, is_kept);
+            return;
+        }
+        let bytes = held.op.wire_len();
+        if let Some(room) = self.room_of(held.op.kind()) {
+            room.add(id.author, bytes);
+        }
         if let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) {
             let before = lane.part();
-            lane.hold(held);
+            lane.hold(held, is_kept);
             self.roots.change(&id.author, before, lane.part());
         }
     }
 
     fn release(&mut self, id: &OpId) -> bool {
+        if let Some(held) = self.local.release(id) {
+            self.ends.remove(&(held.over_ms(), *id));
+            return true;
+        }
         let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) else { return false };
         let before = lane.part();
         let Some(held) = lane.release(id.seq) else { return false };
         self.roots.change(&id.author, before, lane.part());
         self.ends.remove(&(held.over_ms(), *id));
-        self.room.remove(id.author, held.op.wire_len());
+        if let Some(room) = self.room_of(held.op.kind()) {
+            room.remove(id.author, held.op.wire_len());
+        }
         true
+    }
+
+    /// What never left this node is gone.
+    fn forget_local(&mut self, id: &OpId, ctx: &mut Context) {
+        if self.release(id) {
+            ctx.out.notice(Notice::LogOver(*id));
+        }
     }
 
     /// The time of an op is over.
@@ -360,7 +411,7 @@ impl Log {
     /// What is shown, and on disk, of an author's newest runs of which anything is active.
     pub(super) fn receipts(&self, author: &NodeId, rows: usize, spans: usize) -> Vec<(Epoch, (Spans, Spans))> {
         let runs = self.lanes.range((*author, Epoch(0))..=(*author, Epoch(u64::MAX))).rev();
-        let active = runs.filter(|(_, lane)| !lane.is_empty());
+        let active = runs.filter(|(_, lane)| lane.urgent().next().is_some());
         active.take(rows).map(|((_, epoch), lane)| (*epoch, lane.receipt(spans))).collect()
     }
 
@@ -372,22 +423,33 @@ impl Log {
             ctx.out.event(Event::LogKept(was_failing));
         }
         match result {
-            Committed::OnDisk => {
-                let mut kept = Vec::new();
-                for id in &batch.rows {
-                    if let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) {
-                        lane.note_kept(id.seq);
-                        kept.push(*id);
-                    }
-                }
-                if !kept.is_empty() {
-                    ctx.out.notice(Notice::LogKept(kept));
-                }
-            }
+            Committed::OnDisk => self.note_kept(&batch.rows, ctx),
             Committed::InMemory => {}
-            Committed::Failed => ctx.stats.commits_failed += 1,
+            Committed::Failed => {
+                ctx.stats.commits_failed += 1;
+                self.refuse_owed(ctx);
+            }
         }
         self.release_own(now, &batch.rows, result == Committed::OnDisk, ctx);
+        if result != Committed::Failed {
+            self.removed_own(&batch.removed, result == Committed::OnDisk, ctx);
+        }
+    }
+
+    /// Ops are on disk.
+    fn note_kept(&mut self, ids: &BTreeSet<OpId>, ctx: &mut Context) {
+        let mut kept = Vec::new();
+        for id in ids {
+            self.local.note_kept(id);
+            let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) else { continue };
+            lane.note_kept(id.seq);
+            if lane.get(id.seq).is_none_or(|held| !held.op.kind().is_of_registry()) && !self.own.is_record(id) {
+                kept.push(*id);
+            }
+        }
+        if !kept.is_empty() {
+            ctx.out.notice(Notice::LogKept(kept));
+        }
     }
 
     /// When something here is due.
@@ -406,7 +468,8 @@ impl Log {
             self.release_late(now, ctx);
         }
         let clock = self.clock(now);
-        while let Some((_, id)) = self.ends.first().copied().filter(|(at, _)| *at <= clock) {
+        for _ in 0..MAX_ENDED {
+            let Some((_, id)) = self.ends.first().copied().filter(|(at, _)| *at <= clock) else { break };
             self.end(id, ctx);
         }
         self.keep.watch_clock(now, !self.ends.is_empty());
@@ -414,6 +477,7 @@ impl Log {
             let digests = self.digests(true);
             self.sync.on_wake(now, self.roots.all(), &digests, ctx);
         }
+        self.resume_pull(now, ctx);
     }
 
     /// Tables with their limits.
@@ -422,15 +486,30 @@ impl Log {
         vec![
             ("log_runs", self.lanes.len(), MAX_RUNS),
             ("log_intervals", gaps, super::intervals::MAX_INTERVALS),
-            ("log_ops_of_an_author", self.room.most_ops(), room::MAX_OPS),
-            ("log_bytes_of_an_author", self.room.most_bytes(), room::MAX_AUTHOR_BYTES + room::MAX_ONE),
-            ("log_bytes", self.room.bytes(), room::MAX_BYTES + room::MAX_ONE),
+            ("log_ops_of_an_author", self.room.most_ops(), room::ALERTS.ops),
+            ("log_bytes_of_an_author", self.room.most_bytes(), room::ALERTS.author_bytes + room::MAX_ONE),
+            ("log_bytes", self.room.bytes(), room::ALERTS.bytes + room::MAX_ONE),
+            ("deletes_of_an_author", self.deletes.most_ops(), room::DELETES.ops),
+            ("delete_bytes_of_an_author", self.deletes.most_bytes(), room::DELETES.author_bytes + room::MAX_ONE),
+            ("delete_bytes", self.deletes.bytes(), room::DELETES.bytes + room::MAX_ONE),
             ("log_pieces", self.pieces.len(), pieces::MAX_SETS),
             ("log_commits", self.keep.pending(), keep::MAX_PENDING),
             ("log_unsaid", self.own.waiting(), own::MAX_WAITING),
+            ("records_unsaid", self.own.waiting_records(), records::MAX_WAITING_RECORDS),
             ("log_resting", self.sync.resting(), super::sync::MAX_RESTING),
         ]
     }
+}
+
+/// When an op was made, as far as this node was told, and how it came.
+#[derive(Debug, Clone, Copy)]
+struct Born {
+    /// By the log's clock.
+    ms: i64,
+    /// Whether it lay on a disk while its holder was down.
+    rested: bool,
+    /// Whether this node asked for it.
+    pulled: bool,
 }
 
 type Spans = Vec<crate::wire::message::Interval>;

@@ -6,9 +6,10 @@ use crate::effect::outbox::Destination;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::replication::Replication;
-use crate::machines::replication::log::{Log, Said};
-use crate::model::alert::{MAX_RECEIPT_ROWS, MAX_RECEIPT_SPANS, OpId, ReceiptBody, ReceiptRow};
-use crate::model::op::OpKind;
+use crate::machines::replication::log::{Log, Said, Wanted};
+use crate::model::alert::{MAX_RECEIPT_ROWS, MAX_RECEIPT_SPANS, ReceiptBody, ReceiptRow};
+use crate::model::letter::Ticket;
+use crate::model::op::{OpId, OpKind};
 use crate::wire::message::{Interval, Log as LogMessage, LogPiece, Message};
 
 impl Replication {
@@ -43,6 +44,31 @@ impl Replication {
     pub fn say(&mut self, now: Instant, (kind, body): (OpKind, Vec<u8>), says: Said, ctx: &mut Context) -> bool {
         self.lamport += 1;
         self.log.say(now, (kind, body, self.lamport), says, ctx)
+    }
+
+    /// Takes an order to add or delete sightings: answered when it is on disk.
+    ///
+    /// # Errors
+    /// Why nothing was done, in words for people.
+    pub fn order(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        wanted: Wanted,
+        ctx: &mut Context,
+    ) -> Result<(), &'static str> {
+        self.lamport += 1;
+        self.log.order(now, ticket, (wanted, self.lamport), ctx)
+    }
+
+    /// Ops of the log say nothing any more.
+    pub fn on_spent(&mut self, ids: &[OpId]) {
+        self.log.spend(ids);
+    }
+
+    /// An op of the log makes room.
+    pub fn on_crowded(&mut self, id: &OpId) {
+        self.log.give_up(id);
     }
 
     /// The log's store has answered.

@@ -26,6 +26,8 @@ const ANSWER_MOST: Duration = Duration::from_secs(8);
 /// A pair of roots that was compared rests: a second, doubled each time it stays different, up to a minute.
 const REST_FIRST: Duration = Duration::from_secs(1);
 const REST_LAST: Duration = Duration::from_secs(60);
+/// What was asked for and comes no more is asked for again after this, if news came: then the end of the answer was lost.
+const RESUME: Duration = Duration::from_millis(100);
 /// Pairs of roots remembered.
 pub(super) const MAX_RESTING: usize = 256;
 /// Peers whose roots wait to be compared; others come again with their next heartbeat.
@@ -55,6 +57,13 @@ pub(super) struct Sync {
     asked: Option<Instant>,
     /// How long.
     patience: Duration,
+    /// Who answers, or may, and until when what it says counts as asked for.
+    source: NodeId,
+    source_until: Instant,
+    /// Whether the source brought news since it was asked last.
+    has_news: bool,
+    /// When it is asked again if it says no more.
+    resume: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +88,10 @@ impl Sync {
             last: NodeId::default(),
             asked: None,
             patience: ANSWER_LEAST,
+            source: NodeId::default(),
+            source_until: Instant::ZERO,
+            has_news: false,
+            resume: None,
         }
     }
 
@@ -90,6 +103,7 @@ impl Sync {
     pub(super) fn forget(&mut self, id: &NodeId) {
         self.drop_candidate(id);
         self.asked.take_if(|_| self.last == *id);
+        self.resume.take_if(|_| self.source == *id);
     }
 
     pub(super) fn on_root(&mut self, now: Instant, from: NodeId, theirs: u64, mine: u64) {
@@ -120,6 +134,46 @@ impl Sync {
         }
     }
 
+    /// What a peer says from now on was asked for, since it was told what is lacked here.
+    pub(super) fn expect(&mut self, now: Instant, from: NodeId) {
+        (self.source, self.source_until) = (from, now + ANSWER_MOST);
+    }
+
+    /// Whether what a peer says was asked for.
+    pub(super) fn is_pulled(&self, now: Instant, from: NodeId) -> bool {
+        self.source == from && now < self.source_until
+    }
+
+    /// A peer brought something new.
+    pub(super) fn note_news(&mut self, now: Instant, from: NodeId) {
+        if self.is_pulled(now, from) {
+            (self.has_news, self.resume) = (true, Some(now + RESUME));
+        }
+    }
+
+    /// The answer of a peer ends. Whether it is to be asked for the rest at once: it brought news, so that it is no circle.
+    pub(super) fn may_go_on(&mut self, now: Instant, from: NodeId) -> bool {
+        if !self.is_pulled(now, from) {
+            return false;
+        }
+        self.resume = None;
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// The peer to ask again whose answer stopped short, if it is time.
+    pub(super) fn take_resumed(&mut self, now: Instant) -> Option<NodeId> {
+        self.resume.take_if(|at| now >= *at)?;
+        std::mem::take(&mut self.has_news).then_some(self.source)
+    }
+
+    /// Asks for more, whatever this second's share.
+    pub(super) fn go_on(&mut self, now: Instant, from: NodeId, digests: &[Digest], ctx: &mut Context) {
+        self.expect(now, from);
+        (self.last, self.asked) = (from, Some(now));
+        ctx.stats.pulls_continued += 1;
+        send_digests(from, digests, ctx);
+    }
+
     fn may_send(&mut self, now: Instant) -> bool {
         if self.asked.take_if(|asked| now.since(*asked) >= self.patience).is_some() {
             self.patience = (self.patience * 2).min(ANSWER_MOST);
@@ -133,6 +187,7 @@ impl Sync {
     }
 
     fn ask(&mut self, now: Instant, id: NodeId, digests: &[Digest], ctx: &mut Context) {
+        self.expect(now, id);
         (self.last, self.asked) = (id, Some(now));
         self.sent.push(now);
         ctx.stats.syncs_started += 1;
@@ -140,10 +195,14 @@ impl Sync {
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.next_deadline().is_some_and(|at| now >= at)
+        self.next_question().is_some_and(|at| now >= at)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
+        [self.next_question(), self.resume].into_iter().flatten().min()
+    }
+
+    fn next_question(&self) -> Option<Instant> {
         let ready = self.oldest? + SETTLE;
         // With the second's share spent, the oldest must lapse first.
         let share =
@@ -381,7 +440,7 @@ impl Replication {
                 }
             }
             Some(OpLane::Log) => self.log.on_digest(now, from, digest, ctx),
-            None => {}
+            Some(OpLane::Local) | None => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::ground::fair::Class;
 use crate::ground::id::NodeId;
-use crate::model::alert::LogBody;
+use crate::model::logged::LogBody;
 use crate::model::op::OpKind;
 use crate::wire::letter::Letter;
 use crate::wire::message::{Log, LogEntry, Message, Ops};
@@ -68,13 +68,21 @@ fn class_of(letter: &Letter) -> Class {
 /// As urgent as the most urgent alert among them; what tells whose time is over repairs, as digests do.
 fn class_of_log(log: &Log) -> Class {
     let urgency = |entry: &LogEntry| LogBody::parse(&entry.op).map(|body| body.priority().class());
-    log.entries.iter().filter_map(urgency).min().unwrap_or(Class::High)
+    // The end of an answer stays behind what it ends.
+    let of_none = if log.more.is_some() { Class::Low } else { Class::High };
+    log.entries.iter().filter_map(urgency).min().unwrap_or(of_none)
 }
 
 /// Who is here, who failed, who hears whom and who has which alert is control; what an application publishes is usual.
 fn class_of_ops(ops: &Ops) -> Class {
     let is_usual = |kind| match kind {
-        OpKind::State | OpKind::Alert | OpKind::AlertAck | OpKind::Unknown(_) => true,
+        OpKind::State
+        | OpKind::Alert
+        | OpKind::AlertAck
+        | OpKind::Record
+        | OpKind::RecordDelete
+        | OpKind::LocalRecord
+        | OpKind::Unknown(_) => true,
         OpKind::Card | OpKind::Opinion | OpKind::Links | OpKind::Receipt => false,
     };
     let is_all_usual = !ops.ops.is_empty() && ops.ops.iter().all(|op| is_usual(op.kind()));

@@ -8,11 +8,10 @@ use crate::ground::id::{Epoch, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::log::Log;
-use crate::machines::replication::log::lane::LogLane;
+use crate::machines::replication::log::lane::{Held, LogLane};
 use crate::machines::replication::roots::{BUCKETS, Roots};
 use crate::machines::replication::sync::{self, Lanes, MAX_ANSWER, in_datagrams, in_scope, send_digests};
-use crate::model::alert::OpId;
-use crate::model::op::OpLane;
+use crate::model::op::{OpId, OpLane};
 use crate::wire::message::{Cover, Digest, Log as LogMessage, Message};
 
 impl Lanes for Log {
@@ -83,6 +82,7 @@ impl Log {
             };
             if digest.question && theirs.iter().any(lacks) {
                 // An answer to an answer would go on for ever; this one asks nothing.
+                self.sync.expect(now, from);
                 send_digests(from, &sync::flat(self, digest.scope, false), ctx);
                 has_said = true;
             }
@@ -90,7 +90,7 @@ impl Log {
         }
         if digest.question && !has_said {
             // That there is nothing to say is an answer, too.
-            ctx.out.send(Destination::Peer(from), Message::Log(LogMessage { entries: Vec::new(), over: Vec::new() }));
+            ctx.out.send(Destination::Peer(from), Message::Log(LogMessage::default()));
         }
     }
 
@@ -103,33 +103,74 @@ impl Log {
         theirs: &BTreeMap<(NodeId, Epoch), &Cover>,
         ctx: &mut Context,
     ) -> bool {
-        let (mut lacking, mut over) = (Vec::new(), Vec::new());
+        let (mut lacking, mut over, mut known) = (Vec::new(), Vec::new(), Vec::new());
         for lane in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
             let run = (lane.author, lane.epoch);
             let foreign = theirs.get(&run);
-            let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
-            lacking.extend(lane.beyond(&known));
+            let covers = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
+            lacking.extend(lane.beyond(&covers));
             if foreign.is_some() {
                 over.push(lane.over(&self.unsaid(run)));
             }
+            known.push((lane, covers));
         }
         // By urgency alone: of those equally urgent it begins anywhere, so that what is not taken keeps nothing back for ever.
         lacking.sort_by_key(|held| core::cmp::Reverse(held.priority));
-        let mut bytes = 0;
-        let fits = |held: &&&_| {
-            let held: &crate::machines::replication::log::lane::Held = held;
+        let urgent = lacking.into_iter();
+        let records = known.iter().flat_map(|(lane, covers)| lane.records_beyond(covers));
+        let (mut bytes, mut is_all) = (0, true);
+        let fits = |held: &&Held| {
             bytes += held.op.wire_len();
-            bytes <= MAX_ANSWER
+            is_all = bytes <= MAX_ANSWER;
+            is_all
         };
-        let given: Vec<OpId> = lacking.iter().take_while(fits).map(|held| OpId::of(&held.op)).collect();
-        for message in self.told(now, &given, ctx) {
-            ctx.out.send(Destination::Peer(to), message);
+        let given: Vec<OpId> = urgent.chain(records).take_while(fits).map(|held| OpId::of(&held.op)).collect();
+        let mut messages = self.told(now, &given, ctx);
+        // Whoever asked goes on at once.
+        let end = Some(if is_all { 0 } else { scope });
+        match messages.last_mut() {
+            Some(Message::Log(last)) => last.more = end,
+            Some(_piece) => messages.push(Message::Log(LogMessage { more: end, ..LogMessage::default() })),
+            None => {}
         }
+        messages.into_iter().for_each(|message| ctx.out.send(Destination::Peer(to), message));
         over.retain(|cover| !cover.intervals.is_empty());
         let has_any = !given.is_empty() || !over.is_empty();
-        for over in in_datagrams(over) {
-            ctx.out.send(Destination::Peer(to), Message::Log(LogMessage { entries: Vec::new(), over }));
+        for over in in_datagrams(over.into_iter().map(|cover| from_anywhere(cover, ctx)).collect()) {
+            ctx.out.send(Destination::Peer(to), Message::Log(LogMessage { over, ..LogMessage::default() }));
         }
         has_any
     }
+
+    /// A peer's answer ends: whether it has more, and in which buckets.
+    pub(super) fn on_answer_ended(&mut self, now: Instant, from: NodeId, scope: u64, ctx: &mut Context) {
+        if self.sync.may_go_on(now, from) && scope != 0 {
+            let mut digests = sync::flat(self, scope, true);
+            // One at a time: each is answered on its own, and each answer would ask for two more.
+            digests.truncate(1);
+            self.sync.go_on(now, from, &digests, ctx);
+        }
+    }
+
+    /// A peer's answer stopped short: what is missing is asked for again.
+    pub(super) fn resume_pull(&mut self, now: Instant, ctx: &mut Context) {
+        if let Some(source) = self.sync.take_resumed(now) {
+            let digests = self.digests(true);
+            self.sync.go_on(now, source, &digests, ctx);
+        }
+    }
 }
+
+/// Begins a cover of many intervals anywhere: the first that fit a datagram are told, and the rest would never be.
+fn from_anywhere(mut cover: Cover, ctx: &mut Context) -> Cover {
+    let first = usize::try_from(ctx.random.below(cover.intervals.len() as u64)).unwrap_or(0);
+    if cover.intervals.len() > MAX_TOLD_OVER {
+        cover.intervals.rotate_left(first);
+        cover.intervals.truncate(MAX_TOLD_OVER);
+        cover.intervals.sort_by_key(|interval| interval.first);
+    }
+    cover
+}
+
+/// Intervals that fit half a datagram if each takes 11 B: two numbers below 2^32, and a frame.
+const MAX_TOLD_OVER: usize = 62;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::effect::log::{CommitId, Committed};
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::time::{Duration, Instant};
-use crate::model::alert::OpId;
+use crate::model::op::OpId;
 
 /// Rows of one transaction at most: what SQLite writes in some 25 ms.
 pub(super) const MAX_ROWS: usize = 512;
@@ -69,6 +69,17 @@ impl Keep {
         self.owed.rows.remove(&id);
         self.owed.removed.insert(id);
         self.owed.covers.insert((id.author, id.epoch));
+    }
+
+    /// Whether it waits to be asked for that an op is written, or removed.
+    pub(super) fn owes(&self, id: &OpId) -> bool {
+        self.owed.rows.contains(id) || self.owed.removed.contains(id)
+    }
+
+    /// An op is neither to be written nor to be removed.
+    pub(super) fn forget(&mut self, id: &OpId) {
+        self.owed.rows.remove(id);
+        self.owed.removed.remove(id);
     }
 
     /// A run is to be forgotten.

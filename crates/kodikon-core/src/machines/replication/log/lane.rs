@@ -1,13 +1,13 @@
 //! Decides what is held of one author's run in the log: every op until its time is over, and which numbers were processed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
 use crate::machines::replication::hearsay::Hearsay;
 use crate::machines::replication::intervals::Intervals;
-use crate::model::alert::{LogBody, OpId};
 use crate::model::letter::Priority;
-use crate::model::op::SignedOp;
+use crate::model::logged::LogBody;
+use crate::model::op::{OpId, SignedOp};
 use crate::wire::message::{Cover, Interval};
 
 /// An op that is held.
@@ -49,6 +49,12 @@ pub(super) struct LogLane {
     /// On disk.
     kept: Intervals,
     held: BTreeMap<u64, Held>,
+    /// Sightings: there may be a hundred thousand of them, and what is urgent is not looked for among them.
+    records: BTreeMap<u64, Held>,
+    /// Held, and not on disk.
+    unkept: BTreeSet<u64>,
+    /// Whether more was given up than can be remembered: then nobody is told that anything is over.
+    gave_up: bool,
     hearsay: Hearsay,
     part: u64,
     /// Whether its author was seen to sign two ops of one number.
@@ -66,6 +72,9 @@ impl LogLane {
             evicted: Intervals::default(),
             kept: Intervals::default(),
             held: BTreeMap::new(),
+            records: BTreeMap::new(),
+            unkept: BTreeSet::new(),
+            gave_up: false,
             hearsay: Hearsay::default(),
             part: 0,
             equivocated: false,
@@ -96,23 +105,28 @@ impl LogLane {
     }
 
     /// Takes in an op whose number is covered.
-    pub(super) fn hold(&mut self, held: Held) {
+    pub(super) fn hold(&mut self, held: Held, is_kept: bool) {
         let seq = held.op.seq().0;
-        if self.held.insert(seq, held).is_none() {
+        if !is_kept {
+            self.unkept.insert(seq);
+        }
+        let place = if held.op.kind().is_record() { &mut self.records } else { &mut self.held };
+        if place.insert(seq, held).is_none() {
             self.part = self.part.wrapping_add(self.share(seq));
         }
     }
 
     /// Lets go of an op; its number stays covered.
     pub(super) fn release(&mut self, seq: Seq) -> Option<Held> {
-        let held = self.held.remove(&seq.0)?;
+        let held = self.held.remove(&seq.0).or_else(|| self.records.remove(&seq.0))?;
+        self.unkept.remove(&seq.0);
         self.part = self.part.wrapping_sub(self.share(seq.0));
         Some(held)
     }
 
     /// It was given up though its time is not over.
     pub(super) fn note_evicted(&mut self, seq: Seq) {
-        self.evicted.insert(seq.0, seq.0);
+        self.gave_up |= !self.evicted.insert(seq.0, seq.0);
     }
 
     /// The author signed two ops of one number. `true` the first time.
@@ -121,34 +135,47 @@ impl LogLane {
     }
 
     pub(super) fn get(&self, seq: Seq) -> Option<&Held> {
-        self.held.get(&seq.0)
+        self.held.get(&seq.0).or_else(|| self.records.get(&seq.0))
     }
 
     pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut Held> {
-        self.held.get_mut(&seq.0)
+        self.held.get_mut(&seq.0).or_else(|| self.records.get_mut(&seq.0))
     }
 
-    /// What is held, by number.
+    /// What is held, by number, sightings last.
     pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.held.values().chain(self.records.values())
+    }
+
+    /// What is held but sightings.
+    pub(super) fn urgent(&self) -> impl Iterator<Item = &Held> {
         self.held.values()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.records.is_empty()
     }
 
-    /// What is held and not in a foreign cover.
+    /// What is held and not in a foreign cover, but sightings.
     pub(super) fn beyond(&self, foreign: &Intervals) -> impl Iterator<Item = &Held> {
         self.held.iter().filter(|(seq, _)| !foreign.contains(**seq)).map(|(_, held)| held)
     }
 
+    /// Sightings that are held and not in a foreign cover. What the other has is not looked at one by one.
+    pub(super) fn records_beyond(&self, foreign: &Intervals) -> impl Iterator<Item = &Held> {
+        let gaps = foreign.gaps();
+        gaps.into_iter().flat_map(|gap| self.records.range(gap.first..=gap.last)).map(|(_, held)| held)
+    }
+
     /// An op is on disk.
     pub(super) fn note_kept(&mut self, seq: Seq) {
+        self.unkept.remove(&seq.0);
         self.kept.insert(seq.0, seq.0);
     }
 
+    /// Whether an op is held, and on disk.
     pub(super) fn is_kept(&self, seq: Seq) -> bool {
-        self.kept.contains(seq.0)
+        self.get(seq).is_some() && !self.unkept.contains(&seq.0)
     }
 
     /// What is covered, as it travels.
@@ -163,21 +190,24 @@ impl LogLane {
 
     /// The numbers whose time is over: neither held, nor on their way to be, nor given up for want of room.
     pub(super) fn over(&self, on_their_way: &Intervals) -> Cover {
-        let rest = self.covered.without(&self.held_numbers()).without(&self.evicted).without(on_their_way);
+        let mut rest = Intervals::default();
+        if !self.gave_up {
+            let urgent = Intervals::of(self.held.keys().copied());
+            let held = Intervals::of(self.records.keys().copied());
+            rest = self.covered.without(&urgent).without(&held).without(&self.evicted).without(on_their_way);
+        }
         Cover { author: self.author.0, epoch: self.epoch.0, intervals: rest.to_wire().to_vec() }
-    }
-
-    fn held_numbers(&self) -> Intervals {
-        let mut numbers = Intervals::default();
-        self.held.keys().for_each(|seq| _ = numbers.insert(*seq, *seq));
-        numbers
     }
 
     /// Of the numbers that another says are over those that are believed and held here.
     pub(super) fn told_over(&mut self, from: NodeId, intervals: &[Interval]) -> Vec<OpId> {
         let believed = Intervals::from_wire(&self.hearsay.take(from, self.author, intervals, false));
-        let over = self.held.keys().filter(|seq| believed.contains(**seq));
-        over.map(|seq| OpId { author: self.author, epoch: self.epoch, seq: Seq(*seq) }).collect()
+        let within = |interval: &Interval| {
+            let span = interval.first..=interval.last;
+            self.held.range(span.clone()).chain(self.records.range(span)).map(|(seq, _)| *seq)
+        };
+        let over = believed.to_wire().iter().flat_map(within);
+        over.map(|seq| OpId { author: self.author, epoch: self.epoch, seq: Seq(seq) }).collect()
     }
 
     /// What may be written down as covered, beside the rows that lie on disk or are written with it: all but what is held in
@@ -188,7 +218,7 @@ impl LogLane {
 
     /// What is held and not on disk.
     pub(super) fn unkept(&self) -> impl Iterator<Item = Seq> {
-        self.held.keys().filter(|seq| !self.kept.contains(**seq)).map(|seq| Seq(*seq))
+        self.unkept.iter().map(|seq| Seq(*seq))
     }
 
     /// What was found on disk as covered. The rows found there are on it; of the rest nobody knows: its time may have been over
@@ -227,5 +257,6 @@ mod tests {
         lane.note_kept(Seq(9));
         assert_eq!(lane.receipt(6), (vec![span(1, 5), span(8, 9)], vec![span(9, 9)]));
         assert!(lane.covers(Seq(5)) && !lane.is_kept(Seq(5)), "it is not shown again");
+        assert_eq!(lane.over(&Intervals::default()).intervals, [span(1, 5), span(8, 9)], "nothing of it is held");
     }
 }

@@ -7,6 +7,7 @@ use crate::effect::Output;
 use crate::effect::context::Context;
 use crate::effect::log::{Batch, LogCover, LogRow, SavedLog};
 use crate::effect::outbox::{Destination, Notice};
+use crate::ground::config::MAX_PLAIN;
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::OPS_BYTES;
@@ -15,9 +16,11 @@ use crate::machines::replication::log::Log;
 use crate::machines::replication::log::keep::Owed;
 use crate::machines::replication::log::lane::Held;
 use crate::machines::replication::log::pieces::cut;
-use crate::model::alert::{AlertId, LogBody, Logged, OpId, Raised};
+use crate::machines::replication::log::records::Orders;
+use crate::model::alert::{AlertId, Raised};
 use crate::model::letter::{Priority, Ticket};
-use crate::model::op::{OpKind, SignedOp, Statement};
+use crate::model::logged::{LogBody, Logged};
+use crate::model::op::{OpId, OpKind, OpLane, SignedOp, Statement};
 use crate::wire::message::{Log as LogMessage, LogEntry, Message};
 
 /// Own ops that wait for the disk at most: the burst of alerts and of critical ones, each with its acknowledgement.
@@ -28,32 +31,63 @@ const COMMIT_WITHIN: Duration = Duration::from_secs(1);
 const TWICE_AFTER: Duration = Duration::from_millis(1);
 
 /// What this node says in the log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Own {
     /// The last number given.
-    last: u64,
+    pub(super) last: u64,
     /// What the disk does not have yet, and nobody has heard.
     waiting: BTreeMap<OpId, Waiting>,
+    /// The same of sightings and deletes, which wait for as long as the disk takes.
+    pub(super) records: BTreeMap<OpId, Waiting>,
+    pub(super) orders: Orders,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    since: Instant,
-    held: Held,
-    body: LogBody,
-    says: Said,
+pub(super) struct Waiting {
+    pub(super) since: Instant,
+    pub(super) held: Held,
+    pub(super) body: LogBody,
+    pub(super) says: Said,
 }
 
 /// Whom to tell that an own fact is on its way.
 #[derive(Debug, Clone, Copy)]
-pub struct Said {
-    /// Which order.
-    pub ticket: Ticket,
-    /// Which alert it raises or acknowledges; `None`: the one that the op itself is.
-    pub alert: Option<AlertId>,
+pub enum Said {
+    /// Whoever raises or acknowledges an alert.
+    Alert {
+        /// Which order.
+        ticket: Ticket,
+        /// Which alert; `None`: the one that the op itself is.
+        alert: Option<AlertId>,
+    },
+    /// Whoever adds or deletes sightings: all parts of the order are answered together.
+    Records(Ticket),
 }
 
 impl Own {
+    pub(super) fn new() -> Self {
+        Self { last: 0, waiting: BTreeMap::new(), records: BTreeMap::new(), orders: Orders::new() }
+    }
+
+    /// Sightings and deletes that wait for the disk.
+    pub(super) fn waiting_records(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it is one of these.
+    pub(super) fn is_record(&self, id: &OpId) -> bool {
+        self.records.contains_key(id)
+    }
+
+    /// What waits, by its name.
+    fn get(&self, id: &OpId) -> Option<&Waiting> {
+        self.waiting.get(id).or_else(|| self.records.get(id))
+    }
+
+    fn ids(&self) -> impl Iterator<Item = &OpId> {
+        self.waiting.keys().chain(self.records.keys())
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -105,37 +139,61 @@ impl Log {
     pub(in crate::machines::replication) fn is_mine(&self, op: &SignedOp, ctx: &Context) -> bool {
         let id = OpId::of(op);
         let held = self.lanes.get(&(id.author, id.epoch)).and_then(|lane| lane.get(id.seq)).map(|held| &held.op);
-        let held = held.or(self.own.waiting.get(&id).map(|waiting| &waiting.held.op));
+        let held = held.or(self.own.get(&id).map(|waiting| &waiting.held.op));
         id.epoch == ctx.me.epoch && id.seq.0 <= self.own.last && held.is_none_or(|held| held.is_same_bytes(op))
     }
 
     /// Numbers of a run that nobody has heard yet.
     pub(super) fn unsaid(&self, run: (NodeId, Epoch)) -> Intervals {
         let mut unsaid = Intervals::default();
-        let waiting = self.own.waiting.keys().filter(|id| (id.author, id.epoch) == run);
+        let waiting = self.own.ids().filter(|id| (id.author, id.epoch) == run);
         waiting.for_each(|id| _ = unsaid.insert(id.seq.0, id.seq.0));
         unsaid
     }
 
     /// The disk has answered for these: those of our own among them are told to all.
     pub(super) fn release_own(&mut self, now: Instant, ids: &BTreeSet<OpId>, durable: bool, ctx: &mut Context) {
+        let mut pushed = Vec::new();
         for id in ids {
-            let Some(Waiting { held, body, says, .. }) = self.own.waiting.remove(id) else { continue };
+            let waiting = self.own.waiting.remove(id).or_else(|| self.own.records.remove(id));
+            let Some(Waiting { held, body, says, .. }) = waiting else { continue };
             let expires = self.moment(held.over_ms());
-            let (op, priority) = (held.op.clone(), held.priority);
-            self.hold(*id, held);
+            let (op, priority, born_ms) = (held.op.clone(), held.priority, held.born_ms);
+            let (kind, lane) = (op.kind(), op.lane());
+            self.hold(*id, held, durable);
             self.keep.watch_clock(now, true);
             ctx.stats.log_applied += 1;
-            let alert = says.alert.unwrap_or_else(|| AlertId::of(id));
-            ctx.out.event(Event::Raised { ticket: says.ticket, outcome: Raised::Done { alert, durable } });
-            ctx.out.notice(Notice::Logged(Logged { op, body, expires, kept: durable, late: false, repeated: false }));
-            let is_urgent = priority == Priority::Critical;
-            for message in self.told(now, &[*id], ctx) {
-                if is_urgent {
-                    ctx.out.send_again(TWICE_AFTER, Destination::Everyone, message.clone());
+            let logged =
+                Logged { op, body, expires, kept: durable, late: false, repeated: false, born_ms, pulled: false };
+            ctx.out.notice(Notice::Logged(logged));
+            match says {
+                Said::Alert { ticket, alert } => {
+                    let alert = alert.unwrap_or_else(|| AlertId::of(id));
+                    ctx.out.event(Event::Raised { ticket, outcome: Raised::Done { alert, durable } });
+                    self.tell(now, id, priority == Priority::Critical, ctx);
                 }
-                ctx.out.send(Destination::Everyone, message);
+                Said::Records(ticket) => {
+                    self.own.orders.done(ticket, durable, ctx);
+                    if lane == OpLane::Log && self.own.orders.may_push(now) {
+                        pushed.push(*id);
+                    } else if lane == OpLane::Log {
+                        ctx.stats.records_unpushed += 1;
+                    }
+                    self.make_room(now, &id.author, kind, ctx);
+                }
             }
+        }
+        for message in self.told(now, &pushed, ctx) {
+            ctx.out.send(Destination::Everyone, message);
+        }
+    }
+
+    fn tell(&self, now: Instant, id: &OpId, is_urgent: bool, ctx: &mut Context) {
+        for message in self.told(now, &[*id], ctx) {
+            if is_urgent {
+                ctx.out.send_again(TWICE_AFTER, Destination::Everyone, message.clone());
+            }
+            ctx.out.send(Destination::Everyone, message);
         }
     }
 
@@ -150,7 +208,7 @@ impl Log {
 
     /// This run ends: what waits belongs to what the next one begins with.
     pub(in crate::machines::replication) fn end_run(&mut self, now: Instant, ctx: &mut Context) {
-        let all: BTreeSet<OpId> = self.own.waiting.keys().copied().collect();
+        let all: BTreeSet<OpId> = self.own.ids().copied().collect();
         self.release_own(now, &all, false, ctx);
     }
 
@@ -159,15 +217,15 @@ impl Log {
         let unkept = self
             .lanes
             .values()
-            .flat_map(|lane| lane.unkept().map(|seq| OpId { author: lane.author, epoch: lane.epoch, seq }));
+            .flat_map(|lane| lane.unkept().map(|seq| OpId { author: lane.author, epoch: lane.epoch, seq }))
+            .chain(self.local.unkept());
         let covers = self.lanes.values().map(|lane| {
-            let mut unkept = Intervals::default();
-            lane.unkept().for_each(|seq| _ = unkept.insert(seq.0, seq.0));
+            let unkept = Intervals::of(lane.unkept().map(|seq| seq.0));
             LogCover { author: lane.author, epoch: lane.epoch, key: lane.key, covered: lane.safe_cover(&unkept) }
         });
         SavedLog {
             unkept: unkept.collect(),
-            rows: self.lanes.values().flat_map(|lane| lane.held()).map(row).collect(),
+            rows: self.lanes.values().flat_map(|lane| lane.held()).chain(self.local.held()).map(row).collect(),
             covers: covers.collect(),
             clock_ms: u64::try_from(self.clock(now)).unwrap_or(0),
             was_cut: false,
@@ -178,16 +236,20 @@ impl Log {
     pub(super) fn restore_row(&mut self, row: LogRow, is_kept: bool) {
         let id = OpId::of(&row.op);
         let Some(body) = LogBody::parse(&row.op) else { return };
-        let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) else { return };
-        if lane.get(id.seq).is_none() {
+        if row.op.lane() != OpLane::Local {
+            let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) else { return };
+            if lane.get(id.seq).is_some() {
+                return;
+            }
             lane.cover_one(id.seq);
             if is_kept {
                 lane.note_kept(id.seq);
-            } else {
-                self.keep.owe_row(id);
             }
-            self.hold(id, Held::new(row.op, &body, (row.born_ms, true)));
         }
+        if !is_kept {
+            self.keep.owe_row(id);
+        }
+        self.hold(id, Held::new(row.op, &body, (row.born_ms, true)), is_kept);
     }
 
     /// The node says goodbye: what is owed to the disk is asked for now, whatever it said before.
@@ -208,15 +270,15 @@ impl Log {
     fn batch(&self, now: Instant, owed: &Owed) -> Batch {
         let find = |id: &OpId| {
             let held = self.lanes.get(&(id.author, id.epoch)).and_then(|lane| lane.get(id.seq));
-            held.or(self.own.waiting.get(id).map(|waiting| &waiting.held))
+            held.or_else(|| self.local.get(id)).or(self.own.get(id).map(|waiting| &waiting.held))
         };
         let cover = |run: &(NodeId, Epoch)| {
             let lane = self.lanes.get(run)?;
-            let mut unkept = Intervals::default();
             let is_written = |seq: &Seq| owed.rows.contains(&OpId { author: run.0, epoch: run.1, seq: *seq });
-            let waiting = self.own.waiting.keys().filter(|id| (id.author, id.epoch) == *run).map(|id| id.seq);
-            let missing = lane.unkept().chain(waiting).filter(|seq| !is_written(seq));
-            missing.for_each(|seq| _ = unkept.insert(seq.0, seq.0));
+            let waiting = self.own.ids().filter(|id| (id.author, id.epoch) == *run).map(|id| id.seq);
+            let missing: BTreeSet<u64> =
+                lane.unkept().chain(waiting).filter(|seq| !is_written(seq)).map(|seq| seq.0).collect();
+            let unkept = Intervals::of(missing.into_iter());
             Some(LogCover { author: run.0, epoch: run.1, key: lane.key, covered: lane.safe_cover(&unkept) })
         };
         Batch {
@@ -262,22 +324,28 @@ fn in_messages(entries: impl Iterator<Item = LogEntry>) -> Vec<Message> {
     let (mut messages, mut open, mut room) = (Vec::new(), Vec::new(), OPS_BYTES);
     for entry in entries {
         let len = entry.op.wire_len() + ENTRY_FRAME;
-        if len > OPS_BYTES {
+        if len > ALONE_BYTES {
             messages.extend(cut(&entry));
             continue;
         }
         if len > room && !open.is_empty() {
-            messages.push(Message::Log(LogMessage { entries: std::mem::take(&mut open), over: Vec::new() }));
+            messages.push(whole(std::mem::take(&mut open)));
             room = OPS_BYTES;
         }
         room = room.saturating_sub(len);
         open.push(entry);
     }
     if !open.is_empty() {
-        messages.push(Message::Log(LogMessage { entries: open, over: Vec::new() }));
+        messages.push(whole(open));
     }
     messages
 }
 
+fn whole(entries: Vec<LogEntry>) -> Message {
+    Message::Log(LogMessage { entries, ..LogMessage::default() })
+}
+
+/// Bytes of an entry that travels alone: a datagram's text less the message's own few. A sighting with 512 numbers of f16 does.
+const ALONE_BYTES: usize = MAX_PLAIN - 24;
 /// Bytes of an entry besides its op: age and key, and their frames.
 const ENTRY_FRAME: usize = 48;

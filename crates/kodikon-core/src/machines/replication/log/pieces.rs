@@ -2,15 +2,14 @@
 
 use crate::ground::bounded::RecentMap;
 use crate::ground::id::{Epoch, NodeId, Seq};
-use crate::model::alert::OpId;
-use crate::model::op::SignedOp;
+use crate::model::op::{OpId, SignedOp};
 use crate::wire::message::{LogEntry, LogPiece, Message};
 
 /// Bytes of one piece: a datagram's text less the piece's other fields, key included.
 const PIECE: usize = 1_200;
-/// Pieces of one op at most: the longest alert with its envelope.
-const MAX_PIECES: usize = 15;
-/// Ops in pieces at once; the one begun longest ago makes room. With all their pieces they take 1.2 MB.
+/// Pieces of one op at most: the longest sighting with its envelope, 4,096 numbers of f32 with all the JSON that there may be.
+const MAX_PIECES: usize = 22;
+/// Ops in pieces at once; the one begun longest ago makes room. With all their pieces they take 1.7 MB.
 pub(super) const MAX_SETS: usize = 64;
 /// Of one sender; its own oldest makes room, so that it crowds out no other's.
 const MAX_OF_SENDER: usize = 16;
@@ -148,7 +147,7 @@ mod tests {
         assert_eq!(table.add(NodeId([1; 16]), parts[0].clone()), Ok(None));
         assert_eq!(table.add(NodeId([1; 16]), parts[1].clone()), Ok(Some(whole)));
         assert_eq!(table.add(NodeId([2; 16]), parts[1].clone()), Err(()));
-        for (index, count) in [(0, 0), (0, 1), (2, 2), (0, 16)] {
+        for (index, count) in [(0, 0), (0, 1), (2, 2), (0, 23)] {
             assert_eq!(table.add(NodeId([1; 16]), LogPiece { index, count, ..parts[0].clone() }), Err(()));
         }
     }
