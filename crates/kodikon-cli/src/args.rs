@@ -14,9 +14,9 @@ use crate::span::seconds;
 
 mod records;
 
-pub(crate) use records::{AddArgs, DeleteArgs, ExportArgs, FilterArgs, FindArgs, GetArgs, ImportArgs};
 #[cfg(test)]
 pub(crate) use records::SpaceArgs;
+pub(crate) use records::{AddArgs, DeleteArgs, ExportArgs, FilterArgs, FindArgs, GetArgs, ImportArgs};
 
 /// A brokerless mesh for cameras and edge devices.
 #[derive(Clone, Debug, Parser)]
@@ -91,7 +91,9 @@ pub(crate) enum Verb {
     Add(AddArgs),
 
     /// Show all sightings of something, newest first
-    #[command(after_help = "Exits with 1 if there is none.\n\nExample:\n  kodikon get 8f3a\n  kodikon get 8f3a --with-embedding --json | jq '.[0].embedding.numbers'")]
+    #[command(
+        after_help = "Exits with 1 if there is none.\n\nExample:\n  kodikon get 8f3a\n  kodikon get 8f3a --with-embedding --json | jq '.[0].embedding.numbers'"
+    )]
     Get(GetArgs),
 
     /// Show the sightings that are like this, newest first

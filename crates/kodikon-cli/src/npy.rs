@@ -120,7 +120,9 @@ fn shape_of(header: &str) -> Result<(Kind, u64, usize), String> {
         "<f8" => Kind::F64,
         other => {
             let other: String = other.chars().take(32).collect();
-            return Err(format!("its numbers are `{other}`: `<f4` and `<f8` are read; `array.astype('<f4')` makes them so"));
+            return Err(format!(
+                "its numbers are `{other}`: `<f4` and `<f8` are read; `array.astype('<f4')` makes them so"
+            ));
         }
     };
     if !value("fortran_order")?.starts_with("False") {

@@ -210,8 +210,12 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged_and_brings_nothing_d
     for round in 0..8u64 {
         let (mut node, _) = up(&home, "cam1", &port);
         let found = ask(&home, "cam1", &["find", "--limit", "100000"]);
-        let there: BTreeSet<String> =
-            found.as_array().expect("a list").iter().map(|row| row["hash_value"].as_str().expect("text").to_owned()).collect();
+        let there: BTreeSet<String> = found
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|row| row["hash_value"].as_str().expect("text").to_owned())
+            .collect();
         let lost: Vec<&String> = kept.difference(&there).filter(|hash| !unknown.contains(*hash)).collect();
         assert!(lost.is_empty(), "round {round}: lost {lost:?}");
         let back: Vec<&String> = deleted.intersection(&there).collect();
@@ -227,7 +231,9 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged_and_brings_nothing_d
         for n in 0.. {
             let hash = format!("{round}-{n}");
             unknown.insert(hash.clone());
-            let Some((status, row)) = line.say("POST", "/v1/records", &json!({"hash_value": hash}).to_string()) else { break };
+            let Some((status, row)) = line.say("POST", "/v1/records", &json!({"hash_value": hash}).to_string()) else {
+                break;
+            };
             assert_eq!((status, &row["durable"]), (200, &json!(true)), "{row}");
             unknown.remove(&hash);
             kept.insert(hash.clone());
@@ -251,7 +257,10 @@ fn sightings(path: &Path, count: usize) {
     let mut text = String::new();
     for n in 0..count {
         let metadata = json!({"n": n, "text": "x".repeat(200)});
-        text.push_str(&format!("{}\n", json!({"hash_value": format!("h{n}"), "timestamp": 1e9 + n as f64, "metadata": metadata})));
+        text.push_str(&format!(
+            "{}\n",
+            json!({"hash_value": format!("h{n}"), "timestamp": 1e9 + n as f64, "metadata": metadata})
+        ));
         if n == 10 {
             text.push_str("{\"hash_value\": \n");
         }
@@ -269,7 +278,8 @@ fn an_import_tells_broken_lines_by_number_goes_on_after_ctrl_c_and_an_export_bri
     let (mut node, _) = up(&home, "cam1", &free_port());
     let (mut other, _) = up(&home, "cam2", &free_port());
     sightings(&home.0.join("in.jsonl"), COUNT);
-    let import = home.kodikon(&["import", "in.jsonl", "--type", "person", "--json", "--data-dir", "cam1"])
+    let import = home
+        .kodikon(&["import", "in.jsonl", "--type", "person", "--json", "--data-dir", "cam1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -287,15 +297,19 @@ fn an_import_tells_broken_lines_by_number_goes_on_after_ctrl_c_and_an_export_bri
     assert_eq!(code, 1, "two lines are none");
     assert_eq!(again["skipped"], imported, "{again}");
     assert_eq!(again["imported"], COUNT as u64 - imported, "{again}");
-    let rejected: Vec<(u64, String)> = again["rejected"].as_array().expect("a list").iter().map(|row| {
-        (row["line"].as_u64().expect("a number"), row["reason"].as_str().expect("text").to_owned())
-    }).collect();
+    let rejected: Vec<(u64, String)> = again["rejected"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| (row["line"].as_u64().expect("a number"), row["reason"].as_str().expect("text").to_owned()))
+        .collect();
     assert_eq!(rejected.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [12, 23], "{rejected:?}");
     assert!(rejected[0].1.contains("no JSON") && rejected[1].1.contains("confidence is 2: 0 to 1"), "{rejected:?}");
 
     let report = ask(&home, "cam1", &["export", "out.jsonl"]);
     assert_eq!(report["exported"], COUNT, "{report}");
-    let names: Vec<_> = std::fs::read_dir(&home.0).expect("there").map(|entry| entry.expect("there").file_name()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(&home.0).expect("there").map(|entry| entry.expect("there").file_name()).collect();
     assert!(names.iter().all(|name| !name.to_string_lossy().contains(".part")), "{names:?}");
     let report = ask(&home, "cam2", &["import", "out.jsonl"]);
     assert_eq!((&report["imported"], &report["rejected"]), (&json!(COUNT), &json!([])));
@@ -311,7 +325,8 @@ fn an_import_tells_broken_lines_by_number_goes_on_after_ctrl_c_and_an_export_bri
 fn embeddings_that_went_in_by_a_npy_file_come_out_the_same_by_one() {
     let home = Home::new("records-npy");
     let (mut node, _) = up(&home, "cam1", &free_port());
-    let import = ["import", EMBEDDINGS, "--type", "object", "--prefix", "view-", "--model", "mobilenet_v2", "--dtype", "f32"];
+    let import =
+        ["import", EMBEDDINGS, "--type", "object", "--prefix", "view-", "--model", "mobilenet_v2", "--dtype", "f32"];
     let report = ask(&home, "cam1", &import);
     assert_eq!((&report["imported"], &report["skipped"]), (&json!(320), &json!(0)));
     assert_eq!(ask(&home, "cam1", &import)["skipped"], 320);
@@ -350,7 +365,8 @@ fn traced(home: &Home, port: &str, options: &[&str]) -> Going {
 
 /// Kills what the tracer runs: the tracer then ends by itself.
 fn kill_traced(home: &Home, node: &mut Going) {
-    let api: Value = serde_json::from_str(&std::fs::read_to_string(home.0.join("cam1/api.json")).expect("there")).expect("JSON");
+    let api: Value =
+        serde_json::from_str(&std::fs::read_to_string(home.0.join("cam1/api.json")).expect("there")).expect("JSON");
     let pid = api["pid"].to_string();
     assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill is there").success());
     node.child.wait().expect("it ends");
@@ -377,7 +393,9 @@ fn every_acknowledgement_follows_a_sync_that_began_after_its_add() {
     for row in trace.lines() {
         let thread = row.split(' ').next().unwrap_or_default();
         let is_sync = row.contains("fdatasync");
-        if row.contains("\"POST /v1/records") && (row.contains("recvfrom(") || row.contains("read(") || row.contains("resumed")) {
+        if row.contains("\"POST /v1/records")
+            && (row.contains("recvfrom(") || row.contains("read(") || row.contains("resumed"))
+        {
             (asked, synced) = (Some(()), false);
             began.clear();
         } else if is_sync && row.contains("unfinished") {
@@ -423,8 +441,12 @@ fn a_disk_that_fails_at_any_write_or_sync_loses_nothing_that_was_acknowledged() 
         kill_traced(&home, &mut node);
         let (mut node, _) = up(&home, "cam1", &port);
         let found = ask(&home, "cam1", &["find", "--limit", "100000"]);
-        let there: BTreeSet<String> =
-            found.as_array().expect("a list").iter().map(|row| row["hash_value"].as_str().expect("text").to_owned()).collect();
+        let there: BTreeSet<String> = found
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|row| row["hash_value"].as_str().expect("text").to_owned())
+            .collect();
         let lost: Vec<&String> = kept.difference(&there).collect();
         assert!(lost.is_empty(), "{fault} at {first}: lost {lost:?}");
         assert_eq!(node.end(), 0);

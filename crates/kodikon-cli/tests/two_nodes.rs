@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use home::{Going, Home, PATIENCE, free_port, signal, until};
+use home::{Going, Home, free_port, signal, until};
 use serde_json::{Value, json};
 
 #[test]

@@ -41,8 +41,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let shared = json!({"camera_role": "entry", "color_histogram": [0.2, 0.5, 0.3]});
     let shared = shared.as_object().ok_or("written as an object")?;
     let hash = "8f3a61";
-    let [person, bag] =
-        Record::registration(hash, portrait(0.3, "img/p17.jpg"), portrait(0.7, "img/b17.jpg"), shared);
+    let [person, bag] = Record::registration(hash, portrait(0.3, "img/p17.jpg"), portrait(0.7, "img/b17.jpg"), shared);
     for record in [person, bag] {
         let added = gate.add(record.confidence(0.93).ttl(Duration::from_secs(3_600))).await?;
         println!("added {} {}, on disk: {}", added.data_type, added.hash_value, added.durable);

@@ -377,7 +377,15 @@ mod tests {
                 late: false,
                 repeated: false,
             },
-            What::AlertAck { node_id, id, source, alert_id: String::new(), by: String::new(), timestamp: 0.0 },
+            What::AlertAck {
+                node_id: node_id.clone(),
+                id: id.clone(),
+                source: source.clone(),
+                alert_id: String::new(),
+                by: String::new(),
+                timestamp: 0.0,
+            },
+            What::Record { node_id, id, source, record: Box::default() },
             What::Isolated { isolated: true, reason },
         ];
         assert_eq!(whats.each_ref().map(|what| EventKind::of(what).unwrap()), EventKind::ALL);

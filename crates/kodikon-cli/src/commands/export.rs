@@ -32,7 +32,9 @@ pub(crate) fn run(common: &Common, args: &ExportArgs) -> Result<Done, Failure> {
     let rows = match (is_npy(&file), prefix) {
         (true, Some(prefix)) => Some(prefix),
         (true, None) => {
-            return Err(Failure::Usage("a .npy file names no hashes: say with --prefix P of which each ends in the number of its row".into()));
+            return Err(Failure::Usage(
+                "a .npy file names no hashes: say with --prefix P of which each ends in the number of its row".into(),
+            ));
         }
         (false, Some(_)) => return Err(Failure::Usage("--prefix is for a .npy file".into())),
         (false, None) => None,
@@ -141,7 +143,9 @@ fn export_rows(
             }
             let writer = match &mut writer {
                 Some(writer) => writer,
-                none => none.insert(File::create(&part.data).and_then(|file| Writer::new(file, dims)).map_err(unwritten)?),
+                none => {
+                    none.insert(File::create(&part.data).and_then(|file| Writer::new(file, dims)).map_err(unwritten)?)
+                }
             };
             writer.write(number, &numbers).map_err(unwritten)?;
             report.exported += 1;
@@ -263,6 +267,8 @@ mod tests {
         let (one, other) = (Part::of(file, "").data, Part::of(file, "&type=person").data);
         assert_ne!(one, other);
         assert_eq!(one, Part::of(file, "").data);
-        assert!(one.to_string_lossy().starts_with("/tmp/all.jsonl.") && one.extension().is_some_and(|end| end == "part"));
+        assert!(
+            one.to_string_lossy().starts_with("/tmp/all.jsonl.") && one.extension().is_some_and(|end| end == "part")
+        );
     }
 }

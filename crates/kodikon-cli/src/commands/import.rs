@@ -143,7 +143,9 @@ impl List {
         let answer = client.post_text("/v1/records?unless_held=true", body, PATIENCE)?;
         let rows: Vec<AddedOrNot> = super::understand(&answer)?;
         if rows.len() != lines.len() {
-            return Err(Failure::Undone("the node did not answer for each record: does it run another version?".into()));
+            return Err(Failure::Undone(
+                "the node did not answer for each record: does it run another version?".into(),
+            ));
         }
         for (line, row) in lines.into_iter().zip(rows) {
             match row {
@@ -186,7 +188,9 @@ impl Source {
         if is_npy(&args.file) {
             let rows = Rows::open(&args.file).map_err(unread)?;
             let prefix = args.prefix.ok_or_else(|| {
-                Failure::Usage("a .npy file names no hashes: say how they begin with --prefix P; the row's number follows".into())
+                Failure::Usage(
+                    "a .npy file names no hashes: say how they begin with --prefix P; the row's number follows".into(),
+                )
             })?;
             return Ok(Self::Rows { rows, next: 0, prefix, like });
         }

@@ -48,7 +48,9 @@ pub(crate) fn add(common: &Common, args: &AddArgs) -> Result<Done, Failure> {
             });
         }
         None if args.space.model.is_some() || args.space.dtype.is_some() => {
-            return Err(Failure::Usage("--model and --dtype say what an embedding is: name one with --embedding".into()));
+            return Err(Failure::Usage(
+                "--model and --dtype say what an embedding is: name one with --embedding".into(),
+            ));
         }
         None => {}
     }

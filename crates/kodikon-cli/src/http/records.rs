@@ -55,7 +55,11 @@ async fn add_all<N: NodeView>(api: &Api<N>, body: &[u8], unless_held: bool) -> R
     if let Ok(records) = serde_json::from_slice::<Vec<RecordDoc>>(body) {
         let count = records.len();
         let records = records.into_iter().map(Ok).collect();
-        return if count > MAX_LIST { Err(too_many(count)) } else { Ok(api.node.add_all(records, unless_held).await?) };
+        return if count > MAX_LIST {
+            Err(too_many(count))
+        } else {
+            Ok(api.node.add_all(records, unless_held).await?)
+        };
     }
     // One that is none must not keep the others out.
     let values: Vec<Value> = serde_json::from_slice(body).map_err(|error| wrong(&error))?;
@@ -71,10 +75,7 @@ fn wrong(error: &serde_json::Error) -> Problem {
 }
 
 /// `GET /v1/records`. A `Link` with `rel="next"` (RFC 8288) says where the rest is.
-pub(crate) async fn find<N: NodeView>(
-    State(api): Shared<N>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
+pub(crate) async fn find<N: NodeView>(State(api): Shared<N>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let Found { records, next, .. } = api.node.find(filter(query.as_deref())?).await?;
     let mut response = Json(records).into_response();
     if let Some(next) = next {
@@ -127,7 +128,8 @@ pub(crate) async fn delete<N: NodeView>(
 }
 
 fn hash_of(path: Result<Path<String>, axum::extract::rejection::PathRejection>) -> Result<String, Problem> {
-    path.map(|Path(hash)| hash).map_err(|_| Problem::bad_request("the hash in the path is no percent-encoded UTF-8 text"))
+    path.map(|Path(hash)| hash)
+        .map_err(|_| Problem::bad_request("the hash in the path is no percent-encoded UTF-8 text"))
 }
 
 fn unseen(hash: &str) -> Problem {
@@ -152,7 +154,9 @@ fn filter(query: Option<&str>) -> Result<Filter, Problem> {
             "until" => filter.until(seconds()?),
             "where" => {
                 let (field, pattern) = value.split_once('=').ok_or_else(|| {
-                    Problem::bad_request("`where` is written as where=FIELD%3DPATTERN, with * for any run of characters")
+                    Problem::bad_request(
+                        "`where` is written as where=FIELD%3DPATTERN, with * for any run of characters",
+                    )
                 })?;
                 filter.matching(field, pattern)
             }
@@ -160,8 +164,9 @@ fn filter(query: Option<&str>) -> Result<Filter, Problem> {
             "after" => filter.after(value),
             "limit" => {
                 let given = value.parse::<usize>().ok().filter(|given| (1..=MAX_FOUND).contains(given));
-                limit =
-                    Some(given.ok_or_else(|| Problem::bad_request(format!("`limit` is a number from 1 to {MAX_FOUND}")))?);
+                limit = Some(
+                    given.ok_or_else(|| Problem::bad_request(format!("`limit` is a number from 1 to {MAX_FOUND}")))?,
+                );
                 filter
             }
             "with_embedding" => {
@@ -169,12 +174,16 @@ fn filter(query: Option<&str>) -> Result<Filter, Problem> {
                 filter
             }
             _ => {
-                return Err(unknown(&key, "type, node, hash, since, until, where, local, after, limit, with_embedding"));
+                return Err(unknown(
+                    &key,
+                    "type, node, hash, since, until, where, local, after, limit, with_embedding",
+                ));
             }
         };
     }
     if numbers && limit.is_some_and(|limit| limit > MAX_FOUND_WITH_NUMBERS) {
-        let detail = format!("with the numbers of embeddings at most {MAX_FOUND_WITH_NUMBERS} come at once; `after` goes on");
+        let detail =
+            format!("with the numbers of embeddings at most {MAX_FOUND_WITH_NUMBERS} come at once; `after` goes on");
         return Err(Problem::bad_request(detail));
     }
     filter = filter.with_embedding(numbers);
@@ -218,7 +227,8 @@ fn decoded(text: &str) -> Option<String> {
             b'+' => bytes.push(b' '),
             b'%' => {
                 let (digits, behind) = rest.split_at_checked(2)?;
-                let digits = str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+                let digits =
+                    str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
                 bytes.push(u8::from_str_radix(digits, 16).ok()?);
                 rest = behind;
             }

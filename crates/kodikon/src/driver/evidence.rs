@@ -242,10 +242,7 @@ impl Evidence {
                 refused: view.stats.peers_refused,
                 refused_by: self.refused_by.clone(),
             }),
-            foreign: Some(Foreign {
-                other_policy: scene.other_policy,
-                ..self.strangers.lately(view.at, &view.stats)
-            }),
+            foreign: Some(Foreign { other_policy: scene.other_policy, ..self.strangers.lately(view.at, &view.stats) }),
             streams: Some(self.stream_use(view)),
             absent: scene.absent.to_vec(),
             log: Some(scene.log.clone()),

@@ -54,13 +54,7 @@ impl Storing {
 
 impl Driver {
     /// Adds a sighting, unless one with its content is held and that is to be left as it is.
-    pub(super) fn add(
-        &mut self,
-        now: Instant,
-        record: NewRecord,
-        unless_held: bool,
-        answer: oneshot::Sender<Added>,
-    ) {
+    pub(super) fn add(&mut self, now: Instant, record: NewRecord, unless_held: bool, answer: oneshot::Sender<Added>) {
         if unless_held && let Some(held) = self.held(now, &record) {
             // An error means that nobody waits for the answer any more.
             return drop(answer.send(Added::Held(Box::new(held))));

@@ -357,13 +357,8 @@ impl TryFrom<RecordDoc> for Record {
         record.confidence = doc.confidence.unwrap_or(record.confidence);
         record.ttl_s = doc.ttl_s.unwrap_or(record.ttl_s);
         record.seen_s = doc.timestamp;
-        let owned = [
-            doc.ownership_history,
-            doc.transfer_token,
-            doc.last_update,
-            doc.source_node_id,
-            doc.location_signature,
-        ];
+        let owned =
+            [doc.ownership_history, doc.transfer_token, doc.last_update, doc.source_node_id, doc.location_signature];
         for (field, value) in OWNERSHIP.into_iter().zip(owned) {
             record = record.owned(field, value.unwrap_or(Value::Null));
         }
@@ -554,7 +549,9 @@ mod tests {
         let op = OpId { author: NodeId([0xab; 16]), epoch: Epoch(u64::MAX), seq: Seq(1) };
         let name = name_of(&op);
         assert_eq!(parse_op(&name), Some(op));
-        for wrong in ["", "-", "ab-1-1", &name[1..], &format!("{name}-1"), &name.to_uppercase(), &name.replace("-1", "-+1")] {
+        for wrong in
+            ["", "-", "ab-1-1", &name[1..], &format!("{name}-1"), &name.to_uppercase(), &name.replace("-1", "-+1")]
+        {
             assert_eq!(parse_op(wrong), None, "{wrong}");
         }
     }

@@ -168,7 +168,8 @@ impl Mesh {
         let (hash_value, data_type, seen) = (record.hash_value.clone(), record.data_type.clone(), record.seen);
         // Whoever adds one too many waits here, and the core's own table never overflows. It is never closed.
         let place = self.0.adds.acquire().await.map_err(|_| RecordError::Stopped)?;
-        let added = self.ask(|answer| Order::Add { record, unless_held, answer }).await.map_err(|_| RecordError::Stopped)?;
+        let added =
+            self.ask(|answer| Order::Add { record, unless_held, answer }).await.map_err(|_| RecordError::Stopped)?;
         drop(place);
         let row = |id, timestamp, durable, skipped| AddedRow {
             node_id: self.name(),
@@ -225,9 +226,10 @@ impl Mesh {
         let wanted = filter.for_core(&self.0.board.read())?;
         let mut cursor = match &filter.after {
             None => None,
-            Some(next) => Some(cursor_of(next).ok_or_else(|| {
-                RecordError::Name { field: "after", given: next.chars().take(80).collect() }
-            })?),
+            Some(next) => Some(
+                cursor_of(next)
+                    .ok_or_else(|| RecordError::Name { field: "after", given: next.chars().take(80).collect() })?,
+            ),
         };
         let mut found = Found::default();
         while found.records.len() < filter.limit {

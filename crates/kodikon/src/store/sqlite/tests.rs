@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use kodikon_core::ground::id::{MeshId, Seq};
 use kodikon_core::ground::time::WallTime;
-use kodikon_core::model::op::{OpId, OpKind, Statement};
 use kodikon_core::model::identity::Identity;
+use kodikon_core::model::op::{OpId, OpKind, Statement};
 
 use super::*;
 
