@@ -36,7 +36,7 @@ use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
 use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
-use kodikon_core::model::record::{Cursor, DeleteOrder, Filter, NewRecord, Page, RecordView, Stored};
+use kodikon_core::model::record::{Cursor, DeleteOrder, Filter, NewRecord, Page, Stored};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 use kodikon_core::node::Node;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -137,13 +137,6 @@ pub(crate) enum Order {
         unless_held: bool,
         /// Where to tell what became of it.
         answer: oneshot::Sender<Added>,
-    },
-    /// Tell all sightings of something.
-    Get {
-        /// Of what.
-        hash: String,
-        /// Where to tell.
-        answer: oneshot::Sender<Vec<RecordView>>,
     },
     /// Tell some of the sightings that are like a filter.
     Find {

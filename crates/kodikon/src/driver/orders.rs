@@ -46,8 +46,7 @@ impl Driver {
                 drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
             }
             Order::Add { record, unless_held, answer } => self.add(now, record, unless_held, answer),
-            // An error means that nobody waits for the answer any more, here and in the next.
-            Order::Get { hash, answer } => drop(answer.send(self.node.records_of(now, &hash))),
+            // An error means that nobody waits for the answer any more.
             Order::Find { filter, cursor, most, answer } => drop(answer.send(self.find(now, &filter, cursor, most))),
             Order::Delete { order, answer } => self.delete(now, order, answer),
             Order::Kept(answer) => self.await_kept(now, answer),

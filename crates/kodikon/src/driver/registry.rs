@@ -14,6 +14,8 @@ use crate::driver::{Driver, wall_time};
 
 /// Sightings that a search looks at in one turn: with 4 KiB of metadata each, a millisecond.
 const LOOKED_AT: usize = 128;
+/// Sightings of one thing with which a further one is compared: the newest, in two milliseconds.
+const COMPARED: usize = 1_024;
 /// Bytes that it finds in one turn at most; the loop copies them.
 const FOUND_BYTES: usize = 1 << 20;
 
@@ -74,7 +76,8 @@ impl Driver {
             let same_words = *metadata == record.metadata && *ownership == record.ownership;
             is_then && same_type && same_share && same_words && *embedding == record.embedding
         };
-        self.node.records_of(now, &record.hash_value).into_iter().find(says_the_same)
+        let of_this = Filter { hash: Some(record.hash_value.clone()), ..Filter::default() };
+        self.node.find(now, &of_this, None, COMPARED).records.into_iter().find(says_the_same)
     }
 
     /// Removes sightings.

@@ -4,7 +4,7 @@ use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::record::{
-    Cursor, DeleteOrder, Embedding, Filter as CoreFilter, MAX_DATA_TYPE, MAX_HASH, RecordView, Stored, Whose,
+    Cursor, DeleteOrder, Embedding, Filter as CoreFilter, MAX_DATA_TYPE, MAX_HASH, Page, RecordView, Stored, Whose,
 };
 use kodikon_scan::Space;
 use serde_json::{Map, Value};
@@ -154,8 +154,8 @@ impl Mesh {
         self.add_one(record, false).await
     }
 
-    /// The same, but leaves out what is held already: a sighting of the same thing with the same content, whoever's it is. So a file
-    /// can be imported again after a break.
+    /// The same, but leaves out what is held already: a sighting of the same thing with the same content, whoever's it is, among the newest
+    /// 1,024 of that thing. So a file can be imported again after a break.
     ///
     /// # Errors
     /// As [`Mesh::add`].
@@ -212,9 +212,22 @@ impl Mesh {
     }
 
     async fn get_rows(&self, hash_value: &str, numbers: bool) -> Result<Vec<RecordRow>, RecordError> {
-        let hash = hash_value.to_owned();
-        let views = self.ask(|answer| Order::Get { hash, answer }).await.map_err(|_| RecordError::Stopped)?;
-        Ok(views.iter().map(|view| record_row(view, numbers)).collect())
+        let of_this = CoreFilter { hash: Some(hash_value.to_owned()), ..CoreFilter::default() };
+        let (mut rows, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.page(&of_this, cursor, usize::MAX).await?;
+            rows.extend(page.records.iter().map(|view| record_row(view, numbers)));
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(rows);
+            }
+        }
+    }
+
+    async fn page(&self, filter: &CoreFilter, cursor: Option<Cursor>, most: usize) -> Result<Page, RecordError> {
+        let filter = filter.clone();
+        let page = self.ask(|answer| Order::Find { filter, cursor, most, answer }).await;
+        page.map_err(|_| RecordError::Stopped)
     }
 
     /// Sightings that are like a filter, newest first: of all nodes, as far as this node holds them.
@@ -233,10 +246,7 @@ impl Mesh {
         };
         let mut found = Found::default();
         while found.records.len() < filter.limit {
-            let most = filter.limit - found.records.len();
-            let wanted = wanted.clone();
-            let page = self.ask(|answer| Order::Find { filter: wanted, cursor, most, answer }).await;
-            let page = page.map_err(|_| RecordError::Stopped)?;
+            let page = self.page(&wanted, cursor, filter.limit - found.records.len()).await?;
             found.records.extend(page.records.iter().map(|view| record_row(view, filter.numbers)));
             cursor = page.next;
             if cursor.is_none() {
