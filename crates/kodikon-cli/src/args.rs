@@ -12,6 +12,12 @@ use kodikon::{EventKind, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST};
 use crate::node_view::WAIT_MOST;
 use crate::span::seconds;
 
+mod records;
+
+#[cfg(test)]
+pub(crate) use records::SpaceArgs;
+pub(crate) use records::{AddArgs, DeleteArgs, ExportArgs, FilterArgs, FindArgs, GetArgs, ImportArgs};
+
 /// A brokerless mesh for cameras and edge devices.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kodikon", version, disable_help_subcommand = true, max_term_width = 100)]
@@ -77,6 +83,42 @@ pub(crate) enum Verb {
     /// Show the active alerts, or acknowledge one
     #[command(after_help = "Example:\n  kodikon alerts\n  kodikon alerts ack 5f0c6c5f5ab0d1aa --by anna")]
     Alerts(AlertsArgs),
+
+    /// Record a sighting, for all nodes to have
+    #[command(
+        after_help = "The answer comes when it is on this node's disk, unless nothing is kept there (--in-memory): then the answer says so (`durable`: false). A sighting is seen by one node, lasts for its --ttl and is removed with `delete`.\n\nExample:\n  kodikon add 8f3a --type person --metadata '{\"camera\": \"gate\"}' --confidence 0.93\n  kodikon add 8f3a --type person --embedding views.npy --row 17 --model mobilenet_v2\n  echo '[0.1, 0.9, -0.3]' | kodikon add 8f3b --embedding - --model mobilenet_v2 --dtype i8"
+    )]
+    Add(AddArgs),
+
+    /// Show all sightings of something, newest first
+    #[command(
+        after_help = "Exits with 1 if there is none.\n\nExample:\n  kodikon get 8f3a\n  kodikon get 8f3a --with-embedding --json | jq '.[0].embedding.numbers'"
+    )]
+    Get(GetArgs),
+
+    /// Show the sightings that are like this, newest first
+    #[command(
+        after_help = "All conditions must hold.\n\nExample:\n  kodikon find --type person --since 10m\n  kodikon find --where 'camera=gate*' --where box.0=12 --node camera-7 --limit 20 --json"
+    )]
+    Find(FindArgs),
+
+    /// Remove the sightings of something that were added here
+    #[command(
+        after_help = "They go on all nodes. What is added later lives. Exits with 1 if there is none.\n\nExample:\n  kodikon delete 8f3a\n  kodikon delete 8f3a --all"
+    )]
+    Delete(DeleteArgs),
+
+    /// Take sightings from a file, as fast as the disk takes them
+    #[command(
+        after_help = "JSON Lines: one record a line, as `export` and `get --json --with-embedding` write it; whoever imports it is its author. Of a .npy file each row is an embedding of the hash PREFIX and the row's number. Lines that are no record are told by their number, and the rest goes on; then the exit code is 1. What is held already is skipped, so that the same command goes on after Ctrl-C (130) or any other end.\n\nExample:\n  kodikon import sightings.jsonl\n  kodikon import views.npy --type person --prefix object- --model mobilenet_v2"
+    )]
+    Import(ImportArgs),
+
+    /// Write the sightings into a file
+    #[command(
+        after_help = "JSON Lines, newest first, with the numbers of their embeddings; or the embeddings alone as the rows of a .npy file, each in the place that the number behind PREFIX says. The file is there when all is in it; after Ctrl-C (130) the same command goes on with JSON Lines, and begins anew with a .npy file.\n\nExample:\n  kodikon export sightings.jsonl --type person --since 7d\n  kodikon export views.npy --prefix object-"
+    )]
+    Export(ExportArgs),
 
     /// Show events as they come
     #[command(after_help = "Example:\n  kodikon watch --type peer_failed --type state\n  kodikon watch --json")]

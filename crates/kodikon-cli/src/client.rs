@@ -73,6 +73,21 @@ impl Client {
         self.ask("GET", path, None, ANSWER_TIMEOUT)
     }
 
+    /// Asks for a part of a list, and where the next part is: the `after` of a link (RFC 8288) with `rel="next"`.
+    pub(crate) fn get_page(&self, path: &str) -> Result<(Value, Option<String>), Failure> {
+        self.answer("GET", path, None, ANSWER_TIMEOUT)
+    }
+
+    /// Removes something.
+    pub(crate) fn delete(&self, path: &str, patience: Duration) -> Result<Value, Failure> {
+        self.ask("DELETE", path, None, patience)
+    }
+
+    /// Hands in a body that is JSON already.
+    pub(crate) fn post_text(&self, path: &str, body: String, patience: Duration) -> Result<Value, Failure> {
+        self.answer("POST", path, Some(body), patience).map(|(document, _)| document)
+    }
+
     /// Sends a change.
     pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.ask("PATCH", path, Some(body), ANSWER_TIMEOUT)
@@ -85,7 +100,7 @@ impl Client {
 
     /// Hands something in that is answered line by line.
     pub(crate) fn lines(&self, path: &str, body: &Value) -> Result<Lines, Failure> {
-        let mut answer = self.open("POST", path, Some(body), None)?;
+        let mut answer = self.open("POST", path, Some(body.to_string()), None)?;
         if answer.status != 200 {
             let mut text = Vec::new();
             answer.body.by_ref().take(MAX_LINE).read_to_end(&mut text).map_err(|error| broken(&error))?;
@@ -95,6 +110,16 @@ impl Client {
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<&Value>, patience: Duration) -> Result<Value, Failure> {
+        self.answer(method, path, body.map(ToString::to_string), patience).map(|(document, _)| document)
+    }
+
+    fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+        patience: Duration,
+    ) -> Result<(Value, Option<String>), Failure> {
         let mut answer = self.open(method, path, body, Some(patience))?;
         let mut text = Vec::new();
         let most = answer.length.unwrap_or(MAX_ANSWER).min(MAX_ANSWER);
@@ -103,7 +128,7 @@ impl Client {
             return Err(Failure::Undone("the node's answer is incomplete: it may have stopped just now".into()));
         }
         answer.check(&text)?;
-        document(&text)
+        Ok((document(&text)?, answer.next))
     }
 
     /// Opens the stream of events.
@@ -132,7 +157,7 @@ impl Client {
         &self,
         method: &str,
         path: &str,
-        body: Option<&Value>,
+        body: Option<String>,
         patience: Option<Duration>,
     ) -> Result<Answer, Failure> {
         let gone = |error| Failure::NoNode(format!("no running node found at http://{}: {error}", self.authority));
@@ -142,7 +167,7 @@ impl Client {
         if let Some(token) = &self.token {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
-        let body = body.map(ToString::to_string).unwrap_or_default();
+        let body = body.unwrap_or_default();
         if !body.is_empty() {
             head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
         }
@@ -155,6 +180,8 @@ impl Client {
 struct Answer {
     status: u16,
     length: Option<u64>,
+    /// Where the next part of a list begins.
+    next: Option<String>,
     body: BufReader<TcpStream>,
 }
 
@@ -164,16 +191,18 @@ impl Answer {
         let first = read_line(&mut body).map_err(|error| broken(&error))?.ok_or_else(foreign)?;
         let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
         let status = status.ok_or_else(foreign)?;
-        let mut length = None;
+        let (mut length, mut next) = (None, None);
         for _ in 0..128 {
             let line = read_line(&mut body).map_err(|error| broken(&error))?.ok_or_else(foreign)?;
             if line.is_empty() {
-                return Ok(Self { status, length, body });
+                return Ok(Self { status, length, next, body });
             }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().ok();
+            match line.split_once(':') {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().ok();
+                }
+                Some((name, value)) if name.eq_ignore_ascii_case("link") => next = next_of(value),
+                Some(_) | None => {}
             }
         }
         Err(foreign())
@@ -198,6 +227,14 @@ impl Answer {
             _ => Failure::Undone(said),
         })
     }
+}
+
+/// The `after` of a link with `rel="next"`.
+fn next_of(link: &str) -> Option<String> {
+    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let (_, query) = target.split_once('?')?;
+    let after = query.split('&').find_map(|part| part.strip_prefix("after="))?;
+    rest.contains("rel=\"next\"").then(|| after.to_owned())
 }
 
 /// The node's events as they come.

@@ -12,9 +12,13 @@ mod completions;
 mod config;
 mod decode;
 mod doctor;
+mod export;
+mod import;
 mod key;
 mod man;
 mod peers;
+mod progress;
+mod records;
 mod routes;
 mod send;
 mod state;
@@ -38,6 +42,12 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
             None => alerts::list(&common, &alerts.node),
             Some(AlertsVerb::Ack { id, by, node }) => alerts::acknowledge(&common, node, id, by.as_deref()),
         },
+        Verb::Add(add) => records::add(&common, &add),
+        Verb::Get(get) => records::get(&common, &get),
+        Verb::Find(find) => records::find(&common, &find),
+        Verb::Delete(delete) => records::delete(&common, &delete),
+        Verb::Import(import) => import::run(&common, &import),
+        Verb::Export(export) => export::run(&common, &export),
         Verb::Watch(watch) => watch::run(&common, &watch),
         Verb::Stats(node) => stats::run(&common, &node),
         Verb::Doctor(node) => doctor::run(&common, &node),

@@ -1,16 +1,17 @@
 //! The running node as the HTTP API sees it.
 
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use kodikon::api::{
-    AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail,
-    PeerRow, RouteRow, StateDoc, StatsDoc,
+    AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow, FindingRow,
+    MessageDoc, OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, StateDoc, StatsDoc,
 };
 use kodikon::doctor::{self, Symptoms};
 use kodikon::{
-    AlertError, Letter, Mesh, MeshError, Peer, Priority, Route, SendError, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST,
-    TTL_MOST,
+    AlertError, Filter, Found, Letter, Mesh, MeshError, Peer, Priority, Record, RecordError, Route, SendError,
+    TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
 };
 use serde_json::{Map, Value};
 
@@ -89,6 +90,50 @@ impl NodeView for Mesh {
 
     async fn acknowledge(&self, id: &str, by: &str) -> Result<(), ViewError> {
         self.alerts_ack(id, by).await.map_err(alert_refusal)
+    }
+
+    async fn add(&self, record: RecordDoc, unless_held: bool) -> Result<AddedRow, ViewError> {
+        add_one(self, Ok(record), unless_held).await.map_err(record_refusal)
+    }
+
+    async fn add_all(
+        &self,
+        records: Vec<Result<RecordDoc, String>>,
+        unless_held: bool,
+    ) -> Result<Vec<AddedOrNot>, ViewError> {
+        // All are on their way before the first is answered: one sync of the disk is for all of them.
+        let mut under_way: VecDeque<_> = records
+            .into_iter()
+            .map(|record| {
+                let mesh = self.clone();
+                tokio::spawn(async move { add_one(&mesh, record, unless_held).await })
+            })
+            .collect();
+        let mut rows = Vec::with_capacity(under_way.len());
+        while let Some(one) = under_way.pop_front() {
+            rows.push(match one.await {
+                Ok(Ok(row)) => AddedOrNot::Added(row),
+                Ok(Err(RecordError::Stopped)) | Err(_) => return Err(ViewError::Stopped),
+                Ok(Err(error)) => {
+                    let again = matches!(error, RecordError::Refused { .. });
+                    AddedOrNot::Not { error: error.to_string(), again }
+                }
+            });
+        }
+        Ok(rows)
+    }
+
+    async fn get(&self, hash: &str, with_embedding: bool) -> Result<Vec<RecordRow>, ViewError> {
+        let rows = if with_embedding { self.get_with_embedding(hash).await } else { Self::get(self, hash).await };
+        rows.map_err(record_refusal)
+    }
+
+    async fn find(&self, filter: Filter) -> Result<Found, ViewError> {
+        Self::find(self, filter).await.map_err(record_refusal)
+    }
+
+    async fn delete(&self, hash: &str, all: bool) -> Result<DeletedRow, ViewError> {
+        Self::delete(self, hash, all).await.map_err(record_refusal)
     }
 
     fn is_own_name(&self, name: &str) -> bool {
@@ -193,6 +238,20 @@ fn alert_refusal(error: AlertError) -> ViewError {
         AlertError::Payload(_) | AlertError::Ttl { .. } | AlertError::By { .. } | _ => {
             ViewError::Refused(error.to_string())
         }
+    }
+}
+
+async fn add_one(mesh: &Mesh, record: Result<RecordDoc, String>, unless_held: bool) -> Result<AddedRow, RecordError> {
+    let record = Record::try_from(record.map_err(|why| RecordError::Malformed { why })?)?;
+    if unless_held { mesh.add_unless_held(record).await } else { mesh.add(record).await }
+}
+
+fn record_refusal(error: RecordError) -> ViewError {
+    match error {
+        RecordError::Stopped => ViewError::Stopped,
+        RecordError::Refused { .. } => ViewError::Busy(error.to_string()),
+        RecordError::Unknown { .. } => ViewError::Unknown(error.to_string()),
+        _ => ViewError::Refused(error.to_string()),
     }
 }
 

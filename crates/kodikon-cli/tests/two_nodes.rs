@@ -1,110 +1,17 @@
 //! Two nodes of this machine, as processes, through the eyes of every verb: they meet, share state, and say goodbye.
 
+mod home;
+
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
-use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use home::{Going, Home, free_port, signal, until};
 use serde_json::{Value, json};
-
-/// The slowest machine is through by then; nothing is decided by it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A folder that goes with its test.
-struct Home(PathBuf);
-
-impl Home {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("kodikon-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("the temporary folder is writable");
-        Self(path)
-    }
-
-    fn kodikon(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kodikon"));
-        command.args(arguments).current_dir(&self.0).env_clear().env("HOME", &self.0);
-        command.env("XDG_RUNTIME_DIR", &self.0).stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a verb to its end.
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let Output { status, stdout, stderr } = self.kodikon(arguments).output().expect("it was built");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        (status.code().expect("no signal ended it"), text(stdout), text(stderr))
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let (code, stdout, stderr) = self.run(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {stderr}");
-        serde_json::from_str(&stdout).expect("one JSON document")
-    }
-
-    /// Starts a verb that goes on, and reads its lines.
-    fn start(&self, arguments: &[&str]) -> Going {
-        let mut child =
-            self.kodikon(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it was built");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (sender, lines) = channel();
-        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Going { child, lines }
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A verb that goes on.
-struct Going {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Going {
-    /// The next event of a kind.
-    fn event(&self, kind: &str) -> Value {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no {kind}: {error}"));
-            let event: Value = serde_json::from_str(&line).expect("a line of JSON");
-            if event["event"] == kind {
-                return event;
-            }
-        }
-    }
-
-    fn end(&mut self) -> i32 {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().expect("kill is there").success());
-        self.child.wait().expect("it ends").code().expect("it ends by itself")
-    }
-}
-
-impl Drop for Going {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A discovery port of the test's own, with room for the ports above it.
-fn free_port() -> String {
-    let mut held = Vec::new();
-    loop {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        let port = socket.local_addr().expect("bound").port();
-        if port < 65_000 {
-            return port.to_string();
-        }
-        held.push(socket);
-    }
-}
 
 #[test]
 fn two_nodes_meet_share_state_and_say_goodbye() {
@@ -339,12 +246,6 @@ fn a_log_in_json_is_json_line_by_line_from_the_first_word_to_the_last() {
     find("level", json!("ERROR"));
 }
 
-/// Sends a signal to a verb that goes on.
-fn signal(name: &str, child: &Child) {
-    let sent = Command::new("kill").args([name, &child.id().to_string()]).status();
-    assert!(sent.expect("kill is there").success(), "{name}");
-}
-
 #[test]
 fn an_interrupted_series_tells_how_far_it_came() {
     let home = Home::new("series");
@@ -398,15 +299,6 @@ fn an_interrupted_series_tells_how_far_it_came() {
     signal("-INT", &unheard.child);
     until("it ends", || unheard.child.try_wait().expect("it is ours").is_some());
     assert_eq!(unheard.child.wait().expect("it has ended").code(), Some(130));
-}
-
-/// Asks until it is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "not yet: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Whether a program has a handler for SIGINT, signal 2 (proc(5), `SigCgt`).

@@ -3,6 +3,7 @@
 //! Fields may be added, never renamed or dropped. Times are seconds since 1970; a duration carries its unit in its name.
 
 mod alerts;
+mod records;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use alerts::{AckDoc, AckRow, AlertDoc, AlertReport, AlertRow, MissingRow};
+pub use records::{AddedOrNot, AddedRow, DeletedRow, EmbeddingRow, RecordDoc, RecordRow};
 
 /// State keys that are repeated in a peer's row because people choose peers by them.
 pub const CAPABILITY_KEYS: [&str; 6] =
@@ -410,6 +412,17 @@ pub enum What {
         /// When, by that node's clock.
         timestamp: f64,
     },
+    /// Another node has seen something.
+    Record {
+        /// Who.
+        node_id: String,
+        /// Its identity.
+        id: String,
+        /// Who, as in the seed's form of a message.
+        source: String,
+        /// What, without the numbers of its embedding.
+        record: Box<RecordRow>,
+    },
     /// This node hears nobody (`isolated: true`), or somebody again.
     Isolated {
         /// Whether it is isolated now.
@@ -534,6 +547,7 @@ impl What {
             Self::Message { .. } => "message",
             Self::Alert { .. } => "alert",
             Self::AlertAck { .. } => "alert_ack",
+            Self::Record { .. } => "record",
             Self::Isolated { .. } => "isolated",
             Self::Missed { .. } => "missed",
         }
@@ -644,6 +658,10 @@ pub struct StatsDoc {
     pub queues: BTreeMap<String, u64>,
     /// What is held, by table: `authors`, `ops`, `directory`, …
     pub registry: BTreeMap<String, u64>,
+    /// Grows with each change of the sightings that are held here.
+    pub registry_version: u64,
+    /// Digest of the sightings that all nodes are to have, 16 hex digits: equal on nodes that hold the same.
+    pub registry_content: String,
     /// Everything else that is counted, by name.
     pub counters: BTreeMap<String, u64>,
 }

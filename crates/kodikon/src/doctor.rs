@@ -168,6 +168,8 @@ pub struct Foreign {
     pub unknown: u64,
     /// How long ago the last of all came, within ten seconds.
     pub last: Option<Duration>,
+    /// Whether some were of nodes that have this mesh's name and key and another `registry.deletes`.
+    pub other_policy: bool,
 }
 
 /// The connections by which a dead process is noticed.
@@ -539,13 +541,19 @@ fn peer_rates(symptoms: &Symptoms) -> Finding {
 
 fn foreign_nodes(symptoms: &Symptoms) -> Finding {
     let Some(foreign) = symptoms.foreign else { return unknown("not looked at") };
-    let Foreign { sealed, unknown, last } = foreign;
+    let Foreign { sealed, unknown, last, other_policy } = foreign;
     let ago = last.map(|ago| format!("the last came {} s ago", ago.as_secs()));
     if sealed == 0 && unknown == 0 {
         return ok(match ago {
             None => "nothing arrived from outside the mesh".to_owned(),
             Some(ago) => format!("nothing arrived from outside the mesh for two minutes; {ago}"),
         });
+    }
+    if other_policy {
+        return fail(
+            "nodes are near that have this mesh's name and key and another registry.deletes: they and this node never meet",
+            "set registry.deletes to the same everywhere, `all` or `author`, and restart those that had the other",
+        );
     }
     let mut evidence = Vec::new();
     if sealed > 0 {

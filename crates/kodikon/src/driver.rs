@@ -12,6 +12,7 @@ mod keeping;
 mod logger;
 mod names;
 mod orders;
+mod registry;
 mod saved;
 mod show;
 mod strangers;
@@ -35,9 +36,10 @@ use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
 use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
+use kodikon_core::model::record::{Cursor, DeleteOrder, Filter, NewRecord, Page, Stored};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 use kodikon_core::node::Node;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api::{AlertRow, Security};
 use crate::clock::{Clock, Deadline, Jump, JumpWatch, Reading, SystemClock};
@@ -45,7 +47,7 @@ use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::interfaces::{Admission, InterfaceWatch, choose};
-use crate::mesh::{Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
+use crate::mesh::{ADDS_WAITING, Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
 use alerts::Followed;
@@ -59,7 +61,10 @@ use keeper::Keeper;
 use keeping::Keeping;
 use logger::Logger;
 use names::{Answer, Names};
+pub(crate) use registry::Added;
+use registry::Storing;
 use show::{Rest, Show};
+use strangers::OtherPolicy;
 use turns::Turn;
 
 /// Orders that wait for the loop; whoever has one more is told to slow down.
@@ -124,6 +129,33 @@ pub(crate) enum Order {
     },
     /// Tell which alerts are active.
     Alerts(oneshot::Sender<Vec<AlertRow>>),
+    /// Add a sighting.
+    Add {
+        /// Which; checked.
+        record: NewRecord,
+        /// Whether one that says the same is left as it is, and nothing is added.
+        unless_held: bool,
+        /// Where to tell what became of it.
+        answer: oneshot::Sender<Added>,
+    },
+    /// Tell some of the sightings that are like a filter.
+    Find {
+        /// Which; checked.
+        filter: Filter,
+        /// Where to go on.
+        cursor: Option<Cursor>,
+        /// So many at most.
+        most: usize,
+        /// Where to tell.
+        answer: oneshot::Sender<Page>,
+    },
+    /// Remove sightings.
+    Delete {
+        /// Which; its ticket is given here.
+        order: DeleteOrder,
+        /// Where to tell what became of it.
+        answer: oneshot::Sender<Stored>,
+    },
     /// Call a handler from now on.
     On(Handler),
     /// Call a handler on the loop from now on.
@@ -181,6 +213,7 @@ pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError>
         handlers: Arc::new(HandlerCounts::default()),
         own: Mutex::new(OwnState::default()),
         room: Room::default(),
+        adds: Semaphore::new(ADDS_WAITING),
         security: begun.security,
         max_hops,
         directory: begun.directory,
@@ -234,6 +267,7 @@ struct Driver {
     is_run_unkept: bool,
     show: Show,
     evidence: Evidence,
+    other_policy: OtherPolicy,
     facts: Facts,
     own_changes: u64,
     /// The last ticket given, and who waits for what becomes of which.
@@ -244,6 +278,8 @@ struct Driver {
     keeping: Keeping,
     /// Who waits for what becomes of alerts.
     followed: Followed,
+    /// Who waits for what becomes of sightings.
+    storing: Storing,
     addresses: Vec<SocketAddr>,
     /// When what could not be opened is tried again.
     retry_at: Instant,
@@ -290,6 +326,7 @@ impl Driver {
         let (peers, names) = Names::split(&plan.peers);
         config.peers = peers;
         let facts = Facts::new(&config, ports.port, plan.max_peers_origin);
+        let other_policy = OtherPolicy::new(&config);
         let system = |what| move |source| StartError::System { what, source };
         let deadline = Deadline::new(clock).map_err(system("a timer"))?;
         let watch = InterfaceWatch::open().map_err(system("a view of the network interfaces"))?;
@@ -329,6 +366,7 @@ impl Driver {
             is_run_unkept: false,
             show,
             evidence: Evidence::default(),
+            other_policy,
             facts,
             own_changes: 0,
             tickets: 0,
@@ -336,6 +374,7 @@ impl Driver {
             announcing: BTreeMap::new(),
             keeping: Keeping::default(),
             followed: Followed::default(),
+            storing: Storing::default(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
             drops_at: Instant::ZERO,
@@ -467,8 +506,12 @@ impl Driver {
 
     fn take_discovery(&mut self, now: Instant, arrival: Arrival, bytes: &mut [u8]) {
         let before = self.node.stats().datagrams_received;
+        let copy = self.other_policy.copy(now, bytes);
         self.node.handle(now, Input::Datagram(arrival, bytes));
         let is_member = self.node.stats().datagrams_received > before;
+        if let Some(copy) = copy.filter(|_| !is_member) {
+            self.other_policy.look(now, copy);
+        }
         if is_member && arrival.cast != Cast::Unicast && !self.is_own(arrival.from) {
             self.evidence.note_heard(arrival);
         }
@@ -600,7 +643,7 @@ impl Driver {
             return;
         }
         let now = || Instant::from_start(self.clock.now());
-        if self.followed.hear(now, &event, &self.node, self.show.view()) {
+        if self.storing.hear(&event) || self.followed.hear(now, &event, &self.node, self.show.view()) {
             return;
         }
         self.evidence.note_event(&event);

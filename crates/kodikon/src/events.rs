@@ -36,6 +36,8 @@ pub enum EventKind {
     Alert,
     /// A person acknowledged an alert.
     AlertAck,
+    /// Another node has seen something.
+    Record,
     /// This node hears nobody, or somebody again.
     Isolated,
     /// Every kind.
@@ -44,7 +46,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind but [`EventKind::Any`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PeerUp,
         Self::PeerSuspect,
         Self::PeerFailed,
@@ -53,6 +55,7 @@ impl EventKind {
         Self::Message,
         Self::Alert,
         Self::AlertAck,
+        Self::Record,
         Self::Isolated,
     ];
 
@@ -68,6 +71,7 @@ impl EventKind {
             Self::Message => "message",
             Self::Alert => "alert",
             Self::AlertAck => "alert_ack",
+            Self::Record => "record",
             Self::Isolated => "isolated",
             Self::Any => "any",
         }
@@ -91,6 +95,7 @@ impl EventKind {
             What::Message { .. } => Some(Self::Message),
             What::Alert { .. } => Some(Self::Alert),
             What::AlertAck { .. } => Some(Self::AlertAck),
+            What::Record { .. } => Some(Self::Record),
             What::Isolated { .. } => Some(Self::Isolated),
             What::Missed { .. } => None,
         }
@@ -224,6 +229,11 @@ pub(crate) fn weight(event: &Event) -> usize {
         }
         What::Message { payload, .. } => SMALL + size_of(payload),
         What::Alert { alert, .. } => SMALL + size_of(alert),
+        What::Record { record, .. } => {
+            let members = record.metadata.iter().map(|(key, value)| key.len() + 64 + size_of(value)).sum::<usize>();
+            let owned = [&record.ownership_history, &record.transfer_token, &record.location_signature];
+            2 * SMALL + members + owned.into_iter().map(size_of).sum::<usize>()
+        }
         What::PeerUp { .. }
         | What::PeerSuspect { .. }
         | What::PeerFailed { .. }
@@ -367,7 +377,15 @@ mod tests {
                 late: false,
                 repeated: false,
             },
-            What::AlertAck { node_id, id, source, alert_id: String::new(), by: String::new(), timestamp: 0.0 },
+            What::AlertAck {
+                node_id: node_id.clone(),
+                id: id.clone(),
+                source: source.clone(),
+                alert_id: String::new(),
+                by: String::new(),
+                timestamp: 0.0,
+            },
+            What::Record { node_id, id, source, record: Box::default() },
             What::Isolated { isolated: true, reason },
         ];
         assert_eq!(whats.each_ref().map(|what| EventKind::of(what).unwrap()), EventKind::ALL);

@@ -24,6 +24,8 @@
 //! | `PeerInfo`, `is_alive()`, last heartbeat | [`Peer`], [`Peer::is_alive`], [`Peer::last_heard`] |
 //! | `update_node_state({…})` | [`Mesh::set_state`] |
 //! | `get_network_stats()` | [`Mesh::stats`] |
+//! | `add_hash()`, `HashRegistry` | [`Mesh::add`], [`Mesh::get`], [`Mesh::find`], [`Mesh::delete`] |
+//! | `RegistrationRecord` | [`Record::registration`] |
 //! | `broadcast_alert({…})` | [`Mesh::alert`]`({…}).send()` |
 //! | message handlers | [`Mesh::on`], [`Mesh::on_inline`], [`Mesh::events`] |
 #![deny(unsafe_code)]
@@ -54,9 +56,11 @@ pub use kodikon_core::ground::id::NodeId;
 pub use kodikon_core::model::letter::Priority;
 pub use kodikon_core::model::state::StateError;
 pub use kodikon_core::wire::json::MessageType;
+pub use kodikon_scan::{Dtype, ValueError};
 pub use mesh::{
-    Alert, AlertError, AlertHandle, Announced, Broadcast, Builder, Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH,
-    PAYLOAD_KEYS, Peer, Receipt, Route, SEND_BYTES_WAITING, SENDS_WAITING, SendError, StartError, TIMEOUT_LEAST,
+    Alert, AlertError, AlertHandle, Announced, Broadcast, Builder, CONDITIONS_MOST, FOUND_DEFAULT, Filter, Found,
+    Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Portrait, RECORD_TTL_LEAST, RECORD_TTL_MOST,
+    Receipt, Record, RecordError, Route, SEND_BYTES_WAITING, SENDS_WAITING, SendError, StartError, TIMEOUT_LEAST,
     TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
 };
 pub use socket::{Family, Holder, OpenError};

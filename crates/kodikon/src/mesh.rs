@@ -7,6 +7,8 @@ mod builder;
 mod error;
 mod own;
 mod peer;
+mod record;
+mod registry;
 mod room;
 mod route;
 mod send;
@@ -25,7 +27,7 @@ use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::member;
 use kodikon_core::model::state::StateChange;
 use serde_json::Value;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api::{Event, Security, Started, StateDoc, StateRow, StatsDoc};
 use crate::clock::{Clock as _, SystemClock};
@@ -44,6 +46,9 @@ pub use error::{MeshError, StartError};
 pub(crate) use own::{OwnState, row_of};
 pub use peer::Peer;
 pub(crate) use peer::is_called;
+pub use record::{Portrait, RECORD_TTL_LEAST, RECORD_TTL_MOST, Record, RecordError};
+pub(crate) use registry::{ADDS_WAITING, record_row};
+pub use registry::{CONDITIONS_MOST, FOUND_DEFAULT, Filter, Found};
 pub(crate) use room::Room;
 pub use room::{SEND_BYTES_WAITING, SENDS_WAITING};
 pub use route::Route;
@@ -84,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) handlers: Arc<HandlerCounts>,
     pub(crate) own: Mutex<OwnState>,
     pub(crate) room: Room,
+    /// Places of records that wait for the disk.
+    pub(crate) adds: Semaphore,
     pub(crate) security: Security,
     pub(crate) max_hops: u8,
     pub(crate) directory: Option<PathBuf>,
@@ -296,6 +303,12 @@ impl Mesh {
         for (name, used, _) in &view.tables {
             stats.registry.insert((*name).to_owned(), *used as u64);
         }
+        let held = &view.registry;
+        for (name, count) in [("records", held.records), ("records_local", held.local), ("records_bytes", held.bytes)] {
+            stats.registry.insert(name.to_owned(), count as u64);
+        }
+        stats.registry_version = held.version;
+        stats.registry_content = format!("{:016x}", held.content);
         let handlers = &self.0.handlers;
         stats.counters.insert("handler_panics".to_owned(), handlers.panics.load(Ordering::Relaxed));
         stats.counters.insert("handler_overflows".to_owned(), handlers.overflows.load(Ordering::Relaxed));

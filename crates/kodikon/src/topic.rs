@@ -7,7 +7,7 @@ use crate::events::EventKind;
 
 /// What a handler is set on: an [`EventKind`], a [`MessageType`], or the name of a message type of the application's own.
 ///
-/// Of the seed's types five are what the mesh itself says. No application sends a message that bears their names
+/// Of the seed's types six are what the mesh itself says. No application sends a message that bears their names
 /// ([`SendError::Reserved`](crate::SendError::Reserved)), and one that comes all the same is dropped.
 ///
 /// | type | a handler for it hears |
@@ -16,9 +16,10 @@ use crate::events::EventKind;
 /// | `PEER_DISCOVERY` | [`EventKind::PeerUp`] |
 /// | `NODE_STATE_SYNC` | [`EventKind::State`] |
 /// | `ALERT` | [`EventKind::Alert`] |
+/// | `HASH_REGISTRY` | [`EventKind::Record`] |
 /// | `ACK` | nothing, and is refused: that a message arrived is the [`Outcome`](crate::Outcome) of sending it, that an alert was shown a [`Receipt`](crate::Receipt) |
 /// | `ROUTE_BROADCAST` | messages to one or to all for which no type was named |
-/// | `SEARCH_QUERY`, `HASH_REGISTRY`, `TRANSFER_EVENT`, `OWNERSHIP_VOTE`, `LOCATION_SIGNATURE`, `FACE_SEARCH_REQUEST`, `FACE_SEARCH_RESULT` | messages that applications send under that name ([`Letter::kind`](crate::Letter::kind)) |
+/// | `SEARCH_QUERY`, `TRANSFER_EVENT`, `OWNERSHIP_VOTE`, `LOCATION_SIGNATURE`, `FACE_SEARCH_REQUEST`, `FACE_SEARCH_RESULT` | messages that applications send under that name ([`Letter::kind`](crate::Letter::kind)) |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic(Wanted);
 
@@ -71,9 +72,9 @@ impl From<MessageType> for Topic {
             MessageType::PeerDiscovery => EventKind::PeerUp.into(),
             MessageType::NodeStateSync => EventKind::State.into(),
             MessageType::Alert => EventKind::Alert.into(),
+            MessageType::HashRegistry => EventKind::Record.into(),
             MessageType::Heartbeat | MessageType::Ack => Self(Wanted::Nothing(kind)),
             MessageType::SearchQuery
-            | MessageType::HashRegistry
             | MessageType::RouteBroadcast
             | MessageType::TransferEvent
             | MessageType::OwnershipVote
@@ -134,6 +135,10 @@ mod tests {
         }
     }
 
+    fn record() -> What {
+        What::Record { node_id: "cam".into(), id: ID.into(), source: "cam".into(), record: Box::default() }
+    }
+
     #[test]
     fn each_type_of_the_seed_stands_for_an_event_for_messages_of_its_name_or_for_nothing() {
         let (node_id, id) = ("cam".to_owned(), ID.to_owned());
@@ -145,7 +150,7 @@ mod tests {
             renamed_from: None,
         };
         let state = What::State { node_id, id, source: "cam".into(), version: 1, state: serde_json::Map::new() };
-        let (message, alert) = (message, alert());
+        let (message, alert, record) = (message, alert(), record());
         // (type, the event that a handler for it hears, whether the name is the mesh's own)
         let table = [
             (MessageType::Heartbeat, None, true),
@@ -153,7 +158,7 @@ mod tests {
             (MessageType::NodeStateSync, Some(&state), true),
             (MessageType::SearchQuery, None, false),
             (MessageType::Alert, Some(&alert), true),
-            (MessageType::HashRegistry, None, false),
+            (MessageType::HashRegistry, Some(&record), true),
             (MessageType::RouteBroadcast, None, false),
             (MessageType::Ack, None, true),
             (MessageType::TransferEvent, None, false),
@@ -166,7 +171,7 @@ mod tests {
         for (kind, event, is_own) in table {
             let topic = Topic::from(kind);
             assert_eq!(topic, kind.name().into(), "{kind:?}: the name says the same");
-            for other in [&up, &state, &alert] {
+            for other in [&up, &state, &alert, &record] {
                 assert_eq!(topic.covers(other), event == Some(other), "{kind:?} and {}", other.name());
             }
             for named in MessageType::ALL {

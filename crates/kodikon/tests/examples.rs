@@ -9,6 +9,8 @@ mod alert_broadcasting;
 mod basic_setup;
 #[path = "../examples/detection_alerts.rs"]
 mod detection_alerts;
+#[path = "../examples/hash_registry.rs"]
+mod hash_registry;
 #[path = "../examples/message_routing.rs"]
 mod message_routing;
 #[path = "../examples/network_statistics.rs"]
@@ -42,6 +44,11 @@ async fn peer_discovery_finds_two_peers_and_hears_one_leave() {
 #[tokio::test]
 async fn state_management_follows_a_camera_to_its_third_version() {
     ends_well(state_management::run()).await;
+}
+
+#[tokio::test]
+async fn hash_registry_shares_a_registration_tells_a_handler_of_it_and_removes_it() {
+    ends_well(hash_registry::run()).await;
 }
 
 #[tokio::test]

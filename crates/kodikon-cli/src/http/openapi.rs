@@ -2,9 +2,9 @@
 
 use axum::Json;
 use kodikon::api::{
-    AckDoc, AckRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, FindingRow, LinkRow, Liveness,
-    MessageDoc, MissingRow, NodeState, OtherRouteRow, OutcomeRow, PeerDetail, PeerRow, RouteRow, RouteSource, StateRow,
-    StatsDoc, Status,
+    AckDoc, AckRow, AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow,
+    EmbeddingRow, FindingRow, LinkRow, Liveness, MessageDoc, MissingRow, NodeState, OtherRouteRow, OutcomeRow,
+    PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, RouteSource, StateRow, StatsDoc, Status,
 };
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -23,7 +23,7 @@ struct Operation {
 const JSON: &str = "application/json";
 
 /// Every path and method there is.
-const OPERATIONS: [Operation; 19] = [
+const OPERATIONS: [Operation; 23] = [
     Operation {
         method: "get",
         path: "/v1/peers",
@@ -107,6 +107,34 @@ const OPERATIONS: [Operation; 19] = [
         summary: "Tell all that somebody has seen an alert",
         content: JSON,
         schema: object,
+    },
+    Operation {
+        method: "get",
+        path: "/v1/records",
+        summary: "Sightings that are like this, newest first; a Link header with rel=\"next\" says where the rest is",
+        content: JSON,
+        schema: || list("RecordRow"),
+    },
+    Operation {
+        method: "post",
+        path: "/v1/records",
+        summary: "Add a sighting; of a list each is answered in its place, with `error` where it was not added",
+        content: JSON,
+        schema: || json!({"oneOf": [named("AddedRow"), list("AddedOrNot")]}),
+    },
+    Operation {
+        method: "get",
+        path: "/v1/records/{hash}",
+        summary: "All sightings of something, newest first",
+        content: JSON,
+        schema: || list("RecordRow"),
+    },
+    Operation {
+        method: "delete",
+        path: "/v1/records/{hash}",
+        summary: "Remove the node's own sightings of something",
+        content: JSON,
+        schema: || named("DeletedRow"),
     },
     Operation {
         method: "get",
@@ -202,11 +230,11 @@ fn object_value() -> Value {
 
 fn describe(operation: &Operation) -> Value {
     let mut parameters = Vec::new();
-    let parameter = |name: &str, place: &str, schema: Value| json!({"name": name, "in": place, "required": place == "path", "schema": schema});
     if operation.path.ends_with("{name}") {
         parameters.push(parameter("name", "path", text()));
     }
     match operation.path {
+        "/v1/records" | "/v1/records/{hash}" => parameters.extend(of_records(operation)),
         "/v1/alerts/{id}/ack" => parameters.push(parameter("id", "path", text())),
         "/v1/peers" => parameters.push(parameter("all", "query", json!({"type": "boolean"}))),
         "/v1/events" => {
@@ -230,7 +258,10 @@ fn describe(operation: &Operation) -> Value {
     if operation.method == "patch" {
         described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": object()}}});
     }
-    if operation.method == "post" {
+    if operation.method == "post" && operation.path == "/v1/records" {
+        let body = json!({"oneOf": [named("RecordDoc"), list("RecordDoc")]});
+        described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": body}}});
+    } else if operation.method == "post" {
         let body = match operation.path {
             "/v1/alerts" => "AlertDoc",
             "/v1/alerts/{id}/ack" => "AckDoc",
@@ -243,6 +274,34 @@ fn describe(operation: &Operation) -> Value {
         described["security"] = json!([]);
     }
     described
+}
+
+fn parameter(name: &str, place: &str, schema: Value) -> Value {
+    json!({"name": name, "in": place, "required": place == "path", "schema": schema})
+}
+
+/// What may be asked of the registry beside what the path says.
+fn of_records(operation: &Operation) -> Vec<Value> {
+    let flag = |name| parameter(name, "query", json!({"type": "boolean"}));
+    let number = |name| parameter(name, "query", json!({"type": "number"}));
+    match (operation.method, operation.path) {
+        ("post", _) => vec![flag("unless_held")],
+        ("delete", _) => vec![parameter("hash", "path", text()), flag("all")],
+        ("get", "/v1/records/{hash}") => vec![parameter("hash", "path", text()), flag("with_embedding")],
+        _ => {
+            let texts = ["type", "node", "hash", "after"].map(|name| parameter(name, "query", text()));
+            let conditions = json!({"type": "array", "items": text()});
+            let rest = [
+                number("since"),
+                number("until"),
+                parameter("where", "query", conditions),
+                flag("local"),
+                parameter("limit", "query", json!({"type": "integer"})),
+                flag("with_embedding"),
+            ];
+            texts.into_iter().chain(rest).collect()
+        }
+    }
 }
 
 fn schemas() -> Value {
@@ -267,6 +326,12 @@ fn schemas() -> Value {
         "AlertReport": schema(AlertReport::schema()),
         "MissingRow": schema(MissingRow::schema()),
         "AckRow": schema(AckRow::schema()),
+        "RecordDoc": schema(RecordDoc::schema()),
+        "RecordRow": schema(RecordRow::schema()),
+        "EmbeddingRow": schema(EmbeddingRow::schema()),
+        "AddedRow": schema(AddedRow::schema()),
+        "AddedOrNot": schema(AddedOrNot::schema()),
+        "DeletedRow": schema(DeletedRow::schema()),
         "StateRow": schema(StateRow::schema()),
         "StatsDoc": schema(StatsDoc::schema()),
         "FindingRow": schema(FindingRow::schema()),

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kodikon::api::{
-    AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, Event, FindingRow, Liveness, MessageDoc, OutcomeRow,
-    PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc, What,
+    AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow, Event, FindingRow,
+    Liveness, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, StateDoc, StatsDoc, What,
 };
+use kodikon::{Filter, Found};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -37,6 +38,14 @@ fn row() -> PeerRow {
     made(json!({
         "node_id": "cam2", "id": "22", "liveness": "alive", "state": "active", "address": "10.0.0.2:10000", "hops": 0, "rtt_ms": 0.4,
         "last_heard_ms": 12, "witnesses": [], "version": "0.1.0", "capabilities": {},
+    }))
+}
+
+fn record(hash: &str) -> RecordRow {
+    made(json!({
+        "hash_value": hash, "node_id": "cam1", "data_type": "bag", "timestamp": 1.0, "embedding": null, "metadata": {},
+        "confidence": 1.0, "ttl_s": 60.0, "ownership_history": null, "transfer_token": null, "last_update": null,
+        "source_node_id": null, "location_signature": null,
     }))
 }
 
@@ -139,6 +148,58 @@ impl NodeView for Fake {
 
     async fn acknowledge(&self, id: &str, _: &str) -> Result<(), ViewError> {
         if id == ALERT { Ok(()) } else { Err(ViewError::Unknown(format!("no alert `{id}`"))) }
+    }
+
+    async fn add(&self, record: RecordDoc, unless_held: bool) -> Result<AddedRow, ViewError> {
+        match record.hash_value.as_str() {
+            "" => Err(ViewError::Refused("hash_value has 0 bytes".into())),
+            "full" => Err(ViewError::Busy("the disk is full".into())),
+            hash => Ok(made(json!({
+                "hash_value": hash, "node_id": "cam1", "data_type": "", "timestamp": 1.0, "durable": true, "id": "1",
+                "skipped": unless_held,
+            }))),
+        }
+    }
+
+    async fn add_all(
+        &self,
+        records: Vec<Result<RecordDoc, String>>,
+        unless_held: bool,
+    ) -> Result<Vec<AddedOrNot>, ViewError> {
+        let mut rows = Vec::new();
+        for record in records {
+            let added = match record {
+                Ok(record) => self.add(record, unless_held).await,
+                Err(why) => Err(ViewError::Refused(why)),
+            };
+            rows.push(match added {
+                Ok(row) => json!(row),
+                Err(error) => json!({"error": format!("{error:?}"), "again": false}),
+            });
+        }
+        Ok(rows.into_iter().map(made).collect())
+    }
+
+    async fn get(&self, hash: &str, with_embedding: bool) -> Result<Vec<RecordRow>, ViewError> {
+        let mut row = record(hash);
+        if with_embedding {
+            row.embedding = Some(made(json!({"model": "m", "dims": 1, "dtype": "f16", "numbers": [1.0]})));
+        }
+        Ok(if hash == "nothing" { Vec::new() } else { vec![row] })
+    }
+
+    async fn find(&self, filter: Filter) -> Result<Found, ViewError> {
+        let mut found = Found::default();
+        found.records = vec![record("a b")];
+        found.next = (filter == Filter::new().data_type("bag").limit(1)).then(|| "5.next".to_owned());
+        Ok(found)
+    }
+
+    async fn delete(&self, hash: &str, all: bool) -> Result<DeletedRow, ViewError> {
+        match hash {
+            "nothing" => Err(ViewError::Unknown("none".into())),
+            _ => Ok(made(json!({"deleted": 1 + u64::from(all), "durable": true}))),
+        }
     }
 
     fn is_own_name(&self, name: &str) -> bool {
@@ -384,6 +445,63 @@ async fn an_alert_is_raised_listed_and_acknowledged() {
         assert_eq!(status, expected, "{id} {body}");
     }
     assert_eq!(served.call("POST", "/v1/alerts", "", r#"{"payload": 1}"#).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_record_is_added_found_and_removed_and_of_a_list_each_is_answered() {
+    let served = served().await;
+    let add = async |path: &str, body: &str| {
+        let (status, _, body) = served.call("POST", path, "", body).await;
+        (status, serde_json::from_str::<Value>(&body).expect("JSON"))
+    };
+    let (status, added) = add("/v1/records", r#"{"hash_value": "a b"}"#).await;
+    assert_eq!((status, &added["hash_value"], &added["durable"]), (200, &json!("a b"), &json!(true)));
+    assert!(added.get("skipped").is_none(), "{added}");
+    for (body, expected) in [
+        (r#"{"hash_value": ""}"#, 422),
+        (r#"{"hash_value": "full"}"#, 503),
+        (r#"{"hash": "a"}"#, 400),
+        ("{", 400),
+        ("[", 400),
+    ] {
+        assert_eq!(add("/v1/records", body).await.0, expected, "{body}");
+    }
+    let list = r#" [{"hash_value": "a"}, {"hash": "b"}, 7, {"hash_value": "c"}]"#;
+    let (status, rows) = add("/v1/records?unless_held=true", list).await;
+    assert_eq!((status, &rows[0]["hash_value"], &rows[3]["skipped"]), (200, &json!("a"), &json!(true)));
+    assert!(rows[1]["error"].as_str().is_some_and(|error| error.contains("unknown field `hash`")), "{rows}");
+    assert!(rows[2]["error"].is_string(), "{rows}");
+
+    let (status, rows) = served.get("/v1/records/a%20b").await;
+    assert_eq!((status, &rows[0]["hash_value"], &rows[0]["embedding"]), (200, &json!("a b"), &Value::Null));
+    assert_eq!(served.get("/v1/records/a?with_embedding=true").await.1[0]["embedding"]["numbers"], json!([1.0]));
+    assert_eq!(served.get("/v1/records/nothing").await.0, 404);
+    assert_eq!(served.get("/v1/records/%ff").await.0, 400);
+    assert_eq!(served.get("/v1/records?colour=red").await.0, 400);
+    assert_eq!(served.get("/v1/records").await.1.as_array().map(Vec::len), Some(1));
+    let delete = async |path: &str| {
+        let (status, _, body) = served.call("DELETE", path, "", "").await;
+        (status, serde_json::from_str::<Value>(&body).expect("JSON")["deleted"].clone())
+    };
+    assert_eq!(delete("/v1/records/a").await, (200, json!(1)));
+    assert_eq!(delete("/v1/records/a?all=true").await, (200, json!(2)));
+    assert_eq!(delete("/v1/records/nothing").await.0, 404);
+}
+
+#[tokio::test]
+async fn where_the_rest_of_the_records_is_stands_in_a_link_that_the_client_follows() {
+    let served = served().await;
+    let mut stream = TcpStream::connect(served.address).await.expect("it listens");
+    let head = format!(
+        "GET /v1/records?type=bag&limit=1 HTTP/1.0\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+        served.address,
+        served.token.as_str()
+    );
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("text");
+    let link = answer.lines().find(|line| line.to_lowercase().starts_with("link: ")).expect("a link");
+    assert!(link.ends_with("</v1/records?type=bag&limit=1&after=5.next>; rel=\"next\""), "{link}");
 }
 
 #[tokio::test]

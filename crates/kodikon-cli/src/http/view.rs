@@ -3,9 +3,10 @@
 use std::future::Future;
 
 use kodikon::api::{
-    AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, FindingRow, MessageDoc, OutcomeRow, PeerDetail,
-    PeerRow, RouteRow, StateDoc, StatsDoc,
+    AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow, FindingRow,
+    MessageDoc, OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, StateDoc, StatsDoc,
 };
+use kodikon::{Filter, Found};
 use serde_json::{Map, Value};
 
 /// A running node, as the API sees it.
@@ -52,6 +53,25 @@ pub(crate) trait NodeView: Send + Sync + 'static {
 
     /// Tells all that somebody has seen an alert.
     fn acknowledge(&self, id: &str, by: &str) -> impl Future<Output = Result<(), ViewError>> + Send;
+
+    /// Adds a sighting; with `unless_held` it is left out where it is held already.
+    fn add(&self, record: RecordDoc, unless_held: bool) -> impl Future<Output = Result<AddedRow, ViewError>> + Send;
+
+    /// Adds sightings together, and says of each what became of it; what is no record says why.
+    fn add_all(
+        &self,
+        records: Vec<Result<RecordDoc, String>>,
+        unless_held: bool,
+    ) -> impl Future<Output = Result<Vec<AddedOrNot>, ViewError>> + Send;
+
+    /// All sightings of something, newest first.
+    fn get(&self, hash: &str, with_embedding: bool) -> impl Future<Output = Result<Vec<RecordRow>, ViewError>> + Send;
+
+    /// Sightings that are like a filter, newest first.
+    fn find(&self, filter: Filter) -> impl Future<Output = Result<Found, ViewError>> + Send;
+
+    /// Removes the node's own sightings of something, or all.
+    fn delete(&self, hash: &str, all: bool) -> impl Future<Output = Result<DeletedRow, ViewError>> + Send;
 
     /// Whether this is the node's own name or `name@hhhh`.
     fn is_own_name(&self, name: &str) -> bool;

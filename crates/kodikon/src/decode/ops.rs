@@ -4,11 +4,12 @@ use kodikon_core::ground::id::{MeshId, NodeId};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::alert::{AlertId, ReceiptBody, ReceiptRow};
-use kodikon_core::model::logged::LogBody;
-use kodikon_core::model::op::{OpId, OpKind, SignedOp};
 use kodikon_core::model::identity::StrictVerifier;
 use kodikon_core::model::links::{LinksBody, LossClass, MembersBody, SegmentId, SegmentLink, ShortId};
+use kodikon_core::model::logged::LogBody;
 use kodikon_core::model::member::{Card, CardAddress};
+use kodikon_core::model::op::{OpId, OpKind, SignedOp};
+use kodikon_core::model::record::{DTYPE_F16, DTYPE_F32, Embedding, Removed};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use serde_json::{Map, Value, json};
@@ -44,6 +45,7 @@ impl Decoder {
                 Shown { kind: custom(name), payload }
             }
             OpKind::Alert | OpKind::AlertAck => self.logged(op, mesh),
+            OpKind::Record | OpKind::RecordDelete | OpKind::LocalRecord => self.recorded(op, mesh),
             OpKind::Receipt => {
                 let (_, key) = op.key();
                 let says = ReceiptBody::parse(op).map(|(about, body)| self.receipt(about, &body));
@@ -81,11 +83,50 @@ impl Decoder {
                 let payload = json!({"op": envelope, "alert_id": alert, "by": body.by, "ttl_s": seconds(body.ttl_ms)});
                 Shown { kind: MessageKind::Custom("ALERT_ACK".to_owned()), payload }
             }
-            Some(LogBody::Unknown) | None => {
-                let payload = json!({"op": envelope, "code": op.kind().code(), "body": hex(op.body())});
-                Shown { kind: MessageKind::Custom("OP".to_owned()), payload }
-            }
+            Some(LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown) | None => self.unread(op, mesh),
         }
+    }
+
+    /// A sighting, or what takes sightings back.
+    fn recorded(&self, op: &SignedOp, mesh: MeshId) -> Shown {
+        match LogBody::parse(op) {
+            Some(LogBody::Record(body)) => {
+                let payload = json!({
+                    "op": self.envelope(op, mesh),
+                    "hash_value": body.hash_value,
+                    "data_type": body.data_type,
+                    "name": body.source,
+                    "ttl_s": WallTime(body.ttl_ms).seconds(),
+                    "confidence": body.confidence.get(),
+                    "metadata": value_of(&body.metadata),
+                    "embedding": body.embedding.as_ref().map(space),
+                    "ownership": body.ownership.as_deref().map(value_of),
+                    "seen": body.seen_ms.map(|ms| WallTime(ms).seconds()),
+                    "replaces": body.replaces.map(|(epoch, seq)| json!({"epoch": epoch, "seq": seq})),
+                });
+                Shown { kind: MessageType::HashRegistry.into(), payload }
+            }
+            Some(LogBody::Delete(body)) => {
+                let removed = |one: &Removed| {
+                    let id = one.newest();
+                    json!({"author": self.node(id.author.0), "epoch": id.epoch.0, "seq": id.seq.0})
+                };
+                let payload = json!({
+                    "op": self.envelope(op, mesh),
+                    "hash_value": body.hash_value,
+                    "removes": body.removes.iter().map(removed).collect::<Vec<_>>(),
+                    "ttl_s": WallTime(body.ttl_ms).seconds(),
+                });
+                Shown { kind: MessageKind::Custom("RECORD_DELETE".to_owned()), payload }
+            }
+            Some(LogBody::Alert(_) | LogBody::Ack(_) | LogBody::Unknown) | None => self.unread(op, mesh),
+        }
+    }
+
+    /// An op whose body no honest author of this version makes.
+    fn unread(&self, op: &SignedOp, mesh: MeshId) -> Shown {
+        let payload = json!({"op": self.envelope(op, mesh), "code": op.kind().code(), "body": hex(op.body())});
+        Shown { kind: MessageKind::Custom("OP".to_owned()), payload }
     }
 
     /// What a node has of another's log.
@@ -203,6 +244,16 @@ impl Decoder {
         let name = known.next().filter(|_| known.next().is_none());
         json!({"id": hex(&short.0), "name": name})
     }
+}
+
+/// In which space an embedding lies, and how long its numbers are.
+fn space(embedding: &Embedding) -> Value {
+    let dtype = match embedding.dtype {
+        DTYPE_F32 => "f32",
+        DTYPE_F16 => "f16",
+        _ => "i8",
+    };
+    json!({"model": embedding.model, "dims": embedding.dims, "dtype": dtype, "bytes": embedding.stored.len()})
 }
 
 /// A segment's id as `NAMING` shows it.

@@ -7,7 +7,8 @@ use kodikon_core::model::identity::Identity;
 use kodikon_core::model::links::{
     DirectLink, LinksBody, LossClass, LossyIds, MembersBody, SegmentId, SegmentLink, ShortId, ShortIds, members_key,
 };
-use kodikon_core::model::op::Statement;
+use kodikon_core::model::op::{OpId, Statement};
+use kodikon_core::model::record::{DTYPE_F16, DeleteBody, Embedding, NewRecord, Removed, Sighting};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::cast::{Cast, Covered, Half, Offer, Spread};
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
@@ -327,6 +328,48 @@ fn every_op_is_shown_as_a_message_of_its_author() {
         (op(OpKind::State, b"k", vec![0xff]), "STATE", json!({"op": sealed, "key": "6b", "body": "ff"})),
         (op(OpKind::Card, b"", vec![0xff]), "CARD", json!({"op": sealed, "card": "ff"})),
         (op(OpKind::Opinion, b"k", vec![0xff]), "OPINION", json!({"op": sealed, "key": "6b", "body": "ff"})),
+    ];
+    for (op, kind, expected) in table {
+        assert_eq!(say(op.clone()), (kind.to_owned(), expected), "{op:?}");
+    }
+}
+
+#[test]
+fn a_sighting_is_shown_as_the_seeds_registry_message_without_its_numbers_and_what_removes_it_by_its_names() {
+    let say = |op| payload(Message::Ops(Ops { ops: vec![op], covered: Vec::new() }));
+    let record = NewRecord {
+        data_type: "person".to_owned(),
+        metadata: r#"{"n":1}"#.to_owned(),
+        embedding: Some(Embedding { model: "m".to_owned(), dims: 2, dtype: DTYPE_F16, stored: vec![0, 60, 0, 60] }),
+        ownership: Some(r#"{"transfer_token":"t"}"#.to_owned()),
+        seen: Some(WALL),
+        ..NewRecord::new("8f3a")
+    };
+    let body = minicbor::to_vec(record.body("cam1-2")).expect("a Vec takes all");
+    let id = |seq: u64| OpId { author: NodeId(OTHER), epoch: Epoch(4), seq: Seq(seq) };
+    let removes = vec![Removed::up_to(id(9), Sighting(id(9)))];
+    let delete = DeleteBody { hash_value: "8f3a".to_owned(), removes, ttl_ms: 1_500 };
+    let delete = minicbor::to_vec(delete).expect("a Vec takes all");
+    let sealed = envelope(json!(true));
+    let table = [
+        (
+            op(OpKind::Record, b"", body),
+            "HASH_REGISTRY",
+            json!({
+                "op": sealed, "hash_value": "8f3a", "data_type": "person", "name": "cam1-2", "ttl_s": 604_800.0,
+                "confidence": 1.0, "metadata": {"n": 1}, "ownership": {"transfer_token": "t"}, "replaces": null,
+                "embedding": {"model": "m", "dims": 2, "dtype": "f16", "bytes": 4}, "seen": 1_764_000_000.25,
+            }),
+        ),
+        (
+            op(OpKind::RecordDelete, b"", delete),
+            "RECORD_DELETE",
+            json!({
+                "op": sealed, "hash_value": "8f3a", "ttl_s": 1.5,
+                "removes": [{"author": {"id": hex(&OTHER), "name": null}, "epoch": 4, "seq": 9}],
+            }),
+        ),
+        (op(OpKind::Record, b"", vec![0xff]), "OP", json!({"op": sealed, "code": 18, "body": "ff"})),
     ];
     for (op, kind, expected) in table {
         assert_eq!(say(op.clone()), (kind.to_owned(), expected), "{op:?}");

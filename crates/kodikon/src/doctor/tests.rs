@@ -279,13 +279,15 @@ fn a_refusal_is_a_failure_with_the_limit_and_its_place_and_a_nearly_full_table_a
 #[test]
 fn what_arrives_from_outside_is_a_warning() {
     let then = Some(Duration::from_secs(300));
-    for (sealed, unknown, last, status, says) in [
-        (0, 0, None, Status::Ok, "outside the mesh"),
-        (0, 0, then, Status::Ok, "the last came 300 s ago"),
-        (1, 0, Some(Duration::ZERO), Status::Warn, "the last came 0 s ago"),
-        (0, 1, None, Status::Warn, "no frames"),
+    for (sealed, unknown, last, other_policy, status, says) in [
+        (0, 0, None, false, Status::Ok, "outside the mesh"),
+        (0, 0, then, false, Status::Ok, "the last came 300 s ago"),
+        (1, 0, Some(Duration::ZERO), false, Status::Warn, "the last came 0 s ago"),
+        (0, 1, None, false, Status::Warn, "no frames"),
+        (1, 1, None, true, Status::Fail, "another registry.deletes"),
     ] {
-        let symptoms = Symptoms { foreign: Some(Foreign { sealed, unknown, last }), ..Symptoms::default() };
+        let foreign = Some(Foreign { sealed, unknown, last, other_policy });
+        let symptoms = Symptoms { foreign, ..Symptoms::default() };
         let (found, evidence) = found(&symptoms, "foreign_nodes");
         assert_eq!(found, status, "{sealed} {unknown}");
         assert!(evidence.contains(says), "{evidence}");

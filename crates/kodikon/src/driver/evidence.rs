@@ -12,7 +12,7 @@ use kodikon_core::model::member::CardAddress;
 
 use crate::api::StatsDoc;
 use crate::doctor::{
-    CastUse, IdentityUse, InterfaceUse, LogUse, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse, Symptoms,
+    CastUse, Foreign, IdentityUse, InterfaceUse, LogUse, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse, Symptoms,
 };
 use crate::driver::strangers::Strangers;
 use crate::interfaces::Choice;
@@ -122,6 +122,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) max_peers: usize,
     pub(crate) max_peers_origin: Option<&'a str>,
     pub(crate) is_keyed: bool,
+    /// Whether nodes are near that have this mesh's name and key and another policy of deletes.
+    pub(crate) other_policy: bool,
     pub(crate) log: LogUse,
 }
 
@@ -240,7 +242,7 @@ impl Evidence {
                 refused: view.stats.peers_refused,
                 refused_by: self.refused_by.clone(),
             }),
-            foreign: Some(self.strangers.lately(view.at, &view.stats)),
+            foreign: Some(Foreign { other_policy: scene.other_policy, ..self.strangers.lately(view.at, &view.stats) }),
             streams: Some(self.stream_use(view)),
             absent: scene.absent.to_vec(),
             log: Some(scene.log.clone()),

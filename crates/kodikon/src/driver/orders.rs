@@ -45,6 +45,10 @@ impl Driver {
             Order::Alerts(answer) => {
                 drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
             }
+            Order::Add { record, unless_held, answer } => self.add(now, record, unless_held, answer),
+            // An error means that nobody waits for the answer any more.
+            Order::Find { filter, cursor, most, answer } => drop(answer.send(self.find(now, &filter, cursor, most))),
+            Order::Delete { order, answer } => self.delete(now, order, answer),
             Order::Kept(answer) => self.await_kept(now, answer),
             Order::On(handler) => self.show.add_handler(handler),
             Order::OnInline(handler) => self.show.add_inline(handler),
@@ -64,6 +68,7 @@ impl Driver {
                     max_peers: self.facts.max_peers,
                     max_peers_origin: self.facts.max_peers_origin.as_deref(),
                     is_keyed: self.facts.is_keyed,
+                    other_policy: self.other_policy.is_near(now),
                     log: LogUse {
                         problem: self.logger.problem(),
                         failures: self.node.stats().commits_failed,
@@ -121,7 +126,7 @@ impl Driver {
         self.announcing.remove(&ticket);
     }
 
-    fn next_ticket(&mut self) -> Ticket {
+    pub(super) fn next_ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
     }

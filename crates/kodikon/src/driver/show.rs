@@ -17,7 +17,7 @@ use crate::driver::DriverCounts;
 use crate::driver::told::Told;
 use crate::events::{EventLog, EventStream, weight};
 use crate::handlers::{Handler, InlineHandler};
-use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, row_of, said_by_letter};
+use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, record_row, row_of, said_by_letter};
 
 /// A snapshot that a reader was just taking is shown again after this.
 pub(crate) const SHOW_AGAIN: Duration = Duration::from_millis(1);
@@ -126,6 +126,8 @@ impl Show {
             | CoreEvent::Receipt { .. }
             | CoreEvent::AlertOver { .. }
             | CoreEvent::LogKept(_)
+            | CoreEvent::Stored { .. }
+            | CoreEvent::Record(_)
             | CoreEvent::NameClash { .. }
             | CoreEvent::Cloned { .. }
             | CoreEvent::Overtaken { .. }
@@ -178,6 +180,7 @@ impl Show {
             root: node.root(),
             stats: node.stats().clone(),
             driver: rest.counts,
+            registry: node.registry(),
             tables: node.table_sizes(),
         };
         if has_changed {
@@ -282,9 +285,9 @@ fn update_states(view: &mut View, node: &Node, changed: &BTreeSet<NodeId>) {
     }
 }
 
-/// Whether an event is told as it is: a message changes nothing that the view shows, and may come a thousand times a second.
+/// Whether an event is told as it is: messages and sightings change no peer that the view shows, and may come a thousand times a second.
 fn is_of_no_view(event: &CoreEvent) -> bool {
-    matches!(event, CoreEvent::Message { .. })
+    matches!(event, CoreEvent::Message { .. } | CoreEvent::Record(_))
 }
 
 /// An event as people read it; `None` for what only the log and `doctor` tell, and for messages that no honest peer sends.
@@ -325,11 +328,17 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
         CoreEvent::Alert { from, name, .. } | CoreEvent::AlertAck { from, name, .. } => {
             return alert(event, *from, shown(from, name));
         }
+        CoreEvent::Record(view) => {
+            let name = shown(&view.id.author, &view.source);
+            let id = view.id.author.to_string();
+            What::Record { node_id: name.clone(), id, source: name, record: Box::new(record_row(view, false)) }
+        }
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
         }
-        CoreEvent::Settled { .. }
+        CoreEvent::Stored { .. }
+        | CoreEvent::Settled { .. }
         | CoreEvent::Announced { .. }
         | CoreEvent::PeerUp { .. }
         | CoreEvent::Raised { .. }
@@ -434,6 +443,8 @@ fn log(event: &CoreEvent) {
             tracing::info!(%alert, %name, priority = priority.name(), late, "alert");
         }
         CoreEvent::AlertAck { alert, name, .. } => tracing::info!(%alert, %name, "alert acknowledged"),
+        CoreEvent::Record(view) => tracing::debug!(name = view.source, "sighting"),
+        CoreEvent::Stored { outcome, .. } => tracing::debug!(?outcome, "sighting ordered"),
         CoreEvent::Raised { outcome, .. } => tracing::debug!(?outcome, "alert ordered"),
         CoreEvent::Receipt { alert, name, durable, .. } => tracing::debug!(%alert, %name, durable, "alert has arrived"),
         CoreEvent::AlertOver { alert, .. } => tracing::debug!(%alert, "alert is over"),

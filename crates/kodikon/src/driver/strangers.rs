@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use kodikon_core::ground::config::{Config, Deletes};
 use kodikon_core::ground::stats::{Reject, Stats};
 use kodikon_core::ground::time::Instant;
+use kodikon_core::wire::header::Header;
+use kodikon_core::wire::seal::GroupKey;
 
 use crate::doctor::Foreign;
 
@@ -66,7 +69,50 @@ impl Strangers {
             sealed: totals.sealed - before.sealed,
             unknown: totals.unknown - before.unknown,
             last: if is_noted { self.risen.map(|at| now.since(at)) } else { Some(Duration::ZERO) },
+            other_policy: false,
         }
+    }
+}
+
+/// A stranger's datagram is looked at this often: a beacon is enough to tell, and a flood of them costs no more.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Whether nodes are near that would be of this mesh, were their `registry.deletes` the same.
+#[derive(Debug)]
+pub(super) struct OtherPolicy {
+    group: GroupKey,
+    looked: Option<Instant>,
+    seen: Option<Instant>,
+}
+
+impl OtherPolicy {
+    /// Of a node with this configuration.
+    pub(super) fn new(config: &Config) -> Self {
+        let mut other = config.clone();
+        other.deletes = match config.deletes {
+            Deletes::All => Deletes::Author,
+            Deletes::Author => Deletes::All,
+        };
+        Self { group: GroupKey::new(&other.group_key()), looked: None, seen: None }
+    }
+
+    /// A copy of a datagram that is worth a look, should it be a stranger's.
+    pub(super) fn copy(&self, now: Instant, datagram: &[u8]) -> Option<Vec<u8>> {
+        self.looked.is_none_or(|looked| now.since(looked) >= LOOK_EVERY).then(|| datagram.to_vec())
+    }
+
+    /// Looks at a stranger's datagram.
+    pub(super) fn look(&mut self, now: Instant, mut datagram: Vec<u8>) {
+        self.looked = Some(now);
+        let Ok(header) = Header::decode(&datagram) else { return };
+        if self.group.session(header.tag).open(&header, &mut datagram).is_ok() {
+            self.seen = Some(now);
+        }
+    }
+
+    /// Whether one was there within the window.
+    pub(super) fn is_near(&self, now: Instant) -> bool {
+        self.seen.is_some_and(|seen| now.since(seen) < TELLS)
     }
 }
 
@@ -96,12 +142,40 @@ mod tests {
             (0..come).for_each(|_| stats.drop(Reject::Seal));
             strangers.note(at(s), &stats);
             let found = strangers.lately(at(s), &stats);
-            let expected = Foreign { sealed: told, unknown: 0, last: last.map(Duration::from_secs) };
+            let last = last.map(Duration::from_secs);
+            let expected = Foreign { sealed: told, unknown: 0, last, other_policy: false };
             assert_eq!(found, expected, "after {s} s");
         }
         for s in 1_000..3_000 {
             strangers.note(at(s), &stats);
         }
         assert!(strangers.marks.len() <= 14, "{} marks", strangers.marks.len());
+    }
+
+    #[test]
+    fn a_frame_of_the_same_mesh_under_the_other_policy_is_known_and_any_other_is_not() {
+        let of = |name: &str, deletes: Deletes| {
+            let mut config = Config::new("cam");
+            (config.mesh_name, config.deletes) = (name.to_owned(), deletes);
+            config
+        };
+        let at = |s: u64| Instant::ZERO + Duration::from_secs(s);
+        let frame = |config: &Config| {
+            let header = Header { tag: kodikon_core::ground::id::SessionTag([7; 8]), counter: 1 };
+            let group = GroupKey::new(&config.group_key());
+            group.session(header.tag).seal(&header, b"words")
+        };
+        for (sender, expected) in [
+            (of("fleet", Deletes::Author), true),
+            (of("fleet", Deletes::All), false),
+            (of("other", Deletes::Author), false),
+        ] {
+            let mut policy = OtherPolicy::new(&of("fleet", Deletes::All));
+            let copy = policy.copy(at(5), &frame(&sender)).expect("none was looked at");
+            policy.look(at(5), copy);
+            assert_eq!(policy.is_near(at(124)), expected, "{} {:?}", sender.mesh_name, sender.deletes);
+            assert!(!policy.is_near(at(125)), "it has not been heard for two minutes");
+            assert!(policy.copy(at(5), b"more").is_none(), "not twice a second");
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use kodikon_core::model::alert::{AckOrder, AlertId, AlertOrder, DEFAULT_TTL, MAX_ALERT, MAX_BY, MAX_TTL, Raised as CoreRaised};
+use kodikon_core::model::alert::{
+    AckOrder, AlertId, AlertOrder, DEFAULT_TTL, MAX_ALERT, MAX_BY, MAX_TTL, Raised as CoreRaised,
+};
 use kodikon_core::model::letter::{Priority, Ticket};
 use serde_json::Value;
 use tokio::sync::mpsc;

@@ -13,6 +13,7 @@ use kodikon_core::effect::{PeerView, RouteView};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::Instant;
+use kodikon_core::model::record::RegistryView;
 use kodikon_core::model::state::NodeSnapshot;
 
 use crate::api::StateRow;
@@ -53,6 +54,8 @@ pub(crate) struct View {
     pub(crate) stats: Stats,
     /// The driver's counters.
     pub(crate) driver: DriverCounts,
+    /// The registry in numbers.
+    pub(crate) registry: RegistryView,
     /// Tables of the core: name, entries, limit.
     pub(crate) tables: Vec<(&'static str, usize, usize)>,
 }

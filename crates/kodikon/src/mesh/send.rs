@@ -326,7 +326,7 @@ fn is_plain(payload: &Value) -> Result<(), SendError> {
 }
 
 /// Whether a value is no deeper than this; counts the members of its objects.
-fn fits(value: &Value, depth: usize, keys: &mut usize) -> bool {
+pub(super) fn fits(value: &Value, depth: usize, keys: &mut usize) -> bool {
     match value {
         Value::Array(items) => depth > 0 && items.iter().all(|item| fits(item, depth - 1, keys)),
         Value::Object(members) => {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, SavedLog};
 use kodikon_core::ground::id::{Epoch, NodeId};
-use kodikon_core::model::op::SignedOp;
+use kodikon_core::model::op::{OpId, SignedOp};
 use kodikon_core::wire::message::Interval;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
 
@@ -18,8 +18,10 @@ use crate::store::log::LogStore;
 
 /// The database's name in the data directory.
 pub(crate) const LOG_FILE: &str = "log.db";
-/// Under this name a damaged one is kept for whoever wants to look at it; the one before it makes room.
+/// Under this name a damaged one is kept, with its write-ahead log: what was seen here alone is nowhere else. Further ones have a number.
 const DAMAGED_FILE: &str = "log.db.damaged";
+/// Damaged ones that are kept at most. A disk that has spoilt so many is to be looked at before it spoils more.
+const DAMAGED_MOST: u32 = 9;
 
 /// Each brings the schema one version further, the first from nothing. The version is `user_version`.
 const MIGRATIONS: [&str; 1] =
@@ -58,18 +60,21 @@ impl SqliteLog {
         let path = directory.join(LOG_FILE);
         match Self::connect(&path) {
             Ok(connection) => Ok(Self { path, connection, lost: false }),
-            Err(error) if is_damage(&error) => {
-                tracing::error!(
-                    path = %path.display(), %error,
-                    "the log is damaged: it is kept as {DAMAGED_FILE}, and begun anew; the others still have what is active"
-                );
-                put_aside(directory)?;
-                let connection = Self::connect(&path).map_err(|error| from_sqlite(&path, error))?;
-                Ok(Self { path, connection, lost: true })
-            }
+            Err(error) if is_damage(&error) => Self::renewed(path, &error),
             Err(error) => Err(from_sqlite(&path, error)),
         }
         .and_then(Self::migrated)
+    }
+
+    /// Begins a new log in the place of a damaged one, which is kept under another name.
+    fn renewed(path: PathBuf, error: &rusqlite::Error) -> Result<Self, StoreError> {
+        let kept = put_aside(&path)?;
+        tracing::error!(
+            path = %path.display(), kept = %kept.display(), %error,
+            "the log is damaged: it is kept under another name, and begun anew; the others still have what lasts"
+        );
+        let connection = Self::connect(&path).map_err(|error| from_sqlite(&path, error))?;
+        Ok(Self { path, connection, lost: true })
     }
 
     fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -124,12 +129,14 @@ impl SqliteLog {
                 covered: covered.into_iter().map(|(first, last)| Interval { first, last }).collect(),
             });
         }
-        let mut ops = self.connection.prepare("SELECT born_ms, op FROM ops ORDER BY author, epoch, seq")?;
+        // As they lie on the disk: by their names each would be looked for, which takes 100,000 of them a second.
+        let mut ops = self.connection.prepare("SELECT born_ms, op FROM ops")?;
         let mut found = ops.query([])?;
         while let Some(row) = found.next()? {
             let op: SignedOp = minicbor::decode(row.get_ref(1)?.as_blob()?).map_err(|_| damage())?;
             saved.rows.push(LogRow { op, born_ms: row.get(0)? });
         }
+        saved.rows.sort_unstable_by_key(|row| OpId::of(&row.op));
         Ok(saved)
     }
 
@@ -140,7 +147,17 @@ impl SqliteLog {
 
 impl LogStore for SqliteLog {
     fn begin(&mut self) -> Result<SavedLog, StoreError> {
-        let saved = self.read().map_err(|error| from_sqlite(&self.path, error))?;
+        let saved = match self.read() {
+            // What SQLite takes for whole may hold a row that is none.
+            Err(error) if is_damage(&error) => {
+                // The file is let go before it is renamed.
+                self.connection = Connection::open_in_memory().map_err(|error| from_sqlite(&self.path, error))?;
+                *self = Self::renewed(self.path.clone(), &error)?.migrated()?;
+                self.read()
+            }
+            read => read,
+        };
+        let saved = saved.map_err(|error| from_sqlite(&self.path, error))?;
         self.set_fact(RUNNING, 1)?;
         Ok(saved)
     }
@@ -203,18 +220,26 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Puts a damaged database out of the way; what belonged to its write-ahead log goes.
-fn put_aside(directory: &Path) -> Result<(), StoreError> {
-    let path = directory.join(LOG_FILE);
-    let fail = |source| StoreError::from_io(path.clone(), source);
-    std::fs::rename(&path, directory.join(DAMAGED_FILE)).map_err(fail)?;
-    for end in ["-wal", "-shm"] {
-        match std::fs::remove_file(directory.join(format!("{LOG_FILE}{end}"))) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
+/// Puts a damaged database out of the way, under the first free name; nothing of it is deleted but its index of the write-ahead log,
+/// which holds nothing.
+fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let beside = |name: &str| path.with_file_name(name);
+    let name = |number: u32| if number == 1 { DAMAGED_FILE.to_owned() } else { format!("{DAMAGED_FILE}-{number}") };
+    let is_free = |name: &String| !beside(name).exists() && !beside(&format!("{name}-wal")).exists();
+    let free = (1..=DAMAGED_MOST).map(name).find(is_free).ok_or_else(|| StoreError::Damaged {
+        path: path.to_owned(),
+        problem: "as nine before it, which lie beside it",
+        cure: "look at the disk, and move the files log.db.damaged… away",
+    })?;
+    let fail = |source| StoreError::from_io(path, source);
+    let done = |result: std::io::Result<()>| match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fail(error)),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    std::fs::rename(path, beside(&free)).map_err(fail)?;
+    done(std::fs::rename(beside(&format!("{LOG_FILE}-wal")), beside(&format!("{free}-wal"))))?;
+    done(std::fs::remove_file(beside(&format!("{LOG_FILE}-shm"))))?;
+    Ok(beside(&free))
 }
 
 /// Sorts what SQLite said into what a person can do about it.

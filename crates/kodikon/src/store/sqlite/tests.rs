@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use kodikon_core::ground::id::{MeshId, Seq};
 use kodikon_core::ground::time::WallTime;
-use kodikon_core::model::op::{OpId, OpKind, Statement};
 use kodikon_core::model::identity::Identity;
+use kodikon_core::model::op::{OpId, OpKind, Statement};
 
 use super::*;
 
@@ -109,6 +109,39 @@ fn a_damaged_log_is_put_aside_and_what_it_may_have_shown_is_told() {
     let mut log = SqliteLog::open(home.0.as_path()).unwrap();
     let found = log.begin().unwrap();
     assert_eq!((found.rows.len(), found.was_cut), (0, true));
+    let second = home.0.as_path().join(format!("{DAMAGED_FILE}-2"));
+    assert_eq!(std::fs::read(second).unwrap(), bytes, "and the first is there still");
+    assert_eq!(std::fs::read(home.0.as_path().join(DAMAGED_FILE)).unwrap(), vec![b'x'; 8_192]);
+}
+
+#[test]
+fn a_row_that_is_none_is_damage_and_the_log_begins_anew() {
+    let home = Home::new();
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    log.commit(&batches()).unwrap();
+    log.connection.execute("UPDATE ops SET op = x'00' WHERE seq = 2", []).unwrap();
+    drop(log);
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    let found = log.begin().unwrap();
+    assert_eq!((found.rows.len(), found.was_cut), (0, true));
+    assert!(home.0.as_path().join(DAMAGED_FILE).exists());
+    log.commit(&batches()).unwrap();
+    drop(log);
+    assert_eq!(SqliteLog::open(home.0.as_path()).unwrap().begin().unwrap().rows.len(), 1);
+}
+
+#[test]
+fn a_tenth_damaged_log_is_an_error_and_nothing_is_deleted() {
+    let home = Home::new();
+    let spoil = || std::fs::write(home.0.as_path().join(LOG_FILE), vec![b'x'; 8_192]).unwrap();
+    for _ in 0..9 {
+        spoil();
+        drop(SqliteLog::open(home.0.as_path()).unwrap());
+    }
+    spoil();
+    let Err(StoreError::Damaged { cure, .. }) = SqliteLog::open(home.0.as_path()) else { panic!("refused") };
+    assert!(cure.contains("move"), "{cure}");
+    assert_eq!(std::fs::read(home.0.as_path().join(LOG_FILE)).unwrap().len(), 8_192);
 }
 
 #[test]

@@ -103,25 +103,25 @@ impl Log {
         theirs: &BTreeMap<(NodeId, Epoch), &Cover>,
         ctx: &mut Context,
     ) -> bool {
-        let (mut lacking, mut over, mut known) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut lacking, mut over, mut lanes) = (Vec::new(), Vec::new(), Vec::new());
         for lane in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
             let run = (lane.author, lane.epoch);
             let foreign = theirs.get(&run);
-            let covers = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
-            lacking.extend(lane.beyond(&covers));
+            let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
+            lacking.extend(lane.beyond(&known));
             if foreign.is_some() {
                 over.push(lane.over(&self.unsaid(run)));
             }
-            known.push((lane, covers));
+            lanes.push((lane, known));
         }
         // By urgency alone: of those equally urgent it begins anywhere, so that what is not taken keeps nothing back for ever.
         lacking.sort_by_key(|held| core::cmp::Reverse(held.priority));
         let urgent = lacking.into_iter();
-        let records = known.iter().flat_map(|(lane, covers)| lane.records_beyond(covers));
+        let records = lanes.iter().flat_map(|(lane, known)| lane.records_beyond(known));
         let (mut bytes, mut is_all) = (0, true);
         let fits = |held: &&Held| {
             bytes += held.op.wire_len();
-            is_all = bytes <= MAX_ANSWER;
+            is_all &= bytes <= MAX_ANSWER;
             is_all
         };
         let given: Vec<OpId> = urgent.chain(records).take_while(fits).map(|held| OpId::of(&held.op)).collect();

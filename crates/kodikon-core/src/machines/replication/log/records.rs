@@ -16,7 +16,7 @@ use crate::model::op::{OpId, OpKind, OpLane, SignedOp, Statement};
 use crate::model::record::Stored;
 
 /// Sightings and deletes that wait for the disk at most: two transactions of 512, one on its way and one behind it.
-pub const MAX_WAITING_RECORDS: usize = 1_024;
+pub(super) const MAX_WAITING_RECORDS: usize = 1_024;
 const FAILING: &str = "the disk does not take it: nothing was kept";
 
 /// Orders of the application that the disk has not answered.

@@ -1,0 +1,237 @@
+//! `add`, `get`, `find` and `delete`: what the registry takes, shows and gives up.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use kodikon::api::{AddedRow, DeletedRow, RecordRow};
+use serde_json::{Value, json};
+
+use super::Common;
+use crate::args::{AddArgs, DeleteArgs, FilterArgs, FindArgs, GetArgs};
+use crate::client::{Client, segment};
+use crate::npy::Rows;
+use crate::outcome::{Done, Failure, why_not_json};
+use crate::print::{self, Tone};
+
+/// A disk that does not answer costs a second, and many may wait for it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// Records of one question: what the node gives at once.
+const PAGE: usize = 1_024;
+/// Bytes of an embedding's text at most: 4,096 numbers and their blanks.
+const MAX_TEXT: u64 = 256 << 10;
+/// Characters of the metadata that a table shows.
+const SHOWN: usize = 60;
+
+pub(crate) fn add(common: &Common, args: &AddArgs) -> Result<Done, Failure> {
+    let mut record = super::with_options(
+        json!({"hash_value": args.hash}),
+        [
+            ("data_type", args.data_type.clone().map(Value::from)),
+            ("confidence", args.confidence.map(Value::from)),
+            ("ttl_s", args.ttl.map(Value::from)),
+            ("local", args.local.then_some(Value::from(true))),
+        ],
+    );
+    if let Some(metadata) = &args.metadata {
+        record["metadata"] = serde_json::from_str(metadata).map_err(|error| {
+            let why = why_not_json(&error);
+            Failure::Usage(format!("the metadata is no JSON ({why}): write for example '{{\"camera\": \"gate\"}}'"))
+        })?;
+    }
+    match &args.embedding {
+        Some(place) => {
+            record["embedding"] = json!({
+                "model": args.space.model.clone().unwrap_or_default(),
+                "dtype": args.space.dtype.clone().unwrap_or_default(),
+                "numbers": numbers(place, args.row)?,
+            });
+        }
+        None if args.space.model.is_some() || args.space.dtype.is_some() => {
+            return Err(Failure::Usage(
+                "--model and --dtype say what an embedding is: name one with --embedding".into(),
+            ));
+        }
+        None => {}
+    }
+    let document = Client::find(&args.node, common.data_dir.as_deref())?.post("/v1/records", &record, PATIENCE)?;
+    let added: AddedRow = super::understand(&document)?;
+    if common.json {
+        print::json(&document)?;
+    } else {
+        let unkept = "; not on this node's disk: it is gone if the node stops before another has it";
+        print::line(&format!("{} added{}", added.hash_value, if added.durable { "" } else { unkept }))?;
+    }
+    Ok(Done::Well)
+}
+
+/// The numbers of an embedding: a JSON array in a file or on stdin, or a row of a `.npy` file.
+fn numbers(place: &str, row: Option<u64>) -> Result<Value, Failure> {
+    let unread = |why: String| Failure::Usage(format!("the embedding cannot be read from {place}: {why}"));
+    let is_npy = Path::new(place).extension().is_some_and(|end| end.eq_ignore_ascii_case("npy"));
+    if is_npy {
+        let mut rows = Rows::open(Path::new(place)).map_err(unread)?;
+        let row = match (row, rows.len()) {
+            (Some(row), _) => row,
+            (None, 1) => 0,
+            (None, count) => return Err(unread(format!("it has {count} rows: say which with --row N"))),
+        };
+        return Ok(json!(rows.row(row).map_err(unread)?));
+    }
+    if row.is_some() {
+        return Err(Failure::Usage("--row is for a .npy file".into()));
+    }
+    let mut text = Vec::new();
+    let read = if place == "-" {
+        std::io::stdin().lock().take(MAX_TEXT + 1).read_to_end(&mut text)
+    } else {
+        std::fs::File::open(place).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut text))
+    };
+    read.map_err(|error| unread(error.to_string()))?;
+    if text.len() as u64 > MAX_TEXT {
+        return Err(unread(format!("it has more than {MAX_TEXT} bytes: no embedding is that long")));
+    }
+    let numbers: Vec<f64> = serde_json::from_slice(&text)
+        .map_err(|error| unread(format!("it is no JSON array of numbers: {}", why_not_json(&error))))?;
+    Ok(json!(numbers))
+}
+
+pub(crate) fn get(common: &Common, args: &GetArgs) -> Result<Done, Failure> {
+    let client = Client::find(&args.node, common.data_dir.as_deref())?;
+    let query = if args.with_embedding { "?with_embedding=true" } else { "" };
+    let document = client.get(&format!("/v1/records/{}{query}", segment(&args.hash)))?;
+    if common.json {
+        print::json(&document)?;
+        return Ok(Done::Well);
+    }
+    table(&super::understand::<Vec<RecordRow>>(&document)?)
+}
+
+pub(crate) fn delete(common: &Common, args: &DeleteArgs) -> Result<Done, Failure> {
+    let client = Client::find(&args.node, common.data_dir.as_deref())?;
+    let query = if args.all { "?all=true" } else { "" };
+    let document = client.delete(&format!("/v1/records/{}{query}", segment(&args.hash)), PATIENCE)?;
+    let deleted: DeletedRow = super::understand(&document)?;
+    if common.json {
+        print::json(&document)?;
+    } else {
+        let unkept = if deleted.durable { "" } else { "; that is not on this node's disk" };
+        print::line(&format!("{} deleted{unkept}", deleted.deleted))?;
+    }
+    Ok(Done::Well)
+}
+
+pub(crate) fn find(common: &Common, args: &FindArgs) -> Result<Done, Failure> {
+    let client = Client::find(&args.node, common.data_dir.as_deref())?;
+    let filter = query(&args.filter)?;
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let numbers = if args.with_embedding { "&with_embedding=true" } else { "" };
+    let (mut found, mut after) = (Vec::new(), None);
+    while found.len() < limit {
+        let most = (limit - found.len()).min(PAGE);
+        let (rows, next) = page(&client, &format!("{numbers}{filter}"), most, after.as_deref())?;
+        found.extend(rows);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    if common.json {
+        print::json(&found)?;
+        return Ok(Done::Well);
+    }
+    if found.is_empty() {
+        eprintln!("no sighting is like that");
+    }
+    table(&super::understand::<Vec<RecordRow>>(&Value::Array(found))?)
+}
+
+/// Some of the records that are meant, and where the next ones are; none where there are no more.
+pub(super) fn page(
+    client: &Client,
+    filter: &str,
+    most: usize,
+    after: Option<&str>,
+) -> Result<(Vec<Value>, Option<String>), Failure> {
+    let after = after.map(|place| format!("&after={}", segment(place))).unwrap_or_default();
+    let (document, next) = client.get_page(&format!("/v1/records?limit={most}{filter}{after}"))?;
+    match document {
+        Value::Array(rows) => Ok((rows, next)),
+        _ => Err(Failure::Undone("the node's answer is no list: does it run another version?".into())),
+    }
+}
+
+/// The part of a query that says which sightings are meant; each begins with `&`.
+pub(super) fn query(filter: &FilterArgs) -> Result<String, Failure> {
+    let mut query = String::new();
+    let mut add = |key: &str, value: &str| query.push_str(&format!("&{key}={}", segment(value)));
+    if let Some(data_type) = &filter.data_type {
+        add("type", data_type);
+    }
+    if let Some(node) = &filter.by {
+        add("node", node);
+    }
+    for (key, moment) in [("since", filter.since), ("until", filter.until)] {
+        if let Some(moment) = moment {
+            add(key, &moment.to_string());
+        }
+    }
+    for condition in &filter.conditions {
+        if condition.split_once('=').is_none_or(|(field, _)| field.is_empty()) {
+            return Err(Failure::Usage(format!("--where {condition}: write FIELD=PATTERN, as camera=gate*")));
+        }
+        add("where", condition);
+    }
+    if filter.local {
+        add("local", "true");
+    }
+    Ok(query)
+}
+
+fn table(records: &[RecordRow]) -> Result<Done, Failure> {
+    let rows: Vec<(Tone, Vec<String>)> = records.iter().map(row).collect();
+    print::table(&["hash", "type", "seen by", "seen at", "embedding", "metadata", "confidence", "lasts"], &rows)?;
+    Ok(Done::Well)
+}
+
+fn row(record: &RecordRow) -> (Tone, Vec<String>) {
+    let embedding = record.embedding.as_ref();
+    let embedding = embedding.map(|space| format!("{} {} {}", space.model, space.dims, space.dtype));
+    let metadata = if record.metadata.is_empty() { String::new() } else { json!(record.metadata).to_string() };
+    let short: String = metadata.chars().take(SHOWN).collect();
+    let cells = vec![
+        record.hash_value.clone(),
+        record.data_type.clone(),
+        record.node_id.clone(),
+        crate::moment::shown(record.timestamp),
+        embedding.unwrap_or_default(),
+        if short.len() < metadata.len() { format!("{short}…") } else { short },
+        format!("{:.2}", record.confidence),
+        print::span_ms(record.ttl_s * 1_000.0),
+    ];
+    (if record.local { Tone::Faint } else { Tone::Plain }, cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_becomes_a_query_that_no_value_can_break_out_of() {
+        let filter = FilterArgs {
+            data_type: Some("a&b=c".to_owned()),
+            by: Some("cam 1".to_owned()),
+            since: Some(1.5),
+            conditions: vec!["zone=A*".to_owned(), "x=y=z".to_owned()],
+            local: true,
+            ..FilterArgs::default()
+        };
+        let expected = "&type=a%26b%3Dc&node=cam%201&since=1.5&where=zone%3DA%2A&where=x%3Dy%3Dz&local=true";
+        assert_eq!(query(&filter), Ok(expected.to_owned()));
+        assert_eq!(query(&FilterArgs::default()), Ok(String::new()));
+        for wrong in ["zone", "=A"] {
+            let filter = FilterArgs { conditions: vec![wrong.to_owned()], ..FilterArgs::default() };
+            assert!(matches!(query(&filter), Err(Failure::Usage(_))), "{wrong}");
+        }
+    }
+}
