@@ -5,6 +5,7 @@ mod keep;
 mod lane;
 mod own;
 mod pieces;
+mod rates;
 mod room;
 
 pub use own::Said;
@@ -17,6 +18,7 @@ use crate::effect::log::{CommitId, Committed, SavedLog};
 use crate::effect::outbox::Notice;
 use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::config::MAX_PEERS;
+use crate::ground::excess::Excess;
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
@@ -25,6 +27,7 @@ use crate::machines::replication::log::keep::Keep;
 use crate::machines::replication::log::lane::{Held, LogLane};
 use crate::machines::replication::log::own::Own;
 use crate::machines::replication::log::pieces::Pieces;
+use crate::machines::replication::log::rates::Rates;
 use crate::machines::replication::log::room::Room;
 use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
@@ -49,6 +52,7 @@ pub struct Log {
     sync: Sync,
     pieces: Pieces,
     allowances: RecentMap<NodeId, TokenBucket>,
+    rates: Rates,
     own: Own,
     keep: Keep,
     began: Instant,
@@ -69,6 +73,7 @@ impl Log {
             sync: Sync::new(),
             pieces: Pieces::new(),
             allowances: RecentMap::new(MAX_PEERS),
+            rates: Rates::new(),
             own: Own::default(),
             keep: Keep::new(),
             began: now,
@@ -199,6 +204,10 @@ impl Log {
         }
         let Some(key) = key else { return ctx.stats.drop(Reject::Stranger) };
         // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
+        let fits = self.rates.has_room(now, &id.author, &body, (age_ms, rested == Some(true)));
+        if !fits {
+            ctx.offenders.note(&id.author, Excess::Alerts);
+        }
         if !self.allowance(id.author).has(now, 1) {
             return ctx.stats.drop(Reject::Budget);
         }
@@ -206,6 +215,10 @@ impl Log {
             return;
         }
         self.allowance(id.author).take(now, 1);
+        if !fits {
+            return self.refuse(&id, key, ctx);
+        }
+        self.rates.charge(now, &id.author, &body, (age_ms, rested == Some(true)));
         let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
         let born = (born_ms, rested == Some(true));
         self.place(now, op, (body, key, born), ctx);
@@ -297,6 +310,16 @@ impl Log {
         ctx.out.notice(Notice::Logged(Logged { op, body, expires, kept: false, late: is_older, repeated }));
         self.make_room(now, &id.author, ctx);
         self.keep.watch_clock(now, !self.ends.is_empty());
+    }
+
+    /// More alerts than their author may tell: this one is not shown, not held and not asked for again.
+    fn refuse(&mut self, id: &OpId, key: [u8; 32], ctx: &mut Context) {
+        ctx.stats.drop(Reject::Rate);
+        if self.open_lane(id, key, ctx)
+            && let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch))
+        {
+            lane.refuse(id.seq);
+        }
     }
 
     fn hold(&mut self, id: OpId, held: Held) {
@@ -426,6 +449,7 @@ impl Log {
             ("log_bytes_of_an_author", self.room.most_bytes(), room::MAX_AUTHOR_BYTES + room::MAX_ONE),
             ("log_bytes", self.room.bytes(), room::MAX_BYTES + room::MAX_ONE),
             ("log_pieces", self.pieces.len(), pieces::MAX_SETS),
+            ("log_rates", self.rates.len(), MAX_PEERS),
             ("log_commits", self.keep.pending(), keep::MAX_PENDING),
             ("log_unsaid", self.own.waiting(), own::MAX_WAITING),
             ("log_resting", self.sync.resting(), super::sync::MAX_RESTING),
