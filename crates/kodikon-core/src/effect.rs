@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::effect::log::{Batch, CommitId, Committed};
 use crate::effect::scan::{Nearest, ScanId, ScanJob};
+use crate::ground::excess::Excesses;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, StreamId};
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::alert::{AckOrder, AlertId, AlertOrder, Holders, Raised};
@@ -626,8 +627,8 @@ pub struct PeerView {
     pub skew_ms: Option<i64>,
     /// Datagrams heard from it.
     pub datagrams: u64,
-    /// Datagrams of its present run that were dropped, being more than one peer may send.
-    pub beyond_rate: u64,
+    /// What it did beyond its share since this node started.
+    pub beyond: Excesses,
     /// Relays between it and us: 0 for whoever is heard; `None` while there is no way.
     pub relays: Option<u8>,
 }

@@ -2,6 +2,7 @@
 
 pub mod bounded;
 pub mod config;
+pub mod excess;
 pub mod fair;
 pub mod id;
 pub mod random;

@@ -154,6 +154,39 @@ fn a_relay_that_answers_probes_and_takes_nothing_is_gone_around() {
 }
 
 /// A neighbour that stops for a moment is doubted, and what was said to it goes another way; its answer was thrown away when it came.
+/// Of two ways one leads by a relay that acknowledges what it is given and does no more.
+#[test]
+fn a_relay_that_takes_letters_and_passes_none_on_keeps_none_from_arriving() {
+    for traitor in [2, 3] {
+        let mut mesh = Segments::diamond();
+        mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+            let is_kept = |message: &Message| match message {
+                Message::Carry(carry) => carry.letter.origin != id(traitor).0,
+                Message::Back(_) => true,
+                _ => false,
+            };
+            flight.from != traitor || !messages.iter().any(is_kept)
+        });
+        let told: Vec<(u8, Ticket)> = (0..20)
+            .map(|turn| {
+                let (from, to) = if turn % 2 == 0 { (1, 4) } else { (4, 1) };
+                mesh.run(Duration::from_millis(100));
+                (to, mesh.say(from, to, &turn.to_string()))
+            })
+            .collect();
+        mesh.run(Duration::from_secs(5));
+        let honest = 5 - traitor;
+        for (to, ticket) in told {
+            let (_, path, _) = delivered(&mesh, ticket);
+            assert_eq!(path, [honest, to], "{ticket:?} past {traitor}");
+        }
+        for (node, from) in [(1, 4), (4, 1)] {
+            let heard = mesh.heard(node);
+            assert_eq!((heard.len(), heard.iter().all(|(by, _)| *by == id(from))), (10, true), "{heard:?}");
+        }
+    }
+}
+
 #[test]
 fn a_receipt_that_comes_after_the_neighbour_was_doubted_settles_the_letter() {
     let mut mesh = Segments::line(2);

@@ -391,6 +391,10 @@ impl Watch {
             self.tally.check(now, Check::RouteSane, flaw.is_none(), || {
                 format!("node {node}'s way to {:?} {}: {:?}", route.to, flaw.unwrap_or_default(), route.path)
             });
+            let is_lie = self.truth.is_lie(&own, &route.path);
+            self.tally.check(now, Check::RouteSane, !is_lie, || {
+                format!("node {node}'s way to {:?} leads where a liar says and is not: {:?}", route.to, route.path)
+            });
         }
     }
 

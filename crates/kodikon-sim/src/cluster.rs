@@ -8,6 +8,7 @@ pub mod enemy;
 pub(crate) mod fake;
 pub mod process;
 mod streaming;
+pub mod swallow;
 
 use core::time::Duration;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use crate::cluster::clock::LocalClock;
 use crate::cluster::endpoint::{Endpoint, Maker};
 use crate::cluster::enemy::Tap;
 use crate::cluster::process::{Deferred, Process};
+use crate::cluster::swallow::Swallower;
 use crate::disk::Disk;
 use crate::moment::Moment;
 use crate::network::host::{FIRST_PORT, HostId, SegmentId};
@@ -100,6 +102,8 @@ pub struct Slot {
     pub wire_bytes: u64,
     /// Datagrams it sent.
     pub datagrams: u64,
+    /// Keeps back what others sent by it, if it is such a one.
+    pub swallower: Option<Swallower>,
 }
 
 /// How a process ends.
@@ -570,6 +574,11 @@ impl<O: Observer> Cluster<O> {
         if !self.nodes[node].disk.has_run() {
             return;
         }
+        let left = match &mut self.nodes[node].swallower {
+            Some(swallower) => swallower.pass(transmit),
+            None => Some(transmit),
+        };
+        let Some(transmit) = left else { return };
         self.trace.mark(self.now, Mark::Sent, node, digest(&transmit.bytes));
         if self.tap.is_some() {
             self.overhear(node, &transmit);
@@ -686,6 +695,7 @@ impl Slot {
             wall_offset_ms: 0,
             wire_bytes: 0,
             datagrams: 0,
+            swallower: None,
         }
     }
 

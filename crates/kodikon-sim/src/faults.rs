@@ -83,6 +83,8 @@ pub enum Kind {
     Hostile,
     /// A stranger without the key sends noise.
     Stranger,
+    /// A member acknowledges others' letters and passes none on.
+    Swallows,
 }
 
 impl Kind {
@@ -166,6 +168,7 @@ impl Kind {
             Self::NameClash => "name-clash",
             Self::Hostile => "hostile",
             Self::Stranger => "stranger",
+            Self::Swallows => "swallows",
         }
     }
 }
@@ -193,6 +196,11 @@ impl Faults {
     /// A fault of this kind struck; from then on it is on.
     pub fn struck(&mut self, kind: Kind) {
         *self.0.entry(kind).or_default() += 1;
+    }
+
+    /// A fault of this kind struck so often.
+    pub fn struck_often(&mut self, kind: Kind, times: u64) {
+        *self.0.entry(kind).or_default() += times;
     }
 
     /// A kind is on.

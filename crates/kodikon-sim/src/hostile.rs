@@ -45,6 +45,7 @@ pub struct Hostile {
     key: Option<Member>,
     pair: Option<Pair>,
     floods: bool,
+    lies: bool,
 }
 
 /// What a member has that a stranger has not.
@@ -72,7 +73,7 @@ impl Hostile {
     /// A stranger on this host.
     #[must_use]
     pub fn stranger(random: Random, host: HostId) -> Self {
-        Self { random, host, key: None, pair: None, floods: false }
+        Self { random, host, key: None, pair: None, floods: false, lies: false }
     }
 
     /// A member, who abuses the session of this node.
@@ -80,7 +81,7 @@ impl Hostile {
     pub fn member(random: Random, host: HostId, node: usize, config: &Config) -> Self {
         let member =
             Member { group: GroupKey::new(&config.group_key()), mesh: config.mesh_id(), node, invented: Vec::new() };
-        Self { random, host, key: Some(member), pair: None, floods: false }
+        Self { random, host, key: Some(member), pair: None, floods: false, lies: false }
     }
 
     /// With two identities of its own besides, which join the mesh.
@@ -94,6 +95,13 @@ impl Hostile {
     #[must_use]
     pub fn with_flood(mut self) -> Self {
         self.floods = true;
+        self
+    }
+
+    /// Whose identities say that they have links to all, and that all are on segments of theirs.
+    #[must_use]
+    pub fn with_lies(mut self) -> Self {
+        self.lies = true;
         self
     }
 
@@ -235,6 +243,9 @@ impl Hostile {
         let victim = self.victim(cluster);
         let (Some(pair), Some(member)) = (&mut self.pair, &self.key) else { return };
         pair.live(member, cluster);
+        if self.lies {
+            pair.boast(member, &mut self.random, cluster);
+        }
         match (self.random.below(SLANDERS), victim) {
             (0, Some(victim)) => pair.slander(member, &victim, 1, cluster),
             (1, Some(victim)) => pair.slander(member, &victim, 0, cluster),

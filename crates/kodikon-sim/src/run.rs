@@ -14,6 +14,7 @@ use crate::chance::{self, Odds, source};
 use crate::checks::{Violation, Watch, calm};
 use crate::cluster::endpoint::Maker;
 use crate::cluster::enemy::Tap;
+use crate::cluster::swallow::Swallower;
 use crate::cluster::{Cluster, Happening};
 use crate::faults::deeds::{self, Comeback, Deed};
 use crate::faults::script::{self, ScriptStep};
@@ -154,11 +155,19 @@ impl<'a> Run<'a> {
         if scenario.hostile {
             faults.switch_on(Kind::Hostile);
         }
+        if scenario.swallower {
+            faults.switch_on(Kind::Swallows);
+        }
         if scenario.name_clash {
             faults.switch_on(Kind::NameClash);
         }
         let mut cluster = stage::build(scenario, order, &faults);
         swarm::drift(&faults, &mut cluster, &mut chance);
+        if scenario.swallower {
+            let slot = &mut cluster.nodes[scenario.nodes - 1];
+            slot.swallower = Some(Swallower::new(&slot.disk.secret, &slot.config));
+            cluster.observer.truth.swallows(scenario.nodes - 1);
+        }
         let every = |seconds: f64| (seconds > 0.0).then(|| Duration::from_secs_f64(seconds));
         let mut enemies = Vec::new();
         let host = |place: usize| HostId(u32::try_from(place).expect("few hosts"));
@@ -171,6 +180,7 @@ impl<'a> Run<'a> {
             let enemy = Hostile::member(source(order.seed, "hostile"), cluster.nodes[node].host, node, &config);
             // Where their words make all roots differ for a while, as nowhere else.
             let enemy = if scenario.hostile { enemy.with_pair() } else { enemy };
+            let enemy = if scenario.liar { enemy.with_lies() } else { enemy };
             enemies.push(if scenario.flooder { enemy.with_flood() } else { enemy });
         }
         cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
@@ -517,6 +527,9 @@ impl<'a> Run<'a> {
             self.cluster.observer.metrics.set("cast_datagrams_over_least", sent as f64 / least as f64);
         }
         self.cluster.observer.metrics.set("signatures_checked", self.cluster.signatures_checked() as f64);
+        for swallower in self.cluster.nodes.iter().filter_map(|slot| slot.swallower.as_ref()) {
+            self.faults.struck_often(Kind::Swallows, swallower.swallowed);
+        }
         let tally = &self.cluster.observer.tally;
         Report {
             checks: tally.counts().iter().map(|(check, count)| (check.name().to_owned(), json!(count))).collect(),

@@ -67,6 +67,12 @@ pub struct Scenario {
     /// Whether the hostile member's own identities flood the others with letters.
     #[serde(default)]
     pub flooder: bool,
+    /// Whether the hostile member's own identities lie about links as well.
+    #[serde(default)]
+    pub liar: bool,
+    /// Whether the last node takes over others' letters and passes none on.
+    #[serde(default)]
+    pub swallower: bool,
     /// Whether several nodes claim one name.
     #[serde(default)]
     pub name_clash: bool,
@@ -218,6 +224,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "letters-grid-9",
     "letters-loss-20",
     "letters-5-hops",
+    "letters-swallowed",
     "broadcast-30",
     "broadcast-5x10",
     "broadcast-gateways",
@@ -227,6 +234,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "congested-link",
     "bulk-beside-critical",
     "hostile-flooder",
+    "hostile-liar",
     "lossy-ring",
     "lossy-random-30",
     "alerts-30",
@@ -235,6 +243,8 @@ const ALL: &[(&str, &str)] = scenarios![
     "alerts-receiver-restarts",
     "alerts-partition",
     "alerts-line-7",
+    "alerts-ring-6",
+    "alerts-grid-9",
     "alerts-disk-fails",
     "swarm-5",
     "swarm-10",
@@ -291,7 +301,7 @@ impl Scenario {
         ensure!(self.flow.iter().all(is_there), "letters flow between nodes that there are");
         let is_letter = |flow: &Flow| flow.bytes <= MAX_PAYLOAD && Priority::from_name(&flow.priority).is_some();
         ensure!(self.flow.iter().all(is_letter), "letters are of a known priority and {MAX_PAYLOAD} bytes at most");
-        ensure!(self.hostile || !self.flooder, "a flooder is a hostile member");
+        ensure!(self.hostile || !(self.flooder || self.liar), "a flooder or liar is a hostile member");
         let most = MOST_INTERFACES;
         let hosts = self.nodes / self.nodes_per_host;
         match self.homes {

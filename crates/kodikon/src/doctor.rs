@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
+use kodikon_core::ground::excess::Excesses;
+
 use crate::api::{FindingRow, Status};
 use crate::socket::Holder;
 
 pub mod firewall;
 pub mod host;
+mod rates;
 
 #[cfg(test)]
 mod tests;
@@ -39,8 +42,8 @@ pub struct Symptoms {
     pub identity: Option<IdentityUse>,
     /// Who was turned away, here and elsewhere.
     pub refusals: Option<Refusals>,
-    /// Peers that send more than one may: name, and datagrams dropped for that.
-    pub beyond_rate: Option<Vec<(String, u64)>>,
+    /// What each peer did beyond its share.
+    pub offences: Option<Vec<Offences>>,
     /// What arrived from outside the mesh.
     pub foreign: Option<Foreign>,
     /// The connections by which a dead process is noticed.
@@ -129,6 +132,17 @@ pub struct Skew {
     pub skew_ms: i64,
 }
 
+/// What a peer did beyond its share since this node started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offences {
+    /// The peer.
+    pub node_id: String,
+    /// Datagrams heard from it.
+    pub heard: u64,
+    /// What was refused, by kind.
+    pub beyond: Excesses,
+}
+
 /// Whether this node has its name and identity for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityUse {
@@ -201,7 +215,7 @@ pub fn examine(symptoms: &Symptoms) -> Vec<FindingRow> {
         ("versions", versions),
         ("identity", identity),
         ("refused_peers", refused_peers),
-        ("peer_rates", peer_rates),
+        ("peer_rates", rates::peer_rates),
         ("foreign_nodes", foreign_nodes),
         ("log", log),
     ];
@@ -522,21 +536,6 @@ fn refused_peers(symptoms: &Symptoms) -> Finding {
         );
     }
     ok(format!("{} of at most {limit} peers, none refused", refusals.held))
-}
-
-fn peer_rates(symptoms: &Symptoms) -> Finding {
-    let Some(beyond) = &symptoms.beyond_rate else { return unknown("not looked at") };
-    let Some((worst, dropped)) = beyond.iter().max_by_key(|(_, dropped)| *dropped).filter(|(_, dropped)| *dropped > 0)
-    else {
-        return ok("no peer sends more than it may");
-    };
-    let others = beyond.iter().filter(|(_, dropped)| *dropped > 0).count() - 1;
-    let more = if others > 0 { format!(" (and {others} more peers beyond their rate)") } else { String::new() };
-    warn(
-        format!("{worst} sends more than 5,000 datagrams a second: {dropped} of its own were dropped{more}"),
-        "look at what runs there: no node of this mesh sends that much, so it is another program with the mesh's key, or it was changed; \
-         nobody else loses anything by it",
-    )
 }
 
 fn foreign_nodes(symptoms: &Symptoms) -> Finding {

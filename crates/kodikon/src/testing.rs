@@ -27,7 +27,7 @@ pub(crate) fn peer_view(id: NodeId, name: &str) -> PeerView {
         version: String::new(),
         skew_ms: None,
         datagrams: 0,
-        beyond_rate: 0,
+        beyond: kodikon_core::ground::excess::Excesses::default(),
         relays: None,
     }
 }

@@ -3,6 +3,7 @@
 use crate::effect::outbox::Outbox;
 use crate::effect::{Interface, Medium};
 use crate::ground::config::Config;
+use crate::ground::excess::Offenders;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, MeshId, NodeId, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
@@ -58,6 +59,8 @@ pub struct Context {
     pub random: Random,
     /// Counters.
     pub stats: Stats,
+    /// Who went beyond its share.
+    pub offenders: Offenders,
     /// Checks signatures.
     pub verifier: Box<dyn Verifier>,
     /// The wall clock at the clock's beginning: wall time for people is this plus `now`.

@@ -13,19 +13,14 @@ use crate::ground::time::{Duration, Instant, WallTime};
 use crate::machines::alerts::receipts::{Receipts, Standing};
 use crate::machines::alerts::retry::Retry;
 use crate::model::alert::{
-    AckBody, AckOrder, AlertBody, AlertId, AlertOrder, AlertView, Holders, MAX_TTL, Raised, ReceiptBody,
+    ALERT_BURST, ALERT_RATE, AckBody, AckOrder, AlertBody, AlertId, AlertOrder, AlertView, CRITICAL_BURST,
+    CRITICAL_RATE, Holders, MAX_TTL, Raised, ReceiptBody,
 };
 use crate::model::letter::{Priority, Ticket};
 use crate::model::logged::{LogBody, Logged};
 use crate::model::member::Liveness;
 use crate::model::op::{OpId, OpKind, SignedOp};
 
-/// Alerts of one node a second, and at once (design figures): a camera that sees a fight does not see twenty a second.
-const RATE: u32 = 20;
-const BURST: u32 = 100;
-/// Critical ones have their own share, which no others can use up.
-const CRITICAL_RATE: u32 = 10;
-const CRITICAL_BURST: u32 = 50;
 /// Acknowledgements of alerts that are not here yet; the oldest makes room.
 const MAX_EARLY_ACKS: usize = 256;
 /// Acknowledgements shown of one alert: more people than a control room has.
@@ -100,7 +95,7 @@ impl Alerts {
             early: RecentMap::new(MAX_EARLY_ACKS),
             receipts: Receipts::new(),
             retry: Retry::default(),
-            rate: TokenBucket::new(RATE, BURST),
+            rate: TokenBucket::new(ALERT_RATE, ALERT_BURST),
             critical_rate: TokenBucket::new(CRITICAL_RATE, CRITICAL_BURST),
             floor_at: None,
             is_floor_safe: false,

@@ -16,6 +16,7 @@ use crate::effect::Event;
 use crate::effect::context::Context;
 use crate::effect::outbox::Notice;
 use crate::ground::config::MAX_PEERS;
+use crate::ground::excess::Excess;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
@@ -93,6 +94,7 @@ impl Messages {
         // A peer's own were charged with its datagrams. What is too much is taken and let go: left with the relay it would hold up
         // what others send by it.
         if letter.origin != from.0 && !self.rates.charge(now, NodeId(letter.origin)) {
+            ctx.offenders.note(&NodeId(letter.origin), Excess::Letters);
             ctx.stats.drop(Reject::Rate);
             return self.answer(now, &came, None, ctx);
         }

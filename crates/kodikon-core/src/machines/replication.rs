@@ -19,6 +19,7 @@ use crate::effect::log::SavedLog;
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PEERS;
+use crate::ground::excess::Excess;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::stats::Reject;
 use crate::ground::table::IdTable;
@@ -209,6 +210,7 @@ impl Replication {
         let has_share = lane.as_mut().is_none_or(|lane| lane.allowance.has(now, 1));
         if !has_share || !self.checks.is_signed(now, from, (&op, &key), ctx) {
             if !has_share {
+                ctx.offenders.note(&author, Excess::Ops);
                 ctx.stats.drop(Reject::Budget);
             }
             return;

@@ -15,6 +15,15 @@ pub const MAX_ALERT: usize = 16 * 1_024;
 pub const DEFAULT_TTL: Duration = Duration::from_secs(3_600);
 /// How long it may be at most, whatever its author says: as long as the directory remembers who was here.
 pub const MAX_TTL: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Alerts of one node a second, and at once (design figures): a camera that sees a fight does not see twenty a second. The
+/// acknowledgements that it tells count with them.
+pub const ALERT_RATE: u32 = 20;
+/// So many of them at once.
+pub const ALERT_BURST: u32 = 100;
+/// Critical ones have their own share, which no others can use up.
+pub const CRITICAL_RATE: u32 = 10;
+/// So many of them at once.
+pub const CRITICAL_BURST: u32 = 50;
 /// Bytes of the name of a person who acknowledges.
 pub const MAX_BY: usize = 64;
 /// What people call an alert: 16 hex digits, drawn from its author, run and number, so that all nodes call it the same.

@@ -123,7 +123,11 @@ impl fmt::Display for Unsearched {
         match self {
             Self::NoSuchHash => write!(f, "no sighting of this hash has an embedding here"),
             Self::Models(models) => {
-                write!(f, "embeddings of several models have so many dimensions, and cannot be compared: name one of {}", models.join(", "))
+                write!(
+                    f,
+                    "embeddings of several models have so many dimensions, and cannot be compared: name one of {}",
+                    models.join(", ")
+                )
             }
             Self::Dims { given, known } => {
                 let known: Vec<String> = known.iter().map(|(model, dims)| format!("{dims} ({model})")).collect();

@@ -2,6 +2,7 @@
 
 use crate::effect::Arrival;
 use crate::effect::outbox::{Destination, Notice};
+use crate::ground::excess::Excess;
 use crate::ground::id::{NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
@@ -101,12 +102,13 @@ impl Node {
                 let text = session.key.open(&header, frame)?;
                 let is_latest = session.window.is_latest(header.counter);
                 if !session.window.accept(header.counter) {
+                    self.ctx.offenders.note(&session.peer, Excess::Replays);
                     return Err(Reject::Replay);
                 }
                 // Charged for what is its own alone: the tag stands in clear, so that anybody can write frames that bear
                 // it, and record some. To find out costs less than a microsecond each.
                 if !session.allowance.take(now, 1) {
-                    session.beyond += 1;
+                    self.ctx.offenders.note(&session.peer, Excess::Datagrams);
                     return Err(Reject::Rate);
                 }
                 let sent = if is_latest {

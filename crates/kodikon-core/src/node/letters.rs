@@ -21,9 +21,17 @@ impl Node {
         }
     }
 
-    /// By whom a letter goes on: straight to whom it is for unless the map knows a better way, else by the map, else by where
-    /// something came from.
+    /// By whom a letter goes on: an answer back to whoever brought what it answers, for the map may lead it to a relay that passes
+    /// nothing on; else straight to whom it is for unless the map knows a better way, else by the map, else by where something came
+    /// from.
     fn way_for(&mut self, now: Instant, question: &Question) -> Choice {
+        let may_return = |hop: &NodeId| {
+            let avoided = question.avoid.contains(&Stamp::of(hop)) || question.shun.contains(hop);
+            is_open(hop, question, &self.ctx) && (*hop == question.to || !avoided)
+        };
+        if let Some(back) = question.back.filter(may_return) {
+            return Choice::Give(back);
+        }
         let is_near = is_open(&question.to, question, &self.ctx);
         if is_near && self.routing.map().next_hop(&question.to).is_none_or(|hop| hop == question.to) {
             return Choice::Give(question.to);

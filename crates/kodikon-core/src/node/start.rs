@@ -7,6 +7,7 @@ use crate::effect::context::{Context, Myself};
 use crate::effect::outbox::{Destination, Outbox};
 use crate::effect::{Interface, Medium};
 use crate::ground::config::MAX_PEERS;
+use crate::ground::excess::Offenders;
 use crate::ground::id::{Epoch, InterfaceIndex, Life, SessionTag};
 use crate::ground::random::Random;
 use crate::ground::stats::Stats;
@@ -64,6 +65,7 @@ impl Node {
             interfaces: Vec::new(),
             random,
             stats: Stats::default(),
+            offenders: Offenders::default(),
             verifier,
             wall_at_start: crate::ground::time::WallTime(wall.0.saturating_sub(now.as_nanos() / 1_000_000)),
             out: Outbox::default(),

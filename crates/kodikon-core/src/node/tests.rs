@@ -16,6 +16,7 @@ use crate::wire::message::{Beacon, Beat, Challenge, Message, Ping, Proof, Refusa
 use std::net::{IpAddr, SocketAddr};
 
 mod repair;
+mod shares;
 
 fn beat() -> Message {
     Message::Beat(Beat { root: 0, due_ms: 5_000, log_root: None })
@@ -35,19 +36,6 @@ fn whoever_does_not_say_that_it_reads_packed_letters_is_sent_none() {
     bench.hand(Input::Command(Command::Send(order)));
     assert!(bench.sent_to(address(1)) > 9_000, "all of it, as it is");
     assert_eq!(bench.node.stats().letters_packed, 0);
-}
-
-#[test]
-fn what_a_peer_sends_beyond_its_rate_is_its_own_loss_and_shown_as_such() {
-    let mut bench = Bench::new(2);
-    let ping = Message::Ping(Ping { nonce: 1 });
-    (0..6_000).for_each(|_| bench.hear(1, &ping));
-    (0..100).for_each(|_| bench.hear(2, &ping));
-    let beyond = |bench: &Bench, n| {
-        bench.node.peers().into_iter().find(|peer| peer.id == identity(n).id()).map(|peer| peer.beyond_rate)
-    };
-    assert_eq!([1, 2].map(|n| beyond(&bench, n)), [Some(1_000), Some(0)]);
-    assert_eq!(bench.dropped(Reject::Rate), 1_000);
 }
 
 #[test]

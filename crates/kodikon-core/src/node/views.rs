@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::effect::context::Context;
 use crate::effect::{LinkView, OtherWay, PeerView, Remembered, RouteSource, RouteView};
+use crate::ground::config::MAX_PEERS;
+use crate::ground::excess::Excesses;
 use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
 use crate::ground::time::Instant;
 use crate::machines::membership::remembered;
@@ -59,7 +61,7 @@ impl Node {
         let isolated = self.is_isolated();
         let view = |(id, peer): (&NodeId, &Peer)| {
             let mut view = view(id, peer, &holders);
-            view.beyond_rate = self.ctx.sessions.get(peer.card.session()).map_or(0, |session| session.beyond);
+            view.beyond = self.ctx.offenders.of(id);
             if isolated && view.liveness == Held::Alive {
                 (view.liveness, view.reason) = (Held::Suspect, REASON_ISOLATED);
             }
@@ -185,6 +187,7 @@ impl Node {
             ("peers", self.ctx.roster.len(), self.ctx.config.max_peers),
             ("sessions", self.ctx.sessions.len(), self.ctx.config.max_peers),
             ("directory", self.ctx.roster.directory().len(), MAX_DIRECTORY),
+            ("offenders", self.ctx.offenders.len(), MAX_PEERS),
         ];
         let floors = self.ctx.sessions.table_sizes().into_iter().chain(self.membership.table_sizes());
         let machines = self.liveness.table_sizes().into_iter().chain(self.replication.table_sizes());
@@ -231,7 +234,7 @@ fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, Holders>) -> PeerVi
         version: peer.card.version.clone(),
         skew_ms: peer.skew_ms,
         datagrams: peer.datagrams,
-        beyond_rate: 0,
+        beyond: Excesses::default(),
         relays: match peer.far {
             Some(far) => far.lost.is_none().then_some(far.relays),
             None => path.map(|_| 0),

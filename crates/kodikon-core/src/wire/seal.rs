@@ -209,8 +209,6 @@ pub struct Session {
     pub trail: Trail,
     /// What it may send.
     pub allowance: TokenBucket,
-    /// Datagrams of it that were dropped, being more than that.
-    pub beyond: u64,
 }
 
 /// Datagrams a second that one peer may send, and its burst (a second's worth).
@@ -262,7 +260,6 @@ impl Sessions {
             window: ReplayWindow::above(self.former.get(&tag).max(self.strange.get(&tag)).copied().unwrap_or(0)),
             trail: Trail::default(),
             allowance: TokenBucket::new(PEER_RATE, PEER_RATE),
-            beyond: 0,
         });
         let fits = self.table.insert(tag, session);
         if fits {

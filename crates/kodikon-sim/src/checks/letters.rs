@@ -311,7 +311,7 @@ impl Watch {
             return false;
         };
         // Asked for the moment at which it was written, of what is known now: troubles of later than that count too.
-        let links = self.truth.steady_links(letter.at, &[letter.by.node]).get(&bearer.node).copied();
+        let links = self.truth.carrying_links(letter.at, &[letter.by.node]).get(&bearer.node).copied();
         let slack = if self.truth.places.is_tree() { 0 } else { DETOUR };
         let is_near = links.is_some_and(|links| links + slack <= u32::from(self.letters.max_hops) + 1);
         is_near && self.lasts(letter.by, letter.at) && self.lasts(bearer, letter.at)

@@ -114,7 +114,7 @@ mod tests {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
-            beyond_rate: 0,
+            beyond: kodikon_core::ground::excess::Excesses::default(),
             relays,
         };
         (id(node), view)

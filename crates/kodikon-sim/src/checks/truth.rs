@@ -48,6 +48,8 @@ pub struct Person {
     pub epochs: BTreeSet<Epoch>,
     /// Whether it belongs to a hostile member, who may say of itself what it likes.
     pub hostile: bool,
+    /// Where a hostile one is heard, whatever it says.
+    stands: Option<(HostId, Option<SegmentId>)>,
     /// Whether its disk was ever set back, copied or lost: then its numbers may be too.
     pub rolled_back: bool,
     /// Whether it was ever set back.
@@ -81,6 +83,8 @@ pub struct Truth {
     pair_troubles: BTreeMap<(SegmentId, usize, usize), Moment>,
     people: BTreeMap<NodeId, Person>,
     holders: BTreeMap<NodeId, Vec<usize>>,
+    /// Nodes that pass no letter on.
+    swallowers: BTreeSet<usize>,
     live: usize,
 }
 
@@ -106,6 +110,7 @@ impl Truth {
             pair_troubles: BTreeMap::new(),
             people: BTreeMap::new(),
             holders: BTreeMap::new(),
+            swallowers: BTreeSet::new(),
             live: 0,
         }
     }
@@ -144,9 +149,19 @@ impl Truth {
     /// ends may have started lately; those who relay may not, since the others had to do without them.
     #[must_use]
     pub fn steady_links(&self, now: Moment, starts: &[usize]) -> BTreeMap<usize, u32> {
+        self.joined(now, starts, |_| true)
+    }
+
+    /// The same over those alone who pass letters on.
+    #[must_use]
+    pub fn carrying_links(&self, now: Moment, starts: &[usize]) -> BTreeMap<usize, u32> {
+        self.joined(now, starts, |node| !self.swallowers.contains(&node))
+    }
+
+    fn joined(&self, now: Moment, starts: &[usize], carries: impl Fn(usize) -> bool) -> BTreeMap<usize, u32> {
         let sound = |node: usize| self.nodes[node].is_sound(now);
         let starts: Vec<usize> = starts.iter().copied().filter(|&start| sound(start)).collect();
-        let relays = |node: usize| recovered(now, self.nodes[node].since);
+        let relays = |node: usize| recovered(now, self.nodes[node].since) && carries(node);
         self.places.links(&starts, relays, |common, one, two| sound(two) && self.is_steady(now, common, one, two))
     }
 
@@ -268,6 +283,34 @@ impl Truth {
     /// This identity belongs to a hostile member.
     pub fn hostile(&mut self, id: NodeId) {
         self.people.entry(id).or_default().hostile = true;
+    }
+
+    /// A hostile identity is heard on this host and, if there is one, this segment, and nowhere else.
+    pub fn stands(&mut self, id: NodeId, host: HostId, segment: Option<SegmentId>) {
+        self.people.entry(id).or_default().stands = Some((host, segment));
+    }
+
+    /// Whether a way leads to or from a hostile identity over a link that there never was.
+    #[must_use]
+    pub fn is_lie(&self, own: &NodeId, path: &[NodeId]) -> bool {
+        let place = |id: &NodeId| self.people.get(id).and_then(|person| person.stands);
+        let hears = |id: &NodeId, (host, segment): (HostId, Option<SegmentId>)| {
+            let shares = |node: usize| {
+                let is_home = segment.is_some_and(|segment| self.nodes[node].homes.contains(&segment));
+                is_home || self.places.host_of(node) == Some(host)
+            };
+            place(id) == Some((host, segment)) || self.holder(id).is_none_or(shares)
+        };
+        let ends: Vec<&NodeId> = [own].into_iter().chain(path).collect();
+        ends.windows(2).any(|pair| {
+            let lies = |liar: &NodeId, other: &NodeId| place(liar).is_some_and(|place| !hears(other, place));
+            lies(pair[0], pair[1]) || lies(pair[1], pair[0])
+        })
+    }
+
+    /// A node passes no letter on.
+    pub fn swallows(&mut self, node: usize) {
+        self.swallowers.insert(node);
     }
 
     /// Whether a hostile member takes part.

@@ -246,7 +246,7 @@ impl Endpoint for Fake {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
-            beyond_rate: 0,
+            beyond: kodikon_core::ground::excess::Excesses::default(),
             relays: Some(0),
         };
         self.peers.iter().map(view).collect()

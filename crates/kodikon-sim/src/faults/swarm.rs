@@ -154,7 +154,8 @@ fn rule(kind: Kind) -> Option<Rule> {
         | Kind::IcmpDropped
         | Kind::NameClash
         | Kind::Hostile
-        | Kind::Stranger => None,
+        | Kind::Stranger
+        | Kind::Swallows => None,
     }
 }
 

@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 
 use kodikon_core::effect::{Cast, Target};
-use kodikon_core::ground::id::{Epoch, Seq, SessionTag};
+use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, Seq, SessionTag};
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::letter::Priority;
+use kodikon_core::model::links::{
+    DirectLink, LinksBody, LossClass, LossyIds, MAX_DIRECT, MAX_SEGMENTS, MembersBody, SegmentId, SegmentLink, ShortId,
+    ShortIds, members_key,
+};
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::codec;
@@ -17,6 +21,7 @@ use kodikon_core::wire::letter::{Carry, DeadLinks, KIND_TEXT, Letter, Path};
 use kodikon_core::wire::message::{Beacon, Cookie, Hello, Message, Ops, Ping, Pong, Proof, proof_bytes};
 
 use super::{ETH0, Member, Victim, card, seal};
+use crate::chance::pick;
 use crate::checks::Watch;
 use crate::cluster::Cluster;
 use crate::network::Origin;
@@ -65,6 +70,8 @@ impl Pair {
         for one in &self.both {
             // What it says of itself is its own affair.
             cluster.observer.truth.hostile(one.identity.id());
+            let segment = cluster.network.hosts[self.host.place()].nic(ETH0).and_then(|nic| nic.segment);
+            cluster.observer.truth.stands(one.identity.id(), self.host, segment);
         }
         for (from, message) in self.overheard(member, cluster) {
             // All that need an answer; whoever asked somebody else does not mind ours.
@@ -97,6 +104,35 @@ impl Pair {
         let name = format!("{:016x}", random.bits()).into_bytes();
         self.tell(member, cluster, None, |one| one.say(member, OpKind::State, name.clone(), body.clone()));
         self.tell(member, cluster, None, |one| one.say(member, OpKind::Unknown(99), key.clone(), body.clone()));
+    }
+
+    /// Both say that they have a clean link to every node, that they are on segments that others name, and that all are on theirs.
+    pub(super) fn boast(&mut self, member: &Member, random: &mut Random, cluster: &mut Cluster<Watch>) {
+        let all: Vec<NodeId> = cluster.observer.truth.nodes.iter().filter(|node| node.up).map(|node| node.id).collect();
+        let shorts: Vec<ShortId> = all.iter().map(ShortId::of).collect();
+        let named: Vec<(SegmentId, ShortId)> = (0..MAX_SEGMENTS)
+            .filter_map(|_| {
+                let namer = pick(random, &all)?;
+                let index = InterfaceIndex(ETH0.0 + u32::try_from(random.below(4)).expect("below 4"));
+                Some((SegmentId::of(namer, index), ShortId::of(namer)))
+            })
+            .collect();
+        self.tell(member, cluster, None, |one| {
+            let own = (SegmentId::of(&one.identity.id(), ETH0), ShortId::of(&one.identity.id()));
+            let segments = named.iter().skip(1).chain([&own]).map(|(segment, namer)| clean(*segment, *namer)).collect();
+            let link = |short: &ShortId| DirectLink { peer: ShortIds(vec![*short]), cost: 1, loss: LossClass::CLEAN };
+            let direct = shorts.iter().take(MAX_DIRECT).map(link).collect();
+            let body = LinksBody { segments, direct, is_joint: true };
+            let body = minicbor::to_vec(&body).expect("encoding into memory cannot fail");
+            one.say(member, OpKind::Links, Vec::new(), body)
+        });
+        self.tell(member, cluster, None, |one| {
+            let own = one.identity.id();
+            let members = ShortIds(shorts.iter().copied().chain([ShortId::of(&own)]).collect());
+            let body = MembersBody { index: ETH0.0, members };
+            let body = minicbor::to_vec(&body).expect("encoding into memory cannot fail");
+            one.say(member, OpKind::Links, members_key(SegmentId::of(&own, ETH0), 0), body)
+        });
     }
 
     /// Both give a burst of letters to the nodes of one host, as urgent as can be; no letter is one that anybody reads.
@@ -140,6 +176,19 @@ impl Pair {
             let frame = seal(member, one.tag, one.counter, &[message]);
             cluster.send_raw(self.host, Origin::Enemy, target, frame);
         }
+    }
+}
+
+/// A stay on a segment that is as good as can be.
+fn clean(segment: SegmentId, namer: ShortId) -> SegmentLink {
+    SegmentLink {
+        segment,
+        mtu: 1_500,
+        cost: 1,
+        unheard: ShortIds::default(),
+        namer: ShortIds(vec![namer]),
+        loss: LossClass::CLEAN,
+        lossy: LossyIds::default(),
     }
 }
 

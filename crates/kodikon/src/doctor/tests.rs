@@ -1,5 +1,7 @@
 //! What the doctor finds: rows on both sides of each boundary.
 
+use kodikon_core::ground::excess::Excess;
+
 use super::*;
 
 /// The status of a check and its evidence.
@@ -295,17 +297,51 @@ fn what_arrives_from_outside_is_a_warning() {
 }
 
 #[test]
-fn whoever_sends_more_than_it_may_is_named() {
-    for (beyond, status, says) in [
-        (&[][..], Status::Ok, "no peer"),
-        (&[("cam1", 0)], Status::Ok, "no peer"),
-        (&[("cam1", 0), ("cam2", 7)], Status::Warn, "cam2 sends more than 5,000 datagrams a second: 7 of its own"),
-        (&[("cam1", 1), ("cam2", 7)], Status::Warn, "and 1 more"),
-    ] {
-        let beyond_rate = beyond.iter().map(|(name, dropped)| ((*name).to_owned(), *dropped)).collect();
-        let symptoms = Symptoms { beyond_rate: Some(beyond_rate), ..Symptoms::default() };
+fn whoever_goes_beyond_its_share_is_named_with_what_it_did_and_how_often() {
+    let table: &[(&[(&str, Excess, u64)], Status, &str)] = &[
+        (&[], Status::Ok, "no peer"),
+        (&[("cam1", Excess::Datagrams, 0)], Status::Ok, "no peer"),
+        (&[("cam2", Excess::Datagrams, 7)], Status::Warn, "cam2: 7 datagrams beyond 5,000 a second"),
+        (&[("cam2", Excess::Alerts, 9)], Status::Warn, "cam2: 9 alerts beyond 20 a second (critical: 10)"),
+        (&[("cam2", Excess::Letters, 1)], Status::Warn, "cam2: 1 letters by relays"),
+        (&[("cam2", Excess::Casts, 30)], Status::Warn, "cam2: 30 broadcasts beyond"),
+        (&[("cam2", Excess::Forgeries, 1)], Status::Warn, "1 facts or broadcasts of others"),
+        (&[("cam2", Excess::Ops, 4_999)], Status::Ok, "no peer"),
+        (&[("cam2", Excess::Ops, 5_000)], Status::Warn, "5000 facts about itself"),
+        // A hundred of its frames were heard.
+        (&[("cam2", Excess::Replays, 999)], Status::Ok, "no peer"),
+        (&[("cam2", Excess::Replays, 1_000)], Status::Warn, "1000 frames of its session"),
+        (&[("cam1", Excess::Alerts, 1), ("cam2", Excess::Casts, 2)], Status::Warn, "cam1: 1 alerts"),
+        (&[("cam1", Excess::Alerts, 1), ("cam2", Excess::Casts, 2)], Status::Warn, "; cam2: 2 broadcasts"),
+    ];
+    for (offences, status, says) in table {
+        let offence = |(name, kind, count): &(&str, Excess, u64)| {
+            let mut beyond = Excesses::default();
+            (0..*count).for_each(|_| beyond.note(*kind));
+            Offences { node_id: (*name).to_owned(), heard: 100, beyond }
+        };
+        let symptoms = Symptoms { offences: Some(offences.iter().map(offence).collect()), ..Symptoms::default() };
         let (found, evidence) = found(&symptoms, "peer_rates");
-        assert_eq!(found, status, "{beyond:?}");
+        assert_eq!(found, *status, "{offences:?}: {evidence}");
         assert!(evidence.contains(says), "{evidence}");
     }
+}
+
+#[test]
+fn frames_that_come_again_are_no_fault_of_whoever_sealed_them_and_many_offenders_are_counted() {
+    let beyond = |kind| {
+        let mut beyond = Excesses::default();
+        (0..2_000).for_each(|_| beyond.note(kind));
+        beyond
+    };
+    let cure = |kind, peers: u32| {
+        let offence = |n| Offences { node_id: format!("cam{n}"), heard: 1, beyond: beyond(kind) };
+        let symptoms = Symptoms { offences: Some((0..peers).map(offence).collect()), ..Symptoms::default() };
+        let row = examine(&symptoms).into_iter().find(|row| row.check == "peer_rates").expect("it is a check");
+        (row.evidence, row.cure)
+    };
+    assert!(cure(Excess::Replays, 1).1.contains("loop"));
+    assert!(cure(Excess::Datagrams, 1).1.contains("another program"));
+    assert!(cure(Excess::Datagrams, 8).0.ends_with("a second"));
+    assert!(cure(Excess::Datagrams, 10).0.ends_with("; and 2 more peers"));
 }

@@ -12,7 +12,8 @@ use kodikon_core::model::member::CardAddress;
 
 use crate::api::StatsDoc;
 use crate::doctor::{
-    CastUse, Foreign, IdentityUse, InterfaceUse, LogUse, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse, Symptoms,
+    CastUse, Foreign, IdentityUse, InterfaceUse, LogUse, Offences, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse,
+    Symptoms,
 };
 use crate::driver::strangers::Strangers;
 use crate::interfaces::Choice;
@@ -222,7 +223,11 @@ impl Evidence {
             interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, scene)).collect()),
             firewall: None,
             receive_buffer: receive_buffer(&reports(scene.discovery, scene.udp)),
-            beyond_rate: Some(alive().map(|peer| (peer.name.clone(), peer.beyond_rate)).collect()),
+            offences: Some(
+                alive()
+                    .map(|peer| Offences { node_id: peer.name.clone(), heard: peer.datagrams, beyond: peer.beyond })
+                    .collect(),
+            ),
             skews: Some(
                 alive().filter_map(|peer| Some(Skew { node_id: peer.name.clone(), skew_ms: peer.skew_ms? })).collect(),
             ),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kodikon_core::effect::{PeerView, Remembered};
+use kodikon_core::ground::excess::{Excess, Excesses};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::member;
@@ -27,7 +28,7 @@ pub struct Peer {
     pub(crate) version: String,
     pub(crate) skew_ms: Option<i64>,
     pub(crate) datagrams: u64,
-    pub(crate) beyond_rate: u64,
+    pub(crate) beyond: Excesses,
     pub(crate) relays: Option<u8>,
     pub(crate) state: Arc<StateRow>,
 }
@@ -53,7 +54,7 @@ impl Peer {
             version: view.version.clone(),
             skew_ms: view.skew_ms,
             datagrams: view.datagrams,
-            beyond_rate: view.beyond_rate,
+            beyond: view.beyond,
             relays: view.relays,
             state,
         })
@@ -80,7 +81,7 @@ impl Peer {
             version: String::new(),
             skew_ms: None,
             datagrams: 0,
-            beyond_rate: 0,
+            beyond: Excesses::default(),
             relays: None,
             state: Arc::default(),
         }
@@ -188,10 +189,9 @@ impl Peer {
     /// The row with what is counted of this peer alone.
     #[must_use]
     pub fn detail(&self) -> PeerDetail {
-        let counters = BTreeMap::from([
-            ("datagrams_received".to_owned(), self.datagrams),
-            ("datagrams_beyond_rate".to_owned(), self.beyond_rate),
-        ]);
+        let beyond = Excess::ALL.map(|kind| (kind.name().to_owned(), self.beyond.of(kind)));
+        let mut counters = BTreeMap::from(beyond);
+        counters.insert("datagrams_received".to_owned(), self.datagrams);
         PeerDetail { peer: self.row(), counters }
     }
 }

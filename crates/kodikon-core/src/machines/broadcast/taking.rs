@@ -6,6 +6,7 @@ use crate::effect::context::Context;
 use crate::effect::outbox::Notice;
 use crate::effect::{Arrival, Cast as Way, Event};
 use crate::ground::bounded::TokenBucket;
+use crate::ground::excess::Excess;
 use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
@@ -102,14 +103,20 @@ impl Broadcasts {
         let id = cast.id();
         // By who gives it and whom it names: whoever forges spends what it may itself give of that origin.
         if !self.charge(now, (came.from, id.origin)) {
+            // Who signed it is not known yet: a relay may have made it up.
+            if came.from == id.origin {
+                ctx.offenders.note(&id.origin, Excess::Casts);
+            }
             ctx.stats.drop(Reject::Rate);
             return None;
         }
         if !ctx.verify(key, &cast.signed_bytes(ctx.mesh), &cast.signature) {
+            ctx.offenders.note(&came.from, Excess::Forgeries);
             ctx.stats.drop(Reject::Signature);
             return None;
         }
         if came.from != id.origin && !self.charge(now, (id.origin, id.origin)) {
+            ctx.offenders.note(&id.origin, Excess::Casts);
             ctx.stats.drop(Reject::Rate);
             return None;
         }

@@ -16,7 +16,7 @@ use crate::model::letter::{Outcome, Priority, Ticket};
 use crate::model::roster::Peer;
 use crate::wire::compress::pack;
 use crate::wire::letter::{
-    Back, Carry, DeadLinks, Fragment, KIND_PACKED, KIND_TEXT, Letter, Link, MAX_PIECE, Path, Stamp, Text,
+    Back, Carry, DeadLinks, Fragment, KIND_ANSWER, KIND_PACKED, KIND_TEXT, Letter, Link, MAX_PIECE, Path, Stamp, Text,
 };
 use crate::wire::message::{Message, Ping};
 
@@ -39,6 +39,8 @@ pub struct Question {
     pub dead: Vec<Link>,
     /// Neighbours that answer nothing.
     pub doubted: Vec<NodeId>,
+    /// For an answer of this node's own: who brought the letter, by a way that has just carried one.
+    pub back: Option<NodeId>,
 }
 
 /// Which way was chosen.
@@ -156,6 +158,7 @@ impl Messages {
             let doubted: Vec<NodeId> = self.links.doubted().collect();
             let own_dead = doubted.iter().map(|id| (me, Stamp::of(id)));
             let firsts = parcel.own.and_then(|own| self.origin.get(own)).map(|own| own.firsts.as_slice());
+            let is_answer = parcel.letter.origin == ctx.me.id.0 && parcel.letter.kind == KIND_ANSWER;
             return Some(Question {
                 parcel: id,
                 to: NodeId(parcel.letter.to),
@@ -165,6 +168,7 @@ impl Messages {
                 shun: firsts.unwrap_or_default().iter().copied().chain(parcel.slow).collect(),
                 dead: parcel.dead.links().iter().copied().chain(own_dead).collect(),
                 doubted,
+                back: parcel.from.filter(|_| is_answer),
             });
         }
         None

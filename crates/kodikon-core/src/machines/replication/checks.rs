@@ -3,6 +3,7 @@
 use crate::effect::context::Context;
 use crate::ground::bounded::TokenBucket;
 use crate::ground::config::MAX_PEERS;
+use crate::ground::excess::Excess;
 use crate::ground::id::NodeId;
 use crate::ground::stats::Reject;
 use crate::ground::table::IdTable;
@@ -69,6 +70,7 @@ impl Checks {
         let holds = ctx.verify_op(op, key);
         if !holds {
             self.fault(now, from, ctx);
+            ctx.offenders.note(&from, Excess::Forgeries);
             ctx.stats.drop(Reject::Signature);
         }
         holds

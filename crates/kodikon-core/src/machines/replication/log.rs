@@ -6,6 +6,7 @@ mod lane;
 mod local;
 mod own;
 mod pieces;
+mod rates;
 mod records;
 mod room;
 
@@ -20,6 +21,7 @@ use crate::effect::log::{CommitId, Committed, SavedLog};
 use crate::effect::outbox::Notice;
 use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::config::MAX_PEERS;
+use crate::ground::excess::Excess;
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
@@ -29,6 +31,7 @@ use crate::machines::replication::log::lane::{Held, LogLane};
 use crate::machines::replication::log::local::Local;
 use crate::machines::replication::log::own::Own;
 use crate::machines::replication::log::pieces::Pieces;
+use crate::machines::replication::log::rates::Rates;
 use crate::machines::replication::log::room::Room;
 use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
@@ -62,6 +65,7 @@ pub struct Log {
     pieces: Pieces,
     allowances: RecentMap<NodeId, TokenBucket>,
     record_allowances: RecentMap<NodeId, TokenBucket>,
+    rates: Rates,
     own: Own,
     keep: Keep,
     began: Instant,
@@ -85,6 +89,7 @@ impl Log {
             pieces: Pieces::new(),
             allowances: RecentMap::new(MAX_PEERS),
             record_allowances: RecentMap::new(MAX_PEERS),
+            rates: Rates::new(),
             own: Own::new(),
             keep: Keep::new(),
             began: now,
@@ -221,6 +226,10 @@ impl Log {
         let Some(key) = key else { return ctx.stats.drop(Reject::Stranger) };
         let pulled = op.kind().is_of_registry() && self.sync.is_pulled(now, from);
         // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
+        let fits = self.rates.has_room(now, &id.author, &body, (age_ms, rested == Some(true)));
+        if !fits {
+            ctx.offenders.note(&id.author, Excess::Alerts);
+        }
         if !pulled && !self.allowance(id.author, op.kind()).has(now, 1) {
             return ctx.stats.drop(Reject::Budget);
         }
@@ -235,6 +244,10 @@ impl Log {
         if !pulled {
             self.allowance(id.author, op.kind()).take(now, 1);
         }
+        if !fits {
+            return self.refuse(&id, key, ctx);
+        }
+        self.rates.charge(now, &id.author, &body, (age_ms, rested == Some(true)));
         self.sync.note_news(now, from);
         let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
         let born = Born { ms: born_ms, rested: rested == Some(true), pulled };
@@ -328,6 +341,16 @@ impl Log {
         ctx.out.notice(Notice::Logged(logged));
         self.make_room(now, &id.author, kind, ctx);
         self.keep.watch_clock(now, !self.ends.is_empty());
+    }
+
+    /// More alerts than their author may tell: this one is not shown, not held and not asked for again.
+    fn refuse(&mut self, id: &OpId, key: [u8; 32], ctx: &mut Context) {
+        ctx.stats.drop(Reject::Rate);
+        if self.open_lane(id, key, ctx)
+            && let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch))
+        {
+            lane.refuse(id.seq);
+        }
     }
 
     fn hold(&mut self, id: OpId, held: Held, is_kept: bool) {
@@ -493,6 +516,7 @@ impl Log {
             ("delete_bytes_of_an_author", self.deletes.most_bytes(), room::DELETES.author_bytes + room::MAX_ONE),
             ("delete_bytes", self.deletes.bytes(), room::DELETES.bytes + room::MAX_ONE),
             ("log_pieces", self.pieces.len(), pieces::MAX_SETS),
+            ("log_rates", self.rates.len(), MAX_PEERS),
             ("log_commits", self.keep.pending(), keep::MAX_PENDING),
             ("log_unsaid", self.own.waiting(), own::MAX_WAITING),
             ("records_unsaid", self.own.waiting_records(), records::MAX_WAITING_RECORDS),

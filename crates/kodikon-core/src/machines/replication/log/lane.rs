@@ -46,6 +46,8 @@ pub(super) struct LogLane {
     covered: Intervals,
     /// Given up for want of room: others may hold it still.
     evicted: Intervals,
+    /// Never shown: more than their author may tell.
+    refused: Intervals,
     /// On disk.
     kept: Intervals,
     held: BTreeMap<u64, Held>,
@@ -70,6 +72,7 @@ impl LogLane {
             mesh,
             covered: Intervals::default(),
             evicted: Intervals::default(),
+            refused: Intervals::default(),
             kept: Intervals::default(),
             held: BTreeMap::new(),
             records: BTreeMap::new(),
@@ -127,6 +130,14 @@ impl LogLane {
     /// It was given up though its time is not over.
     pub(super) fn note_evicted(&mut self, seq: Seq) {
         self.gave_up |= !self.evicted.insert(seq.0, seq.0);
+    }
+
+    /// An op is not wanted: its number is covered, and nobody is told that it was shown. Where its intervals are too many it may
+    /// come again.
+    pub(super) fn refuse(&mut self, seq: Seq) {
+        if self.refused.insert(seq.0, seq.0) && self.covered.insert(seq.0, seq.0) {
+            self.evicted.insert(seq.0, seq.0);
+        }
     }
 
     /// The author signed two ops of one number. `true` the first time.
@@ -211,9 +222,9 @@ impl LogLane {
     }
 
     /// What may be written down as covered, beside the rows that lie on disk or are written with it: all but what is held in
-    /// memory alone, which must be asked for again after a crash.
+    /// memory alone, which must be asked for again after a crash, and what was refused, which the next run would take for shown.
     pub(super) fn safe_cover(&self, unkept: &Intervals) -> Vec<Interval> {
-        self.covered.without(unkept).to_wire().to_vec()
+        self.covered.without(unkept).without(&self.refused).to_wire().to_vec()
     }
 
     /// What is held and not on disk.
@@ -235,7 +246,7 @@ impl LogLane {
             let all = set.to_wire();
             all[all.len().saturating_sub(most)..].to_vec()
         };
-        (newest(&self.covered), newest(&self.kept))
+        (newest(&self.covered.without(&self.refused)), newest(&self.kept))
     }
 
     /// Intervals that it takes to remember what was covered.
