@@ -7,8 +7,8 @@ use kodikon_core::effect::Event;
 use kodikon_core::effect::log::Batch;
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::alert::{AlertId, AlertOrder, AlertView, Raised};
-use kodikon_core::model::op::OpId;
 use kodikon_core::model::letter::{Priority, Ticket};
+use kodikon_core::model::op::OpId;
 
 use crate::checks::{Check, Watch, reach};
 use crate::cluster::Cluster;
