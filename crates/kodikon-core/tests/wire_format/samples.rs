@@ -5,7 +5,6 @@ use kodikon_core::ground::id::{Epoch, Seq, SessionTag};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::alert::{AckBody, AlertBody, ReceiptBody, ReceiptRow};
-use kodikon_core::model::record::{Confidence, DTYPE_F16, DeleteBody, Embedding, RecordBody, Removed};
 use kodikon_core::model::cast::CastId;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::letter::Priority;
@@ -14,6 +13,7 @@ use kodikon_core::model::links::{
 };
 use kodikon_core::model::member::{Card, READS_PACKED};
 use kodikon_core::model::op::{OpKind, OpLane, SignedOp, Statement};
+use kodikon_core::model::record::{Confidence, DTYPE_F16, DeleteBody, Embedding, RecordBody, Removed};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
 use kodikon_core::wire::codec;
@@ -199,7 +199,8 @@ fn logged() -> Vec<Message> {
 
 /// A sighting, an update of it, and what takes both back.
 fn registered() -> Vec<LogEntry> {
-    let embedding = Embedding { model: "mobilenet_v2".to_owned(), dims: 2, dtype: DTYPE_F16, stored: vec![0, 60, 0, 52] };
+    let embedding =
+        Embedding { model: "mobilenet_v2".to_owned(), dims: 2, dtype: DTYPE_F16, stored: vec![0, 60, 0, 52] };
     let full = RecordBody {
         hash_value: "a1b2c3".to_owned(),
         data_type: "person".to_owned(),
