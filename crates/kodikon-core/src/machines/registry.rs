@@ -130,7 +130,8 @@ impl Registry {
         }
         for removed in &removes {
             let (sighting, newest) = (removed.sighting(), removed.newest());
-            self.dead.entry(sighting).or_default().insert(id, newest);
+            let up_to = self.dead.entry(sighting).or_default().entry(id).or_insert(newest);
+            *up_to = (*up_to).max(newest);
             if let Some(current) = self.current(&sighting).filter(|current| *current <= newest) {
                 self.hide(&current, ctx);
                 ctx.out.notice(Notice::LogSpent(vec![current]));
