@@ -3,10 +3,12 @@
 mod home;
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -84,7 +86,7 @@ fn a_sighting_is_added_found_and_removed_and_what_breaks_a_limit_is_refused_with
         assert_eq!(count(&rows), expected, "{filter:?}: {rows}");
     }
     let stats = ask(&home, "cam1", &["stats"]);
-    assert_eq!((&stats["registry"]["records"], &stats["registry"]["records_local"]), (&json!(1), &json!(1)));
+    assert_eq!((&stats["registry"]["records"], &stats["registry"]["local_records"]), (&json!(1), &json!(1)));
 
     refuses_what_breaks_a_limit(&home);
 
@@ -222,10 +224,12 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged_and_brings_nothing_d
         assert!(back.is_empty(), "round {round}: back {back:?}");
 
         let mut line = Line::new(&home, "cam1");
-        let pid = node.child.id().to_string();
-        // Not the same moment of a transaction in each round.
+        let (pid, answers) = (node.child.id().to_string(), Arc::new(AtomicUsize::new(0)));
+        let answered = Arc::clone(&answers);
         let killer = thread::spawn(move || {
-            thread::sleep(Duration::from_micros(150_000 + round * 7_919));
+            until("some are acknowledged", || answered.load(Ordering::Relaxed) >= 12);
+            // Not the same moment of a transaction in each round.
+            thread::sleep(Duration::from_micros(round * 1_319));
             assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill is there").success());
         });
         for n in 0.. {
@@ -235,6 +239,7 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged_and_brings_nothing_d
                 break;
             };
             assert_eq!((status, &row["durable"]), (200, &json!(true)), "{row}");
+            answers.fetch_add(1, Ordering::Relaxed);
             unknown.remove(&hash);
             kept.insert(hash.clone());
             if n % 3 == 0 {
@@ -249,7 +254,7 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged_and_brings_nothing_d
         killer.join().expect("it was killed");
         assert!(!node.child.wait().expect("it was killed").success());
     }
-    assert!(kept.len() > 50 && deleted.len() > 10, "{} kept, {} deleted", kept.len(), deleted.len());
+    assert!(kept.len() >= 8 * 7 && deleted.len() >= 8 * 3, "{} kept, {} deleted", kept.len(), deleted.len());
 }
 
 /// A file of records, two lines of which are none.
@@ -392,7 +397,7 @@ fn every_acknowledgement_follows_a_sync_that_began_after_its_add() {
     let (mut asked, mut synced, mut began, mut answered) = (None, false, Vec::new(), 0);
     for row in trace.lines() {
         let thread = row.split(' ').next().unwrap_or_default();
-        let is_sync = row.contains("fdatasync");
+        let is_sync = row.contains("fdatasync") || row.contains("fsync");
         if row.contains("\"POST /v1/records")
             && (row.contains("recvfrom(") || row.contains("read(") || row.contains("resumed"))
         {
@@ -412,44 +417,65 @@ fn every_acknowledgement_follows_a_sync_that_began_after_its_add() {
     assert_eq!(answered, 20, "as many as were asked for are in the trace");
 }
 
+/// Makes one call of a running node fail, the n-th from now on of each of its threads; `None` where the system does not let it be traced.
+fn fail_once(home: &Home, node: &Going, calls: &str, error: &str, nth: u32) -> Option<Child> {
+    let mut command = Command::new("strace");
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}:when={nth}"));
+    command.args(["-f", "-o", "faults", "-e", &trace, "-e", &inject, "-p", &node.child.id().to_string()]);
+    command.current_dir(&home.0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut tracer = command.spawn().expect("it is here");
+    let mut said = BufReader::new(tracer.stderr.take().expect("piped")).lines();
+    let attached = said.find_map(|line| {
+        line.ok().filter(|line| line.contains("attached") || line.contains("Operation not permitted"))
+    });
+    // Whoever reads no more must not keep it from writing.
+    thread::spawn(move || said.for_each(drop));
+    if attached.is_some_and(|line| line.contains("attached")) {
+        return Some(tracer);
+    }
+    tracer.wait().expect("it ends");
+    eprintln!("skipped: the system does not let a running node be traced");
+    None
+}
+
 #[test]
-fn a_disk_that_fails_at_any_write_or_sync_loses_nothing_that_was_acknowledged() {
+fn a_disk_that_fails_at_a_write_or_a_sync_loses_nothing_acknowledged_and_keeps_nothing_refused() {
     if !has_strace() {
         return;
     }
     let home = Home::new("records-fails");
     let port = free_port();
     let mut kept = BTreeSet::new();
-    // The n-th call of each kind fails once; what comes before is the start and what comes behind succeeds again.
-    let faults = ["pwrite64:error=ENOSPC", "pwrite64:error=EIO", "fdatasync:error=EIO"];
-    for (round, (fault, first)) in faults.iter().flat_map(|fault| [4, 9, 16].map(|first| (fault, first))).enumerate() {
-        let call = fault.split(':').next().unwrap_or_default();
-        let (trace, inject) = (format!("trace={call}"), format!("inject={fault}:when={first}..{}", first + 1));
-        let mut node = traced(&home, &port, &["-e", &trace, "-e", &inject]);
-        let mut line = Line::new(&home, "cam1");
-        for n in 0..12 {
+    let faults = [
+        ("pwrite64", "ENOSPC", 1),
+        ("pwrite64", "EIO", 3),
+        ("fsync,fdatasync", "EIO", 1),
+        ("fsync,fdatasync", "ENOSPC", 2),
+    ];
+    for (round, (calls, error, nth)) in faults.into_iter().enumerate() {
+        let (mut node, _) = up(&home, "cam1", &port);
+        let Some(mut tracer) = fail_once(&home, &node, calls, error, nth) else { return };
+        let (mut line, mut refused) = (Line::new(&home, "cam1"), 0);
+        for n in 0..6 {
             let hash = format!("{round}-{n}");
-            let Some((status, row)) = line.say("POST", "/v1/records", &json!({"hash_value": hash}).to_string()) else {
-                panic!("{fault} at {first}: the node ended")
-            };
-            if status == 200 && row["durable"] == true {
-                kept.insert(hash);
-            } else {
-                assert!(status == 503 || row["durable"] == false, "{fault} at {first}: {status} {row}");
-            }
+            let body = json!({"hash_value": hash}).to_string();
+            until("it is taken", || {
+                let (status, row) = line.say("POST", "/v1/records", &body).expect("the node lives");
+                assert!(status == 503 || (status == 200 && row["durable"] == true), "{calls} {error}: {status} {row}");
+                refused += u32::from(status == 503);
+                status == 200
+            });
+            kept.insert(hash);
         }
-        kill_traced(&home, &mut node);
+        assert!(refused > 0, "{calls} {error}: nothing failed");
+        assert!(Command::new("kill").args(["-KILL", &node.child.id().to_string()]).status().expect("kill").success());
+        node.child.wait().expect("it was killed");
+        tracer.wait().expect("it ends with its node");
         let (mut node, _) = up(&home, "cam1", &port);
         let found = ask(&home, "cam1", &["find", "--limit", "100000"]);
-        let there: BTreeSet<String> = found
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(|row| row["hash_value"].as_str().expect("text").to_owned())
-            .collect();
-        let lost: Vec<&String> = kept.difference(&there).collect();
-        assert!(lost.is_empty(), "{fault} at {first}: lost {lost:?}");
+        let there = found.as_array().expect("a list").iter().map(|row| row["hash_value"].as_str().expect("text"));
+        assert_eq!(there.collect::<BTreeSet<_>>(), kept.iter().map(String::as_str).collect(), "{calls} {error}");
+        assert_eq!(count(&found), kept.len(), "{calls} {error}: what was refused is there, too");
         assert_eq!(node.end(), 0);
     }
-    assert!(kept.len() > 50, "{} acknowledged", kept.len());
 }

@@ -88,8 +88,11 @@ fn a_sighting_is_on_every_node_at_once_and_one_that_is_deleted_on_none() {
     assert!(matches!(&done, Stored::Done { durable: true, .. }), "{done:?}");
     lan.run(Duration::from_millis(10));
     assert_eq!(shown(&lan, "bag"), everywhere(10, 1));
-    let told = lan.events.iter().filter(|(_, _, event)| matches!(event, Event::Record(_))).count();
-    assert_eq!(told, 9, "all but its author's application are told");
+    assert_eq!(
+        lan.times(|event| matches!(event, Event::Record(_))).len(),
+        9,
+        "all but its author's application are told"
+    );
     let RecordView { id, source, left, local, .. } = lan.nodes[&7].records_of(lan.now, "bag").remove(0);
     assert_eq!((id, &*source, local), (id_of(&done), "cam3", false));
     assert!(left > Duration::from_secs(7 * 24 * 3_600 - 1) && left <= Duration::from_secs(7 * 24 * 3_600));

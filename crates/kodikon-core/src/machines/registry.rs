@@ -98,7 +98,10 @@ impl Registry {
         let sighting = sighting_of(id, body);
         let is_dead = self.dead.get(&sighting).is_some_and(|deletes| deletes.values().any(|up_to| *up_to >= id));
         let current = self.current(&sighting);
-        if is_dead || current.is_some_and(|current| current >= id) {
+        if current == Some(id) {
+            return true;
+        }
+        if is_dead || current.is_some_and(|current| current > id) {
             ctx.out.notice(Notice::LogSpent(vec![id]));
             return false;
         }
@@ -127,7 +130,8 @@ impl Registry {
         }
         for removed in &removes {
             let (sighting, newest) = (removed.sighting(), removed.newest());
-            self.dead.entry(sighting).or_default().insert(id, newest);
+            let up_to = self.dead.entry(sighting).or_default().entry(id).or_insert(newest);
+            *up_to = (*up_to).max(newest);
             if let Some(current) = self.current(&sighting).filter(|current| *current <= newest) {
                 self.hide(&current, ctx);
                 ctx.out.notice(Notice::LogSpent(vec![current]));

@@ -7,6 +7,7 @@ use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::model::alert::AlertView;
+use kodikon_core::model::record::{Filter, RecordView, RegistryView};
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::{Boot, Node};
 
@@ -40,6 +41,10 @@ pub trait Endpoint: fmt::Debug {
     fn log_root(&self) -> u64;
     /// The alerts that it shows as active.
     fn alerts(&self, now: Instant) -> Vec<AlertView>;
+    /// All sightings that it shows.
+    fn records(&self, now: Instant) -> Vec<RecordView>;
+    /// Its registry in numbers.
+    fn registry(&self) -> RegistryView;
     /// Its tables: name, entries, limit.
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)>;
     /// Its counters.
@@ -101,6 +106,14 @@ impl Endpoint for Node {
 
     fn alerts(&self, now: Instant) -> Vec<AlertView> {
         Self::alerts(self, now)
+    }
+
+    fn records(&self, now: Instant) -> Vec<RecordView> {
+        self.find(now, &Filter::default(), None, usize::MAX).records
+    }
+
+    fn registry(&self) -> RegistryView {
+        Self::registry(self)
     }
 
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {

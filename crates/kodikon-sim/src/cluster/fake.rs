@@ -14,6 +14,7 @@ use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::{Duration, Instant};
 use kodikon_core::model::alert::AlertView;
 use kodikon_core::model::member::Liveness;
+use kodikon_core::model::record::{RecordView, RegistryView};
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Boot;
 
@@ -202,7 +203,7 @@ impl Endpoint for Fake {
             | Input::StreamEnded { .. }
             | Input::StateKept { .. }
             | Input::Committed { .. }
-            | Input::Command(Command::Raise(_) | Command::Acknowledge(_))
+            | Input::Command(Command::Raise(_) | Command::Acknowledge(_) | Command::Add(_) | Command::Delete(_))
             | Input::Disturbed => {}
         }
     }
@@ -291,6 +292,14 @@ impl Endpoint for Fake {
 
     fn alerts(&self, _: Instant) -> Vec<AlertView> {
         Vec::new()
+    }
+
+    fn records(&self, _: Instant) -> Vec<RecordView> {
+        Vec::new()
+    }
+
+    fn registry(&self) -> RegistryView {
+        RegistryView::default()
     }
 
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {

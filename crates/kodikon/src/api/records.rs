@@ -1,6 +1,6 @@
 //! Decides how records of the registry look in JSON, and what is asked of it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// What an embedding is: in what space it lies, and its numbers where they are wanted.
@@ -18,8 +18,14 @@ pub struct EmbeddingRow {
     #[serde(default)]
     pub dtype: String,
     /// The numbers as they are stored; left out where they were not asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "rounded")]
     pub numbers: Option<Vec<f32>>,
+}
+
+/// Reads numbers of any size: one that is too large for an `f32` is an infinity then, and is refused by its place and not as bad JSON.
+fn rounded<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<f32>>, D::Error> {
+    let numbers = Option::<Vec<f64>>::deserialize(from)?;
+    Ok(numbers.map(|numbers| numbers.into_iter().map(|number| number as f32).collect()))
 }
 
 /// A sighting, as `kodikon get`, `kodikon find` and `GET /v1/records` show it.

@@ -538,7 +538,7 @@ mod tests {
             (json!({"hash_value": "h", "embedding": {"model": "m", "numbers": [1e300]}}), "number 0 is inf"),
         ];
         for (doc, expected) in table {
-            let doc: RecordDoc = serde_json::from_value(doc).expect("its fields");
+            let doc: RecordDoc = serde_json::from_str(&doc.to_string()).expect("its fields");
             let error = Record::try_from(doc).and_then(|record| record.check()).expect_err("it breaks a limit");
             assert!(error.to_string().contains(expected), "{error} should say {expected:?}");
         }

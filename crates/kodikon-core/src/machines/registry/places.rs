@@ -99,3 +99,52 @@ impl Places {
         (most(|share| share.0), most(|share| share.1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::id::{Epoch, MeshId, Seq};
+    use crate::ground::time::WallTime;
+    use crate::model::identity::Identity;
+    use crate::model::op::{OpKind, SignedOp, Statement};
+    use crate::model::record::Sighting;
+
+    fn entry(id: OpId, op: &SignedOp) -> Entry {
+        let confidence = Confidence::new((id.seq.0 % 101) as f64 / 100.0).unwrap();
+        let rank = Rank::of(&id, confidence);
+        Entry { op: op.clone(), hash: Arc::from("a"), born_ms: 0, rank, sighting: Sighting(id) }
+    }
+
+    /// Takes these in, in their order, and makes room after each.
+    fn left_of(ids: impl Iterator<Item = OpId>, op: &SignedOp) -> (BTreeSet<OpId>, usize) {
+        let (mut places, mut held) = (Places::default(), BTreeSet::new());
+        for id in ids {
+            places.add(&id, &entry(id, op));
+            held.insert(id);
+            while let Some(victim) = places.crowded(&id.author) {
+                places.remove(&victim, &entry(victim, op));
+                held.remove(&victim);
+            }
+        }
+        (held, places.bytes)
+    }
+
+    #[test]
+    fn what_stays_is_the_same_in_whatever_order_it_came_and_no_author_has_more_than_its_share() {
+        let statement =
+            Statement { kind: OpKind::Record, key: Vec::new(), body: vec![0; 40], lamport: 1, wall: WallTime(0) };
+        let op = SignedOp::sign(&Identity::from_secret(&[1; 32]), MeshId([1; 16]), Epoch(1), Seq(1), statement);
+        let (one, two) = (NodeId([1; 16]), NodeId([2; 16]));
+        let of =
+            |author, count: usize| (1..=count as u64).map(move |seq| OpId { author, epoch: Epoch(1), seq: Seq(seq) });
+        let all: Vec<OpId> = of(one, MAX_OF_AUTHOR + 2_000).chain(of(two, MAX_RECORDS / 4 + 3_000)).collect();
+        let (forward, bytes) = left_of(all.iter().copied(), &op);
+        let (backward, _) = left_of(all.iter().rev().copied(), &op);
+        assert!(forward == backward, "the same {} and {}", forward.len(), backward.len());
+        assert_eq!((forward.len(), bytes), (MAX_RECORDS, MAX_RECORDS * op.wire_len()));
+        let of_one = forward.iter().filter(|id| id.author == one).count();
+        assert!(of_one <= MAX_OF_AUTHOR, "{of_one}");
+        let least = forward.iter().map(|id| id.seq.0 % 101).min();
+        assert!(least > Some(0), "the least sure went first");
+    }
+}

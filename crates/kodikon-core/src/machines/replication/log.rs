@@ -4,6 +4,7 @@ mod compare;
 mod keep;
 mod lane;
 mod local;
+mod orders;
 mod own;
 mod pieces;
 mod rates;
@@ -48,6 +49,8 @@ const AUTHOR_BURST: u32 = 2_000;
 /// that is not on the author's account: this node asked for it.
 const RECORD_RATE: u32 = 200;
 const RECORD_BURST: u32 = 2_000;
+/// What is younger may have been pushed: as long as a push may wait in the queues of some relays.
+const FRESH_MS: u64 = 1_000;
 /// Ops whose time is over that end in one turn: some millisecond. A hundred thousand of one import end together.
 const MAX_ENDED: usize = 256;
 
@@ -224,7 +227,9 @@ impl Log {
             return ctx.stats.drop(Reject::Stale);
         }
         let Some(key) = key else { return ctx.stats.drop(Reject::Stranger) };
-        let pulled = op.kind().is_of_registry() && self.sync.is_pulled(now, from);
+        // What whoever was asked lately pushes is not taken for an answer: relays pass it on.
+        let is_push = age_ms < FRESH_MS && self.allowance(id.author, op.kind()).has(now, 1);
+        let pulled = op.kind().is_of_registry() && self.sync.is_pulled(now, from) && !is_push;
         // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
         let fits = self.rates.has_room(now, &id.author, &body, (age_ms, rested == Some(true)));
         if !fits {
@@ -234,7 +239,7 @@ impl Log {
             return ctx.stats.drop(Reject::Budget);
         }
         let holds = if pulled {
-            checks.is_pulled_signed(now, from, (&op, &key), ctx)
+            checks.is_pulled_signed(now, (&op, &key), ctx)
         } else {
             checks.is_signed(now, from, (&op, &key), ctx)
         };

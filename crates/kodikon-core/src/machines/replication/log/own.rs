@@ -15,8 +15,8 @@ use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::log::Log;
 use crate::machines::replication::log::keep::Owed;
 use crate::machines::replication::log::lane::Held;
+use crate::machines::replication::log::orders::Orders;
 use crate::machines::replication::log::pieces::cut;
-use crate::machines::replication::log::records::Orders;
 use crate::model::alert::{AlertId, Raised};
 use crate::model::letter::{Priority, Ticket};
 use crate::model::logged::{LogBody, Logged};
@@ -210,6 +210,7 @@ impl Log {
     pub(in crate::machines::replication) fn end_run(&mut self, now: Instant, ctx: &mut Context) {
         let all: BTreeSet<OpId> = self.own.ids().copied().collect();
         self.release_own(now, &all, false, ctx);
+        self.end_orders(ctx);
     }
 
     /// What a next run of this process begins with: all is in memory still, and what is not on disk is written anew.

@@ -1,71 +1,20 @@
 //! Decides how this node's own sightings and deletes enter the log: told only when they are on disk, and refused where the disk fails.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::effect::Event;
 use crate::effect::context::Context;
-use crate::ground::bounded::TokenBucket;
 use crate::ground::id::Seq;
 use crate::ground::time::{Duration, Instant};
+use crate::machines::replication::log::Log;
 use crate::machines::replication::log::lane::Held;
+use crate::machines::replication::log::orders::FAILING;
 use crate::machines::replication::log::own::{Said, Waiting};
-use crate::machines::replication::log::{Log, RECORD_BURST, RECORD_RATE};
 use crate::model::letter::Ticket;
 use crate::model::logged::LogBody;
 use crate::model::op::{OpId, OpKind, OpLane, SignedOp, Statement};
-use crate::model::record::Stored;
 
 /// Sightings and deletes that wait for the disk at most: two transactions of 512, one on its way and one behind it.
 pub(super) const MAX_WAITING_RECORDS: usize = 1_024;
-const FAILING: &str = "the disk does not take it: nothing was kept";
-
-/// Orders of the application that the disk has not answered.
-#[derive(Debug)]
-pub(super) struct Orders {
-    open: BTreeMap<Ticket, Open>,
-    /// What is to go that never left this node.
-    removing: BTreeMap<OpId, Ticket>,
-    /// What this node may push.
-    push: TokenBucket,
-}
-
-#[derive(Debug)]
-struct Open {
-    /// Ops that the disk has not answered for.
-    left: usize,
-    ids: Vec<OpId>,
-    durable: bool,
-}
-
-impl Orders {
-    pub(super) fn new() -> Self {
-        Self { open: BTreeMap::new(), removing: BTreeMap::new(), push: TokenBucket::new(RECORD_RATE, RECORD_BURST) }
-    }
-
-    /// Whether one more may be told at once.
-    pub(super) fn may_push(&mut self, now: Instant) -> bool {
-        self.push.take(now, 1)
-    }
-
-    /// The disk has answered for a part of an order; the last one answers the order.
-    pub(super) fn done(&mut self, ticket: Ticket, durable: bool, ctx: &mut Context) {
-        let Some(open) = self.open.get_mut(&ticket) else { return };
-        open.left = open.left.saturating_sub(1);
-        open.durable &= durable;
-        if open.left == 0
-            && let Some(Open { ids, durable, .. }) = self.open.remove(&ticket)
-        {
-            ctx.out.event(Event::Stored { ticket, outcome: Stored::Done { ids, durable } });
-        }
-    }
-
-    fn refuse(&mut self, ticket: Ticket, ctx: &mut Context) {
-        if self.open.remove(&ticket).is_some() {
-            ctx.stats.records_refused += 1;
-            ctx.out.event(Event::Stored { ticket, outcome: Stored::Refused { reason: FAILING } });
-        }
-    }
-}
 
 /// What an order comes to.
 #[derive(Debug)]
@@ -106,7 +55,7 @@ impl Log {
             self.keep.owe_removal(id);
         }
         let ids = if wanted.names.is_empty() { ids } else { wanted.names };
-        self.own.orders.open.insert(ticket, Open { left, ids, durable: true });
+        self.own.orders.open(ticket, left, ids);
         Ok(())
     }
 
@@ -149,6 +98,14 @@ impl Log {
                 self.forget_local(id, ctx);
                 self.own.orders.done(ticket, durable, ctx);
             }
+        }
+    }
+
+    /// This run ends: what is to be removed from the disk goes from what is held, and the disk is asked a last time.
+    pub(super) fn end_orders(&mut self, ctx: &mut Context) {
+        for (id, ticket) in std::mem::take(&mut self.own.orders.removing) {
+            self.forget_local(&id, ctx);
+            self.own.orders.done(ticket, false, ctx);
         }
     }
 
