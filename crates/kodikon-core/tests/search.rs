@@ -192,9 +192,9 @@ fn what_is_like_a_hash_is_found_without_that_hash() {
     scene.add(record("b", &[1.0, 0.1, 0.0]));
     scene.add(record("c", &[0.1, 1.0, 0.0]));
     // Its newest sighting counts, and all of them are left out.
-    scene.now += Duration::from_millis(5);
+    scene.now = scene.now + Duration::from_millis(5);
     scene.add(record("a", &[1.0, 0.0, 0.0]));
-    scene.now += Duration::from_millis(5);
+    scene.now = scene.now + Duration::from_millis(5);
     scene.add(NewRecord::new("a"));
     assert_eq!(scene.found(|order| order.target = Target::Like("a".to_owned())), ["b", "c"]);
     assert_eq!(scene.refused(|order| order.target = Target::Like("d".to_owned())), Unsearched::NoSuchHash);

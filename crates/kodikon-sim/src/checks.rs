@@ -8,6 +8,7 @@ pub mod letters;
 pub mod queues;
 pub mod reach;
 pub mod routes;
+pub mod searches;
 pub mod steady;
 pub mod truth;
 pub mod view;
@@ -17,10 +18,12 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use kodikon_core::effect::log::Batch;
+use kodikon_core::effect::scan::ScanJob;
 use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
+use kodikon_core::model::record::RecordView;
 use kodikon_core::model::state::NodeSnapshot;
 
 use crate::checks::alerts::Alerts;
@@ -28,6 +31,7 @@ use crate::checks::casts::Casts;
 use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
 use crate::checks::queues::Queues;
+use crate::checks::searches::Searches;
 use crate::checks::steady::Steady;
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
@@ -103,6 +107,8 @@ pub enum Check {
     AlertReceipt,
     /// No two ops of the log have one number.
     AlertNumber,
+    /// A search finds what a plain scan of all that its node shows finds, in the same order.
+    SearchExact,
     /// After calm everyone shows the same active alerts, and none that was on its author's disk is lost.
     CalmAlerts,
     /// After calm all who can reach each other hold the same of the log.
@@ -161,6 +167,7 @@ impl Check {
             Self::AlertTrue => "alert_true",
             Self::AlertReceipt => "alert_receipt",
             Self::AlertNumber => "alert_number",
+            Self::SearchExact => "search_exact",
             Self::CalmAlerts => "calm_alerts",
             Self::CalmLogRoot => "calm_log_root",
             Self::CalmRoster => "calm_roster",
@@ -271,6 +278,8 @@ pub struct Watch {
     pub casts: Casts,
     /// What was raised.
     pub alerts: Alerts,
+    /// What was looked for.
+    pub searches: Searches,
     /// Where letters went.
     pub detours: Detours,
     /// Whom queues held up.
@@ -318,6 +327,7 @@ impl Watch {
             letters: Letters::new(nodes),
             casts: Casts::default(),
             alerts: Alerts::new(nodes),
+            searches: Searches::default(),
             detours: Detours::default(),
             queues: Queues::default(),
             steady: Steady::default(),
@@ -565,6 +575,7 @@ impl Observer for Watch {
         self.truth.booted(now, node);
         self.letters.booted(node);
         self.alerts.booted(node);
+        self.searches.booted(node);
         self.identify(now, node, endpoint);
         self.metrics.booted(now);
     }
@@ -621,6 +632,7 @@ impl Observer for Watch {
                 self.told(now, node, &given);
             }
             Event::Alert { .. } | Event::Raised { .. } | Event::Receipt { .. } => self.hear_of_alert(now, node, event),
+            Event::Searched { .. } => self.hear_of_search(now, node, event),
             Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
             // A new run begins within the process: it knows nobody, as after a boot.
@@ -660,6 +672,10 @@ impl Observer for Watch {
 
     fn raising(&mut self, now: Moment, node: usize, order: &AlertOrder) {
         self.order_alert(now, node, order);
+    }
+
+    fn scanning(&mut self, node: usize, job: &ScanJob, shown: &[RecordView]) {
+        self.expect_nearest(node, job, shown);
     }
 
     fn committing(&mut self, now: Moment, node: usize, batch: &Batch) {

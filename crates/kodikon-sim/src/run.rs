@@ -26,6 +26,7 @@ use crate::scenario::{Flow, Scenario};
 use crate::trace::Detail;
 use crate::workload::Workload;
 use crate::workload::alerts::Alerts;
+use crate::workload::searches::Searches;
 use crate::workload::casts::Casts;
 use crate::workload::letters::Letters;
 
@@ -74,6 +75,8 @@ enum Todo {
     Say,
     /// An application raises an alert, and perhaps another acknowledges one.
     Raise,
+    /// An application records, deletes or looks for something.
+    Seek,
     /// A stream begins, in this cycle only.
     Stream(u64, Flow),
     /// One more letter of a stream is written.
@@ -105,6 +108,7 @@ struct Run<'a> {
     workload: Workload,
     letters: Letters,
     alerts: Alerts,
+    searches: Searches,
     casts: Casts,
     enemies: Vec<Hostile>,
     due_back: BTreeSet<usize>,
@@ -176,6 +180,7 @@ impl<'a> Run<'a> {
         cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every(scenario.state_every_s));
         let alerts = Alerts::new(source(order.seed, "alerts"), scenario.nodes, every(scenario.alerts_every_s));
+        let searches = Searches::new(source(order.seed, "searches"), scenario.nodes, every(scenario.searches_every_s));
         let letters = Letters::new(source(order.seed, "letters"), scenario.nodes, every(scenario.letters_every_s));
         let casts = Casts::new(source(order.seed, "casts"), scenario.nodes, every(scenario.casts_every_s));
         Self {
@@ -191,6 +196,7 @@ impl<'a> Run<'a> {
             workload,
             letters,
             alerts,
+            searches,
             casts,
             enemies,
             due_back: BTreeSet::new(),
@@ -216,6 +222,7 @@ impl<'a> Run<'a> {
         self.enter_write();
         self.enter_say();
         self.enter_raise();
+        self.enter_seek();
     }
 
     fn enter(&mut self, at: Moment, todo: Todo) {
@@ -247,6 +254,21 @@ impl<'a> Run<'a> {
         let (node, cast) = (self.casts.who(), self.casts.say());
         self.say(node, cast);
         self.enter_say();
+    }
+
+    fn enter_seek(&mut self) {
+        if let Some(at) = self.searches.next(self.cluster.now) {
+            self.enter(at, Todo::Seek);
+        }
+    }
+
+    /// An application records, deletes or looks for something. In calm nothing is recorded.
+    fn seek(&mut self) {
+        let (node, order) = (self.searches.who(), self.searches.order());
+        if !self.is_calm() || matches!(order, Command::Search(_)) {
+            self.say(node, order);
+        }
+        self.enter_seek();
     }
 
     fn enter_raise(&mut self) {
@@ -324,6 +346,7 @@ impl<'a> Run<'a> {
             Todo::Write => self.write(),
             Todo::Say => self.say_to_all(),
             Todo::Raise => self.raise(),
+            Todo::Seek => self.seek(),
             Todo::Work => {
                 let node = self.workload.who();
                 let command = self.workload.change(self.cluster.nodes[node].wall(self.cluster.now));

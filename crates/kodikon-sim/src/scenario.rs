@@ -48,6 +48,9 @@ pub struct Scenario {
     /// Mean seconds between two alerts of a node; 0: it raises none.
     #[serde(default)]
     pub alerts_every_s: f64,
+    /// Mean seconds between two things that a node records, deletes or looks for by likeness; 0: it does none of it.
+    #[serde(default)]
+    pub searches_every_s: f64,
     /// Streams of letters.
     #[serde(default)]
     pub flow: Vec<Flow>,
@@ -236,6 +239,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "alerts-partition",
     "alerts-line-7",
     "alerts-disk-fails",
+    "search-6",
     "swarm-5",
     "swarm-10",
     "swarm-30",

@@ -38,6 +38,8 @@ pub enum EventKind {
     AlertAck,
     /// Another node has seen something.
     Record,
+    /// A search of this node's application has ended.
+    Search,
     /// This node hears nobody, or somebody again.
     Isolated,
     /// Every kind.
@@ -46,7 +48,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind but [`EventKind::Any`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PeerUp,
         Self::PeerSuspect,
         Self::PeerFailed,
@@ -56,6 +58,7 @@ impl EventKind {
         Self::Alert,
         Self::AlertAck,
         Self::Record,
+        Self::Search,
         Self::Isolated,
     ];
 
@@ -72,6 +75,7 @@ impl EventKind {
             Self::Alert => "alert",
             Self::AlertAck => "alert_ack",
             Self::Record => "record",
+            Self::Search => "search",
             Self::Isolated => "isolated",
             Self::Any => "any",
         }
@@ -96,6 +100,7 @@ impl EventKind {
             What::Alert { .. } => Some(Self::Alert),
             What::AlertAck { .. } => Some(Self::AlertAck),
             What::Record { .. } => Some(Self::Record),
+            What::Search { .. } => Some(Self::Search),
             What::Isolated { .. } => Some(Self::Isolated),
             What::Missed { .. } => None,
         }

@@ -7,6 +7,7 @@ use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::model::alert::AlertView;
+use kodikon_core::model::record::{Filter, RecordView};
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::{Boot, Node};
 
@@ -40,6 +41,8 @@ pub trait Endpoint: fmt::Debug {
     fn log_root(&self) -> u64;
     /// The alerts that it shows as active.
     fn alerts(&self, now: Instant) -> Vec<AlertView>;
+    /// The sightings that it shows.
+    fn records(&self, now: Instant) -> Vec<RecordView>;
     /// Its tables: name, entries, limit.
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)>;
     /// Its counters.
@@ -101,6 +104,10 @@ impl Endpoint for Node {
 
     fn alerts(&self, now: Instant) -> Vec<AlertView> {
         Self::alerts(self, now)
+    }
+
+    fn records(&self, now: Instant) -> Vec<RecordView> {
+        Self::find(self, now, &Filter::default(), None, usize::MAX).records
     }
 
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {

@@ -14,6 +14,7 @@ use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::{Duration, Instant};
 use kodikon_core::model::alert::AlertView;
 use kodikon_core::model::member::Liveness;
+use kodikon_core::model::record::RecordView;
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Boot;
 
@@ -202,6 +203,8 @@ impl Endpoint for Fake {
             | Input::StreamEnded { .. }
             | Input::StateKept { .. }
             | Input::Committed { .. }
+            | Input::Scanned { .. }
+            | Input::Command(Command::Search(_))
             | Input::Command(Command::Raise(_) | Command::Acknowledge(_))
             | Input::Disturbed => {}
         }
@@ -290,6 +293,10 @@ impl Endpoint for Fake {
     }
 
     fn alerts(&self, _: Instant) -> Vec<AlertView> {
+        Vec::new()
+    }
+
+    fn records(&self, _: Instant) -> Vec<RecordView> {
         Vec::new()
     }
 
