@@ -245,6 +245,7 @@ pub(crate) fn weight(event: &Event) -> usize {
         | What::PeerLeft { .. }
         | What::AlertAck { .. }
         | What::Isolated { .. }
+        | What::Search { .. }
         | What::Missed { .. } => SMALL,
     }
 }
