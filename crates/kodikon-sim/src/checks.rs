@@ -7,6 +7,7 @@ pub mod detours;
 pub mod letters;
 pub mod queues;
 pub mod reach;
+pub mod records;
 pub mod routes;
 pub mod searches;
 pub mod steady;
@@ -23,7 +24,7 @@ use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
-use kodikon_core::model::record::RecordView;
+use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
 use kodikon_core::model::state::NodeSnapshot;
 
 use crate::checks::alerts::Alerts;
@@ -31,6 +32,7 @@ use crate::checks::casts::Casts;
 use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
 use crate::checks::queues::Queues;
+use crate::checks::records::Records;
 use crate::checks::searches::Searches;
 use crate::checks::steady::Steady;
 use crate::checks::truth::Truth;
@@ -111,6 +113,22 @@ pub enum Check {
     SearchExact,
     /// After calm everyone shows the same active alerts, and none that was on its author's disk is lost.
     CalmAlerts,
+    /// Every sighting that is shown was added, as it is shown, by whose it is; and what stays on a node is shown there alone.
+    RecordTrue,
+    /// No run of a node tells its application of an op of a sighting twice.
+    RecordOnce,
+    /// Nobody is told of what it has deleted itself.
+    RecordGone,
+    /// What is acknowledged as on disk is there.
+    RecordKept,
+    /// After calm all who can reach each other show the same sightings.
+    CalmRecords,
+    /// After calm all show what was acknowledged as on its author's disk, if that is there still.
+    CalmKept,
+    /// After calm nobody shows what was deleted.
+    CalmGone,
+    /// After calm nobody shows what is over.
+    CalmOver,
     /// After calm all who can reach each other hold the same of the log.
     CalmLogRoot,
     /// After calm all live nodes that can reach each other, directly or over others, show exactly each other.
@@ -169,6 +187,14 @@ impl Check {
             Self::AlertNumber => "alert_number",
             Self::SearchExact => "search_exact",
             Self::CalmAlerts => "calm_alerts",
+            Self::RecordTrue => "record_true",
+            Self::RecordOnce => "record_once",
+            Self::RecordGone => "record_gone",
+            Self::RecordKept => "record_kept",
+            Self::CalmRecords => "calm_records",
+            Self::CalmKept => "calm_kept",
+            Self::CalmGone => "calm_gone",
+            Self::CalmOver => "calm_over",
             Self::CalmLogRoot => "calm_log_root",
             Self::CalmRoster => "calm_roster",
             Self::CalmDeadGone => "calm_dead_gone",
@@ -278,6 +304,8 @@ pub struct Watch {
     pub casts: Casts,
     /// What was raised.
     pub alerts: Alerts,
+    /// What was seen.
+    pub records: Records,
     /// What was looked for.
     pub searches: Searches,
     /// Where letters went.
@@ -327,6 +355,7 @@ impl Watch {
             letters: Letters::new(nodes),
             casts: Casts::default(),
             alerts: Alerts::new(nodes),
+            records: Records::new(nodes),
             searches: Searches::default(),
             detours: Detours::default(),
             queues: Queues::default(),
@@ -575,6 +604,7 @@ impl Observer for Watch {
         self.truth.booted(now, node);
         self.letters.booted(node);
         self.alerts.booted(node);
+        self.records.booted(now, node);
         self.searches.booted(node);
         self.identify(now, node, endpoint);
         self.metrics.booted(now);
@@ -632,15 +662,20 @@ impl Observer for Watch {
                 self.told(now, node, &given);
             }
             Event::Alert { .. } | Event::Raised { .. } | Event::Receipt { .. } => self.hear_of_alert(now, node, event),
+            Event::Record(_) | Event::Stored { .. } => self.hear_of_record(now, node, event),
             Event::Searched { .. } => self.hear_of_search(now, node, event),
             Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
             // A new run begins within the process: it knows nobody, as after a boot.
             Event::Restored { .. } => {
                 self.check_backup(now, node);
+                self.records.booted(now, node);
                 self.forget_view(node);
             }
-            Event::Overtaken { .. } | Event::Cloned { rekeyed: true } => self.forget_view(node),
+            Event::Overtaken { .. } | Event::Cloned { rekeyed: true } => {
+                self.records.booted(now, node);
+                self.forget_view(node);
+            }
             _ => {}
         }
     }
@@ -678,12 +713,22 @@ impl Observer for Watch {
         self.expect_nearest(node, job, shown);
     }
 
+    fn adding(&mut self, now: Moment, node: usize, order: &RecordOrder) {
+        self.order_record(now, node, order);
+    }
+
+    fn deleting(&mut self, node: usize, order: &DeleteOrder) {
+        self.order_delete(node, order);
+    }
+
     fn committing(&mut self, now: Moment, node: usize, batch: &Batch) {
         self.write_ops(now, node, batch);
+        self.write_records(batch);
     }
 
     fn synced(&mut self, _now: Moment, node: usize, kept: &[OpId]) {
         self.keep_ops(node, kept);
+        self.keep_records(node, kept);
     }
 
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool) {

@@ -20,7 +20,7 @@ use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
-use kodikon_core::model::record::RecordView;
+use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
@@ -137,6 +137,10 @@ pub trait Observer {
     fn announced(&mut self, now: Moment, node: usize, order: &BroadcastOrder);
     /// A node was told to raise an alert.
     fn raising(&mut self, now: Moment, node: usize, order: &AlertOrder);
+    /// A node was told to add a sighting.
+    fn adding(&mut self, now: Moment, node: usize, order: &RecordOrder);
+    /// A node was told to delete sightings.
+    fn deleting(&mut self, node: usize, order: &DeleteOrder);
     /// A node asks for its log to be written.
     fn committing(&mut self, now: Moment, node: usize, batch: &Batch);
     /// A node's embeddings are to be scanned; this is all that it shows.
@@ -456,6 +460,8 @@ impl<O: Observer> Cluster<O> {
                     Command::Send(order) => self.observer.ordered(self.now, node, order),
                     Command::Broadcast(order) => self.observer.announced(self.now, node, order),
                     Command::Raise(order) => self.observer.raising(self.now, node, order),
+                    Command::Add(order) => self.observer.adding(self.now, node, order),
+                    Command::Delete(order) => self.observer.deleting(node, order),
                     Command::Acknowledge(_) | Command::Search(_) | Command::Leave => {}
                 }
                 process.endpoint.handle(now, Input::Command(*command));

@@ -29,6 +29,7 @@ use crate::workload::alerts::Alerts;
 use crate::workload::searches::Searches;
 use crate::workload::casts::Casts;
 use crate::workload::letters::Letters;
+use crate::workload::records::Records;
 
 /// How a scenario is to be run.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +76,10 @@ enum Todo {
     Say,
     /// An application raises an alert, and perhaps another acknowledges one.
     Raise,
+    /// An application adds, updates or deletes sightings.
+    Order,
+    /// An application adds so many sightings more, in this cycle only.
+    Load(u64, u64),
     /// An application records, deletes or looks for something.
     Seek,
     /// A stream begins, in this cycle only.
@@ -93,6 +98,11 @@ enum Todo {
     Count,
 }
 
+/// When a load of sightings begins, and how it goes on: no faster than a disk answers.
+const LOAD_AFTER: Duration = Duration::from_secs(30);
+const LOAD_GAP: Duration = Duration::from_millis(200);
+const LOADED_AT_ONCE: u64 = 500;
+
 /// One run.
 #[derive(Debug)]
 struct Run<'a> {
@@ -108,6 +118,7 @@ struct Run<'a> {
     workload: Workload,
     letters: Letters,
     alerts: Alerts,
+    records: Records,
     searches: Searches,
     casts: Casts,
     enemies: Vec<Hostile>,
@@ -180,6 +191,7 @@ impl<'a> Run<'a> {
         cluster.tap = enemies.first().map(|enemy| Tap::new(enemy.host()));
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every(scenario.state_every_s));
         let alerts = Alerts::new(source(order.seed, "alerts"), scenario.nodes, every(scenario.alerts_every_s));
+        let records = Records::new(source(order.seed, "records"), scenario.nodes, every(scenario.records_every_s));
         let searches = Searches::new(source(order.seed, "searches"), scenario.nodes, every(scenario.searches_every_s));
         let letters = Letters::new(source(order.seed, "letters"), scenario.nodes, every(scenario.letters_every_s));
         let casts = Casts::new(source(order.seed, "casts"), scenario.nodes, every(scenario.casts_every_s));
@@ -196,6 +208,7 @@ impl<'a> Run<'a> {
             workload,
             letters,
             alerts,
+            records,
             searches,
             casts,
             enemies,
@@ -222,6 +235,7 @@ impl<'a> Run<'a> {
         self.enter_write();
         self.enter_say();
         self.enter_raise();
+        self.enter_order();
         self.enter_seek();
     }
 
@@ -299,6 +313,39 @@ impl<'a> Run<'a> {
         self.enter_raise();
     }
 
+    fn enter_order(&mut self) {
+        if let Some(at) = self.records.next(self.cluster.now) {
+            self.enter(at, Todo::Order);
+        }
+    }
+
+    /// An application adds, updates or deletes sightings; in calm all rests.
+    fn order(&mut self) {
+        let (node, now) = (self.records.who(), self.cluster.now);
+        let shown = match &self.cluster.nodes[node].process {
+            Some(process) => process.endpoint.records(process.clock.local(now)),
+            None => Vec::new(),
+        };
+        let me = self.cluster.observer.truth.nodes[node].id;
+        let order = self.records.order(&me, &shown);
+        if !self.is_calm() {
+            self.say(node, order);
+        }
+        self.enter_order();
+    }
+
+    /// The first node adds some of what it loads, and goes on with the rest.
+    fn load(&mut self, left: u64) {
+        let now = left.min(LOADED_AT_ONCE);
+        for _ in 0..now {
+            let order = self.records.load();
+            self.say(0, order);
+        }
+        if left > now {
+            self.enter(self.cluster.now + LOAD_GAP, Todo::Load(self.cycle, left - now));
+        }
+    }
+
     /// An application writes to somebody.
     fn write(&mut self) {
         let node = self.letters.who();
@@ -341,11 +388,13 @@ impl<'a> Run<'a> {
             Todo::Step(cycle, step) if cycle == self.cycle => self.step(step),
             Todo::Enemy(cycle, enemy) if cycle == self.cycle => self.let_act(enemy),
             Todo::Stream(cycle, flow) if cycle == self.cycle => self.begin_stream(flow),
-            Todo::Deed(..) | Todo::Step(..) | Todo::Enemy(..) | Todo::Stream(..) => {}
+            Todo::Load(cycle, left) if cycle == self.cycle => self.load(left),
+            Todo::Deed(..) | Todo::Step(..) | Todo::Enemy(..) | Todo::Stream(..) | Todo::Load(..) => {}
             Todo::Streamed(flow) => self.stream(flow),
             Todo::Write => self.write(),
             Todo::Say => self.say_to_all(),
             Todo::Raise => self.raise(),
+            Todo::Order => self.order(),
             Todo::Seek => self.seek(),
             Todo::Work => {
                 let node = self.workload.who();
@@ -430,6 +479,9 @@ impl<'a> Run<'a> {
         self.enter(now + cycle, Todo::Judge);
         if self.cycle > 1 {
             (0..self.scenario.nodes).for_each(|node| self.strike(Deed::Boot(node, Comeback::Own)));
+        }
+        if self.scenario.records_load > 0 {
+            self.enter(now + LOAD_AFTER, Todo::Load(self.cycle, self.scenario.records_load));
         }
         let mut quality = Quality::clean();
         // Without mild faults what the scenario says is bad, and nothing else.

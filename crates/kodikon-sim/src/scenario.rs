@@ -48,6 +48,12 @@ pub struct Scenario {
     /// Mean seconds between two alerts of a node; 0: it raises none.
     #[serde(default)]
     pub alerts_every_s: f64,
+    /// Mean seconds between two orders of a node to add, update or delete sightings; 0: none.
+    #[serde(default)]
+    pub records_every_s: f64,
+    /// So many sightings the first node adds at once in each cycle, half a minute after it began.
+    #[serde(default)]
+    pub records_load: u64,
     /// Mean seconds between two things that a node records, deletes or looks for by likeness; 0: it does none of it.
     #[serde(default)]
     pub searches_every_s: f64,
@@ -239,6 +245,15 @@ const ALL: &[(&str, &str)] = scenarios![
     "alerts-partition",
     "alerts-line-7",
     "alerts-disk-fails",
+    "records-10",
+    "records-races",
+    "records-partition",
+    "records-away",
+    "records-disks",
+    "records-disk-fails",
+    "records-rolling-restart",
+    "records-line-5",
+    "records-load",
     "search-6",
     "swarm-5",
     "swarm-10",

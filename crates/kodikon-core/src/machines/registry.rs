@@ -98,7 +98,10 @@ impl Registry {
         let sighting = sighting_of(id, body);
         let is_dead = self.dead.get(&sighting).is_some_and(|deletes| deletes.values().any(|up_to| *up_to >= id));
         let current = self.current(&sighting);
-        if is_dead || current.is_some_and(|current| current >= id) {
+        if current == Some(id) {
+            return true;
+        }
+        if is_dead || current.is_some_and(|current| current > id) {
             ctx.out.notice(Notice::LogSpent(vec![id]));
             return false;
         }

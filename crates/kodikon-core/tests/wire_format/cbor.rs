@@ -9,6 +9,8 @@ pub(crate) enum Cbor {
     Bytes(Vec<u8>),
     Text(String),
     Bool(bool),
+    /// By its bits.
+    Float(u64),
     Array(Vec<Self>),
     Map(Vec<(Self, Self)>),
 }
@@ -34,6 +36,8 @@ fn item(d: &mut Decoder<'_>) -> Result<Cbor, minicbor::decode::Error> {
         Cbor::Text(d.str()?.to_owned())
     } else if kind == Type::Bool {
         Cbor::Bool(d.bool()?)
+    } else if kind == Type::F64 {
+        Cbor::Float(d.f64()?.to_bits())
     } else if kind == Type::Array {
         let length = d.array()?.expect("a definite length");
         Cbor::Array((0..length).map(|_| item(d)).collect::<Result<_, _>>()?)

@@ -15,6 +15,8 @@ enum Type {
     Text(Size),
     Uint(u64),
     Bool,
+    /// Of eight bytes.
+    Float,
     Array(Vec<Entry>),
     Map(Vec<Entry>),
 }
@@ -76,7 +78,7 @@ impl Rules {
             (Type::Uint(max), Cbor::Uint(value)) => value <= max,
             (Type::Bytes(size), Cbor::Bytes(bytes)) => is_within(bytes.len(), *size),
             (Type::Text(size), Cbor::Text(text)) => is_within(text.len(), *size),
-            (Type::Bool, Cbor::Bool(_)) => true,
+            (Type::Bool, Cbor::Bool(_)) | (Type::Float, Cbor::Float(_)) => true,
             _ => false,
         };
         if fine { Ok(()) } else { Err(format!("{place}: {item:?} is not {what:?}")) }
@@ -146,7 +148,8 @@ fn keys(place: &str, what: &Type, found: &mut BTreeSet<String>) {
         | Type::Inside(_)
         | Type::Text(_)
         | Type::Uint(_)
-        | Type::Bool => {}
+        | Type::Bool
+        | Type::Float => {}
     }
 }
 
@@ -202,6 +205,7 @@ impl Reader {
             "{" => Type::Map(self.entries("}")),
             "[" => Type::Array(self.entries("]")),
             "bool" => Type::Bool,
+            "float64" => Type::Float,
             "bstr" if self.takes(".cbor") => Type::Inside(self.next()),
             "bstr" => Type::Bytes(self.size()),
             "tstr" => Type::Text(self.size()),

@@ -13,6 +13,7 @@ use kodikon_core::model::links::{
 };
 use kodikon_core::model::member::{Card, READS_PACKED};
 use kodikon_core::model::op::{OpKind, OpLane, SignedOp, Statement};
+use kodikon_core::model::record::{Confidence, DTYPE_F16, DeleteBody, Embedding, RecordBody, Removed};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
 use kodikon_core::wire::codec;
@@ -185,7 +186,8 @@ fn logged() -> Vec<Message> {
     };
     vec![
         Message::Ops(Ops { ops: vec![receipt, card], covered: Vec::new() }),
-        Message::Log(Log { entries, over: vec![over] }),
+        Message::Log(Log { entries, over: vec![over], more: Some(1 << 63) }),
+        Message::Log(Log { entries: registered(), over: Vec::new(), more: None }),
         Message::LogPiece(LogPiece { key: Some(identity().public_key()), rested: Some(true), ..piece.clone() }),
         Message::LogPiece(piece),
         Message::Digest(digest),
@@ -193,6 +195,35 @@ fn logged() -> Vec<Message> {
         Message::Beat(Beat { root: 0, due_ms: 0, log_root: Some(1) }),
         Message::Pong(Pong { nonce: 0, root: Some(0), wall_ms: Some(0), log_root: Some(1) }),
     ]
+}
+
+/// A sighting, an update of it, and what takes both back.
+fn registered() -> Vec<LogEntry> {
+    let embedding =
+        Embedding { model: "mobilenet_v2".to_owned(), dims: 2, dtype: DTYPE_F16, stored: vec![0, 60, 0, 52] };
+    let full = RecordBody {
+        hash_value: "a1b2c3".to_owned(),
+        data_type: "person".to_owned(),
+        source: "node_001".to_owned(),
+        ttl_ms: 604_800_000,
+        confidence: Confidence::new(0.93).expect("it is a share"),
+        metadata: "{\"colour\":\"red\"}".to_owned(),
+        embedding: Some(embedding),
+        ownership: Some("{\"source_node_id\":\"node_002\"}".to_owned()),
+        seen_ms: Some(WALL.0),
+        replaces: Some((0, 1)),
+    };
+    let plain = RecordBody { embedding: None, ownership: None, seen_ms: None, replaces: None, ..full.clone() };
+    let removed = Removed { author: SOMEBODY, epoch: EPOCH.0, seq: 3, first: None };
+    let updated = Removed { first: Some((EPOCH.0, 1)), ..removed };
+    let delete = DeleteBody { hash_value: "a1b2c3".to_owned(), removes: vec![removed, updated], ttl_ms: 60_000 };
+    let encode = |body: &RecordBody| minicbor::to_vec(body).expect("a Vec takes all");
+    let ops = [
+        op(OpKind::Record, b"", encode(&plain)),
+        op(OpKind::Record, b"", encode(&full)),
+        op(OpKind::RecordDelete, b"", minicbor::to_vec(delete).expect("a Vec takes all")),
+    ];
+    ops.into_iter().map(|op| LogEntry { op, age_ms: 0, key: None, rested: None }).collect()
 }
 
 /// A cast of the paper's node.

@@ -7,10 +7,10 @@ use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::member::Liveness;
 use kodikon_core::model::state::NodeSnapshot;
 
-use crate::checks::alerts;
 use crate::checks::reach::{self, MOST_RELAYS};
 use crate::checks::routes::Ways;
 use crate::checks::{Check, Watch};
+use crate::checks::{alerts, records};
 use crate::cluster::Cluster;
 use crate::cluster::endpoint::Endpoint;
 use crate::trace::Detail;
@@ -38,6 +38,7 @@ pub fn check(cluster: &mut Cluster<Watch>) {
         check_names(cluster, subjects.iter().filter(|subject| component.contains(&subject.node)));
         check_roots(cluster, &component);
         alerts::check_calm(cluster, &component);
+        records::check_calm(cluster, &component);
     }
 }
 
@@ -201,7 +202,7 @@ fn check_roots(cluster: &mut Cluster<Watch>, component: &[usize]) {
     type Root = fn(&dyn Endpoint) -> u64;
     let hostile = cluster.observer.truth.has_hostile();
     // Where clocks stood still for different times, an alert is over at one node and not yet at the other.
-    let ends = cluster.observer.alerts.is_ending(cluster.now);
+    let ends = cluster.observer.alerts.is_ending(cluster.now) || cluster.observer.records.is_ending(cluster.now);
     let lanes: [(Check, Root); 2] =
         [(Check::CalmRoot, |endpoint| endpoint.root()), (Check::CalmLogRoot, |endpoint| endpoint.log_root())];
     for (check, root) in lanes {

@@ -7,7 +7,7 @@ use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::model::alert::AlertView;
-use kodikon_core::model::record::{Filter, RecordView};
+use kodikon_core::model::record::{Filter, RecordView, RegistryView};
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::{Boot, Node};
 
@@ -41,8 +41,10 @@ pub trait Endpoint: fmt::Debug {
     fn log_root(&self) -> u64;
     /// The alerts that it shows as active.
     fn alerts(&self, now: Instant) -> Vec<AlertView>;
-    /// The sightings that it shows.
+    /// All sightings that it shows.
     fn records(&self, now: Instant) -> Vec<RecordView>;
+    /// Its registry in numbers.
+    fn registry(&self) -> RegistryView;
     /// Its tables: name, entries, limit.
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)>;
     /// Its counters.
@@ -107,7 +109,11 @@ impl Endpoint for Node {
     }
 
     fn records(&self, now: Instant) -> Vec<RecordView> {
-        Self::find(self, now, &Filter::default(), None, usize::MAX).records
+        self.find(now, &Filter::default(), None, usize::MAX).records
+    }
+
+    fn registry(&self) -> RegistryView {
+        Self::registry(self)
     }
 
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {

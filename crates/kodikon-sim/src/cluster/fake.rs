@@ -14,7 +14,7 @@ use kodikon_core::ground::stats::Stats;
 use kodikon_core::ground::time::{Duration, Instant};
 use kodikon_core::model::alert::AlertView;
 use kodikon_core::model::member::Liveness;
-use kodikon_core::model::record::RecordView;
+use kodikon_core::model::record::{RecordView, RegistryView};
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Boot;
 
@@ -204,8 +204,7 @@ impl Endpoint for Fake {
             | Input::StateKept { .. }
             | Input::Committed { .. }
             | Input::Scanned { .. }
-            | Input::Command(Command::Search(_))
-            | Input::Command(Command::Raise(_) | Command::Acknowledge(_))
+            | Input::Command(Command::Raise(_) | Command::Acknowledge(_) | Command::Add(_) | Command::Delete(_) | Command::Search(_))
             | Input::Disturbed => {}
         }
     }
@@ -298,6 +297,10 @@ impl Endpoint for Fake {
 
     fn records(&self, _: Instant) -> Vec<RecordView> {
         Vec::new()
+    }
+
+    fn registry(&self) -> RegistryView {
+        RegistryView::default()
     }
 
     fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {

@@ -196,6 +196,8 @@ impl Deferred {
                 Command::Raise(order) => 12 ^ order.ticket.0 << 8,
                 Command::Search(order) => 21 ^ order.ticket.0 << 8,
                 Command::Acknowledge(order) => 13 ^ order.ticket.0 << 8,
+                Command::Add(order) => 16 ^ order.ticket.0 << 8,
+                Command::Delete(order) => 17 ^ order.ticket.0 << 8,
                 Command::SetState(..) | Command::Leave => 4,
             },
             Self::Scanned(scan, _) => 20 ^ scan.0 << 8,
@@ -239,6 +241,10 @@ pub fn word_of(event: &Event) -> u64 {
         Event::State { node, snapshot, .. } => 5 ^ digest(&node.0) ^ snapshot.version << 11,
         Event::Message { from, payload, .. } => 6 ^ digest(&from.0) ^ digest(payload),
         Event::Broadcast { from, payload, .. } => 7 ^ digest(&from.0) ^ digest(payload),
+        Event::Record(view) => {
+            let id = view.id;
+            8 ^ digest(&id.author.0) ^ id.epoch.0 ^ id.seq.0 << 11
+        }
         other => digest(format!("{other:?}").as_bytes()),
     }
 }

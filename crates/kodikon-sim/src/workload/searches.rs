@@ -92,7 +92,7 @@ impl Searches {
         NewRecord {
             data_type: (*pick(&mut self.random, &TYPES).expect("there are some")).to_owned(),
             ttl,
-            metadata: format!("{{\"gate\": \"g{}\"}}", self.random.below(3)),
+            metadata: format!("{{\"gate\": \"g{}\", \"number\": {}}}", self.random.below(3), self.ordered),
             embedding: Some(Embedding { model: key.model, dims: key.dims, dtype: key.dtype, stored }),
             local: self.random.below(10) == 0,
             ..NewRecord::new(&self.hash())

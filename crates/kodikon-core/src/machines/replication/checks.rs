@@ -13,7 +13,7 @@ use crate::model::op::SignedOp;
 /// tells a newcomer.
 const RATE: u32 = 2_000;
 const BURST: u32 = 6_000;
-/// Checks a second for a sender of what this node asked it for, which comes no faster than it is taken: half a core.
+/// Checks a second of what this node asked for, which comes no faster than it is taken: half a core.
 const PULLED_RATE: u32 = 10_000;
 /// What a signature that does not hold costs besides: an honest sender checked it before it passed it on.
 const FAULT: u32 = 20;
@@ -25,15 +25,19 @@ pub(super) const INTRODUCTION: u32 = 4;
 pub(super) struct Checks {
     /// One for each present peer.
     senders: IdTable<NodeId, TokenBucket>,
-    /// The one that was asked last, and what of its answers may still be checked.
-    pulled: Option<(NodeId, TokenBucket)>,
+    /// What may still be checked of what was asked for, whoever answers.
+    pulled: TokenBucket,
     /// All whose session is placed and who are not present.
     others: TokenBucket,
 }
 
 impl Checks {
     pub(super) fn new() -> Self {
-        Self { senders: IdTable::new(MAX_PEERS), pulled: None, others: TokenBucket::new(RATE, BURST) }
+        Self {
+            senders: IdTable::new(MAX_PEERS),
+            pulled: TokenBucket::new(PULLED_RATE, PULLED_RATE),
+            others: TokenBucket::new(RATE, BURST),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -78,21 +82,17 @@ impl Checks {
     pub(super) fn is_pulled_signed(
         &mut self,
         now: Instant,
-        from: NodeId,
         (op, key): (&SignedOp, &[u8; 32]),
         ctx: &mut Context,
     ) -> bool {
-        let known = self.pulled.take().filter(|(asked, _)| *asked == from);
-        let mut bucket = known.map_or_else(|| TokenBucket::new(PULLED_RATE, PULLED_RATE), |(_, bucket)| bucket);
-        let may = bucket.take(now, 1);
+        let may = self.pulled.take(now, 1);
         let holds = may && ctx.verify_op(op, key);
         if may && !holds {
-            bucket.drain(now, FAULT);
+            self.pulled.drain(now, FAULT);
         }
         if !holds {
             ctx.stats.drop(if may { Reject::Signature } else { Reject::Budget });
         }
-        self.pulled = Some((from, bucket));
         holds
     }
 

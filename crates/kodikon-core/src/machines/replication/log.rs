@@ -225,7 +225,7 @@ impl Log {
             return ctx.stats.drop(Reject::Budget);
         }
         let holds = if pulled {
-            checks.is_pulled_signed(now, from, (&op, &key), ctx)
+            checks.is_pulled_signed(now, (&op, &key), ctx)
         } else {
             checks.is_signed(now, from, (&op, &key), ctx)
         };

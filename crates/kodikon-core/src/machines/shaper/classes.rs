@@ -67,7 +67,13 @@ fn class_of(letter: &Letter) -> Class {
 
 /// As urgent as the most urgent alert among them; what tells whose time is over repairs, as digests do.
 fn class_of_log(log: &Log) -> Class {
-    let urgency = |entry: &LogEntry| LogBody::parse(&entry.op).map(|body| body.priority().class());
+    let urgency = |entry: &LogEntry| {
+        // Known without reading it, which would cost more than all else that is done for it here.
+        if entry.op.kind().is_record() {
+            return Some(Class::Low);
+        }
+        LogBody::parse(&entry.op).map(|body| body.priority().class())
+    };
     // The end of an answer stays behind what it ends.
     let of_none = if log.more.is_some() { Class::Low } else { Class::High };
     log.entries.iter().filter_map(urgency).min().unwrap_or(of_none)

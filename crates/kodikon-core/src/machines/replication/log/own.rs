@@ -210,6 +210,7 @@ impl Log {
     pub(in crate::machines::replication) fn end_run(&mut self, now: Instant, ctx: &mut Context) {
         let all: BTreeSet<OpId> = self.own.ids().copied().collect();
         self.release_own(now, &all, false, ctx);
+        self.end_orders(ctx);
     }
 
     /// What a next run of this process begins with: all is in memory still, and what is not on disk is written anew.

@@ -152,6 +152,14 @@ impl Log {
         }
     }
 
+    /// This run ends: what is to be removed from the disk goes from what is held, and the disk is asked a last time.
+    pub(super) fn end_orders(&mut self, ctx: &mut Context) {
+        for (id, ticket) in std::mem::take(&mut self.own.orders.removing) {
+            self.forget_local(&id, ctx);
+            self.own.orders.done(ticket, false, ctx);
+        }
+    }
+
     /// The disk fails: what is owed of the application's orders is not written, and they are refused.
     pub(super) fn refuse_owed(&mut self, ctx: &mut Context) {
         let owed: Vec<(OpId, Ticket)> = self

@@ -1,0 +1,341 @@
+//! Decides whether the registry is what it promises: nothing shown that nobody added, nothing acknowledged lost, nothing deleted or over
+//! back.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use kodikon_core::effect::Event;
+use kodikon_core::effect::log::Batch;
+use kodikon_core::ground::id::NodeId;
+use kodikon_core::model::letter::Ticket;
+use kodikon_core::model::logged::LogBody;
+use kodikon_core::model::op::{OpId, OpKind};
+use kodikon_core::model::record::{
+    DeleteOrder, RecordBody, RecordOrder, RecordView, RegistryView, Removed, Sighting, Stored,
+};
+
+use crate::checks::{Check, Watch, reach};
+use crate::cluster::Cluster;
+use crate::metrics::millis;
+use crate::moment::Moment;
+use crate::trace::digest;
+use crate::workload::letters::number_of;
+
+/// A sighting whose time ends within this may be over at one node and not yet at another, as for alerts.
+const END_MARGIN: Duration = Duration::from_secs(10);
+
+/// All sightings of a run.
+#[derive(Debug)]
+pub struct Records {
+    /// By number, as they were ordered.
+    all: BTreeMap<u64, Added>,
+    /// Deletes by number: who ordered them.
+    deletes: BTreeMap<u64, (usize, NodeId)>,
+    /// By op: which order it carries out.
+    numbers: BTreeMap<OpId, u64>,
+    /// Acknowledged as on disk.
+    kept: BTreeSet<OpId>,
+    /// What is, or was, on whose disk.
+    on_disk: BTreeSet<(NodeId, OpId)>,
+    /// The newest op of each sighting that was ever to be written.
+    newest: BTreeMap<Sighting, OpId>,
+    /// Up to which op a sighting was ever to be taken back.
+    named: BTreeMap<Sighting, OpId>,
+    /// Sightings whose delete was acknowledged as on disk: up to which op, by whom.
+    gone: Vec<(Removed, NodeId, usize)>,
+    /// By node: what its application was told of in this run.
+    told: Vec<BTreeSet<OpId>>,
+    /// By identity: what it knows to be deleted, having deleted it.
+    deleted: BTreeMap<NodeId, BTreeMap<Sighting, OpId>>,
+    /// Of which sighting each op tells.
+    sightings: BTreeMap<OpId, Sighting>,
+    /// Since when each node runs.
+    since: Vec<Moment>,
+}
+
+#[derive(Debug)]
+struct Added {
+    by: NodeId,
+    node: usize,
+    at: Moment,
+    ttl: Duration,
+    local: bool,
+    says: u64,
+    id: Option<OpId>,
+}
+
+impl Records {
+    /// No sightings yet, of so many nodes.
+    #[must_use]
+    pub fn new(nodes: usize) -> Self {
+        Self {
+            all: BTreeMap::new(),
+            deletes: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            on_disk: BTreeSet::new(),
+            newest: BTreeMap::new(),
+            named: BTreeMap::new(),
+            gone: Vec::new(),
+            told: vec![BTreeSet::new(); nodes],
+            deleted: BTreeMap::new(),
+            sightings: BTreeMap::new(),
+            since: vec![Moment::START; nodes],
+        }
+    }
+
+    /// Whether a sighting has just ended or is about to.
+    pub(super) fn is_ending(&self, now: Moment) -> bool {
+        let is_near =
+            |added: &Added| now.since(added.at + added.ttl) < END_MARGIN && added.at + added.ttl < now + END_MARGIN;
+        self.all.values().any(is_near)
+    }
+
+    /// A process began.
+    pub(super) fn booted(&mut self, now: Moment, node: usize) {
+        self.told[node].clear();
+        self.since[node] = now;
+    }
+
+    fn is_lasting(&self, now: Moment, number: u64) -> bool {
+        self.all.get(&number).is_some_and(|added| now.since(added.at) + END_MARGIN < added.ttl)
+    }
+
+    /// Whether an op was, or may have been, taken back or updated.
+    fn may_be_gone(&self, id: &OpId) -> bool {
+        let Some(sighting) = self.sightings.get(id) else { return true };
+        self.named.get(sighting).is_some_and(|up_to| up_to >= id)
+            || self.newest.get(sighting).is_some_and(|newest| newest > id)
+    }
+}
+
+/// What must arrive as it was ordered.
+fn says(body: &RecordBody) -> u64 {
+    let embedding = body.embedding.as_ref().map_or(0, |embedding| digest(&embedding.stored));
+    digest(body.hash_value.as_bytes())
+        ^ digest(body.metadata.as_bytes()).rotate_left(7)
+        ^ embedding.rotate_left(13)
+        ^ body.confidence.get().to_bits().rotate_left(29)
+        ^ body.ttl_ms.rotate_left(43)
+}
+
+impl Watch {
+    /// A node's application wants a sighting added.
+    pub(super) fn order_record(&mut self, now: Moment, node: usize, order: &RecordOrder) {
+        let (by, record) = (self.truth.nodes[node].id, &order.record);
+        let (ttl, local, says) = (record.ttl, record.local, says(&record.body("")));
+        self.metrics.count("records_ordered");
+        self.records.all.insert(order.ticket.0, Added { by, node, at: now, ttl, local, says, id: None });
+    }
+
+    /// A node's application wants sightings deleted.
+    pub(super) fn order_delete(&mut self, node: usize, order: &DeleteOrder) {
+        self.records.deletes.insert(order.ticket.0, (node, self.truth.nodes[node].id));
+    }
+
+    /// A node tells its application something of sightings.
+    pub(super) fn hear_of_record(&mut self, now: Moment, node: usize, event: &Event) {
+        if let Event::Record(view) = event {
+            self.told_of(now, node, view);
+        } else if let Event::Stored { ticket, outcome: Stored::Done { ids, durable } } = event {
+            self.stored(now, node, *ticket, (ids, *durable));
+        }
+    }
+
+    fn told_of(&mut self, now: Moment, node: usize, view: &RecordView) {
+        if self.truth.person(&view.id.author).is_some_and(|person| person.hostile) {
+            return;
+        }
+        self.check_true(now, node, view);
+        if let Some(added) = number_of(view.body.metadata.as_bytes()).and_then(|number| self.records.all.get(&number)) {
+            self.metrics.sample("record_shown_ms", millis(now, added.at));
+        }
+        let is_first = self.records.told[node].insert(view.id);
+        self.tally
+            .check(now, Check::RecordOnce, is_first, || format!("node {node} is told of {:?} twice in a run", view.id));
+        let own = self.truth.nodes[node].id;
+        let sighting = self.records.sightings.get(&view.id).copied().unwrap_or(Sighting(view.id));
+        let up_to = self.records.deleted.get(&own).and_then(|deleted| deleted.get(&sighting));
+        let is_gone = up_to.is_some_and(|up_to| *up_to >= view.id) && !self.rolled_back(&own);
+        self.tally.check(now, Check::RecordGone, !is_gone, || {
+            format!("node {node} is told of {:?}, which it has deleted", view.id)
+        });
+    }
+
+    fn rolled_back(&self, id: &NodeId) -> bool {
+        self.truth.person(id).is_some_and(|person| person.rolled_back)
+    }
+
+    fn check_true(&mut self, now: Moment, node: usize, view: &RecordView) {
+        let number = number_of(view.body.metadata.as_bytes());
+        let found = number.and_then(|number| self.records.all.get(&number));
+        let own = self.truth.nodes[node].id;
+        let is_its =
+            |added: &Added| added.local == view.local && (!added.local || added.by == own || self.rolled_back(&own));
+        let is_true = found.is_some_and(|added| added.by == view.id.author && added.says == says(&view.body));
+        let is_private = found.is_none_or(is_its);
+        self.tally.check(now, Check::RecordTrue, is_true && is_private, || {
+            format!("node {node} shows {:?} ({number:?}), and nobody added it so", view.id)
+        });
+    }
+
+    fn stored(&mut self, now: Moment, node: usize, ticket: Ticket, (ids, durable): (&[OpId], bool)) {
+        let own = self.truth.nodes[node].id;
+        if let Some(added) = self.records.all.get_mut(&ticket.0).filter(|added| added.node == node) {
+            let Some(id) = ids.first() else { return };
+            added.id = Some(*id);
+            self.records.numbers.insert(*id, ticket.0);
+            let is_kept = self.records.on_disk.contains(&(own, *id));
+            if durable {
+                self.records.kept.insert(*id);
+            }
+            self.tally.check(now, Check::RecordKept, !durable || is_kept, || {
+                format!("node {node} says of {id:?} that it is on its disk, and it is not")
+            });
+        } else if durable && self.records.deletes.get(&ticket.0).is_some_and(|(by, _)| *by == node) {
+            for id in ids {
+                let sighting = self.records.sightings.get(id).copied().unwrap_or(Sighting(*id));
+                let removed = Removed::up_to(*id, sighting);
+                self.records.gone.push((removed, own, node));
+                self.records.deleted.entry(own).or_default().insert(sighting, *id);
+            }
+        }
+    }
+
+    /// A node asks for ops to be written.
+    pub(super) fn write_records(&mut self, batch: &Batch) {
+        for row in batch.rows.iter().filter(|row| row.op.kind().is_of_registry()) {
+            let id = OpId::of(&row.op);
+            match LogBody::parse(&row.op) {
+                Some(LogBody::Record(body)) => {
+                    let sighting = body.replaces.map_or(Sighting(id), |(epoch, seq)| {
+                        Removed { author: id.author.0, epoch, seq, first: None }.sighting()
+                    });
+                    self.records.sightings.insert(id, sighting);
+                    let newest = self.records.newest.entry(sighting).or_insert(id);
+                    *newest = (*newest).max(id);
+                }
+                Some(LogBody::Delete(body)) if row.op.kind() == OpKind::RecordDelete => {
+                    for removed in body.removes {
+                        let up_to = self.records.named.entry(removed.sighting()).or_insert(removed.newest());
+                        *up_to = (*up_to).max(removed.newest());
+                    }
+                }
+                Some(_) | None => {}
+            }
+        }
+        for id in &batch.removed {
+            // Of what never leaves its node a delete is the removal itself.
+            if self
+                .records
+                .numbers
+                .get(id)
+                .and_then(|number| self.records.all.get(number))
+                .is_some_and(|added| added.local)
+            {
+                self.records.named.insert(Sighting(*id), *id);
+            }
+        }
+    }
+
+    /// Ops are on a node's disk.
+    pub(super) fn keep_records(&mut self, node: usize, kept: &[OpId]) {
+        let own = self.truth.nodes[node].id;
+        self.records.on_disk.extend(kept.iter().map(|id| (own, *id)));
+    }
+}
+
+/// What a node shows.
+struct Shown {
+    all: BTreeMap<OpId, RecordView>,
+    numbers: RegistryView,
+}
+
+/// Checks that those of a component show the same sightings, all that was acknowledged, and nothing that is gone.
+pub(super) fn check_calm(cluster: &mut Cluster<Watch>, component: &[usize]) {
+    let now = cluster.now;
+    let mut shown: BTreeMap<usize, Shown> = BTreeMap::new();
+    for &node in component.iter().filter(|&&node| reach::is_live(cluster, node)) {
+        let Some(process) = &cluster.nodes[node].process else { continue };
+        let views = process.endpoint.records(process.clock.local(now));
+        let all = views.into_iter().map(|view| (view.id, view)).collect();
+        shown.insert(node, Shown { all, numbers: process.endpoint.registry() });
+    }
+    let watch = &mut cluster.observer;
+    check_equal(now, watch, &shown);
+    for (&node, shown) in &shown {
+        let is_hostile = |id: &OpId| watch.truth.person(&id.author).is_some_and(|person| person.hostile);
+        let all: Vec<RecordView> = shown.all.values().filter(|view| !is_hostile(&view.id)).cloned().collect();
+        for view in &all {
+            watch.check_true(now, node, view);
+        }
+    }
+    check_kept(now, watch, &shown);
+    check_gone(now, watch, &shown);
+    check_over(now, watch, &shown);
+}
+
+fn check_equal(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
+    let is_excused = watch.truth.has_hostile() || watch.records.is_ending(now);
+    let contents: Vec<(usize, RegistryView)> = shown.iter().map(|(node, shown)| (*node, shown.numbers)).collect();
+    for pair in contents.windows(2) {
+        let [(a, one), (b, two)] = [pair[0], pair[1]];
+        let is_equal = (one.records, one.content) == (two.records, two.content);
+        watch.tally.check(now, Check::CalmRecords, is_excused || is_equal, || {
+            format!("nodes {a} and {b} show different sightings: {} and {}", one.records, two.records)
+        });
+    }
+}
+
+/// What was acknowledged as on disk, and neither taken back nor updated since, is shown by all while its author's disk is there.
+fn check_kept(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
+    for (number, added) in &watch.records.all {
+        let Some(id) = added.id.filter(|id| watch.records.kept.contains(id)) else { continue };
+        let is_its = watch.truth.nodes[added.node].id == added.by && !watch.rolled_back(&added.by);
+        let is_due = is_its && watch.records.is_lasting(now, *number) && !watch.records.may_be_gone(&id);
+        if !is_due || !shown.contains_key(&added.node) {
+            continue;
+        }
+        for (node, shown) in shown.iter().filter(|(node, _)| !added.local || **node == added.node) {
+            watch.tally.check(now, Check::CalmKept, shown.all.contains_key(&id), || {
+                format!("node {node} does not show {id:?} ({number}), which node {} has on its disk", added.node)
+            });
+        }
+    }
+}
+
+/// What was deleted, as was acknowledged, is shown by nobody while the disk of whoever deleted it is there.
+fn check_gone(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
+    let is_there = |(_, by, node): &&(Removed, NodeId, usize)| {
+        watch.truth.nodes[*node].id == *by && !watch.rolled_back(by) && shown.contains_key(node)
+    };
+    let mut gone: BTreeMap<Sighting, OpId> = BTreeMap::new();
+    for (removed, ..) in watch.records.gone.iter().filter(is_there) {
+        let up_to = gone.entry(removed.sighting()).or_insert(removed.newest());
+        *up_to = (*up_to).max(removed.newest());
+    }
+    for (node, shown) in shown {
+        for id in shown.all.keys() {
+            let sighting = watch.records.sightings.get(id).copied().unwrap_or(Sighting(*id));
+            let is_back = gone.get(&sighting).is_some_and(|up_to| up_to >= id);
+            watch
+                .tally
+                .check(now, Check::CalmGone, !is_back, || format!("node {node} shows {id:?}, which was deleted"));
+        }
+    }
+}
+
+/// What is over is shown by nobody where two ran all the time: they know how old it is, and their word counts.
+fn check_over(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
+    let Records { all, since, numbers, .. } = &watch.records;
+    for (node, views) in shown {
+        for id in views.all.keys() {
+            let Some(added) = numbers.get(id).and_then(|number| all.get(number)) else { continue };
+            let witnesses = shown.keys().filter(|&&node| since[node] < added.at).count();
+            let is_over = now.since(added.at) > added.ttl + END_MARGIN;
+            watch.tally.check(now, Check::CalmOver, !is_over || witnesses < 2 || added.local, || {
+                format!("node {node} shows {id:?}, whose time is over")
+            });
+        }
+    }
+}
