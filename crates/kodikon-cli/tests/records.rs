@@ -84,7 +84,7 @@ fn a_sighting_is_added_found_and_removed_and_what_breaks_a_limit_is_refused_with
         assert_eq!(count(&rows), expected, "{filter:?}: {rows}");
     }
     let stats = ask(&home, "cam1", &["stats"]);
-    assert_eq!((&stats["registry"]["records"], &stats["registry"]["records_local"]), (&json!(1), &json!(1)));
+    assert_eq!((&stats["registry"]["records"], &stats["registry"]["local_records"]), (&json!(1), &json!(1)));
 
     refuses_what_breaks_a_limit(&home);
 

@@ -306,12 +306,8 @@ impl Mesh {
         for (name, used, _) in &view.tables {
             stats.registry.insert((*name).to_owned(), *used as u64);
         }
-        let held = &view.registry;
-        for (name, count) in [("records", held.records), ("records_local", held.local), ("records_bytes", held.bytes)] {
-            stats.registry.insert(name.to_owned(), count as u64);
-        }
-        stats.registry_version = held.version;
-        stats.registry_content = format!("{:016x}", held.content);
+        stats.registry_version = view.registry.version;
+        stats.registry_content = format!("{:016x}", view.registry.content);
         let handlers = &self.0.handlers;
         stats.counters.insert("handler_panics".to_owned(), handlers.panics.load(Ordering::Relaxed));
         stats.counters.insert("handler_overflows".to_owned(), handlers.overflows.load(Ordering::Relaxed));

@@ -56,12 +56,12 @@ pub(crate) fn text(stats: &StatsDoc) -> String {
     let held = |name: &str| stats.registry.get(name).copied().unwrap_or_default();
     for (name, help, value) in [
         ("registry_records", "Sightings that all nodes are to have", held("records")),
-        ("registry_local_records", "Sightings that no other node knows of", held("records_local")),
+        ("registry_local_records", "Sightings that no other node knows of", held("local_records")),
         ("registry_version", "Grows with each change of the sightings that are held", stats.registry_version),
     ] {
         registry.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
     }
-    let bytes = i64::try_from(held("records_bytes")).unwrap_or(i64::MAX);
+    let bytes = i64::try_from(held("record_bytes") + held("local_record_bytes")).unwrap_or(i64::MAX);
     registry.register_with_unit("registry_size", "The sightings' ops", Unit::Bytes, ConstGauge::new(bytes));
     gauges(&mut registry, "held", "What is held", &stats.registry, |table| Table { table });
     let mut text = String::new();
