@@ -25,8 +25,8 @@ mod messages;
 mod metrics;
 mod openapi;
 mod problem;
-mod search;
 mod records;
+mod search;
 mod view;
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use kodikon::api::{
 };
 use kodikon::doctor::{self, Symptoms};
 use kodikon::{
-    AlertError, Filter, Found, Letter, Mesh, MeshError, Peer, Priority, Query, Record, RecordError, Route,
-    SearchError, SendError, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
+    AlertError, Filter, Found, Letter, Mesh, MeshError, Peer, Priority, Query, Record, RecordError, Route, SearchError,
+    SendError, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
 };
 use serde_json::{Map, Value};
 

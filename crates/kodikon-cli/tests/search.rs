@@ -9,7 +9,18 @@ use serde_json::{Value, json};
 const EMBEDDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kodikon-scan/fixtures/embeddings_320x512_f32.npy");
 
 fn up(home: &Home, port: &str) -> Going {
-    let node = home.start(&["up", "--json", "--data-dir", "cam1", "--interface", "lo", "--udp-port", port, "--node-id", "cam1"]);
+    let node = home.start(&[
+        "up",
+        "--json",
+        "--data-dir",
+        "cam1",
+        "--interface",
+        "lo",
+        "--udp-port",
+        port,
+        "--node-id",
+        "cam1",
+    ]);
     node.event("started");
     node
 }
@@ -71,7 +82,8 @@ fn what_cannot_be_searched_is_refused_with_its_reason() {
         std::fs::write(home.0.join(name), text).expect("a writable folder");
         name.to_owned()
     };
-    let (few, zero, infinite) = (file("few.json", "[1, 2]"), file("zero.json", "[0, 0]"), file("inf.json", "[1, 1e300]"));
+    let (few, zero, infinite) =
+        (file("few.json", "[1, 2]"), file("zero.json", "[0, 0]"), file("inf.json", "[1, 1e300]"));
     let none = ask(&home, &["search", "--embedding", &few]);
     assert_eq!((hashes(&none).len(), &none["certified"]), (0, &json!(true)), "nothing is there, for certain");
     ask(&home, &["add", "x", "--embedding", EMBEDDINGS, "--row", "1", "--model", "m"]);

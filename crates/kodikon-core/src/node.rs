@@ -9,8 +9,8 @@ mod goodbyes;
 mod letters;
 mod notices;
 mod outbound;
-mod search;
 mod records;
+mod search;
 mod start;
 mod views;
 

@@ -93,7 +93,6 @@ impl Scene {
             k: 10,
             mode: Mode::Exact,
             filter: Filter::default(),
-            local: true,
             timeout: Duration::from_secs(5),
         };
         change(&mut order);
@@ -156,7 +155,11 @@ fn the_nearest_come_first_and_equals_by_their_hash() {
     scene.add(NewRecord::new("without"));
     assert_eq!(scene.found(|_| {}), ["a", "b", "near", "far", "behind"]);
     assert_eq!(scene.found(|order| order.k = 2), ["a", "b"]);
-    assert_eq!(scene.found(|order| order.mode = Mode::Fast), ["a", "b", "near", "far", "behind"], "few are all bounded");
+    assert_eq!(
+        scene.found(|order| order.mode = Mode::Fast),
+        ["a", "b", "near", "far", "behind"],
+        "few are all bounded"
+    );
 }
 
 #[test]
@@ -229,7 +232,11 @@ fn a_filter_is_asked_before_the_nearest_are_chosen() {
         assert_eq!(found, expected, "{filter:?}");
     }
     let bag = Filter { data_type: Some("bag".to_owned()), ..Filter::default() };
-    assert_eq!(scene.found(|order| (order.filter, order.k) = (bag, 1)), ["1"], "the nearest of those that may be found");
+    assert_eq!(
+        scene.found(|order| (order.filter, order.k) = (bag, 1)),
+        ["1"],
+        "the nearest of those that may be found"
+    );
 }
 
 #[test]

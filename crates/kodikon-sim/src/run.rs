@@ -26,10 +26,10 @@ use crate::scenario::{Flow, Scenario};
 use crate::trace::Detail;
 use crate::workload::Workload;
 use crate::workload::alerts::Alerts;
-use crate::workload::searches::Searches;
 use crate::workload::casts::Casts;
 use crate::workload::letters::Letters;
 use crate::workload::records::Records;
+use crate::workload::searches::Searches;
 
 /// How a scenario is to be run.
 #[derive(Debug, Clone, Copy)]

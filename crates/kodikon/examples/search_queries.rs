@@ -20,7 +20,8 @@ fn embedding(person: f32, gate: f32) -> Vec<f32> {
 pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let fleet = format!("search-{}", std::process::id());
     let node = |name: &str| Mesh::builder(name).in_memory().mesh_name(&fleet).interfaces(["lo"]);
-    let (north, south, desk) = (node("north").start().await?, node("south").start().await?, node("desk").start().await?);
+    let (north, south, desk) =
+        (node("north").start().await?, node("south").start().await?, node("desk").start().await?);
     while desk.peers().len() != 2 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -86,7 +86,8 @@ async fn the_ten_nearest_of_every_real_embedding_are_those_of_a_plain_scan() {
         let expected = nearest(own, &stored, 11).into_iter().filter(|(hash, _)| *hash != hash_of(row)).take(10);
         assert_eq!(found(&alike), expected.collect::<Vec<_>>(), "like row {row}");
         let is_view = |hash: &str| hash.parse::<usize>().is_ok_and(|other| other / VIEWS == row / VIEWS);
-        whole += usize::from(alike.results.iter().filter(|found| is_view(&found.record.hash_value)).count() == VIEWS - 1);
+        whole +=
+            usize::from(alike.results.iter().filter(|found| is_view(&found.record.hash_value)).count() == VIEWS - 1);
     }
     assert_eq!(whole, 317, "the other three views are among the ten nearest for all but three");
     let fast = find(&b, Query::numbers(rows[0].clone()).k(3).fast()).await.unwrap();

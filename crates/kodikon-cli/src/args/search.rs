@@ -32,7 +32,7 @@ pub(crate) struct SearchArgs {
     /// Faster, at the price that one in a hundred may be missed
     #[arg(long)]
     pub(crate) fast: bool,
-    /// Look only at what the node itself holds
+    /// Look only at what the node itself holds: the sightings of all nodes, as far as they have come. So it does without this, too
     #[arg(long)]
     pub(crate) local: bool,
     /// Of this kind

@@ -60,7 +60,8 @@ fn matching(conditions: &[String]) -> Result<Map<String, Value>, Failure> {
 /// What the answer rests on.
 fn words(report: &SearchReport) -> String {
     let SearchReport { results, responded, of, certified, elapsed_ms, .. } = report;
-    let sure = if *certified { "certified: nothing nearer is there" } else { "not certified: something nearer may be there" };
+    let sure =
+        if *certified { "certified: nothing nearer is there" } else { "not certified: something nearer may be there" };
     format!("{} found in {elapsed_ms:.1} ms, {responded} of {of} nodes answered; {sure}", results.len())
 }
 

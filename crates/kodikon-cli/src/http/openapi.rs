@@ -3,8 +3,8 @@
 use axum::Json;
 use kodikon::api::{
     AckDoc, AckRow, AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow,
-    EmbeddingRow, FindingRow, FoundRow, LinkRow, Liveness, MessageDoc, MissingRow, NodeState, OtherRouteRow, OutcomeRow,
-    PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, RouteSource, SearchDoc, SearchReport, StateRow,
+    EmbeddingRow, FindingRow, FoundRow, LinkRow, Liveness, MessageDoc, MissingRow, NodeState, OtherRouteRow,
+    OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, RouteSource, SearchDoc, SearchReport, StateRow,
     StatsDoc, Status,
 };
 use serde_json::{Map, Value, json};

@@ -17,8 +17,7 @@ pub(crate) async fn search<N: NodeView>(
     State(api): State<Arc<Api<N>>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<SearchReport>, Problem> {
-    let doc: SearchDoc = serde_json::from_slice(&whole(body)?).map_err(|error| {
-        Problem::bad_request(format!("the body must be {{\"embedding\" or \"like\", …}}: {error}"))
-    })?;
+    let doc: SearchDoc = serde_json::from_slice(&whole(body)?)
+        .map_err(|error| Problem::bad_request(format!("the body must be {{\"embedding\" or \"like\", …}}: {error}")))?;
     Ok(Json(api.node.search(doc).await?))
 }

@@ -512,7 +512,10 @@ async fn a_search_is_answered_with_records_and_scores_and_refused_in_words() {
     let report: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!((status, &report["certified"], &report["of"]), (200, &json!(true), &json!(1)));
     let first = &report["results"][0];
-    assert_eq!((&first["hash_value"], &first["score"], &first["node_id"]), (&json!("6c1f"), &json!(0.5), &json!("cam1")));
+    assert_eq!(
+        (&first["hash_value"], &first["score"], &first["node_id"]),
+        (&json!("6c1f"), &json!(0.5), &json!("cam1"))
+    );
     for (body, expected) in [
         (r#"{"like": "nobody"}"#, 404),
         (r#"{"embedding": [1, 1e300]}"#, 422),

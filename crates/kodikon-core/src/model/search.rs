@@ -42,8 +42,6 @@ pub struct SearchOrder {
     pub mode: Mode,
     /// Which records may be in the answer.
     pub filter: Filter,
-    /// Whether only what is held here is looked at, and nobody else asked.
-    pub local: bool,
     /// How long it may take; at most [`MAX_TIMEOUT`].
     pub timeout: Duration,
 }
@@ -123,7 +121,11 @@ impl fmt::Display for Unsearched {
         match self {
             Self::NoSuchHash => write!(f, "no sighting of this hash has an embedding here"),
             Self::Models(models) => {
-                write!(f, "embeddings of several models have so many dimensions, and cannot be compared: name one of {}", models.join(", "))
+                write!(
+                    f,
+                    "embeddings of several models have so many dimensions, and cannot be compared: name one of {}",
+                    models.join(", ")
+                )
             }
             Self::Dims { given, known } => {
                 let known: Vec<String> = known.iter().map(|(model, dims)| format!("{dims} ({model})")).collect();

@@ -95,7 +95,9 @@ fn numbers(embedding: &Embedding) -> Vec<f64> {
             let (scale, codes) = embedding.stored.split_at(4);
             codes.iter().map(|code| single(scale) * f64::from(*code as i8)).collect()
         }
-        DTYPE_F16 => embedding.stored.chunks_exact(2).map(|bytes| half(u16::from_le_bytes([bytes[0], bytes[1]]))).collect(),
+        DTYPE_F16 => {
+            embedding.stored.chunks_exact(2).map(|bytes| half(u16::from_le_bytes([bytes[0], bytes[1]]))).collect()
+        }
         _ => embedding.stored.chunks_exact(4).map(single).collect(),
     }
 }
@@ -124,9 +126,14 @@ mod tests {
 
     #[test]
     fn halves_are_read_as_the_standard_has_them() {
-        for (bits, expected) in
-            [(0x3c00, 1.0), (0xc000, -2.0), (0x3000, 0.125), (0x0001, 2f64.powi(-24)), (0x7bff, 65_504.0), (0x0400, 2f64.powi(-14))]
-        {
+        for (bits, expected) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3000, 0.125),
+            (0x0001, 2f64.powi(-24)),
+            (0x7bff, 65_504.0),
+            (0x0400, 2f64.powi(-14)),
+        ] {
             assert_eq!(half(bits), expected, "{bits:04x}");
         }
     }

@@ -204,7 +204,9 @@ impl Endpoint for Fake {
             | Input::StateKept { .. }
             | Input::Committed { .. }
             | Input::Scanned { .. }
-            | Input::Command(Command::Raise(_) | Command::Acknowledge(_) | Command::Add(_) | Command::Delete(_) | Command::Search(_))
+            | Input::Command(
+                Command::Raise(_) | Command::Acknowledge(_) | Command::Add(_) | Command::Delete(_) | Command::Search(_),
+            )
             | Input::Disturbed => {}
         }
     }

@@ -30,8 +30,13 @@ const TICKETS: u64 = 1 << 40;
 /// Things that are seen: few, so that they are seen again, deleted and looked for.
 const HASHES: u64 = 60;
 /// The models: two of them have as many dimensions, in one of them embeddings are stored in several ways.
-const SPACES: [(&str, u16, u8); 5] =
-    [("face", 16, DTYPE_F16), ("face", 16, DTYPE_F32), ("face", 16, DTYPE_I8), ("gait", 16, DTYPE_F16), ("bag", 7, DTYPE_F32)];
+const SPACES: [(&str, u16, u8); 5] = [
+    ("face", 16, DTYPE_F16),
+    ("face", 16, DTYPE_F32),
+    ("face", 16, DTYPE_I8),
+    ("gait", 16, DTYPE_F16),
+    ("bag", 7, DTYPE_F32),
+];
 /// What things are.
 const TYPES: [&str; 3] = ["person", "bag", "car"];
 /// How long they last, in seconds: some end while searches go on.
@@ -119,7 +124,6 @@ impl Searches {
             k: usize::try_from(1 + self.random.below(12)).expect("a few"),
             mode: Mode::Exact,
             filter,
-            local: true,
             timeout: Duration::from_secs(5),
         }
     }

@@ -26,7 +26,7 @@ pub struct SearchDoc {
     /// Whether it may miss one in a hundred for being faster; else the answer is exact.
     #[serde(default)]
     pub fast: bool,
-    /// Whether only what this node holds is looked at.
+    /// Whether only what this node holds is looked at. Each node holds the sightings of all, and none asks another yet: so it is in any case.
     #[serde(default)]
     pub local: bool,
     /// Only records of this kind of thing.

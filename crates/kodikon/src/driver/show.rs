@@ -458,7 +458,9 @@ fn log(event: &CoreEvent) {
         CoreEvent::AlertAck { alert, name, .. } => tracing::info!(%alert, %name, "alert acknowledged"),
         CoreEvent::Record(view) => tracing::debug!(name = view.source, "sighting"),
         CoreEvent::Stored { outcome, .. } => tracing::debug!(?outcome, "sighting ordered"),
-        CoreEvent::Searched { outcome, .. } => tracing::debug!(found = ?outcome.as_ref().map(|searched| searched.found.len()), "searched"),
+        CoreEvent::Searched { outcome, .. } => {
+            tracing::debug!(found = ?outcome.as_ref().map(|searched| searched.found.len()), "searched")
+        }
         CoreEvent::Raised { outcome, .. } => tracing::debug!(?outcome, "alert ordered"),
         CoreEvent::Receipt { alert, name, durable, .. } => tracing::debug!(%alert, %name, durable, "alert has arrived"),
         CoreEvent::AlertOver { alert, .. } => tracing::debug!(%alert, "alert is over"),

@@ -78,3 +78,22 @@ impl Drop for Worker {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_scan_is_answered_in_turn_and_the_thread_ends_with_its_owner() {
+        let mut worker = Worker::spawn().expect("a thread");
+        for number in 1..=3 {
+            worker.scan(ScanJob { scan: ScanId(number), questions: Vec::new(), stocks: Vec::new() });
+            assert_eq!(worker.answered().await, (ScanId(number), Vec::new()));
+        }
+        // The answer to this one is never taken.
+        worker.scan(ScanJob { scan: ScanId(4), questions: Vec::new(), stocks: Vec::new() });
+        worker.close();
+        assert!(worker.thread.is_none(), "it has ended");
+        worker.close();
+    }
+}

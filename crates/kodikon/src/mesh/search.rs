@@ -87,7 +87,6 @@ pub struct Query {
     k: usize,
     mode: Mode,
     filter: Filter,
-    local: bool,
     timeout: Duration,
     with_embedding: bool,
 }
@@ -111,7 +110,7 @@ impl Query {
 
     fn new(target: Wanted) -> Self {
         let (k, mode, timeout) = (DEFAULT_K, Mode::Exact, DEFAULT_TIMEOUT);
-        Self { target, model: None, k, mode, filter: Filter::default(), local: false, timeout, with_embedding: false }
+        Self { target, model: None, k, mode, filter: Filter::default(), timeout, with_embedding: false }
     }
 
     /// How many are wanted, 1 to [`SEARCH_K_MOST`]. Default: 10.
@@ -132,11 +131,6 @@ impl Query {
     /// Among these records alone.
     pub fn among(self, filter: Filter) -> Self {
         Self { filter, ..self }
-    }
-
-    /// Only what this node holds is looked at, and no other asked.
-    pub fn local(self) -> Self {
-        Self { local: true, ..self }
     }
 
     /// How long it may take. Default: 5 s; at most a minute. What has been found by then is the answer.
@@ -162,8 +156,8 @@ impl Query {
             Wanted::Like(hash) => return Err(SearchError::Hash { given: hash.len() }),
         };
         let filter = self.filter.for_core(view)?;
-        let Self { model, k, mode, local, timeout, .. } = self;
-        let order = SearchOrder { ticket: Ticket(0), target, model, k, mode, filter, local, timeout };
+        let Self { model, k, mode, timeout, .. } = self;
+        let order = SearchOrder { ticket: Ticket(0), target, model, k, mode, filter, timeout };
         Ok((order, self.with_embedding))
     }
 }
@@ -177,7 +171,8 @@ impl TryFrom<SearchDoc> for Query {
             (None, Some(hash)) => Self::like(hash),
             (None, None) | (Some(_), Some(_)) => return Err(SearchError::Target),
         };
-        let mut filter = doc.matching.into_iter().fold(Filter::new(), |filter, (field, pattern)| filter.matching(field, pattern));
+        let mut filter =
+            doc.matching.into_iter().fold(Filter::new(), |filter, (field, pattern)| filter.matching(field, pattern));
         if let Some(kind) = doc.data_type {
             filter = filter.data_type(kind);
         }
@@ -199,7 +194,6 @@ impl TryFrom<SearchDoc> for Query {
             k: doc.k.unwrap_or(query.k),
             mode: if doc.fast { Mode::Fast } else { Mode::Exact },
             filter,
-            local: doc.local,
             timeout,
             with_embedding: doc.with_embedding,
             ..query
@@ -215,7 +209,7 @@ impl fmt::Debug for Query {
             Wanted::Numbers(numbers) => shown.field("dims", &numbers.len()),
             Wanted::Like(hash) => shown.field("like", hash),
         };
-        shown.field("k", &self.k).field("mode", &self.mode).field("local", &self.local).finish_non_exhaustive()
+        shown.field("k", &self.k).field("mode", &self.mode).finish_non_exhaustive()
     }
 }
 
