@@ -102,9 +102,9 @@ impl Scene {
 
     /// What became of a search, if it has ended.
     fn outcome(&self, of: Ticket) -> Option<Result<Searched, Unsearched>> {
-        let mut outcomes = self.events.iter().filter_map(|event| match event {
-            Event::Searched { ticket, outcome } if *ticket == of => Some(outcome.clone()),
-            _ => None,
+        let mut outcomes = self.events.iter().filter_map(|event| {
+            let Event::Searched { ticket, outcome } = event else { return None };
+            (*ticket == of).then(|| outcome.clone())
         });
         let outcome = outcomes.next();
         assert!(outcomes.next().is_none(), "a search ends once");
