@@ -391,7 +391,8 @@ mod tests {
                 by: String::new(),
                 timestamp: 0.0,
             },
-            What::Record { node_id, id, source, record: Box::default() },
+            What::Record { node_id: node_id.clone(), id: id.clone(), source, record: Box::default() },
+            What::Search { node_id, id, found: 0, responded: 1, of: 1, certified: true, elapsed_ms: 0.5 },
             What::Isolated { isolated: true, reason },
         ];
         assert_eq!(whats.each_ref().map(|what| EventKind::of(what).unwrap()), EventKind::ALL);
