@@ -13,10 +13,12 @@ use crate::node_view::WAIT_MOST;
 use crate::span::seconds;
 
 mod records;
+mod search;
 
 #[cfg(test)]
 pub(crate) use records::SpaceArgs;
 pub(crate) use records::{AddArgs, DeleteArgs, ExportArgs, FilterArgs, FindArgs, GetArgs, ImportArgs};
+pub(crate) use search::SearchArgs;
 
 /// A brokerless mesh for cameras and edge devices.
 #[derive(Clone, Debug, Parser)]
@@ -119,6 +121,12 @@ pub(crate) enum Verb {
         after_help = "JSON Lines, newest first, with the numbers of their embeddings; or the embeddings alone as the rows of a .npy file, each in the place that the number behind PREFIX says. The file is there when all is in it; after Ctrl-C (130) the same command goes on with JSON Lines, and begins anew with a .npy file.\n\nExample:\n  kodikon export sightings.jsonl --type person --since 7d\n  kodikon export views.npy --prefix object-"
     )]
     Export(ExportArgs),
+
+    /// Show which sightings look most like an embedding, or like those of a hash
+    #[command(
+        after_help = "The score is the cosine of the angle between two embeddings: 1 for the same direction. An exact answer says whether it is certified: then no sighting that may be found is nearer than those shown. The answer comes as soon as it is there, and at --timeout with what was found by then.\n\nExample:\n  kodikon search --like 8f3a -k 3\n  kodikon search --embedding face.json --type person --since 10m\n  kodikon search --embedding all.npy --row 7 --fast --json | jq '.results[] | [.score, .hash_value]'"
+    )]
+    Search(Box<SearchArgs>),
 
     /// Show events as they come
     #[command(after_help = "Example:\n  kodikon watch --type peer_failed --type state\n  kodikon watch --json")]

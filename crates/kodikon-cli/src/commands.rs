@@ -20,6 +20,7 @@ mod peers;
 mod progress;
 mod records;
 mod routes;
+mod search;
 mod send;
 mod state;
 mod stats;
@@ -48,6 +49,7 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::Delete(delete) => records::delete(&common, &delete),
         Verb::Import(import) => import::run(&common, &import),
         Verb::Export(export) => export::run(&common, &export),
+        Verb::Search(search) => search::run(&common, &search),
         Verb::Watch(watch) => watch::run(&common, &watch),
         Verb::Stats(node) => stats::run(&common, &node),
         Verb::Doctor(node) => doctor::run(&common, &node),

@@ -26,6 +26,7 @@ mod metrics;
 mod openapi;
 mod problem;
 mod records;
+mod search;
 mod view;
 
 #[cfg(test)]
@@ -131,6 +132,7 @@ fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {
         .route("/v1/alerts/{id}/ack", post(alerts::acknowledge::<N>))
         .route("/v1/records", get(records::find::<N>).post(records::add::<N>))
         .route("/v1/records/{hash}", get(records::get::<N>).delete(records::delete::<N>))
+        .route("/v1/search", post(search::search::<N>))
         .route("/v1/events", get(events::stream::<N>))
         .route("/v1/stats", get(handlers::stats::<N>))
         .route("/v1/doctor", get(handlers::doctor::<N>))

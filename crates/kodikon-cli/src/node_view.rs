@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use kodikon::api::{
     AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow, FindingRow,
-    MessageDoc, OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, StateDoc, StatsDoc,
+    MessageDoc, OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, SearchDoc, SearchReport, StateDoc,
+    StatsDoc,
 };
 use kodikon::doctor::{self, Symptoms};
 use kodikon::{
-    AlertError, Filter, Found, Letter, Mesh, MeshError, Peer, Priority, Record, RecordError, Route, SendError,
-    TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
+    AlertError, Filter, Found, Letter, Mesh, MeshError, Peer, Priority, Query, Record, RecordError, Route, SearchError,
+    SendError, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
 };
 use serde_json::{Map, Value};
 
@@ -136,6 +137,11 @@ impl NodeView for Mesh {
         Self::delete(self, hash, all).await.map_err(record_refusal)
     }
 
+    async fn search(&self, doc: SearchDoc) -> Result<SearchReport, ViewError> {
+        let query = Query::try_from(doc).map_err(search_refusal)?;
+        Self::search(self, query).await.map_err(search_refusal)?.summary().await.map_err(search_refusal)
+    }
+
     fn is_own_name(&self, name: &str) -> bool {
         Self::peer(self, name).is_none() && Self::state(self, name).is_some()
     }
@@ -252,6 +258,22 @@ fn record_refusal(error: RecordError) -> ViewError {
         RecordError::Refused { .. } => ViewError::Busy(error.to_string()),
         RecordError::Unknown { .. } => ViewError::Unknown(error.to_string()),
         _ => ViewError::Refused(error.to_string()),
+    }
+}
+
+fn search_refusal(error: SearchError) -> ViewError {
+    match error {
+        SearchError::Stopped => ViewError::Stopped,
+        SearchError::Busy { .. } => ViewError::Busy(error.to_string()),
+        SearchError::NoSuchHash { .. } => ViewError::Unknown(error.to_string()),
+        SearchError::Numbers(_)
+        | SearchError::K { .. }
+        | SearchError::Target
+        | SearchError::Filter(_)
+        | SearchError::Hash { .. }
+        | SearchError::Timeout { .. }
+        | SearchError::Unanswerable { .. }
+        | _ => ViewError::Refused(error.to_string()),
     }
 }
 

@@ -93,7 +93,6 @@ impl Scene {
             k: 10,
             mode: Mode::Exact,
             filter: Filter::default(),
-            local: true,
             timeout: Duration::from_secs(5),
         };
         change(&mut order);
@@ -103,9 +102,9 @@ impl Scene {
 
     /// What became of a search, if it has ended.
     fn outcome(&self, of: Ticket) -> Option<Result<Searched, Unsearched>> {
-        let mut outcomes = self.events.iter().filter_map(|event| match event {
-            Event::Searched { ticket, outcome } if *ticket == of => Some(outcome.clone()),
-            _ => None,
+        let mut outcomes = self.events.iter().filter_map(|event| {
+            let Event::Searched { ticket, outcome } = event else { return None };
+            (*ticket == of).then(|| outcome.clone())
         });
         let outcome = outcomes.next();
         assert!(outcomes.next().is_none(), "a search ends once");
@@ -196,9 +195,9 @@ fn what_is_like_a_hash_is_found_without_that_hash() {
     scene.add(record("b", &[1.0, 0.1, 0.0]));
     scene.add(record("c", &[0.1, 1.0, 0.0]));
     // Its newest sighting counts, and all of them are left out.
-    scene.now += Duration::from_millis(5);
+    scene.now = scene.now + Duration::from_millis(5);
     scene.add(record("a", &[1.0, 0.0, 0.0]));
-    scene.now += Duration::from_millis(5);
+    scene.now = scene.now + Duration::from_millis(5);
     scene.add(NewRecord::new("a"));
     assert_eq!(scene.found(|order| order.target = Target::Like("a".to_owned())), ["b", "c"]);
     assert_eq!(scene.refused(|order| order.target = Target::Like("d".to_owned())), Unsearched::NoSuchHash);

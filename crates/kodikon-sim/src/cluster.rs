@@ -14,13 +14,14 @@ use core::time::Duration;
 use std::net::SocketAddr;
 
 use kodikon_core::effect::log::{Batch, CommitId};
+use kodikon_core::effect::scan::ScanJob;
 use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOrder, StreamWish, Transmit};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
-use kodikon_core::model::record::{DeleteOrder, RecordOrder};
+use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
@@ -52,6 +53,8 @@ const SYNC_LEAST: Duration = Duration::from_micros(200);
 const SYNC: Duration = Duration::from_millis(12);
 const SLOW_SYNC: Duration = Duration::from_secs(3);
 const SLOW_ONE_IN: u64 = 100;
+/// What a scan takes: longer than on any machine, so that searches meet.
+const SCAN: Duration = Duration::from_millis(50);
 /// What a disk did not take is tried again after this, as the driver does.
 const RETRY: Duration = Duration::from_secs(1);
 /// Where wall clocks begin: 2026-11-01.
@@ -74,6 +77,8 @@ pub enum Happening {
     Sync(Owner),
     /// What else a node asked to be kept is synced.
     Keep(Owner),
+    /// A node's embeddings have been scanned.
+    Scan(Owner, ScanJob),
     /// A host's nodes learn of its interfaces.
     Interfaces(HostId),
     /// Something else that the owner of the cluster entered.
@@ -142,6 +147,8 @@ pub trait Observer {
     fn deleting(&mut self, node: usize, order: &DeleteOrder);
     /// A node asks for its log to be written.
     fn committing(&mut self, now: Moment, node: usize, batch: &Batch);
+    /// A node's embeddings are to be scanned; this is all that it shows.
+    fn scanning(&mut self, node: usize, job: &ScanJob, shown: &[RecordView]);
     /// Ops are on a node's disk.
     fn synced(&mut self, now: Moment, node: usize, kept: &[OpId]);
     /// A process was stopped, or goes on.
@@ -259,6 +266,7 @@ impl<O: Observer> Cluster<O> {
             Happening::Stream(step) => self.step_stream(step),
             Happening::Sync(owner) => self.sync(owner),
             Happening::Keep(owner) => self.keep(owner),
+            Happening::Scan(owner, job) => self.scanned(owner, &job),
             Happening::Interfaces(host) => self.tell_interfaces(host),
             Happening::Other(number) => return Some(Some(number)),
         }
@@ -448,6 +456,7 @@ impl<O: Observer> Cluster<O> {
             Deferred::Disturbed => process.endpoint.handle(now, Input::Disturbed),
             Deferred::Unreachable(address) => process.endpoint.handle(now, Input::Unreachable(address)),
             Deferred::StateKept(version) => process.endpoint.handle(now, Input::StateKept { version }),
+            Deferred::Scanned(scan, answers) => process.endpoint.handle(now, Input::Scanned { scan, answers }),
             Deferred::Committed(commit, result) => process.endpoint.handle(now, Input::Committed { commit, result }),
             Deferred::Command(command) => {
                 match &*command {
@@ -457,7 +466,7 @@ impl<O: Observer> Cluster<O> {
                     Command::Raise(order) => self.observer.raising(self.now, node, order),
                     Command::Add(order) => self.observer.adding(self.now, node, order),
                     Command::Delete(order) => self.observer.deleting(node, order),
-                    Command::Acknowledge(_) | Command::Leave => {}
+                    Command::Acknowledge(_) | Command::Search(_) | Command::Leave => {}
                 }
                 process.endpoint.handle(now, Input::Command(*command));
             }
@@ -516,6 +525,12 @@ impl<O: Observer> Cluster<O> {
                 Output::Stream(StreamWish::Send { .. }) if !self.nodes[node].disk.has_run() => {}
                 Output::Stream(wish) => self.wish_stream(node, wish),
                 Output::Commit { commit, batch } => self.commit(node, commit, batch),
+                Output::Scan(job) => {
+                    let shown = process.endpoint.records(process.clock.local(self.now));
+                    self.observer.scanning(node, &job, &shown);
+                    let owner = Owner { node, run: self.nodes[node].run };
+                    self.agenda.enter(self.now + SCAN, Happening::Scan(owner, job));
+                }
             }
         }
         let names = (process.endpoint.id(), process.endpoint.epoch());
@@ -535,6 +550,13 @@ impl<O: Observer> Cluster<O> {
             let run = self.nodes[node].run;
             let at = self.now + self.sync_time();
             self.agenda.enter(at, Happening::Sync(Owner { node, run }));
+        }
+    }
+
+    fn scanned(&mut self, owner: Owner, job: &ScanJob) {
+        let slot = &self.nodes[owner.node];
+        if slot.run == owner.run && slot.process.is_some() {
+            self.give(owner.node, Deferred::Scanned(job.scan, job.run()));
         }
     }
 

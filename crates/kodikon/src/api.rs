@@ -4,6 +4,7 @@
 
 mod alerts;
 mod records;
+mod search;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 
 pub use alerts::{AckDoc, AckRow, AlertDoc, AlertReport, AlertRow, MissingRow};
 pub use records::{AddedOrNot, AddedRow, DeletedRow, EmbeddingRow, RecordDoc, RecordRow};
+pub use search::{FoundRow, SearchDoc, SearchReport};
 
 /// State keys that are repeated in a peer's row because people choose peers by them.
 pub const CAPABILITY_KEYS: [&str; 6] =
@@ -423,6 +425,23 @@ pub enum What {
         /// What, without the numbers of its embedding.
         record: Box<RecordRow>,
     },
+    /// A search of this node's application has ended.
+    Search {
+        /// Who asked: this node.
+        node_id: String,
+        /// Its identity.
+        id: String,
+        /// How many were found.
+        found: usize,
+        /// Nodes that have answered.
+        responded: u32,
+        /// Nodes that were asked.
+        of: u32,
+        /// Whether nothing nearer is there.
+        certified: bool,
+        /// How long it took, in milliseconds.
+        elapsed_ms: f64,
+    },
     /// This node hears nobody (`isolated: true`), or somebody again.
     Isolated {
         /// Whether it is isolated now.
@@ -548,6 +567,7 @@ impl What {
             Self::Alert { .. } => "alert",
             Self::AlertAck { .. } => "alert_ack",
             Self::Record { .. } => "record",
+            Self::Search { .. } => "search",
             Self::Isolated { .. } => "isolated",
             Self::Missed { .. } => "missed",
         }

@@ -14,10 +14,12 @@ mod names;
 mod orders;
 mod registry;
 mod saved;
+mod searches;
 mod show;
 mod strangers;
 mod told;
 mod turns;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -37,6 +39,7 @@ use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
 use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::record::{Cursor, DeleteOrder, Filter, NewRecord, Page, Stored};
+use kodikon_core::model::search::SearchOrder;
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 use kodikon_core::node::Node;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -47,7 +50,7 @@ use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::interfaces::{Admission, InterfaceWatch, choose};
-use crate::mesh::{ADDS_WAITING, Board, Mesh, OwnState, Room, Shared, StartError, Waiting};
+use crate::mesh::{ADDS_WAITING, Board, Finding, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
 
 use alerts::Followed;
@@ -63,6 +66,7 @@ use logger::Logger;
 use names::{Answer, Names};
 pub(crate) use registry::Added;
 use registry::Storing;
+use searches::Searching;
 use show::{Rest, Show};
 use strangers::OtherPolicy;
 use turns::Turn;
@@ -126,6 +130,13 @@ pub(crate) enum Order {
         order: AckOrder,
         /// Where to tell what became of it.
         answer: oneshot::Sender<Raised>,
+    },
+    /// Find what is alike.
+    Search {
+        /// To what, and among what; its ticket is given here.
+        order: SearchOrder,
+        /// Where to tell what is found.
+        finding: Finding,
     },
     /// Tell which alerts are active.
     Alerts(oneshot::Sender<Vec<AlertRow>>),
@@ -278,6 +289,7 @@ struct Driver {
     keeping: Keeping,
     /// Who waits for what becomes of alerts.
     followed: Followed,
+    searching: Searching,
     /// Who waits for what becomes of sightings.
     storing: Storing,
     addresses: Vec<SocketAddr>,
@@ -334,6 +346,7 @@ impl Driver {
         let boot::Stores { files, log, directory } = stores;
         let keeper = Keeper::spawn(files).map_err(system("a thread"))?;
         let logger = Logger::spawn(log).map_err(system("a thread"))?;
+        let searching = Searching::spawn().map_err(system("a thread"))?;
         let (sender, orders) = intake::orders();
         let board = Arc::new(Board::default());
         let show = Show::new(Arc::clone(&board));
@@ -374,6 +387,7 @@ impl Driver {
             announcing: BTreeMap::new(),
             keeping: Keeping::default(),
             followed: Followed::default(),
+            searching,
             storing: Storing::default(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
@@ -474,6 +488,7 @@ impl Driver {
                 self.node.handle(now, Input::Committed { commit, result });
                 self.carry_out();
             }
+            Turn::Scanned(scan, answers) => self.take_scanned(now, scan, answers),
             Turn::StateKept(version) => self.take_kept(now, version),
             Turn::Order(None) => {
                 self.is_abandoned = true;
@@ -597,6 +612,7 @@ impl Driver {
                 Output::Stream(StreamWish::Send { .. }) if !self.may_speak() => self.evidence.counts.unkept += 1,
                 Output::Stream(wish) => self.streams.wish(wish),
                 Output::Commit { commit, batch } => self.logger.commit(commit, batch),
+                Output::Scan(job) => self.searching.scan(job),
             }
         }
     }
@@ -641,6 +657,9 @@ impl Driver {
                 _ = answer.send(number.map(|number| CastId { origin, epoch, number }));
             }
             return;
+        }
+        if let CoreEvent::Searched { ticket, outcome } = &event {
+            self.end_search(self.now(), *ticket, outcome);
         }
         let now = || Instant::from_start(self.clock.now());
         if self.storing.hear(&event) || self.followed.hear(now, &event, &self.node, self.show.view()) {
@@ -748,6 +767,7 @@ impl Driver {
         self.show.end();
         self.keeper.close();
         self.logger.close();
+        self.searching.close();
         tracing::info!("node ended");
     }
 }

@@ -38,6 +38,8 @@ pub enum EventKind {
     AlertAck,
     /// Another node has seen something.
     Record,
+    /// A search of this node's application has ended.
+    Search,
     /// This node hears nobody, or somebody again.
     Isolated,
     /// Every kind.
@@ -46,7 +48,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind but [`EventKind::Any`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PeerUp,
         Self::PeerSuspect,
         Self::PeerFailed,
@@ -56,6 +58,7 @@ impl EventKind {
         Self::Alert,
         Self::AlertAck,
         Self::Record,
+        Self::Search,
         Self::Isolated,
     ];
 
@@ -72,6 +75,7 @@ impl EventKind {
             Self::Alert => "alert",
             Self::AlertAck => "alert_ack",
             Self::Record => "record",
+            Self::Search => "search",
             Self::Isolated => "isolated",
             Self::Any => "any",
         }
@@ -96,6 +100,7 @@ impl EventKind {
             What::Alert { .. } => Some(Self::Alert),
             What::AlertAck { .. } => Some(Self::AlertAck),
             What::Record { .. } => Some(Self::Record),
+            What::Search { .. } => Some(Self::Search),
             What::Isolated { .. } => Some(Self::Isolated),
             What::Missed { .. } => None,
         }
@@ -240,6 +245,7 @@ pub(crate) fn weight(event: &Event) -> usize {
         | What::PeerLeft { .. }
         | What::AlertAck { .. }
         | What::Isolated { .. }
+        | What::Search { .. }
         | What::Missed { .. } => SMALL,
     }
 }
@@ -385,7 +391,8 @@ mod tests {
                 by: String::new(),
                 timestamp: 0.0,
             },
-            What::Record { node_id, id, source, record: Box::default() },
+            What::Record { node_id: node_id.clone(), id: id.clone(), source, record: Box::default() },
+            What::Search { node_id, id, found: 0, responded: 1, of: 1, certified: true, elapsed_ms: 0.5 },
             What::Isolated { isolated: true, reason },
         ];
         assert_eq!(whats.each_ref().map(|what| EventKind::of(what).unwrap()), EventKind::ALL);

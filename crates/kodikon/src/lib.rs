@@ -59,9 +59,9 @@ pub use kodikon_core::wire::json::MessageType;
 pub use kodikon_scan::{Dtype, ValueError};
 pub use mesh::{
     Alert, AlertError, AlertHandle, Announced, Broadcast, Builder, CONDITIONS_MOST, FOUND_DEFAULT, Filter, Found,
-    Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Portrait, RECORD_TTL_LEAST, RECORD_TTL_MOST,
-    Receipt, Record, RecordError, Route, SEND_BYTES_WAITING, SENDS_WAITING, SendError, StartError, TIMEOUT_LEAST,
-    TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
+    Letter, Mesh, MeshError, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, Peer, Portrait, Query, RECORD_TTL_LEAST,
+    RECORD_TTL_MOST, Receipt, Record, RecordError, Route, SEARCH_K_MOST, SEARCH_LEAST, SEARCH_MOST, SEND_BYTES_WAITING,
+    SENDS_WAITING, Search, SearchError, SendError, StartError, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
 };
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;

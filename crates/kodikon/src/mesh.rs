@@ -11,6 +11,7 @@ mod record;
 mod registry;
 mod room;
 mod route;
+mod search;
 mod send;
 
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ pub use registry::{CONDITIONS_MOST, FOUND_DEFAULT, Filter, Found};
 pub(crate) use room::Room;
 pub use room::{SEND_BYTES_WAITING, SENDS_WAITING};
 pub use route::Route;
+pub(crate) use search::Finding;
+pub use search::{Query, SEARCH_K_MOST, SEARCH_LEAST, SEARCH_MOST, Search, SearchError};
 pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError, TIMEOUT_LEAST, TIMEOUT_MOST};
 pub(crate) use send::{Waiting, said_by_letter};
 
@@ -498,6 +501,11 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("alerts_received", stats.alerts_received),
         ("alerts_refused", stats.alerts_refused),
         ("alerts_repeated", stats.alerts_repeated),
+        ("scans", stats.scans),
+        ("searches", stats.searches),
+        ("searches_refused", stats.searches_refused),
+        ("searches_unanswered", stats.searches_unanswered),
+        ("search_micros", stats.search_micros),
         ("receipts_sent", stats.receipts_sent),
         ("log_applied", stats.log_applied),
         ("log_evicted", stats.log_evicted),

@@ -21,6 +21,8 @@ mod ownership_vote;
 mod peer_discovery;
 #[path = "../examples/power_manager.rs"]
 mod power_manager;
+#[path = "../examples/search_queries.rs"]
+mod search_queries;
 #[path = "../examples/state_management.rs"]
 mod state_management;
 #[path = "../examples/streaming_state.rs"]
@@ -49,6 +51,11 @@ async fn state_management_follows_a_camera_to_its_third_version() {
 #[tokio::test]
 async fn hash_registry_shares_a_registration_tells_a_handler_of_it_and_removes_it() {
     ends_well(hash_registry::run()).await;
+}
+
+#[tokio::test]
+async fn search_queries_find_at_one_node_what_two_others_have_seen() {
+    ends_well(search_queries::run()).await;
 }
 
 #[tokio::test]

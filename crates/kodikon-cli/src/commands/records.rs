@@ -66,7 +66,7 @@ pub(crate) fn add(common: &Common, args: &AddArgs) -> Result<Done, Failure> {
 }
 
 /// The numbers of an embedding: a JSON array in a file or on stdin, or a row of a `.npy` file.
-fn numbers(place: &str, row: Option<u64>) -> Result<Value, Failure> {
+pub(super) fn numbers(place: &str, row: Option<u64>) -> Result<Value, Failure> {
     let unread = |why: String| Failure::Usage(format!("the embedding cannot be read from {place}: {why}"));
     let is_npy = Path::new(place).extension().is_some_and(|end| end.eq_ignore_ascii_case("npy"));
     if is_npy {

@@ -3,8 +3,9 @@
 use axum::Json;
 use kodikon::api::{
     AckDoc, AckRow, AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow,
-    EmbeddingRow, FindingRow, LinkRow, Liveness, MessageDoc, MissingRow, NodeState, OtherRouteRow, OutcomeRow,
-    PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, RouteSource, StateRow, StatsDoc, Status,
+    EmbeddingRow, FindingRow, FoundRow, LinkRow, Liveness, MessageDoc, MissingRow, NodeState, OtherRouteRow,
+    OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, RouteSource, SearchDoc, SearchReport, StateRow,
+    StatsDoc, Status,
 };
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
@@ -23,7 +24,7 @@ struct Operation {
 const JSON: &str = "application/json";
 
 /// Every path and method there is.
-const OPERATIONS: [Operation; 23] = [
+const OPERATIONS: [Operation; 24] = [
     Operation {
         method: "get",
         path: "/v1/peers",
@@ -107,6 +108,13 @@ const OPERATIONS: [Operation; 23] = [
         summary: "Tell all that somebody has seen an alert",
         content: JSON,
         schema: object,
+    },
+    Operation {
+        method: "post",
+        path: "/v1/search",
+        summary: "The sightings whose embeddings are nearest to one, or to that of a hash",
+        content: JSON,
+        schema: || named("SearchReport"),
     },
     Operation {
         method: "get",
@@ -266,6 +274,7 @@ fn describe(operation: &Operation) -> Value {
             "/v1/alerts" => "AlertDoc",
             "/v1/alerts/{id}/ack" => "AckDoc",
             "/v1/broadcasts" => "BroadcastDoc",
+            "/v1/search" => "SearchDoc",
             _ => "MessageDoc",
         };
         described["requestBody"] = json!({"required": true, "content": {JSON: {"schema": named(body)}}});
@@ -332,6 +341,9 @@ fn schemas() -> Value {
         "AddedRow": schema(AddedRow::schema()),
         "AddedOrNot": schema(AddedOrNot::schema()),
         "DeletedRow": schema(DeletedRow::schema()),
+        "SearchDoc": schema(SearchDoc::schema()),
+        "SearchReport": schema(SearchReport::schema()),
+        "FoundRow": schema(FoundRow::schema()),
         "StateRow": schema(StateRow::schema()),
         "StatsDoc": schema(StatsDoc::schema()),
         "FindingRow": schema(FindingRow::schema()),

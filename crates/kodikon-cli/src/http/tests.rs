@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use kodikon::api::{
     AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow, Event, FindingRow,
-    Liveness, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, StateDoc, StatsDoc, What,
+    Liveness, MessageDoc, OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, SearchDoc, SearchReport,
+    StateDoc, StatsDoc, What,
 };
 use kodikon::{Filter, Found};
 use serde_json::{Map, Value, json};
@@ -47,6 +48,12 @@ fn record(hash: &str) -> RecordRow {
         "confidence": 1.0, "ttl_s": 60.0, "ownership_history": null, "transfer_token": null, "last_update": null,
         "source_node_id": null, "location_signature": null,
     }))
+}
+
+fn found(hash: &str, score: f64) -> Value {
+    let mut found = serde_json::to_value(record(hash)).expect("no keys but strings");
+    found["score"] = json!(score);
+    found
 }
 
 impl Fake {
@@ -148,6 +155,16 @@ impl NodeView for Fake {
 
     async fn acknowledge(&self, id: &str, _: &str) -> Result<(), ViewError> {
         if id == ALERT { Ok(()) } else { Err(ViewError::Unknown(format!("no alert `{id}`"))) }
+    }
+
+    async fn search(&self, search: SearchDoc) -> Result<SearchReport, ViewError> {
+        match search.like.as_deref() {
+            Some("8f3a") => Ok(made(json!({
+                "results": [found("6c1f", 0.5)], "responded": 1, "of": 1, "certified": true, "elapsed_ms": 0.5,
+            }))),
+            Some(hash) => Err(ViewError::Unknown(format!("no sighting of `{hash}` has an embedding here"))),
+            None => Err(ViewError::Refused("number 1 is NaN: an embedding's numbers are finite".to_owned())),
+        }
     }
 
     async fn add(&self, record: RecordDoc, unless_held: bool) -> Result<AddedRow, ViewError> {
@@ -486,6 +503,28 @@ async fn a_record_is_added_found_and_removed_and_of_a_list_each_is_answered() {
     assert_eq!(delete("/v1/records/a").await, (200, json!(1)));
     assert_eq!(delete("/v1/records/a?all=true").await, (200, json!(2)));
     assert_eq!(delete("/v1/records/nothing").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_search_is_answered_with_records_and_scores_and_refused_in_words() {
+    let served = served().await;
+    let (status, _, body) = served.call("POST", "/v1/search", "", r#"{"like": "8f3a", "k": 3, "type": "bag"}"#).await;
+    let report: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, &report["certified"], &report["of"]), (200, &json!(true), &json!(1)));
+    let first = &report["results"][0];
+    assert_eq!(
+        (&first["hash_value"], &first["score"], &first["node_id"]),
+        (&json!("6c1f"), &json!(0.5), &json!("cam1"))
+    );
+    for (body, expected) in [
+        (r#"{"like": "nobody"}"#, 404),
+        (r#"{"embedding": [1, 1e300]}"#, 422),
+        (r#"{"embedding": "x"}"#, 400),
+        (r#"{"like": "8f3a", "nearest": 3}"#, 400),
+        ("", 400),
+    ] {
+        assert_eq!(served.call("POST", "/v1/search", "", body).await.0, expected, "{body}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use std::future::Future;
 
 use kodikon::api::{
     AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow, FindingRow,
-    MessageDoc, OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, StateDoc, StatsDoc,
+    MessageDoc, OutcomeRow, PeerDetail, PeerRow, RecordDoc, RecordRow, RouteRow, SearchDoc, SearchReport, StateDoc,
+    StatsDoc,
 };
 use kodikon::{Filter, Found};
 use serde_json::{Map, Value};
@@ -72,6 +73,9 @@ pub(crate) trait NodeView: Send + Sync + 'static {
 
     /// Removes the node's own sightings of something, or all.
     fn delete(&self, hash: &str, all: bool) -> impl Future<Output = Result<DeletedRow, ViewError>> + Send;
+
+    /// Looks for what is alike, until all who are asked have answered or the time is over.
+    fn search(&self, search: SearchDoc) -> impl Future<Output = Result<SearchReport, ViewError>> + Send;
 
     /// Whether this is the node's own name or `name@hhhh`.
     fn is_own_name(&self, name: &str) -> bool;

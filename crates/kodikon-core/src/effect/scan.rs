@@ -119,7 +119,7 @@ impl ScanJob {
 }
 
 /// The higher score first; of equals the order of the registry.
-pub fn before(a: &Found, b: &Found) -> Ordering {
+fn before(a: &Found, b: &Found) -> Ordering {
     b.score.cmp(&a.score).then_with(|| a.entry.order(&b.entry))
 }
 

@@ -90,9 +90,10 @@ struct Place {
 /// A search without an answer.
 #[derive(Debug)]
 struct Waiting {
-    ticket: Ticket,
+    /// Its models are found when it is scanned.
     question: Question,
-    spaces: Vec<SpaceKey>,
+    /// Of which model; `None`: of the only one that fits.
+    model: Option<String>,
     /// Whether a record that it could find lies in no space.
     is_blind: bool,
     asked: Instant,
@@ -177,41 +178,39 @@ impl Searches {
     /// The application wants the nearest; `sought` is what its target comes to.
     pub fn search(&mut self, now: Instant, order: SearchOrder, sought: Sought, ctx: &mut Context) {
         let SearchOrder { ticket, target, k, mode, filter, timeout, .. } = order;
-        let dims = sought.query.numbers().len();
-        let model = sought.model.as_deref();
-        let fits = |key: &SpaceKey| usize::from(key.dims) == dims && model.is_none_or(|model| model == key.model);
-        let spaces: Vec<SpaceKey> = self.spaces.keys().filter(|key| fits(key)).cloned().collect();
-        if let Err(why) = self.check(dims, &spaces) {
-            return refuse(ticket, why, ctx);
+        if self.waiting.len() >= MAX_WAITING {
+            return refuse(ticket, Unsearched::Busy { limit: MAX_WAITING }, ctx);
         }
         let except = match target {
             Target::Like(hash) => Some(hash),
             Target::Numbers(_) => None,
         };
-        let mut models: Vec<String> = spaces.iter().map(|key| key.model.clone()).collect();
-        models.dedup();
-        let question = Question { ticket, query: sought.query, k, mode, models, filter, named: sought.named, except };
-        let is_blind = self.unplaced.values().any(fits);
+        let Sought { query, model, named } = sought;
+        let question = Question { ticket, query, k, mode, models: Vec::new(), filter, named, except };
         let until = now + timeout.min(MAX_TIMEOUT);
-        self.waiting.push_back(Waiting { ticket, question, spaces, is_blind, asked: now, until });
+        self.waiting.push_back(Waiting { question, model, is_blind: false, asked: now, until });
         self.scan(ctx);
     }
 
-    fn check(&self, dims: usize, spaces: &[SpaceKey]) -> Result<(), Unsearched> {
-        let mut models: Vec<String> = spaces.iter().map(|key| key.model.to_string()).collect();
+    /// Where it is looked for: decided when the scan begins, since until then a space may come or go.
+    fn spaces_for(&self, waiting: &mut Waiting) -> Result<Vec<&SpaceKey>, Unsearched> {
+        let dims = waiting.question.query.numbers().len();
+        let model = waiting.model.as_deref();
+        let fits = |key: &&SpaceKey| usize::from(key.dims) == dims && model.is_none_or(|model| model == key.model);
+        let spaces: Vec<&SpaceKey> = self.spaces.keys().filter(fits).collect();
+        let mut models: Vec<String> = spaces.iter().map(|key| key.model.clone()).collect();
         models.dedup();
         if models.len() > 1 {
             return Err(Unsearched::Models(models));
         }
         if spaces.is_empty() && !self.spaces.is_empty() {
-            let mut known: Vec<_> = self.spaces.keys().map(|key| (key.model.to_string(), key.dims)).collect();
+            let mut known: Vec<_> = self.spaces.keys().map(|key| (key.model.clone(), key.dims)).collect();
             known.dedup();
             return Err(Unsearched::Dims { given: dims, known });
         }
-        if self.waiting.len() >= MAX_WAITING {
-            return Err(Unsearched::Busy { limit: MAX_WAITING });
-        }
-        Ok(())
+        waiting.is_blind = self.unplaced.values().any(|key| fits(&key));
+        waiting.question.models = models;
+        Ok(spaces)
     }
 
     /// Begins the next scan if none runs: one at a time, so that what comes meanwhile shares the next.
@@ -219,16 +218,26 @@ impl Searches {
         if self.running.is_some() || self.waiting.is_empty() || !self.coming.is_empty() {
             return;
         }
-        let together: Vec<Waiting> = self.waiting.drain(..self.waiting.len().min(MAX_TOGETHER)).collect();
-        let mut asked: BTreeMap<&SpaceKey, Vec<usize>> = BTreeMap::new();
-        for (at, waiting) in together.iter().enumerate() {
-            for space in &waiting.spaces {
-                asked.entry(space).or_default().push(at);
+        let mut together: Vec<Waiting> = Vec::new();
+        let mut asked: BTreeMap<SpaceKey, Vec<usize>> = BTreeMap::new();
+        while together.len() < MAX_TOGETHER
+            && let Some(mut waiting) = self.waiting.pop_front()
+        {
+            match self.spaces_for(&mut waiting) {
+                Ok(spaces) => {
+                    for space in spaces {
+                        asked.entry(space.clone()).or_default().push(together.len());
+                    }
+                    together.push(waiting);
+                }
+                Err(why) => refuse(waiting.question.ticket, why, ctx),
             }
         }
+        if together.is_empty() {
+            return;
+        }
         let stocks = asked.into_iter().filter_map(|(space, asked)| {
-            // A space that has gone since had nothing in it.
-            let shelf = self.spaces.get(space)?;
+            let shelf = self.spaces.get(&space)?;
             Some(Stock { snapshot: shelf.arena.snapshot(), entries: shelf.entries.clone(), asked })
         });
         self.scans += 1;
@@ -297,7 +306,7 @@ fn answer_with(now: Instant, waiting: Waiting, answer: Option<Nearest>, ctx: &mu
     let Nearest { found, certified } = answer.unwrap_or_default();
     let certified = certified && !waiting.is_blind;
     let outcome = Ok(Searched { found, responded, of: 1, certified, elapsed });
-    ctx.out.event(Event::Searched { ticket: waiting.ticket, outcome });
+    ctx.out.event(Event::Searched { ticket: waiting.question.ticket, outcome });
 }
 
 /// Tells why nothing was searched.

@@ -42,8 +42,6 @@ pub struct SearchOrder {
     pub mode: Mode,
     /// Which records may be in the answer.
     pub filter: Filter,
-    /// Whether only what is held here is looked at, and nobody else asked.
-    pub local: bool,
     /// How long it may take; at most [`MAX_TIMEOUT`].
     pub timeout: Duration,
 }

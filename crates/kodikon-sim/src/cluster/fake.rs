@@ -203,7 +203,10 @@ impl Endpoint for Fake {
             | Input::StreamEnded { .. }
             | Input::StateKept { .. }
             | Input::Committed { .. }
-            | Input::Command(Command::Raise(_) | Command::Acknowledge(_) | Command::Add(_) | Command::Delete(_))
+            | Input::Scanned { .. }
+            | Input::Command(
+                Command::Raise(_) | Command::Acknowledge(_) | Command::Add(_) | Command::Delete(_) | Command::Search(_),
+            )
             | Input::Disturbed => {}
         }
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use kodikon_core::effect::log::{CommitId, Committed};
+use kodikon_core::effect::scan::{Nearest, ScanId};
 use kodikon_core::effect::{Command, Event, WakeBy};
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
 use kodikon_core::ground::table::IdTable;
@@ -93,6 +94,8 @@ pub enum Deferred {
     StateKept(u64),
     /// Its log's store has answered.
     Committed(CommitId, Committed),
+    /// Its embeddings have been scanned.
+    Scanned(ScanId, Vec<Nearest>),
     /// A wish of its application.
     Command(Box<Command>),
 }
@@ -173,6 +176,7 @@ impl Deferred {
             | Self::Unreachable(_)
             | Self::StateKept(_)
             | Self::Committed(..)
+            | Self::Scanned(..)
             | Self::Command(_) => Mark::Told,
         }
     }
@@ -190,11 +194,13 @@ impl Deferred {
                 Command::Send(order) => 10 ^ order.ticket.0 << 8,
                 Command::Broadcast(order) => 11 ^ order.ticket.0 << 8,
                 Command::Raise(order) => 12 ^ order.ticket.0 << 8,
+                Command::Search(order) => 21 ^ order.ticket.0 << 8,
                 Command::Acknowledge(order) => 13 ^ order.ticket.0 << 8,
                 Command::Add(order) => 16 ^ order.ticket.0 << 8,
                 Command::Delete(order) => 17 ^ order.ticket.0 << 8,
                 Command::SetState(..) | Command::Leave => 4,
             },
+            Self::Scanned(scan, _) => 20 ^ scan.0 << 8,
             Self::StateKept(version) => 15 ^ version << 8,
             Self::Committed(commit, result) => 14 ^ commit.0 << 8 ^ (*result as u64) << 4,
             Self::News(News::Offered(stream, _)) => 5 ^ stream.0 << 8,
@@ -218,6 +224,7 @@ pub fn name_of(by: WakeBy) -> &'static str {
         WakeBy::Messages => "messages",
         WakeBy::Broadcasts => "broadcasts",
         WakeBy::Alerts => "alerts",
+        WakeBy::Searches => "searches",
         WakeBy::Outbound => "outbound",
     }
 }

@@ -41,6 +41,7 @@ impl Driver {
                 let ticket = self.next_ticket();
                 self.follow(now, (ticket, answer, None), Command::Acknowledge(AckOrder { ticket, ..order }));
             }
+            Order::Search { order, finding } => self.search(now, order, finding),
             // An error means that nobody waits for the answer any more.
             Order::Alerts(answer) => {
                 drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
@@ -154,6 +155,8 @@ impl Driver {
             for waiting in std::mem::take(&mut self.waiting).into_values() {
                 waiting.settle(SHUT_DOWN);
             }
+            // Whoever waits for what is found learns by this that the node has stopped.
+            self.searching.forget();
             self.node.handle(now, Input::Command(Command::Leave));
             self.carry_out();
         }

@@ -128,6 +128,7 @@ impl Show {
             | CoreEvent::LogKept(_)
             | CoreEvent::Stored { .. }
             | CoreEvent::Record(_)
+            | CoreEvent::Searched { .. }
             | CoreEvent::NameClash { .. }
             | CoreEvent::Cloned { .. }
             | CoreEvent::Overtaken { .. }
@@ -333,6 +334,18 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
             let id = view.id.author.to_string();
             What::Record { node_id: name.clone(), id, source: name, record: Box::new(record_row(view, false)) }
         }
+        CoreEvent::Searched { outcome, .. } => {
+            let searched = outcome.as_ref().ok()?;
+            What::Search {
+                node_id: view.name.clone(),
+                id: view.id.to_string(),
+                found: searched.found.len(),
+                responded: searched.responded,
+                of: searched.of,
+                certified: searched.certified,
+                elapsed_ms: searched.elapsed.as_secs_f64() * 1_000.0,
+            }
+        }
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
@@ -445,6 +458,9 @@ fn log(event: &CoreEvent) {
         CoreEvent::AlertAck { alert, name, .. } => tracing::info!(%alert, %name, "alert acknowledged"),
         CoreEvent::Record(view) => tracing::debug!(name = view.source, "sighting"),
         CoreEvent::Stored { outcome, .. } => tracing::debug!(?outcome, "sighting ordered"),
+        CoreEvent::Searched { outcome, .. } => {
+            tracing::debug!(found = ?outcome.as_ref().map(|searched| searched.found.len()), "searched")
+        }
         CoreEvent::Raised { outcome, .. } => tracing::debug!(?outcome, "alert ordered"),
         CoreEvent::Receipt { alert, name, durable, .. } => tracing::debug!(%alert, %name, durable, "alert has arrived"),
         CoreEvent::AlertOver { alert, .. } => tracing::debug!(%alert, "alert is over"),

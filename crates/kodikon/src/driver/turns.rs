@@ -4,6 +4,7 @@ use std::io;
 
 use kodikon_core::effect::Interface;
 use kodikon_core::effect::log::{CommitId, Committed};
+use kodikon_core::effect::scan::{Nearest, ScanId};
 
 use crate::driver::names::Answer;
 use crate::driver::{Driver, Order};
@@ -23,6 +24,7 @@ pub(super) enum Turn {
     Name(Answer),
     Committed(CommitId, Committed),
     StateKept(u64),
+    Scanned(ScanId, Vec<Nearest>),
     Order(Option<Order>),
     Deadline(io::Result<()>),
 }
@@ -31,7 +33,7 @@ impl Driver {
     /// Waits for what happens next. Dropping the future loses nothing.
     pub(super) async fn next_turn(&mut self) -> Turn {
         self.turns = self.turns.wrapping_add(1);
-        let Self { udp, discovery, watch, streams, names, logger, keeper, orders, deadline, .. } = self;
+        let Self { udp, discovery, watch, streams, names, logger, searching, keeper, orders, deadline, .. } = self;
         let (takes_orders, is_seldom_first) = (!self.is_abandoned, self.turns.is_multiple_of(SELDOM_FIRST));
         // Each of these begins anywhere among its own, so that none of them is always last.
         let often = async {
@@ -51,6 +53,7 @@ impl Driver {
                 answer = names.answered() => Turn::Name(answer),
                 (commit, result) = logger.answered() => Turn::Committed(commit, result),
                 version = keeper.kept() => Turn::StateKept(version),
+                (scan, answers) = searching.answered() => Turn::Scanned(scan, answers),
             }
         };
         if is_seldom_first {

@@ -275,7 +275,7 @@ impl Mesh {
 
 impl Filter {
     /// The filter as the core takes it, within its limits.
-    fn for_core(&self, view: &View) -> Result<CoreFilter, RecordError> {
+    pub(super) fn for_core(&self, view: &View) -> Result<CoreFilter, RecordError> {
         for (field, given, most) in [
             ("type", &self.data_type, MAX_DATA_TYPE),
             ("hash", &self.hash, MAX_HASH),

@@ -1,0 +1,66 @@
+//! The command line of searches: to what the nearest are sought, among what, and how sure the answer is to be.
+
+use clap::Args as ClapArgs;
+use clap::builder::NonEmptyStringValueParser;
+use kodikon::{SEARCH_K_MOST, SEARCH_LEAST, SEARCH_MOST};
+
+use super::NodeArgs;
+use crate::moment::moment;
+use crate::span::seconds;
+
+#[derive(Clone, Debug, ClapArgs)]
+#[group(id = "target", required = true, multiple = false, args = ["embedding", "like"])]
+pub(crate) struct SearchArgs {
+    /// Like this embedding: a file with a JSON array of numbers, or a .npy file with --row; a JSON array from stdin as -
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) embedding: Option<String>,
+    /// Which row of the .npy file, counted from 0
+    #[arg(long, value_name = "N", requires = "embedding")]
+    pub(crate) row: Option<u64>,
+    /// Like the newest sighting of this hash, which is not among the answers
+    #[arg(long, value_name = "HASH", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) like: Option<String>,
+    /// The model of the embedding; needed only where several have as many numbers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// So many at most
+    #[arg(short, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=SEARCH_K_MOST as i64))]
+    pub(crate) k: u32,
+    /// The nearest of all, for certain (the default)
+    #[arg(long, conflicts_with = "fast")]
+    pub(crate) exact: bool,
+    /// Faster, at the price that one in a hundred may be missed
+    #[arg(long)]
+    pub(crate) fast: bool,
+    /// Look only at what the node itself holds: the sightings of all nodes, as far as they have come. So it does without this, too
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// Of this kind
+    #[arg(long = "type", value_name = "T")]
+    pub(crate) data_type: Option<String>,
+    /// Seen by this node
+    #[arg(long = "node", value_name = "NODE")]
+    pub(crate) by: Option<String>,
+    /// Seen then or later: RFC 3339 (2026-11-26T08:00:00Z), seconds since 1970, or a span with its unit for so long ago (10m)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<f64>,
+    /// Seen then or before
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<f64>,
+    /// Whose metadata has this: `*` matches any run of characters, `a.b` names the member b of a (may be repeated)
+    #[arg(long = "where", value_name = "K=V")]
+    pub(crate) conditions: Vec<String>,
+    /// Seconds that it may take; what was found by then is the answer [default: 5]
+    #[arg(long, value_name = "S", value_parser = timeout)]
+    pub(crate) timeout: Option<f64>,
+    /// With the numbers of the embeddings (JSON)
+    #[arg(long)]
+    pub(crate) with_embedding: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// Seconds that a search may take.
+fn timeout(text: &str) -> Result<f64, String> {
+    seconds(text, "a search may take", &(SEARCH_LEAST..=SEARCH_MOST))
+}

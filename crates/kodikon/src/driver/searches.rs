@@ -1,0 +1,96 @@
+//! Decides who is told what a search found: whoever asked, for as long as it listens.
+
+use std::collections::BTreeMap;
+
+use kodikon_core::effect::scan::{Nearest, ScanId, ScanJob};
+use kodikon_core::effect::{Command, Input};
+use kodikon_core::ground::time::Instant;
+use kodikon_core::model::letter::Ticket;
+use kodikon_core::model::op::OpId;
+use kodikon_core::model::search::{Found, SearchOrder, Searched, Unsearched};
+
+use crate::api::{FoundRow, SearchReport};
+use crate::driver::Driver;
+use crate::driver::worker::Worker;
+use crate::mesh::{Finding, record_row};
+
+/// The thread that scans, and who waits for what is found; the core refuses more than it has room for.
+pub(super) struct Searching {
+    worker: Worker,
+    waiting: BTreeMap<Ticket, Finding>,
+}
+
+impl Searching {
+    /// Begins the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn spawn() -> std::io::Result<Self> {
+        Ok(Self { worker: Worker::spawn()?, waiting: BTreeMap::new() })
+    }
+
+    /// Wants a scan done.
+    pub(super) fn scan(&self, job: ScanJob) {
+        self.worker.scan(job);
+    }
+
+    /// The next answer. Dropping the future loses nothing.
+    pub(super) async fn answered(&mut self) -> (ScanId, Vec<Nearest>) {
+        self.worker.answered().await
+    }
+
+    /// Lets all go who wait: by that they learn that the node has stopped.
+    pub(super) fn forget(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Ends the thread once its scan is done.
+    pub(super) fn close(&mut self) {
+        self.worker.close();
+    }
+}
+
+impl Driver {
+    /// Looks for what is alike; what is found is told to whoever asked.
+    pub(super) fn search(&mut self, now: Instant, order: SearchOrder, finding: Finding) {
+        if self.leaving.is_some() {
+            // Whoever waits learns by this that the node has stopped.
+            return;
+        }
+        let ticket = self.next_ticket();
+        self.searching.waiting.insert(ticket, finding);
+        self.node.handle(now, Input::Command(Command::Search(SearchOrder { ticket, ..order })));
+        self.carry_out();
+    }
+
+    /// A scan has been done.
+    pub(super) fn take_scanned(&mut self, now: Instant, scan: ScanId, answers: Vec<Nearest>) {
+        self.node.handle(now, Input::Scanned { scan, answers });
+        self.carry_out();
+    }
+
+    /// A search has ended. Of what was found that is left out which has been deleted since.
+    pub(super) fn end_search(&mut self, now: Instant, ticket: Ticket, outcome: &Result<Searched, Unsearched>) {
+        let Some(Finding { each, end, with_embedding }) = self.searching.waiting.remove(&ticket) else { return };
+        let report = outcome.as_ref().map_err(Clone::clone).map(|searched| {
+            let row = |found: &Found| {
+                let view = self.node.record(now, &OpId::of(found.entry.op()))?;
+                Some(FoundRow { record: record_row(&view, with_embedding), score: found.score.0 })
+            };
+            let results: Vec<FoundRow> = searched.found.iter().filter_map(row).collect();
+            for found in &results {
+                // An error means that only the summary is waited for.
+                _ = each.send(found.clone());
+            }
+            SearchReport {
+                results,
+                responded: searched.responded,
+                of: searched.of,
+                certified: searched.certified,
+                elapsed_ms: searched.elapsed.as_secs_f64() * 1_000.0,
+            }
+        });
+        // An error means that nobody waits any more.
+        drop(end.send(report));
+    }
+}
