@@ -13,8 +13,6 @@ mod cables;
 mod deaths;
 #[path = "netns/disks.rs"]
 mod disks;
-#[path = "netns/floods.rs"]
-mod floods;
 #[path = "netns/letters.rs"]
 mod letters;
 #[path = "netns/scene.rs"]
