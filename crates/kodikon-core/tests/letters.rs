@@ -160,12 +160,11 @@ fn a_relay_that_takes_letters_and_passes_none_on_keeps_none_from_arriving() {
     for traitor in [2, 3] {
         let mut mesh = Segments::diamond();
         mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
-            let is_kept = |message: &Message| match message {
-                Message::Carry(carry) => carry.letter.origin != id(traitor).0,
-                Message::Back(_) => true,
-                _ => false,
+            let is_of_others = |message: &Message| {
+                matches!(message, Message::Carry(carry) if carry.letter.origin != id(traitor).0)
+                    || matches!(message, Message::Back(_))
             };
-            flight.from != traitor || !messages.iter().any(is_kept)
+            flight.from != traitor || !messages.iter().any(is_of_others)
         });
         let told: Vec<(u8, Ticket)> = (0..20)
             .map(|turn| {

@@ -310,6 +310,10 @@ impl Watch {
         let Some(bearer) = letter.bearer.filter(|bearer| *bearer != letter.by && self.letters.all_fit) else {
             return false;
         };
+        // Whoever passes nothing on fills its own queues with it.
+        if [letter.by.node, bearer.node].iter().any(|node| self.truth.is_swallower(*node)) {
+            return false;
+        }
         // Asked for the moment at which it was written, of what is known now: troubles of later than that count too.
         let links = self.truth.carrying_links(letter.at, &[letter.by.node]).get(&bearer.node).copied();
         let slack = if self.truth.places.is_tree() { 0 } else { DETOUR };

@@ -155,7 +155,7 @@ impl Truth {
     /// The same over those alone who pass letters on.
     #[must_use]
     pub fn carrying_links(&self, now: Moment, starts: &[usize]) -> BTreeMap<usize, u32> {
-        self.joined(now, starts, |node| !self.swallowers.contains(&node))
+        self.joined(now, starts, |node| !self.is_swallower(node))
     }
 
     fn joined(&self, now: Moment, starts: &[usize], carries: impl Fn(usize) -> bool) -> BTreeMap<usize, u32> {
@@ -306,6 +306,12 @@ impl Truth {
             let lies = |liar: &NodeId, other: &NodeId| place(liar).is_some_and(|place| !hears(other, place));
             lies(pair[0], pair[1]) || lies(pair[1], pair[0])
         })
+    }
+
+    /// Whether a node passes no letter on.
+    #[must_use]
+    pub fn is_swallower(&self, node: usize) -> bool {
+        self.swallowers.contains(&node)
     }
 
     /// A node passes no letter on.

@@ -296,9 +296,12 @@ fn what_arrives_from_outside_is_a_warning() {
     }
 }
 
+/// Who did what and how often, what is found, and what it says.
+type Offence = (&'static [(&'static str, Excess, u64)], Status, &'static str);
+
 #[test]
 fn whoever_goes_beyond_its_share_is_named_with_what_it_did_and_how_often() {
-    let table: &[(&[(&str, Excess, u64)], Status, &str)] = &[
+    let table: &[Offence] = &[
         (&[], Status::Ok, "no peer"),
         (&[("cam1", Excess::Datagrams, 0)], Status::Ok, "no peer"),
         (&[("cam2", Excess::Datagrams, 7)], Status::Warn, "cam2: 7 datagrams beyond 5,000 a second"),
