@@ -15,8 +15,6 @@ mod deaths;
 mod disks;
 #[path = "netns/letters.rs"]
 mod letters;
-#[path = "netns/registry.rs"]
-mod registry;
 #[path = "netns/scene.rs"]
 mod scene;
 #[path = "netns/starts.rs"]

@@ -226,14 +226,11 @@ impl Watch {
         }
         for id in &batch.removed {
             // Of what never leaves its node a delete is the removal itself.
-            if self
-                .records
-                .numbers
-                .get(id)
-                .and_then(|number| self.records.all.get(number))
-                .is_some_and(|added| added.local)
-            {
-                self.records.named.insert(Sighting(*id), *id);
+            let added = self.records.numbers.get(id).and_then(|number| self.records.all.get(number));
+            if added.is_some_and(|added| added.local) {
+                let sighting = self.records.sightings.get(id).copied().unwrap_or(Sighting(*id));
+                let up_to = self.records.named.entry(sighting).or_insert(*id);
+                *up_to = (*up_to).max(*id);
             }
         }
     }
