@@ -84,16 +84,19 @@ impl Checks {
     pub(super) fn is_pulled_signed(
         &mut self,
         now: Instant,
+        from: NodeId,
         (op, key): (&SignedOp, &[u8; 32]),
         ctx: &mut Context,
     ) -> bool {
-        let may = self.pulled.take(now, 1);
-        let holds = may && ctx.verify_op(op, key);
-        if may && !holds {
-            self.pulled.drain(now, FAULT);
+        if !self.pulled.take(now, 1) {
+            ctx.stats.drop(Reject::Budget);
+            return false;
         }
+        let holds = ctx.verify_op(op, key);
         if !holds {
-            ctx.stats.drop(if may { Reject::Signature } else { Reject::Budget });
+            self.pulled.drain(now, FAULT);
+            ctx.offenders.note(&from, Excess::Forgeries);
+            ctx.stats.drop(Reject::Signature);
         }
         holds
     }

@@ -232,14 +232,11 @@ impl Log {
         let pulled = op.kind().is_of_registry() && self.sync.is_pulled(now, from) && !is_push;
         // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
         let fits = self.rates.has_room(now, &id.author, &body, (age_ms, rested == Some(true)));
-        if !fits {
-            ctx.offenders.note(&id.author, Excess::Alerts);
-        }
         if !pulled && !self.allowance(id.author, op.kind()).has(now, 1) {
             return ctx.stats.drop(Reject::Budget);
         }
         let holds = if pulled {
-            checks.is_pulled_signed(now, (&op, &key), ctx)
+            checks.is_pulled_signed(now, from, (&op, &key), ctx)
         } else {
             checks.is_signed(now, from, (&op, &key), ctx)
         };
@@ -250,6 +247,7 @@ impl Log {
             self.allowance(id.author, op.kind()).take(now, 1);
         }
         if !fits {
+            ctx.offenders.note(&id.author, Excess::Alerts);
             return self.refuse(&id, key, ctx);
         }
         self.rates.charge(now, &id.author, &body, (age_ms, rested == Some(true)));

@@ -136,7 +136,7 @@ impl LogLane {
     /// come again.
     pub(super) fn refuse(&mut self, seq: Seq) {
         if self.refused.insert(seq.0, seq.0) && self.covered.insert(seq.0, seq.0) {
-            self.evicted.insert(seq.0, seq.0);
+            self.note_evicted(seq);
         }
     }
 
