@@ -424,7 +424,7 @@ pub(super) fn parse_op(name: &str) -> Option<OpId> {
     };
     let mut parts = name.split('-');
     let (author, epoch, seq) = (parts.next()?, hex(parts.next()?)?, hex(parts.next()?)?);
-    let bytes = (author.len() == 32 && author.is_ascii()).then(|| author.as_bytes().as_chunks::<2>().0)?;
+    let bytes = (author.len() == 32).then_some(author.as_bytes().as_chunks::<2>().0)?;
     let mut id = [0; 16];
     for (byte, digits) in id.iter_mut().zip(bytes) {
         *byte = u8::try_from(hex(str::from_utf8(digits).ok()?)?).ok()?;
