@@ -39,10 +39,11 @@ fn delete(lan: &mut Lan, n: u8, hash: &str, all: bool) -> Stored {
 
 /// What the last order of a node came to.
 fn stored(lan: &Lan, n: u8) -> Stored {
-    let found = lan.events.iter().rev().filter(|(at, _, _)| *at == n).find_map(|(_, _, event)| match event {
-        Event::Stored { outcome, .. } => Some(outcome.clone()),
-        _ => None,
-    });
+    let outcome = |event: &Event| {
+        let Event::Stored { outcome, .. } = event else { return None };
+        Some(outcome.clone())
+    };
+    let found = lan.events.iter().rev().filter(|(at, _, _)| *at == n).find_map(|(_, _, event)| outcome(event));
     found.expect("it was answered")
 }
 
@@ -75,7 +76,7 @@ fn restart(lan: &mut Lan, n: u8, counter: u32, log: SavedLog) {
 }
 
 fn embedded(n: u64) -> NewRecord {
-    let stored = (0..1_024).map(|k| u8::try_from((n + k) % 60).unwrap()).collect();
+    let stored = (0..1_024).map(|k| u8::try_from((n + k) % 60).expect("below 60")).collect();
     let embedding = Some(Embedding { model: "mobilenet".to_owned(), dims: 512, dtype: DTYPE_F16, stored });
     NewRecord { embedding, data_type: "person".to_owned(), ..NewRecord::new(&format!("hash-{n:08}")) }
 }
@@ -106,7 +107,7 @@ fn a_sighting_is_on_every_node_at_once_and_one_that_is_deleted_on_none() {
 fn a_latecomer_and_one_that_lost_its_disk_learn_what_there_is_and_nothing_that_was_deleted() {
     let mut lan = started(3);
     for n in 0..40 {
-        add(&mut lan, 1 + u8::try_from(n % 3).unwrap(), NewRecord::new(&format!("hash {}", n % 20)));
+        add(&mut lan, 1 + u8::try_from(n % 3).expect("below 3"), NewRecord::new(&format!("hash {}", n % 20)));
     }
     lan.run(Duration::from_secs(1));
     delete(&mut lan, 2, "hash 7", true);
@@ -283,7 +284,7 @@ fn a_filter_finds_by_all_that_it_names_and_a_search_goes_on_where_it_stopped() {
             seen: Some(WallTime(1_000 * n)),
             ..NewRecord::new(&format!("hash {}", n % 10))
         };
-        add(&mut lan, 1 + u8::try_from(n % 2).unwrap(), record);
+        add(&mut lan, 1 + u8::try_from(n % 2).expect("below 2"), record);
     }
     lan.run(Duration::from_secs(1));
     let node = &lan.nodes[&1];

@@ -90,7 +90,7 @@ pub enum Notice {
     /// A letter given to a neighbour was taken after so long, or (`None`) not in answer to its first carrying.
     Carried(NodeId, Option<Duration>),
     /// An op of the log is here for the first time.
-    Logged(Logged),
+    Logged(Box<Logged>),
     /// Ops of the log are on disk.
     LogKept(Vec<OpId>),
     /// The time of an op of the log is over, or it made room for others.

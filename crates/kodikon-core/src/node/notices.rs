@@ -66,7 +66,7 @@ impl Node {
             Notice::Silent(id) => self.on_silent(now, id),
             Notice::Witnessed => self.on_witnessed(now),
             Notice::Proven { peer, rate, queued } => self.on_proven(now, &peer, rate, queued),
-            Notice::Logged(logged) => self.on_logged(now, logged),
+            Notice::Logged(logged) => self.on_logged(now, *logged),
             Notice::LogKept(ids) => self.alerts.on_kept(now, &ids, &mut self.ctx),
             Notice::LogOver(id) => self.on_log_over(now, &id),
             Notice::LogSpent(ids) => self.replication.on_spent(&ids),

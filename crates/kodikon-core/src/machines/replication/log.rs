@@ -134,7 +134,6 @@ impl Log {
     }
 
     /// What is held, for the machine that shows it: the disk's when the node begins.
-    #[must_use]
     pub fn held(&self) -> impl Iterator<Item = Logged> {
         let logged = |held: &Held| {
             let body = LogBody::parse(&held.op)?;
@@ -341,7 +340,7 @@ impl Log {
         let repeated = may_be_older && self.was_cut;
         let (born_ms, pulled) = (born.ms, born.pulled);
         let logged = Logged { op, body, expires, kept: false, late: is_older, repeated, born_ms, pulled };
-        ctx.out.notice(Notice::Logged(logged));
+        ctx.out.notice(Notice::Logged(Box::new(logged)));
         self.make_room(now, &id.author, kind, ctx);
         self.keep.watch_clock(now, !self.ends.is_empty());
     }

@@ -165,7 +165,7 @@ impl Log {
             ctx.stats.log_applied += 1;
             let logged =
                 Logged { op, body, expires, kept: durable, late: false, repeated: false, born_ms, pulled: false };
-            ctx.out.notice(Notice::Logged(logged));
+            ctx.out.notice(Notice::Logged(Box::new(logged)));
             match says {
                 Said::Alert { ticket, alert } => {
                     let alert = alert.unwrap_or_else(|| AlertId::of(id));
