@@ -134,7 +134,7 @@ pub(crate) enum Order {
     /// Find what is alike.
     Search {
         /// To what, and among what; its ticket is given here.
-        order: SearchOrder,
+        order: Box<SearchOrder>,
         /// Where to tell what is found.
         finding: Finding,
     },
@@ -143,7 +143,7 @@ pub(crate) enum Order {
     /// Add a sighting.
     Add {
         /// Which; checked.
-        record: NewRecord,
+        record: Box<NewRecord>,
         /// Whether one that says the same is left as it is, and nothing is added.
         unless_held: bool,
         /// Where to tell what became of it.
@@ -152,7 +152,7 @@ pub(crate) enum Order {
     /// Tell some of the sightings that are like a filter.
     Find {
         /// Which; checked.
-        filter: Filter,
+        filter: Box<Filter>,
         /// Where to go on.
         cursor: Option<Cursor>,
         /// So many at most.
@@ -344,9 +344,7 @@ impl Driver {
         let watch = InterfaceWatch::open().map_err(system("a view of the network interfaces"))?;
         let node = boot::make_node(&clock, &mut stores, config, ports.port)?;
         let boot::Stores { files, log, directory } = stores;
-        let keeper = Keeper::spawn(files).map_err(system("a thread"))?;
-        let logger = Logger::spawn(log).map_err(system("a thread"))?;
-        let searching = Searching::spawn().map_err(system("a thread"))?;
+        let (keeper, logger, searching) = boot::begin_threads(files, log).map_err(system("a thread"))?;
         let (sender, orders) = intake::orders();
         let board = Arc::new(Board::default());
         let show = Show::new(Arc::clone(&board));

@@ -10,6 +10,9 @@ use kodikon_core::model::state::StateChange;
 use kodikon_core::node::{Boot, Node, Saved};
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::driver::keeper::Keeper;
+use crate::driver::logger::Logger;
+use crate::driver::searches::Searching;
 use crate::driver::{saved, wall_time};
 use crate::mesh::StartError;
 use crate::store::{FileStore, LogStore, MemoryLog, MemoryStore, SqliteLog, Store, StoreError};
@@ -61,6 +64,14 @@ pub(crate) fn open_stores(home: &Home) -> Result<Stores, StoreError> {
     let directory = files.directory().to_owned();
     let log = SqliteLog::open(&directory)?;
     Ok(Stores { files: Box::new(files), log: Box::new(log), directory: Some(directory) })
+}
+
+/// The threads beside the loop: one for the files, one for the log, one for scans.
+pub(super) fn begin_threads(
+    files: Box<dyn Store>,
+    log: Box<dyn LogStore>,
+) -> std::io::Result<(Keeper, Logger, Searching)> {
+    Ok((Keeper::spawn(files)?, Logger::spawn(log)?, Searching::spawn()?))
 }
 
 /// A node with its own port, before its first word.

@@ -41,12 +41,12 @@ impl Driver {
                 let ticket = self.next_ticket();
                 self.follow(now, (ticket, answer, None), Command::Acknowledge(AckOrder { ticket, ..order }));
             }
-            Order::Search { order, finding } => self.search(now, order, finding),
+            Order::Search { order, finding } => self.search(now, *order, finding),
             // An error means that nobody waits for the answer any more.
             Order::Alerts(answer) => {
                 drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
             }
-            Order::Add { record, unless_held, answer } => self.add(now, record, unless_held, answer),
+            Order::Add { record, unless_held, answer } => self.add(now, *record, unless_held, answer),
             // An error means that nobody waits for the answer any more.
             Order::Find { filter, cursor, most, answer } => drop(answer.send(self.find(now, &filter, cursor, most))),
             Order::Delete { order, answer } => self.delete(now, order, answer),

@@ -8,6 +8,7 @@ use kodikon_core::effect::{Event as CoreEvent, Interface};
 use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::Instant;
 use kodikon_core::model::letter::Priority;
+use kodikon_core::model::search::Searched;
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Node;
 
@@ -334,18 +335,7 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
             let id = view.id.author.to_string();
             What::Record { node_id: name.clone(), id, source: name, record: Box::new(record_row(view, false)) }
         }
-        CoreEvent::Searched { outcome, .. } => {
-            let searched = outcome.as_ref().ok()?;
-            What::Search {
-                node_id: view.name.clone(),
-                id: view.id.to_string(),
-                found: searched.found.len(),
-                responded: searched.responded,
-                of: searched.of,
-                certified: searched.certified,
-                elapsed_ms: searched.elapsed.as_secs_f64() * 1_000.0,
-            }
-        }
+        CoreEvent::Searched { outcome, .. } => search(outcome.as_ref().ok()?, view),
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
@@ -367,6 +357,19 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
         | CoreEvent::Equivocated { .. }
         | _ => return None,
     })
+}
+
+/// That a search of this node's has ended.
+fn search(searched: &Searched, view: &View) -> What {
+    What::Search {
+        node_id: view.name.clone(),
+        id: view.id.to_string(),
+        found: searched.found.len(),
+        responded: searched.responded,
+        of: searched.of,
+        certified: searched.certified,
+        elapsed_ms: searched.elapsed.as_secs_f64() * 1_000.0,
+    }
 }
 
 /// That a peer is here, by this name.

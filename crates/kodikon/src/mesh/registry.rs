@@ -168,8 +168,10 @@ impl Mesh {
         let (hash_value, data_type, seen) = (record.hash_value.clone(), record.data_type.clone(), record.seen);
         // Whoever adds one too many waits here, and the core's own table never overflows. It is never closed.
         let place = self.0.adds.acquire().await.map_err(|_| RecordError::Stopped)?;
-        let added =
-            self.ask(|answer| Order::Add { record, unless_held, answer }).await.map_err(|_| RecordError::Stopped)?;
+        let added = self
+            .ask(|answer| Order::Add { record: Box::new(record), unless_held, answer })
+            .await
+            .map_err(|_| RecordError::Stopped)?;
         drop(place);
         let row = |id, timestamp, durable, skipped| AddedRow {
             node_id: self.name(),
@@ -226,7 +228,7 @@ impl Mesh {
 
     async fn page(&self, filter: &CoreFilter, cursor: Option<Cursor>, most: usize) -> Result<Page, RecordError> {
         let filter = filter.clone();
-        let page = self.ask(|answer| Order::Find { filter, cursor, most, answer }).await;
+        let page = self.ask(|answer| Order::Find { filter: Box::new(filter), cursor, most, answer }).await;
         page.map_err(|_| RecordError::Stopped)
     }
 

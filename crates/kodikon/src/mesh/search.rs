@@ -251,7 +251,11 @@ impl Mesh {
         let (each, found) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let finding = Finding { each, end, with_embedding };
-        self.0.orders.send(Order::Search { order, finding }).await.map_err(|_| SearchError::Stopped)?;
+        self.0
+            .orders
+            .send(Order::Search { order: Box::new(order), finding })
+            .await
+            .map_err(|_| SearchError::Stopped)?;
         Ok(Search { found, ended, like })
     }
 }
