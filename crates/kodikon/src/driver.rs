@@ -660,7 +660,12 @@ impl Driver {
             self.end_search(self.now(), *ticket, outcome);
         }
         let now = || Instant::from_start(self.clock.now());
-        if self.storing.hear(&event) || self.followed.hear(now, &event, &self.node, self.show.view()) {
+        // The clock is asked for those alone whom it concerns.
+        let is_stored = matches!(event, CoreEvent::Stored { .. });
+        if is_stored && self.storing.hear(now(), &event, &self.node) {
+            return;
+        }
+        if self.followed.hear(now, &event, &self.node, self.show.view()) {
             return;
         }
         self.evidence.note_event(&event);

@@ -8,6 +8,7 @@ use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::record::{
     Cursor, DeleteOrder, Filter, NewRecord, Page, RecordBody, RecordOrder, RecordView, Stored,
 };
+use kodikon_core::node::Node;
 use tokio::sync::oneshot;
 
 use crate::driver::{Driver, wall_time};
@@ -24,7 +25,7 @@ const FOUND_BYTES: usize = 1 << 20;
 pub(crate) enum Added {
     /// It was held already.
     Held(Box<RecordView>),
-    /// The core's answer, and when the order came.
+    /// The core's answer, and when it was seen.
     Stored(Stored, WallTime),
 }
 
@@ -42,11 +43,18 @@ enum Waiter {
 
 impl Storing {
     /// Takes in what the core says to those who wait; whether it was for them alone.
-    pub(crate) fn hear(&mut self, event: &CoreEvent) -> bool {
+    pub(crate) fn hear(&mut self, now: Instant, event: &CoreEvent, node: &Node) -> bool {
         let CoreEvent::Stored { ticket, outcome } = event else { return false };
         match self.waiting.remove(ticket) {
             // An error means that nobody waits any more; it is stored all the same.
-            Some(Waiter::Adds(answer, wall)) => drop(answer.send(Added::Stored(outcome.clone(), wall))),
+            Some(Waiter::Adds(answer, wall)) => {
+                // What is answered is what all nodes show; what made room at once is shown no more.
+                let shown = match outcome {
+                    Stored::Done { ids, .. } => ids.first().and_then(|id| node.record(now, id)),
+                    Stored::Unknown | Stored::Refused { .. } => None,
+                };
+                drop(answer.send(Added::Stored(outcome.clone(), shown.map_or(wall, |view| view.wall))));
+            }
             Some(Waiter::Deletes(answer)) => drop(answer.send(outcome.clone())),
             None => {}
         }
