@@ -25,7 +25,7 @@ fn alert(bench: &Bench, n: u8, seq: u64, priority: Priority, age_ms: u64) -> Log
 }
 
 fn log(entry: LogEntry) -> Message {
-    Message::Log(Log { entries: vec![entry], over: Vec::new() })
+    Message::Log(Log { entries: vec![entry], ..Log::default() })
 }
 
 fn alerts(bench: &Bench) -> u64 {
