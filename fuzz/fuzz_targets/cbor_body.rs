@@ -3,8 +3,9 @@
 #![no_main]
 
 use kodikon_core::machines::membership::{OpinionBody, read_card, read_opinion};
-use kodikon_core::model::alert::{LogBody, ReceiptBody};
+use kodikon_core::model::alert::ReceiptBody;
 use kodikon_core::model::links::{LinksBody, MembersBody};
+use kodikon_core::model::logged::LogBody;
 use kodikon_core::model::member::Card;
 use kodikon_core::model::op::{OpKind, SignedOp};
 use kodikon_core::model::state::StateEntry;

@@ -342,7 +342,7 @@ impl Scene {
                 ) if self.alerts.len() < MOST_ALERTS => self.alerts.push(alert),
                 Output::Commit { commit, .. } => self.commits.push_back(commit),
                 Output::Persist(Persist::State(state)) => kept = Some(state.version),
-                Output::Stream(_) | Output::Event(_) | Output::Persist(_) => {}
+                Output::Stream(_) | Output::Event(_) | Output::Persist(_) | Output::Scan(_) => {}
             }
         }
         for (table, held, limit) in self.node.table_sizes() {

@@ -23,7 +23,7 @@ pub struct EmbeddingRow {
 }
 
 /// Reads numbers of any size: one that is too large for an `f32` is an infinity then, and is refused by its place and not as bad JSON.
-fn rounded<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<f32>>, D::Error> {
+pub(super) fn rounded<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<f32>>, D::Error> {
     let numbers = Option::<Vec<f64>>::deserialize(from)?;
     Ok(numbers.map(|numbers| numbers.into_iter().map(|number| number as f32).collect()))
 }

@@ -12,7 +12,7 @@ use super::RecordRow;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SearchDoc {
     /// The numbers: 1 to 4,096, finite and not all 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::records::rounded")]
     pub embedding: Option<Vec<f32>>,
     /// A hash: what is like the embedding of its newest sighting is found, and no sighting of the hash itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
