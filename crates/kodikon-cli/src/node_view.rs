@@ -257,7 +257,18 @@ fn record_refusal(error: RecordError) -> ViewError {
         RecordError::Stopped => ViewError::Stopped,
         RecordError::Refused { .. } => ViewError::Busy(error.to_string()),
         RecordError::Unknown { .. } => ViewError::Unknown(error.to_string()),
-        _ => ViewError::Refused(error.to_string()),
+        RecordError::Text { .. }
+        | RecordError::Embedding(_)
+        | RecordError::Dims { .. }
+        | RecordError::Dtype { .. }
+        | RecordError::NoNumbers
+        | RecordError::Number { .. }
+        | RecordError::NotAnObject { .. }
+        | RecordError::TooLong { .. }
+        | RecordError::TooDeep { .. }
+        | RecordError::Malformed { .. }
+        | RecordError::Name { .. }
+        | _ => ViewError::Refused(error.to_string()),
     }
 }
 

@@ -387,7 +387,7 @@ impl<'a> Run<'a> {
                 let node = self.workload.who();
                 let command = self.workload.change(self.cluster.nodes[node].wall(self.cluster.now));
                 if !self.cluster.observer.truth.nodes[node].left {
-                    self.strike(Deed::Command(node, command));
+                    self.strike(Deed::Command(node, Box::new(command)));
                 }
                 // State rests while calm does its work: the judgement is about one state, not a moving one.
                 self.enter_work();

@@ -11,7 +11,7 @@ use serde_json::json;
 /// Two nodes that know each other.
 async fn pair() -> (Mesh, Mesh) {
     let fleet = Fleet::new();
-    let (a, b) = (fleet.node("a").start().await.unwrap(), fleet.node("b").start().await.unwrap());
+    let (a, b) = (fleet.node("a").start().await.expect("it starts"), fleet.node("b").start().await.expect("it starts"));
     within(until(|| a.peers().len() == 1 && b.peers().len() == 1)).await;
     (a, b)
 }
@@ -19,7 +19,7 @@ async fn pair() -> (Mesh, Mesh) {
 /// Asks until a node holds so many sightings of something.
 async fn holds(mesh: &Mesh, hash: &str, count: usize) {
     within(async {
-        while mesh.get(hash).await.unwrap().len() != count {
+        while mesh.get(hash).await.expect("it runs").len() != count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })

@@ -52,7 +52,7 @@ fn nearest(query: &[f32], stored: &BTreeMap<String, Vec<f32>>, k: usize) -> Vec<
 }
 
 async fn all_of(mesh: &Mesh) -> Vec<RecordRow> {
-    mesh.find(Filter::new().limit(ROWS + 1).with_embedding(true)).await.unwrap().records
+    mesh.find(Filter::new().limit(ROWS + 1).with_embedding(true)).await.expect("it runs").records
 }
 
 /// Recorded at two nodes in turn, asked of the third.

@@ -203,7 +203,7 @@ impl Source {
     }
 
     /// The next record or why it is none, with the number of its line or row; none at the end.
-    fn next(&mut self) -> Result<Option<(u64, Result<RecordDoc, String>)>, Failure> {
+    fn next(&mut self) -> Result<Option<Numbered>, Failure> {
         match self {
             Self::Lines(lines) => lines.next(),
             Self::Rows { next, rows, .. } if *next == rows.len() => Ok(None),
@@ -252,6 +252,9 @@ impl Like {
     }
 }
 
+/// A record, or why it is none, and the number of its line or row.
+type Numbered = (u64, Result<RecordDoc, String>);
+
 #[derive(Debug)]
 struct Lines {
     file: BufReader<File>,
@@ -262,7 +265,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn next(&mut self) -> Result<Option<(u64, Result<RecordDoc, String>)>, Failure> {
+    fn next(&mut self) -> Result<Option<Numbered>, Failure> {
         loop {
             self.number += 1;
             let mut line = Vec::new();

@@ -155,10 +155,10 @@ pub(super) fn page(
 ) -> Result<(Vec<Value>, Option<String>), Failure> {
     let after = after.map(|place| format!("&after={}", segment(place))).unwrap_or_default();
     let (document, next) = client.get_page(&format!("/v1/records?limit={most}{filter}{after}"))?;
-    match document {
-        Value::Array(rows) => Ok((rows, next)),
-        _ => Err(Failure::Undone("the node's answer is no list: does it run another version?".into())),
-    }
+    let Value::Array(rows) = document else {
+        return Err(Failure::Undone("the node's answer is no list: does it run another version?".into()));
+    };
+    Ok((rows, next))
 }
 
 /// The part of a query that says which sightings are meant; each begins with `&`.

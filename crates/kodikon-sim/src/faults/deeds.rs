@@ -86,7 +86,7 @@ pub enum Deed {
     /// A host's wall clock steps by so many milliseconds.
     StepWall(HostId, i64),
     /// A node's application changes its state.
-    Command(usize, Command),
+    Command(usize, Box<Command>),
 }
 
 /// From goodbye to the end of the process: the driver waits for the last repeat, 30 ms, and a turn of its timer.
@@ -149,7 +149,7 @@ pub fn perform(cluster: &mut Cluster<Watch>, deed: Deed) -> Aftermath {
         Deed::StepWall(host, step) => {
             cluster.nodes_of(host).for_each(|node| cluster.nodes[node].wall_offset_ms += step);
         }
-        Deed::Command(node, command) => cluster.command(node, command),
+        Deed::Command(node, command) => cluster.command(node, *command),
     }
     None
 }
