@@ -9,6 +9,7 @@ pub mod queues;
 pub mod reach;
 pub mod records;
 pub mod routes;
+pub mod searches;
 pub mod steady;
 pub mod truth;
 pub mod view;
@@ -18,11 +19,12 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use kodikon_core::effect::log::Batch;
+use kodikon_core::effect::scan::ScanJob;
 use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
-use kodikon_core::model::record::{DeleteOrder, RecordOrder};
+use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
 use kodikon_core::model::state::NodeSnapshot;
 
 use crate::checks::alerts::Alerts;
@@ -31,6 +33,7 @@ use crate::checks::detours::Detours;
 use crate::checks::letters::{Given, Letters};
 use crate::checks::queues::Queues;
 use crate::checks::records::Records;
+use crate::checks::searches::Searches;
 use crate::checks::steady::Steady;
 use crate::checks::truth::Truth;
 use crate::checks::view::{Standing, View};
@@ -106,6 +109,8 @@ pub enum Check {
     AlertReceipt,
     /// No two ops of the log have one number.
     AlertNumber,
+    /// A search finds what a plain scan of all that its node shows finds, in the same order.
+    SearchExact,
     /// After calm everyone shows the same active alerts, and none that was on its author's disk is lost.
     CalmAlerts,
     /// Every sighting that is shown was added, as it is shown, by whose it is; and what stays on a node is shown there alone.
@@ -180,6 +185,7 @@ impl Check {
             Self::AlertTrue => "alert_true",
             Self::AlertReceipt => "alert_receipt",
             Self::AlertNumber => "alert_number",
+            Self::SearchExact => "search_exact",
             Self::CalmAlerts => "calm_alerts",
             Self::RecordTrue => "record_true",
             Self::RecordOnce => "record_once",
@@ -300,6 +306,8 @@ pub struct Watch {
     pub alerts: Alerts,
     /// What was seen.
     pub records: Records,
+    /// What was looked for.
+    pub searches: Searches,
     /// Where letters went.
     pub detours: Detours,
     /// Whom queues held up.
@@ -348,6 +356,7 @@ impl Watch {
             casts: Casts::default(),
             alerts: Alerts::new(nodes),
             records: Records::new(nodes),
+            searches: Searches::default(),
             detours: Detours::default(),
             queues: Queues::default(),
             steady: Steady::default(),
@@ -600,6 +609,7 @@ impl Observer for Watch {
         self.letters.booted(node);
         self.alerts.booted(node);
         self.records.booted(now, node);
+        self.searches.booted(node);
         self.identify(now, node, endpoint);
         self.metrics.booted(now);
     }
@@ -657,6 +667,7 @@ impl Observer for Watch {
             }
             Event::Alert { .. } | Event::Raised { .. } | Event::Receipt { .. } => self.hear_of_alert(now, node, event),
             Event::Record(_) | Event::Stored { .. } => self.hear_of_record(now, node, event),
+            Event::Searched { .. } => self.hear_of_search(now, node, event),
             Event::Settled { ticket, to, outcome } => self.settle(now, node, (*ticket, *to), outcome),
             Event::State { node: peer, snapshot, .. } => self.check_state(now, node, *peer, snapshot),
             // A new run begins within the process: it knows nobody, as after a boot.
@@ -700,6 +711,10 @@ impl Observer for Watch {
 
     fn raising(&mut self, now: Moment, node: usize, order: &AlertOrder) {
         self.order_alert(now, node, order);
+    }
+
+    fn scanning(&mut self, node: usize, job: &ScanJob, shown: &[RecordView]) {
+        self.expect_nearest(node, job, shown);
     }
 
     fn adding(&mut self, now: Moment, node: usize, order: &RecordOrder) {

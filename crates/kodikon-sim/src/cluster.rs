@@ -21,7 +21,7 @@ use kodikon_core::ground::random::Random;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
-use kodikon_core::model::record::{DeleteOrder, RecordOrder};
+use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
@@ -147,6 +147,8 @@ pub trait Observer {
     fn deleting(&mut self, node: usize, order: &DeleteOrder);
     /// A node asks for its log to be written.
     fn committing(&mut self, now: Moment, node: usize, batch: &Batch);
+    /// A node's embeddings are to be scanned; this is all that it shows.
+    fn scanning(&mut self, node: usize, job: &ScanJob, shown: &[RecordView]);
     /// Ops are on a node's disk.
     fn synced(&mut self, now: Moment, node: usize, kept: &[OpId]);
     /// A process was stopped, or goes on.
@@ -524,6 +526,8 @@ impl<O: Observer> Cluster<O> {
                 Output::Stream(wish) => self.wish_stream(node, wish),
                 Output::Commit { commit, batch } => self.commit(node, commit, batch),
                 Output::Scan(job) => {
+                    let shown = process.endpoint.records(process.clock.local(self.now));
+                    self.observer.scanning(node, &job, &shown);
                     let owner = Owner { node, run: self.nodes[node].run };
                     self.agenda.enter(self.now + SCAN, Happening::Scan(owner, job));
                 }

@@ -30,6 +30,7 @@ use crate::workload::alerts::Alerts;
 use crate::workload::casts::Casts;
 use crate::workload::letters::Letters;
 use crate::workload::records::Records;
+use crate::workload::searches::Searches;
 
 /// How a scenario is to be run.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +81,8 @@ enum Todo {
     Order,
     /// An application adds so many sightings more, in this cycle only.
     Load(u64, u64),
+    /// An application records, deletes or looks for something.
+    Seek,
     /// A stream begins, in this cycle only.
     Stream(u64, Flow),
     /// One more letter of a stream is written.
@@ -117,6 +120,7 @@ struct Run<'a> {
     letters: Letters,
     alerts: Alerts,
     records: Records,
+    searches: Searches,
     casts: Casts,
     enemies: Vec<Hostile>,
     due_back: BTreeSet<usize>,
@@ -198,6 +202,7 @@ impl<'a> Run<'a> {
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every(scenario.state_every_s));
         let alerts = Alerts::new(source(order.seed, "alerts"), scenario.nodes, every(scenario.alerts_every_s));
         let records = Records::new(source(order.seed, "records"), scenario.nodes, every(scenario.records_every_s));
+        let searches = Searches::new(source(order.seed, "searches"), scenario.nodes, every(scenario.searches_every_s));
         let letters = Letters::new(source(order.seed, "letters"), scenario.nodes, every(scenario.letters_every_s));
         let casts = Casts::new(source(order.seed, "casts"), scenario.nodes, every(scenario.casts_every_s));
         Self {
@@ -214,6 +219,7 @@ impl<'a> Run<'a> {
             letters,
             alerts,
             records,
+            searches,
             casts,
             enemies,
             due_back: BTreeSet::new(),
@@ -240,6 +246,7 @@ impl<'a> Run<'a> {
         self.enter_say();
         self.enter_raise();
         self.enter_order();
+        self.enter_seek();
     }
 
     fn enter(&mut self, at: Moment, todo: Todo) {
@@ -271,6 +278,21 @@ impl<'a> Run<'a> {
         let (node, cast) = (self.casts.who(), self.casts.say());
         self.say(node, cast);
         self.enter_say();
+    }
+
+    fn enter_seek(&mut self) {
+        if let Some(at) = self.searches.next(self.cluster.now) {
+            self.enter(at, Todo::Seek);
+        }
+    }
+
+    /// An application records, deletes or looks for something. In calm nothing is recorded.
+    fn seek(&mut self) {
+        let (node, order) = (self.searches.who(), self.searches.order());
+        if !self.is_calm() || matches!(order, Command::Search(_)) {
+            self.say(node, order);
+        }
+        self.enter_seek();
     }
 
     fn enter_raise(&mut self) {
@@ -383,6 +405,7 @@ impl<'a> Run<'a> {
             Todo::Say => self.say_to_all(),
             Todo::Raise => self.raise(),
             Todo::Order => self.order(),
+            Todo::Seek => self.seek(),
             Todo::Work => {
                 let node = self.workload.who();
                 let command = self.workload.change(self.cluster.nodes[node].wall(self.cluster.now));

@@ -54,6 +54,9 @@ pub struct Scenario {
     /// So many sightings the first node adds at once in each cycle, half a minute after it began.
     #[serde(default)]
     pub records_load: u64,
+    /// Mean seconds between two things that a node records, deletes or looks for by likeness; 0: it does none of it.
+    #[serde(default)]
+    pub searches_every_s: f64,
     /// Streams of letters.
     #[serde(default)]
     pub flow: Vec<Flow>,
@@ -261,6 +264,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "records-rolling-restart",
     "records-line-5",
     "records-load",
+    "search-6",
     "swarm-5",
     "swarm-10",
     "swarm-30",

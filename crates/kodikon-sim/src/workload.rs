@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod casts;
 pub mod letters;
 pub mod records;
+pub mod searches;
 
 use core::time::Duration;
 
