@@ -12,7 +12,7 @@ use kodikon::{EventKind, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST};
 use crate::node_view::WAIT_MOST;
 use crate::span::seconds;
 
-mod records;
+pub(crate) mod records;
 mod search;
 
 #[cfg(test)]

@@ -80,9 +80,9 @@ pub(crate) struct DeleteArgs {
     pub(crate) node: NodeArgs,
 }
 
-/// Which sightings are meant.
+/// What the sightings that are meant have in common.
 #[derive(Clone, Debug, Default, ClapArgs)]
-pub(crate) struct FilterArgs {
+pub(crate) struct TraitArgs {
     /// Of this kind
     #[arg(long = "type", value_name = "T")]
     pub(crate) data_type: Option<String>,
@@ -98,6 +98,13 @@ pub(crate) struct FilterArgs {
     /// Whose metadata has this: `*` matches any run of characters, `a.b` names the member b of a (may be repeated)
     #[arg(long = "where", value_name = "K=V")]
     pub(crate) conditions: Vec<String>,
+}
+
+/// Which sightings are meant.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct FilterArgs {
+    #[command(flatten)]
+    pub(crate) traits: TraitArgs,
     /// Only those that no other node knows of
     #[arg(long)]
     pub(crate) local: bool,

@@ -5,7 +5,7 @@ use clap::builder::NonEmptyStringValueParser;
 use kodikon::{SEARCH_K_MOST, SEARCH_LEAST, SEARCH_MOST};
 
 use super::NodeArgs;
-use crate::moment::moment;
+use super::records::TraitArgs;
 use crate::span::seconds;
 
 #[derive(Clone, Debug, ClapArgs)]
@@ -35,21 +35,8 @@ pub(crate) struct SearchArgs {
     /// Look only at what the node itself holds: the sightings of all nodes, as far as they have come. So it does without this, too
     #[arg(long)]
     pub(crate) local: bool,
-    /// Of this kind
-    #[arg(long = "type", value_name = "T")]
-    pub(crate) data_type: Option<String>,
-    /// Seen by this node
-    #[arg(long = "node", value_name = "NODE")]
-    pub(crate) by: Option<String>,
-    /// Seen then or later: RFC 3339 (2026-11-26T08:00:00Z), seconds since 1970, or a span with its unit for so long ago (10m)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) since: Option<f64>,
-    /// Seen then or before
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) until: Option<f64>,
-    /// Whose metadata has this: `*` matches any run of characters, `a.b` names the member b of a (may be repeated)
-    #[arg(long = "where", value_name = "K=V")]
-    pub(crate) conditions: Vec<String>,
+    #[command(flatten)]
+    pub(crate) traits: TraitArgs,
     /// Seconds that it may take; what was found by then is the answer [default: 5]
     #[arg(long, value_name = "S", value_parser = timeout)]
     pub(crate) timeout: Option<f64>,

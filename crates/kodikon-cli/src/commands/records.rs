@@ -165,27 +165,40 @@ pub(super) fn page(
 pub(super) fn query(filter: &FilterArgs) -> Result<String, Failure> {
     let mut query = String::new();
     let mut add = |key: &str, value: &str| query.push_str(&format!("&{key}={}", segment(value)));
-    if let Some(data_type) = &filter.data_type {
+    let traits = &filter.traits;
+    if let Some(data_type) = &traits.data_type {
         add("type", data_type);
     }
-    if let Some(node) = &filter.by {
+    if let Some(node) = &traits.by {
         add("node", node);
     }
-    for (key, moment) in [("since", filter.since), ("until", filter.until)] {
+    for (key, moment) in [("since", traits.since), ("until", traits.until)] {
         if let Some(moment) = moment {
             add(key, &moment.to_string());
         }
     }
-    for condition in &filter.conditions {
-        if condition.split_once('=').is_none_or(|(field, _)| field.is_empty()) {
-            return Err(Failure::Usage(format!("--where {condition}: write FIELD=PATTERN, as camera=gate*")));
-        }
-        add("where", condition);
+    for text in &traits.conditions {
+        condition(text)?;
+        add("where", text);
     }
     if filter.local {
         add("local", "true");
     }
     Ok(query)
+}
+
+/// A condition on a field of the metadata: which field, and what it is to be like.
+pub(super) fn condition(text: &str) -> Result<(&str, &str), Failure> {
+    text.split_once('=')
+        .filter(|(field, _)| !field.is_empty())
+        .ok_or_else(|| Failure::Usage(format!("--where {text}: write FIELD=PATTERN, as camera=gate*")))
+}
+
+/// The metadata of a sighting, as far as a table shows it.
+pub(super) fn metadata(record: &RecordRow) -> String {
+    let whole = if record.metadata.is_empty() { String::new() } else { json!(record.metadata).to_string() };
+    let short: String = whole.chars().take(SHOWN).collect();
+    if short.len() < whole.len() { format!("{short}…") } else { short }
 }
 
 fn table(records: &[RecordRow]) -> Result<Done, Failure> {
@@ -197,15 +210,13 @@ fn table(records: &[RecordRow]) -> Result<Done, Failure> {
 fn row(record: &RecordRow) -> (Tone, Vec<String>) {
     let embedding = record.embedding.as_ref();
     let embedding = embedding.map(|space| format!("{} {} {}", space.model, space.dims, space.dtype));
-    let metadata = if record.metadata.is_empty() { String::new() } else { json!(record.metadata).to_string() };
-    let short: String = metadata.chars().take(SHOWN).collect();
     let cells = vec![
         record.hash_value.clone(),
         record.data_type.clone(),
         record.node_id.clone(),
         crate::moment::shown(record.timestamp),
         embedding.unwrap_or_default(),
-        if short.len() < metadata.len() { format!("{short}…") } else { short },
+        metadata(record),
         format!("{:.2}", record.confidence),
         print::span_ms(record.ttl_s * 1_000.0),
     ];
@@ -215,22 +226,26 @@ fn row(record: &RecordRow) -> (Tone, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::records::TraitArgs;
 
     #[test]
     fn a_filter_becomes_a_query_that_no_value_can_break_out_of() {
         let filter = FilterArgs {
-            data_type: Some("a&b=c".to_owned()),
-            by: Some("cam 1".to_owned()),
-            since: Some(1.5),
-            conditions: vec!["zone=A*".to_owned(), "x=y=z".to_owned()],
+            traits: TraitArgs {
+                data_type: Some("a&b=c".to_owned()),
+                by: Some("cam 1".to_owned()),
+                since: Some(1.5),
+                conditions: vec!["zone=A*".to_owned(), "x=y=z".to_owned()],
+                ..TraitArgs::default()
+            },
             local: true,
-            ..FilterArgs::default()
         };
         let expected = "&type=a%26b%3Dc&node=cam%201&since=1.5&where=zone%3DA%2A&where=x%3Dy%3Dz&local=true";
         assert_eq!(query(&filter), Ok(expected.to_owned()));
         assert_eq!(query(&FilterArgs::default()), Ok(String::new()));
         for wrong in ["zone", "=A"] {
-            let filter = FilterArgs { conditions: vec![wrong.to_owned()], ..FilterArgs::default() };
+            let traits = TraitArgs { conditions: vec![wrong.to_owned()], ..TraitArgs::default() };
+            let filter = FilterArgs { traits, local: false };
             assert!(matches!(query(&filter), Err(Failure::Usage(_))), "{wrong}");
         }
     }

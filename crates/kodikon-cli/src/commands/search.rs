@@ -6,6 +6,7 @@ use kodikon::api::{FoundRow, SearchReport};
 use serde_json::{Map, Value, json};
 
 use super::Common;
+use super::records::{condition, metadata};
 use crate::args::SearchArgs;
 use crate::client::Client;
 use crate::outcome::{Done, Failure};
@@ -15,20 +16,18 @@ use crate::print::{self, Tone};
 const MARGIN: Duration = Duration::from_secs(10);
 /// How long a search takes at most where nothing is said.
 const USUAL: f64 = 5.0;
-/// Characters of the metadata that a table shows.
-const SHOWN: usize = 60;
 
 pub(crate) fn run(common: &Common, args: &SearchArgs) -> Result<Done, Failure> {
     let embedding = args.embedding.as_ref().map(|place| super::records::numbers(place, args.row)).transpose()?;
-    let matching = matching(&args.conditions)?;
+    let matching = matching(&args.traits.conditions)?;
     let options = [
         ("embedding", embedding),
         ("like", args.like.clone().map(Value::from)),
         ("model", args.model.clone().map(Value::from)),
-        ("type", args.data_type.clone().map(Value::from)),
-        ("node", args.by.clone().map(Value::from)),
-        ("since", args.since.map(Value::from)),
-        ("until", args.until.map(Value::from)),
+        ("type", args.traits.data_type.clone().map(Value::from)),
+        ("node", args.traits.by.clone().map(Value::from)),
+        ("since", args.traits.since.map(Value::from)),
+        ("until", args.traits.until.map(Value::from)),
         ("where", (!matching.is_empty()).then_some(Value::Object(matching))),
         ("timeout_s", args.timeout.map(Value::from)),
     ];
@@ -50,10 +49,7 @@ pub(crate) fn run(common: &Common, args: &SearchArgs) -> Result<Done, Failure> {
 
 /// The conditions on fields of the metadata.
 fn matching(conditions: &[String]) -> Result<Map<String, Value>, Failure> {
-    let read = |condition: &String| match condition.split_once('=') {
-        Some((field, pattern)) if !field.is_empty() => Ok((field.to_owned(), Value::from(pattern))),
-        _ => Err(Failure::Usage(format!("--where {condition}: write FIELD=PATTERN, as camera=gate*"))),
-    };
+    let read = |text: &String| condition(text).map(|(field, pattern)| (field.to_owned(), Value::from(pattern)));
     conditions.iter().map(read).collect()
 }
 
@@ -67,15 +63,13 @@ fn words(report: &SearchReport) -> String {
 
 fn row(found: &FoundRow) -> (Tone, Vec<String>) {
     let record = &found.record;
-    let metadata = if record.metadata.is_empty() { String::new() } else { json!(record.metadata).to_string() };
-    let short: String = metadata.chars().take(SHOWN).collect();
     let cells = vec![
         format!("{:.4}", found.score),
         record.hash_value.clone(),
         record.data_type.clone(),
         record.node_id.clone(),
         format!("{:.2}", record.confidence),
-        if short.len() < metadata.len() { format!("{short}…") } else { short },
+        metadata(record),
     ];
     (Tone::Plain, cells)
 }

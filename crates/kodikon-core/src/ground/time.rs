@@ -41,6 +41,12 @@ impl Instant {
     }
 }
 
+/// A span in whole milliseconds, as it travels; saturates.
+#[must_use]
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -9,7 +9,7 @@ use crate::effect::Event;
 use crate::effect::context::Context;
 use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::NodeId;
-use crate::ground::time::{Duration, Instant, WallTime};
+use crate::ground::time::{Duration, Instant, WallTime, millis};
 use crate::machines::alerts::receipts::{Receipts, Standing};
 use crate::machines::alerts::retry::Retry;
 use crate::model::alert::{
@@ -422,10 +422,6 @@ fn view(now: Instant, id: AlertId, active: &Active, holders: Holders) -> AlertVi
 
 fn refuse(ticket: Ticket, reason: &'static str, ctx: &mut Context) {
     ctx.out.event(Event::Raised { ticket, outcome: Raised::TooMany { reason } });
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Who is owed every alert, and why it may not have shown one: all who are here, and all who were within a day.

@@ -9,9 +9,8 @@ use minicbor::Decode;
 
 use crate::ground::id::NodeId;
 use crate::ground::time::WallTime;
-use crate::model::fields::has_fields;
 use crate::model::op::{OpId, OpKind, OpLane, SignedOp};
-use crate::model::record::{DTYPE_F16, DTYPE_F32, DTYPE_I8, Filter, SpaceKey, Whose};
+use crate::model::record::{DTYPE_F16, DTYPE_F32, DTYPE_I8, Filter, SpaceKey, Traits};
 
 /// Records that are copied together when one of them changes while a scan runs: a counter each, some 3 µs. And a scan costs a counter for
 /// each page: 391 for 100,000 records.
@@ -153,18 +152,11 @@ impl Entry {
     #[must_use]
     pub fn meets(&self, filter: &Filter, named: &[NodeId]) -> bool {
         let author = self.op.author();
-        let is_whose = |whose: &Whose| match whose {
-            Whose::Id(id) => *id == author,
-            Whose::Name(name) => self.source() == name || named.contains(&author),
-        };
-        filter.data_type.as_ref().is_none_or(|kind| self.data_type() == kind)
-            && filter.hash.as_ref().is_none_or(|hash| self.hash_value() == hash)
-            && filter.since.is_none_or(|since| self.seen >= since)
-            && filter.until.is_none_or(|until| self.seen <= until)
-            && filter.node.as_ref().is_none_or(is_whose)
+        let (data_type, source, metadata) = (self.data_type(), self.source(), self.metadata());
+        filter.hash.as_ref().is_none_or(|hash| self.hash_value() == hash)
             && (!filter.local || self.op.lane() == OpLane::Local)
-            // Last, since it reads JSON: a microsecond or two.
-            && (filter.where_.is_empty() || has_fields(self.metadata(), &filter.where_))
+            && filter
+                .admits(&Traits { data_type, author, source, seen: self.seen, metadata }, |_| named.contains(&author))
     }
 
     /// Which of two comes first where they are equally near: by hash, then by what their authors call themselves, and for good by author,

@@ -9,7 +9,8 @@ use thiserror::Error;
 
 use crate::ground::config::MAX_NAME;
 use crate::ground::id::{Epoch, NodeId, Seq};
-use crate::ground::time::{Duration, WallTime};
+use crate::ground::time::{Duration, WallTime, millis};
+use crate::model::fields::has_fields;
 use crate::model::json;
 use crate::model::letter::Ticket;
 use crate::model::op::{OpId, SignedOp};
@@ -434,7 +435,7 @@ impl NewRecord {
             hash_value: self.hash_value.clone(),
             data_type: self.data_type.clone(),
             source: source.to_owned(),
-            ttl_ms: u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX),
+            ttl_ms: millis(self.ttl),
             confidence: self.confidence,
             metadata: self.metadata.clone(),
             embedding: self.embedding.clone(),
@@ -533,6 +534,38 @@ pub struct Filter {
     pub local: bool,
     /// Of this.
     pub hash: Option<String>,
+}
+
+/// What a filter looks at in a sighting.
+#[derive(Debug)]
+pub struct Traits<'a> {
+    /// Of what type it is.
+    pub data_type: &'a str,
+    /// Who told of it.
+    pub author: NodeId,
+    /// What that node called itself.
+    pub source: &'a str,
+    /// When it was seen.
+    pub seen: WallTime,
+    /// A JSON object.
+    pub metadata: &'a str,
+}
+
+impl Filter {
+    /// Whether type, node, time and metadata are as wanted; `bears` says whether the author bears a name now.
+    #[must_use]
+    pub fn admits(&self, traits: &Traits<'_>, bears: impl Fn(&str) -> bool) -> bool {
+        let is_whose = |whose: &Whose| match whose {
+            Whose::Id(id) => *id == traits.author,
+            Whose::Name(name) => traits.source == name || bears(name),
+        };
+        self.data_type.as_ref().is_none_or(|kind| traits.data_type == kind)
+            && self.since.is_none_or(|since| traits.seen >= since)
+            && self.until.is_none_or(|until| traits.seen <= until)
+            && self.node.as_ref().is_none_or(is_whose)
+            // Last, since it reads JSON: a microsecond or two.
+            && (self.where_.is_empty() || has_fields(traits.metadata, &self.where_))
+    }
 }
 
 /// Where a search through the registry goes on.

@@ -3,7 +3,7 @@
 use crate::effect::Event;
 use crate::ground::config::Deletes;
 use crate::ground::id::NodeId;
-use crate::ground::time::{Duration, Instant};
+use crate::ground::time::{Instant, millis};
 use crate::machines::registry::{Deletion, Looked, seen_at};
 use crate::machines::replication::log::Wanted;
 use crate::model::letter::Ticket;
@@ -139,10 +139,6 @@ impl Node {
             body,
         }
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Decides how much of what is said to all goes on a way that did not carry it: as much as came, and more again when all of it comes.
 
 use crate::ground::bounded::TokenBucket;
-use crate::ground::time::{Duration, Instant};
+use crate::ground::time::{Duration, Instant, millis};
 use crate::wire::letter::MAX_PIECE;
 
 /// From so many pieces on (16 KiB) it is judged by how many came: fewer fit the queue of any interface, and a loss of them is chance.
@@ -54,7 +54,7 @@ impl Pace {
         let is_judged = said >= JUDGED;
         if is_judged && came.saturating_mul(CAME_OF) < said {
             let bytes = u64::from(came) * MAX_PIECE as u64;
-            let a_second = bytes * 1_000 / u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
+            let a_second = bytes * 1_000 / millis(span).max(1);
             let most = self.0.as_ref().map_or(MOST, |limit| limit.rate);
             let rate = u32::try_from(a_second).unwrap_or(u32::MAX).clamp(LEAST, most.max(LEAST));
             self.0 = Some(Limit::new(now, rate));

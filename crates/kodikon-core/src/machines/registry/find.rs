@@ -6,9 +6,8 @@ use std::sync::Arc;
 use crate::ground::id::NodeId;
 use crate::ground::time::WallTime;
 use crate::machines::registry::Registry;
-use crate::model::fields::has_fields;
 use crate::model::op::{OpId, SignedOp};
-use crate::model::record::{Cursor, Filter, RecordBody, Whose};
+use crate::model::record::{Cursor, Filter, RecordBody, Traits};
 
 /// What one turn of a search looked at.
 #[derive(Debug, Default)]
@@ -50,7 +49,10 @@ impl Registry {
             last = Some(Cursor { born_ms: born.0, id });
             let Some(entry) = self.shown.get(&id).filter(|entry| !filter.local || entry.is_local()) else { continue };
             let Ok(body) = minicbor::decode::<RecordBody>(entry.op.body()) else { continue };
-            if meets(filter, &entry.op, &body, &name_of) {
+            let author = entry.op.author();
+            let (data_type, source, metadata) = (&body.data_type, &body.source, &body.metadata);
+            let traits = Traits { data_type, author, source, seen: seen_at(&entry.op, &body), metadata };
+            if filter.admits(&traits, |name| name_of(&author).is_some_and(|now| now == name)) {
                 looked.found.push((id, entry.op.clone(), body));
             }
         }
@@ -62,17 +64,4 @@ impl Registry {
 #[must_use]
 pub fn seen_at(op: &SignedOp, body: &RecordBody) -> WallTime {
     body.seen_ms.map_or(op.wall(), WallTime)
-}
-
-fn meets(filter: &Filter, op: &SignedOp, body: &RecordBody, name_of: &impl Fn(&NodeId) -> Option<String>) -> bool {
-    let seen = seen_at(op, body);
-    let is_whose = |whose: &Whose| match whose {
-        Whose::Id(id) => *id == op.author(),
-        Whose::Name(name) => body.source == *name || name_of(&op.author()).is_some_and(|now| now == *name),
-    };
-    filter.data_type.as_ref().is_none_or(|kind| body.data_type == *kind)
-        && filter.since.is_none_or(|since| seen >= since)
-        && filter.until.is_none_or(|until| seen <= until)
-        && filter.node.as_ref().is_none_or(is_whose)
-        && (filter.where_.is_empty() || has_fields(&body.metadata, &filter.where_))
 }

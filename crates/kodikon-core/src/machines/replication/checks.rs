@@ -67,15 +67,10 @@ impl Checks {
         (op, key): (&SignedOp, &[u8; 32]),
         ctx: &mut Context,
     ) -> bool {
-        if !self.take(now, from, 1, ctx) {
-            ctx.stats.drop(Reject::Budget);
-            return false;
-        }
-        let holds = ctx.verify_op(op, key);
-        if !holds {
+        let may = self.take(now, from, 1, ctx);
+        let holds = holds(may, from, (op, key), ctx);
+        if may && !holds {
             self.fault(now, from, ctx);
-            ctx.offenders.note(&from, Excess::Forgeries);
-            ctx.stats.drop(Reject::Signature);
         }
         holds
     }
@@ -88,15 +83,10 @@ impl Checks {
         (op, key): (&SignedOp, &[u8; 32]),
         ctx: &mut Context,
     ) -> bool {
-        if !self.pulled.take(now, 1) {
-            ctx.stats.drop(Reject::Budget);
-            return false;
-        }
-        let holds = ctx.verify_op(op, key);
-        if !holds {
+        let may = self.pulled.take(now, 1);
+        let holds = holds(may, from, (op, key), ctx);
+        if may && !holds {
             self.pulled.drain(now, FAULT);
-            ctx.offenders.note(&from, Excess::Forgeries);
-            ctx.stats.drop(Reject::Signature);
         }
         holds
     }
@@ -107,4 +97,18 @@ impl Checks {
         let own = if is_present { self.senders.get_or_insert_with(sender, make) } else { None };
         own.unwrap_or(&mut self.others)
     }
+}
+
+/// Whether a check may be done and the signature holds; a false one is its bringer's fault.
+fn holds(may: bool, from: NodeId, (op, key): (&SignedOp, &[u8; 32]), ctx: &mut Context) -> bool {
+    if !may {
+        ctx.stats.drop(Reject::Budget);
+        return false;
+    }
+    let holds = ctx.verify_op(op, key);
+    if !holds {
+        ctx.offenders.note(&from, Excess::Forgeries);
+        ctx.stats.drop(Reject::Signature);
+    }
+    holds
 }

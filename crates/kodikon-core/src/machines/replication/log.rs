@@ -25,7 +25,7 @@ use crate::ground::config::MAX_PEERS;
 use crate::ground::excess::Excess;
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::stats::Reject;
-use crate::ground::time::{Duration, Instant};
+use crate::ground::time::{Duration, Instant, millis};
 use crate::machines::replication::checks::Checks;
 use crate::machines::replication::log::keep::Keep;
 use crate::machines::replication::log::lane::{Held, LogLane};
@@ -119,7 +119,7 @@ impl Log {
 
     /// The log's clock: milliseconds for which this node ran so far, in all its runs.
     fn clock(&self, now: Instant) -> i64 {
-        let run = u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX);
+        let run = millis(now.since(self.began));
         i64::try_from(self.clock_ms.saturating_add(run)).unwrap_or(i64::MAX)
     }
 

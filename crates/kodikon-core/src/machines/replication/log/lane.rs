@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
+use crate::ground::time::millis;
 use crate::machines::replication::hearsay::Hearsay;
 use crate::machines::replication::intervals::Intervals;
 use crate::model::letter::Priority;
@@ -24,7 +25,7 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(op: SignedOp, body: &LogBody, (born_ms, rested): (i64, bool)) -> Self {
-        let ttl_ms = u64::try_from(body.ttl().as_millis()).unwrap_or(u64::MAX);
+        let ttl_ms = millis(body.ttl());
         Self { op, priority: body.priority(), ttl_ms, born_ms, rested }
     }
 
