@@ -15,6 +15,8 @@ mod deaths;
 mod disks;
 #[path = "netns/letters.rs"]
 mod letters;
+#[path = "netns/records.rs"]
+mod records;
 #[path = "netns/scene.rs"]
 mod scene;
 #[path = "netns/starts.rs"]
