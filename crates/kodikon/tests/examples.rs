@@ -7,6 +7,8 @@ use std::time::Duration;
 mod alert_broadcasting;
 #[path = "../examples/basic_setup.rs"]
 mod basic_setup;
+#[path = "../examples/camera.rs"]
+mod camera;
 #[path = "../examples/detection_alerts.rs"]
 mod detection_alerts;
 #[path = "../examples/hash_registry.rs"]
@@ -21,12 +23,18 @@ mod ownership_vote;
 mod peer_discovery;
 #[path = "../examples/power_manager.rs"]
 mod power_manager;
+#[path = "../examples/runtime_queries.rs"]
+mod runtime_queries;
 #[path = "../examples/search_queries.rs"]
 mod search_queries;
 #[path = "../examples/state_management.rs"]
 mod state_management;
+#[path = "../examples/streaming_search.rs"]
+mod streaming_search;
 #[path = "../examples/streaming_state.rs"]
 mod streaming_state;
+#[path = "../examples/vision_registry.rs"]
+mod vision_registry;
 
 async fn ends_well(example: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) {
     let outcome = tokio::time::timeout(Duration::from_secs(60), example).await;
@@ -93,4 +101,24 @@ async fn detection_alerts_calls_the_guard_for_what_is_sure_and_for_nothing_else(
 #[tokio::test]
 async fn power_manager_tells_its_modes_and_raises_one_power_alert() {
     ends_well(power_manager::run()).await;
+}
+
+#[tokio::test]
+async fn four_cameras_find_the_other_views_of_what_they_see() {
+    ends_well(camera::run(8)).await;
+}
+
+#[tokio::test]
+async fn vision_registry_keeps_one_sighting_of_a_track_and_another_camera_recognises_it() {
+    ends_well(vision_registry::run()).await;
+}
+
+#[tokio::test]
+async fn runtime_queries_collect_what_each_node_alone_knows_and_the_state_of_all() {
+    ends_well(runtime_queries::run()).await;
+}
+
+#[tokio::test]
+async fn streaming_search_labels_who_was_seen_and_waits_for_no_answer() {
+    ends_well(streaming_search::run()).await;
 }
