@@ -150,7 +150,7 @@ pub(crate) enum Verb {
 
     /// Run a fleet of simulated cameras on this machine until Ctrl-C
     #[command(
-        after_help = "All cameras run in this process, in memory and over loopback, in a mesh and on ports of their own: no real node notices. What is shown is what the first camera sees: changes of state, who comes and who goes, and every five seconds a table; with --json the events as `watch` shows them.\n\nExample:\n  kodikon demo\n  kodikon demo --nodes 12 --seconds 60 --json | jq 'select(.event == \"state\")'"
+        after_help = "All cameras run in this process, in memory and over loopback, in a mesh and on ports of their own: no real node notices. They see objects of real photographs, tell all, ask the fleet who else has seen the same, and raise an alert now and then. What is shown is what the first camera hears: changes of state, sightings, alerts, who comes and who goes; what each camera was answered; and every five seconds a table; with --json the events as `watch` shows them.\n\nExample:\n  kodikon demo\n  kodikon demo --nodes 12 --seconds 60 --json | jq 'select(.event == \"state\")'"
     )]
     Demo(DemoArgs),
 

@@ -1,4 +1,4 @@
-//! `demo` is a living fleet: cameras meet, change, come and go, and say goodbye when it ends.
+//! `demo` is a living fleet: cameras meet, change, see and ask, come and go, and say goodbye when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
@@ -34,8 +34,8 @@ fn nodes(events: &[Value]) -> BTreeSet<&str> {
 }
 
 #[test]
-fn a_fleet_meets_changes_and_says_goodbye_within_its_time() {
-    let output = demo(&["--nodes", "4", "--seconds", "2", "--json", "--udp-port", &free_port()]).output();
+fn a_fleet_meets_changes_sees_asks_and_says_goodbye_within_its_time() {
+    let output = demo(&["--nodes", "4", "--seconds", "3", "--json", "--udp-port", &free_port()]).output();
     let output = output.expect("it was built");
     assert!(output.status.success());
     let events = events(&String::from_utf8(output.stdout).expect("text"));
@@ -46,6 +46,15 @@ fn a_fleet_meets_changes_and_says_goodbye_within_its_time() {
     assert_eq!(nodes(&events["state"]), all);
     assert!(events["state"].len() > all.len(), "something changes after the first states");
     assert_eq!(nodes(&events["peer_left"]), others, "each says goodbye, one of them before the end");
+    assert!(nodes(&events["record"]).is_subset(&all), "what they see");
+    let asked = &events["search"];
+    assert!(
+        !asked.is_empty() && asked.iter().all(|search| search["certified"] == true),
+        "who asks is answered: {asked:?}"
+    );
+    assert_eq!(events["alert"].len(), 1, "one sighting is worth an alert");
+    let shown = events["alert_shown"][0]["delivered"].as_array().map_or(0, Vec::len);
+    assert!(shown >= all.len() - 2, "all who are there show it: {:?}", events["alert_shown"]);
     let locations: BTreeSet<String> =
         events["state"].iter().map(|event| event["state"]["location"].to_string()).collect();
     assert_eq!(locations.len(), all.len(), "each shows its own");

@@ -13,6 +13,8 @@ use crate::print::{self, Tone};
 
 /// Nodes whose last state is remembered, so that only changes are shown.
 const MAX_SHOWN: usize = 256;
+/// Fields of an answer that people are not shown.
+const FOR_PROGRAMS: [&str; 7] = ["found", "is_right", "responded", "of", "certified", "alert_id", "missing"];
 
 /// Where a demo is shown.
 pub(super) struct Show {
@@ -47,6 +49,14 @@ impl Show {
                 }
                 self.line(&shown)
             }
+            What::Record { node_id, record, .. } if !self.json => {
+                let (hash, kind) = (&record.hash_value, &record.data_type);
+                let shown =
+                    json!({"event": "record", "at": event.at, "node_id": node_id, "data_type": kind, "hash": hash});
+                self.line(&shown)
+            }
+            // What a camera was answered is told by itself, the observer's own answers as well.
+            What::Search { .. } => Ok(()),
             What::PeerUp { .. }
             | What::PeerSuspect { .. }
             | What::PeerFailed { .. }
@@ -56,6 +66,17 @@ impl Show {
             | What::Missed { .. }
             | _ => self.line(event),
         }
+    }
+
+    /// A camera has been answered. People read who has seen the same, and the rest is for programs.
+    pub(super) fn answer(&mut self, answer: &Value) -> Result<(), Failure> {
+        let mut shown = answer.clone();
+        if !self.json
+            && let Value::Object(fields) = &mut shown
+        {
+            fields.retain(|name, _| !FOR_PROGRAMS.contains(&name.as_str()));
+        }
+        self.line(&shown)
     }
 
     /// The keys that differ from what was shown last.
@@ -95,7 +116,10 @@ impl Show {
         }
         print::text("\n")?;
         print::table(&["node", "life", "heard", "state", "fps", "battery", "mode", "location"], &rows)?;
-        print::text("\n")
+        let stats = observer.stats();
+        let records = stats.registry.get("records").copied().unwrap_or_default();
+        let (name, alerts) = (observer.name(), stats.alerts_sent);
+        print::text(&format!("{name} holds {records} sightings of all cameras and has raised {alerts} alerts\n\n"))
     }
 }
 
