@@ -259,6 +259,7 @@ async fn alert(mesh: &Mesh, sighting: &Sighting) -> Option<Value> {
         "at": now(),
         "node_id": mesh.name(),
         "alert_id": report.alert_id,
+        "alert": {"left_alone": sighting.hash},
         "delivered": report.delivered,
         "missing": report.missing.len(),
         "after_ms": after_ms,

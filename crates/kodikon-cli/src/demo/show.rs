@@ -75,6 +75,12 @@ impl Show {
             && let Value::Object(fields) = &mut shown
         {
             fields.retain(|name, _| !FOR_PROGRAMS.contains(&name.as_str()));
+            for value in fields.values_mut() {
+                if let Some(names) = value.as_array() {
+                    let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+                    *value = if names.is_empty() { Value::Null } else { names.join(", ").into() };
+                }
+            }
         }
         self.line(&shown)
     }
@@ -119,7 +125,7 @@ impl Show {
         let stats = observer.stats();
         let records = stats.registry.get("records").copied().unwrap_or_default();
         let (name, alerts) = (observer.name(), stats.alerts_sent);
-        print::text(&format!("{name} holds {records} sightings of all cameras and has raised {alerts} alerts\n\n"))
+        print::text(&format!("{name} holds {records} sightings of all cameras; alerts of its own: {alerts}\n\n"))
     }
 }
 
