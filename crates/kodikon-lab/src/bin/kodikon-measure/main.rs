@@ -15,9 +15,11 @@ mod page;
 mod parts;
 mod report;
 mod reroute;
+mod sightings;
 mod simulator;
 mod target;
 mod trial;
+mod volume;
 
 use std::env;
 use std::fs;
@@ -174,6 +176,15 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
         What::Broadcasts { meshes, broadcasts: count } => {
             broadcasts::broadcasts(contestants, meshes, runs(*count, 20), report);
         }
+        What::Sightings { nodes, adds } => {
+            field.ours().for_each(|contestant| sightings::sightings(contestant, nodes, *adds, report));
+        }
+        What::Questions { nodes, questions } => {
+            sightings::queries(contestants, *nodes, runs(*questions, 20), report);
+        }
+        What::Volume { records, runs: times } => {
+            field.ours().for_each(|contestant| volume::volume(contestant, *records, *times, report));
+        }
         What::Idle { nodes, minutes } => idle::idle(contestants, nodes, minutes.times()?, report),
         What::Simulator { plan } => simulator::simulate(&cli.simulator, plan, report),
         What::Size => {
@@ -186,6 +197,10 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
         What::Messages { quick } => {
             report.title = "Messages and alerts";
             return parts::messages(*quick).iter().try_for_each(|part| measure(cli, part, field, report));
+        }
+        What::Registry { quick } => {
+            report.title = "The registry";
+            return parts::registry(*quick).iter().try_for_each(|part| measure(cli, part, field, report));
         }
         What::Clean => {}
     }

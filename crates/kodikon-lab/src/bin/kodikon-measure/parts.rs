@@ -90,6 +90,33 @@ pub(crate) enum What {
         #[arg(long, default_value_t = 200)]
         broadcasts: u32,
     },
+    /// From the launch of `add` to the sighting's being found at the other nodes, and what it costs on the wire.
+    Sightings {
+        /// How many nodes; several sizes with commas.
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 50])]
+        nodes: Vec<u16>,
+        /// How many sightings in each.
+        #[arg(long, default_value_t = 300)]
+        adds: u32,
+    },
+    /// A search that every node answers, since each holds what no other holds; a rival's query beside it.
+    Questions {
+        /// How many nodes.
+        #[arg(long, default_value_t = 30)]
+        nodes: u16,
+        /// How many questions.
+        #[arg(long, default_value_t = 300)]
+        questions: u32,
+    },
+    /// What many sightings cost: to import, to hold, to restart with, to fetch from a peer.
+    Volume {
+        /// How many sightings of 512 numbers.
+        #[arg(long, default_value_t = 100_000)]
+        records: u32,
+        /// How many restarts and fetches.
+        #[arg(long, default_value_t = 5)]
+        runs: u32,
+    },
     /// Bytes and packets a node sends in a minute when nothing happens, counted at the switch; memory and CPU time of a
     /// node with ten peers meanwhile.
     Idle {
@@ -117,6 +144,12 @@ pub(crate) enum What {
     /// How messages find their way and arrive: reroute, letters, echo, alerts, broadcasts. Two hours.
     Messages {
         /// A quarter of an hour: shows that everything runs, its figures mean little.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Sightings: how soon they are everywhere, how questions are answered, what many of them cost. Ten minutes.
+    Registry {
+        /// Two minutes: shows that everything runs, its figures mean little.
         #[arg(long)]
         quick: bool,
     },
@@ -166,5 +199,15 @@ pub(crate) fn messages(quick: bool) -> Vec<What> {
         What::Echo { plan: crate::echo::Plan::all(quick) },
         What::Alerts { nodes: vec![3, 10, 30], alerts: few(1_000, 20) },
         What::Broadcasts { meshes: vec![10, 49], broadcasts: few(200, 20) },
+    ]
+}
+
+/// The parts of `registry`.
+pub(crate) fn registry(quick: bool) -> Vec<What> {
+    let few = |runs: u32, few: u32| if quick { few } else { runs };
+    vec![
+        What::Sightings { nodes: vec![10, 50], adds: few(300, 10) },
+        What::Questions { nodes: 30, questions: few(300, 10) },
+        What::Volume { records: few(100_000, 5_000), runs: few(5, 1) },
     ]
 }

@@ -69,6 +69,16 @@ pub(crate) const ALERT_RECEIPTS: &[Target] = &[p99(60.0)];
 pub(crate) const DATAGRAMS: &[Target] = &[mean(1.0)];
 pub(crate) const DATAGRAMS_AT_5: &[Target] = &[mean(2.0)];
 pub(crate) const DATAGRAMS_AT_20: &[Target] = &[mean(5.0)];
+/// A sighting to the last node: ms. Its bytes on the wire.
+pub(crate) const SEARCHABLE: &[Target] = &[p50(5.0), p99(50.0)];
+pub(crate) const RECORD: &[Target] = &[max(1_330.0)];
+/// A question that all answer: ms.
+pub(crate) const QUESTION: &[Target] = &[p50(15.0)];
+/// With 100,000 sightings: a restart in ms; a newcomer's fetch in s, and in bytes of what it fetches.
+pub(crate) const RESTART: &[Target] = &[p50(1_000.0)];
+pub(crate) const PULLED: &[Target] = &[p50(4.0)];
+pub(crate) const PULLED_DURABLY: &[Target] = &[p50(10.0)];
+pub(crate) const PULLED_BYTES: &[Target] = &[p50(1.05)];
 /// A node with ten peers: MB, percent.
 pub(crate) const RSS: &[Target] = &[max(8.0)];
 pub(crate) const CPU: &[Target] = &[mean(0.05)];

@@ -1,0 +1,197 @@
+//! Decides how it is measured that a sighting is everywhere, and that a question is answered by everybody.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kodikon_lab::{Distribution, Elapsed, Fleet, Host, Kind, Lab, Moment, Program, Seen, Story};
+use serde_json::Value;
+
+use crate::report::{Report, Row, Spans};
+use crate::target::{self, Target};
+use crate::trial::{Contestant, ROSTER_LIMIT, Runs, WATCHED, lab, phase};
+use crate::volume::write_embeddings;
+
+const DIMS: usize = 512;
+const ORIGIN: Host = Host(1);
+const SHOWN_LIMIT: Duration = Duration::from_secs(60);
+/// Between two: no push waits for the one before, and a rival's gossip has all phases.
+const PAUSE: Duration = Duration::from_millis(60);
+const PHASES: Duration = Duration::from_millis(200);
+/// How long a rival lets a query run: its own default for a mesh of this size is half a minute.
+const RIVAL_TIMEOUT: &str = "5s";
+
+/// Adds sightings one after another in meshes of these sizes.
+pub(crate) fn sightings(contestant: &Contestant, sizes: &[u16], count: u32, report: &mut Report) {
+    for &nodes in sizes {
+        eprintln!("{count} sightings among {nodes} nodes");
+        let (mut each, mut last, mut wire) = (Spans::default(), Spans::default(), Vec::new());
+        if let Err(error) = add(contestant, (nodes, count), (&mut each, &mut last, &mut wire)) {
+            report.fail(format!("sightings among {nodes}"), &error);
+        }
+        let row = |what, targets: &'static [Target]| Row { what, nodes, unit: "ms", targets };
+        let note = Some("from the launch of the verb, which returns when it is on disk".to_owned());
+        report.add_spans(row("sighting: searchable at each", target::NO_TARGET), contestant.name, each, None);
+        report.add_spans(row("sighting: searchable at the last", target::SEARCHABLE), contestant.name, last, note);
+        let bytes = Row {
+            what: "sighting of 512 numbers, f16: its author sends",
+            nodes,
+            unit: "bytes",
+            targets: target::RECORD,
+        };
+        let note =
+            Some("of all it sends meanwhile, less what it sends when idle; Ethernet headers included".to_owned());
+        report.add(bytes, contestant.name, Distribution::of(wire), note);
+    }
+}
+
+fn add(
+    contestant: &Contestant,
+    (nodes, count): (u16, u32),
+    (each, last, wire): (&mut Spans, &mut Spans, &mut Vec<f64>),
+) -> Result<()> {
+    let lab = lab(nodes, std::slice::from_ref(contestant))?;
+    let file = lab.directory().join("sightings.npy");
+    write_embeddings(&file, count, DIMS)?;
+    let mut fleet = contestant.fleet(&lab, nodes, 0)?;
+    fleet.wait_full_roster(ROSTER_LIMIT)?;
+    fleet.listen(WATCHED)?;
+    let idle = sent(&lab, &mut fleet, WATCHED)?;
+    let (before, began) = (bytes_sent(&lab)?, std::time::Instant::now());
+    let others = usize::from(nodes - 1);
+    for number in 0..count {
+        fleet.listen(PAUSE + PHASES.mul_f64(phase(number)))?;
+        let mut command = verb(contestant, &fleet, ORIGIN, &["add", &format!("s{number}"), "--model", "m"])?;
+        command.args(["--row", &number.to_string(), "--embedding"]).arg(&file);
+        let mark = Moment::now();
+        let (said, shown) = thread::scope(|scope| {
+            let verb = scope.spawn(|| lab.inside(ORIGIN, || command.output()));
+            let shown =
+                fleet.wait("the sighting at all", SHOWN_LIMIT, |story| shown(story, number, mark).count() >= others);
+            (verb.join(), shown)
+        });
+        succeeded(&said.ok().context("the thread of the verb panicked")??.context("the verb does not run")?)?;
+        shown?;
+        let spans: Vec<Elapsed> =
+            self::shown(fleet.story(), number, mark).map(|seen| seen.moment.since(mark)).collect();
+        last.extend(spans.iter().copied().reduce(Elapsed::later));
+        each.extend(spans);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    wire.push((bytes_sent(&lab)? - before - idle * seconds) / f64::from(count));
+    ensure!(fleet.story().unkept() == 0, "more was told than is kept");
+    fleet.kill_all()
+}
+
+/// Bytes a second that the origin sends of its own accord.
+fn sent(lab: &Lab, fleet: &mut Fleet<'_>, time: Duration) -> Result<f64> {
+    let before = bytes_sent(lab)?;
+    fleet.listen(time)?;
+    Ok((bytes_sent(lab)? - before) / time.as_secs_f64())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of minutes stay far below 2^53")]
+fn bytes_sent(lab: &Lab) -> Result<f64> {
+    let counters = lab.counters()?;
+    Ok(counters.iter().filter(|((host, _), _)| *host == ORIGIN).map(|(_, traffic)| traffic.sent_bytes as f64).sum())
+}
+
+fn shown(story: &Story, number: u32, since: Moment) -> impl Iterator<Item = &Seen> {
+    let (origin, hash) = (ORIGIN.to_string(), format!("s{number}"));
+    let is_it = move |seen: &&Seen| {
+        let record = seen.event.fields.get("record");
+        seen.event.kind == Kind::Record
+            && seen.by != origin
+            && record.is_some_and(|record| record["hash_value"] == hash)
+    };
+    story.since(since).filter(is_it)
+}
+
+/// Puts questions that all nodes answer: each holds a sighting that no other holds. A rival's query beside it.
+pub(crate) fn queries(contestants: &[Contestant], nodes: u16, runs: Runs, report: &mut Report) {
+    for contestant in contestants {
+        let count = runs.of(contestant);
+        eprintln!("{count} questions among {nodes} {}", contestant.name);
+        let (mut answered, mut returned) = (Vec::new(), Vec::new());
+        if let Err(error) = ask(contestant, nodes, count, (&mut answered, &mut returned)) {
+            report.fail(format!("questions among {nodes} {}", contestant.name), &error);
+        }
+        let row = |what, targets: &'static [Target]| Row { what, nodes, unit: "ms", targets };
+        let all = row("question: all have answered", target::QUESTION);
+        report.add(all, contestant.name, Distribution::of(answered), None);
+        let end = row("question: the verb returns", target::NO_TARGET);
+        report.add(end, contestant.name, Distribution::of(returned), Some("from its launch".to_owned()));
+    }
+}
+
+fn ask(
+    contestant: &Contestant,
+    nodes: u16,
+    count: u32,
+    (answered, returned): (&mut Vec<f64>, &mut Vec<f64>),
+) -> Result<()> {
+    let lab = lab(nodes, std::slice::from_ref(contestant))?;
+    let file = lab.directory().join("sightings.npy");
+    write_embeddings(&file, nodes.into(), DIMS)?;
+    let mut fleet = contestant.fleet(&lab, nodes, 0)?;
+    fleet.wait_full_roster(ROSTER_LIMIT)?;
+    if !contestant.is_rival() {
+        for host in (1..=nodes).map(Host) {
+            let row = (host.0 - 1).to_string();
+            let mut add = verb(contestant, &fleet, host, &["add", &host.to_string(), "--local", "--model", "m"])?;
+            add.args(["--row", &row, "--embedding"]).arg(&file);
+            succeeded(&lab.inside(host, || add.output())?.context("the verb does not run")?)?;
+        }
+    }
+    fleet.listen(WATCHED)?;
+    for number in 0..count {
+        fleet.listen(PAUSE + PHASES.mul_f64(phase(number)))?;
+        let mut command = question(contestant, &fleet, &file, number % u32::from(nodes))?;
+        let mark = Moment::now();
+        let output = lab.inside(ORIGIN, || command.output())?.context("the verb does not run")?;
+        let took = Moment::now().since(mark).read.as_secs_f64() * 1_000.0;
+        succeeded(&output)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        returned.push(took);
+        if contestant.is_rival() {
+            // It says who has acknowledged, and not when: it returns when its time is over.
+            let acks = text.lines().filter(|line| line.starts_with("Ack from")).count();
+            ensure!(acks == usize::from(nodes), "{acks} of {nodes} have acknowledged: {text}");
+            answered.push(took);
+        } else {
+            let report: Value = serde_json::from_str(&text).with_context(|| format!("the verb printed {text}"))?;
+            let nearest = Host(u16::try_from(number)? % nodes + 1).to_string();
+            ensure!(report["responded"] == nodes && report["of"] == nodes && report["certified"] == true, "{text}");
+            ensure!(report["results"][0]["hash_value"] == nearest, "{nearest} is nearest: {text}");
+            answered.extend(report["elapsed_ms"].as_f64());
+        }
+    }
+    fleet.kill_all()
+}
+
+fn question(contestant: &Contestant, fleet: &Fleet<'_>, file: &Path, row: u32) -> Result<Command> {
+    if let Program::Serf(binary) = &contestant.program {
+        let mut command = Command::new(binary);
+        command.args(["query", "-timeout", RIVAL_TIMEOUT, "seen", "who has seen this?"]);
+        return Ok(command);
+    }
+    let mut command = verb(contestant, fleet, ORIGIN, &["search", "-k", "3"])?;
+    command.args(["--row", &row.to_string(), "--embedding"]).arg(file);
+    Ok(command)
+}
+
+fn verb(contestant: &Contestant, fleet: &Fleet<'_>, host: Host, words: &[&str]) -> Result<Command> {
+    let Program::Kodikon(binary) = &contestant.program else { anyhow::bail!("{} has no registry", contestant.name) };
+    let data: PathBuf = fleet.data(&host.to_string())?.to_owned();
+    let mut command = Command::new(binary);
+    command.args(words).args(["--json", "--data-dir"]).arg(data);
+    Ok(command)
+}
+
+fn succeeded(output: &Output) -> Result<()> {
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {}", output.status, complaints.trim());
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Decides how it is measured what a hundred thousand sightings cost: to import, to hold, to start with, and to fetch from a peer.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use kodikon_lab::{Distribution, Host, Lab, Process, Program, Topology};
+use serde_json::Value;
+
+use crate::report::{Report, Row};
+use crate::target::{self, Target};
+use crate::trial::Contestant;
+
+const DIMS: usize = 512;
+const HOLDER: Host = Host(1);
+const NEWCOMER: Host = Host(2);
+/// How long the slowest part may take.
+const LIMIT: Duration = Duration::from_secs(600);
+/// How often a node is asked whether it is done: a verb takes some milliseconds of the processor that the node works with.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Measures all of that with so many sightings; restarts and fetches are done several times.
+pub(crate) fn volume(contestant: &Contestant, records: u32, runs: u32, report: &mut Report) {
+    let Program::Kodikon(binary) = &contestant.program else { return };
+    eprintln!("{records} sightings of {DIMS} numbers");
+    if let Err(error) = Volume::begin(binary, records).and_then(|volume| volume.run(runs, report)) {
+        report.fail(format!("{records} sightings"), &error);
+    }
+}
+
+struct Volume {
+    lab: Lab,
+    binary: PathBuf,
+    records: u32,
+}
+
+impl Volume {
+    fn begin(binary: &Path, records: u32) -> Result<Self> {
+        let lab = Lab::up("volume", &Topology::flat(2))?;
+        Ok(Self { lab, binary: binary.to_owned(), records })
+    }
+
+    fn run(&self, runs: u32, report: &mut Report) -> Result<()> {
+        let row = |what, unit, targets: &'static [Target]| Row { what, nodes: 0, unit, targets };
+        let each = f64::from(self.records);
+        let file = self.lab.directory().join("sightings.npy");
+        write_embeddings(&file, self.records, DIMS)?;
+
+        let mut holder = self.start(HOLDER)?;
+        let before = holder.usage()?.anonymous_kib;
+        let began = Instant::now();
+        self.verb(HOLDER, &["import", &text(&file)?, "--type", "person", "--model", "m", "--prefix", "p"])?;
+        let rate = each / began.elapsed().as_secs_f64();
+        report.add_value(row("import: durable adds a second", "adds", target::NO_TARGET), "kodikon", rate, None);
+        #[expect(clippy::cast_precision_loss, reason = "memory stays far below 2^53 bytes")]
+        let memory = (holder.usage()?.anonymous_kib - before) as f64 * 1_024.0 / each;
+        report.add_value(row("a sighting: in memory", "bytes", target::NO_TARGET), "kodikon", memory, None);
+        holder.terminate(LIMIT)?;
+        let disk = bytes_in(&self.data(HOLDER))? / each;
+        report.add_value(row("a sighting: on disk", "bytes", target::NO_TARGET), "kodikon", disk, None);
+
+        let (mut started, mut searchable) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            let began = Instant::now();
+            let mut holder = self.start(HOLDER)?;
+            started.push(began.elapsed().as_secs_f64() * 1_000.0);
+            self.await_found(HOLDER, &file)?;
+            searchable.push(began.elapsed().as_secs_f64() * 1_000.0);
+            // The next finds what a crash leaves.
+            holder.kill()?;
+        }
+        let what = "restart with all of them: to `started`";
+        report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of(started), None);
+        let what = "restart with all of them: to a certified answer";
+        report.add(row(what, "ms", target::RESTART), "kodikon", Distribution::of(searchable), None);
+
+        let mut holder = self.start(HOLDER)?;
+        self.await_found(HOLDER, &file)?;
+        let (mut held, mut kept, mut overhead) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..runs {
+            let began = Instant::now();
+            let mut newcomer = self.start(NEWCOMER)?;
+            self.await_stats(NEWCOMER, |stats| number(stats, "/registry/embeddings") == Some(each))?;
+            held.push(began.elapsed().as_secs_f64());
+            let stats = self.await_stats(NEWCOMER, |stats| {
+                number(stats, "/registry/embeddings") == Some(each)
+                    && number(stats, "/registry/log_commits") == Some(0.0)
+            })?;
+            kept.push(began.elapsed().as_secs_f64());
+            let (received, ops) = (number(&stats, "/bytes_received"), number(&stats, "/registry/record_bytes"));
+            overhead.extend(received.zip(ops).map(|(received, ops)| received / ops));
+            newcomer.kill()?;
+            fs::remove_dir_all(self.data(NEWCOMER))?;
+        }
+        holder.terminate(LIMIT)?;
+        let note = Some("from the launch of the newcomer; both on the same cores".to_owned());
+        let what = "a newcomer fetches them: searchable";
+        report.add(row(what, "s", target::PULLED), "kodikon", Distribution::of(held), note);
+        let what = "a newcomer fetches them: on disk";
+        report.add(row(what, "s", target::PULLED_DURABLY), "kodikon", Distribution::of(kept), None);
+        let what = "a newcomer fetches them: bytes received, in bytes of the ops";
+        report.add(row(what, "1", target::PULLED_BYTES), "kodikon", Distribution::of(overhead), None);
+        Ok(())
+    }
+
+    fn data(&self, host: Host) -> PathBuf {
+        self.lab.directory().join(host.to_string())
+    }
+
+    /// Starts a node and waits until it says that it runs. What it tells later is read and not kept.
+    fn start(&self, host: Host) -> Result<Process> {
+        let mut command = self.lab.command(host, &self.binary);
+        command.args(["up", "--json", "--node-id", &host.to_string(), "--data-dir"]).arg(self.data(host));
+        let (started, has_started) = std::sync::mpsc::channel();
+        let process = self.lab.spawn_into(&mut command, move |line| {
+            if line.text.contains("\"started\"") {
+                // An error means that it was waited for in vain.
+                let _ = started.send(());
+            }
+        })?;
+        has_started.recv_timeout(LIMIT).context("it does not say that it runs")?;
+        Ok(process)
+    }
+
+    fn verb(&self, host: Host, words: &[&str]) -> Result<Value> {
+        let mut command = self.lab.command(host, &self.binary);
+        command.args(words).args(["--json", "--data-dir"]).arg(self.data(host));
+        let text = self.lab.run(&mut command, LIMIT)?.success()?;
+        serde_json::from_str(&text).with_context(|| format!("{words:?} printed {text}"))
+    }
+
+    /// Waits until the last of the file is found for certain.
+    fn await_found(&self, host: Host, file: &Path) -> Result<()> {
+        let (file, row) = (text(file)?, (self.records - 1).to_string());
+        let report = self.verb(host, &["search", "--embedding", &file, "--row", &row, "-k", "1", "--timeout", "60"])?;
+        let hash = &report["results"][0]["hash_value"];
+        ensure!(*hash == format!("p{row}") && report["certified"] == true, "row {row}: {report}");
+        Ok(())
+    }
+
+    fn await_stats(&self, host: Host, done: impl Fn(&Value) -> bool) -> Result<Value> {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let stats = self.verb(host, &["stats"])?;
+            if done(&stats) {
+                return Ok(stats);
+            }
+            ensure!(Instant::now() < end, "not within {LIMIT:?}: {}", stats["registry"]);
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+fn number(document: &Value, pointer: &str) -> Option<f64> {
+    document.pointer(pointer)?.as_f64()
+}
+
+fn text(file: &Path) -> Result<String> {
+    file.to_str().map(str::to_owned).context("a path in UTF-8")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "files stay far below 2^53 bytes")]
+fn bytes_in(directory: &Path) -> Result<f64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes as f64)
+}
+
+/// A `.npy` file of embeddings that have nothing in common (numpy/lib/format.py, version 1), the same each time.
+pub(crate) fn write_embeddings(path: &Path, rows: u32, dims: usize) -> Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    let head = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dims}), }}");
+    // The numbers begin at a multiple of 64.
+    let head = format!("{head:<117}\n");
+    file.write_all(b"\x93NUMPY\x01\x00")?;
+    file.write_all(&u16::try_from(head.len())?.to_le_bytes())?;
+    file.write_all(head.as_bytes())?;
+    let mut state = 0_u64;
+    for _ in 0..rows as usize * dims {
+        // SplitMix64 (Steele, Lea, Flood 2014); its upper bits as a number from -1 to below 1.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let bits = u16::try_from((mixed ^ mixed >> 31) >> 48)?;
+        file.write_all(&(f32::from(bits) / 32_768.0 - 1.0).to_le_bytes())?;
+    }
+    file.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_has_its_numbers_behind_a_head_of_128_bytes() {
+        let path = std::env::temp_dir().join(format!("kodikon-volume-{}.npy", std::process::id()));
+        write_embeddings(&path, 3, 5).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(bytes.len(), 128 + 3 * 5 * 4);
+        assert_eq!(bytes[127], b'\n');
+        let numbers: Vec<f32> = bytes[128..].as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
+        assert!(numbers.iter().all(|number| (-1.0..1.0).contains(number)));
+        assert!(numbers.windows(2).any(|pair| pair[0] != pair[1]));
+    }
+}
