@@ -130,6 +130,16 @@ impl Kernel {
         }
     }
 
+    /// Does arithmetic as compiled for these instructions, as far as it is inlined: the same to the bit, since nothing is fused and no
+    /// sum is taken in another order.
+    #[inline(always)]
+    pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Scalar => work(),
+            Self::Avx2 | Self::Avx512 => avx2::run(work),
+        }
+    }
+
     /// Which of 64 distances lie between two, both included; a bit each.
     pub(crate) fn between(self, distances: &[u16; BLOCK], least: u16, most: u16) -> u64 {
         match self {

@@ -8,6 +8,7 @@ const SEEDS: [u64; 3] = [0x006b_6f64_696b_6f6e, 0x9216_d5d9_8979_fb1b, 0xd131_0b
 /// Flips signs without pattern and mixes by the Walsh-Hadamard transform (Ailon and Chazelle 2009; three times: Andoni,
 /// Indyk, Laarhoven, Razenshteyn and Schmidt 2015). Where the dimensions are no power of two, first the front and then the
 /// back are mixed, which overlap.
+#[inline(always)]
 pub(crate) fn rotate(numbers: &mut [f32]) {
     let dims = numbers.len();
     let width = 1 << dims.ilog2();
@@ -26,6 +27,7 @@ pub(crate) fn signs(numbers: &[f32]) -> impl Iterator<Item = u64> {
     numbers.chunks(64).map(|chunk| chunk.iter().rev().fold(0, |word, number| word << 1 | u64::from(*number < 0.0)))
 }
 
+#[inline(always)]
 fn flip(numbers: &mut [f32], seed: u64) {
     for (at, chunk) in numbers.chunks_mut(64).enumerate() {
         let mut bits = (seed ^ at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -39,9 +41,18 @@ fn flip(numbers: &mut [f32], seed: u64) {
 }
 
 /// The transform without its factor, which changes no sign, but for keeping numbers in range: the length stays.
+#[inline(always)]
 fn mix(numbers: &mut [f32]) {
+    let len = numbers.len();
     let mut half = 1;
-    while half < numbers.len() {
+    if len >= 8 {
+        // The first three rounds within a register each: as loops of one, two and four numbers they took two thirds of the time.
+        for eight in numbers.as_chunks_mut().0 {
+            *eight = halves::<4>(halves::<2>(halves::<1>(*eight)));
+        }
+        half = 8;
+    }
+    while half < len {
         for block in numbers.chunks_exact_mut(2 * half) {
             let (front, back) = block.split_at_mut(half);
             for (a, b) in front.iter_mut().zip(back) {
@@ -50,8 +61,17 @@ fn mix(numbers: &mut [f32]) {
         }
         half *= 2;
     }
-    let factor = 1.0 / (numbers.len() as f32).sqrt();
+    let factor = 1.0 / (len as f32).sqrt();
     numbers.iter_mut().for_each(|number| *number *= factor);
+}
+
+/// One round among eight: sums and differences of those that lie so far apart.
+#[inline(always)]
+fn halves<const APART: usize>(eight: [f32; 8]) -> [f32; 8] {
+    std::array::from_fn(|at| {
+        let (a, b) = (eight[at & !APART], eight[at | APART]);
+        if at & APART == 0 { a + b } else { a - b }
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
 //! Decides nothing that the scalar path does not: the same sums, 16 codes or 256 bits at a time with AVX2.
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{between, distances, is_available, products};
+pub(super) use x86::{between, distances, is_available, products, run};
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn is_available() -> bool {
     false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn run<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -40,6 +45,17 @@ mod x86 {
         assert!(is_available(), "chosen only where it was found");
         // SAFETY: the processor has AVX2, as was just asked.
         unsafe { between_avx2(distances, least, most) }
+    }
+
+    pub(in crate::kernel) fn run<T>(work: impl FnOnce() -> T) -> T {
+        assert!(is_available(), "chosen only where it was found");
+        // SAFETY: the processor has AVX2, as was just asked.
+        unsafe { run_avx2(work) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn run_avx2<T>(work: impl FnOnce() -> T) -> T {
+        work()
     }
 
     #[target_feature(enable = "avx2")]
