@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use crate::effect::Event;
 use crate::effect::context::Context;
-use crate::effect::log::SavedLog;
+use crate::effect::log::{LogRow, SavedLog};
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PEERS;
@@ -30,7 +30,8 @@ use crate::machines::replication::log::Log;
 use crate::machines::replication::own::Own;
 use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
-use crate::model::op::{OpKind, OpLane, SignedOp};
+use crate::model::logged::Logged;
+use crate::model::op::{OpId, OpKind, OpLane, SignedOp};
 use crate::model::state::NodeSnapshot;
 use crate::wire::message::{Message, Ops};
 
@@ -74,6 +75,17 @@ impl Replication {
             lamport: 0,
             next_expiry: now + EXPIRY_LOOK,
         }
+    }
+
+    /// Takes in the rows that the disk held, and tells of each that is of use. So each is read once.
+    pub fn restore(&mut self, now: Instant, rows: Vec<LogRow>, unkept: &BTreeSet<OpId>, mut told: impl FnMut(Logged)) {
+        for row in rows {
+            let is_kept = !unkept.contains(&OpId::of(&row.op));
+            if let Some(logged) = self.log.restore_row(row, is_kept) {
+                told(logged);
+            }
+        }
+        self.log.restored(now);
     }
 
     /// Digest of all that is covered here; equal on nodes that agree on who is present and what they said.

@@ -73,10 +73,11 @@ impl Node {
         };
         let liveness = Liveness::new(now, &mut ctx);
         let membership = Membership::new(now, saved.rank.is_some());
-        let replication = Replication::new(now, (saved.state, saved.unkept_state), saved.log, &ctx);
-        let mut alerts = Alerts::new();
-        let mut registry = Registry::new();
-        replication.log().held().for_each(|logged| {
+        let mut log = saved.log;
+        let (rows, unkept) = (std::mem::take(&mut log.rows), std::mem::take(&mut log.unkept));
+        let mut replication = Replication::new(now, (saved.state, saved.unkept_state), log, &ctx);
+        let (mut alerts, mut registry) = (Alerts::new(), Registry::new());
+        replication.restore(now, rows, &unkept, |logged| {
             registry.on_logged(&logged, &mut ctx);
             alerts.restore(logged, &ctx.me.id);
         });

@@ -88,8 +88,12 @@ pub(crate) fn make_node(
     let identity = Identity::from_secret(&store.identity()?.0);
     // On disk before the first datagram: no two runs of a node bear one epoch.
     let epoch = Epoch::new(store.next_epoch()?, u32::from_le_bytes([a, b, c, d]));
+    let began = std::time::Instant::now();
     let saved = Saved { log: stores.log.begin()?, ..saved::read(store)? };
+    let (rows, read) = (saved.log.rows.len(), began.elapsed());
     let boot =
         Boot { config, identity, epoch, seed, port, wall: wall_time(clock), saved, verifier: Box::new(StrictVerifier) };
-    Ok(Node::new(Instant::from_start(clock.now()), boot))
+    let node = Node::new(Instant::from_start(clock.now()), boot);
+    tracing::debug!(rows, ?read, restored = ?began.elapsed(), "the log was read");
+    Ok(node)
 }

@@ -79,7 +79,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// What the disk held.
+    /// What the disk held, but for its rows: these come one by one.
     pub(super) fn new(now: Instant, saved: SavedLog, ctx: &Context) -> Self {
         let mut log = Self {
             lanes: BTreeMap::new(),
@@ -103,11 +103,6 @@ impl Log {
             let lane = LogLane::new(ctx.mesh, cover.author, cover.epoch, cover.key);
             log.lanes.entry((cover.author, cover.epoch)).or_insert(lane).restore(&cover.covered);
         }
-        for row in saved.rows {
-            let is_kept = !saved.unkept.contains(&OpId::of(&row.op));
-            log.restore_row(row, is_kept);
-        }
-        log.keep.watch_clock(now, !log.ends.is_empty());
         log
     }
 
@@ -133,15 +128,9 @@ impl Log {
         u64::try_from(self.clock(now).saturating_sub(held.born_ms)).unwrap_or(0)
     }
 
-    /// What is held, for the machine that shows it: the disk's when the node begins.
-    pub fn held(&self) -> impl Iterator<Item = Logged> {
-        let logged = |held: &Held| {
-            let body = LogBody::parse(&held.op)?;
-            let (expires, kept) = (self.moment(held.over_ms()), self.is_kept(&OpId::of(&held.op)));
-            let (op, born_ms) = (held.op.clone(), held.born_ms);
-            Some(Logged { op, body, expires, kept, late: true, repeated: false, born_ms, pulled: false })
-        };
-        self.lanes.values().flat_map(LogLane::held).chain(self.local.held()).filter_map(logged)
+    /// All rows that the disk held are here.
+    pub(super) fn restored(&mut self, now: Instant) {
+        self.keep.watch_clock(now, !self.ends.is_empty());
     }
 
     /// Whether an op is on disk.

@@ -233,14 +233,15 @@ impl Log {
         }
     }
 
-    /// A row that the disk held.
-    pub(super) fn restore_row(&mut self, row: LogRow, is_kept: bool) {
-        let id = OpId::of(&row.op);
-        let Some(body) = LogBody::parse(&row.op) else { return };
-        if row.op.lane() != OpLane::Local {
-            let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) else { return };
+    /// A row that the disk held, for the machines that show it; `None` where its run is not known or it makes no sense.
+    pub(in crate::machines::replication) fn restore_row(&mut self, row: LogRow, is_kept: bool) -> Option<Logged> {
+        let LogRow { op, born_ms } = row;
+        let id = OpId::of(&op);
+        let body = LogBody::parse(&op)?;
+        if op.lane() != OpLane::Local {
+            let lane = self.lanes.get_mut(&(id.author, id.epoch))?;
             if lane.get(id.seq).is_some() {
-                return;
+                return None;
             }
             lane.cover_one(id.seq);
             if is_kept {
@@ -250,7 +251,10 @@ impl Log {
         if !is_kept {
             self.keep.owe_row(id);
         }
-        self.hold(id, Held::new(row.op, &body, (row.born_ms, true)), is_kept);
+        let held = Held::new(op.clone(), &body, (born_ms, true));
+        let expires = self.moment(held.over_ms());
+        self.hold(id, held, is_kept);
+        Some(Logged { op, body, expires, kept: is_kept, late: true, repeated: false, born_ms, pulled: false })
     }
 
     /// The node says goodbye: what is owed to the disk is asked for now, whatever it said before.
