@@ -2,7 +2,7 @@
 
 mod home;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -205,6 +205,19 @@ impl Line {
     }
 }
 
+/// How often a node is killed: enough for a look, or as often as `scripts/durability` wants.
+fn kills() -> u64 {
+    std::env::var("KODIKON_KILLS").ok().map_or(8, |text| text.parse().expect("KODIKON_KILLS is a number"))
+}
+
+/// Another moment for each round, from 0 to 20 ms after the last answer that is waited for (SplitMix64; Steele, Lea, Flood 2014).
+fn moment(round: u64) -> Duration {
+    let mut mixed = round.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    Duration::from_micros((mixed ^ mixed >> 31) % 20_000)
+}
+
 #[test]
 fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged_and_brings_nothing_deleted_back() {
     let home = Home::new("records-kill");
@@ -212,7 +225,8 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged_and_brings_nothing_d
     let (mut kept, mut deleted): (BTreeSet<String>, BTreeSet<String>) = Default::default();
     // Whether what was not answered is there nobody knows.
     let mut unknown: BTreeSet<String> = BTreeSet::new();
-    for round in 0..8u64 {
+    let rounds = kills();
+    for round in 0..rounds {
         let (mut node, _) = up(&home, "cam1", &port);
         let found = ask(&home, "cam1", &["find", "--limit", "100000"]);
         let there: BTreeSet<String> = found
@@ -231,8 +245,7 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged_and_brings_nothing_d
         let answered = Arc::clone(&answers);
         let killer = thread::spawn(move || {
             until("some are acknowledged", || answered.load(Ordering::Relaxed) >= 12);
-            // Not the same moment of a transaction in each round.
-            thread::sleep(Duration::from_micros(round * 1_319));
+            thread::sleep(moment(round));
             assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill is there").success());
         });
         for n in 0.. {
@@ -257,7 +270,12 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged_and_brings_nothing_d
         killer.join().expect("it was killed");
         assert!(!node.child.wait().expect("it was killed").success());
     }
-    assert!(kept.len() >= 8 * 7 && deleted.len() >= 8 * 3, "{} kept, {} deleted", kept.len(), deleted.len());
+    let (kept, deleted, rounds) = (kept.len(), deleted.len(), usize::try_from(rounds).expect("few"));
+    eprintln!(
+        "{rounds} kills: {kept} acknowledged adds are there, {deleted} acknowledged deletes stayed, {} unanswered",
+        unknown.len()
+    );
+    assert!(kept >= rounds * 7 && deleted >= rounds * 3, "{kept} kept, {deleted} deleted");
 }
 
 /// A file of records, two lines of which are none.
@@ -449,13 +467,28 @@ fn a_disk_that_fails_at_a_write_or_a_sync_loses_nothing_acknowledged_and_keeps_n
     let home = Home::new("records-fails");
     let port = free_port();
     let mut kept = BTreeSet::new();
-    let faults = [
-        ("pwrite64", "ENOSPC", 1),
-        ("pwrite64", "EIO", 3),
-        ("fsync,fdatasync", "EIO", 1),
-        ("fsync,fdatasync", "ENOSPC", 2),
-    ];
-    for (round, (calls, error, nth)) in faults.into_iter().enumerate() {
+    // Some of them, or one after the other until a run makes no more calls.
+    let each = std::env::var_os("KODIKON_DISK_FAULTS").is_some_and(|value| value == "each");
+    let mut faults: VecDeque<(&str, &str, u32)> = if each {
+        [
+            ("pwrite64", "EIO", 1),
+            ("pwrite64", "ENOSPC", 1),
+            ("fsync,fdatasync", "EIO", 1),
+            ("fsync,fdatasync", "ENOSPC", 1),
+        ]
+        .into()
+    } else {
+        [
+            ("pwrite64", "ENOSPC", 1),
+            ("pwrite64", "EIO", 3),
+            ("fsync,fdatasync", "EIO", 1),
+            ("fsync,fdatasync", "ENOSPC", 2),
+        ]
+        .into()
+    };
+    let mut round = 0;
+    while let Some((calls, error, nth)) = faults.pop_front() {
+        round += 1;
         let (mut node, _) = up(&home, "cam1", &port);
         let Some(mut tracer) = fail_once(&home, &node, calls, error, nth) else { return };
         let (mut line, mut refused) = (Line::new(&home, "cam1"), 0);
@@ -470,7 +503,12 @@ fn a_disk_that_fails_at_a_write_or_a_sync_loses_nothing_acknowledged_and_keeps_n
             });
             kept.insert(hash);
         }
-        assert!(refused > 0, "{calls} {error}: nothing failed");
+        assert!(refused > 0 || nth > 4, "{calls} {error} {nth}: nothing failed");
+        if each && refused > 0 {
+            faults.push_front((calls, error, nth + 1));
+        } else if each {
+            eprintln!("{calls} {error}: a run failed at each of its {} calls", nth - 1);
+        }
         assert!(Command::new("kill").args(["-KILL", &node.child.id().to_string()]).status().expect("kill").success());
         node.child.wait().expect("it was killed");
         tracer.wait().expect("it ends with its node");
