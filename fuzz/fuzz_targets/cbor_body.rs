@@ -79,11 +79,9 @@ fn look_inside(message: &Message) {
             }
             // Read within their limits or not at all.
             OpKind::Receipt => drop(ReceiptBody::parse(op)),
-            OpKind::Alert
-            | OpKind::AlertAck
-            | OpKind::Record
-            | OpKind::RecordDelete
-            | OpKind::LocalRecord => drop(LogBody::parse(op)),
+            OpKind::Alert | OpKind::AlertAck | OpKind::Record | OpKind::RecordDelete | OpKind::LocalRecord => {
+                drop(LogBody::parse(op))
+            }
             OpKind::Unknown(_) => {}
         }
     }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{
-    Arrival, BroadcastOrder, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist, SendOrder,
-    StreamWish, Target,
+    Arrival, BroadcastOrder, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist,
+    SendOrder, StreamWish, Target,
 };
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag, StreamId};
