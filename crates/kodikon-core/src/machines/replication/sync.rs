@@ -171,7 +171,7 @@ impl Sync {
         self.expect(now, from);
         (self.last, self.asked) = (from, Some(now));
         ctx.stats.pulls_continued += 1;
-        send_digests(from, digests, ctx);
+        send_digests(Destination::Peer(from), digests, ctx);
     }
 
     fn may_send(&mut self, now: Instant) -> bool {
@@ -191,7 +191,7 @@ impl Sync {
         (self.last, self.asked) = (id, Some(now));
         self.sent.push(now);
         ctx.stats.syncs_started += 1;
-        send_digests(id, digests, ctx);
+        send_digests(Destination::Peer(id), digests, ctx);
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -258,9 +258,9 @@ impl Sync {
     }
 }
 
-pub(super) fn send_digests(to: NodeId, digests: &[Digest], ctx: &mut Context) {
+pub(super) fn send_digests(to: Destination, digests: &[Digest], ctx: &mut Context) {
     for digest in digests {
-        ctx.out.send(Destination::Peer(to), Message::Digest(digest.clone()));
+        ctx.out.send(to, Message::Digest(digest.clone()));
     }
 }
 
@@ -439,7 +439,7 @@ impl Replication {
                     ctx.out.send(Destination::Peer(from), Message::Ops(Ops { ops: Vec::new(), covered: Vec::new() }));
                 }
             }
-            Some(OpLane::Log) => self.log.on_digest(now, from, digest, ctx),
+            Some(OpLane::Log) => self.log.on_digest(now, (from, None), digest, ctx),
             Some(OpLane::Local) | None => {}
         }
     }
@@ -456,7 +456,7 @@ impl Replication {
     fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) -> bool {
         let differing = differing(self, digest);
         if differing != 0 {
-            send_digests(from, &flat(self, differing, true), ctx);
+            send_digests(Destination::Peer(from), &flat(self, differing, true), ctx);
         }
         differing != 0
     }
@@ -467,7 +467,7 @@ impl Replication {
         let mut has_said = self.give(from, digest.scope, &theirs, ctx);
         if digest.question && self.lacks_any(&theirs, ctx) {
             // An answer to an answer would go on for ever; this one asks nothing.
-            send_digests(from, &flat(self, digest.scope, false), ctx);
+            send_digests(Destination::Peer(from), &flat(self, digest.scope, false), ctx);
             has_said = true;
         }
         self.sync.drop_candidate(&from);
