@@ -240,7 +240,7 @@ pub struct Stats {
     pub log_bytes_pulled: u64,
     /// Bytes of ops of the log that this node asked for and got by a stream.
     pub log_bytes_piped: u64,
-    /// Of all these, bytes of what was here before.
+    /// Of what this node asked for, bytes of what was here before.
     pub log_bytes_repeated: u64,
     /// Bytes of digests sent, of both lanes.
     pub digest_bytes: u64,

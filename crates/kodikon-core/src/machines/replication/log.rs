@@ -264,7 +264,9 @@ impl Log {
         }
         let key = self.key_of(&id, key, ctx);
         if let Some(lane) = self.lanes.get(&(id.author, id.epoch)).filter(|lane| lane.covers(id.seq)) {
-            ctx.stats.log_bytes_repeated += op.wire_len() as u64;
+            if self.sync.is_pulled(now, from) {
+                ctx.stats.log_bytes_repeated += op.wire_len() as u64;
+            }
             match lane.get(id.seq).map(|held| held.op.says_the_same(&op)) {
                 Some(true) => self.raise_age(now, &id, age_ms),
                 Some(false) => self.on_other_words(now, from, (&op, key), checks, ctx),
