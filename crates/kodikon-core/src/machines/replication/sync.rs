@@ -178,7 +178,8 @@ impl Sync {
         if self.asked.take_if(|asked| now.since(*asked) >= self.patience).is_some() {
             self.patience = (self.patience * 2).min(ANSWER_MOST);
         }
-        self.has_share(now) && self.asked.is_none()
+        // While an answer comes, or its end may, others would send the same.
+        self.has_share(now) && self.asked.is_none() && self.resume.is_none()
     }
 
     fn has_share(&mut self, now: Instant) -> bool {
@@ -208,7 +209,7 @@ impl Sync {
         let share =
             (self.sent.len() >= PER_SECOND).then(|| self.sent[self.sent.len() - PER_SECOND] + Duration::from_secs(1));
         let answer = self.asked.map(|asked| asked + self.patience);
-        Some(ready.max(share.unwrap_or(ready)).max(answer.unwrap_or(ready)))
+        Some(ready.max(share.unwrap_or(ready)).max(answer.unwrap_or(ready)).max(self.resume.unwrap_or(ready)))
     }
 
     pub(super) fn on_wake(&mut self, now: Instant, mine: u64, digests: &[Digest], ctx: &mut Context) {

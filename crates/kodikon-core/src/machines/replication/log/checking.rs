@@ -9,8 +9,9 @@ use crate::ground::id::NodeId;
 use crate::model::logged::LogBody;
 use crate::model::op::SignedOp;
 
-/// Ops of one portion: what is placed in one turn when they are answered for, in less than a millisecond.
-const PORTION: usize = 16;
+/// Ops of one portion: what is placed in one turn when they are answered for, in a millisecond; fewer would make two threads wake each
+/// other more often than it is worth.
+const PORTION: usize = 32;
 /// Portions on their way: one is checked, one is next, and one is answered for.
 const MAX_JOBS: usize = 3;
 
