@@ -13,8 +13,8 @@ pub mod swallow;
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use kodikon_core::effect::log::{Batch, CommitId};
 use kodikon_core::effect::check::CheckJob;
+use kodikon_core::effect::log::{Batch, CommitId};
 use kodikon_core::effect::scan::ScanJob;
 use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOrder, StreamWish, Transmit};
 use kodikon_core::ground::config::Config;

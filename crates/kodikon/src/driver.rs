@@ -57,8 +57,8 @@ use crate::socket::{Discovery, Inbox, Ports, StreamEvent, Streams, UnicastSocket
 use alerts::Followed;
 pub(crate) use alerts::Receipts;
 pub(crate) use boot::{Home, Plan};
-pub(crate) use evidence::DriverCounts;
 use checker::Checker;
+pub(crate) use evidence::DriverCounts;
 use evidence::Evidence;
 pub(crate) use intake::OrderSender;
 use intake::Orders;

@@ -80,9 +80,10 @@ impl Node {
         if !session.window.accept(header.counter) {
             return Err(Reject::Replay);
         }
-        let word = codec::decode(text)?.messages.into_iter().find_map(|message| {
-            if let Message::Bulk(word) = message { Some(word) } else { None }
-        });
+        let word = codec::decode(text)?
+            .messages
+            .into_iter()
+            .find_map(|message| if let Message::Bulk(word) = message { Some(word) } else { None });
         Ok((session.peer, header.counter, word))
     }
 

@@ -79,12 +79,7 @@ impl SessionKey {
     ///
     /// # Errors
     /// [`Reject::Seal`] when it was not sealed with this key for that carrier, or was altered.
-    pub fn open_from<'f>(
-        &self,
-        carrier: Carrier,
-        header: &Header,
-        frame: &'f mut [u8],
-    ) -> Result<&'f [u8], Reject> {
+    pub fn open_from<'f>(&self, carrier: Carrier, header: &Header, frame: &'f mut [u8]) -> Result<&'f [u8], Reject> {
         if frame.len() < HEADER + TAG {
             return Err(Reject::Length);
         }

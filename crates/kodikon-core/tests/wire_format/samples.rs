@@ -22,8 +22,8 @@ use kodikon_core::wire::letter::{
     Back, Carry, DeadLinks, Fragment, Got, KIND_TEXT, Letter, MAX_PIECE, Path, Receipt, Stamp, Text,
 };
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Log, LogEntry, LogPiece, Message,
-    Naming, Ops, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Log, LogEntry, LogPiece,
+    Message, Naming, Ops, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use kodikon_core::wire::seal::GroupKey;
 

@@ -14,8 +14,8 @@ use kodikon_core::wire::cast::{Cast, Covered, Half, Offer, Spread};
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, Path, Receipt, Stamp};
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Naming, Ops, Ping, Pong,
-    Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Naming, Ops, Ping, Pong, Proof,
+    Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use serde_json::{Value, json};
 

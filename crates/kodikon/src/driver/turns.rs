@@ -35,7 +35,9 @@ impl Driver {
     /// Waits for what happens next. Dropping the future loses nothing.
     pub(super) async fn next_turn(&mut self) -> Turn {
         self.turns = self.turns.wrapping_add(1);
-        let Self { udp, discovery, watch, streams, names, logger, searching, checker, keeper, orders, deadline, .. } = self;
+        let Self {
+            udp, discovery, watch, streams, names, logger, searching, checker, keeper, orders, deadline, ..
+        } = self;
         let (takes_orders, is_seldom_first) = (!self.is_abandoned, self.turns.is_multiple_of(SELDOM_FIRST));
         // Each of these begins anywhere among its own, so that none of them is always last.
         let often = async {

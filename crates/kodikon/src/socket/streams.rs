@@ -157,7 +157,9 @@ impl Streams {
     /// Carries out what the node wishes.
     pub(crate) fn wish(&mut self, wish: StreamWish) {
         match wish {
-            StreamWish::Connect { peer, purpose, to, interface } => self.connect((peer, purpose), scoped(to, interface)),
+            StreamWish::Connect { peer, purpose, to, interface } => {
+                self.connect((peer, purpose), scoped(to, interface))
+            }
             StreamWish::Send { stream, bytes } => self.send(stream, &bytes),
             StreamWish::Close { stream } => self.close(stream),
         }

@@ -204,7 +204,14 @@ impl Log {
         self.on_piece_by(now, (from, Way::Datagram), piece, checks, ctx);
     }
 
-    fn on_piece_by(&mut self, now: Instant, by: (NodeId, Way), piece: LogPiece, checks: &mut Checks, ctx: &mut Context) {
+    fn on_piece_by(
+        &mut self,
+        now: Instant,
+        by: (NodeId, Way),
+        piece: LogPiece,
+        checks: &mut Checks,
+        ctx: &mut Context,
+    ) {
         let run = (NodeId(piece.author), Epoch(piece.epoch));
         let is_known = self.lanes.get(&run).is_some_and(|lane| lane.covers(Seq(piece.seq)));
         if is_known {
@@ -282,7 +289,14 @@ impl Log {
         Some(Arrived { op, body, key, age_ms, rested: rested == Some(true) })
     }
 
-    fn check_and_place(&mut self, now: Instant, from: NodeId, arrived: Arrived, checks: &mut Checks, ctx: &mut Context) {
+    fn check_and_place(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        arrived: Arrived,
+        checks: &mut Checks,
+        ctx: &mut Context,
+    ) {
         let Arrived { op, body, key, age_ms, rested } = arrived;
         let id = OpId::of(&op);
         // What whoever was asked lately pushes is not taken for an answer: relays pass it on.

@@ -176,7 +176,11 @@ async fn a_stream_to_where_nobody_listens_fails() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for to in [closed, 0] {
         streams.wish(connect(to));
-        assert_eq!(next(&mut streams).await, StreamEvent::Failed { peer: PEER, purpose: StreamUse::Canary }, "port {to}");
+        assert_eq!(
+            next(&mut streams).await,
+            StreamEvent::Failed { peer: PEER, purpose: StreamUse::Canary },
+            "port {to}"
+        );
     }
     assert_ne!(port, closed);
 }
@@ -239,7 +243,12 @@ fn open() -> (Streams, u16) {
 }
 
 fn connect(port: u16) -> StreamWish {
-    StreamWish::Connect { peer: PEER, purpose: StreamUse::Canary, to: (Ipv4Addr::LOCALHOST, port).into(), interface: None }
+    StreamWish::Connect {
+        peer: PEER,
+        purpose: StreamUse::Canary,
+        to: (Ipv4Addr::LOCALHOST, port).into(),
+        interface: None,
+    }
 }
 
 async fn next(streams: &mut Streams) -> StreamEvent {

@@ -285,7 +285,12 @@ impl Log {
     }
 
     /// The other side ended a stream, or it says what makes no sense and this node ends it.
-    pub(in crate::machines::replication) fn on_pipe_ended(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
+    pub(in crate::machines::replication) fn on_pipe_ended(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        ctx: &mut Context,
+    ) {
         self.bulk.giving.remove(&stream);
         let Some(taking) = self.bulk.taking.take_if(|taking| taking.stream == Some(stream)) else { return };
         ctx.stats.pipes_failed += 1;
@@ -366,7 +371,8 @@ impl Log {
         let room = WINDOW.saturating_sub(self.bulk.checking.bytes());
         let Some(taking) = self.bulk.taking.as_mut() else { return };
         let Some(stream) = taking.stream else { return };
-        let until = taking.until.max(taking.got + room);
+        // Where there is no room nothing more is allowed, even to whoever sent more than was.
+        let until = if room == 0 { taking.until } else { taking.until.max(taking.got + room) };
         // Unasked only what makes a difference: there was no room for a burst, and now there is.
         if is_asked || (taking.until < taking.got + WINDOW / 4 && until >= taking.got + WINDOW / 2) {
             taking.until = until;

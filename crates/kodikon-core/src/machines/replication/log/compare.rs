@@ -137,13 +137,7 @@ impl Log {
     }
 
     /// What the other lacks, as much as one answer takes.
-    fn owed(
-        &self,
-        by_pipe: bool,
-        scope: u64,
-        theirs: &BTreeMap<(NodeId, Epoch), &Cover>,
-        ctx: &mut Context,
-    ) -> Owed {
+    fn owed(&self, by_pipe: bool, scope: u64, theirs: &BTreeMap<(NodeId, Epoch), &Cover>, ctx: &mut Context) -> Owed {
         let (mut lacking, mut over, mut lanes) = (Vec::new(), Vec::new(), Vec::new());
         for lane in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
             let run = (lane.author, lane.epoch);
