@@ -63,8 +63,8 @@ fn a_fresh_node_pulls_all_by_one_stream_each_once_and_an_alert_is_there_meanwhil
     assert_eq!((number("pipes_taken"), number("pipes_failed")), (1, 0), "{counters}");
     let asked = number("log_bytes_piped") + number("log_bytes_pulled");
     assert!(number("log_bytes_piped") > 1_500_000, "{counters}");
-    // What is asked in datagrams beside it, twice a second, is there already at times.
-    assert!(number("log_bytes_repeated") < asked / 2, "{counters}");
+    // What an answer in datagrams brought that was on its way when the stream stood came twice.
+    assert!(number("log_bytes_repeated") < asked / 10, "{counters}");
     fresh.end();
     old.end();
 }

@@ -273,9 +273,9 @@ pub(super) fn check_calm(cluster: &mut Cluster<Watch>, component: &[usize]) {
     check_over(now, watch, &shown);
 }
 
-/// Of what a node asked for, so many bytes may have been there by then, beside a twentieth: what was pushed meanwhile, and an answer or
-/// two for each source that went away.
-const REPEATED: u64 = 1 << 20;
+/// Of what a node asked for, so many bytes may have been there by then, beside a twentieth: an author pushes 2,000 sightings at once,
+/// and who is behind asks for them meanwhile; and an answer or two for each source that went away.
+const REPEATED: u64 = 3 << 20;
 
 /// Whoever pulls is sent what it lacks, and no more.
 fn check_pulled(cluster: &mut Cluster<Watch>, component: &[usize]) {

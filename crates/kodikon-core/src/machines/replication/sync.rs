@@ -64,6 +64,8 @@ pub(super) struct Sync {
     has_news: bool,
     /// When it is asked again if it says no more.
     resume: Option<Instant>,
+    /// Until when nobody is asked: what is missing comes by another way.
+    quiet: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +94,13 @@ impl Sync {
             source_until: Instant::ZERO,
             has_news: false,
             resume: None,
+            quiet: Instant::ZERO,
         }
+    }
+
+    /// Roots are not compared until then.
+    pub(super) fn hush(&mut self, until: Instant) {
+        self.quiet = self.quiet.max(until);
     }
 
     /// Pairs of roots remembered.
@@ -179,7 +187,7 @@ impl Sync {
             self.patience = (self.patience * 2).min(ANSWER_MOST);
         }
         // While an answer comes, or its end may, others would send the same.
-        self.has_share(now) && self.asked.is_none() && self.resume.is_none()
+        self.has_share(now) && self.asked.is_none() && self.resume.is_none() && now >= self.quiet
     }
 
     fn has_share(&mut self, now: Instant) -> bool {
@@ -209,7 +217,13 @@ impl Sync {
         let share =
             (self.sent.len() >= PER_SECOND).then(|| self.sent[self.sent.len() - PER_SECOND] + Duration::from_secs(1));
         let answer = self.asked.map(|asked| asked + self.patience);
-        Some(ready.max(share.unwrap_or(ready)).max(answer.unwrap_or(ready)).max(self.resume.unwrap_or(ready)))
+        Some(
+            ready
+                .max(share.unwrap_or(ready))
+                .max(answer.unwrap_or(ready))
+                .max(self.resume.unwrap_or(ready))
+                .max(self.quiet),
+        )
     }
 
     pub(super) fn on_wake(&mut self, now: Instant, mine: u64, digests: &[Digest], ctx: &mut Context) {

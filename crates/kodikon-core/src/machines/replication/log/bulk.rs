@@ -36,6 +36,9 @@ const WINDOW: u64 = 384 * 1_024;
 const MAX_ONE: u64 = 32 * 1_024;
 /// A pipe on which nothing comes for so long is of no use: a lost segment is repeated within less.
 const STALL: Duration = Duration::from_secs(5);
+/// For so long after a frame on a pipe roots are not compared. What is urgent does not wait for that: an author tells an alert again to
+/// whoever has not shown it.
+const HUSH: Duration = Duration::from_secs(1);
 /// To whom none can be had datagrams serve for so long: a firewall that drops TCP is not gone in a moment.
 const REFUSED: Duration = Duration::from_secs(60);
 /// One that broke before it brought anything is tried again after this.
@@ -125,15 +128,13 @@ pub(super) fn part_of(message: Message) -> Part {
 
 /// Bytes of ops in a message, as both ends of a pipe count them.
 pub(super) fn weight(message: &Message) -> u64 {
-    match message {
-        Message::Log(log) => log_weight(log),
-        Message::LogPiece(piece) => piece.bytes.len() as u64,
-        _nothing_else_bears_ops => 0,
+    if let Message::Log(log) = message {
+        log.entries.iter().map(|entry| entry.op.wire_len() as u64).sum()
+    } else if let Message::LogPiece(piece) = message {
+        piece.bytes.len() as u64
+    } else {
+        0
     }
-}
-
-fn log_weight(log: &LogMessage) -> u64 {
-    log.entries.iter().map(|entry| entry.op.wire_len() as u64).sum()
 }
 
 /// Takes a frame's counter if it is the lowest that may come, or above.
@@ -361,6 +362,8 @@ impl Log {
                 Part::Word(_) | Part::Other => {}
             }
         }
+        // Whoever else was asked meanwhile would send the same.
+        self.sync.hush(now + HUSH);
         self.bulk.checking.go_on(ctx);
         self.tell_progress(true, ctx);
         self.pull_on(now, ctx);
