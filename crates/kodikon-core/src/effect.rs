@@ -1,5 +1,6 @@
 //! Decides what can happen to a node and what it can wish for: inputs, outputs, commands and events, here only.
 
+pub mod check;
 pub mod context;
 pub mod log;
 pub mod outbox;
@@ -7,6 +8,7 @@ pub mod scan;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::effect::check::{CheckId, CheckJob};
 use crate::effect::log::{Batch, CommitId, Committed};
 use crate::effect::scan::{Nearest, ScanId, ScanJob};
 use crate::ground::excess::Excesses;
@@ -134,11 +136,15 @@ pub enum Input<'a> {
         stream: StreamId,
         /// To whom we had asked for it.
         peer: NodeId,
+        /// What for.
+        purpose: StreamUse,
     },
     /// A stream that we asked for could not be had.
     StreamFailed {
         /// To whom.
         peer: NodeId,
+        /// What for.
+        purpose: StreamUse,
     },
     /// A whole frame arrived on a stream.
     StreamFrame {
@@ -167,6 +173,13 @@ pub enum Input<'a> {
         scan: ScanId,
         /// The answers, in the order of its questions.
         answers: Vec<Nearest>,
+    },
+    /// The signatures were checked as [`Output::Check`] asked for.
+    Checked {
+        /// Which check.
+        check: CheckId,
+        /// Whether each holds, in their order.
+        holds: Vec<bool>,
     },
     /// The own state of this version is on disk, as [`Persist::State`] asked; where the store keeps nothing beyond this process,
     /// it is in the store. Until then nobody is told of it. A disk that fails is tried again and answers when it recovers.
@@ -240,7 +253,7 @@ pub enum WakeBy {
     Membership,
     /// Heartbeats, turns, probes and verdicts.
     Liveness,
-    /// Digests and pulls.
+    /// Digests, pulls and pipes.
     Replication,
     /// Links to advertise, segments to name, peers without a way.
     Routing,
@@ -285,6 +298,8 @@ pub enum Output {
     },
     /// Scan embeddings beside the loop; answered by [`Input::Scanned`]. One scan at a time.
     Scan(ScanJob),
+    /// Check signatures beside the loop; answered by [`Input::Checked`]. Some at a time, answered in the order of the questions.
+    Check(CheckJob),
 }
 
 /// A sealed datagram on its way.
@@ -351,6 +366,15 @@ pub struct Remembered {
     pub signed: Option<SignedOp>,
 }
 
+/// What a stream is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StreamUse {
+    /// To end when its process does.
+    Canary,
+    /// To bring much of the log.
+    Bulk,
+}
+
 /// What a node wants of streams (TCP in the driver).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamWish {
@@ -358,6 +382,8 @@ pub enum StreamWish {
     Connect {
         /// To whom.
         peer: NodeId,
+        /// What for.
+        purpose: StreamUse,
         /// Where.
         to: SocketAddr,
         /// Over which interface, for link-local IPv6.

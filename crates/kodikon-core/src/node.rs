@@ -12,6 +12,7 @@ mod outbound;
 mod records;
 mod search;
 mod start;
+mod streams;
 mod views;
 
 use core::cell::Cell;
@@ -135,10 +136,14 @@ impl Node {
             Input::Datagram(arrival, frame) => self.on_datagram(now, arrival, frame),
             Input::Unreachable(address) => self.liveness.on_unreachable(now, address, &mut self.ctx),
             Input::StreamOffered { stream, from } => self.liveness.on_stream_offered(now, stream, from, &mut self.ctx),
-            Input::StreamOpened { stream, peer } => self.on_stream_opened(now, stream, peer),
-            Input::StreamFailed { peer } => self.liveness.on_stream_failed(now, peer),
-            Input::StreamFrame { stream, frame } => self.on_stream_frame(stream, frame),
-            Input::StreamEnded { stream } => self.liveness.on_stream_ended(now, stream, &mut self.ctx),
+            Input::StreamOpened { stream, peer, purpose } => self.on_stream_opened(now, stream, (peer, purpose)),
+            Input::StreamFailed { peer, purpose } => self.on_stream_failed(now, peer, purpose),
+            Input::StreamFrame { stream, frame } => self.on_stream_frame(now, stream, frame),
+            Input::StreamEnded { stream } => {
+                self.replication.on_pipe_ended(now, stream, &mut self.ctx);
+                self.liveness.on_stream_ended(now, stream, &mut self.ctx);
+            }
+            Input::Checked { check, holds } => self.replication.on_checked(now, check, &holds, &mut self.ctx),
             Input::Disturbed => self.on_disturbed(now),
             Input::Committed { commit, result } => self.replication.on_committed(now, commit, result, &mut self.ctx),
             Input::Scanned { scan, answers } => self.searches.on_scanned(now, scan, answers, &mut self.ctx),

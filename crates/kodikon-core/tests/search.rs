@@ -56,7 +56,7 @@ impl Scene {
                 Output::Scan(job) if self.scans => scans.push(job),
                 Output::Scan(job) => self.jobs.push(job),
                 Output::Event(event) => self.events.push(event),
-                Output::Transmit(_) | Output::Persist(_) | Output::Stream(_) => {}
+                Output::Transmit(_) | Output::Persist(_) | Output::Stream(_) | Output::Check(_) => {}
             }
         }
         for commit in commits {

@@ -123,6 +123,8 @@ pub enum Check {
     RecordKept,
     /// After calm all who can reach each other show the same sightings.
     CalmRecords,
+    /// What is pulled is what is missing, and comes once, but for what was on its way when something broke.
+    PulledOnce,
     /// After calm all show what was acknowledged as on its author's disk, if that is there still.
     CalmKept,
     /// After calm nobody shows what was deleted.
@@ -192,6 +194,7 @@ impl Check {
             Self::RecordGone => "record_gone",
             Self::RecordKept => "record_kept",
             Self::CalmRecords => "calm_records",
+            Self::PulledOnce => "pulled_once",
             Self::CalmKept => "calm_kept",
             Self::CalmGone => "calm_gone",
             Self::CalmOver => "calm_over",

@@ -13,6 +13,7 @@ pub mod swallow;
 use core::time::Duration;
 use std::net::SocketAddr;
 
+use kodikon_core::effect::check::CheckJob;
 use kodikon_core::effect::log::{Batch, CommitId};
 use kodikon_core::effect::scan::ScanJob;
 use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOrder, StreamWish, Transmit};
@@ -53,6 +54,8 @@ const SYNC_LEAST: Duration = Duration::from_micros(200);
 const SYNC: Duration = Duration::from_millis(12);
 const SLOW_SYNC: Duration = Duration::from_secs(3);
 const SLOW_ONE_IN: u64 = 100;
+/// What checking a signature takes on a small machine.
+const CHECK: Duration = Duration::from_micros(80);
 /// What a scan takes: longer than on any machine, so that searches meet.
 const SCAN: Duration = Duration::from_millis(50);
 /// What a disk did not take is tried again after this, as the driver does.
@@ -79,6 +82,8 @@ pub enum Happening {
     Keep(Owner),
     /// A node's embeddings have been scanned.
     Scan(Owner, ScanJob),
+    /// Signatures have been checked.
+    Check(Owner, CheckJob),
     /// A host's nodes learn of its interfaces.
     Interfaces(HostId),
     /// Something else that the owner of the cluster entered.
@@ -98,6 +103,8 @@ pub struct Slot {
     pub disk: Disk,
     /// How many processes it has had.
     pub run: u32,
+    /// Until when its thread that checks signatures has work.
+    pub checks_until: Moment,
     /// Its process.
     pub process: Option<Box<Process>>,
     /// Drift of its clock.
@@ -267,6 +274,7 @@ impl<O: Observer> Cluster<O> {
             Happening::Sync(owner) => self.sync(owner),
             Happening::Keep(owner) => self.keep(owner),
             Happening::Scan(owner, job) => self.scanned(owner, &job),
+            Happening::Check(owner, job) => self.checked(owner, &job),
             Happening::Interfaces(host) => self.tell_interfaces(host),
             Happening::Other(number) => return Some(Some(number)),
         }
@@ -457,6 +465,7 @@ impl<O: Observer> Cluster<O> {
             Deferred::Unreachable(address) => process.endpoint.handle(now, Input::Unreachable(address)),
             Deferred::StateKept(version) => process.endpoint.handle(now, Input::StateKept { version }),
             Deferred::Scanned(scan, answers) => process.endpoint.handle(now, Input::Scanned { scan, answers }),
+            Deferred::Checked(check, holds) => process.endpoint.handle(now, Input::Checked { check, holds }),
             Deferred::Committed(commit, result) => process.endpoint.handle(now, Input::Committed { commit, result }),
             Deferred::Command(command) => {
                 match &*command {
@@ -473,10 +482,12 @@ impl<O: Observer> Cluster<O> {
             Deferred::News(News::Offered(stream, from)) => {
                 process.endpoint.handle(now, Input::StreamOffered { stream, from });
             }
-            Deferred::News(News::Opened(stream, peer)) => {
-                process.endpoint.handle(now, Input::StreamOpened { stream, peer });
+            Deferred::News(News::Opened(stream, (peer, purpose))) => {
+                process.endpoint.handle(now, Input::StreamOpened { stream, peer, purpose });
             }
-            Deferred::News(News::Failed(peer)) => process.endpoint.handle(now, Input::StreamFailed { peer }),
+            Deferred::News(News::Failed((peer, purpose))) => {
+                process.endpoint.handle(now, Input::StreamFailed { peer, purpose });
+            }
             Deferred::News(News::Frame(stream, mut frame)) => {
                 process.endpoint.handle(now, Input::StreamFrame { stream, frame: &mut frame });
             }
@@ -525,6 +536,14 @@ impl<O: Observer> Cluster<O> {
                 Output::Stream(StreamWish::Send { .. }) if !self.nodes[node].disk.has_run() => {}
                 Output::Stream(wish) => self.wish_stream(node, wish),
                 Output::Commit { commit, batch } => self.commit(node, commit, batch),
+                Output::Check(job) => {
+                    let slot = &mut self.nodes[node];
+                    let owner = Owner { node, run: slot.run };
+                    // One thread checks: what comes meanwhile waits.
+                    let begins = slot.checks_until.max(self.now);
+                    slot.checks_until = begins + CHECK * u32::try_from(job.ops.len()).unwrap_or(u32::MAX);
+                    self.agenda.enter(slot.checks_until, Happening::Check(owner, job));
+                }
                 Output::Scan(job) => {
                     let shown = process.endpoint.records(process.clock.local(self.now));
                     self.observer.scanning(node, &job, &shown);
@@ -557,6 +576,14 @@ impl<O: Observer> Cluster<O> {
         let slot = &self.nodes[owner.node];
         if slot.run == owner.run && slot.process.is_some() {
             self.give(owner.node, Deferred::Scanned(job.scan, job.run()));
+        }
+    }
+
+    fn checked(&mut self, owner: Owner, job: &CheckJob) {
+        let slot = &self.nodes[owner.node];
+        if slot.run == owner.run && slot.process.is_some() {
+            let holds = job.run(&mut self.verifier);
+            self.give(owner.node, Deferred::Checked(job.check, holds));
         }
     }
 
@@ -719,6 +746,7 @@ impl Slot {
             config,
             disk,
             run: 0,
+            checks_until: Moment::START,
             process: None,
             drift_ppm: 0,
             wall_offset_ms: 0,

@@ -28,6 +28,9 @@ const LOCAL_DELAY: Duration = Duration::from_micros(20);
 const QUEUE: Duration = Duration::from_millis(200);
 /// Ethernet's header in front of every packet (its preamble and checksum are not counted, as a switch counts).
 const ETHERNET: u32 = 14;
+/// What TCP and IPv6 put in front of each of its segments, and the most that one carries on Ethernet.
+const HEADERS_TCP: u32 = 72;
+const SEGMENT: usize = 1_428;
 /// Ethernet carries nothing shorter.
 const SHORTEST: u32 = 60;
 /// An ARP request or answer on the wire.
@@ -380,6 +383,19 @@ impl Network {
             Some(segment) => self.segments[segment.place()].quality.travel(&mut self.random),
             None => Quality::clean().travel(&mut self.random),
         }
+    }
+
+    /// When the last of so many bytes of a stream is out: an interface sends one thing after the other. TCP lets wait what a datagram
+    /// would be dropped for.
+    pub fn leave_stream(&mut self, now: Moment, (from, to): (HostId, HostId), len: usize) -> Moment {
+        let Some((out, _)) = self.link(from, to).filter(|_| from != to && len > 0) else { return now };
+        let segment = plug(&self.hosts[from.place()], out);
+        let Some(rate) = segment.and_then(|segment| self.segments[segment.place()].quality.rate) else { return now };
+        let nic = &mut self.hosts[from.place()].nics[out.0 as usize - 1];
+        let packets = len.div_ceil(SEGMENT) as u64;
+        let wire = len as u64 + packets * u64::from(HEADERS_TCP + ETHERNET);
+        nic.busy = nic.busy.max(now) + Duration::from_nanos(wire * 1_000_000_000 / rate.max(1));
+        nic.busy
     }
 
     /// Whether a TCP segment gets from one host to another now; chance may lose it.

@@ -228,6 +228,7 @@ fn message_ops(message: &Message) -> &[SignedOp] {
         | Message::Offer(_)
         | Message::Log(_)
         | Message::LogPiece(_)
+        | Message::Bulk(_)
         | Message::Canary => &[],
     }
 }

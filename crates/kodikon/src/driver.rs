@@ -5,6 +5,7 @@
 
 mod alerts;
 mod boot;
+mod checker;
 mod evidence;
 mod intake;
 mod keeper;
@@ -56,6 +57,7 @@ use crate::socket::{Discovery, Inbox, Ports, StreamEvent, Streams, UnicastSocket
 use alerts::Followed;
 pub(crate) use alerts::Receipts;
 pub(crate) use boot::{Home, Plan};
+use checker::Checker;
 pub(crate) use evidence::DriverCounts;
 use evidence::Evidence;
 pub(crate) use intake::OrderSender;
@@ -290,6 +292,8 @@ struct Driver {
     /// Who waits for what becomes of alerts.
     followed: Followed,
     searching: Searching,
+    /// Checks the signatures of what pipes bring.
+    checker: Checker,
     /// Who waits for what becomes of sightings.
     storing: Storing,
     addresses: Vec<SocketAddr>,
@@ -386,6 +390,7 @@ impl Driver {
             keeping: Keeping::default(),
             followed: Followed::default(),
             searching,
+            checker: Checker::spawn().map_err(system("a thread"))?,
             storing: Storing::default(),
             addresses: Vec::new(),
             retry_at: Instant::from_start(clock.now()) + RETRY,
@@ -487,6 +492,10 @@ impl Driver {
                 self.carry_out();
             }
             Turn::Scanned(scan, answers) => self.take_scanned(now, scan, answers),
+            Turn::Checked(check, holds) => {
+                self.node.handle(now, Input::Checked { check, holds });
+                self.carry_out();
+            }
             Turn::StateKept(version) => self.take_kept(now, version),
             Turn::Order(None) => {
                 self.is_abandoned = true;
@@ -549,8 +558,10 @@ impl Driver {
         self.evidence.note_stream(now, &event);
         match event {
             StreamEvent::Offered { stream, from } => self.node.handle(now, Input::StreamOffered { stream, from }),
-            StreamEvent::Opened { stream, peer } => self.node.handle(now, Input::StreamOpened { stream, peer }),
-            StreamEvent::Failed { peer } => self.node.handle(now, Input::StreamFailed { peer }),
+            StreamEvent::Opened { stream, peer, purpose } => {
+                self.node.handle(now, Input::StreamOpened { stream, peer, purpose });
+            }
+            StreamEvent::Failed { peer, purpose } => self.node.handle(now, Input::StreamFailed { peer, purpose }),
             StreamEvent::Frame { stream, mut bytes } => {
                 self.node.handle(now, Input::StreamFrame { stream, frame: &mut bytes });
             }
@@ -611,6 +622,7 @@ impl Driver {
                 Output::Stream(wish) => self.streams.wish(wish),
                 Output::Commit { commit, batch } => self.logger.commit(commit, batch),
                 Output::Scan(job) => self.searching.scan(job),
+                Output::Check(job) => self.checker.check(job),
             }
         }
     }
@@ -771,6 +783,7 @@ impl Driver {
         self.keeper.close();
         self.logger.close();
         self.searching.close();
+        self.checker.close();
         tracing::info!("node ended");
     }
 }

@@ -510,6 +510,16 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("log_applied", stats.log_applied),
         ("log_evicted", stats.log_evicted),
         ("commits_failed", stats.commits_failed),
+        ("log_bytes_pushed", stats.log_bytes_pushed),
+        ("log_bytes_pulled", stats.log_bytes_pulled),
+        ("log_bytes_piped", stats.log_bytes_piped),
+        ("log_bytes_repeated", stats.log_bytes_repeated),
+        ("digest_bytes", stats.digest_bytes),
+        ("pipe_bytes_sent", stats.pipe_bytes_sent),
+        ("pipes_taken", stats.pipes_taken),
+        ("pipes_given", stats.pipes_given),
+        ("pipes_failed", stats.pipes_failed),
+        ("pulls_continued", stats.pulls_continued),
     ] {
         doc.counters.insert(name.to_owned(), value);
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::{
     Arrival, BroadcastOrder, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist,
-    SendOrder, StreamWish, Target,
+    SendOrder, StreamUse, StreamWish, Target,
 };
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag, StreamId};
@@ -19,7 +19,7 @@ use kodikon_core::model::state::StateChange;
 use kodikon_core::node::{Boot, Node, Saved};
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::{Header, MAX_FRAME};
-use kodikon_core::wire::seal::GroupKey;
+use kodikon_core::wire::seal::{Carrier, GroupKey};
 
 const ETH: InterfaceIndex = InterfaceIndex(2);
 /// The node under test, its two peers, and a stranger.
@@ -284,10 +284,11 @@ impl Scene {
             1 => {
                 self.streams += 1;
                 let stream = StreamId(self.streams);
-                self.hand(Input::StreamOpened { stream, peer });
+                let purpose = purpose(what / 5);
+                self.hand(Input::StreamOpened { stream, peer, purpose });
             }
             2 => {
-                self.hand(Input::StreamFailed { peer });
+                self.hand(Input::StreamFailed { peer, purpose: purpose(what / 5) });
             }
             3 => {
                 let mut frame = self.seal(usize::from(what / 5 % 3), body);
@@ -336,13 +337,15 @@ impl Scene {
                     check(transmit.bytes);
                     count += 1;
                 }
-                Output::Stream(StreamWish::Send { bytes, .. }) => check(bytes),
+                // What follows on a pipe is longer than any datagram, and sealed for it.
+                Output::Stream(StreamWish::Send { bytes, .. }) if bytes.len() > MAX_FRAME => {}
+                Output::Stream(StreamWish::Send { bytes, .. }) => check_streamed(bytes),
                 Output::Event(
                     Event::Alert { alert, .. } | Event::Raised { outcome: Raised::Done { alert, .. }, .. },
                 ) if self.alerts.len() < MOST_ALERTS => self.alerts.push(alert),
                 Output::Commit { commit, .. } => self.commits.push_back(commit),
                 Output::Persist(Persist::State(state)) => kept = Some(state.version),
-                Output::Stream(_) | Output::Event(_) | Output::Persist(_) | Output::Scan(_) => {}
+                Output::Stream(_) | Output::Event(_) | Output::Persist(_) | Output::Scan(_) | Output::Check(_) => {}
             }
         }
         for (table, held, limit) in self.node.table_sizes() {
@@ -353,6 +356,21 @@ impl Scene {
             None => count,
         }
     }
+}
+
+fn purpose(what: u8) -> StreamUse {
+    if what % 2 == 0 { StreamUse::Canary } else { StreamUse::Bulk }
+}
+
+/// A frame that the node sends on a stream is one, as a datagram's or of a pipe.
+fn check_streamed(mut frame: Vec<u8>) {
+    let header = Header::decode_piped(&frame).expect("a header");
+    let session = GROUP.with(|group| group.session(header.tag));
+    let mut copy = frame.clone();
+    assert!(
+        session.open(&header, &mut copy).is_ok() || session.open_from(Carrier::Pipe, &header, &mut frame).is_ok(),
+        "sealed in its session"
+    );
 }
 
 /// A frame that the node sends is one.

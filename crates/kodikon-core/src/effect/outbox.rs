@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
-use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::id::{InterfaceIndex, NodeId, StreamId};
 use crate::ground::time::Duration;
 use crate::model::cast::CastId;
 use crate::model::logged::Logged;
@@ -25,6 +25,8 @@ pub enum Destination {
     Segment(InterfaceIndex, Cast),
     /// All on every usable segment, by the ways proven there.
     Everyone,
+    /// The other end of a stream that is a pipe.
+    Pipe(StreamId),
 }
 
 /// What one machine tells the others, through `Node`.

@@ -234,6 +234,24 @@ pub struct Stats {
     pub records_unpushed: u64,
     /// Questions for more of the log right after an answer that brought news.
     pub pulls_continued: u64,
+    /// Bytes of ops of the log that were pushed here, or told unasked.
+    pub log_bytes_pushed: u64,
+    /// Bytes of ops of the log that this node asked for and got in datagrams.
+    pub log_bytes_pulled: u64,
+    /// Bytes of ops of the log that this node asked for and got by a stream.
+    pub log_bytes_piped: u64,
+    /// Of what this node asked for, bytes of what was here before.
+    pub log_bytes_repeated: u64,
+    /// Bytes of digests sent, of both lanes.
+    pub digest_bytes: u64,
+    /// Bytes of frames sent on streams that bring much of the log.
+    pub pipe_bytes_sent: u64,
+    /// Streams by which this node pulled much of the log.
+    pub pipes_taken: u64,
+    /// Streams by which this node gave much of the log.
+    pub pipes_given: u64,
+    /// Streams that this node wanted to pull by and could not have, or that broke.
+    pub pipes_failed: u64,
     /// Transactions that the log's store could not carry out.
     pub commits_failed: u64,
     /// Passes over the embeddings, each for one search or several.

@@ -356,6 +356,11 @@ impl Liveness {
         self.canaries.on_introduced(stream, peer, ctx);
     }
 
+    /// An offered stream is another machine's.
+    pub fn on_stream_taken(&mut self, stream: StreamId) {
+        self.canaries.hand_over(stream);
+    }
+
     /// What arrived on a stream makes no sense: it ends.
     pub fn on_stream_nonsense(&mut self, stream: StreamId, ctx: &mut Context) {
         self.canaries.close(stream, ctx);

@@ -3,7 +3,7 @@
 use crate::effect::Arrival;
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::excess::Excess;
-use crate::ground::id::{NodeId, SessionTag, StreamId};
+use crate::ground::id::{NodeId, SessionTag};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::{Source, read_card, vouch};
@@ -221,8 +221,8 @@ impl Node {
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
             Message::Log(log) => self.replication.on_log(now, id, log, &mut self.ctx),
             Message::LogPiece(piece) => self.replication.on_log_piece(now, id, piece, &mut self.ctx),
-            // Streams alone carry it.
-            Message::Canary => {}
+            // Streams alone carry them.
+            Message::Canary | Message::Bulk(_) => {}
         }
     }
 
@@ -329,6 +329,7 @@ impl Node {
                 | Message::Offer(_)
                 | Message::Log(_)
                 | Message::LogPiece(_)
+                | Message::Bulk(_)
                 | Message::Canary => {}
             }
         }
@@ -404,22 +405,6 @@ impl Node {
                 && !self.replication.remembers(&op, &self.ctx)
             {
                 self.ctx.out.notice(Notice::OwnGhost(op, Some(arrival)));
-            }
-        }
-    }
-
-    /// The first frame on an offered stream.
-    pub(super) fn on_stream_frame(&mut self, stream: StreamId, frame: &mut [u8]) {
-        let opened = Header::decode(frame).and_then(|header| {
-            let session = self.ctx.sessions.get_mut(header.tag).ok_or(Reject::Stranger)?;
-            session.key.open(&header, frame)?;
-            if session.window.accept(header.counter) { Ok(session.peer) } else { Err(Reject::Replay) }
-        });
-        match opened {
-            Ok(peer) => self.liveness.on_stream_introduced(stream, peer, &mut self.ctx),
-            Err(reason) => {
-                self.ctx.stats.drop(reason);
-                self.liveness.on_stream_nonsense(stream, &mut self.ctx);
             }
         }
     }

@@ -122,6 +122,7 @@ impl Node {
     fn on_down(&mut self, now: Instant, id: NodeId) {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
         self.replication.on_down(&id);
+        self.replication.close_pipes(Some(&id), &mut self.ctx);
         self.messages.on_unheard(&id, &mut self.ctx);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, failed, &self.ctx);

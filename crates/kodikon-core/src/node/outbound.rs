@@ -12,9 +12,9 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::shaper::{Label, Shaper, label};
 use crate::node::Node;
 use crate::wire::codec;
-use crate::wire::header::Header;
+use crate::wire::header::{Header, MAX_PIPE_TEXT};
 use crate::wire::message::{Message, Naming};
-use crate::wire::seal::SessionKey;
+use crate::wire::seal::{Carrier, SessionKey};
 
 /// Unicast copies of what is said to all, for peers that no group datagram of theirs was heard from: beyond it the
 /// roots repair.
@@ -31,6 +31,8 @@ pub(super) struct Outbound {
     next_counter: u64,
     later: VecDeque<(Instant, Destination, Message)>,
     batches: Vec<(Target, Vec<u8>)>,
+    /// Texts of frames for pipes, in order.
+    piped: Vec<(StreamId, Vec<u8>)>,
     /// Where messages are written before it is known with which they share a datagram; kept for its room.
     text: Vec<u8>,
     shaper: Shaper,
@@ -43,6 +45,7 @@ impl Outbound {
             next_counter: 0,
             later: VecDeque::new(),
             batches: Vec::new(),
+            piped: Vec::new(),
             text: Vec::with_capacity(MAX_PLAIN),
             shaper: Shaper::default(),
         }
@@ -78,7 +81,7 @@ impl Outbound {
     }
 
     /// Seals a text under the next number, which is given last so that no sender reorders.
-    fn seal(&mut self, text: &[u8], ctx: &mut Context) -> Vec<u8> {
+    pub(super) fn seal(&mut self, text: &[u8], ctx: &mut Context) -> Vec<u8> {
         let header = Header { tag: ctx.me.tag, counter: self.next_counter };
         self.next_counter += 1;
         let bytes = self.key.seal(&header, text);
@@ -103,7 +106,23 @@ impl Outbound {
         true
     }
 
+    /// Adds a message to the open frame of a pipe, or opens one.
+    fn add_to_pipe(&mut self, stream: StreamId, message: &[u8]) {
+        let open = self.piped.iter_mut().rev().find(|(held, _)| *held == stream);
+        match open.filter(|(_, text)| text.len() + message.len() <= MAX_PIPE_TEXT) {
+            Some((_, text)) => text.extend_from_slice(message),
+            None => self.piped.push((stream, message.to_vec())),
+        }
+    }
+
     fn send_batches(&mut self, ctx: &mut Context) {
+        for (stream, text) in core::mem::take(&mut self.piped) {
+            let header = Header { tag: ctx.me.tag, counter: self.next_counter };
+            self.next_counter += 1;
+            let bytes = self.key.seal_for(Carrier::Pipe, &header, &text);
+            ctx.stats.pipe_bytes_sent += bytes.len() as u64;
+            ctx.out.stream(StreamWish::Send { stream, bytes });
+        }
         let mut batches = core::mem::take(&mut self.batches);
         for (target, text) in batches.drain(..) {
             self.transmit(target, &text, ctx);
@@ -161,9 +180,15 @@ impl Node {
             }
             text.clear();
             codec::encode(&message, &mut text);
+            self.ctx.stats.digest_bytes += if matches!(message, Message::Digest(_)) { text.len() as u64 } else { 0 };
             if let Some(segment) = speaks_on(&message, &to).and_then(|index| self.routing.named(index)) {
                 let nonce = if let Message::Pong(pong) = &message { Some(pong.nonce) } else { None };
                 codec::encode(&Message::Naming(Naming { segment, nonce }), &mut text);
+            }
+            if let Destination::Pipe(stream) = to {
+                self.ctx.stats.messages_sent += 1;
+                self.outbound.add_to_pipe(stream, &text);
+                continue;
             }
             let label = label(&message, self.ctx.me.id, neighbour(&to));
             // Most of what is said is for one neighbour: a list of one would take more than to look where that is.
@@ -172,6 +197,7 @@ impl Node {
                 Destination::EveryPath(_)
                 | Destination::Address(..)
                 | Destination::Segment(..)
+                | Destination::Pipe(_)
                 | Destination::Everyone => (None, self.targets(now, &to)),
             };
             for target in sole.into_iter().chain(many) {
@@ -215,6 +241,7 @@ impl Node {
             Destination::Address(address, interface) => vec![Target::Address(*address, scope(address, *interface))],
             Destination::Segment(index, cast) => vec![Target::Segment(*index, *cast)],
             Destination::Everyone => self.everyone(now),
+            Destination::Pipe(_) => Vec::new(),
         }
     }
 
@@ -236,23 +263,13 @@ impl Node {
         targets.extend(unreached.take(MAX_COPIES).filter_map(|(id, _)| self.best(id)));
         targets
     }
-
-    /// A connection of ours stands: the first frame on it says whose it is.
-    pub(super) fn on_stream_opened(&mut self, now: Instant, stream: StreamId, peer: NodeId) {
-        if self.liveness.on_stream_opened(now, stream, peer, &mut self.ctx) {
-            let mut text = Vec::new();
-            codec::encode(&Message::Canary, &mut text);
-            let bytes = self.outbound.seal(&text, &mut self.ctx);
-            self.ctx.out.stream(StreamWish::Send { stream, bytes });
-        }
-    }
 }
 
 /// Whom a destination names, if it is one neighbour.
 fn neighbour(to: &Destination) -> Option<NodeId> {
     match to {
         Destination::Peer(id) | Destination::EveryPath(id) => Some(*id),
-        Destination::Address(..) | Destination::Segment(..) | Destination::Everyone => None,
+        Destination::Address(..) | Destination::Segment(..) | Destination::Everyone | Destination::Pipe(_) => None,
     }
 }
 
@@ -283,6 +300,7 @@ fn fill_roots(message: &mut Message, (root, log_root): (u64, Option<u64>)) {
         | Message::Offer(_)
         | Message::Log(_)
         | Message::LogPiece(_)
+        | Message::Bulk(_)
         | Message::Canary => {}
     }
 }

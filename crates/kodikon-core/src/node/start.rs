@@ -170,6 +170,7 @@ impl Node {
         self.discovery.fall_silent();
         self.flush(now);
         self.liveness.close_streams(&mut self.ctx);
+        self.replication.close_pipes(None, &mut self.ctx);
         self.left = true;
     }
 
@@ -190,6 +191,7 @@ impl Node {
             }
         };
         self.liveness.close_streams(&mut self.ctx);
+        self.replication.close_pipes(None, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
         let log = self.replication.end_log(now, &mut self.ctx);
         self.read_notices(now);

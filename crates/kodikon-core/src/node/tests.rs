@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, address, identity, ip};
 use super::*;
-use crate::effect::{Arrival, Cast, Event, SendOrder, StreamWish, Target};
+use crate::effect::{Arrival, Cast, Event, SendOrder, StreamUse, StreamWish, Target};
 use crate::ground::config::{MAX_STATE, MAX_STATE_VALUE};
 use crate::ground::id::{InterfaceIndex, NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
@@ -369,7 +369,7 @@ fn a_connection_that_fails_is_tried_by_another_way() {
         });
         if let Some(to) = wish {
             tried.push(to);
-            bench.hand(Input::StreamFailed { peer: identity(1).id() });
+            bench.hand(Input::StreamFailed { peer: identity(1).id(), purpose: StreamUse::Canary });
         }
         bench.hear(1, &beat());
     }

@@ -67,6 +67,7 @@ fn write(
         Message::Offer(body) => e.u8(22)?.encode(body)?,
         Message::Log(body) => e.u8(23)?.encode(body)?,
         Message::LogPiece(body) => e.u8(24)?.encode(body)?,
+        Message::Bulk(body) => e.u8(25)?.encode(body)?,
     };
     Ok(())
 }
@@ -123,6 +124,7 @@ fn read(d: &mut Decoder<'_>) -> Result<Option<Message>, minicbor::decode::Error>
         22 => Message::Offer(body(d)?),
         23 => Message::Log(body(d)?),
         24 => Message::LogPiece(body(d)?),
+        25 => Message::Bulk(body(d)?),
         _later => {
             d.skip()?;
             return Ok(None);

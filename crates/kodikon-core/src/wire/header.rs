@@ -12,6 +12,11 @@ pub const OVERHEAD: usize = HEADER + TAG;
 /// Bytes of a datagram at most: what Ethernet carries behind IPv6 and UDP headers.
 pub const MAX_FRAME: usize = crate::ground::config::MAX_PLAIN + OVERHEAD;
 
+/// Bytes of a frame on a pipe at most: its text is put together of whole messages, of which the last may be as long as a datagram's.
+pub const MAX_PIPED: usize = MAX_PIPE_TEXT + OVERHEAD;
+/// Bytes of text of a frame on a pipe at most. What twelve sightings take: whoever reads it is held for less than a millisecond.
+pub const MAX_PIPE_TEXT: usize = 16 * 1_024;
+
 /// The one frame type of this version. Below 0x40, where no ASCII letter, brace or TLS and QUIC header begins.
 const SEALED: u8 = 0x01;
 /// The one group key of this version; the byte leaves room for changing keys without stopping the fleet.
@@ -43,7 +48,19 @@ impl Header {
     /// # Errors
     /// [`Reject::Length`], [`Reject::FrameType`] or [`Reject::KeyEpoch`] when it is none of ours.
     pub fn decode(frame: &[u8]) -> Result<Self, Reject> {
-        if frame.len() < OVERHEAD || frame.len() > MAX_FRAME {
+        Self::decode_within(frame, MAX_FRAME)
+    }
+
+    /// Reads the header of a frame on a stream that is a pipe.
+    ///
+    /// # Errors
+    /// As [`Header::decode`].
+    pub fn decode_piped(frame: &[u8]) -> Result<Self, Reject> {
+        Self::decode_within(frame, MAX_PIPED)
+    }
+
+    fn decode_within(frame: &[u8], longest: usize) -> Result<Self, Reject> {
+        if frame.len() < OVERHEAD || frame.len() > longest {
             // What is too short for us may still be somebody's first byte: tell another program from damage.
             return Err(if frame.first().is_some_and(|&kind| kind != SEALED) {
                 Reject::FrameType

@@ -224,6 +224,21 @@ pub struct Log {
     /// In the last message of an answer to a digest: the buckets of which more is owed, 0 if that was all.
     #[n(2)]
     pub more: Option<u64>,
+    /// Beside `more`, and `true`: so much more is owed that whoever asked may come for it by a stream.
+    #[n(3)]
+    pub pipe: Option<bool>,
+}
+
+/// The first frame of a stream that brings much of the log, and what is said on it of how far it came: whoever pulls says both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Bulk {
+    /// Bytes of ops that arrived so far.
+    #[n(0)]
+    pub got: u64,
+    /// Bytes of ops that may be sent in all: there is room for so many.
+    #[n(1)]
+    pub until: u64,
 }
 
 /// An op of the log on its way.
@@ -348,6 +363,8 @@ pub enum Message {
     Log(Log),
     /// See [`LogPiece`].
     LogPiece(LogPiece),
+    /// See [`Bulk`].
+    Bulk(Bulk),
     /// The first frame on a stream: its session says whose it is.
     Canary,
 }
@@ -380,6 +397,7 @@ impl Message {
             Self::Offer(_) => "OFFER",
             Self::Log(_) => "LOG",
             Self::LogPiece(_) => "LOG_PIECE",
+            Self::Bulk(_) => "BULK",
             Self::Canary => "CANARY",
         }
     }

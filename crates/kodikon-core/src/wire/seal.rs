@@ -49,14 +49,20 @@ impl SessionKey {
     /// Seals `text` behind its header.
     #[must_use]
     pub fn seal(&self, header: &Header, text: &[u8]) -> Vec<u8> {
+        self.seal_for(Carrier::Datagram, header, text)
+    }
+
+    /// Seals `text` so that it can be opened only where that carrier brings it.
+    #[must_use]
+    pub fn seal_for(&self, carrier: Carrier, header: &Header, text: &[u8]) -> Vec<u8> {
         let head = header.encode();
         let mut frame = Vec::with_capacity(text.len() + OVERHEAD);
         frame.extend_from_slice(&head);
         frame.extend_from_slice(text);
         let tag = self
             .0
-            .seal_in_place_separate_tag(nonce(header.counter), Aad::from(&head), &mut frame[HEADER..])
-            .expect("a datagram is far below the cipher's limit");
+            .seal_in_place_separate_tag(nonce(carrier, header.counter), Aad::from(&head), &mut frame[HEADER..])
+            .expect("a frame is far below the cipher's limit");
         frame.extend_from_slice(tag.as_ref());
         frame
     }
@@ -66,11 +72,19 @@ impl SessionKey {
     /// # Errors
     /// [`Reject::Seal`] when it was not sealed with this key or was altered.
     pub fn open<'f>(&self, header: &Header, frame: &'f mut [u8]) -> Result<&'f [u8], Reject> {
+        self.open_from(Carrier::Datagram, header, frame)
+    }
+
+    /// Opens a frame that came by this carrier in place and returns its text.
+    ///
+    /// # Errors
+    /// [`Reject::Seal`] when it was not sealed with this key for that carrier, or was altered.
+    pub fn open_from<'f>(&self, carrier: Carrier, header: &Header, frame: &'f mut [u8]) -> Result<&'f [u8], Reject> {
         if frame.len() < HEADER + TAG {
             return Err(Reject::Length);
         }
         let (head, sealed) = frame.split_at_mut(HEADER);
-        let text = self.0.open_in_place(nonce(header.counter), Aad::from(&*head), sealed);
+        let text = self.0.open_in_place(nonce(carrier, header.counter), Aad::from(&*head), sealed);
         text.map(|text| &*text).map_err(|_| Reject::Seal)
     }
 }
@@ -81,8 +95,18 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-fn nonce(counter: u64) -> Nonce {
+/// By what a frame travels. It is sealed for that alone: what is recorded of one is nothing in the other, where it would be new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// A datagram, or the first frame of a stream, which is as one.
+    Datagram = 0,
+    /// A stream that is a pipe.
+    Pipe = 1,
+}
+
+fn nonce(carrier: Carrier, counter: u64) -> Nonce {
     let mut bytes = [0; 12];
+    bytes[0] = carrier as u8;
     bytes[4..].copy_from_slice(&counter.to_be_bytes());
     Nonce::assume_unique_for_key(bytes)
 }
@@ -136,6 +160,12 @@ impl ReplayWindow {
         let fresh = self.seen[word] & bit == 0;
         self.seen[word] |= bit;
         fresh
+    }
+
+    /// The lowest counter above all that arrived.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
     }
 
     /// Whether a counter is above all that arrived: a frame below may have been on its way for long.

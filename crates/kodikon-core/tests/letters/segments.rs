@@ -161,7 +161,8 @@ impl Segments {
             match output {
                 Output::Transmit(transmit) => sent.push(transmit),
                 Output::Event(event) => self.events.push((n, self.now, event)),
-                Output::Persist(_) | Output::Stream(_) | Output::Commit { .. } | Output::Scan(_) => {}
+                Output::Persist(_) | Output::Stream(_) | Output::Commit { .. } | Output::Scan(_) | Output::Check(_) => {
+                }
             }
         }
         for (table, held, limit) in node.table_sizes() {

@@ -97,7 +97,7 @@ impl Lan {
                     answers.push(commit);
                 }
                 Output::Persist(Persist::State(state)) => kept = Some(state.version).filter(|_| !self.holds_state),
-                Output::Persist(_) | Output::Stream(_) | Output::Scan(_) => {}
+                Output::Persist(_) | Output::Stream(_) | Output::Scan(_) | Output::Check(_) => {}
             }
         }
         if let Some(version) = kept {

@@ -22,8 +22,8 @@ use kodikon_core::wire::letter::{
     Back, Carry, DeadLinks, Fragment, Got, KIND_TEXT, Letter, MAX_PIECE, Path, Receipt, Stamp, Text,
 };
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Log, LogEntry, LogPiece, Message,
-    Naming, Ops, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Log, LogEntry, LogPiece,
+    Message, Naming, Ops, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use kodikon_core::wire::seal::GroupKey;
 
@@ -186,8 +186,9 @@ fn logged() -> Vec<Message> {
     };
     vec![
         Message::Ops(Ops { ops: vec![receipt, card], covered: Vec::new() }),
-        Message::Log(Log { entries, over: vec![over], more: Some(1 << 63) }),
-        Message::Log(Log { entries: registered(), over: Vec::new(), more: None }),
+        Message::Log(Log { entries, over: vec![over], more: Some(1 << 63), pipe: Some(true) }),
+        Message::Log(Log { entries: registered(), ..Log::default() }),
+        Message::Bulk(Bulk { got: 0, until: u64::MAX }),
         Message::LogPiece(LogPiece { key: Some(identity().public_key()), rested: Some(true), ..piece.clone() }),
         Message::LogPiece(piece),
         Message::Digest(digest),
@@ -328,6 +329,7 @@ pub(crate) fn number_of(message: &Message) -> u64 {
         Message::Offer(_) => 22,
         Message::Log(_) => 23,
         Message::LogPiece(_) => 24,
+        Message::Bulk(_) => 25,
     }
 }
 

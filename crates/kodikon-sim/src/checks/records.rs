@@ -258,6 +258,7 @@ pub(super) fn check_calm(cluster: &mut Cluster<Watch>, component: &[usize]) {
         let all = views.into_iter().map(|view| (view.id, view)).collect();
         shown.insert(node, Shown { all, numbers: process.endpoint.registry() });
     }
+    check_pulled(cluster, component);
     let watch = &mut cluster.observer;
     check_equal(now, watch, &shown);
     for (&node, shown) in &shown {
@@ -270,6 +271,28 @@ pub(super) fn check_calm(cluster: &mut Cluster<Watch>, component: &[usize]) {
     check_kept(now, watch, &shown);
     check_gone(now, watch, &shown);
     check_over(now, watch, &shown);
+}
+
+/// Of what a node asked for, so many bytes may have been there by then, beside a twentieth: an author pushes 2,000 sightings at once,
+/// and who is behind asks for them meanwhile; and an answer or two for each source that went away.
+const REPEATED: u64 = 3 << 20;
+
+/// Whoever pulls is sent what it lacks, and no more.
+fn check_pulled(cluster: &mut Cluster<Watch>, component: &[usize]) {
+    let now = cluster.now;
+    for &node in component {
+        let Some(process) = &cluster.nodes[node].process else { continue };
+        let stats = process.endpoint.stats();
+        let (asked, repeated) = (stats.log_bytes_pulled + stats.log_bytes_piped, stats.log_bytes_repeated);
+        let watch = &mut cluster.observer;
+        watch.metrics.sample("pulled_kib", asked as f64 / 1_024.0);
+        watch.metrics.sample("pulled_again_kib", repeated as f64 / 1_024.0);
+        watch.metrics.sample("pipes_taken", stats.pipes_taken as f64);
+        let is_excused = watch.truth.has_hostile();
+        watch.tally.check(now, Check::PulledOnce, is_excused || repeated <= asked / 20 + REPEATED, || {
+            format!("node {node} asked for {asked} bytes of the log and got {repeated} that it had")
+        });
+    }
 }
 
 fn check_equal(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {

@@ -204,6 +204,7 @@ impl Endpoint for Fake {
             | Input::StateKept { .. }
             | Input::Committed { .. }
             | Input::Scanned { .. }
+            | Input::Checked { .. }
             | Input::Command(
                 Command::Raise(_) | Command::Acknowledge(_) | Command::Add(_) | Command::Delete(_) | Command::Search(_),
             )

@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use kodikon_core::effect::check::CheckId;
 use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::scan::{Nearest, ScanId};
 use kodikon_core::effect::{Command, Event, WakeBy};
@@ -96,6 +97,8 @@ pub enum Deferred {
     Committed(CommitId, Committed),
     /// Its embeddings have been scanned.
     Scanned(ScanId, Vec<Nearest>),
+    /// Signatures have been checked.
+    Checked(CheckId, Vec<bool>),
     /// A wish of its application.
     Command(Box<Command>),
 }
@@ -177,6 +180,7 @@ impl Deferred {
             | Self::StateKept(_)
             | Self::Committed(..)
             | Self::Scanned(..)
+            | Self::Checked(..)
             | Self::Command(_) => Mark::Told,
         }
     }
@@ -201,11 +205,12 @@ impl Deferred {
                 Command::SetState(..) | Command::Leave => 4,
             },
             Self::Scanned(scan, _) => 20 ^ scan.0 << 8,
+            Self::Checked(check, _) => 22 ^ check.0 << 8,
             Self::StateKept(version) => 15 ^ version << 8,
             Self::Committed(commit, result) => 14 ^ commit.0 << 8 ^ (*result as u64) << 4,
             Self::News(News::Offered(stream, _)) => 5 ^ stream.0 << 8,
             Self::News(News::Opened(stream, _)) => 6 ^ stream.0 << 8,
-            Self::News(News::Failed(peer)) => 7 ^ digest(&peer.0),
+            Self::News(News::Failed((peer, purpose))) => 7 ^ digest(&peer.0) ^ (*purpose as u64) << 8,
             Self::News(News::Frame(stream, _)) => 8 ^ stream.0 << 8,
             Self::News(News::Ended(stream)) => 9 ^ stream.0 << 8,
         }

@@ -15,11 +15,11 @@ impl<O: Observer> Cluster<O> {
         let from = Socket { host: slot.host, port: slot.port };
         let mut outcome = Outcome::default();
         match wish {
-            StreamWish::Connect { peer, to, interface } => {
+            StreamWish::Connect { peer, purpose, to, interface } => {
                 let way = self.network.locate(from, to, interface);
                 let (to, source) =
                     way.map_or((None, to), |(host, source)| (Some(Socket { host, port: to.port() }), source));
-                self.streams.connect(self.now, owner, (from, source), (to, peer), &mut outcome);
+                self.streams.connect(self.now, owner, (from, source), (to, (peer, purpose)), &mut outcome);
             }
             StreamWish::Send { stream, bytes } => self.streams.send(self.now, owner, stream, bytes, &mut outcome),
             StreamWish::Close { stream } => self.streams.close(self.now, owner, stream, &mut outcome),

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+use kodikon_core::effect::StreamUse;
 use kodikon_core::ground::id::{NodeId, StreamId};
 
 use crate::moment::Moment;
@@ -59,10 +60,13 @@ pub enum Step {
     Refuse {
         /// Whose.
         owner: Owner,
-        /// To whom.
-        peer: NodeId,
+        /// To whom, and what for.
+        asked: Asked,
     },
 }
+
+/// To whom a stream is asked for, and what for.
+pub type Asked = (NodeId, StreamUse);
 
 /// What a process learns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +74,9 @@ pub enum News {
     /// Somebody opened a stream to it.
     Offered(StreamId, SocketAddr),
     /// Its stream stands.
-    Opened(StreamId, NodeId),
+    Opened(StreamId, Asked),
     /// Its stream could not be had.
-    Failed(NodeId),
+    Failed(Asked),
     /// A frame came.
     Frame(StreamId, Vec<u8>),
     /// The stream ended.
@@ -97,7 +101,7 @@ pub struct Streams {
 
 #[derive(Debug)]
 struct Stream {
-    peer: NodeId,
+    asked: Asked,
     from: SocketAddr,
     ends: [End; 2],
     connecting: bool,
@@ -133,11 +137,11 @@ impl Streams {
         now: Moment,
         owner: Owner,
         (from, source): (Socket, SocketAddr),
-        (to, peer): (Option<Socket>, NodeId),
+        (to, asked): (Option<Socket>, Asked),
         outcome: &mut Outcome,
     ) {
         let Some(to) = to else {
-            outcome.steps.push((now + NO_ROUTE, Step::Refuse { owner, peer }));
+            outcome.steps.push((now + NO_ROUTE, Step::Refuse { owner, asked }));
             return;
         };
         let number = self.opened;
@@ -151,7 +155,7 @@ impl Streams {
             attempt: 0,
         };
         let ends = [end(from, Some(owner)), end(to, None)];
-        self.table.insert(number, Stream { peer, from: source, ends, connecting: true, stranded: false });
+        self.table.insert(number, Stream { asked, from: source, ends, connecting: true, stranded: false });
         outcome.steps.push((now + CONNECT_TIMEOUT, Step::Deadline { stream: number }));
         self.push(now, (number, 0), Item::Syn, outcome);
     }
@@ -212,11 +216,11 @@ impl Streams {
         match step {
             Step::Try { stream, side } => self.attempt(now, (stream, side), network, outcome),
             Step::Land { stream, side } => self.land(now, (stream, side), listener, outcome),
-            Step::Refuse { owner, peer } => outcome.news.push((owner, News::Failed(peer))),
+            Step::Refuse { owner, asked } => outcome.news.push((owner, News::Failed(asked))),
             Step::Deadline { stream } => {
                 let Some(held) = self.table.get_mut(&stream).filter(|stream| stream.connecting) else { return };
                 let owner = held.ends[0].owner;
-                outcome.news.extend(owner.map(|owner| (owner, News::Failed(held.peer))));
+                outcome.news.extend(owner.map(|owner| (owner, News::Failed(held.asked))));
                 self.table.remove(&stream);
             }
         }
@@ -245,7 +249,9 @@ impl Streams {
         };
         let (retry, limit) = if *item == Item::Syn { (SYN_RETRY, u32::MAX) } else { (RETRY, RETRIES) };
         if sends && network.carries(now, from, to) {
-            outcome.steps.push((now + network.travel(from, to), Step::Land { stream: number, side }));
+            let bytes = if let Item::Frame(bytes) = item { bytes.len() } else { 0 };
+            let leaves = network.leave_stream(now, (from, to), bytes);
+            outcome.steps.push((leaves + network.travel(from, to), Step::Land { stream: number, side }));
             return;
         }
         let end = &mut stream.ends[side];
@@ -289,10 +295,10 @@ impl Streams {
             }
             Item::Accept => {
                 stream.connecting = false;
-                let peer = stream.peer;
+                let asked = stream.asked;
                 let answer = if receiver.is_some() { Item::Ack } else { Item::Reset };
                 self.push(now, (number, other), answer, outcome);
-                outcome.news.extend(receiver.map(|owner| (owner, News::Opened(id(number, other), peer))));
+                outcome.news.extend(receiver.map(|owner| (owner, News::Opened(id(number, other), asked))));
             }
             Item::Ack => {
                 let news = News::Offered(id(number, other), stream.from);
@@ -311,8 +317,8 @@ impl Streams {
     fn end_at(&mut self, number: u64, side: usize, outcome: &mut Outcome) {
         let Some(stream) = self.table.get_mut(&number) else { return };
         let failed = stream.connecting && side == 0;
-        let peer = stream.peer;
-        let news = if failed { News::Failed(peer) } else { News::Ended(id(number, side)) };
+        let asked = stream.asked;
+        let news = if failed { News::Failed(asked) } else { News::Ended(id(number, side)) };
         outcome.news.extend(stream.ends[side].owner.take().map(|owner| (owner, news)));
         stream.ends[side].waiting.clear();
         stream.connecting = false;

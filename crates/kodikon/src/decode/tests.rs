@@ -14,7 +14,7 @@ use kodikon_core::wire::cast::{Cast, Covered, Half, Offer, Spread};
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, Path, Receipt, Stamp};
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Naming, Ops, Ping, Pong, Proof,
+    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Naming, Ops, Ping, Pong, Proof,
     Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use serde_json::{Value, json};
@@ -154,6 +154,7 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
         ),
         (Message::Refusal(Refusal { max_peers: 10 }), "REFUSAL", json!({"max_peers": 10})),
         (Message::Canary, "CANARY", json!({})),
+        (Message::Bulk(Bulk { got: 7, until: 1 << 40 }), "BULK", json!({"got": 7, "until": 1_u64 << 40})),
         (
             Message::Naming(Naming { segment: SegmentId(255), nonce: Some(7) }),
             "NAMING",

@@ -114,6 +114,7 @@ impl Decoder {
             Message::Offer(offer) => json!({"covers": self.covers(&offer.holds), "question": offer.question}),
             Message::Log(log) => return self.log(log, frame),
             Message::LogPiece(piece) => self.log_piece(piece),
+            Message::Bulk(bulk) => json!({"got": bulk.got, "until": bulk.until}),
             Message::Canary => json!({}),
         };
         vec![frame.say(name, payload)]

@@ -165,7 +165,7 @@ impl Evidence {
     pub(crate) fn note_stream(&mut self, now: Instant, event: &StreamEvent) {
         match event {
             StreamEvent::Opened { peer, .. } => _ = self.failed_streams.remove(peer),
-            StreamEvent::Failed { peer } => {
+            StreamEvent::Failed { peer, .. } => {
                 self.failed_streams.retain(|_, (_, at)| now.since(*at) < STREAM_FAILURE_TELLS);
                 if self.failed_streams.len() < SENDERS_MAX {
                     let (times, at) = self.failed_streams.entry(*peer).or_insert((0, now));

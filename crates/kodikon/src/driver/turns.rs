@@ -3,6 +3,7 @@
 use std::io;
 
 use kodikon_core::effect::Interface;
+use kodikon_core::effect::check::CheckId;
 use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::scan::{Nearest, ScanId};
 
@@ -25,6 +26,7 @@ pub(super) enum Turn {
     Committed(CommitId, Committed),
     StateKept(u64),
     Scanned(ScanId, Vec<Nearest>),
+    Checked(CheckId, Vec<bool>),
     Order(Option<Order>),
     Deadline(io::Result<()>),
 }
@@ -33,7 +35,9 @@ impl Driver {
     /// Waits for what happens next. Dropping the future loses nothing.
     pub(super) async fn next_turn(&mut self) -> Turn {
         self.turns = self.turns.wrapping_add(1);
-        let Self { udp, discovery, watch, streams, names, logger, searching, keeper, orders, deadline, .. } = self;
+        let Self {
+            udp, discovery, watch, streams, names, logger, searching, checker, keeper, orders, deadline, ..
+        } = self;
         let (takes_orders, is_seldom_first) = (!self.is_abandoned, self.turns.is_multiple_of(SELDOM_FIRST));
         // Each of these begins anywhere among its own, so that none of them is always last.
         let often = async {
@@ -54,6 +58,7 @@ impl Driver {
                 (commit, result) = logger.answered() => Turn::Committed(commit, result),
                 version = keeper.kept() => Turn::StateKept(version),
                 (scan, answers) = searching.answered() => Turn::Scanned(scan, answers),
+                (check, holds) = checker.answered() => Turn::Checked(check, holds),
             }
         };
         if is_seldom_first {

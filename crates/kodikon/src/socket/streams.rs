@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use kodikon_core::effect::StreamWish;
+use kodikon_core::effect::{StreamUse, StreamWish};
 use kodikon_core::ground::id::{NodeId, StreamId};
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
@@ -58,11 +58,15 @@ pub(crate) enum StreamEvent {
         stream: StreamId,
         /// To whom it was asked for.
         peer: NodeId,
+        /// And what for.
+        purpose: StreamUse,
     },
     /// One that was asked for could not be had.
     Failed {
         /// To whom.
         peer: NodeId,
+        /// And what for.
+        purpose: StreamUse,
     },
     /// A whole frame arrived.
     Frame {
@@ -117,6 +121,7 @@ struct Stream {
 
 struct Connecting {
     peer: NodeId,
+    purpose: StreamUse,
     until: Instant,
     attempt: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
 }
@@ -152,23 +157,25 @@ impl Streams {
     /// Carries out what the node wishes.
     pub(crate) fn wish(&mut self, wish: StreamWish) {
         match wish {
-            StreamWish::Connect { peer, to, interface } => self.connect(peer, scoped(to, interface)),
+            StreamWish::Connect { peer, purpose, to, interface } => {
+                self.connect((peer, purpose), scoped(to, interface))
+            }
             StreamWish::Send { stream, bytes } => self.send(stream, &bytes),
             StreamWish::Close { stream } => self.close(stream),
         }
     }
 
-    fn connect(&mut self, peer: NodeId, to: SocketAddr) {
+    fn connect(&mut self, (peer, purpose): (NodeId, StreamUse), to: SocketAddr) {
         if self.open.len() + self.connecting.len() >= STREAMS_MAX || !is_somebody(&to) {
             self.stats.refused += 1;
-            self.events.push_back(StreamEvent::Failed { peer });
+            self.events.push_back(StreamEvent::Failed { peer, purpose });
             return;
         }
         let attempt = Box::pin(async move {
             let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             socket.connect(to).await
         });
-        self.connecting.push(Connecting { peer, until: Instant::now() + CONNECT, attempt });
+        self.connecting.push(Connecting { peer, purpose, until: Instant::now() + CONNECT, attempt });
     }
 
     fn send(&mut self, id: StreamId, bytes: &[u8]) {
@@ -230,12 +237,12 @@ impl Streams {
                 index += 1;
                 continue;
             };
-            let peer = self.connecting.swap_remove(index).peer;
+            let Connecting { peer, purpose, .. } = self.connecting.swap_remove(index);
             let event = match result.and_then(|socket| self.admitted(socket)) {
-                Ok((from, socket)) => StreamEvent::Opened { stream: self.insert(socket, from, None), peer },
+                Ok((from, socket)) => StreamEvent::Opened { stream: self.insert(socket, from, None), peer, purpose },
                 Err(error) => {
                     tracing::debug!(?peer, %error, "stream not opened");
-                    StreamEvent::Failed { peer }
+                    StreamEvent::Failed { peer, purpose }
                 }
             };
             self.events.push_back(event);
@@ -318,7 +325,7 @@ impl Streams {
         std::task::ready!(self.timer.as_mut().poll(cx));
         let is_over = |until: Instant| until <= next;
         for connecting in self.connecting.extract_if(.., |connecting| is_over(connecting.until)) {
-            self.events.push_back(StreamEvent::Failed { peer: connecting.peer });
+            self.events.push_back(StreamEvent::Failed { peer: connecting.peer, purpose: connecting.purpose });
         }
         let silent: Vec<StreamId> =
             self.open.iter().filter(|(_, s)| s.silent_until.is_some_and(is_over)).map(|(&id, _)| id).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kodikon_core::effect::{Cast, StreamWish, Target};
+use kodikon_core::effect::{Cast, StreamUse, StreamWish, Target};
 use kodikon_core::ground::id::{InterfaceIndex, NodeId};
 
 use super::*;
@@ -23,7 +23,12 @@ fn one_loop_drives_every_room_and_stands_still_when_nothing_happens() {
         let mut inbox = Inbox::new();
         let (mut turns, mut heard, mut told, mut closed) = (0, 0, 0, 0);
 
-        streams.wish(StreamWish::Connect { peer: NodeId([1; 16]), to: ([127, 0, 0, 1], port).into(), interface: None });
+        streams.wish(StreamWish::Connect {
+            peer: NodeId([1; 16]),
+            purpose: StreamUse::Canary,
+            to: ([127, 0, 0, 1], port).into(),
+            interface: None,
+        });
         let end = clock.now() + Duration::from_millis(300);
         deadline.set(clock.now(), Some(end)).unwrap();
         let (mut lo, mut sent) = (InterfaceIndex(0), false);

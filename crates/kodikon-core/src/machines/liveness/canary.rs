@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::effect::StreamWish;
 use crate::effect::context::Context;
+use crate::effect::{StreamUse, StreamWish};
 use crate::ground::bounded::BoundedMap;
 use crate::ground::id::{NodeId, StreamId};
 use crate::ground::time::{Duration, Instant};
@@ -125,6 +125,12 @@ impl Canaries {
         if self.streams.remove(&stream).is_some() {
             ctx.out.stream(StreamWish::Close { stream });
         }
+    }
+
+    /// An offered stream serves something else.
+    pub(super) fn hand_over(&mut self, stream: StreamId) {
+        self.streams.remove(&stream);
+        self.plan();
     }
 
     /// Somebody connects: only hosts of live peers may, and only a few at a time without saying who they are.
@@ -297,7 +303,12 @@ impl Canaries {
             };
             wanted.connecting = true;
             wanted.tried.push(path.address);
-            let wish = StreamWish::Connect { peer: *id, to: path.address, interface: path.interface };
+            let wish = StreamWish::Connect {
+                peer: *id,
+                purpose: StreamUse::Canary,
+                to: path.address,
+                interface: path.interface,
+            };
             ctx.out.stream(wish);
         }
         self.plan();

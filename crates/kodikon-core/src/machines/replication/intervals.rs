@@ -102,6 +102,12 @@ impl Intervals {
         gaps
     }
 
+    /// How many numbers are in the set.
+    #[must_use]
+    pub(super) fn count(&self) -> u64 {
+        self.spans.iter().fold(0, |sum, span| sum.saturating_add((span.last - span.first).saturating_add(1)))
+    }
+
     /// How many intervals there are.
     #[must_use]
     pub(super) fn len(&self) -> usize {

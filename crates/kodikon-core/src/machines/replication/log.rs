@@ -1,6 +1,9 @@
 //! Decides what each node holds of the log: facts that outlive their author's run, on disk, until their time is over.
 
+mod bulk;
+mod checking;
 mod compare;
+mod giving;
 mod keep;
 mod lane;
 mod local;
@@ -11,6 +14,7 @@ mod rates;
 mod records;
 mod room;
 
+pub use bulk::PipeFrame;
 pub use own::Said;
 pub use records::Wanted;
 
@@ -27,6 +31,8 @@ use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant, millis};
 use crate::machines::replication::checks::Checks;
+use crate::machines::replication::log::bulk::Bulk;
+use crate::machines::replication::log::checking::Unchecked;
 use crate::machines::replication::log::keep::Keep;
 use crate::machines::replication::log::lane::{Held, LogLane};
 use crate::machines::replication::log::local::Local;
@@ -71,6 +77,7 @@ pub struct Log {
     rates: Rates,
     own: Own,
     keep: Keep,
+    bulk: Bulk,
     began: Instant,
     /// The log's clock when this run began.
     clock_ms: u64,
@@ -95,6 +102,7 @@ impl Log {
             rates: Rates::new(),
             own: Own::new(),
             keep: Keep::new(),
+            bulk: Bulk::new(),
             began: now,
             clock_ms: saved.clock_ms,
             was_cut: saved.was_cut,
@@ -148,9 +156,17 @@ impl Log {
         ctx: &mut Context,
     ) {
         self.sync.on_answer(now, from);
-        let more = log.more;
+        let owes_much = log.pipe == Some(true);
+        self.on_log_by(now, (from, Way::Datagram), log, checks, ctx);
+        if owes_much {
+            self.want_pipe(now, from, ctx);
+        }
+    }
+
+    fn on_log_by(&mut self, now: Instant, by: (NodeId, Way), log: LogMessage, checks: &mut Checks, ctx: &mut Context) {
+        let (from, more) = (by.0, log.more);
         for entry in log.entries {
-            self.on_entry(now, from, entry, checks, ctx);
+            self.on_entry(now, by, entry, checks, ctx);
         }
         for cover in log.over {
             let run = (NodeId(cover.author), Epoch(cover.epoch));
@@ -174,52 +190,109 @@ impl Log {
         ctx: &mut Context,
     ) {
         self.sync.on_answer(now, from);
+        self.on_piece_by(now, (from, Way::Datagram), piece, checks, ctx);
+    }
+
+    fn on_piece_by(
+        &mut self,
+        now: Instant,
+        by: (NodeId, Way),
+        piece: LogPiece,
+        checks: &mut Checks,
+        ctx: &mut Context,
+    ) {
         let run = (NodeId(piece.author), Epoch(piece.epoch));
         let is_known = self.lanes.get(&run).is_some_and(|lane| lane.covers(Seq(piece.seq)));
         if is_known {
             return;
         }
-        match self.pieces.add(from, piece) {
-            Ok(Some(entry)) => self.on_entry(now, from, entry, checks, ctx),
+        match self.pieces.add(by.0, piece) {
+            Ok(Some(entry)) => self.on_entry(now, by, entry, checks, ctx),
             Ok(None) => {}
             Err(()) => ctx.stats.drop(Reject::Malformed),
         }
     }
 
-    fn on_entry(&mut self, now: Instant, from: NodeId, entry: LogEntry, checks: &mut Checks, ctx: &mut Context) {
+    fn on_entry(&mut self, now: Instant, by: (NodeId, Way), entry: LogEntry, checks: &mut Checks, ctx: &mut Context) {
+        let (from, bytes) = (by.0, entry.op.wire_len() as u64);
+        match by.1 {
+            Way::Datagram if self.sync.is_pulled(now, from) => ctx.stats.log_bytes_pulled += bytes,
+            Way::Datagram => ctx.stats.log_bytes_pushed += bytes,
+            // Counted where it arrives.
+            Way::Pipe => {}
+        }
+        let Some(arrived) = self.wanted(now, from, entry, checks, ctx) else { return };
+        if by.1 == Way::Pipe && arrived.op.kind().is_of_registry() {
+            let Arrived { op, body, key, age_ms, rested } = arrived;
+            let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
+            self.bulk.checking.add(Unchecked { from, op, body, key, born_ms, rested });
+        } else {
+            self.check_and_place(now, from, arrived, checks, ctx);
+        }
+    }
+
+    /// An op that arrived, unless it is no news here, or not to be had.
+    fn wanted(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        entry: LogEntry,
+        checks: &mut Checks,
+        ctx: &mut Context,
+    ) -> Option<Arrived> {
         let LogEntry { op, age_ms, key, rested } = entry;
         let id = OpId::of(&op);
+        let refuse = |reason: Reject, ctx: &mut Context| {
+            ctx.stats.drop(reason);
+            None
+        };
         if op.lane() != OpLane::Log {
-            return ctx.stats.drop(Reject::Malformed);
+            return refuse(Reject::Malformed, ctx);
         }
         if id.author == ctx.me.id && id.epoch >= ctx.me.epoch {
             if !self.is_mine(&op, ctx) {
                 ctx.out.notice(Notice::OwnGhost(op, None));
             }
-            return;
+            return None;
         }
         if is_ended(&id, ctx) {
-            return ctx.stats.drop(Reject::Stale);
+            return refuse(Reject::Stale, ctx);
         }
         let key = self.key_of(&id, key, ctx);
         if let Some(lane) = self.lanes.get(&(id.author, id.epoch)).filter(|lane| lane.covers(id.seq)) {
+            if self.sync.is_pulled(now, from) {
+                ctx.stats.log_bytes_repeated += op.wire_len() as u64;
+            }
             match lane.get(id.seq).map(|held| held.op.says_the_same(&op)) {
                 Some(true) => self.raise_age(now, &id, age_ms),
                 Some(false) => self.on_other_words(now, from, (&op, key), checks, ctx),
                 None => {}
             }
-            return;
+            return None;
         }
-        let Some(body) = LogBody::parse(&op) else { return ctx.stats.drop(Reject::Limit) };
+        let Some(body) = LogBody::parse(&op) else { return refuse(Reject::Limit, ctx) };
         if Duration::from_millis(age_ms) >= body.ttl() {
-            return ctx.stats.drop(Reject::Stale);
+            return refuse(Reject::Stale, ctx);
         }
-        let Some(key) = key else { return ctx.stats.drop(Reject::Stranger) };
+        let Some(key) = key else { return refuse(Reject::Stranger, ctx) };
+        Some(Arrived { op, body, key, age_ms, rested: rested == Some(true) })
+    }
+
+    fn check_and_place(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        arrived: Arrived,
+        checks: &mut Checks,
+        ctx: &mut Context,
+    ) {
+        let Arrived { op, body, key, age_ms, rested } = arrived;
+        let id = OpId::of(&op);
         // What whoever was asked lately pushes is not taken for an answer: relays pass it on.
         let is_push = age_ms < FRESH_MS && self.allowance(id.author, op.kind()).has(now, 1);
         let pulled = op.kind().is_of_registry() && self.sync.is_pulled(now, from) && !is_push;
         // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
-        let fits = self.rates.has_room(now, &id.author, &body, (age_ms, rested == Some(true)));
+        let fits = self.rates.has_room(now, &id.author, &body, (age_ms, rested));
         if !pulled && !self.allowance(id.author, op.kind()).has(now, 1) {
             return ctx.stats.drop(Reject::Budget);
         }
@@ -238,11 +311,10 @@ impl Log {
             ctx.offenders.note(&id.author, Excess::Alerts);
             return self.refuse(&id, key, ctx);
         }
-        self.rates.charge(now, &id.author, &body, (age_ms, rested == Some(true)));
+        self.rates.charge(now, &id.author, &body, (age_ms, rested));
         self.sync.note_news(now, from);
         let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
-        let born = Born { ms: born_ms, rested: rested == Some(true), pulled };
-        self.place(now, op, (body, key, born), ctx);
+        self.place(now, op, (body, key, Born { ms: born_ms, rested, pulled }), ctx);
     }
 
     fn allowance(&mut self, author: NodeId, kind: OpKind) -> &mut TokenBucket {
@@ -262,9 +334,10 @@ impl Log {
         if id.author == ctx.me.id {
             return Some(ctx.me.identity.public_key());
         }
-        let carded = ctx.roster.newest_card(&id.author).and_then(|op| crate::model::member::Card::parse(op.body()));
+        // Whoever names it is named by it: wherever a key of this author is found, it is the one.
         let held = self.lanes.get(&(id.author, id.epoch)).map(|lane| lane.key);
-        carded.map(|card| card.public_key).or(held).or(told.filter(|key| NodeId::of(key) == id.author))
+        let carded = || Some(crate::model::member::Card::parse(ctx.roster.newest_card(&id.author)?.body())?.public_key);
+        held.or_else(carded).or(told.filter(|key| NodeId::of(key) == id.author))
     }
 
     /// A number that is held comes again with other words.
@@ -469,7 +542,8 @@ impl Log {
     /// When something here is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let over = self.ends.first().map(|(at, _)| self.moment(*at));
-        [over, self.sync.next_deadline(), self.keep.next_deadline(), self.own.next_deadline()]
+        let pipes = self.bulk.next_deadline();
+        [over, self.sync.next_deadline(), self.keep.next_deadline(), self.own.next_deadline(), pipes]
             .into_iter()
             .flatten()
             .min()
@@ -492,12 +566,13 @@ impl Log {
             self.sync.on_wake(now, self.roots.all(), &digests, ctx);
         }
         self.resume_pull(now, ctx);
+        self.wake_pipes(now, ctx);
     }
 
     /// Tables with their limits.
     pub(super) fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let gaps = self.lanes.values().map(LogLane::intervals).max().unwrap_or(0);
-        vec![
+        let tables = vec![
             ("log_runs", self.lanes.len(), MAX_RUNS),
             ("log_intervals", gaps, super::intervals::MAX_INTERVALS),
             ("log_ops_of_an_author", self.room.most_ops(), room::ALERTS.ops),
@@ -512,8 +587,25 @@ impl Log {
             ("log_unsaid", self.own.waiting(), own::MAX_WAITING),
             ("records_unsaid", self.own.waiting_records(), records::MAX_WAITING_RECORDS),
             ("log_resting", self.sync.resting(), super::sync::MAX_RESTING),
-        ]
+        ];
+        tables.into_iter().chain(self.bulk.table_sizes()).collect()
     }
+}
+
+/// How an op came here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Datagram,
+    Pipe,
+}
+
+/// An op that is wanted here if its author signed it.
+struct Arrived {
+    op: SignedOp,
+    body: LogBody,
+    key: [u8; 32],
+    age_ms: u64,
+    rested: bool,
 }
 
 /// When an op was made, as far as this node was told, and how it came.

@@ -1,16 +1,17 @@
 //! Decides which doors of the log the node has: what arrives, what is said, what is told to whom, and what is written.
 
+use crate::effect::check::CheckId;
 use crate::effect::context::Context;
 use crate::effect::log::{CommitId, Committed, SavedLog};
 use crate::effect::outbox::Destination;
-use crate::ground::id::{Epoch, NodeId};
+use crate::ground::id::{Epoch, NodeId, StreamId};
 use crate::ground::time::Instant;
 use crate::machines::replication::Replication;
-use crate::machines::replication::log::{Log, Said, Wanted};
+use crate::machines::replication::log::{Log, PipeFrame, Said, Wanted};
 use crate::model::alert::{MAX_RECEIPT_ROWS, MAX_RECEIPT_SPANS, ReceiptBody, ReceiptRow};
 use crate::model::letter::Ticket;
 use crate::model::op::{OpId, OpKind};
-use crate::wire::message::{Interval, Log as LogMessage, LogPiece, Message};
+use crate::wire::message::{Bulk, Interval, Log as LogMessage, LogPiece, Message};
 
 impl Replication {
     /// What is held of the log.
@@ -27,6 +28,74 @@ impl Replication {
     /// A piece of one arrived.
     pub fn on_log_piece(&mut self, now: Instant, from: NodeId, piece: LogPiece, ctx: &mut Context) {
         self.log.on_piece(now, from, piece, &mut self.checks, ctx);
+    }
+
+    /// A stream by which much of the log is to come stands. What is said first on it, if it is still wanted.
+    pub fn on_pipe_opened(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        (peer, next): (NodeId, u64),
+        ctx: &mut Context,
+    ) -> Option<Bulk> {
+        self.log.on_pipe_opened(now, stream, (peer, next), ctx)
+    }
+
+    /// Asks on it for what is lacked here.
+    pub fn ask_by_pipe(&mut self, ctx: &mut Context) {
+        self.log.ask_by_pipe(ctx);
+    }
+
+    /// It could not be had.
+    pub fn on_pipe_failed(&mut self, now: Instant, peer: NodeId, ctx: &mut Context) {
+        self.log.on_pipe_failed(now, peer, ctx);
+    }
+
+    /// A peer opened one. `false` if it was not told to come.
+    pub fn on_pipe_offered(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        (peer, counter): (NodeId, u64),
+        word: Bulk,
+        ctx: &mut Context,
+    ) -> bool {
+        self.log.on_pipe_offered(now, stream, (peer, counter), word, ctx)
+    }
+
+    /// With whom a stream is a pipe.
+    #[must_use]
+    pub fn pipe_peer(&self, stream: StreamId) -> Option<NodeId> {
+        self.log.pipe_peer(stream)
+    }
+
+    /// A frame arrived on a pipe. `false` if it, or another in its place, was there before.
+    pub fn on_pipe_frame(&mut self, now: Instant, stream: StreamId, frame: PipeFrame, ctx: &mut Context) -> bool {
+        let is_new = self.log.pipe_accepts(stream, frame.counter);
+        if is_new {
+            self.log.on_pipe_frame(now, stream, frame, &mut self.checks, ctx);
+        }
+        is_new
+    }
+
+    /// A stream ended.
+    pub fn on_pipe_ended(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
+        self.log.on_pipe_ended(now, stream, ctx);
+    }
+
+    /// What arrived on a pipe makes no sense: it ends.
+    pub fn on_pipe_nonsense(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
+        self.log.end_pipe(now, stream, ctx);
+    }
+
+    /// Ends all pipes, or those with one peer.
+    pub fn close_pipes(&mut self, with: Option<&NodeId>, ctx: &mut Context) {
+        self.log.close_pipes(with, ctx);
+    }
+
+    /// Signatures were checked.
+    pub fn on_checked(&mut self, now: Instant, check: CheckId, holds: &[bool], ctx: &mut Context) {
+        self.log.on_checked(now, (check, holds), ctx);
     }
 
     /// A peer says its root of the log.

@@ -64,6 +64,8 @@ pub(super) struct Sync {
     has_news: bool,
     /// When it is asked again if it says no more.
     resume: Option<Instant>,
+    /// Until when nobody is asked: what is missing comes by another way.
+    quiet: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +94,13 @@ impl Sync {
             source_until: Instant::ZERO,
             has_news: false,
             resume: None,
+            quiet: Instant::ZERO,
         }
+    }
+
+    /// Roots are not compared until then.
+    pub(super) fn hush(&mut self, until: Instant) {
+        self.quiet = self.quiet.max(until);
     }
 
     /// Pairs of roots remembered.
@@ -171,14 +179,15 @@ impl Sync {
         self.expect(now, from);
         (self.last, self.asked) = (from, Some(now));
         ctx.stats.pulls_continued += 1;
-        send_digests(from, digests, ctx);
+        send_digests(Destination::Peer(from), digests, ctx);
     }
 
     fn may_send(&mut self, now: Instant) -> bool {
         if self.asked.take_if(|asked| now.since(*asked) >= self.patience).is_some() {
             self.patience = (self.patience * 2).min(ANSWER_MOST);
         }
-        self.has_share(now) && self.asked.is_none()
+        // While an answer comes, or its end may, others would send the same.
+        self.has_share(now) && self.asked.is_none() && self.resume.is_none() && now >= self.quiet
     }
 
     fn has_share(&mut self, now: Instant) -> bool {
@@ -191,7 +200,7 @@ impl Sync {
         (self.last, self.asked) = (id, Some(now));
         self.sent.push(now);
         ctx.stats.syncs_started += 1;
-        send_digests(id, digests, ctx);
+        send_digests(Destination::Peer(id), digests, ctx);
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -208,7 +217,13 @@ impl Sync {
         let share =
             (self.sent.len() >= PER_SECOND).then(|| self.sent[self.sent.len() - PER_SECOND] + Duration::from_secs(1));
         let answer = self.asked.map(|asked| asked + self.patience);
-        Some(ready.max(share.unwrap_or(ready)).max(answer.unwrap_or(ready)))
+        Some(
+            ready
+                .max(share.unwrap_or(ready))
+                .max(answer.unwrap_or(ready))
+                .max(self.resume.unwrap_or(ready))
+                .max(self.quiet),
+        )
     }
 
     pub(super) fn on_wake(&mut self, now: Instant, mine: u64, digests: &[Digest], ctx: &mut Context) {
@@ -258,9 +273,9 @@ impl Sync {
     }
 }
 
-pub(super) fn send_digests(to: NodeId, digests: &[Digest], ctx: &mut Context) {
+pub(super) fn send_digests(to: Destination, digests: &[Digest], ctx: &mut Context) {
     for digest in digests {
-        ctx.out.send(Destination::Peer(to), Message::Digest(digest.clone()));
+        ctx.out.send(to, Message::Digest(digest.clone()));
     }
 }
 
@@ -439,7 +454,7 @@ impl Replication {
                     ctx.out.send(Destination::Peer(from), Message::Ops(Ops { ops: Vec::new(), covered: Vec::new() }));
                 }
             }
-            Some(OpLane::Log) => self.log.on_digest(now, from, digest, ctx),
+            Some(OpLane::Log) => self.log.on_digest(now, (from, None), digest, ctx),
             Some(OpLane::Local) | None => {}
         }
     }
@@ -456,7 +471,7 @@ impl Replication {
     fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) -> bool {
         let differing = differing(self, digest);
         if differing != 0 {
-            send_digests(from, &flat(self, differing, true), ctx);
+            send_digests(Destination::Peer(from), &flat(self, differing, true), ctx);
         }
         differing != 0
     }
@@ -467,7 +482,7 @@ impl Replication {
         let mut has_said = self.give(from, digest.scope, &theirs, ctx);
         if digest.question && self.lacks_any(&theirs, ctx) {
             // An answer to an answer would go on for ever; this one asks nothing.
-            send_digests(from, &flat(self, digest.scope, false), ctx);
+            send_digests(Destination::Peer(from), &flat(self, digest.scope, false), ctx);
             has_said = true;
         }
         self.sync.drop_candidate(&from);

@@ -6,7 +6,7 @@ use crate::chance::source;
 use crate::network::host::SegmentId;
 use crate::network::quality::Quality;
 
-const PEER: NodeId = NodeId([7; 16]);
+const PEER: Asked = (NodeId([7; 16]), StreamUse::Canary);
 const CLIENT: Owner = Owner { node: 0, run: 1 };
 const SERVER: Owner = Owner { node: 1, run: 1 };
 

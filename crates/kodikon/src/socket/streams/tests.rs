@@ -14,7 +14,7 @@ async fn frames_pass_both_ways_and_each_side_learns_of_the_end() {
     let (mut near, _) = open();
     let (mut far, port) = open();
     near.wish(connect(port));
-    let StreamEvent::Opened { stream: ours, peer: PEER } = next(&mut near).await else { panic!("not opened") };
+    let StreamEvent::Opened { stream: ours, peer: PEER, .. } = next(&mut near).await else { panic!("not opened") };
     let StreamEvent::Offered { stream: theirs, .. } = next(&mut far).await else { panic!("not offered") };
     let long = vec![9; 65_535];
     near.wish(StreamWish::Send { stream: ours, bytes: b"hello".to_vec() });
@@ -107,7 +107,7 @@ async fn over_an_interface_that_is_not_used_no_connection_comes_or_goes() {
 
     near.admit(Admission::new(&["eth7".to_owned()], &[], &[]));
     near.wish(connect(port));
-    assert_eq!(next(&mut near).await, StreamEvent::Failed { peer: PEER });
+    assert_eq!(next(&mut near).await, StreamEvent::Failed { peer: PEER, purpose: StreamUse::Canary });
     assert_eq!(near.len(), 0);
 }
 
@@ -163,7 +163,7 @@ async fn sixty_four_stand_and_no_more() {
         clients.push(client);
     }
     streams.wish(connect(port));
-    assert_eq!(next(&mut streams).await, StreamEvent::Failed { peer: PEER });
+    assert_eq!(next(&mut streams).await, StreamEvent::Failed { peer: PEER, purpose: StreamUse::Canary });
     let _one_more = StdStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     nothing(&mut streams).await;
     assert_eq!((streams.len(), streams.stats().refused), (STREAMS_MAX, 2));
@@ -176,7 +176,11 @@ async fn a_stream_to_where_nobody_listens_fails() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for to in [closed, 0] {
         streams.wish(connect(to));
-        assert_eq!(next(&mut streams).await, StreamEvent::Failed { peer: PEER }, "port {to}");
+        assert_eq!(
+            next(&mut streams).await,
+            StreamEvent::Failed { peer: PEER, purpose: StreamUse::Canary },
+            "port {to}"
+        );
     }
     assert_ne!(port, closed);
 }
@@ -239,7 +243,12 @@ fn open() -> (Streams, u16) {
 }
 
 fn connect(port: u16) -> StreamWish {
-    StreamWish::Connect { peer: PEER, to: (Ipv4Addr::LOCALHOST, port).into(), interface: None }
+    StreamWish::Connect {
+        peer: PEER,
+        purpose: StreamUse::Canary,
+        to: (Ipv4Addr::LOCALHOST, port).into(),
+        interface: None,
+    }
 }
 
 async fn next(streams: &mut Streams) -> StreamEvent {

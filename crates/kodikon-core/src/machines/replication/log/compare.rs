@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
-use crate::ground::id::{Epoch, NodeId};
+use crate::ground::id::{Epoch, NodeId, StreamId};
 use crate::ground::time::Instant;
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::log::Log;
-use crate::machines::replication::log::lane::{Held, LogLane};
+use crate::machines::replication::log::bulk::{BULK_FROM, MAX_ROUND, MAX_ROUND_OPS};
+use crate::machines::replication::log::lane::LogLane;
 use crate::machines::replication::roots::{BUCKETS, Roots};
 use crate::machines::replication::sync::{self, Lanes, MAX_ANSWER, in_datagrams, in_scope, send_digests};
 use crate::model::op::{OpId, OpLane};
@@ -57,52 +58,86 @@ impl Log {
         self.lanes.range((first, Epoch(0))..=(last, Epoch(u64::MAX))).map(|(_, lane)| lane)
     }
 
-    /// A peer says what it covers.
+    /// A peer says what it covers, in a datagram or on a pipe, on which it is answered then.
     pub(in crate::machines::replication) fn on_digest(
         &mut self,
         now: Instant,
-        from: NodeId,
+        (from, pipe): (NodeId, Option<StreamId>),
         digest: &Digest,
         ctx: &mut Context,
     ) {
-        self.sync.on_answer(now, from);
+        if pipe.is_none() {
+            self.sync.on_answer(now, from);
+        }
+        let to = pipe.map_or(Destination::Peer(from), Destination::Pipe);
         let mut has_said = false;
         if digest.sums.len() == BUCKETS {
             let differing = sync::differing(self, digest);
             if differing != 0 {
-                send_digests(from, &sync::flat(self, differing, true), ctx);
-                has_said = true;
+                send_digests(to, &sync::flat(self, differing, true), ctx);
+                // On a pipe every question is answered by an end.
+                has_said = pipe.is_none();
             }
         } else if digest.sums.is_empty() {
             let run = |cover: &Cover| (NodeId(cover.author), Epoch(cover.epoch));
             let theirs = digest.covers.iter().map(|cover| (run(cover), cover)).collect();
-            has_said = self.give(now, from, digest.scope, &theirs, ctx);
+            has_said = self.give(now, (from, pipe), digest.scope, &theirs, ctx) || pipe.is_some();
             let lacks = |(run, cover): (&(NodeId, Epoch), &&Cover)| {
                 self.lanes.get(run).is_none_or(|lane| lane.lacks(&cover.intervals))
             };
-            if digest.question && theirs.iter().any(lacks) {
+            // Who gives by a pipe pulls nothing by it.
+            if digest.question && pipe.is_none() && theirs.iter().any(lacks) {
                 // An answer to an answer would go on for ever; this one asks nothing.
                 self.sync.expect(now, from);
-                send_digests(from, &sync::flat(self, digest.scope, false), ctx);
+                send_digests(to, &sync::flat(self, digest.scope, false), ctx);
                 has_said = true;
             }
             self.sync.drop_candidate(&from);
         }
         if digest.question && !has_said {
             // That there is nothing to say is an answer, too.
-            ctx.out.send(Destination::Peer(from), Message::Log(LogMessage::default()));
+            ctx.out.send(to, Message::Log(LogMessage { more: pipe.map(|_| 0), ..LogMessage::default() }));
         }
     }
 
     /// Sends what the other lacks, the most urgent first, and tells whose time is over. `true` if there was anything.
     fn give(
-        &self,
+        &mut self,
         now: Instant,
-        to: NodeId,
+        (to, pipe): (NodeId, Option<StreamId>),
         scope: u64,
         theirs: &BTreeMap<(NodeId, Epoch), &Cover>,
         ctx: &mut Context,
     ) -> bool {
+        let Owed { given, beyond, mut over } = self.owed(pipe.is_some(), scope, theirs, ctx);
+        let is_all = beyond == 0;
+        // Whoever asked goes on at once.
+        let end = if is_all { 0 } else { scope };
+        let destination = pipe.map_or(Destination::Peer(to), Destination::Pipe);
+        let has_any = !given.is_empty() || !over.is_empty();
+        if let Some(stream) = pipe {
+            self.answer_by_pipe(stream, given, end);
+        } else {
+            let mut messages = self.told(now, &given, ctx);
+            let pipe = (beyond > BULK_FROM && self.bulk.offer(now, to)).then_some(true);
+            match messages.last_mut() {
+                Some(Message::Log(last)) => (last.more, last.pipe) = (Some(end), pipe),
+                Some(_piece) => {
+                    messages.push(Message::Log(LogMessage { more: Some(end), pipe, ..LogMessage::default() }));
+                }
+                None => {}
+            }
+            messages.into_iter().for_each(|message| ctx.out.send(destination, message));
+        }
+        over.retain(|cover| !cover.intervals.is_empty());
+        for over in in_datagrams(over.into_iter().map(|cover| from_anywhere(cover, ctx)).collect()) {
+            ctx.out.send(destination, Message::Log(LogMessage { over, ..LogMessage::default() }));
+        }
+        has_any
+    }
+
+    /// What the other lacks, as much as one answer takes.
+    fn owed(&self, by_pipe: bool, scope: u64, theirs: &BTreeMap<(NodeId, Epoch), &Cover>, ctx: &mut Context) -> Owed {
         let (mut lacking, mut over, mut lanes) = (Vec::new(), Vec::new(), Vec::new());
         for lane in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
             let run = (lane.author, lane.epoch);
@@ -116,35 +151,29 @@ impl Log {
         }
         // By urgency alone: of those equally urgent it begins anywhere, so that what is not taken keeps nothing back for ever.
         lacking.sort_by_key(|held| core::cmp::Reverse(held.priority));
-        let urgent = lacking.into_iter();
         let records = lanes.iter().flat_map(|(lane, known)| lane.records_beyond(known));
-        let (mut bytes, mut is_all) = (0, true);
-        let fits = |held: &&Held| {
-            bytes += held.op.wire_len();
-            is_all &= bytes <= MAX_ANSWER;
-            is_all
-        };
-        let given: Vec<OpId> = urgent.chain(records).take_while(fits).map(|held| OpId::of(&held.op)).collect();
-        let mut messages = self.told(now, &given, ctx);
-        // Whoever asked goes on at once.
-        let end = Some(if is_all { 0 } else { scope });
-        match messages.last_mut() {
-            Some(Message::Log(last)) => last.more = end,
-            Some(_piece) => messages.push(Message::Log(LogMessage { more: end, ..LogMessage::default() })),
-            None => {}
+        let (most, most_ops) = if by_pipe { (MAX_ROUND, MAX_ROUND_OPS) } else { (MAX_ANSWER, usize::MAX) };
+        let (mut bytes, mut beyond, mut given) = (0, 0, Vec::new());
+        for held in lacking.into_iter().chain(records) {
+            let len = held.op.wire_len();
+            bytes += len;
+            if beyond == 0 && bytes <= most && given.len() < most_ops {
+                given.push(OpId::of(&held.op));
+                continue;
+            }
+            // Of what is left it is asked alone whether a pipe is worth it.
+            beyond += len;
+            if beyond > BULK_FROM || by_pipe {
+                break;
+            }
         }
-        messages.into_iter().for_each(|message| ctx.out.send(Destination::Peer(to), message));
-        over.retain(|cover| !cover.intervals.is_empty());
-        let has_any = !given.is_empty() || !over.is_empty();
-        for over in in_datagrams(over.into_iter().map(|cover| from_anywhere(cover, ctx)).collect()) {
-            ctx.out.send(Destination::Peer(to), Message::Log(LogMessage { over, ..LogMessage::default() }));
-        }
-        has_any
+        Owed { given, beyond, over }
     }
 
     /// A peer's answer ends: whether it has more, and in which buckets.
     pub(super) fn on_answer_ended(&mut self, now: Instant, from: NodeId, scope: u64, ctx: &mut Context) {
-        if self.sync.may_go_on(now, from) && scope != 0 {
+        // What a pipe brings is not asked for in datagrams.
+        if self.sync.may_go_on(now, from) && scope != 0 && !self.bulk.is_taking() {
             let mut digests = sync::flat(self, scope, true);
             // One at a time: each is answered on its own, and each answer would ask for two more.
             digests.truncate(1);
@@ -154,11 +183,21 @@ impl Log {
 
     /// A peer's answer stopped short: what is missing is asked for again.
     pub(super) fn resume_pull(&mut self, now: Instant, ctx: &mut Context) {
-        if let Some(source) = self.sync.take_resumed(now) {
+        if let Some(source) = self.sync.take_resumed(now).filter(|_| !self.bulk.is_taking()) {
             let digests = self.digests(true);
             self.sync.go_on(now, source, &digests, ctx);
         }
     }
+}
+
+/// What is owed to whoever asks.
+struct Owed {
+    /// What one answer takes of it.
+    given: Vec<OpId>,
+    /// Bytes of the rest, as far as they were looked at.
+    beyond: usize,
+    /// Whose time is over.
+    over: Vec<Cover>,
 }
 
 /// Begins a cover of many intervals anywhere: the first that fit a datagram are told, and the rest would never be.

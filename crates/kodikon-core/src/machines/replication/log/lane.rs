@@ -203,7 +203,9 @@ impl LogLane {
     /// The numbers whose time is over: neither held, nor on their way to be, nor given up for want of room.
     pub(super) fn over(&self, on_their_way: &Intervals) -> Cover {
         let mut rest = Intervals::default();
-        if !self.gave_up {
+        // Where all that is covered is held nothing is over, and a hundred thousand need not be looked at for it.
+        let held = (self.held.len() + self.records.len()) as u64;
+        if !self.gave_up && self.covered.count() > held {
             let urgent = Intervals::of(self.held.keys().copied());
             let held = Intervals::of(self.records.keys().copied());
             rest = self.covered.without(&urgent).without(&held).without(&self.evicted).without(on_their_way);

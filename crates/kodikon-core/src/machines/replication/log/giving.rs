@@ -1,0 +1,231 @@
+//! Decides when whoever gives much of the log by a pipe says the next part of it: as fast as it is taken, and at half of what the way
+//! carries.
+
+use std::collections::VecDeque;
+
+use crate::effect::StreamWish;
+use crate::effect::context::Context;
+use crate::effect::outbox::Destination;
+use crate::ground::id::{NodeId, StreamId};
+use crate::ground::time::{Duration, Instant};
+use crate::machines::replication::log::Log;
+use crate::machines::replication::log::bulk::{self, PipeFrame};
+use crate::model::op::OpId;
+use crate::wire::message::{Bulk as BulkWord, Log as LogMessage, Message};
+
+/// Pipes given at once: a peer beyond them pulls by datagrams and comes again.
+pub(super) const MAX_GIVING: usize = 4;
+/// Ops and ends of answers that wait in one pipe: two answers, since a digest in parts is answered in parts.
+pub(super) const MAX_ITEMS: usize = 2 * bulk::MAX_ROUND_OPS;
+/// A pipe on which nothing happens is of no use to anybody.
+const IDLE: Duration = Duration::from_secs(30);
+/// Bytes of the first burst, and of the shortest and the longest: that one waits in the driver at most, which ends a stream on which
+/// 256 KiB wait.
+const BURST_LEAST: u64 = 16 * 1_024;
+const BURST_MOST: u64 = 128 * 1_024;
+/// A burst that is taken within this may be longer, or within twice what the quickest took: so long what is urgent waits behind it.
+const QUICK: Duration = Duration::from_millis(5);
+
+/// One pipe by which much of the log is given.
+#[derive(Debug)]
+pub(super) struct Giving {
+    pub(super) peer: NodeId,
+    /// The lowest counter that its next frame may bear.
+    next: u64,
+    items: VecDeque<Item>,
+    /// Bytes of ops sent, arrived there, and allowed in all.
+    sent: u64,
+    got: u64,
+    until: u64,
+    /// Bytes of a burst, and when the last one began.
+    burst: u64,
+    began: Instant,
+    /// How long the quickest took.
+    quickest: Duration,
+    /// The way is left to others until then.
+    rests_until: Instant,
+    since: Instant,
+}
+
+#[derive(Debug)]
+enum Item {
+    Op(OpId),
+    /// An answer ends: the buckets of which more is owed.
+    End(u64),
+}
+
+impl Giving {
+    pub(super) fn new(now: Instant, (peer, counter): (NodeId, u64), word: BulkWord) -> Self {
+        Self {
+            peer,
+            next: counter.saturating_add(1),
+            items: VecDeque::new(),
+            sent: 0,
+            got: 0,
+            until: word.until,
+            burst: BURST_LEAST,
+            began: now,
+            quickest: Duration::MAX,
+            rests_until: now,
+            since: now,
+        }
+    }
+
+    /// Whether a frame is the next one of this pipe; frames of a stream arrive in order.
+    pub(super) fn accepts(&mut self, counter: u64) -> bool {
+        bulk::advance(&mut self.next, counter)
+    }
+
+    /// Lets an answer wait. Whoever asks for more than two at once gets no more.
+    pub(super) fn answer(&mut self, ops: Vec<OpId>, more: u64) {
+        if self.items.len() + ops.len() < MAX_ITEMS {
+            self.items.extend(ops.into_iter().map(Item::Op));
+            self.items.push_back(Item::End(more));
+        }
+    }
+
+    /// What waits.
+    pub(super) fn waiting(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The peer tells how far it came. `false` if that is nonsense.
+    fn on_word(&mut self, now: Instant, word: BulkWord) -> bool {
+        if word.got > self.sent || word.got < self.got {
+            return false;
+        }
+        let was_whole = self.got == self.sent;
+        (self.got, self.until, self.since) = (word.got, self.until.max(word.until), now);
+        if !was_whole && self.got == self.sent {
+            // As long as the burst was on its way the way is left to others: half of what it carries is theirs.
+            let took = now.since(self.began);
+            self.rests_until = now + took;
+            self.quickest = self.quickest.min(took);
+            let quick = QUICK.max(self.quickest * 2);
+            if took <= quick {
+                self.burst = (self.burst * 2).min(BURST_MOST);
+            } else if took > quick * 2 {
+                self.burst = (self.burst / 2).max(BURST_LEAST);
+            }
+        }
+        true
+    }
+
+    fn may_send(&self, now: Instant) -> bool {
+        let is_free = self.sent == self.got && now >= self.rests_until;
+        // The end of an answer has no bytes and needs no room.
+        is_free && (self.sent < self.until || matches!(self.items.front(), Some(Item::End(_))))
+    }
+
+    pub(super) fn next_deadline(&self) -> Instant {
+        let idle = self.since + IDLE;
+        let is_ready = !self.items.is_empty() && self.sent == self.got && self.sent < self.until;
+        if is_ready { idle.min(self.rests_until) } else { idle }
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        now >= self.since + IDLE
+    }
+}
+
+impl Log {
+    /// Whoever pulls by a pipe tells how far it came.
+    pub(super) fn on_pipe_word(&mut self, now: Instant, stream: StreamId, word: BulkWord, ctx: &mut Context) {
+        let Some(giving) = self.bulk.giving.get_mut(&stream) else { return };
+        if giving.on_word(now, word) {
+            self.give_on(now, stream, ctx);
+        } else {
+            self.end_pipe(now, stream, ctx);
+        }
+    }
+
+    /// Says the next burst of a pipe, if it may be said.
+    pub(super) fn give_on(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
+        let Some(giving) = self.bulk.giving.get_mut(&stream).filter(|giving| giving.may_send(now)) else { return };
+        let room = giving.burst.min(giving.until.saturating_sub(giving.sent));
+        let mut parts: Vec<(Vec<OpId>, Option<u64>)> = vec![(Vec::new(), None)];
+        let mut bytes = 0;
+        while let Some(item) = giving.items.pop_front() {
+            let (ids, end) = parts.last_mut().expect("there is one from the start");
+            match item {
+                Item::Op(id) => {
+                    let lane = self.lanes.get(&(id.author, id.epoch));
+                    // What was deleted meanwhile is nobody's any more.
+                    bytes += lane.and_then(|lane| lane.get(id.seq)).map_or(0, |held| held.op.wire_len() as u64);
+                    ids.push(id);
+                    if bytes >= room {
+                        break;
+                    }
+                }
+                Item::End(more) => {
+                    *end = Some(more);
+                    parts.push((Vec::new(), None));
+                }
+            }
+        }
+        let mut messages = Vec::new();
+        for (ids, end) in parts {
+            messages.extend(self.told(now, &ids, ctx));
+            messages.extend(end.map(|more| Message::Log(LogMessage { more: Some(more), ..LogMessage::default() })));
+        }
+        let sent: u64 = messages.iter().map(bulk::weight).sum();
+        if let Some(giving) = self.bulk.giving.get_mut(&stream) {
+            (giving.began, giving.since) = (now, now);
+            giving.sent += sent;
+        }
+        messages.into_iter().for_each(|message| ctx.out.send(Destination::Pipe(stream), message));
+    }
+
+    /// Gives on what rested, and ends what nobody takes.
+    pub(super) fn wake_giving(&mut self, now: Instant, ctx: &mut Context) {
+        let streams: Vec<StreamId> = self.bulk.giving.keys().copied().collect();
+        for stream in streams {
+            if self.bulk.giving.get(&stream).is_some_and(|giving| giving.is_idle(now)) {
+                self.bulk.giving.remove(&stream);
+                ctx.out.stream(StreamWish::Close { stream });
+            } else {
+                self.give_on(now, stream, ctx);
+            }
+        }
+    }
+
+    /// A peer that was told to come for what it lacks opened a stream: `false` if it was not, or there are too many.
+    pub(in crate::machines::replication) fn on_pipe_offered(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        (peer, counter): (NodeId, u64),
+        word: BulkWord,
+        ctx: &mut Context,
+    ) -> bool {
+        let is_due = self.bulk.offered.remove(&peer).is_some_and(|until| now < until);
+        let older: Vec<StreamId> =
+            self.bulk.giving.iter().filter(|(_, giving)| giving.peer == peer).map(|(stream, _)| *stream).collect();
+        if !is_due {
+            return false;
+        }
+        // One for each: the other end of an older one may be lost.
+        for stream in older {
+            self.bulk.giving.remove(&stream);
+            ctx.out.stream(StreamWish::Close { stream });
+        }
+        let giving = Giving::new(now, (peer, counter), word);
+        let fits = self.bulk.giving.insert(stream, giving).is_ok();
+        ctx.stats.pipes_given += u64::from(fits);
+        fits
+    }
+
+    /// What arrived on a pipe that this node gives by.
+    pub(super) fn on_given(&mut self, now: Instant, stream: StreamId, frame: PipeFrame, ctx: &mut Context) {
+        let Some(peer) = self.bulk.giving.get(&stream).map(|giving| giving.peer) else { return };
+        for message in frame.messages {
+            match bulk::part_of(message) {
+                bulk::Part::Word(word) => self.on_pipe_word(now, stream, word, ctx),
+                bulk::Part::Digest(digest) => self.on_digest(now, (peer, Some(stream)), &digest, ctx),
+                // Whoever pulls gives nothing on the same stream.
+                bulk::Part::Log(_) | bulk::Part::Piece(_) | bulk::Part::Other => {}
+            }
+        }
+        self.give_on(now, stream, ctx);
+    }
+}
