@@ -141,7 +141,7 @@ impl Node {
             Input::StreamEnded { stream } => self.liveness.on_stream_ended(now, stream, &mut self.ctx),
             Input::Disturbed => self.on_disturbed(now),
             Input::Committed { commit, result } => self.replication.on_committed(now, commit, result, &mut self.ctx),
-            Input::Scanned { scan, answers } => self.searches.on_scanned(now, scan, answers, &mut self.ctx),
+            Input::Scanned { scan, answers } => self.searches.on_scanned(scan, answers, &mut self.ctx),
             Input::StateKept { version } => self.replication.on_state_kept(now, version, &mut self.ctx),
             Input::Command(Command::SetState(changes, wall)) => {
                 self.replication.set_state(&changes, wall, &mut self.ctx);
@@ -206,6 +206,8 @@ impl Node {
     fn settle(&mut self, now: Instant) {
         self.read_notices(now);
         self.searches.settle(now, &mut self.ctx);
+        // What was searched in vain here others may have.
+        self.read_notices(now);
         self.note_map(now);
         self.route_letters(now);
         self.spread_casts(now);

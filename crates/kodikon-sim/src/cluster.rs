@@ -22,6 +22,7 @@ use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
+use kodikon_core::model::search::SearchOrder;
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
@@ -143,6 +144,8 @@ pub trait Observer {
     fn raising(&mut self, now: Moment, node: usize, order: &AlertOrder);
     /// A node was told to add a sighting.
     fn adding(&mut self, now: Moment, node: usize, order: &RecordOrder);
+    /// A node was told to look for something.
+    fn searching(&mut self, now: Moment, node: usize, order: &SearchOrder);
     /// A node was told to delete sightings.
     fn deleting(&mut self, node: usize, order: &DeleteOrder);
     /// A node asks for its log to be written.
@@ -466,7 +469,8 @@ impl<O: Observer> Cluster<O> {
                     Command::Raise(order) => self.observer.raising(self.now, node, order),
                     Command::Add(order) => self.observer.adding(self.now, node, order),
                     Command::Delete(order) => self.observer.deleting(node, order),
-                    Command::Acknowledge(_) | Command::Search(_) | Command::Leave => {}
+                    Command::Search(order) => self.observer.searching(self.now, node, order),
+                    Command::Acknowledge(_) | Command::Leave => {}
                 }
                 process.endpoint.handle(now, Input::Command(*command));
             }

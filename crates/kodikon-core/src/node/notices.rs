@@ -74,6 +74,10 @@ impl Node {
             // For the search machine, which keeps what it needs of them.
             Notice::RecordShown(entry) => self.searches.on_shown(entry),
             Notice::RecordGone(id) => self.searches.on_gone(&id),
+            Notice::Told { from, kind, text } => self.on_told(now, from, &kind, &text),
+            Notice::Searched(ticket) => self.ask_others(now, ticket),
+            Notice::Answered(answered) => self.answer_search(now, &answered),
+            Notice::Ask(ask) => self.put_to(now, *ask),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
             Notice::Carried(id, rtt) => {
@@ -122,6 +126,7 @@ impl Node {
     fn on_down(&mut self, now: Instant, id: NodeId) {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
         self.replication.on_down(&id);
+        self.searches.on_down(now, &id, &mut self.ctx);
         self.messages.on_unheard(&id, &mut self.ctx);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, failed, &self.ctx);

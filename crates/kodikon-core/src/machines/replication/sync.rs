@@ -198,6 +198,14 @@ impl Sync {
         self.next_question().is_some_and(|at| now >= at)
     }
 
+    /// Whether others may have more than is here: somebody's root has differed for longer than news take to come, an answer is awaited, or
+    /// the last comparison with some other root found nothing to take.
+    pub(super) fn is_behind(&self, now: Instant, mine: u64) -> bool {
+        let differs = self.oldest.is_some_and(|since| now > since + SETTLE);
+        let rests = |((root, _), rest): (&(u64, u64), &Rest)| *root == mine && now < rest.until;
+        differs || self.asked.is_some() || self.resume.is_some() || self.resting.iter().any(rests)
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         [self.next_question(), self.resume].into_iter().flatten().min()
     }
