@@ -583,6 +583,8 @@ pub enum Event {
         found: usize,
         /// Whether that is what a scan of all stored numbers gives.
         certified: bool,
+        /// How long it took here.
+        elapsed: Duration,
     },
     /// A search of the application's has ended.
     Searched {

@@ -629,6 +629,7 @@ impl Observer for Watch {
         self.uncount_subject(&peer);
         self.truth.died(now, node);
         self.letters.released(node);
+        self.searches.booted(node);
         self.queues.released(node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
         let near = VerdictDue { of: Observers::Near, node, at, died: now, peer, epoch };

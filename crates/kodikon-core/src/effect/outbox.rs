@@ -132,6 +132,8 @@ pub struct Answered {
     pub found: Vec<OpId>,
     /// Whether that is what a scan of all stored numbers gives.
     pub certified: bool,
+    /// When it asked.
+    pub asked: Instant,
     /// Until when the asker waits.
     pub until: Instant,
 }

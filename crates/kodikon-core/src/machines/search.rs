@@ -364,12 +364,12 @@ fn end(ticket: Ticket, searched: Searched, ctx: &mut Context) {
 
 /// Tells a peer what was found for it.
 fn answer_peer(waiting: Waiting, answer: Nearest, ctx: &mut Context) {
-    let Waiting { question, is_blind, floor, until, .. } = waiting;
+    let Waiting { question, is_blind, floor, asked, until, .. } = waiting;
     let Some(asker) = question.asker else { return };
     let is_wanted = |found: &&Found| floor.is_none_or(|floor| found.score >= floor);
     let found = answer.found.iter().filter(is_wanted).map(|found| OpId::of(found.entry.op())).collect();
     let certified = answer.certified && !is_blind;
-    let answered = Answered { asker, number: question.ticket.0, found, certified, until };
+    let answered = Answered { asker, number: question.ticket.0, found, certified, asked, until };
     ctx.out.notice(Notice::Answered(Box::new(answered)));
 }
 

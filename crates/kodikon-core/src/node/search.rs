@@ -129,7 +129,8 @@ impl Node {
         }
         self.ctx.stats.searches_answered += 1;
         let name = self.ctx.roster.get(&answered.asker).map(|peer| peer.card.shown_name()).unwrap_or_default();
-        self.ctx.out.event(Event::SearchAnswered { from: answered.asker, name, found, certified });
+        let elapsed = now.since(answered.asked);
+        self.ctx.out.event(Event::SearchAnswered { from: answered.asker, name, found, certified, elapsed });
     }
 
     /// What was found as the face shows it; `None` for what has gone since.

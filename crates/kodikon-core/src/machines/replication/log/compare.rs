@@ -40,7 +40,7 @@ impl Log {
     /// Whether all is here that others have, as far as this node can know.
     #[must_use]
     pub fn is_complete(&self, now: Instant) -> bool {
-        !self.sync.is_behind(now, self.roots.all())
+        !self.sync.is_behind(now)
     }
 
     /// A new acquaintance is asked at once, where that is worth it.
