@@ -23,6 +23,7 @@ use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
 use kodikon_core::model::search::SearchOrder;
+use kodikon_core::wire::search::is_own;
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
@@ -464,6 +465,8 @@ impl<O: Observer> Cluster<O> {
             Deferred::Command(command) => {
                 match &*command {
                     Command::SetState(..) => self.observer.changed(node),
+                    // What the mesh itself says no application reads.
+                    Command::Send(order) if is_own(&order.kind) => {}
                     Command::Send(order) => self.observer.ordered(self.now, node, order),
                     Command::Broadcast(order) => self.observer.announced(self.now, node, order),
                     Command::Raise(order) => self.observer.raising(self.now, node, order),
