@@ -23,12 +23,12 @@ use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
 use kodikon_core::model::search::SearchOrder;
-use kodikon_core::wire::search::is_own;
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::message::Message;
 use kodikon_core::wire::seal::GroupKey;
+use kodikon_core::wire::search::is_own;
 
 use crate::agenda::Agenda;
 use crate::chance::{fork, source};

@@ -173,7 +173,9 @@ async fn what_each_keeps_to_itself_is_found_from_any_and_who_is_gone_is_not_wait
     let hashes = |report: &SearchReport| -> Vec<(String, String)> {
         report.results.iter().map(|found| (found.record.hash_value.clone(), found.record.node_id.clone())).collect()
     };
-    let named = |names: &[(&str, &str)]| names.iter().map(|(hash, by)| ((*hash).to_owned(), (*by).to_owned())).collect::<Vec<_>>();
+    let named = |names: &[(&str, &str)]| {
+        names.iter().map(|(hash, by)| ((*hash).to_owned(), (*by).to_owned())).collect::<Vec<_>>()
+    };
     let expected = named(&[("x", "a"), ("y", "b"), ("z", "c")]);
     for mesh in [&a, &b, &c] {
         within(async {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use kodikon_scan::{Arena, EntryId, InsertError, Query, Slot, Space};
 
 use crate::effect::context::Context;
-use crate::effect::scan::{Nearest, Question, ScanId, ScanJob, Stock};
 use crate::effect::outbox::{Answered, Notice};
+use crate::effect::scan::{Nearest, Question, ScanId, ScanJob, Stock};
 use crate::effect::{Event, Output};
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
@@ -284,7 +284,7 @@ impl Searches {
 
     /// The next to be scanned for: this node's own and those of others in turn, so that neither holds up the other.
     fn next(&mut self, before: usize) -> Option<Waiting> {
-        if before % 2 == 0 {
+        if before.is_multiple_of(2) {
             self.waiting.pop_front().or_else(|| self.answering.pop())
         } else {
             self.answering.pop().or_else(|| self.waiting.pop_front())

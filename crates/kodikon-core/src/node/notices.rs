@@ -96,6 +96,8 @@ impl Node {
     fn on_up(&mut self, now: Instant, id: NodeId) {
         let source = self.hop_to(&id);
         self.messages.on_up(&id, &mut self.ctx);
+        // A run that begins knows nothing of what the one before was asked.
+        self.searches.on_down(now, &id, &mut self.ctx);
         self.replication.on_up(now, id, source, &mut self.ctx);
         if self.ctx.roster.get(&id).is_some_and(Peer::is_near) {
             self.on_near(now, id);

@@ -116,8 +116,7 @@ impl Node {
     /// Tells a peer what its search found here.
     pub(super) fn answer_search(&mut self, now: Instant, answered: &Answered) {
         let log = self.replication.log();
-        let entries: Vec<LogEntry> =
-            answered.found.iter().filter_map(|id| log.lend(now, id, &self.ctx)).collect();
+        let entries: Vec<LogEntry> = answered.found.iter().filter_map(|id| log.lend(now, id, &self.ctx)).collect();
         // What has gone since the scan began may have kept another one out.
         let is_whole = entries.len() == answered.found.len();
         let found = entries.len();

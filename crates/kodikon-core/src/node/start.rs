@@ -22,7 +22,9 @@ use crate::machines::registry::Registry;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::machines::search::Searches;
-use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES, READS_PACKED, ANSWERS_SEARCHES, HOLDS_LOCAL};
+use crate::model::member::{
+    ANSWERS_SEARCHES, Card, CardAddress, HOLDS_LOCAL, Liveness as Held, MAX_ADDRESSES, READS_PACKED,
+};
 use crate::model::op::OpKind;
 use crate::model::roster::{DirectoryEntry, Roster};
 use crate::node::far::Review;

@@ -65,8 +65,7 @@ pub fn lies(random: &mut Random, cluster: &Cluster<Watch>, liar: usize, heard: &
     if random.below(FLOOD_ONE_IN) == 0 {
         return (0..FLOOD).map(|number| say(QUERY, query(heard, number))).collect();
     }
-    let others: Vec<NodeId> =
-        truth.nodes.iter().map(|node| node.id).filter(|id| *id != me.id() && *id != to).collect();
+    let others: Vec<NodeId> = truth.nodes.iter().map(|node| node.id).filter(|id| *id != me.id() && *id != to).collect();
     let Some(victim) = pick(random, &others).copied() else { return Vec::new() };
     let mesh = cluster.nodes[liar].config.mesh_id();
     let kind = if random.below(2) == 0 { OpKind::Record } else { OpKind::LocalRecord };

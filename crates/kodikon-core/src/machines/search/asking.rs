@@ -284,7 +284,8 @@ impl Asked {
         // Whoever sends what was not asked for says nothing.
         let question = &self.waiting.question;
         let remote = crate::model::record::Filter { local: false, ..question.filter.clone() };
-        let is_wanted = record.meets(&remote, &question.named) && question.except.as_deref() != Some(record.hash_value());
+        let is_wanted =
+            record.meets(&remote, &question.named) && question.except.as_deref() != Some(record.hash_value());
         let score = space_of(&space).and_then(|space| space.score(&question.query, record.stored()).ok())?;
         let found = Found { entry: record, score: Score(score), lent_ms: Some(age_ms) };
         let place = self.found.partition_point(|held| before(held, &found).is_lt());
@@ -293,7 +294,7 @@ impl Asked {
         }
         let key = key.filter(|key| NodeId::of(key) == id.author);
         let known = ctx.roster.get(&id.author).map(|peer| peer.card.public_key);
-        let Some(key) = known.or(key).filter(|key| ctx.verify_op(&found.entry.op().clone(), key)) else {
+        let Some(key) = known.or(key).filter(|key| ctx.verify_op(found.entry.op(), key)) else {
             ctx.offenders.note(&from, Excess::Forgeries);
             return self.spoil(Reject::Signature, ctx);
         };

@@ -69,7 +69,7 @@ fn what_is_beyond_a_limit_is_no_query() {
 fn an_answer_is_split_into_texts_that_a_letter_holds_and_what_is_left_out_is_said() {
     // (records, bytes of each, whether all of them were told)
     let table = [
-        (0, 0, true),
+        (0_usize, 0, true),
         (64, 10, true),
         (65, 10, true),
         (90, 1_300, true),
