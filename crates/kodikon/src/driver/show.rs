@@ -338,15 +338,7 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
             What::Record { node_id: name.clone(), id, source: name, record: Box::new(record_row(view, false)) }
         }
         CoreEvent::Searched { outcome, .. } => search(outcome.as_ref().ok()?, view),
-        CoreEvent::SearchAnswered { from, name, found, certified, elapsed } => What::Search {
-            node_id: shown(from, name),
-            id: from.to_string(),
-            found: *found,
-            responded: 1,
-            of: 1,
-            certified: *certified,
-            elapsed_ms: elapsed.as_secs_f64() * 1_000.0,
-        },
+        CoreEvent::SearchAnswered { from, name, .. } => return answered(event, *from, shown(from, name)),
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
@@ -368,6 +360,20 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
         | CoreEvent::Refused { .. }
         | CoreEvent::Equivocated { .. }
         | _ => return None,
+    })
+}
+
+/// That this node has answered a search of another's.
+fn answered(event: &CoreEvent, from: NodeId, node_id: String) -> Option<What> {
+    let CoreEvent::SearchAnswered { found, certified, elapsed, .. } = event else { return None };
+    Some(What::Search {
+        node_id,
+        id: from.to_string(),
+        found: *found,
+        responded: 1,
+        of: 1,
+        certified: *certified,
+        elapsed_ms: elapsed.as_secs_f64() * 1_000.0,
     })
 }
 

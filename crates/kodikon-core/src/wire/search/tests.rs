@@ -45,7 +45,8 @@ fn a_query_keeps_its_numbers_to_the_bit_and_names_sixteen_at_most() {
 
 #[test]
 fn what_is_beyond_a_limit_is_no_query() {
-    let table: [(&str, fn(&mut SearchQuery)); 10] = [
+    type Change = fn(&mut SearchQuery);
+    let table: [(&str, Change); 10] = [
         ("k of none", |query| query.k = 0),
         ("too many", |query| query.k = 1_001),
         ("a part of a number", |query| query.numbers.truncate(7)),
