@@ -74,9 +74,9 @@ fn ask(lan: &mut Lan, n: u8, number: u64, change: impl FnOnce(&mut SearchOrder))
 
 /// What a search came to, if it has ended.
 fn outcome(lan: &Lan, n: u8, of: Ticket) -> Option<Searched> {
-    lan.events.iter().find_map(|(at, _, event)| match event {
-        Event::Searched { ticket, outcome } if (*at, *ticket) == (n, of) => outcome.clone().ok(),
-        _ => None,
+    lan.events.iter().find_map(|(at, _, event)| {
+        let Event::Searched { ticket, outcome } = event else { return None };
+        outcome.clone().ok().filter(|_| (*at, *ticket) == (n, of))
     })
 }
 

@@ -156,7 +156,7 @@ async fn what_cannot_be_answered_is_refused_with_the_value_and_the_limit() {
     assert_eq!(find(&mesh, Query::numbers([1.0])).await, Err(SearchError::Stopped));
 }
 
-/// Each keeps one sighting to itself, which no message bears; whoever is asked finds the nearest of all of them.
+/// Each keeps one sighting to itself, which is nowhere else; whoever is asked finds the nearest of all of them.
 #[tokio::test]
 async fn what_each_keeps_to_itself_is_found_from_any_and_who_is_gone_is_not_waited_for() {
     let fleet = Fleet::new();

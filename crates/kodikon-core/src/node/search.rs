@@ -116,9 +116,14 @@ impl Node {
     /// Tells a peer what its search found here.
     pub(super) fn answer_search(&mut self, now: Instant, answered: &Answered) {
         let log = self.replication.log();
-        let entries: Vec<LogEntry> = answered.found.iter().filter_map(|id| log.lend(now, id, &self.ctx)).collect();
+        let mut entries: Vec<LogEntry> = answered.found.iter().filter_map(|id| log.lend(now, id, &self.ctx)).collect();
         // What has gone since the scan began may have kept another one out.
-        let is_whole = entries.len() == answered.found.len();
+        let mut is_whole = entries.len() == answered.found.len();
+        let bytes = entries.iter().map(|entry| entry.op.wire_len()).sum();
+        if !self.searches.may_tell(now, answered.asker, bytes) {
+            is_whole = entries.is_empty();
+            entries.clear();
+        }
         let found = entries.len();
         let answers = in_parts(answered.number, answered.certified && is_whole, entries);
         let certified = answers.iter().all(|answer| answer.certified);

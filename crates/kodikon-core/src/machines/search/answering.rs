@@ -23,17 +23,30 @@ const MAX_OF_ONE: usize = 32;
 /// against it.
 const RATE: u32 = 40;
 const BURST: u32 = 200;
+/// KiB of records told to one peer a second, and at once: two answers as long as any; and to all, at most half of what this node may have
+/// unsettled of letters. What is beyond is left out of the answer, which says so.
+const KIB_RATE: u32 = 1_024;
+const KIB_BURST: u32 = 4 * 1_024;
+const KIB_RATE_OF_ALL: u32 = 4 * 1_024;
+const KIB_BURST_OF_ALL: u32 = 8 * 1_024;
 
 /// What peers ask.
 #[derive(Debug)]
 pub(super) struct Answering {
     waiting: VecDeque<Waiting>,
     rates: RecentMap<NodeId, TokenBucket>,
+    told: RecentMap<NodeId, TokenBucket>,
+    told_all: TokenBucket,
 }
 
 impl Default for Answering {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), rates: RecentMap::new(MAX_PEERS) }
+        Self {
+            waiting: VecDeque::new(),
+            rates: RecentMap::new(MAX_PEERS),
+            told: RecentMap::new(MAX_PEERS),
+            told_all: TokenBucket::new(KIB_RATE_OF_ALL, KIB_BURST_OF_ALL),
+        }
     }
 }
 
@@ -63,18 +76,35 @@ impl Answering {
         is_within
     }
 
+    fn may_tell(&mut self, now: Instant, asker: NodeId, bytes: usize) -> bool {
+        let kib = u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX);
+        let mut bucket = self.told.remove(&asker).unwrap_or_else(|| TokenBucket::new(KIB_RATE, KIB_BURST));
+        let may = bucket.has(now, kib) && self.told_all.take(now, kib) && bucket.take(now, kib);
+        self.told.insert(asker, bucket);
+        may
+    }
+
     fn has_room(&self, from: NodeId) -> bool {
         let of_one = self.waiting.iter().filter(|waiting| waiting.question.asker == Some(from)).count();
         self.waiting.len() < MAX_WAITING && of_one < MAX_OF_ONE
     }
 
     /// Tables with their limits.
-    pub(super) fn table_sizes(&self) -> [(&'static str, usize, usize); 2] {
-        [("searches_of_others", self.waiting.len(), MAX_WAITING), ("search_rates", self.rates.len(), MAX_PEERS)]
+    pub(super) fn table_sizes(&self) -> [(&'static str, usize, usize); 3] {
+        [
+            ("searches_of_others", self.waiting.len(), MAX_WAITING),
+            ("search_rates", self.rates.len(), MAX_PEERS),
+            ("search_answer_rates", self.told.len(), MAX_PEERS),
+        ]
     }
 }
 
 impl Searches {
+    /// Whether a peer may be told of records of so many bytes now.
+    pub fn may_tell(&mut self, now: Instant, asker: NodeId, bytes: usize) -> bool {
+        self.answering.may_tell(now, asker, bytes)
+    }
+
     /// A peer searches.
     pub fn on_query(&mut self, now: Instant, from: NodeId, text: &[u8], ctx: &mut Context) {
         if !self.answering.may_ask(now, from) {

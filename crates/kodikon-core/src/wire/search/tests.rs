@@ -1,3 +1,5 @@
+//! Decides what is asked of queries and answers: what they may hold, that numbers keep their bits, and how an answer is split.
+
 use super::*;
 use crate::ground::id::{Epoch, MeshId, Seq};
 use crate::model::identity::Identity;
