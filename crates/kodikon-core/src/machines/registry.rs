@@ -117,6 +117,11 @@ impl Registry {
             rank: Rank::of(&id, body.confidence),
             sighting,
         };
+        // It stays so for the run: a card is signed anew for all to read, and a node that keeps things to itself does so again.
+        let is_sought = entry.is_local() && body.embedding.is_some();
+        if is_sought && !std::mem::replace(&mut self.holds_local, true) {
+            ctx.out.notice(Notice::RenewCard);
+        }
         self.show(id, entry, ctx);
         self.make_room(&id.author, ctx);
         self.shown.contains_key(&id)
@@ -170,10 +175,6 @@ impl Registry {
         if !entry.is_local() {
             self.content = self.content.wrapping_add(share(&entry.op));
         }
-        // It stays so for the run: a card is signed anew for all to read, and a node that keeps things to itself does so again.
-        if entry.is_local() && !std::mem::replace(&mut self.holds_local, true) {
-            ctx.out.notice(Notice::RenewCard);
-        }
         self.version += 1;
         self.places.add(&id, &entry);
         ctx.out.notice(Notice::RecordShown(RecordEntry { id, op: entry.op.clone() }));
@@ -201,7 +202,7 @@ impl Registry {
         }
     }
 
-    /// Whether this node keeps sightings to itself, or did in this run.
+    /// Whether this node keeps sightings to itself that a search may find, or did in this run.
     #[must_use]
     pub fn holds_local(&self) -> bool {
         self.holds_local
