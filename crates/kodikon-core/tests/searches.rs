@@ -119,6 +119,22 @@ fn what_others_keep_to_themselves_is_found_by_letters_from_few_and_by_a_cast_fro
 }
 
 #[test]
+fn who_searches_much_is_answered_in_turn_and_offends_nobody() {
+    let mut lan = started(3);
+    let tickets: Vec<Ticket> = (10..130)
+        .map(|number| {
+            lan.run(Duration::from_millis(5));
+            ask(&mut lan, 1, number, |_| {})
+        })
+        .collect();
+    lan.run(Duration::from_secs(5));
+    let whole = tickets.iter().filter_map(|ticket| outcome(&lan, 1, *ticket)).filter(|searched| searched.certified);
+    assert_eq!(whole.count(), tickets.len(), "all of them were put to all");
+    let beyond = |n: u8| lan.nodes[&n].peers().iter().map(|peer| peer.beyond.of(Excess::Searches)).sum::<u64>();
+    assert_eq!((beyond(2), beyond(3)), (0, 0));
+}
+
+#[test]
 fn one_that_dies_is_not_waited_for_and_counts_as_silent() {
     let mut lan = started(3);
     lan.scans_nothing.insert(3);

@@ -26,7 +26,7 @@ const MAX_ASKING: usize = 32;
 /// Bytes of records of others that one search holds: a thousand of 512 numbers and some metadata. What is less near is left out, and the
 /// answer is not certified.
 const MAX_LENT: usize = 4 * 1_024 * 1_024;
-/// Searches put to others a second, and at once (design, section "Limits").
+/// Searches put to others a second, and at once (design, section "Limits"). One more waits its turn, as far as its time goes.
 const RATE: u32 = 20;
 const BURST: u32 = 100;
 /// Models named in a refusal at most.
@@ -69,6 +69,8 @@ struct Asked {
     of: u32,
     /// Who has not answered, and which parts of its answer came.
     awaited: BTreeMap<NodeId, Parts>,
+    /// When others are asked, where more was asked than may be at once.
+    ask_at: Option<Instant>,
     /// The models of what others sent, where this node knows none.
     models: BTreeSet<String>,
 }
@@ -112,6 +114,7 @@ impl Asking {
             responded: 1,
             of: 1,
             awaited: BTreeMap::new(),
+            ask_at: None,
             models: BTreeSet::new(),
         };
         self.open.insert(ticket, asked);
@@ -119,7 +122,7 @@ impl Asking {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.open.values().map(|asked| asked.waiting.until).min()
+        self.open.values().map(|asked| asked.ask_at.map_or(asked.waiting.until, |at| at.min(asked.waiting.until))).min()
     }
 
     /// Ends those that have waited long enough.
@@ -128,6 +131,11 @@ impl Asking {
         let over: Vec<Ticket> =
             self.open.iter().filter(|(_, asked)| is_over(asked)).map(|(ticket, _)| *ticket).collect();
         over.into_iter().for_each(|ticket| self.close(now, ticket, ctx));
+        for (ticket, asked) in &mut self.open {
+            if asked.ask_at.take_if(|at| *at <= now).is_some() {
+                ctx.out.notice(Notice::Searched(*ticket));
+            }
+        }
     }
 
     /// Tells what came of a search.
@@ -163,9 +171,15 @@ impl Searches {
         let has_room = asking.open.len() <= MAX_ASKING;
         let Some(asked) = asking.open.get_mut(&ticket) else { return };
         let Others { whom, local, is_blind } = others;
+        let is_over = now >= asked.waiting.until;
+        if !whom.is_empty() && has_room && !is_over && !asking.rate.take(now, 1) {
+            asked.ask_at = Some(asking.rate.next().max(now));
+            asked.of = 1 + u32::try_from(whom.len()).unwrap_or(u32::MAX);
+            return;
+        }
         asked.certified &= !is_blind;
-        asked.of += u32::try_from(whom.len()).unwrap_or(u32::MAX);
-        if whom.is_empty() || !has_room || now >= asked.waiting.until || !asking.rate.take(now, 1) {
+        asked.of = 1 + u32::try_from(whom.len()).unwrap_or(u32::MAX);
+        if whom.is_empty() || !has_room || is_over {
             return asking.close(now, ticket, ctx);
         }
         asked.awaited = whom.iter().map(|id| (*id, Parts::default())).collect();
