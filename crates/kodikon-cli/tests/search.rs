@@ -9,24 +9,22 @@ use serde_json::{Value, json};
 const EMBEDDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kodikon-scan/fixtures/embeddings_320x512_f32.npy");
 
 fn up(home: &Home, port: &str) -> Going {
-    let node = home.start(&[
-        "up",
-        "--json",
-        "--data-dir",
-        "cam1",
-        "--interface",
-        "lo",
-        "--udp-port",
-        port,
-        "--node-id",
-        "cam1",
-    ]);
+    start(home, "cam1", port)
+}
+
+fn start(home: &Home, name: &str, port: &str) -> Going {
+    let arguments = ["up", "--json", "--data-dir", name, "--interface", "lo", "--udp-port", port, "--node-id", name];
+    let node = home.start(&arguments);
     node.event("started");
     node
 }
 
 fn ask(home: &Home, arguments: &[&str]) -> Value {
-    home.json(&[arguments, &["--json", "--data-dir", "cam1"]].concat())
+    ask_of(home, "cam1", arguments)
+}
+
+fn ask_of(home: &Home, node: &str, arguments: &[&str]) -> Value {
+    home.json(&[arguments, &["--json", "--data-dir", node]].concat())
 }
 
 fn hashes(report: &Value) -> Vec<&str> {
@@ -72,6 +70,45 @@ fn what_looks_alike_is_found_by_file_and_by_hash_also_after_a_kill() {
     let mut node = up(&home, &port);
     until("all of it was on disk, and is found again", || hashes(&ask(&home, &by_file)) == hashes(&report));
     assert_eq!(node.end(), 0);
+}
+
+/// Views of one object, each kept by one of three processes to itself.
+#[test]
+fn what_each_process_keeps_to_itself_is_found_from_any_and_a_killed_one_is_not_waited_for() {
+    let home = Home::new("search-mesh");
+    let port = free_port();
+    let names = ["cam1", "cam2", "cam3"];
+    let mut nodes: Vec<Going> = names.iter().map(|name| start(&home, name, &port)).collect();
+    for (name, row) in names.iter().zip(["8", "9", "10"]) {
+        let add = ["add", row, "--local", "--embedding", EMBEDDINGS, "--row", row, "--model", "mobilenet_v2"];
+        ask_of(&home, name, &add);
+    }
+    let by_file = ["search", "--embedding", EMBEDDINGS, "--row", "8", "-k", "3"];
+    let counts = |report: &Value| (report["responded"].clone(), report["of"].clone(), report["certified"].clone());
+    let all = (json!(3), json!(3), json!(true));
+    for name in names {
+        until("all know who keeps something to itself", || counts(&ask_of(&home, name, &by_file)) == all);
+        let report = ask_of(&home, name, &by_file);
+        let mut found = hashes(&report);
+        assert_eq!(found[0], "8", "{name}: {report}");
+        found.sort_unstable();
+        assert_eq!(found, ["10", "8", "9"], "{name}");
+        assert_eq!(report["results"][0]["node_id"], "cam1", "{name}");
+    }
+    let alone = ask_of(&home, "cam2", &[&by_file[..], &["--local"]].concat());
+    assert_eq!((hashes(&alone), &alone["of"]), (vec!["9"], &json!(1)));
+
+    let mut killed = nodes.pop().expect("there are three");
+    signal("-KILL", &killed.child);
+    killed.child.wait().expect("it was killed");
+    // Whether its end is known or not: it has not answered, or was not asked.
+    let report = ask_of(&home, "cam1", &by_file);
+    assert!([json!(2), json!(3)].contains(&report["of"]) && report["responded"] == 2, "{report}");
+    assert_eq!(report["certified"], report["of"] == 2, "{report}");
+    assert_eq!(hashes(&report), ["8", "9"]);
+    let both = (json!(2), json!(2), json!(true));
+    until("it is known that it is gone", || counts(&ask_of(&home, "cam1", &by_file)) == both);
+    nodes.iter_mut().for_each(|node| assert_eq!(node.end(), 0));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
 use crate::model::record::{DeleteOrder, RecordOrder, RecordView, Stored};
 use crate::model::roster::DirectoryEntry;
-use crate::model::search::{SearchOrder, Searched, Unsearched};
+use crate::model::search::{Found, SearchOrder, Searched, Unsearched};
 use crate::model::state::{NodeSnapshot, StateChange};
 
 /// How a datagram was addressed.
@@ -591,6 +591,26 @@ pub enum Event {
         ticket: Ticket,
         /// What became of it.
         outcome: Stored,
+    },
+    /// Of a search that others are asked about: what this node holds, or what one of them told that may be among the nearest.
+    Found {
+        /// Which.
+        ticket: Ticket,
+        /// The nearest first.
+        found: Vec<Found>,
+    },
+    /// A search of another node's was answered here.
+    SearchAnswered {
+        /// Whose.
+        from: NodeId,
+        /// What that node is called.
+        name: String,
+        /// How many records it was told of.
+        found: usize,
+        /// Whether that is what a scan of all stored numbers gives.
+        certified: bool,
+        /// How long it took here.
+        elapsed: Duration,
     },
     /// A search of the application's has ended.
     Searched {

@@ -10,3 +10,4 @@ pub mod json;
 pub mod letter;
 pub mod message;
 pub mod seal;
+pub mod search;

@@ -94,6 +94,7 @@ impl Scene {
             mode: Mode::Exact,
             filter: Filter::default(),
             timeout: Duration::from_secs(5),
+            alone: false,
         };
         change(&mut order);
         self.hand(Input::Command(Command::Search(order)));

@@ -223,6 +223,9 @@ fn every_message_follows_the_rules_and_every_rule_is_used() {
     }
     let text = kodikon_core::wire::letter::Text { kind: "ALARM".to_owned(), payload: b"{}".to_vec() };
     rules.check("text", &cbor::sequence(&text.bytes())[0]).unwrap_or_else(|fault| panic!("text: {fault}"));
+    for (rule, bytes) in samples::searched() {
+        rules.check(rule, &cbor::sequence(&bytes)[0]).unwrap_or_else(|fault| panic!("{rule}: {fault}"));
+    }
     assert_eq!(rules.unused(), [""; 0], "rules and keys that no message has");
 }
 

@@ -25,6 +25,7 @@ use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
+use kodikon_core::model::search::SearchOrder;
 use kodikon_core::model::state::NodeSnapshot;
 
 use crate::checks::alerts::Alerts;
@@ -109,8 +110,12 @@ pub enum Check {
     AlertReceipt,
     /// No two ops of the log have one number.
     AlertNumber,
-    /// A search finds what a plain scan of all that its node shows finds, in the same order.
+    /// A certified search finds what a plain scan of all that those show who were asked finds, in the same order.
     SearchExact,
+    /// No search finds what nobody added, or what was added otherwise.
+    SearchTrue,
+    /// Every search ends once, in its time.
+    SearchEnds,
     /// After calm everyone shows the same active alerts, and none that was on its author's disk is lost.
     CalmAlerts,
     /// Every sighting that is shown was added, as it is shown, by whose it is; and what stays on a node is shown there alone.
@@ -188,6 +193,8 @@ impl Check {
             Self::AlertReceipt => "alert_receipt",
             Self::AlertNumber => "alert_number",
             Self::SearchExact => "search_exact",
+            Self::SearchTrue => "search_true",
+            Self::SearchEnds => "search_ends",
             Self::CalmAlerts => "calm_alerts",
             Self::RecordTrue => "record_true",
             Self::RecordOnce => "record_once",
@@ -374,6 +381,7 @@ impl Watch {
         self.check_overdue(now);
         self.check_casts(now);
         self.check_served(now);
+        self.check_ends(now);
         let due: Vec<VerdictDue> = self.verdicts_due.extract_if(.., |verdict| verdict.at <= now).collect();
         for verdict in due {
             if self.truth.holder(&verdict.peer).is_some() {
@@ -624,6 +632,7 @@ impl Observer for Watch {
         self.uncount_subject(&peer);
         self.truth.died(now, node);
         self.letters.released(node);
+        self.searches.booted(node);
         self.queues.released(node);
         let at = now + self.heartbeat_timeout + VERDICT_MARGIN;
         let near = VerdictDue { of: Observers::Near, node, at, died: now, peer, epoch };
@@ -722,6 +731,10 @@ impl Observer for Watch {
 
     fn adding(&mut self, now: Moment, node: usize, order: &RecordOrder) {
         self.order_record(now, node, order);
+    }
+
+    fn searching(&mut self, now: Moment, node: usize, order: &SearchOrder) {
+        self.expect_end(now, node, order);
     }
 
     fn deleting(&mut self, node: usize, order: &DeleteOrder) {

@@ -23,11 +23,13 @@ use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::alert::AlertOrder;
 use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::{DeleteOrder, RecordOrder, RecordView};
+use kodikon_core::model::search::SearchOrder;
 use kodikon_core::node::Boot;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::message::Message;
 use kodikon_core::wire::seal::GroupKey;
+use kodikon_core::wire::search::is_own;
 
 use crate::agenda::Agenda;
 use crate::chance::{fork, source};
@@ -150,6 +152,8 @@ pub trait Observer {
     fn raising(&mut self, now: Moment, node: usize, order: &AlertOrder);
     /// A node was told to add a sighting.
     fn adding(&mut self, now: Moment, node: usize, order: &RecordOrder);
+    /// A node was told to look for something.
+    fn searching(&mut self, now: Moment, node: usize, order: &SearchOrder);
     /// A node was told to delete sightings.
     fn deleting(&mut self, node: usize, order: &DeleteOrder);
     /// A node asks for its log to be written.
@@ -470,12 +474,15 @@ impl<O: Observer> Cluster<O> {
             Deferred::Command(command) => {
                 match &*command {
                     Command::SetState(..) => self.observer.changed(node),
+                    // What the mesh itself says no application reads.
+                    Command::Send(order) if is_own(&order.kind) => {}
                     Command::Send(order) => self.observer.ordered(self.now, node, order),
                     Command::Broadcast(order) => self.observer.announced(self.now, node, order),
                     Command::Raise(order) => self.observer.raising(self.now, node, order),
                     Command::Add(order) => self.observer.adding(self.now, node, order),
                     Command::Delete(order) => self.observer.deleting(node, order),
-                    Command::Acknowledge(_) | Command::Search(_) | Command::Leave => {}
+                    Command::Search(order) => self.observer.searching(self.now, node, order),
+                    Command::Acknowledge(_) | Command::Leave => {}
                 }
                 process.endpoint.handle(now, Input::Command(*command));
             }

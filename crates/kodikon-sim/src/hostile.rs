@@ -2,6 +2,7 @@
 //! forges, lies and floods besides, and has two identities of its own.
 
 mod pair;
+pub mod searches;
 
 use core::time::Duration;
 use std::net::SocketAddr;

@@ -20,6 +20,7 @@ use crate::faults::deeds::{self, Comeback, Deed};
 use crate::faults::script::{self, ScriptStep};
 use crate::faults::{Faults, Kind, swarm};
 use crate::hostile::Hostile;
+use crate::hostile::searches::{self, Overheard};
 use crate::moment::Moment;
 use crate::network::host::HostId;
 use crate::network::quality::Quality;
@@ -83,6 +84,8 @@ enum Todo {
     Load(u64, u64),
     /// An application records, deletes or looks for something.
     Seek,
+    /// A member lies about what another looks for.
+    Deceive(Box<Overheard>),
     /// A stream begins, in this cycle only.
     Stream(u64, Flow),
     /// One more letter of a stream is written.
@@ -289,10 +292,25 @@ impl<'a> Run<'a> {
     /// An application records, deletes or looks for something. In calm nothing is recorded.
     fn seek(&mut self) {
         let (node, order) = (self.searches.who(), self.searches.order());
+        if let Command::Search(search) = &order
+            && self.scenario.search_liar
+            && node != self.scenario.nodes - 1
+        {
+            let at = self.cluster.now + searches::delay(&mut self.chance);
+            self.enter(at, Todo::Deceive(Box::new(Overheard::new(node, search))));
+        }
         if !self.is_calm() || matches!(order, Command::Search(_)) {
             self.say(node, order);
         }
         self.enter_seek();
+    }
+
+    /// The last node lies to whoever searches.
+    fn deceive(&mut self, heard: &Overheard) {
+        let liar = self.scenario.nodes - 1;
+        for lie in searches::lies(&mut self.chance, &self.cluster, liar, heard) {
+            self.say(liar, lie);
+        }
     }
 
     fn enter_raise(&mut self) {
@@ -406,6 +424,7 @@ impl<'a> Run<'a> {
             Todo::Raise => self.raise(),
             Todo::Order => self.order(),
             Todo::Seek => self.seek(),
+            Todo::Deceive(heard) => self.deceive(&heard),
             Todo::Work => {
                 let node = self.workload.who();
                 let command = self.workload.change(self.cluster.nodes[node].wall(self.cluster.now));

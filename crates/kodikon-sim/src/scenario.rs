@@ -57,6 +57,9 @@ pub struct Scenario {
     /// Mean seconds between two things that a node records, deletes or looks for by likeness; 0: it does none of it.
     #[serde(default)]
     pub searches_every_s: f64,
+    /// Whether the last node lies to whoever searches, and asks more than it may.
+    #[serde(default)]
+    pub search_liar: bool,
     /// Streams of letters.
     #[serde(default)]
     pub flow: Vec<Flow>,
@@ -269,6 +272,10 @@ const ALL: &[(&str, &str)] = scenarios![
     "records-pull-no-tcp",
     "records-pull-slow",
     "search-6",
+    "search-12-loss",
+    "search-partition",
+    "search-line-5",
+    "search-liar",
     "swarm-5",
     "swarm-10",
     "swarm-30",

@@ -425,15 +425,15 @@ pub enum What {
         /// What, without the numbers of its embedding.
         record: Box<RecordRow>,
     },
-    /// A search of this node's application has ended.
+    /// A search of this node's application has ended, or this node has answered one of another's.
     Search {
-        /// Who asked: this node.
+        /// Who asked: this node, or the other.
         node_id: String,
         /// Its identity.
         id: String,
         /// How many were found.
         found: usize,
-        /// Nodes that have answered.
+        /// Nodes that have answered; of another's search this one alone is told of.
         responded: u32,
         /// Nodes that were asked.
         of: u32,

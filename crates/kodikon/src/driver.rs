@@ -668,6 +668,9 @@ impl Driver {
             }
             return;
         }
+        if let CoreEvent::Found { ticket, found } = &event {
+            return self.tell_found(self.now(), *ticket, found);
+        }
         if let CoreEvent::Searched { ticket, outcome } = &event {
             self.end_search(self.now(), *ticket, outcome);
         }

@@ -38,7 +38,7 @@ pub enum EventKind {
     AlertAck,
     /// Another node has seen something.
     Record,
-    /// A search of this node's application has ended.
+    /// A search of this node's application has ended, or this node has answered one of another's.
     Search,
     /// This node hears nobody, or somebody again.
     Isolated,

@@ -503,6 +503,8 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("alerts_repeated", stats.alerts_repeated),
         ("scans", stats.scans),
         ("searches", stats.searches),
+        ("searches_answered", stats.searches_answered),
+        ("searches_asked", stats.searches_asked),
         ("searches_refused", stats.searches_refused),
         ("searches_unanswered", stats.searches_unanswered),
         ("search_micros", stats.search_micros),

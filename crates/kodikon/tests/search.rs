@@ -69,7 +69,9 @@ async fn the_ten_nearest_of_every_real_embedding_are_those_of_a_plain_scan() {
         within(mesh.add(record)).await.unwrap();
     }
     within(async {
-        while all_of(&c).await.len() != ROWS {
+        // Until it knows as well that nobody has more: then it asks nobody.
+        let asks = async || find(&c, Query::numbers(rows[0].clone())).await.unwrap().of > 1;
+        while all_of(&c).await.len() != ROWS || asks().await {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     })
@@ -152,4 +154,76 @@ async fn what_cannot_be_answered_is_refused_with_the_value_and_the_limit() {
     assert_eq!(report.results[0].record.hash_value, "y");
     mesh.shutdown().await;
     assert_eq!(find(&mesh, Query::numbers([1.0])).await, Err(SearchError::Stopped));
+}
+
+/// Each keeps one sighting to itself, which is nowhere else; whoever is asked finds the nearest of all of them.
+#[tokio::test]
+async fn what_each_keeps_to_itself_is_found_from_any_and_who_is_gone_is_not_waited_for() {
+    let fleet = Fleet::new();
+    let start = |name: &'static str| fleet.node(name).start();
+    let (a, b, c) = (start("a").await.unwrap(), start("b").await.unwrap(), start("c").await.unwrap());
+    within(until(|| [&a, &b, &c].iter().all(|mesh| mesh.peers().len() == 2))).await;
+    let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
+    b.on(EventKind::Search, move |event| drop(told.send(json!(event)))).unwrap();
+    for (mesh, hash, numbers) in
+        [(&a, "x", [1.0, 0.0]), (&a, "w", [-1.0, 0.0]), (&b, "y", [1.0, 0.5]), (&c, "z", [1.0, 1.0])]
+    {
+        within(mesh.add(Record::new(hash).embedding(numbers, "m").local(true))).await.unwrap();
+    }
+    let hashes = |report: &SearchReport| -> Vec<(String, String)> {
+        report.results.iter().map(|found| (found.record.hash_value.clone(), found.record.node_id.clone())).collect()
+    };
+    let named = |names: &[(&str, &str)]| {
+        names.iter().map(|(hash, by)| ((*hash).to_owned(), (*by).to_owned())).collect::<Vec<_>>()
+    };
+    let expected = named(&[("x", "a"), ("y", "b"), ("z", "c")]);
+    for mesh in [&a, &b, &c] {
+        within(async {
+            // Until their cards are here who say that they hold something.
+            loop {
+                let report = find(mesh, Query::numbers([1.0, 0.0]).k(3)).await.unwrap();
+                if (report.responded, report.of) == (3, 3) {
+                    assert!(report.certified, "{report:?}");
+                    assert_eq!(hashes(&report), expected);
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+    let alone = find(&a, Query::numbers([1.0, 0.0]).local(true)).await.unwrap();
+    assert_eq!((hashes(&alone), alone.of), (named(&[("x", "a"), ("w", "a")]), 1));
+    let mut streamed = a.search(Query::numbers([1.0, 0.0]).k(2)).await.unwrap();
+    let mut each = Vec::new();
+    while let Some(found) = within(streamed.next()).await {
+        each.push(found.record.hash_value);
+    }
+    let report = within(streamed.summary()).await.unwrap();
+    assert_eq!(hashes(&report), expected[..2]);
+    assert!(each.starts_with(&["x".to_owned(), "w".to_owned()]) && each.contains(&"y".to_owned()), "{each:?}");
+    within(async {
+        loop {
+            let event = tells.recv().await.expect("it answers");
+            if event["node_id"] == "a" {
+                assert_eq!((&event["responded"], &event["of"]), (&json!(1), &json!(1)));
+                break;
+            }
+        }
+    })
+    .await;
+    assert!(b.stats().counters["searches_answered"] > 0 && a.stats().counters["searches_asked"] > 0);
+
+    let asked = std::time::Instant::now();
+    let searching = tokio::spawn({
+        let a = a.clone();
+        async move { find(&a, Query::numbers([1.0, 0.0]).k(3)).await }
+    });
+    within(c.shutdown()).await;
+    let report = searching.await.unwrap().unwrap();
+    assert!(asked.elapsed() < std::time::Duration::from_secs(6), "a search ends");
+    assert!(report.certified == (report.responded == report.of), "{report:?}");
+    within(until(|| a.peer("c").is_none_or(|peer| !peer.is_alive()))).await;
+    let report = find(&a, Query::numbers([1.0, 0.0]).k(3)).await.unwrap();
+    assert_eq!((hashes(&report), report.responded, report.of), (named(&[("x", "a"), ("y", "b"), ("w", "a")]), 2, 2));
 }

@@ -32,7 +32,8 @@ pub(crate) struct SearchArgs {
     /// Faster, at the price that one in a hundred may be missed
     #[arg(long)]
     pub(crate) fast: bool,
-    /// Look only at what the node itself holds: the sightings of all nodes, as far as they have come. So it does without this, too
+    /// Look only at what the node itself holds: the sightings of all nodes, as far as they have come. Else those are asked, too, who keep
+    /// some to themselves, and all while some are on their way
     #[arg(long)]
     pub(crate) local: bool,
     #[command(flatten)]

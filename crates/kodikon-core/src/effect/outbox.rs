@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use crate::effect::{Arrival, Cast, Event, Output, Persist, StreamWish};
 use crate::ground::id::{InterfaceIndex, NodeId, StreamId};
-use crate::ground::time::Duration;
+use crate::ground::time::{Duration, Instant};
 use crate::model::cast::CastId;
+use crate::model::letter::Ticket;
 use crate::model::logged::Logged;
 use crate::model::op::{OpId, SignedOp};
 use crate::model::record::RecordEntry;
@@ -105,6 +106,49 @@ pub enum Notice {
     LogSpent(Vec<OpId>),
     /// An op of the log makes room for others, though its time is not over.
     LogCrowded(OpId),
+    /// A peer says something that is for the mesh itself, to this node or to all.
+    Told {
+        /// Who.
+        from: NodeId,
+        /// The name of the text.
+        kind: String,
+        /// What it says.
+        text: Vec<u8>,
+    },
+    /// What this node holds has been searched: others may have more.
+    Searched(Ticket),
+    /// What this node holds has been searched for a peer.
+    Answered(Box<Answered>),
+    /// Peers are to be asked.
+    Ask(Box<Ask>),
+}
+
+/// What a search of another node's found here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Whose search.
+    pub asker: NodeId,
+    /// What it names it.
+    pub number: u64,
+    /// The nearest first.
+    pub found: Vec<OpId>,
+    /// Whether that is what a scan of all stored numbers gives.
+    pub certified: bool,
+    /// When it asked.
+    pub asked: Instant,
+    /// Until when the asker waits.
+    pub until: Instant,
+}
+
+/// A question that peers are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Whom.
+    pub whom: Vec<NodeId>,
+    /// What.
+    pub text: Vec<u8>,
+    /// Until when an answer is of use.
+    pub until: Instant,
 }
 
 /// Where machines leave their wishes.

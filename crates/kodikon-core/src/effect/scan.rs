@@ -20,8 +20,10 @@ pub struct ScanId(pub u64);
 /// One question of a scan.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The search that asks.
+    /// The search that asks,
     pub ticket: Ticket,
+    /// and of which node it is; `None`: of this one.
+    pub asker: Option<NodeId>,
     /// To what the nearest are sought.
     pub query: Arc<Query>,
     /// How many are wanted, 1 to [`kodikon_scan::MAX_K`].
@@ -44,7 +46,9 @@ impl Question {
         self.except.is_none() && self.filter == Filter::default()
     }
 
-    fn allows(&self, entry: &Entry) -> bool {
+    /// Whether a record may be in the answer.
+    #[must_use]
+    pub fn allows(&self, entry: &Entry) -> bool {
         self.except.as_deref() != Some(entry.hash_value()) && entry.meets(&self.filter, &self.named)
     }
 }
@@ -110,7 +114,7 @@ impl ScanJob {
         for (at, answer) in stock.asked.iter().zip(answers.into_iter().flatten()) {
             let found = answer.hits.iter().filter_map(|hit| {
                 let entry = entries.get(hit.id)?;
-                Some(Found { entry: entry.clone(), score: Score(hit.score) })
+                Some(Found { entry: entry.clone(), score: Score(hit.score), lent_ms: None })
             });
             nearest[*at].found.extend(found);
             nearest[*at].certified &= answer.certificate.holds;
@@ -119,7 +123,8 @@ impl ScanJob {
 }
 
 /// The higher score first; of equals the order of the registry.
-fn before(a: &Found, b: &Found) -> Ordering {
+#[must_use]
+pub fn before(a: &Found, b: &Found) -> Ordering {
     b.score.cmp(&a.score).then_with(|| a.entry.order(&b.entry))
 }
 

@@ -17,7 +17,9 @@ pub enum Excess {
     Letters,
     /// Casts: those that it gave itself, and those that it signed.
     Casts,
-    /// Facts and casts that it passed on under a signature that their author did not make: an honest node checks it first.
+    /// Searches that it put to this node.
+    Searches,
+    /// Facts and casts that it passed on, and sightings in its answers to searches, under a signature that their author did not make: an honest node checks it first.
     Forgeries,
     /// Frames of its session that had come before. Anybody may have recorded them, or a network with a loop have doubled them.
     Replays,
@@ -25,8 +27,16 @@ pub enum Excess {
 
 impl Excess {
     /// All kinds, in the order of their counters.
-    pub const ALL: [Self; 7] =
-        [Self::Datagrams, Self::Ops, Self::Alerts, Self::Letters, Self::Casts, Self::Forgeries, Self::Replays];
+    pub const ALL: [Self; 8] = [
+        Self::Datagrams,
+        Self::Ops,
+        Self::Alerts,
+        Self::Letters,
+        Self::Casts,
+        Self::Searches,
+        Self::Forgeries,
+        Self::Replays,
+    ];
 
     /// The name under which the face shows it.
     #[must_use]
@@ -37,6 +47,7 @@ impl Excess {
             Self::Alerts => "alerts_beyond_rate",
             Self::Letters => "letters_beyond_rate",
             Self::Casts => "broadcasts_beyond_rate",
+            Self::Searches => "searches_beyond_rate",
             Self::Forgeries => "forgeries_passed_on",
             Self::Replays => "datagrams_replayed",
         }
@@ -116,7 +127,7 @@ mod tests {
             (0..times).for_each(|_| offenders.note(&id(1), kind));
         }
         let counted = Excess::ALL.map(|kind| offenders.of(&id(1)).of(kind));
-        assert_eq!(counted, [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(counted, [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(offenders.of(&id(2)), Excesses::default());
         let names: std::collections::BTreeSet<_> = Excess::ALL.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), Excess::ALL.len());

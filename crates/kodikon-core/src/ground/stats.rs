@@ -262,6 +262,10 @@ pub struct Stats {
     pub searches_unanswered: u64,
     /// Searches that could not be answered, or were one too many.
     pub searches_refused: u64,
+    /// Questions of this node's searches to others, one for each that was asked.
+    pub searches_asked: u64,
+    /// Searches of others that this node answered.
+    pub searches_answered: u64,
     /// How long all searches together took that have ended, in microseconds.
     pub search_micros: u64,
     dropped: [u64; Reject::ALL.len()],

@@ -37,6 +37,7 @@ use crate::wire::letter::{
     Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_PACKED, KIND_TEXT, Letter, MAX_PATH, Path, Print, Stamp,
     Tag,
 };
+use crate::wire::search::is_own;
 
 pub use ids::ParcelId;
 pub use outgoing::{Choice, Question};
@@ -209,6 +210,10 @@ impl Messages {
                 ctx.stats.drop(Reject::Stale);
                 return false;
             }
+        }
+        if is_own(&text.kind) {
+            ctx.out.notice(Notice::Told { from, kind: text.kind, text: text.payload });
+            return true;
         }
         ctx.stats.letters_received += 1;
         let name = ctx.roster.get(&from).map(|peer| peer.card.shown_name()).unwrap_or_default();

@@ -58,6 +58,7 @@ pub struct Registry {
     dead: BTreeMap<Sighting, BTreeMap<OpId, OpId>>,
     /// What each delete that is held names.
     deletes: BTreeMap<OpId, Vec<Removed>>,
+    holds_local: bool,
     version: u64,
     content: u64,
 }
@@ -116,6 +117,11 @@ impl Registry {
             rank: Rank::of(&id, body.confidence),
             sighting,
         };
+        // It stays so for the run: a card is signed anew for all to read, and a node that keeps things to itself does so again.
+        let is_sought = entry.is_local() && body.embedding.is_some();
+        if is_sought && !std::mem::replace(&mut self.holds_local, true) {
+            ctx.out.notice(Notice::RenewCard);
+        }
         self.show(id, entry, ctx);
         self.make_room(&id.author, ctx);
         self.shown.contains_key(&id)
@@ -194,6 +200,20 @@ impl Registry {
             ctx.stats.log_evicted += 1;
             ctx.out.notice(Notice::LogCrowded(victim));
         }
+    }
+
+    /// Whether this node keeps sightings to itself that a search may find, or did in this run.
+    #[must_use]
+    pub fn holds_local(&self) -> bool {
+        self.holds_local
+    }
+
+    /// Whether a sighting that another node tells of was taken back, or something newer is known of it.
+    #[must_use]
+    pub fn is_past(&self, id: OpId, body: &RecordBody) -> bool {
+        let sighting = sighting_of(id, body);
+        let is_dead = self.dead.get(&sighting).is_some_and(|deletes| deletes.values().any(|up_to| *up_to >= id));
+        is_dead || self.current(&sighting).is_some_and(|current| current > id)
     }
 
     /// Whether this node may keep one more sighting to itself.

@@ -1,20 +1,28 @@
 //! Decides where embeddings are looked for, which searches share a scan, and when one that has no answer ends.
 
+mod answering;
+mod asking;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use kodikon_scan::{Arena, EntryId, InsertError, Query, Slot, Space};
 
 use crate::effect::context::Context;
+use crate::effect::outbox::{Answered, Notice};
 use crate::effect::scan::{Nearest, Question, ScanId, ScanJob, Stock};
 use crate::effect::{Event, Output};
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
+use crate::machines::search::answering::Answering;
+use crate::machines::search::asking::Asking;
 use crate::model::entries::{Entries, Entry, space_of};
 use crate::model::letter::Ticket;
 use crate::model::op::{OpId, SignedOp};
 use crate::model::record::{MAX_RECORDS, RecordEntry, SpaceKey};
-use crate::model::search::{MAX_TIMEOUT, SearchOrder, Searched, Target, Unsearched};
+use crate::model::search::{Found, MAX_TIMEOUT, Score, SearchOrder, Searched, Target, Unsearched};
+
+pub use asking::Others;
 
 /// Spaces of embeddings at once: a fleet has a model or two, and changes them now and then. Records of further ones are held and found by
 /// hash and field; a search that they could be in is not certified.
@@ -42,6 +50,10 @@ pub struct Searches {
     /// Records of spaces beyond the limit.
     unplaced: BTreeMap<OpId, SpaceKey>,
     waiting: VecDeque<Waiting>,
+    /// What peers ask.
+    answering: Answering,
+    /// What peers are asked.
+    asking: Asking,
     /// The scan that runs, and who waits for which of its answers; `None` where nobody does any more.
     running: Option<(ScanId, Vec<Option<Waiting>>)>,
     scans: u64,
@@ -96,6 +108,10 @@ struct Waiting {
     model: Option<String>,
     /// Whether a record that it could find lies in no space.
     is_blind: bool,
+    /// Whether nobody else is to be asked.
+    is_alone: bool,
+    /// What is less near a peer that asks has enough of.
+    floor: Option<Score>,
     asked: Instant,
     until: Instant,
 }
@@ -177,7 +193,7 @@ impl Searches {
 
     /// The application wants the nearest; `sought` is what its target comes to.
     pub fn search(&mut self, now: Instant, order: SearchOrder, sought: Sought, ctx: &mut Context) {
-        let SearchOrder { ticket, target, k, mode, filter, timeout, .. } = order;
+        let SearchOrder { ticket, target, k, mode, filter, timeout, alone, .. } = order;
         if self.waiting.len() >= MAX_WAITING {
             return refuse(ticket, Unsearched::Busy { limit: MAX_WAITING }, ctx);
         }
@@ -186,9 +202,12 @@ impl Searches {
             Target::Numbers(_) => None,
         };
         let Sought { query, model, named } = sought;
-        let question = Question { ticket, query, k, mode, models: Vec::new(), filter, named, except };
+        // What stays on this node is nobody else's.
+        let is_alone = alone || filter.local;
+        let question = Question { ticket, asker: None, query, k, mode, models: Vec::new(), filter, named, except };
         let until = now + timeout.min(MAX_TIMEOUT);
-        self.waiting.push_back(Waiting { question, model, is_blind: false, asked: now, until });
+        let waiting = Waiting { question, model, is_blind: false, is_alone, floor: None, asked: now, until };
+        self.waiting.push_back(waiting);
         self.scan(ctx);
     }
 
@@ -215,13 +234,14 @@ impl Searches {
 
     /// Begins the next scan if none runs: one at a time, so that what comes meanwhile shares the next.
     fn scan(&mut self, ctx: &mut Context) {
-        if self.running.is_some() || self.waiting.is_empty() || !self.coming.is_empty() {
+        let is_idle = self.waiting.is_empty() && self.answering.is_empty();
+        if self.running.is_some() || is_idle || !self.coming.is_empty() {
             return;
         }
         let mut together: Vec<Waiting> = Vec::new();
         let mut asked: BTreeMap<SpaceKey, Vec<usize>> = BTreeMap::new();
         while together.len() < MAX_TOGETHER
-            && let Some(mut waiting) = self.waiting.pop_front()
+            && let Some(mut waiting) = self.next(together.len())
         {
             match self.spaces_for(&mut waiting) {
                 Ok(spaces) => {
@@ -230,7 +250,7 @@ impl Searches {
                     }
                     together.push(waiting);
                 }
-                Err(why) => refuse(waiting.question.ticket, why, ctx),
+                Err(why) => self.unscanned(waiting, why, ctx),
             }
         }
         if together.is_empty() {
@@ -250,21 +270,48 @@ impl Searches {
     }
 
     /// A scan has been done.
-    pub fn on_scanned(&mut self, now: Instant, scan: ScanId, answers: Vec<Nearest>, ctx: &mut Context) {
+    pub fn on_scanned(&mut self, scan: ScanId, answers: Vec<Nearest>, ctx: &mut Context) {
         let Some((_, waiting)) = self.running.take_if(|(running, _)| *running == scan) else { return };
         for (waiting, answer) in waiting.into_iter().zip(answers) {
-            if let Some(waiting) = waiting {
-                answer_with(now, waiting, Some(answer), ctx);
+            match waiting {
+                Some(waiting) if waiting.question.asker.is_some() => answer_peer(waiting, answer, ctx),
+                Some(waiting) => self.asking.hold(waiting, Ok(answer), ctx),
+                None => {}
             }
         }
         self.scan(ctx);
+    }
+
+    /// The next to be scanned for: this node's own and those of others in turn, so that neither holds up the other.
+    fn next(&mut self, before: usize) -> Option<Waiting> {
+        if before.is_multiple_of(2) {
+            self.waiting.pop_front().or_else(|| self.answering.pop())
+        } else {
+            self.answering.pop().or_else(|| self.waiting.pop_front())
+        }
+    }
+
+    /// Nothing here can be compared with what is sought.
+    fn unscanned(&mut self, waiting: Waiting, why: Unsearched, ctx: &mut Context) {
+        if waiting.question.asker.is_some() {
+            // Of other dimensions is nothing: that is an answer. Which of several models is meant only the asker knows.
+            let certified = matches!(why, Unsearched::Dims { .. });
+            return answer_peer(waiting, Nearest { found: Vec::new(), certified }, ctx);
+        }
+        match why {
+            Unsearched::Dims { .. } => self.asking.hold(waiting, Err(why), ctx),
+            Unsearched::Models(_) | Unsearched::NoSuchHash | Unsearched::Busy { .. } => {
+                refuse(waiting.question.ticket, why, ctx);
+            }
+        }
     }
 
     /// When the first of those that wait has waited long enough, or more records are to be placed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let running = self.running.iter().flat_map(|(_, waiting)| waiting).flatten();
-        self.waiting.iter().chain(running).map(|waiting| waiting.until).chain(self.more_at).min()
+        let own = self.waiting.iter().chain(running).map(|waiting| waiting.until).chain(self.more_at).min();
+        [own, self.answering.next_deadline(), self.asking.next_deadline()].into_iter().flatten().min()
     }
 
     /// Ends those that have waited long enough.
@@ -277,9 +324,11 @@ impl Searches {
             std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.until <= now);
         self.waiting = kept.into();
         over.extend(ended);
-        for waiting in over {
-            answer_with(now, waiting, None, ctx);
+        self.answering.on_wake(now);
+        for waiting in over.into_iter().filter(|waiting| waiting.question.asker.is_none()) {
+            unanswered(now, &waiting, ctx);
         }
+        self.asking.on_wake(now, ctx);
     }
 }
 
@@ -288,25 +337,40 @@ impl Searches {
     #[must_use]
     pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let asked = self.waiting.len() + self.running.iter().map(|(_, waiting)| waiting.len()).sum::<usize>();
-        vec![
+        let tables = self.answering.table_sizes().into_iter().chain(self.asking.table_sizes());
+        let own = [
             ("spaces", self.spaces.len(), MAX_SPACES),
             ("embeddings", self.held.len(), MAX_ENTRIES),
             ("searches", asked, MAX_WAITING + MAX_TOGETHER),
-        ]
+        ];
+        own.into_iter().chain(tables).collect()
     }
 }
 
-/// Tells what was found, or that there was no answer in time.
-fn answer_with(now: Instant, waiting: Waiting, answer: Option<Nearest>, ctx: &mut Context) {
+/// Tells that there was no answer in time.
+fn unanswered(now: Instant, waiting: &Waiting, ctx: &mut Context) {
+    ctx.stats.searches_unanswered += 1;
     let elapsed = now.since(waiting.asked);
+    let searched = Searched { found: Vec::new(), responded: 0, of: 1, certified: false, elapsed };
+    end(waiting.question.ticket, searched, ctx);
+}
+
+/// Tells what was found.
+fn end(ticket: Ticket, searched: Searched, ctx: &mut Context) {
     ctx.stats.searches += 1;
-    ctx.stats.searches_unanswered += u64::from(answer.is_none());
-    ctx.stats.search_micros += u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-    let responded = u32::from(answer.is_some());
-    let Nearest { found, certified } = answer.unwrap_or_default();
-    let certified = certified && !waiting.is_blind;
-    let outcome = Ok(Searched { found, responded, of: 1, certified, elapsed });
-    ctx.out.event(Event::Searched { ticket: waiting.question.ticket, outcome });
+    ctx.stats.search_micros += u64::try_from(searched.elapsed.as_micros()).unwrap_or(u64::MAX);
+    ctx.out.event(Event::Searched { ticket, outcome: Ok(searched) });
+}
+
+/// Tells a peer what was found for it.
+fn answer_peer(waiting: Waiting, answer: Nearest, ctx: &mut Context) {
+    let Waiting { question, is_blind, floor, asked, until, .. } = waiting;
+    let Some(asker) = question.asker else { return };
+    let is_wanted = |found: &&Found| floor.is_none_or(|floor| found.score >= floor);
+    let found = answer.found.iter().filter(is_wanted).map(|found| OpId::of(found.entry.op())).collect();
+    let certified = answer.certified && !is_blind;
+    let answered = Answered { asker, number: question.ticket.0, found, certified, asked, until };
+    ctx.out.notice(Notice::Answered(Box::new(answered)));
 }
 
 /// Tells why nothing was searched.

@@ -81,6 +81,11 @@ impl Priority {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
+impl Ticket {
+    /// Of what the mesh itself says: nobody waits for what becomes of it.
+    pub const OWN: Self = Self(u64::MAX);
+}
+
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

@@ -49,6 +49,10 @@ pub struct Card {
 
 /// The bit of a card's features of whoever reads packed letters.
 pub const READS_PACKED: u32 = 1;
+/// The bit of whoever answers searches of others.
+pub const ANSWERS_SEARCHES: u32 = 2;
+/// The bit of whoever holds sightings that it has told nobody of.
+pub const HOLDS_LOCAL: u32 = 4;
 
 /// One address of a node's unicast port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -110,6 +114,18 @@ impl Card {
     #[must_use]
     pub fn reads_packed(&self) -> bool {
         self.features.is_some_and(|features| features & READS_PACKED != 0)
+    }
+
+    /// Whether searches may be put to it.
+    #[must_use]
+    pub fn answers_searches(&self) -> bool {
+        self.features.is_some_and(|features| features & ANSWERS_SEARCHES != 0)
+    }
+
+    /// Whether it holds sightings that nobody else has.
+    #[must_use]
+    pub fn holds_local(&self) -> bool {
+        self.features.is_some_and(|features| features & HOLDS_LOCAL != 0)
     }
 
     /// The life this card was signed in.

@@ -41,7 +41,7 @@ pub enum OpLane {
     Live,
     /// Every one holds until its time is over, on disk, whatever becomes of its author.
     Log,
-    /// As in the log, and it never leaves its author's node: no message bears it, no root counts it.
+    /// As in the log, but nobody else holds it: no message of the log bears it, no root counts it. An answer to a search may show it.
     Local,
 }
 

@@ -393,7 +393,7 @@ pub struct NewRecord {
     pub ownership: Option<String>,
     /// When it was seen, if not now.
     pub seen: Option<WallTime>,
-    /// Whether it stays on this node and is never told to anybody.
+    /// Whether it stays on this node: nobody else holds it, and it is told only in answer to a search for what is like it.
     pub local: bool,
     /// This node's own op of which this one is an update: any that told of the sighting.
     pub replaces: Option<OpId>,
@@ -501,7 +501,7 @@ pub struct RecordView {
     pub body: RecordBody,
     /// How long it lasts yet.
     pub left: Duration,
-    /// Whether it never leaves this node.
+    /// Whether it stays on the node that added it.
     pub local: bool,
     /// Whether it is on this node's disk.
     pub kept: bool,

@@ -44,6 +44,8 @@ pub struct SearchOrder {
     pub filter: Filter,
     /// How long it may take; at most [`MAX_TIMEOUT`].
     pub timeout: Duration,
+    /// Whether only what this node holds is looked at, and nobody else is asked.
+    pub alone: bool,
 }
 
 /// A cosine, which is ordered and compared as its bits say: it is the same to the bit on every computer.
@@ -78,6 +80,8 @@ pub struct Found {
     pub entry: Entry,
     /// Its cosine with what was asked for.
     pub score: Score,
+    /// Of a record that this node does not hold: how old it was when another node told of it, in milliseconds of running time.
+    pub lent_ms: Option<u64>,
 }
 
 /// What was found, and what that rests on.
@@ -89,7 +93,8 @@ pub struct Searched {
     pub responded: u32,
     /// Nodes that were asked, this one among them.
     pub of: u32,
-    /// Whether all of them have answered, and each answer is what a scan of all its stored numbers gives.
+    /// Whether all of them have answered, and each answer is what a scan of all its stored numbers gives. Whoever failed or left meanwhile
+    /// is not waited for, and counts among those who have not answered.
     pub certified: bool,
     /// How long it took.
     pub elapsed: Duration,

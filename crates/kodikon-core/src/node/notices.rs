@@ -74,6 +74,10 @@ impl Node {
             // For the search machine, which keeps what it needs of them.
             Notice::RecordShown(entry) => self.searches.on_shown(entry),
             Notice::RecordGone(id) => self.searches.on_gone(&id),
+            Notice::Told { from, kind, text } => self.on_told(now, from, &kind, &text),
+            Notice::Searched(ticket) => self.ask_others(now, ticket),
+            Notice::Answered(answered) => self.answer_search(now, &answered),
+            Notice::Ask(ask) => self.put_to(now, *ask),
             Notice::Beacon(index) => self.discovery.hasten(now, index),
             Notice::Acknowledged(..) => self.ctx.stats.casts_acknowledged += 1,
             Notice::Carried(id, rtt) => {
@@ -92,6 +96,8 @@ impl Node {
     fn on_up(&mut self, now: Instant, id: NodeId) {
         let source = self.hop_to(&id);
         self.messages.on_up(&id, &mut self.ctx);
+        // A run that begins knows nothing of what the one before was asked.
+        self.searches.on_down(now, &id, &mut self.ctx);
         self.replication.on_up(now, id, source, &mut self.ctx);
         if self.ctx.roster.get(&id).is_some_and(Peer::is_near) {
             self.on_near(now, id);
@@ -123,6 +129,7 @@ impl Node {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
         self.replication.on_down(&id);
         self.replication.close_pipes(Some(&id), &mut self.ctx);
+        self.searches.on_down(now, &id, &mut self.ctx);
         self.messages.on_unheard(&id, &mut self.ctx);
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, failed, &self.ctx);

@@ -126,7 +126,7 @@ impl Node {
         self.ctx.roster.get(id).map(|peer| peer.card.shown_name())
     }
 
-    fn record_view(&self, now: Instant, id: OpId, op: &SignedOp, body: RecordBody) -> RecordView {
+    pub(super) fn record_view(&self, now: Instant, id: OpId, op: &SignedOp, body: RecordBody) -> RecordView {
         let (left, kept) = self.replication.log().standing(now, &id).unwrap_or_default();
         RecordView {
             id,

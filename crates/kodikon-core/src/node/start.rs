@@ -22,7 +22,9 @@ use crate::machines::registry::Registry;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::machines::search::Searches;
-use crate::model::member::{Card, CardAddress, Liveness as Held, MAX_ADDRESSES, READS_PACKED};
+use crate::model::member::{
+    ANSWERS_SEARCHES, Card, CardAddress, HOLDS_LOCAL, Liveness as Held, MAX_ADDRESSES, READS_PACKED,
+};
 use crate::model::op::OpKind;
 use crate::model::roster::{DirectoryEntry, Roster};
 use crate::node::far::Review;
@@ -143,7 +145,7 @@ impl Node {
             settled: me.settled,
             addresses: announced(&self.ctx.interfaces, me.port),
             version: self.ctx.config.version.clone(),
-            features: Some(READS_PACKED),
+            features: Some(READS_PACKED | ANSWERS_SEARCHES | if self.registry.holds_local() { HOLDS_LOCAL } else { 0 }),
             log_floor,
         };
         let body = minicbor::to_vec(&card).expect("encoding into memory cannot fail");

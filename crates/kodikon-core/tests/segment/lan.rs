@@ -1,6 +1,6 @@
 //! A perfect LAN in virtual time, just enough to let nodes talk in a test; faults are the simulator's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kodikon_core::effect::log::{Committed, SavedLog};
@@ -25,6 +25,8 @@ pub(crate) struct Lan {
     /// What each node's log store holds, and whether its disk takes anything.
     pub(crate) stores: BTreeMap<u8, SavedLog>,
     pub(crate) disk: Committed,
+    /// Nodes whose scans never end; those of all others are done at once.
+    pub(crate) scans_nothing: BTreeSet<u8>,
     /// Whether the disks take their time with states: the test answers in their place.
     pub(crate) holds_state: bool,
     /// How long a datagram takes.
@@ -45,6 +47,7 @@ impl Lan {
             sent: 0,
             stores: BTreeMap::new(),
             disk: Committed::OnDisk,
+            scans_nothing: BTreeSet::new(),
             holds_state: false,
             delay: DELAY,
             lose_every: 0,
@@ -81,7 +84,7 @@ impl Lan {
         let Some(node) = self.nodes.get_mut(&n) else { return };
         node.handle(self.now, input);
         let from = SocketAddr::new(ip(n), 10_000);
-        let (mut answers, mut kept) = (Vec::new(), None);
+        let (mut answers, mut kept, mut scans) = (Vec::new(), None, Vec::new());
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Transmit(transmit) => {
@@ -97,8 +100,12 @@ impl Lan {
                     answers.push(commit);
                 }
                 Output::Persist(Persist::State(state)) => kept = Some(state.version).filter(|_| !self.holds_state),
+                Output::Scan(job) if !self.scans_nothing.contains(&n) => scans.push(job),
                 Output::Persist(_) | Output::Stream(_) | Output::Scan(_) | Output::Check(_) => {}
             }
+        }
+        for job in scans {
+            self.hand(n, Input::Scanned { scan: job.scan, answers: job.run() });
         }
         if let Some(version) = kept {
             self.hand(n, Input::StateKept { version });

@@ -26,6 +26,7 @@ use kodikon_core::wire::message::{
     Message, Naming, Ops, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use kodikon_core::wire::seal::GroupKey;
+use kodikon_core::wire::search::{SearchAnswer, SearchQuery};
 
 /// The secret of the paper's node: the bytes from 0 to 31.
 pub(crate) const SECRET: [u8; 32] = {
@@ -255,6 +256,31 @@ fn spread() -> Vec<Message> {
         Message::Covered(Covered { covers: vec![cover()], halves: vec![half], wants: vec![cover()] }),
         Message::Offer(Offer { holds: vec![cover()], question: true }),
     ]
+}
+
+/// What is said in a search, by the rule that it follows.
+pub(crate) fn searched() -> Vec<(&'static str, Vec<u8>)> {
+    let everything = SearchQuery {
+        number: u64::MAX,
+        numbers: SearchQuery::bytes_of(&[1.0, -0.5]),
+        model: Some("face".to_owned()),
+        k: 1_000,
+        fast: true,
+        local: true,
+        left_ms: 60_000,
+        floor: Some(0.875),
+        data_type: Some("person".to_owned()),
+        author: Some(SOMEBODY),
+        name: Some("node_001".to_owned()),
+        named: SearchQuery::names_of(&[identity().id()]),
+        since: Some(WALL.0),
+        until: Some(WALL.0),
+        conditions: vec![("gate".to_owned(), "g*".to_owned())],
+        hash: Some("6c1f".to_owned()),
+        except: Some("6c20".to_owned()),
+    };
+    let answer = SearchAnswer { number: u64::MAX, part: 0, parts: 1, certified: true, entries: registered() };
+    vec![("search-query", everything.bytes()), ("search-answer", answer.bytes())]
 }
 
 /// Every message. A new one belongs here: [`number_of`] does not compile without it, and a test counts.

@@ -101,6 +101,18 @@ impl Records {
         self.all.get(&number).is_some_and(|added| now.since(added.at) + END_MARGIN < added.ttl)
     }
 
+    /// Whether a sighting was added so.
+    pub(super) fn was_added(&self, author: &NodeId, body: &RecordBody) -> bool {
+        let added = number_of(body.metadata.as_bytes()).and_then(|number| self.all.get(&number));
+        added.is_some_and(|added| added.by == *author && added.says == says(body))
+    }
+
+    /// Whether all who know of an op must show it: nobody wanted it taken back, and its time is not about to end.
+    pub(super) fn lasts(&self, now: Moment, id: &OpId) -> bool {
+        let number = self.numbers.get(id);
+        number.is_some_and(|number| self.is_lasting(now, *number)) && !self.may_be_gone(id)
+    }
+
     /// Whether an op was, or may have been, taken back or updated.
     fn may_be_gone(&self, id: &OpId) -> bool {
         let Some(sighting) = self.sightings.get(id) else { return true };

@@ -1,35 +1,91 @@
 //! Decides whether what a search finds is what a plain scan of all that its node shows would find, in the same order.
 
 use core::cmp::Ordering;
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use kodikon_core::effect::Event;
 use kodikon_core::effect::scan::{Question, ScanJob};
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::op::OpId;
-use kodikon_core::model::record::{DTYPE_F16, DTYPE_I8, Embedding, RecordView};
+use kodikon_core::model::record::{DTYPE_F16, DTYPE_I8, Embedding, RecordBody, RecordView};
+use kodikon_core::model::search::{Found, SearchOrder, Searched};
 
 use crate::checks::{Check, Watch};
 use crate::moment::Moment;
 
-/// What searches that go on must find.
+/// A search that takes so much longer than it may has not ended: its clock may run slowly, and its scan takes its time.
+const END_MARGIN: Duration = Duration::from_secs(3);
+
+/// What searches that go on must find, and when they must end.
 #[derive(Debug, Default)]
 pub struct Searches {
-    due: BTreeMap<(usize, Ticket), Vec<(OpId, f64)>>,
+    /// By who asks: what those who scanned for it hold, in the order in which all of it would be found.
+    due: BTreeMap<(usize, Ticket), Due>,
+    ends: BTreeMap<(usize, Ticket), Moment>,
+}
+
+/// What one search must find.
+#[derive(Debug, Default)]
+struct Due {
+    k: usize,
+    all: Vec<Near>,
+}
+
+/// A record and what it scores.
+#[derive(Debug, Clone, PartialEq)]
+struct Near {
+    id: OpId,
+    score: f64,
+    hash_value: String,
+    source: String,
+}
+
+impl Near {
+    fn order(&self, other: &Self) -> Ordering {
+        let words = |near: &Self| (near.hash_value.clone(), near.source.clone(), near.id);
+        let by_score = other.score.partial_cmp(&self.score).unwrap_or(Ordering::Equal);
+        by_score.then_with(|| words(self).cmp(&words(other)))
+    }
 }
 
 impl Searches {
     /// A process began, or ended: what it was looking for is of no interest any more.
     pub(super) fn booted(&mut self, node: usize) {
         self.due.retain(|(of, _), _| *of != node);
+        self.ends.retain(|(of, _), _| *of != node);
     }
 }
 
 impl Watch {
+    /// A node's application looks for something.
+    pub(super) fn expect_end(&mut self, now: Moment, node: usize, order: &SearchOrder) {
+        self.searches.ends.insert((node, order.ticket), now + order.timeout + END_MARGIN);
+    }
+
+    /// No search goes on for longer than it may.
+    pub(super) fn check_ends(&mut self, now: Moment) {
+        let late: Vec<(usize, Ticket)> =
+            self.searches.ends.extract_if(.., |_, end| *end < now).map(|(which, _)| which).collect();
+        for (node, ticket) in late {
+            self.searches.due.remove(&(node, ticket));
+            self.tally.check(now, Check::SearchEnds, false, || format!("node {node} still searches for {ticket:?}"));
+        }
+    }
+
     /// A node's embeddings are scanned; this is all that the node shows.
     pub(super) fn expect_nearest(&mut self, node: usize, job: &ScanJob, shown: &[RecordView]) {
         for question in &job.questions {
-            self.searches.due.insert((node, question.ticket), nearest(question, shown));
+            let asker = question.asker.map_or(Some(node), |asker| self.truth.holder(&asker));
+            let Some(asker) = asker else { continue };
+            if question.asker.is_some() && !self.searches.ends.contains_key(&(asker, question.ticket)) {
+                continue;
+            }
+            let due = self.searches.due.entry((asker, question.ticket)).or_default();
+            due.k = question.k;
+            due.all.extend(nearest(question, shown));
+            due.all.sort_by(Near::order);
+            due.all.dedup();
         }
     }
 
@@ -37,42 +93,77 @@ impl Watch {
     pub(super) fn hear_of_search(&mut self, now: Moment, node: usize, event: &Event) {
         let Event::Searched { ticket, outcome } = event else { return };
         let due = self.searches.due.remove(&(node, *ticket));
+        let is_first = self.searches.ends.remove(&(node, *ticket)).is_some();
+        self.tally.check(now, Check::SearchEnds, is_first, || format!("node {node} ends {ticket:?} twice"));
         let Ok(searched) = outcome else {
             self.metrics.count("searches_refused");
             return;
         };
+        for found in &searched.found {
+            self.check_real(now, node, found);
+        }
         // Without an answer in time nothing is claimed.
         if searched.responded == 0 {
             return;
         }
-        let found: Vec<(OpId, f64)> =
-            searched.found.iter().map(|found| (OpId::of(found.entry.op()), found.score.0)).collect();
-        self.metrics.count(if found.is_empty() { "searches_empty" } else { "searches_found" });
+        self.metrics.count(match (searched.found.is_empty(), searched.of, searched.certified) {
+            (true, 1, _) => "searches_empty",
+            (false, 1, _) => "searches_found",
+            (_, _, true) => "searches_by_many",
+            (_, _, false) => "searches_uncertified",
+        });
+        if searched.of > 1 && !searched.certified {
+            return;
+        }
+        if searched.of > 1 {
+            self.metrics.sample("search_by_many_ms", searched.elapsed.as_secs_f64() * 1_000.0);
+        }
+        // Of what was taken back or over meanwhile one of them may know, and another not yet.
+        let is_settled = |id: &OpId| searched.of == 1 || self.records.lasts(now, id);
+        let settled = |all: &mut dyn Iterator<Item = (OpId, f64)>| -> Vec<(OpId, f64)> {
+            all.filter(|(id, _)| is_settled(id)).collect()
+        };
+        let told = searched.found.iter().map(|found| (OpId::of(found.entry.op()), found.score.0));
+        let found = settled(&mut told.into_iter());
+        let due = due.map(|Due { k, all }| {
+            let mut due = settled(&mut all.iter().map(|near| (near.id, near.score)));
+            // What is taken back since may stand in the place of others.
+            due.truncate(if searched.found.len() < k || searched.of == 1 { k } else { found.len() });
+            due
+        });
         let is_so = searched.certified && due.as_ref().is_some_and(|due| *due == found);
         self.tally.check(now, Check::SearchExact, is_so, || {
-            let certified = searched.certified;
-            format!("node {node} finds {found:?}, certified {certified}, where a plain scan finds {due:?}")
+            let Searched { certified, of, .. } = searched;
+            format!("node {node} finds {found:?}, certified {certified} by {of}, where a plain scan finds {due:?}")
+        });
+    }
+
+    /// Whatever is found was added so by whom it names, and scores what it is said to score.
+    fn check_real(&mut self, now: Moment, node: usize, found: &Found) {
+        let op = found.entry.op();
+        let body: Option<RecordBody> = minicbor::decode(op.body()).ok();
+        let is_real = body.as_ref().is_some_and(|body| self.records.was_added(&op.author(), body));
+        self.tally.check(now, Check::SearchTrue, is_real, || {
+            format!("node {node} finds {:?}, which was not added so", OpId::of(op))
         });
     }
 }
 
 /// What a plain scan finds: every score computed in `f64` from what is stored, all of them sorted.
-fn nearest(question: &Question, shown: &[RecordView]) -> Vec<(OpId, f64)> {
+fn nearest(question: &Question, shown: &[RecordView]) -> Vec<Near> {
     let dims = question.query.numbers().len();
     let is_asked =
         |embedding: &Embedding| usize::from(embedding.dims) == dims && question.models.contains(&embedding.model);
-    let mut all: Vec<(f64, &RecordView)> = Vec::new();
+    let mut all = Vec::new();
     for view in shown {
         let Some(embedding) = view.body.embedding.as_ref().filter(|embedding| is_asked(embedding)) else { continue };
         if is_wanted(question, view) {
-            all.push((score(question.query.numbers(), &numbers(embedding)), view));
+            let score = score(question.query.numbers(), &numbers(embedding));
+            let (hash_value, source) = (view.body.hash_value.clone(), view.body.source.clone());
+            all.push(Near { id: view.id, score, hash_value, source });
         }
     }
-    all.sort_by(|(a, one), (b, other)| {
-        let words = |view: &RecordView| (view.body.hash_value.clone(), view.body.source.clone(), view.id);
-        b.partial_cmp(a).unwrap_or(Ordering::Equal).then_with(|| words(one).cmp(&words(other)))
-    });
-    all.into_iter().take(question.k).map(|(score, view)| (view.id, score)).collect()
+    all
 }
 
 /// The filters that this workload sets, read anew.
@@ -83,7 +174,7 @@ fn is_wanted(question: &Question, view: &RecordView) -> bool {
         view.body.metadata.contains(&format!("\"{gate}"))
     });
     let is_type = filter.data_type.as_ref().is_none_or(|wanted| *wanted == view.body.data_type);
-    gates && is_type && question.except.as_ref() != Some(&view.body.hash_value)
+    gates && is_type && (!filter.local || view.local) && question.except.as_ref() != Some(&view.body.hash_value)
 }
 
 /// The numbers of an embedding as they are stored, exactly.

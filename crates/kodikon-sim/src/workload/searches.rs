@@ -125,6 +125,7 @@ impl Searches {
             mode: Mode::Exact,
             filter,
             timeout: Duration::from_secs(5),
+            alone: self.random.below(8) == 0,
         }
     }
 }

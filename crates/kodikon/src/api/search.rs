@@ -26,7 +26,8 @@ pub struct SearchDoc {
     /// Whether it may miss one in a hundred for being faster; else the answer is exact.
     #[serde(default)]
     pub fast: bool,
-    /// Whether only what this node holds is looked at. Each node holds the sightings of all, and none asks another yet: so it is in any case.
+    /// Whether only what this node holds is looked at; else those are asked, too, who hold what is not here: sightings that they keep to
+    /// themselves, and all others while this node lacks some of what all are to have.
     #[serde(default)]
     pub local: bool,
     /// Only records of this kind of thing.

@@ -16,7 +16,9 @@ const NAMED: usize = 8;
 /// What one peer did, as far as it is worth a word: the number first.
 fn words(kind: Excess, count: u64, heard: u64) -> Option<String> {
     let tells = match kind {
-        Excess::Datagrams | Excess::Alerts | Excess::Letters | Excess::Casts | Excess::Forgeries => count > 0,
+        Excess::Datagrams | Excess::Alerts | Excess::Letters | Excess::Casts | Excess::Searches | Excess::Forgeries => {
+            count > 0
+        }
         Excess::Ops => count >= OPS_TELL,
         Excess::Replays => count >= REPLAYS_TELL && count > heard.saturating_mul(REPLAYS_FOR_EACH),
     };
@@ -26,6 +28,7 @@ fn words(kind: Excess, count: u64, heard: u64) -> Option<String> {
         Excess::Alerts => "alerts beyond 20 a second (critical: 10)",
         Excess::Letters => "letters by relays beyond 5,000 a second",
         Excess::Casts => "broadcasts beyond 20 a second",
+        Excess::Searches => "searches beyond 40 a second",
         Excess::Forgeries => "facts or broadcasts of others passed on under signatures that are not theirs",
         Excess::Replays => "frames of its session that had come before",
     };

@@ -308,6 +308,7 @@ fn whoever_goes_beyond_its_share_is_named_with_what_it_did_and_how_often() {
         (&[("cam2", Excess::Alerts, 9)], Status::Warn, "cam2: 9 alerts beyond 20 a second (critical: 10)"),
         (&[("cam2", Excess::Letters, 1)], Status::Warn, "cam2: 1 letters by relays"),
         (&[("cam2", Excess::Casts, 30)], Status::Warn, "cam2: 30 broadcasts beyond"),
+        (&[("cam2", Excess::Searches, 3)], Status::Warn, "cam2: 3 searches beyond 40 a second"),
         (&[("cam2", Excess::Forgeries, 1)], Status::Warn, "1 facts or broadcasts of others"),
         (&[("cam2", Excess::Ops, 4_999)], Status::Ok, "no peer"),
         (&[("cam2", Excess::Ops, 5_000)], Status::Warn, "5000 facts about itself"),

@@ -69,21 +69,32 @@ impl Driver {
         self.carry_out();
     }
 
+    /// Some of what a search may find is here already.
+    pub(super) fn tell_found(&mut self, now: Instant, ticket: Ticket, found: &[Found]) {
+        let Some(Finding { each, told, with_embedding, .. }) = self.searching.waiting.get_mut(&ticket) else { return };
+        for found in found {
+            let Some(view) = self.node.found_view(now, found) else { continue };
+            if told.insert(view.id) {
+                // An error means that only the summary is waited for.
+                _ = each.send(FoundRow { record: record_row(&view, *with_embedding), score: found.score.0 });
+            }
+        }
+    }
+
     /// A search has ended. Of what was found that is left out which has been deleted since.
     pub(super) fn end_search(&mut self, now: Instant, ticket: Ticket, outcome: &Result<Searched, Unsearched>) {
-        let Some(Finding { each, end, with_embedding }) = self.searching.waiting.remove(&ticket) else { return };
+        let Some(Finding { each, end, with_embedding, told }) = self.searching.waiting.remove(&ticket) else { return };
         let report = outcome.as_ref().map_err(Clone::clone).map(|searched| {
             let row = |found: &Found| {
-                let view = self.node.record(now, &OpId::of(found.entry.op()))?;
-                Some(FoundRow { record: record_row(&view, with_embedding), score: found.score.0 })
+                let view = self.node.found_view(now, found)?;
+                Some((view.id, FoundRow { record: record_row(&view, with_embedding), score: found.score.0 }))
             };
-            let results: Vec<FoundRow> = searched.found.iter().filter_map(row).collect();
-            for found in &results {
-                // An error means that only the summary is waited for.
+            let rows: Vec<(OpId, FoundRow)> = searched.found.iter().filter_map(row).collect();
+            for (_, found) in rows.iter().filter(|(id, _)| !told.contains(id)) {
                 _ = each.send(found.clone());
             }
             SearchReport {
-                results,
+                results: rows.into_iter().map(|(_, row)| row).collect(),
                 responded: searched.responded,
                 of: searched.of,
                 certified: searched.certified,

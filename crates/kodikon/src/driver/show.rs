@@ -130,6 +130,8 @@ impl Show {
             | CoreEvent::Stored { .. }
             | CoreEvent::Record(_)
             | CoreEvent::Searched { .. }
+            | CoreEvent::SearchAnswered { .. }
+            | CoreEvent::Found { .. }
             | CoreEvent::NameClash { .. }
             | CoreEvent::Cloned { .. }
             | CoreEvent::Overtaken { .. }
@@ -336,6 +338,7 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
             What::Record { node_id: name.clone(), id, source: name, record: Box::new(record_row(view, false)) }
         }
         CoreEvent::Searched { outcome, .. } => search(outcome.as_ref().ok()?, view),
+        CoreEvent::SearchAnswered { from, name, .. } => return answered(event, *from, shown(from, name)),
         CoreEvent::Isolated(isolated) => {
             let reason = if *isolated { "nobody is heard" } else { "somebody is heard again" };
             What::Isolated { isolated: *isolated, reason: reason.to_owned() }
@@ -343,6 +346,7 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
         CoreEvent::Stored { .. }
         | CoreEvent::Settled { .. }
         | CoreEvent::Announced { .. }
+        | CoreEvent::Found { .. }
         | CoreEvent::PeerUp { .. }
         | CoreEvent::Raised { .. }
         | CoreEvent::Receipt { .. }
@@ -356,6 +360,20 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
         | CoreEvent::Refused { .. }
         | CoreEvent::Equivocated { .. }
         | _ => return None,
+    })
+}
+
+/// That this node has answered a search of another's.
+fn answered(event: &CoreEvent, from: NodeId, node_id: String) -> Option<What> {
+    let CoreEvent::SearchAnswered { found, certified, elapsed, .. } = event else { return None };
+    Some(What::Search {
+        node_id,
+        id: from.to_string(),
+        found: *found,
+        responded: 1,
+        of: 1,
+        certified: *certified,
+        elapsed_ms: elapsed.as_secs_f64() * 1_000.0,
     })
 }
 
@@ -464,6 +482,8 @@ fn log(event: &CoreEvent) {
         CoreEvent::Searched { outcome, .. } => {
             tracing::debug!(found = ?outcome.as_ref().map(|searched| searched.found.len()), "searched")
         }
+        CoreEvent::Found { found, .. } => tracing::debug!(found = found.len(), "found so far"),
+        CoreEvent::SearchAnswered { name, found, .. } => tracing::debug!(%name, found, "searched for another"),
         CoreEvent::Raised { outcome, .. } => tracing::debug!(?outcome, "alert ordered"),
         CoreEvent::Receipt { alert, name, durable, .. } => tracing::debug!(%alert, %name, durable, "alert has arrived"),
         CoreEvent::AlertOver { alert, .. } => tracing::debug!(%alert, "alert is over"),

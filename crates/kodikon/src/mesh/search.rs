@@ -1,5 +1,6 @@
 //! Decides how an embedder asks for what is alike, and how it hears what was found.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use kodikon_core::model::letter::Ticket;
+use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::MAX_HASH;
 use kodikon_core::model::search::{DEFAULT_K, DEFAULT_TIMEOUT, MAX_TIMEOUT, SearchOrder, Target, Unsearched};
 use kodikon_scan::{MAX_K, Mode, Query as Numbers, ValueError};
@@ -88,6 +90,7 @@ pub struct Query {
     mode: Mode,
     filter: Filter,
     timeout: Duration,
+    alone: bool,
     with_embedding: bool,
 }
 
@@ -110,7 +113,7 @@ impl Query {
 
     fn new(target: Wanted) -> Self {
         let (k, mode, timeout) = (DEFAULT_K, Mode::Exact, DEFAULT_TIMEOUT);
-        Self { target, model: None, k, mode, filter: Filter::default(), timeout, with_embedding: false }
+        Self { target, model: None, k, mode, filter: Filter::default(), timeout, alone: false, with_embedding: false }
     }
 
     /// How many are wanted, 1 to [`SEARCH_K_MOST`]. Default: 10.
@@ -138,6 +141,11 @@ impl Query {
         Self { timeout, ..self }
     }
 
+    /// Whether only what this node holds is looked at, and nobody else is asked. Default: who may hold what is not here is asked.
+    pub fn local(self, local: bool) -> Self {
+        Self { alone: local, ..self }
+    }
+
     /// The numbers of what is found are told, too.
     pub fn with_embedding(self) -> Self {
         Self { with_embedding: true, ..self }
@@ -156,8 +164,8 @@ impl Query {
             Wanted::Like(hash) => return Err(SearchError::Hash { given: hash.len() }),
         };
         let filter = self.filter.for_core(view)?;
-        let Self { model, k, mode, timeout, .. } = self;
-        let order = SearchOrder { ticket: Ticket(0), target, model, k, mode, filter, timeout };
+        let Self { model, k, mode, timeout, alone, .. } = self;
+        let order = SearchOrder { ticket: Ticket(0), target, model, k, mode, filter, timeout, alone };
         Ok((order, self.with_embedding))
     }
 }
@@ -195,6 +203,7 @@ impl TryFrom<SearchDoc> for Query {
             mode: if doc.fast { Mode::Fast } else { Mode::Exact },
             filter,
             timeout,
+            alone: doc.local,
             with_embedding: doc.with_embedding,
             ..query
         })
@@ -218,6 +227,8 @@ impl fmt::Debug for Query {
 pub(crate) struct Finding {
     /// Each record as it is found; at most so many as all who are asked may find.
     pub(crate) each: mpsc::UnboundedSender<FoundRow>,
+    /// Which of them were told.
+    pub(crate) told: BTreeSet<OpId>,
     /// What came of it.
     pub(crate) end: oneshot::Sender<Result<SearchReport, Unsearched>>,
     /// Whether the numbers are told, too.
@@ -250,7 +261,7 @@ impl Mesh {
         let (order, with_embedding) = query.order(&self.0.board.read())?;
         let (each, found) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
-        let finding = Finding { each, end, with_embedding };
+        let finding = Finding { each, told: BTreeSet::new(), end, with_embedding };
         self.0
             .orders
             .send(Order::Search { order: Box::new(order), finding })

@@ -23,6 +23,7 @@ use crate::model::windows::{Arrived, WINDOW};
 use crate::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
 use crate::wire::fragments::{Pieced, Pieces};
 use crate::wire::letter::{Path, Stamp};
+use crate::wire::search::is_own;
 
 /// Casts of one origin that may come at once: five seconds of its rate, which a pause holds back.
 const TAKEN_BURST: u32 = 5 * CAST_RATE;
@@ -147,10 +148,14 @@ impl Broadcasts {
             // all the same.
             ctx.stats.drop(Reject::Stale);
         } else if let Content::Text(text) = content {
-            let name = ctx.roster.get(&id.origin).map(|peer| peer.card.shown_name()).unwrap_or_default();
-            let path = named(&way.path, ctx);
             let (kind, payload, priority) = (text.kind, text.payload, came.urgency);
-            ctx.out.event(Event::Broadcast { from: id.origin, name, kind, payload, priority, path });
+            if is_own(&kind) {
+                ctx.out.notice(Notice::Told { from: id.origin, kind, text: payload });
+            } else {
+                let name = ctx.roster.get(&id.origin).map(|peer| peer.card.shown_name()).unwrap_or_default();
+                let path = named(&way.path, ctx);
+                ctx.out.event(Event::Broadcast { from: id.origin, name, kind, payload, priority, path });
+            }
         }
         let held = Held {
             cast,

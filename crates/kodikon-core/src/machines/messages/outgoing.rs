@@ -84,6 +84,15 @@ impl Messages {
         }
     }
 
+    /// The mesh itself says something to one node; it is tried like any letter, and given up without a word.
+    pub fn say(&mut self, now: Instant, (to, text): (NodeId, Text), timeout: Duration, ctx: &mut Context) {
+        let is_present = ctx.roster.get(&to).is_some_and(|peer| peer.liveness.is_present());
+        if is_present && self.keys.with(&to, ctx).is_some() {
+            let own = NewOwn { ticket: Ticket::OWN, to, body: text.bytes(), urgency: Priority::Normal };
+            _ = self.origin.take(own, now + timeout);
+        }
+    }
+
     /// Begins what may be begun.
     pub fn begin(&mut self, now: Instant, ctx: &mut Context) {
         loop {
@@ -416,5 +425,8 @@ impl Messages {
 }
 
 fn settle(ticket: Ticket, to: NodeId, outcome: Outcome, ctx: &mut Context) {
+    if ticket == Ticket::OWN {
+        return;
+    }
     ctx.out.event(Event::Settled { ticket, to, outcome });
 }

@@ -434,6 +434,23 @@ impl Log {
         }
     }
 
+    /// An op that is held, whether it leaves this node or not, as another node is told of it in answer to its search.
+    #[must_use]
+    pub fn lend(&self, now: Instant, id: &OpId, ctx: &Context) -> Option<LogEntry> {
+        let lane = self.lanes.get(&(id.author, id.epoch));
+        let held = self.local.get(id).or_else(|| lane?.get(id.seq))?;
+        let key = lane.map_or_else(|| ctx.me.identity.public_key(), |lane| lane.key);
+        let rested = held.rested.then_some(true);
+        Some(LogEntry { op: held.op.clone(), age_ms: self.age_ms(now, held), key: Some(key), rested })
+    }
+
+    /// Whether an op was here and is not any more: its time is over, or others took its place or took it back.
+    #[must_use]
+    pub fn is_past(&self, id: &OpId) -> bool {
+        let lane = self.lanes.get(&(id.author, id.epoch));
+        lane.is_some_and(|lane| lane.covers(id.seq) && lane.get(id.seq).is_none())
+    }
+
     fn release(&mut self, id: &OpId) -> bool {
         if let Some(held) = self.local.release(id) {
             self.ends.remove(&(held.over_ms(), *id));

@@ -55,6 +55,8 @@ pub(super) struct Sync {
     last: NodeId,
     /// Since when its answer is waited for; `None`: it is there.
     asked: Option<Instant>,
+    /// Whether the last question was not answered in its time.
+    is_unanswered: bool,
     /// How long.
     patience: Duration,
     /// Who answers, or may, and until when what it says counts as asked for.
@@ -89,6 +91,7 @@ impl Sync {
             oldest: None,
             last: NodeId::default(),
             asked: None,
+            is_unanswered: false,
             patience: ANSWER_LEAST,
             source: NodeId::default(),
             source_until: Instant::ZERO,
@@ -110,7 +113,9 @@ impl Sync {
 
     pub(super) fn forget(&mut self, id: &NodeId) {
         self.drop_candidate(id);
-        self.asked.take_if(|_| self.last == *id);
+        if self.last == *id {
+            (self.asked, self.is_unanswered) = (None, false);
+        }
         self.resume.take_if(|_| self.source == *id);
     }
 
@@ -139,6 +144,7 @@ impl Sync {
     pub(super) fn on_answer(&mut self, now: Instant, from: NodeId) {
         if let Some(asked) = self.asked.take_if(|_| from == self.last) {
             self.patience = (now.since(asked) * 2).clamp(ANSWER_LEAST, ANSWER_MOST);
+            self.is_unanswered = false;
         }
     }
 
@@ -185,6 +191,7 @@ impl Sync {
     fn may_send(&mut self, now: Instant) -> bool {
         if self.asked.take_if(|asked| now.since(*asked) >= self.patience).is_some() {
             self.patience = (self.patience * 2).min(ANSWER_MOST);
+            self.is_unanswered = true;
         }
         // While an answer comes, or its end may, others would send the same.
         self.has_share(now) && self.asked.is_none() && self.resume.is_none() && now >= self.quiet
@@ -205,6 +212,13 @@ impl Sync {
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.next_question().is_some_and(|at| now >= at)
+    }
+
+    /// Whether others may have more than is here: somebody's root has differed for longer than news take to come, or an answer is awaited,
+    /// or the last one did not come. What was compared and brought nothing is no reason: all that is lacked here is given.
+    pub(super) fn is_behind(&self, now: Instant) -> bool {
+        let differs = self.oldest.is_some_and(|since| now > since + SETTLE);
+        differs || self.asked.is_some() || self.resume.is_some() || self.is_unanswered
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

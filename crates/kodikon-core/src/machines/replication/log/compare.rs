@@ -38,6 +38,12 @@ impl Log {
         self.sync.on_root(now, from, root, mine);
     }
 
+    /// Whether all is here that others have, as far as this node can know.
+    #[must_use]
+    pub fn is_complete(&self, now: Instant) -> bool {
+        !self.sync.is_behind(now)
+    }
+
     /// A new acquaintance is asked at once, where that is worth it.
     pub(in crate::machines::replication) fn ask_now(&mut self, now: Instant, source: NodeId, ctx: &mut Context) {
         let digests = self.digests(true);

@@ -1,4 +1,5 @@
-//! Decides what is held of the sightings that never leave this node: on its disk like the log's, in no root, and told to nobody.
+//! Decides what is held of the sightings that stay on this node: on its disk like the log's, in no root, and shown to others in answers to
+//! searches alone.
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,264 @@
+//! The promises of a search across the mesh, between real nodes on one segment: what others keep to themselves is found, liars and floods
+//! change nothing, and it ends when all have answered who live.
+
+#[path = "segment/lan.rs"]
+mod lan;
+
+use std::sync::Arc;
+
+use kodikon_core::effect::{Command, Event, Input, SendOrder};
+use kodikon_core::ground::excess::Excess;
+use kodikon_core::ground::id::{Epoch, NodeId, Seq};
+use kodikon_core::ground::time::{Duration, WallTime};
+use kodikon_core::model::entries::space_of;
+use kodikon_core::model::identity::Identity;
+use kodikon_core::model::letter::{Priority, Ticket};
+use kodikon_core::model::op::{OpKind, SignedOp, Statement};
+use kodikon_core::model::record::{
+    Confidence, DTYPE_F32, Embedding, Filter, NewRecord, RecordBody, RecordOrder, SpaceKey, Stored,
+};
+use kodikon_core::model::search::{SearchOrder, Searched, Target};
+use kodikon_core::wire::message::LogEntry;
+use kodikon_core::wire::search::{ANSWER, QUERY, SearchAnswer, SearchQuery};
+use kodikon_scan::{Mode, Query};
+use lan::Lan;
+
+fn identity(n: u8) -> Identity {
+    Identity::from_secret(&[n; 32])
+}
+
+fn id(n: u8) -> NodeId {
+    identity(n).id()
+}
+
+/// Each node keeps one sighting to itself, of node 1 the nearest to `[1, 0]`, of the last one the farthest.
+fn started(nodes: u8) -> Lan {
+    let mut lan = Lan::new();
+    (1..=nodes).for_each(|n| lan.start(n));
+    lan.run(Duration::from_secs(2));
+    for n in 1..=nodes {
+        let embedding = Some(embedding(&[1.0, f32::from(n)]));
+        let record = NewRecord { embedding, local: true, ..NewRecord::new(&format!("seen by {n}")) };
+        lan.hand(n, Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
+    }
+    lan.run(Duration::from_millis(100));
+    let is_done = |(_, _, event): &&(u8, _, Event)| matches!(event, Event::Stored { outcome: Stored::Done { .. }, .. });
+    assert_eq!(lan.events.iter().filter(is_done).count(), usize::from(nodes));
+    lan.events.clear();
+    lan
+}
+
+fn embedding(numbers: &[f32]) -> Embedding {
+    let dims = u16::try_from(numbers.len()).expect("few");
+    let key = SpaceKey { model: "face".to_owned(), dims, dtype: DTYPE_F32 };
+    let mut stored = Vec::new();
+    space_of(&key).expect("a space").encode(numbers, &mut stored).expect("numbers");
+    Embedding { model: key.model, dims, dtype: key.dtype, stored }
+}
+
+fn ask(lan: &mut Lan, n: u8, number: u64, change: impl FnOnce(&mut SearchOrder)) -> Ticket {
+    let mut order = SearchOrder {
+        ticket: Ticket(number),
+        target: Target::Numbers(Arc::new(Query::new(&[1.0, 0.0]).expect("numbers"))),
+        model: None,
+        k: 10,
+        mode: Mode::Exact,
+        filter: Filter::default(),
+        timeout: Duration::from_secs(5),
+        alone: false,
+    };
+    change(&mut order);
+    lan.hand(n, Input::Command(Command::Search(order)));
+    Ticket(number)
+}
+
+/// What a search came to, if it has ended.
+fn outcome(lan: &Lan, n: u8, of: Ticket) -> Option<Searched> {
+    lan.events.iter().find_map(|(at, _, event)| {
+        let Event::Searched { ticket, outcome } = event else { return None };
+        outcome.clone().ok().filter(|_| (*at, *ticket) == (n, of))
+    })
+}
+
+fn hashes(searched: &Searched) -> Vec<String> {
+    searched.found.iter().map(|found| found.entry.hash_value().to_owned()).collect()
+}
+
+fn seen_by(nodes: impl IntoIterator<Item = u8>) -> Vec<String> {
+    nodes.into_iter().map(|n| format!("seen by {n}")).collect()
+}
+
+fn say(lan: &mut Lan, n: u8, to: u8, (kind, payload): (&str, Vec<u8>)) {
+    let (to, kind) = (id(to), kind.to_owned());
+    let order = SendOrder { ticket: Ticket::OWN, to, kind, payload, priority: Priority::Normal, timeout: None };
+    lan.hand(n, Input::Command(Command::Send(order)));
+}
+
+#[test]
+fn what_others_keep_to_themselves_is_found_by_letters_from_few_and_by_a_cast_from_many() {
+    for nodes in [2, 5, 12] {
+        let mut lan = started(nodes);
+        let ticket = ask(&mut lan, nodes, 7, |_| {});
+        let part = ask(&mut lan, 1, 8, |order| order.k = 2);
+        let alone = ask(&mut lan, 1, 9, |order| order.alone = true);
+        lan.run(Duration::from_millis(200));
+        let searched = outcome(&lan, nodes, ticket).expect("it has ended");
+        assert_eq!(hashes(&searched), seen_by((1..=nodes).take(10)), "{nodes} nodes");
+        assert!(searched.certified, "{nodes} nodes: {searched:?}");
+        assert_eq!((searched.responded, searched.of), (u32::from(nodes), u32::from(nodes)));
+        assert!(searched.elapsed < Duration::from_millis(20), "{nodes} nodes: {:?}", searched.elapsed);
+        assert_eq!(hashes(&outcome(&lan, 1, part).expect("it has ended")), seen_by([1, 2]));
+        let alone = outcome(&lan, 1, alone).expect("it has ended");
+        assert_eq!((hashes(&alone), alone.of), (seen_by([1]), 1));
+        let asked = lan.nodes[&nodes].stats().searches_asked;
+        assert_eq!(asked, u64::from(nodes - 1));
+        let is_heard = |event: &Event| matches!(event, Event::Message { .. } | Event::Broadcast { .. });
+        assert_eq!(lan.times(is_heard), [], "no application hears what the mesh says to itself");
+        assert!(lan.times(|event| matches!(event, Event::SearchAnswered { .. })).len() >= usize::from(nodes - 1));
+    }
+}
+
+#[test]
+fn who_searches_much_is_answered_in_turn_and_offends_nobody() {
+    let mut lan = started(3);
+    let tickets: Vec<Ticket> = (10..130)
+        .map(|number| {
+            lan.run(Duration::from_millis(5));
+            ask(&mut lan, 1, number, |_| {})
+        })
+        .collect();
+    lan.run(Duration::from_secs(5));
+    let whole = tickets.iter().filter_map(|ticket| outcome(&lan, 1, *ticket)).filter(|searched| searched.certified);
+    assert_eq!(whole.count(), tickets.len(), "all of them were put to all");
+    let beyond = |n: u8| lan.nodes[&n].peers().iter().map(|peer| peer.beyond.of(Excess::Searches)).sum::<u64>();
+    assert_eq!((beyond(2), beyond(3)), (0, 0));
+}
+
+#[test]
+fn one_that_dies_is_not_waited_for_and_counts_as_silent() {
+    let mut lan = started(3);
+    lan.scans_nothing.insert(3);
+    let ticket = ask(&mut lan, 1, 7, |order| order.timeout = Duration::from_secs(60));
+    lan.run(Duration::from_millis(100));
+    assert_eq!(outcome(&lan, 1, ticket), None, "node 3 is still busy");
+    lan.nodes.remove(&3);
+    lan.run(Duration::from_secs(40));
+    let searched = outcome(&lan, 1, ticket).expect("node 3 failed long before the time was over");
+    assert!(searched.elapsed < Duration::from_secs(40), "{:?}", searched.elapsed);
+    assert_eq!((hashes(&searched), searched.responded, searched.of), (seen_by([1, 2]), 2, 3));
+    assert!(!searched.certified);
+}
+
+#[test]
+fn one_that_does_not_answer_is_waited_for_until_the_time_is_over() {
+    let mut lan = started(3);
+    lan.scans_nothing.insert(3);
+    let ticket = ask(&mut lan, 1, 7, |_| {});
+    lan.run(Duration::from_millis(4_900));
+    assert_eq!(outcome(&lan, 1, ticket), None);
+    lan.run(Duration::from_millis(200));
+    let searched = outcome(&lan, 1, ticket).expect("its time is over");
+    assert_eq!((hashes(&searched), searched.responded, searched.of), (seen_by([1, 2]), 2, 3));
+    assert!(!searched.certified);
+}
+
+/// A sighting as near as can be, signed by node `by` and told as if node `of` had signed it.
+fn sighting(mesh: &Lan, (by, of): (u8, u8), kind: OpKind, metadata: &str) -> LogEntry {
+    let body = RecordBody {
+        hash_value: "forged".to_owned(),
+        data_type: String::new(),
+        source: format!("cam{of}"),
+        ttl_ms: 60_000,
+        confidence: Confidence::FULL,
+        metadata: metadata.to_owned(),
+        embedding: Some(embedding(&[1.0, 0.0])),
+        ownership: None,
+        seen_ms: None,
+        replaces: None,
+    };
+    assert!(!mesh.nodes.is_empty());
+    let body = minicbor::to_vec(body).expect("it is encoded");
+    let statement = Statement { kind, key: Vec::new(), body, lamport: 1, wall: WallTime(1) };
+    let config = kodikon_core::ground::config::Config::new("cam1");
+    let op = SignedOp::sign(&identity(by), config.mesh_id(), Epoch::new(1, u32::from(of)), Seq(1 << 61), statement);
+    let mut bytes = minicbor::to_vec(&op).expect("it is encoded");
+    let place = bytes.windows(16).position(|window| window == id(by).0).expect("its author");
+    bytes[place..place + 16].copy_from_slice(&id(of).0);
+    LogEntry {
+        op: minicbor::decode(&bytes).expect("an op"),
+        age_ms: 0,
+        key: Some(identity(by).public_key()),
+        rested: None,
+    }
+}
+
+#[test]
+fn what_a_liar_answers_is_found_only_if_its_author_signed_it_and_may_have_told_it() {
+    // (who signed it, as whose it is told, kind, metadata, whether it is found, whether the liar is named)
+    let table = [
+        (2, 2, OpKind::Record, "{}", true, false),
+        (2, 2, OpKind::LocalRecord, "{}", true, false),
+        (2, 3, OpKind::Record, "{}", false, true),
+        (2, 3, OpKind::LocalRecord, "{}", false, false),
+        (3, 3, OpKind::LocalRecord, "{}", false, false),
+        (3, 3, OpKind::Record, "{}", true, false),
+        (9, 9, OpKind::Record, "{}", true, false),
+        (2, 2, OpKind::Record, "no JSON", false, false),
+        (2, 2, OpKind::Alert, "{}", false, false),
+    ];
+    for (by, of, kind, metadata, is_found, is_named) in table {
+        let mut lan = started(3);
+        lan.scans_nothing.insert(2);
+        let ticket = ask(&mut lan, 1, 7, |_| {});
+        lan.run(Duration::from_millis(50));
+        let entries = vec![sighting(&lan, (by, of), kind, metadata)];
+        let answer = SearchAnswer { number: 7, part: 0, parts: 1, certified: true, entries };
+        say(&mut lan, 2, 1, (ANSWER, answer.bytes()));
+        // A second answer is none, whatever it says.
+        say(&mut lan, 2, 1, (ANSWER, answer.bytes()));
+        lan.run(Duration::from_millis(50));
+        let case = format!("signed by {by}, told as of {of}, {kind:?} with {metadata}");
+        let searched = outcome(&lan, 1, ticket).expect("all have answered");
+        let forged = is_found.then(|| "forged".to_owned());
+        assert_eq!(hashes(&searched), forged.into_iter().chain(seen_by([1, 3])).collect::<Vec<_>>(), "{case}");
+        assert_eq!((searched.responded, searched.of, searched.certified), (3, 3, is_found), "{case}");
+        let named = lan.nodes[&1].peers().iter().map(|peer| peer.beyond.of(Excess::Forgeries)).sum::<u64>();
+        assert_eq!(named > 0, is_named, "{case}");
+    }
+}
+
+#[test]
+fn who_asks_more_than_it_may_is_refused_and_named_and_others_are_answered_at_once() {
+    let mut lan = started(3);
+    let query = |number| SearchQuery {
+        number,
+        numbers: SearchQuery::bytes_of(&[1.0, 0.0]),
+        model: None,
+        k: 1,
+        fast: false,
+        local: true,
+        left_ms: 5_000,
+        floor: None,
+        data_type: None,
+        author: None,
+        name: None,
+        named: Vec::new(),
+        since: None,
+        until: None,
+        conditions: Vec::new(),
+        hash: None,
+        except: None,
+    };
+    (0..1_000).for_each(|number| say(&mut lan, 2, 1, (QUERY, query(number).bytes())));
+    let ticket = ask(&mut lan, 3, 7, |_| {});
+    lan.run(Duration::from_millis(500));
+    let searched = outcome(&lan, 3, ticket).expect("it has ended");
+    assert!(searched.certified && searched.elapsed < Duration::from_millis(50), "{searched:?}");
+    let answered = lan.nodes[&1].stats().searches_answered;
+    assert!((200..=250).contains(&answered), "{answered} of a thousand were answered");
+    let beyond = |n: u8| {
+        let peers = lan.nodes[&1].peers();
+        peers.iter().find(|peer| peer.id == id(n)).map(|peer| peer.beyond.of(Excess::Searches))
+    };
+    assert!(beyond(2) > Some(700) && beyond(3) == Some(0), "{:?} {:?}", beyond(2), beyond(3));
+}
