@@ -24,6 +24,9 @@ use crate::workload::letters::number_of;
 /// A sighting whose time ends within this may be over at one node and not yet at another, as for alerts.
 const END_MARGIN: Duration = Duration::from_secs(10);
 
+/// A card that was lost on its way is everywhere within this: a root in a heartbeat, and a repair, twice.
+const TOLD: Duration = Duration::from_secs(10);
+
 /// All sightings of a run.
 #[derive(Debug)]
 pub struct Records {
@@ -111,6 +114,14 @@ impl Records {
     pub(super) fn lasts(&self, now: Moment, id: &OpId) -> bool {
         let number = self.numbers.get(id);
         number.is_some_and(|number| self.is_lasting(now, *number)) && !self.may_be_gone(id)
+    }
+
+    /// Whether all others know that its author keeps sightings to itself, if this is one that it keeps: its card has said so for long enough
+    /// to be everywhere. Whoever hears a question to all before that answers, and is not waited for.
+    pub(super) fn is_asked_for(&self, now: Moment, id: &OpId, asker: &NodeId) -> bool {
+        let Some(added) = self.numbers.get(id).and_then(|number| self.all.get(number)) else { return true };
+        let is_told = |other: &Added| other.by == added.by && other.local && other.at + TOLD < now;
+        !added.local || added.by == *asker || self.since[added.node] + TOLD < now && self.all.values().any(is_told)
     }
 
     /// Whether an op was, or may have been, taken back or updated.

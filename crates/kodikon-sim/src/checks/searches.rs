@@ -119,7 +119,9 @@ impl Watch {
             self.metrics.sample("search_by_many_ms", searched.elapsed.as_secs_f64() * 1_000.0);
         }
         // Of what was taken back or over meanwhile one of them may know, and another not yet.
-        let is_settled = |id: &OpId| searched.of == 1 || self.records.lasts(now, id);
+        let own = self.truth.nodes[node].id;
+        let is_settled =
+            |id: &OpId| searched.of == 1 || self.records.lasts(now, id) && self.records.is_asked_for(now, id, &own);
         let settled = |all: &mut dyn Iterator<Item = (OpId, f64)>| -> Vec<(OpId, f64)> {
             all.filter(|(id, _)| is_settled(id)).collect()
         };
