@@ -336,9 +336,7 @@ impl Driver {
         let mut stores = boot::open_stores(&plan.home)?;
         let ports = Ports::open(config.discovery_port)?;
         let discovery = Discovery::open(config.discovery_port);
-        for problem in discovery.problems() {
-            tracing::warn!(%problem, "discovery is limited");
-        }
+        discovery.problems().for_each(|problem| tracing::warn!(%problem, "discovery is limited"));
         let (peers, names) = Names::split(&plan.peers);
         config.peers = peers;
         let facts = Facts::new(&config, ports.port, plan.max_peers_origin);

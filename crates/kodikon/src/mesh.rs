@@ -521,7 +521,6 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("pipes_taken", stats.pipes_taken),
         ("pipes_given", stats.pipes_given),
         ("pipes_failed", stats.pipes_failed),
-        ("pulls_continued", stats.pulls_continued),
     ] {
         doc.counters.insert(name.to_owned(), value);
     }

@@ -297,8 +297,8 @@ pub(super) fn check_calm(cluster: &mut Cluster<Watch>, component: &[usize]) {
 }
 
 /// Of what a node asked for, so many bytes may have been there by then, beside a twentieth: an author pushes 2,000 sightings at once,
-/// and who is behind asks for them meanwhile; and an answer or two for each source that went away.
-const REPEATED: u64 = 3 << 20;
+/// and of what came with more gaps than a digest in a datagram tells, whoever is asked sends again what lies beyond them.
+const REPEATED: u64 = 6 << 20;
 
 /// Whoever pulls is sent what it lacks, and no more.
 fn check_pulled(cluster: &mut Cluster<Watch>, component: &[usize]) {
