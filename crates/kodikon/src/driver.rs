@@ -52,7 +52,7 @@ use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::interfaces::{Admission, InterfaceWatch, choose};
 use crate::mesh::{ADDS_WAITING, Board, Finding, Mesh, OwnState, Room, Shared, StartError, Waiting};
-use crate::socket::{Discovery, Inbox, Ports, StreamEvent, Streams, UnicastSockets};
+use crate::socket::{Discovery, Inbox, Ports, Streams, UnicastSockets};
 
 use alerts::Followed;
 pub(crate) use alerts::Receipts;
@@ -550,22 +550,6 @@ impl Driver {
             self.node.handle(now, Input::Unreachable(address));
             self.carry_out();
         }
-    }
-
-    fn take_stream(&mut self, now: Instant, event: StreamEvent) {
-        self.evidence.note_stream(now, &event);
-        match event {
-            StreamEvent::Offered { stream, from } => self.node.handle(now, Input::StreamOffered { stream, from }),
-            StreamEvent::Opened { stream, peer, purpose } => {
-                self.node.handle(now, Input::StreamOpened { stream, peer, purpose });
-            }
-            StreamEvent::Failed { peer, purpose } => self.node.handle(now, Input::StreamFailed { peer, purpose }),
-            StreamEvent::Frame { stream, mut bytes } => {
-                self.node.handle(now, Input::StreamFrame { stream, frame: &mut bytes });
-            }
-            StreamEvent::Ended { stream } => self.node.handle(now, Input::StreamEnded { stream }),
-        }
-        self.carry_out();
     }
 
     fn follow_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>) {

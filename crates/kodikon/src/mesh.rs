@@ -468,7 +468,14 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
     for (by, class) in Crowded::ALL.into_iter().flat_map(|by| Class::ALL.map(|class| (by, class))) {
         doc.drops.insert(format!("{}_{}", by.name(), class.name()), stats.crowded_out(by, class));
     }
-    for (name, value) in [
+    for (name, value) in counters(stats).into_iter().chain(registry_counters(stats)) {
+        doc.counters.insert(name.to_owned(), value);
+    }
+}
+
+/// How often what happened of which there is no field.
+fn counters(stats: &Stats) -> [(&'static str, u64); 32] {
+    [
         ("unknown_messages", stats.unknown_messages),
         ("challenges_sent", stats.challenges_sent),
         ("signatures_checked", stats.signatures_checked),
@@ -501,6 +508,12 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("alerts_received", stats.alerts_received),
         ("alerts_refused", stats.alerts_refused),
         ("alerts_repeated", stats.alerts_repeated),
+    ]
+}
+
+/// The same of the log and the registry.
+fn registry_counters(stats: &Stats) -> [(&'static str, u64); 20] {
+    [
         ("scans", stats.scans),
         ("searches", stats.searches),
         ("searches_answered", stats.searches_answered),
@@ -521,7 +534,5 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
         ("pipes_taken", stats.pipes_taken),
         ("pipes_given", stats.pipes_given),
         ("pipes_failed", stats.pipes_failed),
-    ] {
-        doc.counters.insert(name.to_owned(), value);
-    }
+    ]
 }

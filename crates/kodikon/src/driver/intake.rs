@@ -6,11 +6,14 @@
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
+use kodikon_core::effect::Input;
+use kodikon_core::ground::time::Instant;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{Notify, mpsc};
 
-use crate::driver::{ORDERS_MAX, Order};
+use crate::driver::{Driver, ORDERS_MAX, Order};
 use crate::mesh::MeshError;
+use crate::socket::StreamEvent;
 
 /// Where orders are given.
 #[derive(Debug)]
@@ -95,6 +98,25 @@ impl Orders {
                 Err(TryRecvError::Empty) => self.rung.notified().await,
             }
         }
+    }
+}
+
+impl Driver {
+    /// Something happened to a stream.
+    pub(super) fn take_stream(&mut self, now: Instant, event: StreamEvent) {
+        self.evidence.note_stream(now, &event);
+        match event {
+            StreamEvent::Offered { stream, from } => self.node.handle(now, Input::StreamOffered { stream, from }),
+            StreamEvent::Opened { stream, peer, purpose } => {
+                self.node.handle(now, Input::StreamOpened { stream, peer, purpose });
+            }
+            StreamEvent::Failed { peer, purpose } => self.node.handle(now, Input::StreamFailed { peer, purpose }),
+            StreamEvent::Frame { stream, mut bytes } => {
+                self.node.handle(now, Input::StreamFrame { stream, frame: &mut bytes });
+            }
+            StreamEvent::Ended { stream } => self.node.handle(now, Input::StreamEnded { stream }),
+        }
+        self.carry_out();
     }
 }
 

@@ -10,12 +10,13 @@ mod local;
 mod orders;
 mod own;
 mod pieces;
+mod pipe;
 mod rates;
 mod records;
 mod room;
 
-pub use bulk::PipeFrame;
 pub use own::Said;
+pub use pipe::PipeFrame;
 pub use records::Wanted;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,17 +15,15 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::checks::Checks;
 use crate::machines::replication::log::checking::{Checking, Unchecked};
 use crate::machines::replication::log::giving::{Giving, MAX_GIVING, MAX_ITEMS};
+use crate::machines::replication::log::pipe::{self, Part, PipeFrame};
 use crate::machines::replication::log::{Born, Log, Way, is_ended};
 use crate::machines::replication::sync;
 use crate::model::op::OpId;
 use crate::model::roster::Peer;
-use crate::wire::message::{Bulk as BulkWord, Digest, Log as LogMessage, LogPiece, Message};
+use crate::wire::message::{Bulk as BulkWord, Digest, Log as LogMessage, Message};
 
 /// From so many bytes on, beyond those of an answer, a pipe is worth its two round trips (design, section 6).
 pub(super) const BULK_FROM: usize = 64 * 1_024;
-/// Bytes and ops of one answer in a pipe: a tenth of a second of them, so that what is new and urgent meanwhile comes first in the next.
-pub(super) const MAX_ROUND: usize = 2 * 1_024 * 1_024;
-pub(super) const MAX_ROUND_OPS: usize = 4_096;
 /// Whoever was told to come by a pipe may do so within this: two tries of a SYN, and what a connection takes.
 const OFFER: Duration = Duration::from_secs(10);
 /// Peers told to come at once; others pull by datagrams and are told with the next answer.
@@ -75,75 +73,6 @@ pub(super) struct Taking {
     has_news: bool,
     /// Whether anything came by it.
     was_of_use: bool,
-}
-
-/// What a frame on a pipe held.
-#[derive(Debug)]
-pub struct PipeFrame {
-    /// Its number, which must be above those before.
-    pub counter: u64,
-    /// What it says.
-    pub messages: Vec<Message>,
-}
-
-/// What may be said on a pipe.
-pub(super) enum Part {
-    Word(BulkWord),
-    Digest(Digest),
-    Log(LogMessage),
-    Piece(LogPiece),
-    Other,
-}
-
-/// Sorts what came on a pipe; a stream is no place for anything else.
-pub(super) fn part_of(message: Message) -> Part {
-    match message {
-        Message::Bulk(word) => Part::Word(word),
-        Message::Digest(digest) => Part::Digest(digest),
-        Message::Log(log) => Part::Log(log),
-        Message::LogPiece(piece) => Part::Piece(piece),
-        Message::Hello(_)
-        | Message::Challenge(_)
-        | Message::Proof(_)
-        | Message::Beacon(_)
-        | Message::Beat(_)
-        | Message::Ping(_)
-        | Message::Pong(_)
-        | Message::Inquiry(_)
-        | Message::Heard(_)
-        | Message::Suspicion(_)
-        | Message::Bye(_)
-        | Message::Ops(_)
-        | Message::Refusal(_)
-        | Message::Naming(_)
-        | Message::Carry(_)
-        | Message::Got(_)
-        | Message::Back(_)
-        | Message::Spread(_)
-        | Message::Covered(_)
-        | Message::Offer(_)
-        | Message::Canary => Part::Other,
-    }
-}
-
-/// Bytes of ops in a message, as both ends of a pipe count them.
-pub(super) fn weight(message: &Message) -> u64 {
-    if let Message::Log(log) = message {
-        log.entries.iter().map(|entry| entry.op.wire_len() as u64).sum()
-    } else if let Message::LogPiece(piece) = message {
-        piece.bytes.len() as u64
-    } else {
-        0
-    }
-}
-
-/// Takes a frame's counter if it is the lowest that may come, or above.
-pub(super) fn advance(next: &mut u64, counter: u64) -> bool {
-    let is_new = counter >= *next && counter < u64::MAX;
-    if is_new {
-        *next = counter + 1;
-    }
-    is_new
 }
 
 impl Bulk {
@@ -280,7 +209,7 @@ impl Log {
     /// Whether a frame on a pipe is none that was there before.
     pub(in crate::machines::replication) fn pipe_accepts(&mut self, stream: StreamId, counter: u64) -> bool {
         match self.bulk.taking.as_mut().filter(|taking| taking.stream == Some(stream)) {
-            Some(taking) => advance(&mut taking.next, counter),
+            Some(taking) => pipe::advance(&mut taking.next, counter),
             None => self.bulk.giving.get_mut(&stream).is_some_and(|giving| giving.accepts(counter)),
         }
     }
@@ -337,7 +266,7 @@ impl Log {
         };
         let peer = taking.peer;
         for message in frame.messages {
-            let bytes = weight(&message);
+            let bytes = pipe::weight(&message);
             let Some(taking) = self.bulk.taking.as_mut().filter(|taking| taking.stream == Some(stream)) else { return };
             (taking.got, taking.since) = (taking.got + bytes, now);
             if taking.got > taking.until + MAX_ONE {
@@ -345,7 +274,7 @@ impl Log {
                 return self.end_pipe(now, stream, ctx);
             }
             ctx.stats.log_bytes_piped += bytes;
-            match part_of(message) {
+            match pipe::part_of(message) {
                 Part::Log(log) => {
                     if let Some(more) = log.more {
                         taking.asked = taking.asked.saturating_sub(1);

@@ -9,14 +9,14 @@ use crate::effect::outbox::Destination;
 use crate::ground::id::{NodeId, StreamId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::log::Log;
-use crate::machines::replication::log::bulk::{self, PipeFrame};
+use crate::machines::replication::log::pipe::{self, PipeFrame};
 use crate::model::op::OpId;
 use crate::wire::message::{Bulk as BulkWord, Log as LogMessage, Message};
 
 /// Pipes given at once: a peer beyond them pulls by datagrams and comes again.
 pub(super) const MAX_GIVING: usize = 4;
 /// Ops and ends of answers that wait in one pipe: two answers, since a digest in parts is answered in parts.
-pub(super) const MAX_ITEMS: usize = 2 * bulk::MAX_ROUND_OPS;
+pub(super) const MAX_ITEMS: usize = 2 * pipe::MAX_ROUND_OPS;
 /// A pipe on which nothing happens is of no use to anybody.
 const IDLE: Duration = Duration::from_secs(30);
 /// Bytes of the first burst, and of the shortest and the longest: that one waits in the driver at most, which ends a stream on which
@@ -73,7 +73,7 @@ impl Giving {
 
     /// Whether a frame is the next one of this pipe; frames of a stream arrive in order.
     pub(super) fn accepts(&mut self, counter: u64) -> bool {
-        bulk::advance(&mut self.next, counter)
+        pipe::advance(&mut self.next, counter)
     }
 
     /// Lets an answer wait. Whoever asks for more than two at once gets no more.
@@ -168,7 +168,7 @@ impl Log {
             messages.extend(self.told(now, &ids, ctx));
             messages.extend(end.map(|more| Message::Log(LogMessage { more: Some(more), ..LogMessage::default() })));
         }
-        let sent: u64 = messages.iter().map(bulk::weight).sum();
+        let sent: u64 = messages.iter().map(pipe::weight).sum();
         if let Some(giving) = self.bulk.giving.get_mut(&stream) {
             (giving.began, giving.since) = (now, now);
             giving.sent += sent;
@@ -219,11 +219,11 @@ impl Log {
     pub(super) fn on_given(&mut self, now: Instant, stream: StreamId, frame: PipeFrame, ctx: &mut Context) {
         let Some(peer) = self.bulk.giving.get(&stream).map(|giving| giving.peer) else { return };
         for message in frame.messages {
-            match bulk::part_of(message) {
-                bulk::Part::Word(word) => self.on_pipe_word(now, stream, word, ctx),
-                bulk::Part::Digest(digest) => self.on_digest(now, (peer, Some(stream)), &digest, ctx),
+            match pipe::part_of(message) {
+                pipe::Part::Word(word) => self.on_pipe_word(now, stream, word, ctx),
+                pipe::Part::Digest(digest) => self.on_digest(now, (peer, Some(stream)), &digest, ctx),
                 // Whoever pulls gives nothing on the same stream.
-                bulk::Part::Log(_) | bulk::Part::Piece(_) | bulk::Part::Other => {}
+                pipe::Part::Log(_) | pipe::Part::Piece(_) | pipe::Part::Other => {}
             }
         }
         self.give_on(now, stream, ctx);
