@@ -1,6 +1,6 @@
 //! Decides what the core asks of the log's store and what it finds there: rows, covered numbers, and one transaction for both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ground::id::{Epoch, NodeId};
 use crate::model::op::{OpId, SignedOp};
@@ -76,19 +76,60 @@ pub struct SavedLog {
 
 impl SavedLog {
     /// Carries out a transaction: what any store must do, in memory. Rows lie by the order of their names.
+    ///
+    /// It takes one sort of the batch and one pass over what is held, however large the batch is.
     pub fn apply(&mut self, batch: &Batch) {
-        let is_ended = |author: NodeId, epoch: Epoch| batch.ended.contains(&(author, epoch));
-        let new = |row: &LogRow| !batch.rows.iter().any(|other| OpId::of(&other.op) == OpId::of(&row.op));
-        self.rows.retain(|row| new(row));
-        self.rows.extend(batch.rows.iter().cloned());
+        let ended: BTreeSet<_> = batch.ended.iter().copied().collect();
+        let removed: BTreeSet<OpId> = batch.removed.iter().copied().collect();
+        // The later of two rows of one name stands, as in a table.
+        let new: BTreeMap<OpId, &LogRow> = batch.rows.iter().map(|row| (OpId::of(&row.op), row)).collect();
+        self.rows.retain(|row| !new.contains_key(&OpId::of(&row.op)));
+        self.rows.extend(new.into_values().cloned());
         self.rows
-            .retain(|row| !batch.removed.contains(&OpId::of(&row.op)) && !is_ended(row.op.author(), row.op.epoch()));
+            .retain(|row| !removed.contains(&OpId::of(&row.op)) && !ended.contains(&(row.op.author(), row.op.epoch())));
         self.rows.sort_by_key(|row| OpId::of(&row.op));
-        let is_same = |a: &LogCover, b: &LogCover| (a.author, a.epoch) == (b.author, b.epoch);
-        self.covers.retain(|held| !batch.covers.iter().any(|cover| is_same(cover, held)));
-        self.covers.extend(batch.covers.iter().cloned());
-        self.covers.retain(|cover| !is_ended(cover.author, cover.epoch));
+        let new: BTreeMap<_, &LogCover> =
+            batch.covers.iter().map(|cover| ((cover.author, cover.epoch), cover)).collect();
+        self.covers.retain(|cover| !new.contains_key(&(cover.author, cover.epoch)));
+        self.covers.extend(new.into_values().cloned());
+        self.covers.retain(|cover| !ended.contains(&(cover.author, cover.epoch)));
         self.covers.sort_by_key(|cover| (cover.author, cover.epoch));
         self.clock_ms = self.clock_ms.max(batch.clock_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::id::{MeshId, Seq};
+    use crate::ground::time::WallTime;
+    use crate::model::identity::Identity;
+    use crate::model::op::{OpKind, Statement};
+
+    fn row(seq: u64, born_ms: i64) -> LogRow {
+        let statement =
+            Statement { kind: OpKind::Alert, key: Vec::new(), body: vec![7], lamport: seq, wall: WallTime(seq) };
+        let op =
+            SignedOp::sign(&Identity::from_secret(&[1; 32]), MeshId([1; 16]), Epoch::new(1, 1), Seq(seq), statement);
+        LogRow { op, born_ms }
+    }
+
+    #[test]
+    fn of_two_rows_of_one_name_in_one_transaction_the_later_stands() {
+        let mut saved = SavedLog::default();
+        saved.apply(&Batch { rows: vec![row(2, 5), row(1, 0)], ..Batch::default() });
+        saved.apply(&Batch { rows: vec![row(2, -1), row(3, 0), row(2, -9)], ..Batch::default() });
+        assert_eq!(saved.rows, [row(1, 0), row(2, -9), row(3, 0)]);
+    }
+
+    #[test]
+    fn what_a_transaction_adds_and_removes_is_not_there() {
+        let mut saved = SavedLog::default();
+        let removed = vec![OpId::of(&row(2, 0).op), OpId::of(&row(9, 0).op)];
+        saved.apply(&Batch { rows: vec![row(1, 0), row(2, 0)], removed, ..Batch::default() });
+        assert_eq!(saved.rows, [row(1, 0)]);
+        let ended = vec![(row(1, 0).op.author(), Epoch::new(1, 1))];
+        saved.apply(&Batch { rows: vec![row(4, 0)], ended, clock_ms: 3, ..Batch::default() });
+        assert_eq!((saved.rows.len(), saved.clock_ms), (0, 3), "what is ended goes last of all");
     }
 }
