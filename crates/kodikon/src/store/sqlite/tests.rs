@@ -35,13 +35,7 @@ fn batches() -> Vec<Batch> {
             clock_ms: 10,
             ..Batch::default()
         },
-        Batch {
-            // Corrected twice: the later stands.
-            rows: vec![row(1, 2, -70), row(1, 2, -71)],
-            removed: vec![of(&row(1, 1, 0))],
-            clock_ms: 20,
-            ..Batch::default()
-        },
+        Batch { rows: vec![row(1, 2, -70)], removed: vec![of(&row(1, 1, 0))], clock_ms: 20, ..Batch::default() },
         Batch { covers: vec![cover(1, u64::MAX)], removed: vec![of(&row(3, 9, 0))], clock_ms: 30, ..Batch::default() },
         Batch {
             rows: vec![row(2, 2, 0)],
