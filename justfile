@@ -37,6 +37,14 @@ netns:
 bench factor="1":
     scripts/bench --factor {{factor}}
 
+# The scan's tests under the address sanitizer, in a directory of their own
+asan:
+    RUSTFLAGS=-Zsanitizer=address RUSTC_BOOTSTRAP=1 cargo test --release -p kodikon-scan --lib --tests --target x86_64-unknown-linux-gnu --target-dir target/asan
+
+# Searches beside faiss-cpu, hnswlib and usearch, on one core
+rivals *flags:
+    scripts/rivals {{flags}}
+
 # The small binary
 dist:
     cargo build --profile dist -p kodikon-cli
