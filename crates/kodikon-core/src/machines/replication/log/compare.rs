@@ -117,6 +117,7 @@ impl Log {
         ctx: &mut Context,
     ) -> bool {
         let Owed { given, beyond, mut over } = self.owed(pipe.is_some(), scope, theirs, ctx);
+        over.retain(|cover| !cover.intervals.is_empty());
         let is_all = beyond == 0;
         // Whoever asked goes on at once.
         let end = if is_all { 0 } else { scope };
@@ -136,7 +137,6 @@ impl Log {
             }
             messages.into_iter().for_each(|message| ctx.out.send(destination, message));
         }
-        over.retain(|cover| !cover.intervals.is_empty());
         for over in in_datagrams(over.into_iter().map(|cover| from_anywhere(cover, ctx)).collect()) {
             ctx.out.send(destination, Message::Log(LogMessage { over, ..LogMessage::default() }));
         }
