@@ -57,9 +57,14 @@ fuzz_target!(|bytes: &[u8]| {
                 let entries = (0..u64::from(count % 8))
                     .map(|n| entry(author, u64::from(first) + n * u64::from(gap), more))
                     .collect();
-                Message::Log(Log { entries, over: Vec::new(), more: (more & 16 == 0).then_some(u64::from(length)) })
+                Message::Log(Log {
+                    entries,
+                    over: Vec::new(),
+                    more: (more & 16 == 0).then_some(u64::from(length)),
+                    pipe: (more & 4 == 0).then_some(true),
+                })
             }
-            3 => Message::Log(Log { entries: Vec::new(), over: vec![cover], more: None }),
+            3 => Message::Log(Log { entries: Vec::new(), over: vec![cover], more: None, pipe: None }),
             4 => {
                 let whole = minicbor::to_vec(&entry(author, first.into(), more).op).expect("memory takes it");
                 let (index, count) = (length % 4, count % 5);

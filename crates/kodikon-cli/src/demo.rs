@@ -162,7 +162,7 @@ impl Fleet {
                 tokio::spawn(async move { member.mesh.shutdown().await });
             }
         }
-        if turn % SEE_EVERY == 0 {
+        if turn.is_multiple_of(SEE_EVERY) {
             self.see();
             return Ok(());
         }

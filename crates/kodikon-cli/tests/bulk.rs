@@ -1,5 +1,6 @@
 //! Much of the registry at once, before real nodes: a fresh one pulls it by a stream, and what is urgent comes meanwhile.
 
+#[expect(dead_code, reason = "nobody is sent a signal here")]
 mod home;
 
 use std::io::Write as _;

@@ -359,7 +359,7 @@ impl Scene {
 }
 
 fn purpose(what: u8) -> StreamUse {
-    if what % 2 == 0 { StreamUse::Canary } else { StreamUse::Bulk }
+    if what.is_multiple_of(2) { StreamUse::Canary } else { StreamUse::Bulk }
 }
 
 /// A frame that the node sends on a stream is one, as a datagram's or of a pipe.
