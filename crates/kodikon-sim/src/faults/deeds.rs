@@ -246,7 +246,9 @@ fn clone(cluster: &mut Cluster<Watch>, of: usize, onto: usize) {
     if cluster.nodes[onto].process.is_some() {
         return;
     }
-    let disk = cluster.nodes[of].disk.clone();
+    // What is copied lies on a disk of its own, which works: nobody would ever mend it.
+    let mut disk = cluster.nodes[of].disk.clone();
+    disk.log.fails = false;
     cluster.observer.truth.copied(cluster.now, identity(&disk));
     let config = cluster.nodes[of].config.clone();
     cluster.nodes[onto].disk = disk;
