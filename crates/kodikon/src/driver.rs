@@ -604,7 +604,7 @@ impl Driver {
                 Output::Stream(wish) => self.streams.wish(wish),
                 Output::Commit { commit, batch } => self.logger.commit(commit, batch),
                 Output::Scan(job) => self.searching.scan(job),
-                Output::Check(job) => self.checker.check(job),
+                Output::Check(job) => self.checker.order(job),
             }
         }
     }

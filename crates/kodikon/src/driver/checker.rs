@@ -1,80 +1,26 @@
 //! Decides how signatures are checked without the loop waiting for it: by a thread of its own, one portion after the other.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
-
 use kodikon_core::effect::check::{CheckId, CheckJob};
 use kodikon_core::model::identity::StrictVerifier;
-use tokio::sync::mpsc;
 
-/// Portions that wait: more than the core wants at a time.
-const WAITING: usize = 8;
+use crate::driver::worker::{Job, Worker};
 
 /// The loop's end of the thread that checks signatures.
-#[derive(Debug)]
-pub(crate) struct Checker {
-    jobs: Option<SyncSender<CheckJob>>,
-    answers: mpsc::Receiver<(CheckId, Vec<bool>)>,
-    thread: Option<JoinHandle<()>>,
-}
+pub(crate) type Checker = Worker<CheckJob>;
 
-impl Checker {
-    /// Begins a thread.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub(crate) fn spawn() -> std::io::Result<Self> {
-        let (jobs, ordered) = sync_channel::<CheckJob>(WAITING);
-        let (answer, answers) = mpsc::channel(WAITING);
-        let work = move || {
-            while let Ok(job) = ordered.recv() {
-                // A bug of ours must not take the thread: what it was about is not believed.
-                let checked = catch_unwind(AssertUnwindSafe(|| job.run(&mut StrictVerifier)));
-                let holds = checked.unwrap_or_else(|_| {
-                    tracing::error!("a check of signatures panicked; please report this");
-                    vec![false; job.ops.len()]
-                });
-                // An error means that the loop is gone.
-                if answer.blocking_send((job.check, holds)).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("kodikon-check".into()).spawn(work)?;
-        Ok(Self { jobs: Some(jobs), answers, thread: Some(thread) })
+impl Job for CheckJob {
+    type Answer = (CheckId, Vec<bool>);
+    const THREAD: &'static str = "kodikon-check";
+    const WHAT: &'static str = "a check of signatures";
+    const WAITING: usize = 8;
+
+    fn run(&self) -> Self::Answer {
+        (self.check, Self::run(self, &mut StrictVerifier))
     }
 
-    /// Wants signatures checked. It never waits: see [`WAITING`].
-    pub(crate) fn check(&self, job: CheckJob) {
-        if self.jobs.as_ref().is_none_or(|jobs| jobs.try_send(job).is_err()) {
-            tracing::error!("signatures were not checked; please report this");
-        }
-    }
-
-    /// The next answer. Dropping the future loses nothing.
-    pub(crate) async fn answered(&mut self) -> (CheckId, Vec<bool>) {
-        match self.answers.recv().await {
-            Some(answer) => answer,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Ends the thread once what it was given is done.
-    pub(crate) fn close(&mut self) {
-        self.jobs = None;
-        self.answers.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that checks signatures panicked");
-        }
-    }
-}
-
-impl Drop for Checker {
-    fn drop(&mut self) {
-        self.close();
+    /// What it was about is not believed.
+    fn given_up(&self) -> Self::Answer {
+        (self.check, vec![false; self.ops.len()])
     }
 }
 
@@ -98,11 +44,11 @@ mod tests {
         let mut checker = Checker::spawn().expect("a thread");
         for number in 1..=3 {
             let ops = vec![(say(number), one.public_key()), (say(number), other.public_key())];
-            checker.check(CheckJob { check: CheckId(number), mesh, ops });
+            checker.order(CheckJob { check: CheckId(number), mesh, ops });
             assert_eq!(checker.answered().await, (CheckId(number), vec![true, false]));
         }
         // The answer to this one is never taken.
-        checker.check(CheckJob { check: CheckId(4), mesh, ops: Vec::new() });
+        checker.order(CheckJob { check: CheckId(4), mesh, ops: Vec::new() });
         checker.close();
         assert!(checker.thread.is_none(), "it has ended");
     }

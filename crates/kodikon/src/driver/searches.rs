@@ -11,12 +11,29 @@ use kodikon_core::model::search::{Found, SearchOrder, Searched, Unsearched};
 
 use crate::api::{FoundRow, SearchReport};
 use crate::driver::Driver;
-use crate::driver::worker::Worker;
+use crate::driver::worker::{Job, Worker};
 use crate::mesh::{Finding, record_row};
+
+impl Job for ScanJob {
+    type Answer = (ScanId, Vec<Nearest>);
+    const THREAD: &'static str = "kodikon-scan";
+    const WHAT: &'static str = "a search";
+    // One at a time, and the next once the core has the answer.
+    const WAITING: usize = 1;
+
+    fn run(&self) -> Self::Answer {
+        (self.scan, Self::run(self))
+    }
+
+    /// Not certified. Whoever waits for one that was not carried out learns at its timeout that there was no answer.
+    fn given_up(&self) -> Self::Answer {
+        (self.scan, vec![Nearest::default(); self.questions.len()])
+    }
+}
 
 /// The thread that scans, and who waits for what is found; the core refuses more than it has room for.
 pub(super) struct Searching {
-    worker: Worker,
+    worker: Worker<ScanJob>,
     waiting: BTreeMap<Ticket, Finding>,
 }
 
@@ -31,7 +48,7 @@ impl Searching {
 
     /// Wants a scan done.
     pub(super) fn scan(&self, job: ScanJob) {
-        self.worker.scan(job);
+        self.worker.order(job);
     }
 
     /// The next answer. Dropping the future loses nothing.
