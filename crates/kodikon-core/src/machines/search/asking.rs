@@ -297,9 +297,7 @@ impl Asked {
         }
         // Whoever sends what was not asked for says nothing.
         let question = &self.waiting.question;
-        let remote = crate::model::record::Filter { local: false, ..question.filter.clone() };
-        let is_wanted =
-            record.meets(&remote, &question.named) && question.except.as_deref() != Some(record.hash_value());
+        let is_wanted = question.allows(&record);
         let score = space_of(&space).and_then(|space| space.score(&question.query, record.stored()).ok())?;
         let found = Found { entry: record, score: Score(score), lent_ms: Some(age_ms) };
         let place = self.found.partition_point(|held| before(held, &found).is_lt());
@@ -308,11 +306,10 @@ impl Asked {
         }
         let key = key.filter(|key| NodeId::of(key) == id.author);
         let known = ctx.roster.get(&id.author).map(|peer| peer.card.public_key);
-        let Some(key) = known.or(key).filter(|key| ctx.verify_op(found.entry.op(), key)) else {
+        if !known.or(key).is_some_and(|key| ctx.verify_op(found.entry.op(), &key)) {
             ctx.offenders.note(&from, Excess::Forgeries);
             return self.spoil(Reject::Signature, ctx);
-        };
-        debug_assert_eq!(NodeId::of(&key), id.author, "the key is its author's");
+        }
         self.insert(place, found, &body, id);
         if self.waiting.question.models.is_empty() && self.models.len() < MAX_MODELS {
             self.models.insert(space.model);
