@@ -245,10 +245,7 @@ impl Log {
         let taking = self.bulk.taking.take_if(|taking| is_meant(&taking.peer)).and_then(|taking| taking.stream);
         let given = self.bulk.giving.iter().filter(|(_, giving)| is_meant(&giving.peer)).map(|(stream, _)| *stream);
         let streams: Vec<StreamId> = taking.into_iter().chain(given).collect();
-        for stream in streams {
-            self.bulk.giving.remove(&stream);
-            ctx.out.stream(StreamWish::Close { stream });
-        }
+        streams.into_iter().for_each(|stream| self.close_given(stream, ctx));
         self.bulk.offered.retain(|peer, _| !is_meant(peer));
     }
 
@@ -346,12 +343,8 @@ impl Log {
             ctx.offenders.note(&unchecked.from, Excess::Forgeries);
             ctx.stats.drop(Reject::Signature);
             // An honest peer checked it before it passed it on.
-            let stream = self.bulk.taking.as_ref().filter(|taking| taking.peer == unchecked.from);
-            if let Some(stream) = stream.and_then(|taking| taking.stream) {
-                self.bulk.taking = None;
-                ctx.out.stream(StreamWish::Close { stream });
-                ctx.stats.pipes_failed += 1;
-                self.bulk.avoid(now, unchecked.from, REFUSED);
+            if self.bulk.source() == Some(unchecked.from) {
+                self.give_up_pipe(now, REFUSED, ctx);
             }
         }
         self.bulk.checking.go_on(ctx);
@@ -376,11 +369,24 @@ impl Log {
     /// Ends what came to a stand.
     pub(super) fn wake_pipes(&mut self, now: Instant, ctx: &mut Context) {
         self.wake_giving(now, ctx);
-        let Some(taking) = self.bulk.taking.take_if(|taking| now >= taking.since + STALL) else { return };
+        if self.bulk.taking.as_ref().is_some_and(|taking| now >= taking.since + STALL) {
+            self.give_up_pipe(now, BROKEN, ctx);
+        }
+    }
+
+    /// Pulls by this pipe no more, and from its peer by none for so long.
+    fn give_up_pipe(&mut self, now: Instant, span: Duration, ctx: &mut Context) {
+        let Some(taking) = self.bulk.taking.take() else { return };
         ctx.stats.pipes_failed += 1;
-        self.bulk.avoid(now, taking.peer, BROKEN);
+        self.bulk.avoid(now, taking.peer, span);
         if let Some(stream) = taking.stream {
             ctx.out.stream(StreamWish::Close { stream });
         }
+    }
+
+    /// Ends a pipe by which this node gives.
+    pub(super) fn close_given(&mut self, stream: StreamId, ctx: &mut Context) {
+        self.bulk.giving.remove(&stream);
+        ctx.out.stream(StreamWish::Close { stream });
     }
 }

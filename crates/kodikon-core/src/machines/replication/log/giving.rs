@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 
-use crate::effect::StreamWish;
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::ground::id::{NodeId, StreamId};
@@ -181,8 +180,7 @@ impl Log {
         let streams: Vec<StreamId> = self.bulk.giving.keys().copied().collect();
         for stream in streams {
             if self.bulk.giving.get(&stream).is_some_and(|giving| giving.is_idle(now)) {
-                self.bulk.giving.remove(&stream);
-                ctx.out.stream(StreamWish::Close { stream });
+                self.close_given(stream, ctx);
             } else {
                 self.give_on(now, stream, ctx);
             }
@@ -199,16 +197,13 @@ impl Log {
         ctx: &mut Context,
     ) -> bool {
         let is_due = self.bulk.offered.remove(&peer).is_some_and(|until| now < until);
-        let older: Vec<StreamId> =
-            self.bulk.giving.iter().filter(|(_, giving)| giving.peer == peer).map(|(stream, _)| *stream).collect();
         if !is_due {
             return false;
         }
         // One for each: the other end of an older one may be lost.
-        for stream in older {
-            self.bulk.giving.remove(&stream);
-            ctx.out.stream(StreamWish::Close { stream });
-        }
+        let older: Vec<StreamId> =
+            self.bulk.giving.iter().filter(|(_, giving)| giving.peer == peer).map(|(stream, _)| *stream).collect();
+        older.into_iter().for_each(|stream| self.close_given(stream, ctx));
         let giving = Giving::new(now, (peer, counter), word);
         let fits = self.bulk.giving.insert(stream, giving).is_ok();
         ctx.stats.pipes_given += u64::from(fits);

@@ -26,32 +26,16 @@ pub(super) enum Part {
 
 /// Sorts what came on a pipe; a stream is no place for anything else.
 pub(super) fn part_of(message: Message) -> Part {
-    match message {
-        Message::Bulk(word) => Part::Word(word),
-        Message::Digest(digest) => Part::Digest(digest),
-        Message::Log(log) => Part::Log(log),
-        Message::LogPiece(piece) => Part::Piece(piece),
-        Message::Hello(_)
-        | Message::Challenge(_)
-        | Message::Proof(_)
-        | Message::Beacon(_)
-        | Message::Beat(_)
-        | Message::Ping(_)
-        | Message::Pong(_)
-        | Message::Inquiry(_)
-        | Message::Heard(_)
-        | Message::Suspicion(_)
-        | Message::Bye(_)
-        | Message::Ops(_)
-        | Message::Refusal(_)
-        | Message::Naming(_)
-        | Message::Carry(_)
-        | Message::Got(_)
-        | Message::Back(_)
-        | Message::Spread(_)
-        | Message::Covered(_)
-        | Message::Offer(_)
-        | Message::Canary => Part::Other,
+    if let Message::Bulk(word) = message {
+        Part::Word(word)
+    } else if let Message::Digest(digest) = message {
+        Part::Digest(digest)
+    } else if let Message::Log(log) = message {
+        Part::Log(log)
+    } else if let Message::LogPiece(piece) = message {
+        Part::Piece(piece)
+    } else {
+        Part::Other
     }
 }
 
