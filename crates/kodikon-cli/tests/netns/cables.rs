@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use kodikon_lab::{Cut, Fleet, Host, Kind, Moment, Topology};
+use kodikon_lab::{Fleet, Host, Kind, Moment, Topology};
 use serde_json::json;
 
 use crate::scene::{
@@ -131,15 +131,7 @@ fn where_a_firewall_drops_tcp_the_mesh_works_and_a_crash_takes_as_long_as_a_sile
 fn a_healed_partition_has_one_roster_and_what_each_half_said_meanwhile() -> Result<()> {
     let Some(scene) = Scene::alone("heal", &Topology::flat(6)) else { return Ok(()) };
     let mut fleet = scene.watched_fleet()?;
-    let (left, right) = ([1, 2, 3].map(Host), [4, 5, 6].map(Host));
-    let across: Vec<(Host, Host)> = left.iter().flat_map(|one| right.map(|other| (*one, other))).collect();
-    let cut = Moment::now();
-    scene.cuts(SEGMENT, across.iter().map(|(one, other)| Cut::Between(*one, *other)))?;
-    let both_ways = across.iter().flat_map(|(one, other)| [(one, other), (other, one)]);
-    let pairs: Vec<(String, String)> = both_ways.map(|(by, about)| (by.to_string(), about.to_string())).collect();
-    fleet.wait("each half to bury the other", PATIENCE, |story| {
-        pairs.iter().all(|(by, about)| story.first_about(&Kind::PeerFailed, about, cut).contains_key(by.as_str()))
-    })?;
+    let pairs = scene.part(&mut fleet, &[1, 2, 3].map(Host), &[4, 5, 6].map(Host))?;
     for name in ["n1", "n6"] {
         set_state(&fleet, name, &state_of(json!({"location": format!("said by {name} in its half")})))?;
     }

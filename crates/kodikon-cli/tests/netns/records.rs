@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use kodikon_lab::{Cut, Fleet, Host, Kind, Moment, Topology};
+use kodikon_lab::{Fleet, Host, Kind, Moment, Topology};
 use serde_json::Value;
 
 use crate::scene::{PATIENCE, SEGMENT, Scene, eventually, number, span};
@@ -64,15 +64,7 @@ fn a_partition_that_adds_and_deletes_on_both_sides_ends_in_one_registry() -> Res
     import_everywhere(&scene, &fleet)?;
     await_equal(&fleet, ROWS, PATIENCE)?;
 
-    let (left, right) = ([1, 2].map(Host), [3, 4, 5].map(Host));
-    let across: Vec<(Host, Host)> = left.iter().flat_map(|one| right.map(|other| (*one, other))).collect();
-    let cut = Moment::now();
-    scene.cuts(SEGMENT, across.iter().map(|(one, other)| Cut::Between(*one, *other)))?;
-    let both_ways = across.iter().flat_map(|(one, other)| [(one, other), (other, one)]);
-    let pairs: Vec<(String, String)> = both_ways.map(|(by, about)| (by.to_string(), about.to_string())).collect();
-    fleet.wait("each half to bury the other", PATIENCE, |story| {
-        pairs.iter().all(|(by, about)| story.first_about(&Kind::PeerFailed, about, cut).contains_key(by.as_str()))
-    })?;
+    let pairs = scene.part(&mut fleet, &[1, 2].map(Host), &[3, 4, 5].map(Host))?;
     // Some objects are deleted by their author, some by others, some by both halves, and one that both halves deleted is seen anew.
     for (node, row) in [("n1", 0), ("n1", 7), ("n2", 13), ("n2", 100), ("n3", 7), ("n3", 12), ("n4", 203), ("n5", 100)]
     {

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kodikon_lab::{Alone, Distribution, Elapsed, Fleet, Kind, Lab, NodeSpec, Sample, Topology, alone};
+use kodikon_lab::{
+    Alone, Cut, Distribution, Elapsed, Fleet, Host, Kind, Lab, Moment, NodeSpec, Sample, Topology, alone,
+};
 use serde_json::Value;
 
 /// The program under test.
@@ -79,6 +81,19 @@ impl Scene {
         }
         fleet.wait_full_roster(PATIENCE)?;
         Ok(fleet)
+    }
+
+    /// Parts the segment in two halves, silently, and waits until each has buried the other: who is then to meet whom again.
+    pub(crate) fn part(&self, fleet: &mut Fleet<'_>, left: &[Host], right: &[Host]) -> Result<Vec<(String, String)>> {
+        let across: Vec<(Host, Host)> = left.iter().flat_map(|one| right.iter().map(|other| (*one, *other))).collect();
+        let cut = Moment::now();
+        self.cuts(SEGMENT, across.iter().map(|(one, other)| Cut::Between(*one, *other)))?;
+        let both_ways = across.iter().flat_map(|(one, other)| [(one, other), (other, one)]);
+        let pairs: Vec<(String, String)> = both_ways.map(|(by, about)| (by.to_string(), about.to_string())).collect();
+        fleet.wait("each half to bury the other", PATIENCE, |story| {
+            pairs.iter().all(|(by, about)| story.first_about(&Kind::PeerFailed, about, cut).contains_key(by.as_str()))
+        })?;
+        Ok(pairs)
     }
 
     /// As [`Scene::full_fleet`], and each node is watched by its observers.
