@@ -3,7 +3,7 @@
 use crate::bound::Angle;
 use crate::kernel::{MAX_WORD, Planes};
 use crate::rotation::{rotate, signs};
-use crate::sketch::{deviation, round};
+use crate::sketch::{deviation, greatest, round};
 use crate::space::{Dtype, MAX_DIMS, ValueError, check_numbers};
 
 /// Numbers to which the nearest are sought.
@@ -29,12 +29,13 @@ impl Query {
             return Err(ValueError::Dims { given: numbers.len() });
         }
         check_numbers(numbers.len(), Dtype::F32, numbers)?;
-        let largest = numbers.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
+        let largest = greatest(numbers);
         // Whatever the codes are, the sum of products then fits 32 bits.
         let limit = MAX_WORD.min(i32::MAX / (127 * numbers.len() as i32));
         let factor = f64::from(limit) / f64::from(largest);
         let words: Vec<i16> = numbers.iter().map(|number| round(f64::from(*number) * factor) as i16).collect();
-        let (length, tan) = deviation(numbers, words.iter().map(|word| f64::from(*word)));
+        let wide: Vec<f64> = words.iter().map(|word| f64::from(*word)).collect();
+        let (length, tan) = deviation(numbers, &wide);
         let square: f64 = numbers.iter().map(|number| f64::from(*number) * f64::from(*number)).sum();
         let mut turned: Vec<f32> =
             numbers.iter().map(|number| (f64::from(*number) / f64::from(largest)) as f32).collect();

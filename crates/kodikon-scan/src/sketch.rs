@@ -16,6 +16,8 @@ pub(crate) struct Sketch {
     /// The tangent of that angle, rounded up.
     pub(crate) tan: f32,
     numbers: Vec<f32>,
+    /// The codes of the numbers alone, as they are reckoned with.
+    wide: Vec<f64>,
 }
 
 impl Sketch {
@@ -55,7 +57,10 @@ impl Sketch {
                 *place = code as u8 ^ ZERO_CODE;
             }
         }
-        let (length, tan) = self.deviation();
+        let wide = |byte: &u8| f64::from((*byte ^ ZERO_CODE) as i8);
+        self.wide.clear();
+        self.wide.extend(self.codes.iter().flat_map(|line| line.0.iter().map(wide)).take(self.numbers.len()));
+        let (length, tan) = deviation(&self.numbers, &self.wide);
         self.scale = ((1.0 + tan * tan).sqrt() / length) as f32;
         self.tan = round_up(tan);
         // A largest of 1: so nothing overflows on the way.
@@ -65,34 +70,14 @@ impl Sketch {
         self.signs.clear();
         self.signs.extend(signs(&self.numbers));
     }
-
-    /// The length of the codes, and the tangent of the angle between them and the numbers they stand for.
-    #[inline(always)]
-    fn deviation(&self) -> (f64, f64) {
-        let mut wide = [0.0; RUN];
-        let (mut along, mut square) = ([0.0; LANES], [0.0; LANES]);
-        for (numbers, line) in self.numbers.chunks(RUN).zip(&self.codes) {
-            let codes = widened(line, &mut wide);
-            add(&mut along, numbers, codes, |number, code| number * code);
-            add(&mut square, numbers, codes, |_, code| code * code);
-        }
-        let (along, square) = (along.iter().sum::<f64>(), square.iter().sum::<f64>());
-        let multiple = along / square;
-        let mut rest = [0.0; LANES];
-        for (numbers, line) in self.numbers.chunks(RUN).zip(&self.codes) {
-            let codes = widened(line, &mut wide);
-            add(&mut rest, numbers, codes, |number, code| (number - multiple * code) * (number - multiple * code));
-        }
-        angle(square, multiple, rest.iter().sum())
-    }
 }
 
-/// Numbers of a line, and sums that are taken beside each other: a processor adds several at once, and each sum waits for itself alone.
-const RUN: usize = 64;
+/// Sums that are taken beside each other: a processor adds several at once, and each sum waits for itself alone.
 const LANES: usize = 8;
 
+/// The greatest magnitude.
 #[inline(always)]
-fn greatest(numbers: &[f32]) -> f32 {
+pub(crate) fn greatest(numbers: &[f32]) -> f32 {
     let (eights, rest) = numbers.as_chunks::<LANES>();
     let mut largest = [0.0f32; LANES];
     for eight in eights {
@@ -103,26 +88,19 @@ fn greatest(numbers: &[f32]) -> f32 {
     largest.iter().chain(rest).fold(0.0, |largest, number| largest.max(number.abs()))
 }
 
+/// The sum of a term for each number and its code.
 #[inline(always)]
-fn widened<'w>(line: &Line, wide: &'w mut [f64; RUN]) -> &'w [f64; RUN] {
-    for (wide, byte) in wide.iter_mut().zip(&line.0) {
-        *wide = f64::from((*byte ^ ZERO_CODE) as i8);
-    }
-    wide
-}
-
-/// Adds a term for each number and its code.
-#[inline(always)]
-fn add(sums: &mut [f64; LANES], numbers: &[f32], codes: &[f64; RUN], term: impl Fn(f64, f64) -> f64) {
+fn sum(numbers: &[f32], codes: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
     let (eights, rest) = numbers.as_chunks::<LANES>();
-    for (numbers, codes) in eights.iter().zip(codes.as_chunks::<LANES>().0) {
+    let (code_eights, code_rest) = codes.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (numbers, codes) in eights.iter().zip(code_eights) {
         for ((sum, number), code) in sums.iter_mut().zip(numbers).zip(codes) {
             *sum += term(f64::from(*number), *code);
         }
     }
-    for (number, code) in rest.iter().zip(&codes[numbers.len() - rest.len()..]) {
-        sums[0] += term(f64::from(*number), *code);
-    }
+    let rest = rest.iter().zip(code_rest).map(|(number, code)| term(f64::from(*number), *code));
+    sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
 /// To the nearest whole number, ties to the even one, for magnitudes below 2^51: adding 3 * 2^51 leaves no place for a
@@ -133,23 +111,13 @@ pub(crate) fn round(number: f64) -> f64 {
     number + SHIFT - SHIFT
 }
 
-/// The length of the codes, and the tangent of the angle between them and the numbers they stand for.
-pub(crate) fn deviation(numbers: &[f32], codes: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let pairs = || numbers.iter().map(|number| f64::from(*number)).zip(codes.clone());
-    let (mut along, mut square) = (0.0, 0.0);
-    for (number, code) in pairs() {
-        along += number * code;
-        square += code * code;
-    }
-    let multiple = along / square;
-    let rest = pairs().map(|(number, code)| (number - multiple * code) * (number - multiple * code)).sum();
-    angle(square, multiple, rest)
-}
-
-/// From the codes' length squared, the multiple of the codes that is nearest to the numbers, and the square of what remains, which
-/// stands upright on the codes.
+/// The length of the codes, and the tangent of the angle between them and the numbers they stand for, as many.
 #[inline(always)]
-fn angle(square: f64, multiple: f64, rest: f64) -> (f64, f64) {
+pub(crate) fn deviation(numbers: &[f32], codes: &[f64]) -> (f64, f64) {
+    let square = sum(numbers, codes, |_, code| code * code);
+    // The multiple of the codes that is nearest to the numbers; what remains stands upright on the codes.
+    let multiple = sum(numbers, codes, |number, code| number * code) / square;
+    let rest = sum(numbers, codes, |number, code| (number - multiple * code) * (number - multiple * code));
     let length = square.sqrt();
     (length, rest.sqrt() / (multiple * length))
 }
