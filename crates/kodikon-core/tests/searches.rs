@@ -233,21 +233,10 @@ fn who_asks_more_than_it_may_is_refused_and_named_and_others_are_answered_at_onc
     let query = |number| SearchQuery {
         number,
         numbers: SearchQuery::bytes_of(&[1.0, 0.0]),
-        model: None,
         k: 1,
-        fast: false,
         local: true,
         left_ms: 5_000,
-        floor: None,
-        data_type: None,
-        author: None,
-        name: None,
-        named: Vec::new(),
-        since: None,
-        until: None,
-        conditions: Vec::new(),
-        hash: None,
-        except: None,
+        ..SearchQuery::default()
     };
     (0..1_000).for_each(|number| say(&mut lan, 2, 1, (QUERY, query(number).bytes())));
     let ticket = ask(&mut lan, 3, 7, |_| {});

@@ -37,7 +37,7 @@ pub const MAX_PART: usize = 64;
 pub const MAX_PART_BYTES: usize = MAX_PAYLOAD - 1_024;
 
 /// What is sought.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct SearchQuery {
     /// Names it in the answer.

@@ -129,19 +129,8 @@ fn query(heard: &Overheard, number: u64) -> Vec<u8> {
         numbers: SearchQuery::bytes_of(&heard.numbers),
         model: Some(heard.model.clone()),
         k: u16::try_from(heard.k).unwrap_or(1),
-        fast: false,
-        local: false,
         left_ms: 60_000,
-        floor: None,
-        data_type: None,
-        author: None,
-        name: None,
-        named: Vec::new(),
-        since: None,
-        until: None,
-        conditions: Vec::new(),
-        hash: None,
-        except: None,
+        ..SearchQuery::default()
     };
     query.bytes()
 }
