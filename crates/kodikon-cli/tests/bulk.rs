@@ -3,13 +3,12 @@
 #[expect(dead_code, reason = "nobody is sent a signal here")]
 mod home;
 
-use std::io::Write as _;
-
 use home::{Going, Home, free_port, until};
+use kodikon_lab::write_embeddings;
 use serde_json::{Value, json};
 
 /// Sightings of 512 numbers each: 2.4 MB, which no answer in datagrams takes.
-const COUNT: usize = 2_000;
+const COUNT: u32 = 2_000;
 
 fn up(home: &Home, name: &str, port: &str) -> Going {
     let node =
@@ -22,32 +21,12 @@ fn ask(home: &Home, node: &str, arguments: &[&str]) -> Value {
     home.json(&[arguments, &["--json", "--data-dir", node]].concat())
 }
 
-/// Writes that many embeddings, each another one.
-fn embeddings(path: &std::path::Path, count: usize) {
-    let mut head = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 512), }}");
-    while (10 + head.len() + 1) % 64 != 0 {
-        head.push(' ');
-    }
-    head.push('\n');
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
-    file.write_all(b"\x93NUMPY\x01\x00").expect("written");
-    file.write_all(&u16::try_from(head.len()).expect("short").to_le_bytes()).expect("written");
-    file.write_all(head.as_bytes()).expect("written");
-    for row in 0..count {
-        for place in 0..512 {
-            let number = ((row * 31 + place * 17) % 101) as f32 - 50.0;
-            file.write_all(&number.to_le_bytes()).expect("written");
-        }
-    }
-    file.flush().expect("written");
-}
-
 #[test]
 fn a_fresh_node_pulls_all_by_one_stream_each_once_and_an_alert_is_there_meanwhile() {
     let home = Home::new("bulk");
     let port = free_port();
     let mut old = up(&home, "cam1", &port);
-    embeddings(&home.0.join("views.npy"), COUNT);
+    write_embeddings(&home.0.join("views.npy"), COUNT, 512).expect("a writable folder");
     let report = ask(&home, "cam1", &["import", "views.npy", "--type", "person", "--prefix", "o-", "--model", "m"]);
     assert_eq!(report["imported"], COUNT, "{report}");
 

@@ -20,6 +20,7 @@
 mod claim;
 mod counters;
 mod distribution;
+mod embeddings;
 mod event;
 mod faults;
 mod fleet;
@@ -33,6 +34,7 @@ mod topology;
 pub use claim::{Alone, alone};
 pub use counters::{Traffic, Usage};
 pub use distribution::{Distribution, Figures};
+pub use embeddings::write_embeddings;
 pub use event::{Elapsed, Event, Kind, Moment};
 pub use faults::{Cut, Loss};
 pub use fleet::{Api, Fleet, NodeSpec, Program, Sample};

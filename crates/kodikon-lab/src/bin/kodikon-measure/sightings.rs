@@ -6,13 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use kodikon_lab::{Distribution, Elapsed, Fleet, Host, Kind, Lab, Moment, Program, Seen, Story};
+use kodikon_lab::{Distribution, Elapsed, Fleet, Host, Kind, Lab, Moment, Program, Seen, Story, write_embeddings};
 use serde_json::Value;
 
 use crate::report::{Report, Row, Spans};
 use crate::target::{self, Target};
 use crate::trial::{Contestant, ROSTER_LIMIT, Runs, WATCHED, lab, phase};
-use crate::volume::write_embeddings;
 
 const DIMS: usize = 512;
 const ORIGIN: Host = Host(1);
