@@ -67,9 +67,11 @@ fn a_fleet_meets_changes_sees_asks_comes_and_goes() {
     assert!(told.is_whole(4), "{:?}", told.0.iter().map(|(event, all)| (event, all.len())).collect::<Vec<_>>());
 
     let (started, met) = (told.nodes("started"), told.nodes("peer_up"));
-    // Whoever came last may have gone with the end, before it was met.
-    assert!(["camera-2", "camera-3", "camera-4"].iter().all(|name| met.contains(name)) && met.is_subset(&started));
-    assert!(told.nodes("state").is_superset(&met) && told.nodes("state").is_subset(&started));
+    // Whoever came last may have gone with the end, before it was met or said a thing.
+    let first = BTreeSet::from(["camera-2", "camera-3", "camera-4"]);
+    assert!(met.is_superset(&first) && met.is_subset(&started), "{met:?} of {started:?}");
+    let shown = told.nodes("state");
+    assert!(shown.is_superset(&first) && shown.is_subset(&started), "{shown:?} of {started:?}");
     assert_eq!(told.nodes("peer_left"), met, "each says goodbye, one of them before the end");
     assert!(told.nodes("record").is_subset(&started), "what they see");
     let asked = told.of("search");
