@@ -39,8 +39,10 @@ impl Node {
         let shun: Vec<Stamp> = question.shun.iter().map(Stamp::of).collect();
         for shun in [&shun[..], &[]].into_iter().skip(usize::from(shun.is_empty())) {
             let avoid: Vec<Stamp> = question.avoid.iter().chain(shun).copied().collect();
-            let Some(way) = self.mapped(question, &avoid) else { continue };
-            if let Some(hop) = way.path.first().filter(|_| relays_of(&way) <= question.hops) {
+            let Some(way) = self.mapped(question, &avoid).and_then(|way| self.within(way, question, &avoid)) else {
+                continue;
+            };
+            if let Some(hop) = way.path.first() {
                 return Choice::Give(*hop);
             }
         }
@@ -66,10 +68,25 @@ impl Node {
         (!is_lost).then_some((hop, relays))
     }
 
+    /// A way that has not too many relays: this one, or a dearer one with fewer. A cheap way may go around bad links by more relays
+    /// than a letter may pass.
+    fn within(&mut self, way: Way, question: &Question, avoid: &[Stamp]) -> Option<Way> {
+        if relays_of(&way) <= question.hops {
+            return Some(way);
+        }
+        let map = self.routing.map();
+        let fewest = map.fewest_relays(&question.to, avoid, &question.dead)?;
+        let hop = fewest.path.first()?;
+        (relays_of(&fewest) <= question.hops && is_open(hop, question, &self.ctx)).then_some(fewest)
+    }
+
     /// Whether the destination is too far on the map as it is: a way that is only too long because it goes around what is
     /// doubted now will be shorter again.
     fn too_far(&mut self, question: &Question) -> Option<Choice> {
-        let relays = relays_of(&self.routing.map().way_to(&question.to)?);
+        if self.routing.map().relays_to(&question.to)? <= question.hops {
+            return None;
+        }
+        let relays = relays_of(&self.routing.map().fewest_relays(&question.to, &[], &[])?);
         (relays > question.hops).then_some(Choice::TooFar(relays))
     }
 

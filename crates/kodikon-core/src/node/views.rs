@@ -108,13 +108,22 @@ impl Node {
         }
     }
 
+    /// The way of the map that a letter of ours goes: the cheapest, unless that has more relays than a letter may pass.
+    fn way_taken(&mut self, to: &NodeId) -> Option<Way> {
+        let cheapest = self.routing.map().way_to(to).filter(|way| self.begins_near(way))?;
+        let most = usize::from(self.ctx.config.max_hops) + 1;
+        let fewest = if cheapest.path.len() > most { self.routing.map().fewest_relays(to, &[], &[]) } else { None };
+        let nearer = fewest.filter(|way| way.path.len() <= most && self.begins_near(way));
+        Some(nearer.unwrap_or(cheapest))
+    }
+
     fn begins_near(&self, way: &Way) -> bool {
         let first = way.path.first().and_then(|hop| self.ctx.roster.get(hop));
         first.is_some_and(|hop| hop.is_near() && hop.best_path().is_some())
     }
 
     fn route_to(&mut self, to: NodeId) -> Option<RouteView> {
-        let way = self.routing.map().way_to(&to).filter(|way| self.begins_near(way));
+        let way = self.way_taken(&to);
         let interface_of = |id: &NodeId, ctx: &Context| ctx.roster.get(id)?.best_path()?.interface;
         if let Some(way) = way {
             let first = way.path.first().and_then(|hop| interface_of(hop, &self.ctx));

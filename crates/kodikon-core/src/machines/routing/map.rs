@@ -181,11 +181,29 @@ impl Map {
     /// The shortest way from this node that passes none of these nodes and uses none of these links.
     pub fn way_around(&mut self, to: &NodeId, avoid: &[Stamp], dead: &[Link]) -> Option<Way> {
         self.look();
-        let to = self.graph.find(to)?;
-        let me = self.own.root();
+        let (around, shut) = self.named_by(to, avoid, dead);
+        let mut tree = Tree::default();
+        self.search.run_without(&self.graph, self.own.root(), (&around, &shut), &mut tree);
+        tree.way(&self.graph, self.graph.find(to)?)
+    }
+
+    /// The way with the fewest relays, likewise; of several one of the cheapest.
+    pub fn fewest_relays(&mut self, to: &NodeId, avoid: &[Stamp], dead: &[Link]) -> Option<Way> {
+        self.look();
+        let (around, shut) = self.named_by(to, avoid, dead);
+        let mut tree = Tree::default();
+        self.search.run_fewest(&self.graph, self.own.root(), (&around, &shut), &mut tree);
+        let way = tree.way(&self.graph, self.graph.find(to)?)?;
+        let cost = self.links_along(&way.path).iter().map(|(cost, _)| cost).sum();
+        Some(Way { cost, ..way })
+    }
+
+    /// The nodes and links of the graph that are meant by stamps, ends of a way aside.
+    fn named_by(&self, to: &NodeId, avoid: &[Stamp], dead: &[Link]) -> (Vec<u32>, Vec<(u32, u32)>) {
+        let (me, to) = (self.own.root(), self.graph.find(to));
         let nodes = || (0..self.graph.node_count() as u32).map(|node| (node, Stamp::of(&self.graph.id(node))));
         let around: Vec<u32> = nodes()
-            .filter(|(node, stamp)| *node != to && *node != me && avoid.contains(stamp))
+            .filter(|(node, stamp)| Some(*node) != to && *node != me && avoid.contains(stamp))
             .map(|(node, _)| node)
             .collect();
         let ends: Vec<(u32, Stamp)> =
@@ -193,9 +211,7 @@ impl Map {
         let bearing = |stamp: Stamp| ends.iter().filter(move |(_, held)| *held == stamp).map(|(node, _)| *node);
         let shut: Vec<(u32, u32)> =
             dead.iter().flat_map(|(a, b)| bearing(*a).flat_map(|a| bearing(*b).map(move |b| (a, b)))).collect();
-        let mut tree = Tree::default();
-        self.search.run_without(&self.graph, me, (&around, &shut), &mut tree);
-        tree.way(&self.graph, to)
+        (around, shut)
     }
 
     /// What each link of a way from this node costs, and what is lost on it, in thousandths. A way of another map has none.

@@ -440,3 +440,28 @@ fn a_way_around_passes_no_node_and_uses_no_link_that_it_is_to_avoid() {
     assert_eq!(map.way_around(&id(4), &[], &all), None);
     assert_eq!(map.way_to(&id(4)).map(|way| way.path), Some(vec![id(2), id(4)]), "the tree of all is as it was");
 }
+
+#[test]
+fn the_fewest_relays_are_found_where_the_cheapest_way_has_more() {
+    // Clean links 1-2-3-4-5; a dear one from 1 to 3, a dearer one from 1 to 4 and as dear ones by 6.
+    let mut map = Map::new(id(1));
+    let links = [(1, 2, 10), (2, 3, 10), (3, 4, 10), (4, 5, 10), (1, 3, 500), (1, 4, 1_999), (1, 6, 900), (6, 5, 900)];
+    wire(&mut map, &links);
+    let stamp = |n: u8| Stamp::of(&id(n));
+    let path = |way: Option<Way>| way.map(|way| (way.path, way.cost));
+    assert_eq!(path(map.way_to(&id(5))), Some((ids(&[2, 3, 4, 5]), 40)));
+    let table: &[(&[u8], &[(u8, u8)], &[u8], u32)] = &[
+        // Of two with one relay the cheaper one.
+        (&[], &[], &[6, 5], 1_800),
+        (&[6], &[], &[4, 5], 2_009),
+        (&[6], &[(1, 4)], &[3, 4, 5], 520),
+        (&[6, 4], &[], &[], 0),
+    ];
+    for (avoid, dead, expected, cost) in table {
+        let avoid: Vec<Stamp> = avoid.iter().copied().map(stamp).collect();
+        let dead: Vec<Link> = dead.iter().map(|(a, b)| (stamp(*a), stamp(*b))).collect();
+        let expected = (!expected.is_empty()).then(|| (ids(expected), *cost));
+        assert_eq!(path(map.fewest_relays(&id(5), &avoid, &dead)), expected, "around {avoid:?} and {dead:?}");
+    }
+    assert_eq!(path(map.way_to(&id(5))), Some((ids(&[2, 3, 4, 5]), 40)), "the next is asked for what it costs again");
+}

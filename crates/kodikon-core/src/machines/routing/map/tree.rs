@@ -12,6 +12,7 @@ use crate::ground::id::NodeId;
 use crate::machines::routing::map::Way;
 use crate::machines::routing::map::graph::Graph;
 use crate::model::links::MAX_COST;
+use crate::wire::letter::MAX_PATH;
 
 const NONE: u32 = u32::MAX;
 
@@ -43,7 +44,43 @@ pub(super) struct Search {
     has_gap: Vec<bool>,
     /// Links that are not used, both ways.
     shut: Vec<(u32, u32)>,
+    counts: Counts,
 }
+
+/// What of a link counts, so that of two ways the better one is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// What it costs.
+    #[default]
+    Cost,
+    /// That it is one link more; of ways with as many links what they cost, to a seventeenth.
+    Links,
+}
+
+impl Counts {
+    /// Half of what counts of a link, by half of its cost.
+    fn half(self, cost: u32) -> u32 {
+        match self {
+            Self::Cost => cost,
+            Self::Links => LINK / 2 + cost * FINE / (2 * MAX_COST as u32),
+        }
+    }
+
+    /// What counts of a whole link.
+    fn whole(self, cost: u32) -> u32 {
+        match self {
+            Self::Cost => cost,
+            Self::Links => LINK + cost * FINE / (2 * MAX_COST as u32),
+        }
+    }
+}
+
+/// What one link more counts where links are counted, and the most that its cost adds: over the longest path of a letter all
+/// of what is added stays below one link, and both fit into one round of the queue.
+const LINK: u32 = 1_900;
+/// See [`LINK`].
+const FINE: u32 = 118;
+const _: () = assert!((MAX_PATH as u32 + 1) * FINE < LINK && (LINK + FINE) < BUCKETS as u32);
 
 /// What has its turn at a cost.
 #[derive(Debug, Clone, Copy)]
@@ -150,6 +187,19 @@ impl Search {
         self.run_without(graph, root, (around, &[]), tree);
     }
 
+    /// The same without some links, by the number of links and then by what they cost.
+    pub(super) fn run_fewest(
+        &mut self,
+        graph: &Graph,
+        root: u32,
+        without: (&[u32], &[(u32, u32)]),
+        tree: &mut Tree,
+    ) {
+        self.counts = Counts::Links;
+        self.run_without(graph, root, without, tree);
+        self.counts = Counts::Cost;
+    }
+
     /// The same without some links.
     pub(super) fn run_without(
         &mut self,
@@ -208,7 +258,7 @@ impl Search {
                 let best = self.entered[segment as usize];
                 if best.cost() == cost {
                     for member in graph.members(segment) {
-                        offer(&mut self.queue, tree, member.node, best.plus(member.cost).longer());
+                        offer(&mut self.queue, tree, member.node, best.plus(self.counts.half(member.cost)).longer());
                     }
                 }
             }
@@ -227,7 +277,7 @@ impl Search {
         }
         let from = Label::new(label.cost(), label.links(), node);
         for (number, stay) in graph.stays(node) {
-            let (entry, best) = (from.plus(stay.cost), &mut self.entered[stay.segment as usize]);
+            let (entry, best) = (from.plus(self.counts.half(stay.cost)), &mut self.entered[stay.segment as usize]);
             // A link that is not used is a gap like any other.
             if graph.has_gaps(stay.segment) || !self.shut.is_empty() {
                 // Somebody entered and nobody waits: all members have been offered their best.
@@ -244,12 +294,13 @@ impl Search {
         let worn = graph.worn(node).iter().map(|link| (link.node, link.cost));
         let edges = graph.edges(node).iter().map(|edge| (edge.node, edge.cost)).chain(worn);
         for (other, cost) in edges.filter(|(other, _)| !self.shut.contains(&(node, *other))) {
-            offer(&mut self.queue, tree, other, from.plus(cost).longer());
+            offer(&mut self.queue, tree, other, from.plus(self.counts.whole(cost)).longer());
         }
     }
 
     /// Those that enter segments with gaps at one cost, the best first.
     fn enter_with_gaps(&mut self, graph: &Graph, tree: &mut Tree) {
+        let counts = self.counts;
         self.entering.sort_unstable();
         for &(label, segment, stay) in &self.entering {
             let shut = self.shut.iter().filter(|(node, _)| *node == label.last()).map(|(_, other)| *other);
@@ -265,7 +316,7 @@ impl Search {
                 let member = members[place as usize];
                 let has_gap = self.has_gap[member.node as usize];
                 if !has_gap {
-                    offer(&mut self.queue, tree, member.node, label.plus(member.cost).longer());
+                    offer(&mut self.queue, tree, member.node, label.plus(counts.half(member.cost)).longer());
                 }
                 has_gap
             });

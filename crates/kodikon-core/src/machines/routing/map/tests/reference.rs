@@ -118,6 +118,22 @@ impl Naive {
         Some(Way { path, cost, first })
     }
 
+    /// By node the fewest links to it, and what the cheapest of such ways costs.
+    fn fewest(&self, root: NodeId) -> BTreeMap<NodeId, (usize, u32)> {
+        let mut found = BTreeMap::from([(root, (0, 0))]);
+        for links in 1..usize::from(NODES) {
+            for (last, (_, cost)) in found.clone().into_iter().filter(|(_, (before, _))| before + 1 == links) {
+                for to in (0..NODES).map(node) {
+                    let Some((more, _)) = self.link(last, to) else { continue };
+                    let new = (links, cost + more);
+                    let held = found.entry(to).or_insert(new);
+                    *held = new.min(*held);
+                }
+            }
+        }
+        found
+    }
+
     fn is_listed(&self, me: NodeId, id: NodeId) -> bool {
         let reached = self.tree(me, None);
         let by_namer = |((segment, namer, _), members): (&(SegmentId, NodeId, u8), &Vec<ShortId>)| {
@@ -176,6 +192,15 @@ proptest! {
             prop_assert_eq!(map.is_listed(&id), naive.is_listed(node(me), id), "listed: {}", id);
             prop_assert_eq!(map.shares_segment(&id), naive.shares_segment(node(me), id), "shares: {}", id);
             prop_assert_eq!(map.is_heard_by_others(&id), naive.is_heard_by_others(node(me), id), "heard: {}", id);
+        }
+        let fewest = naive.fewest(node(me));
+        for to in (0..NODES).map(node).filter(|to| *to != node(me)) {
+            let way = map.fewest_relays(&to, &[], &[]);
+            let expected = fewest.get(&to);
+            prop_assert_eq!(way.as_ref().map(|way| way.path.len()), expected.map(|(links, _)| *links), "to {}", to);
+            // What halves of links cost is compared to 17.
+            let most = expected.map(|(links, cost)| cost + 34 * *links as u32);
+            prop_assert!(way.as_ref().map(|way| way.cost) <= most, "to {}: {:?}, of {:?}", to, way, expected);
         }
         for segment in (0..SEGMENTS).map(name) {
             prop_assert_eq!(map.members_of(segment).collect::<Vec<_>>(), naive.members_of(segment));
