@@ -474,7 +474,7 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
 }
 
 /// How often what happened of which there is no field.
-fn counters(stats: &Stats) -> [(&'static str, u64); 32] {
+fn counters(stats: &Stats) -> [(&'static str, u64); 36] {
     [
         ("unknown_messages", stats.unknown_messages),
         ("challenges_sent", stats.challenges_sent),
@@ -493,6 +493,10 @@ fn counters(stats: &Stats) -> [(&'static str, u64); 32] {
         ("letters_delivered", stats.letters_delivered),
         ("letters_expired", stats.letters_expired),
         ("letters_retransmitted", stats.letters_retransmitted),
+        ("letters_repeated", stats.letters_repeated),
+        ("letters_returned", stats.letters_returned),
+        ("letters_evicted", stats.letters_evicted),
+        ("links_doubted", stats.links_doubted),
         ("casts_sent", stats.casts_sent),
         ("casts_refused", stats.casts_refused),
         ("casts_received", stats.casts_received),

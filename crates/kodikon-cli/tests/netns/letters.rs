@@ -120,7 +120,7 @@ fn exchange<'lab>(
     fleet.listen(Duration::from_millis(EVERY_MS * COUNT as u64 / 3))?;
     midst(fleet)?;
     for ((from, to), sender) in flows.iter().zip(&mut senders) {
-        expect_delivered(sender).with_context(|| format!("{from} to {to}"))?;
+        expect_delivered(sender).with_context(|| format!("{from} to {to}\n{}", told_by_all(fleet)))?;
     }
     fleet.wait("all that was delivered to be told", PATIENCE, |story| {
         story.count(&Kind::Message, begun) >= COUNT * flows.len()
@@ -140,6 +140,20 @@ fn exchange<'lab>(
         ensure!(times.len() == COUNT, "{to} was told {} of {COUNT} by {from}", times.len());
     }
     Ok(())
+}
+
+/// What each node counts of letters, and which ways it shows, to tell where one was lost.
+fn told_by_all(fleet: &Fleet<'_>) -> String {
+    let of = |name: &str| -> Result<String> {
+        let stats = fleet.ctl_json(name, ["stats"])?;
+        let counts = stats.pointer("/counters").into_iter().chain(stats.pointer("/drops")).filter_map(Value::as_object);
+        let counts = counts.flatten().filter(|(_, count)| **count != 0).map(|(what, count)| format!("{what}={count}"));
+        let routes = fleet.ctl_json(name, ["routes"])?;
+        let routes = routes.as_array().into_iter().flatten().map(|row| format!("{}:{}", row["node_id"], row["path"]));
+        Ok(format!("{} {}", counts.collect::<Vec<_>>().join(" "), routes.collect::<Vec<_>>().join(" ")))
+    };
+    let names = fleet.story().running();
+    names.map(|name| format!("{name}: {}\n", of(name).unwrap_or_else(|error| error.to_string()))).collect()
 }
 
 /// Reads the outcomes of a series to its end.
