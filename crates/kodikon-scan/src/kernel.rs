@@ -68,6 +68,16 @@ impl Planes {
     }
 }
 
+/// Arithmetic that is compiled for each kernel. Its `run` and all that this calls are always inlined: what is not, and a closure is not
+/// as soon as it is long, is compiled for what every processor has.
+pub(crate) trait Work {
+    /// What comes of it.
+    type Outcome;
+
+    /// Does it.
+    fn run(self) -> Self::Outcome;
+}
+
 /// Instructions that may be there or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -130,12 +140,12 @@ impl Kernel {
         }
     }
 
-    /// Does arithmetic as compiled for these instructions, as far as it is inlined: the same to the bit, since nothing is fused and no
-    /// sum is taken in another order.
+    /// Does arithmetic as compiled for these instructions: the same to the bit, since nothing is fused and no sum is taken in another
+    /// order.
     #[inline(always)]
-    pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn run<W: Work>(self, work: W) -> W::Outcome {
         match self {
-            Self::Scalar => work(),
+            Self::Scalar => work.run(),
             Self::Avx2 | Self::Avx512 => avx2::run(work),
         }
     }

@@ -40,13 +40,15 @@ impl Query {
         let mut turned: Vec<f32> =
             numbers.iter().map(|number| (f64::from(*number) / f64::from(largest)) as f32).collect();
         rotate(&mut turned);
+        let mut turned_signs = Vec::new();
+        signs(&turned, &mut turned_signs);
         Ok(Self {
             numbers: numbers.to_vec(),
             norm: square.sqrt(),
             planes: Planes::new(&words),
             scale: 1.0 / length,
             off: Angle::from_tan(tan),
-            signs: signs(&turned).collect(),
+            signs: turned_signs,
         })
     }
 

@@ -22,9 +22,24 @@ pub(crate) fn rotate(numbers: &mut [f32]) {
     }
 }
 
-/// A bit a number, set where it is below zero.
-pub(crate) fn signs(numbers: &[f32]) -> impl Iterator<Item = u64> {
-    numbers.chunks(64).map(|chunk| chunk.iter().rev().fold(0, |word, number| word << 1 | u64::from(*number < 0.0)))
+/// A bit a number, set where it is below zero: a word for 64 of them.
+#[inline(always)]
+pub(crate) fn signs(numbers: &[f32], into: &mut Vec<u64>) {
+    for chunk in numbers.chunks(64) {
+        let mut below = [0u8; 64];
+        for (below, number) in below.iter_mut().zip(chunk) {
+            *below = u8::from(*number < 0.0);
+        }
+        let bytes = below.as_chunks().0.iter().enumerate();
+        into.push(bytes.fold(0, |word, (at, eight)| word | gathered(*eight) << (8 * at)));
+    }
+}
+
+/// The lowest bits of eight bytes, the first byte's the lowest: each is multiplied to its place in the highest byte, and no two
+/// products meet.
+#[inline(always)]
+fn gathered(eight: [u8; 8]) -> u64 {
+    u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 #[inline(always)]
@@ -77,6 +92,24 @@ fn halves<const APART: usize>(eight: [f32; 8]) -> [f32; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bits_of(numbers: &[f32]) -> Vec<u64> {
+        let mut bits = Vec::new();
+        signs(numbers, &mut bits);
+        bits
+    }
+
+    #[test]
+    fn a_bit_is_set_for_each_number_below_zero_and_for_no_other() {
+        let numbers: Vec<f32> =
+            (0..200).map(|at: i32| if (at * at) % 7 == 2 { -1.0 } else { [0.0, -0.0, 3.0][at as usize % 3] }).collect();
+        let bits = bits_of(&numbers);
+        assert_eq!(bits.len(), 4);
+        for at in 0..256 {
+            let is_below = numbers.get(at).is_some_and(|number| *number < 0.0);
+            assert_eq!(bits[at / 64] >> (at % 64) & 1 == 1, is_below, "{at}");
+        }
+    }
     use crate::generated::Random;
 
     #[test]
@@ -109,7 +142,7 @@ mod tests {
                 .map(|entry| {
                     let mut turned = entry.clone();
                     rotate(&mut turned);
-                    signs(&turned).collect()
+                    bits_of(&turned)
                 })
                 .collect();
             let (mut differing, mut expected) = (0.0, 0.0);

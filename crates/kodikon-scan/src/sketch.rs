@@ -1,8 +1,8 @@
 //! Decides what an arena keeps of an embedding: a byte a number, a bit a number, and how far the bytes lie from the truth.
 
-use crate::kernel::{Kernel, Line, ZERO_CODE};
+use crate::kernel::{Kernel, Line, Work, ZERO_CODE};
 use crate::rotation::{rotate, signs};
-use crate::space::{Dtype, MAX_CODE, Space, ValueError};
+use crate::space::{Dtype, MAX_CODE, Space, ValueError, check_finite};
 
 /// What is kept of one embedding. Reused from one to the next: its room stays.
 #[derive(Clone, Default)]
@@ -30,16 +30,7 @@ impl Sketch {
     }
 
     fn take_by(&mut self, kernel: Kernel, space: Space, stored: &[u8]) -> Result<(), ValueError> {
-        self.numbers.clear();
-        space.check(stored)?;
-        kernel.run(|| {
-            space.each_run(stored, |_, run| {
-                self.numbers.extend_from_slice(run);
-                Ok(())
-            })?;
-            self.make(space);
-            Ok(())
-        })
+        kernel.run(Taking { sketch: self, space, stored })
     }
 
     /// From numbers that have been checked.
@@ -50,16 +41,18 @@ impl Sketch {
         self.codes.resize(space.dims().div_ceil(64), Line([ZERO_CODE; 64]));
         // Numbers of `i8` are their codes already.
         let factor = if space.dtype() == Dtype::I8 { 1.0 } else { f64::from(MAX_CODE) / f64::from(largest) };
-        for (line, numbers) in self.codes.iter_mut().zip(self.numbers.chunks(64)) {
-            for (place, number) in line.0.iter_mut().zip(numbers) {
-                // At most 127 in magnitude: a conversion through 32 bits is one instruction, that to 8 bits many.
-                let code = round(f64::from(*number) * factor) as i32 as i8;
-                *place = code as u8 ^ ZERO_CODE;
+        self.wide.clear();
+        self.wide.resize(self.numbers.len(), 0.0);
+        let lines = self.numbers.chunks(64).zip(self.wide.chunks_mut(64));
+        for (line, (numbers, wide)) in self.codes.iter_mut().zip(lines) {
+            for ((place, wide), number) in line.0.iter_mut().zip(wide).zip(numbers) {
+                // At most 127 in magnitude. Where no place is left for a fraction, the lowest places are the whole number's own: a
+                // conversion to an integer would ask each one whether it fits.
+                let shifted = f64::from(*number) * factor + SHIFT;
+                *wide = shifted - SHIFT;
+                *place = shifted.to_bits() as u8 ^ ZERO_CODE;
             }
         }
-        let wide = |byte: &u8| f64::from((*byte ^ ZERO_CODE) as i8);
-        self.wide.clear();
-        self.wide.extend(self.codes.iter().flat_map(|line| line.0.iter().map(wide)).take(self.numbers.len()));
         let (length, tan) = deviation(&self.numbers, &self.wide);
         self.scale = ((1.0 + tan * tan).sqrt() / length) as f32;
         self.tan = round_up(tan);
@@ -68,7 +61,34 @@ impl Sketch {
         self.numbers.iter_mut().for_each(|number| *number = (f64::from(*number) * inverse) as f32);
         rotate(&mut self.numbers);
         self.signs.clear();
-        self.signs.extend(signs(&self.numbers));
+        signs(&self.numbers, &mut self.signs);
+    }
+}
+
+/// A stored embedding that is checked and made a sketch of.
+struct Taking<'a> {
+    sketch: &'a mut Sketch,
+    space: Space,
+    stored: &'a [u8],
+}
+
+impl Work for Taking<'_> {
+    type Outcome = Result<(), ValueError>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Outcome {
+        let Self { sketch, space, stored } = self;
+        sketch.numbers.clear();
+        space.each_run(stored, |at, run| {
+            check_finite(at, run)?;
+            sketch.numbers.extend_from_slice(run);
+            Ok(())
+        })?;
+        if sketch.numbers.iter().all(|number| *number == 0.0) {
+            return Err(ValueError::Zero { dtype: space.dtype() });
+        }
+        sketch.make(space);
+        Ok(())
     }
 }
 
@@ -103,11 +123,13 @@ fn sum(numbers: &[f32], codes: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
     sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
-/// To the nearest whole number, ties to the even one, for magnitudes below 2^51: adding 3 * 2^51 leaves no place for a
-/// fraction. The standard library's own is a function call without SSE4.1.
+/// 3 * 2^51: what is added to it has no place for a fraction.
+const SHIFT: f64 = 6_755_399_441_055_744.0;
+
+/// To the nearest whole number, ties to the even one, for magnitudes below 2^51. The standard library's own is a function call
+/// without SSE4.1.
 #[inline(always)]
 pub(crate) fn round(number: f64) -> f64 {
-    const SHIFT: f64 = 6_755_399_441_055_744.0;
     number + SHIFT - SHIFT
 }
 

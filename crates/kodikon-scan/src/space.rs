@@ -179,9 +179,7 @@ impl Space {
     pub fn check(self, stored: &[u8]) -> Result<(), ValueError> {
         let mut is_zero = true;
         self.each_run(stored, |at, run| {
-            if let Some(off) = run.iter().position(|number| !number.is_finite()) {
-                return Err(ValueError::NotFinite { at: at + off, given: run[off] });
-            }
+            check_finite(at, run)?;
             is_zero &= run.iter().all(|number| *number == 0.0);
             Ok(())
         })?;
@@ -235,6 +233,7 @@ impl Space {
 
     /// Gives the stored numbers in their order, some at a time, with the place of the first; of `i8` the codes alone.
     /// Asks for the length, and of `i8` for scale and codes.
+    #[inline(always)]
     pub(crate) fn each_run(
         self,
         stored: &[u8],
@@ -301,13 +300,24 @@ pub(crate) fn check_numbers(dims: usize, dtype: Dtype, numbers: &[f32]) -> Resul
     if numbers.len() != dims {
         return Err(ValueError::Count { given: numbers.len(), expected: dims });
     }
-    if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
-        return Err(ValueError::NotFinite { at, given: numbers[at] });
-    }
+    check_finite(0, numbers)?;
     if numbers.iter().all(|number| *number == 0.0) {
         return Err(ValueError::Zero { dtype });
     }
     Ok(())
+}
+
+/// Refuses NaN and infinities; the first of the numbers is the one `at` so many.
+#[inline(always)]
+pub(crate) fn check_finite(at: usize, numbers: &[f32]) -> Result<(), ValueError> {
+    // Whether there is one is asked of all at once, which a processor does faster than to look where.
+    if numbers.iter().fold(true, |all, number| all & number.is_finite()) {
+        return Ok(());
+    }
+    match numbers.iter().position(|number| !number.is_finite()) {
+        Some(off) => Err(ValueError::NotFinite { at: at + off, given: numbers[off] }),
+        None => Ok(()),
+    }
 }
 
 fn check_below(numbers: &[f32], dtype: Dtype, limit: f32, fits: impl Fn(f32) -> bool) -> Result<(), ValueError> {

@@ -9,8 +9,8 @@ pub(super) fn is_available() -> bool {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn run<T>(work: impl FnOnce() -> T) -> T {
-    work()
+pub(super) fn run<W: super::Work>(work: W) -> W::Outcome {
+    work.run()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -20,7 +20,7 @@ pub(super) use super::scalar::{between, distances, products};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use crate::kernel::{BLOCK, DENSE, Line, Octet, Planes, fetch_ahead, take_places};
+    use crate::kernel::{BLOCK, DENSE, Line, Octet, Planes, Work, fetch_ahead, take_places};
 
     /// Entries whose sums are kept at a time: they share what is loaded of the query.
     const TOGETHER: usize = 2;
@@ -47,15 +47,15 @@ mod x86 {
         unsafe { between_avx2(distances, least, most) }
     }
 
-    pub(in crate::kernel) fn run<T>(work: impl FnOnce() -> T) -> T {
+    pub(in crate::kernel) fn run<W: Work>(work: W) -> W::Outcome {
         assert!(is_available(), "chosen only where it was found");
         // SAFETY: the processor has AVX2, as was just asked.
         unsafe { run_avx2(work) }
     }
 
     #[target_feature(enable = "avx2")]
-    fn run_avx2<T>(work: impl FnOnce() -> T) -> T {
-        work()
+    fn run_avx2<W: Work>(work: W) -> W::Outcome {
+        work.run()
     }
 
     #[target_feature(enable = "avx2")]

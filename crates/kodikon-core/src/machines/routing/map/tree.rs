@@ -188,13 +188,7 @@ impl Search {
     }
 
     /// The same without some links, by the number of links and then by what they cost.
-    pub(super) fn run_fewest(
-        &mut self,
-        graph: &Graph,
-        root: u32,
-        without: (&[u32], &[(u32, u32)]),
-        tree: &mut Tree,
-    ) {
+    pub(super) fn run_fewest(&mut self, graph: &Graph, root: u32, without: (&[u32], &[(u32, u32)]), tree: &mut Tree) {
         self.counts = Counts::Links;
         self.run_without(graph, root, without, tree);
         self.counts = Counts::Cost;
