@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::ground::fair::{Class, FairQueue, Limits, Taken};
+use crate::ground::fair::{FairQueue, Limits, Taken};
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::messages::ids::ParcelId;
@@ -149,10 +149,9 @@ impl Link {
     }
 
     /// Adds a letter to what waits; returns those that made room.
-    pub(super) fn push(&mut self, urgency: Priority, origin: NodeId, letter: Waiting) -> Vec<(Class, ParcelId)> {
+    pub(super) fn push(&mut self, urgency: Priority, origin: NodeId, letter: Waiting) -> Vec<ParcelId> {
         self.waiting.push(urgency.class(), origin, letter.bytes, letter);
-        let excess = core::iter::from_fn(|| self.waiting.take_excess());
-        excess.map(|(class, letter)| (class, letter.parcel)).collect()
+        core::iter::from_fn(|| self.waiting.take_excess()).map(|(_, letter)| letter.parcel).collect()
     }
 
     /// The next piece to send, and its bytes, if more may be in flight.
@@ -519,7 +518,7 @@ mod tests {
 
     fn pushed_long(link: &mut Link, urgency: Priority, parcel: u64, pieces: usize, bytes: usize) -> Vec<u64> {
         let letter = Waiting::new(ParcelId(parcel), pieces, bytes, at(10_000));
-        link.push(urgency, NodeId([1; 16]), letter).into_iter().map(|(_, parcel)| parcel.0).collect()
+        link.push(urgency, NodeId([1; 16]), letter).into_iter().map(|parcel| parcel.0).collect()
     }
 
     #[test]

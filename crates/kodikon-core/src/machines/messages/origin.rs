@@ -21,6 +21,9 @@ const MAX_HELD: usize = 128;
 pub(super) const MAX_ATTEMPTS: u8 = 3;
 /// The least time that a way may take to be answered.
 const ANSWER_LEAST: Duration = Duration::from_millis(250);
+/// The last attempt waits for a third of the time that is left, and so long at most: what took two in a row, within a second, may last
+/// a little (nobody has time to run, or the map is being told anew), and after the last there is nothing.
+const LAST_WAITS: Duration = Duration::from_secs(5);
 
 /// Something that this node says.
 #[derive(Debug)]
@@ -192,11 +195,13 @@ impl Origin {
             self.ready.insert(own.to);
         }
         own.given = Some(now);
-        let (to, attempts) = (own.to, own.attempts);
+        let (to, attempts, tried) = (own.to, own.attempts, own.tried());
         let way = self.destinations.get(&to).and_then(|held| held.rtt).unwrap_or_default() * 4;
         let patience = way.max(ANSWER_LEAST) * (1 << attempts.saturating_sub(1).min(7));
+        let left = own.deadline.since(now);
+        let patience = if tried + 1 == MAX_ATTEMPTS { patience.max((left / 3).min(LAST_WAITS)) } else { patience };
         // However slow it was: there must be time for another way.
-        let most = own.deadline.since(now) / 2;
+        let most = left / 2;
         self.set_timer(id, now + patience.min(most));
     }
 
@@ -344,4 +349,39 @@ pub(super) struct NewOwn {
     pub(super) to: NodeId,
     pub(super) body: Vec<u8>,
     pub(super) urgency: Priority,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_attempt_is_soon_given_up_and_the_last_one_kept_for_later() {
+        // Attempts so far, of these forgiven, seconds until the deadline, milliseconds until the next attempt.
+        let table = [
+            (1, 0, 30, 250),
+            (2, 0, 30, 5_000),
+            (2, 0, 12, 4_000),
+            (2, 0, 2, 667),
+            (2, 1, 30, 500),
+            (3, 1, 30, 5_000),
+            (3, 0, 30, 1_000),
+            (3, 0, 1, 500),
+        ];
+        for (attempts, forgiven, left, expected) in table {
+            let now = Instant::ZERO + Duration::from_secs(100);
+            let (to, deadline) = (NodeId([1; 16]), now + Duration::from_secs(left));
+            let mut origin = Origin::default();
+            let own = NewOwn { ticket: Ticket(1), to, body: Vec::new(), urgency: Priority::Normal };
+            let id = origin.take(own, deadline).expect("there is room");
+            origin.begin(now, id, Epoch::new(1, 1));
+            origin.hold(id, ParcelId(1));
+            let own = origin.get_mut(id).expect("it was taken");
+            (own.attempts, own.forgiven) = (attempts, forgiven);
+            origin.let_go(now, id);
+            let waits = origin.next_deadline().expect("it is not settled").since(now);
+            let waits = u64::try_from(waits.as_nanos().div_ceil(1_000_000)).expect("short");
+            assert_eq!(waits, expected, "{attempts} attempts, {forgiven} forgiven, {left} s left");
+        }
+    }
 }

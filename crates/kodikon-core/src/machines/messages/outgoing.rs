@@ -225,11 +225,16 @@ impl Messages {
         own.into_iter().for_each(|own| self.origin.lose(own));
         self.hope_at.get_or_insert(now + HOPE_EVERY);
         if let Some(evicted) = self.custody.park(id) {
-            ctx.stats.letters_evicted += 1;
-            let Some(parcel) = self.release(now, evicted) else { return };
-            ctx.stats.crowd_out(Crowded::Letters, parcel.urgency.class());
-            parcel.own.into_iter().for_each(|own| self.origin.forgive(own, now + HOPE_EVERY));
+            self.evict(now, evicted, ctx);
         }
+    }
+
+    /// A letter makes room. One of this node's own is begun anew later, and that attempt does not count: it tried no way to its end.
+    fn evict(&mut self, now: Instant, id: ParcelId, ctx: &mut Context) {
+        ctx.stats.letters_evicted += 1;
+        let Some(parcel) = self.release(now, id) else { return };
+        ctx.stats.crowd_out(Crowded::Letters, parcel.urgency.class());
+        parcel.own.into_iter().for_each(|own| self.origin.forgive(own, now + HOPE_EVERY));
     }
 
     fn give(&mut self, now: Instant, id: ParcelId, hop: NodeId, ctx: &mut Context) {
@@ -249,11 +254,7 @@ impl Messages {
         let rtt = ctx.roster.get(&hop).and_then(|peer| peer.best_path()?.rtt);
         let letter = Waiting::new(id, pieces, bytes, now + expires.since(now) / 2);
         let evicted = self.links.open(now, hop, rtt).push(urgency, origin, letter);
-        for (class, parcel) in evicted {
-            ctx.stats.letters_evicted += 1;
-            ctx.stats.crowd_out(Crowded::Letters, class);
-            self.release(now, parcel);
-        }
+        evicted.into_iter().for_each(|parcel| self.evict(now, parcel, ctx));
         self.fill(now, hop, ctx);
     }
 
