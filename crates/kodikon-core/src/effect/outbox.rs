@@ -211,6 +211,11 @@ impl Outbox {
         self.notices.pop_front()
     }
 
+    /// All notices not yet read, the oldest first.
+    pub fn take_notices(&mut self) -> VecDeque<Notice> {
+        core::mem::take(&mut self.notices)
+    }
+
     /// The oldest wish not yet carried out.
     pub fn take_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

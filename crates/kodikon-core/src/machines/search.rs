@@ -145,14 +145,23 @@ impl Searches {
         if self.coming.is_empty() {
             return;
         }
-        for _ in 0..PLACED_AT_ONCE {
-            let Some(id) = self.coming.pop_front() else { break };
-            if let Some(op) = self.unread.remove(&id) {
-                self.place(id, &op);
-            }
-        }
+        (0..PLACED_AT_ONCE).take_while(|_| self.place_next()).count();
         self.more_at = (!self.coming.is_empty()).then_some(now + PLACED_EVERY);
         self.scan(ctx);
+    }
+
+    /// Places all that has come.
+    pub fn place_all(&mut self) {
+        while self.place_next() {}
+    }
+
+    /// Places the next that has come; `false` if there is none.
+    fn place_next(&mut self) -> bool {
+        let Some(id) = self.coming.pop_front() else { return false };
+        if let Some(op) = self.unread.remove(&id) {
+            self.place(id, &op);
+        }
+        true
     }
 
     /// Gives a record a place in its space, if it has an embedding.

@@ -4,7 +4,8 @@ use core::cell::Cell;
 use std::collections::BTreeSet;
 
 use crate::effect::context::{Context, Myself};
-use crate::effect::outbox::{Destination, Outbox};
+use crate::effect::log::LogRow;
+use crate::effect::outbox::{Destination, Notice, Outbox};
 use crate::effect::{Interface, Medium};
 use crate::ground::config::MAX_PEERS;
 use crate::ground::excess::Offenders;
@@ -22,6 +23,7 @@ use crate::machines::registry::Registry;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::machines::search::Searches;
+use crate::model::logged::Logged;
 use crate::model::member::{
     ANSWERS_SEARCHES, Card, CardAddress, HOLDS_LOCAL, Liveness as Held, MAX_ADDRESSES, READS_PACKED,
 };
@@ -79,10 +81,7 @@ impl Node {
         let (rows, unkept) = (std::mem::take(&mut log.rows), std::mem::take(&mut log.unkept));
         let mut replication = Replication::new(now, (saved.state, saved.unkept_state), log, &ctx);
         let (mut alerts, mut registry) = (Alerts::new(), Registry::new());
-        replication.restore(now, rows, &unkept, |logged| {
-            registry.on_logged(&logged, &mut ctx);
-            alerts.restore(logged, &ctx.me.id);
-        });
+        replication.restore(now, rows, &unkept, |logged| take_in(logged, &mut alerts, &mut registry, &mut ctx));
         let routing = Routing::new(now, ctx.me.id);
         let outbound = Outbound::new(&ctx);
         Self {
@@ -105,6 +104,23 @@ impl Node {
             latest: now,
             left: false,
         }
+    }
+
+    /// Takes in rows that the disk held, before the first input: in parts, so that one is taken in while the next is read, and in any
+    /// order.
+    pub fn restore(&mut self, now: Instant, rows: Vec<LogRow>) {
+        let Self { replication, alerts, registry, searches, ctx, .. } = self;
+        replication.restore(now, rows, &BTreeSet::new(), |logged| take_in(logged, alerts, registry, ctx));
+        // Nobody is held up yet: what can be found has its place when the node begins. All else waits for the first input, by which the
+        // node learns where it is.
+        for notice in ctx.out.take_notices() {
+            match notice {
+                Notice::RecordShown(entry) => searches.on_shown(entry),
+                Notice::RecordGone(id) => searches.on_gone(&id),
+                other => ctx.out.notice(other),
+            }
+        }
+        searches.place_all();
     }
 
     /// The host's interfaces, at start and after each change.
@@ -227,6 +243,12 @@ impl Node {
         self.ctx.stats = stats;
         self.on_interfaces(now, &interfaces);
     }
+}
+
+/// Something of the log that the disk held.
+fn take_in(logged: Logged, alerts: &mut Alerts, registry: &mut Registry, ctx: &mut Context) {
+    registry.on_logged(&logged, ctx);
+    alerts.restore(logged, &ctx.me.id);
 }
 
 /// Enters what the disk remembers into the directory; returns where to look for those nodes.

@@ -1,6 +1,7 @@
 //! Decides in which order a node comes to life: memory, epoch on disk, sockets, interfaces, and only then the first word.
 
 use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
 
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::Epoch;
@@ -17,6 +18,9 @@ use crate::driver::{saved, wall_time};
 use crate::mesh::StartError;
 use crate::store::{FileStore, LogStore, MemoryLog, MemoryStore, SqliteLog, Store, StoreError};
 use crate::sys;
+
+/// Parts of the log that are read ahead of the node: 512 rows each.
+const ROWS_WAITING: usize = 4;
 
 /// Where a node keeps its identity and state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,15 +89,43 @@ pub(crate) fn make_node(
     sys::random(&mut chance).map_err(|source| StartError::System { what: "random bytes", source })?;
     let [seed @ .., a, b, c, d] = chance;
     let store = stores.files.as_mut();
-    let identity = Identity::from_secret(&store.identity()?.0);
+    let secret = store.identity()?;
     // On disk before the first datagram: no two runs of a node bear one epoch.
     let epoch = Epoch::new(store.next_epoch()?, u32::from_le_bytes([a, b, c, d]));
     let began = std::time::Instant::now();
-    let saved = Saved { log: stores.log.begin()?, ..saved::read(store)? };
-    let (rows, read) = (saved.log.rows.len(), began.elapsed());
-    let boot =
-        Boot { config, identity, epoch, seed, port, wall: wall_time(clock), saved, verifier: Box::new(StrictVerifier) };
-    let node = Node::new(Instant::from_start(clock.now()), boot);
-    tracing::debug!(rows, ?read, restored = ?began.elapsed(), "the log was read");
-    Ok(node)
+    loop {
+        let boot = Boot {
+            config: config.clone(),
+            identity: Identity::from_secret(&secret.0),
+            epoch,
+            seed,
+            port,
+            wall: wall_time(clock),
+            saved: Saved { log: stores.log.begin()?, ..saved::read(stores.files.as_mut())? },
+            verifier: Box::new(StrictVerifier),
+        };
+        let now = Instant::from_start(clock.now());
+        let mut node = Node::new(now, boot);
+        if restore(now, &mut node, stores.log.as_mut())? {
+            tracing::debug!(records = node.registry().records, took = ?began.elapsed(), "the log was read");
+            return Ok(node);
+        }
+        // A damaged log lies aside, and the next one is empty.
+    }
+}
+
+/// Takes in what the log holds while it is being read: a restart has little more time than either takes. `false`: it is damaged.
+fn restore(now: Instant, node: &mut Node, log: &mut dyn LogStore) -> Result<bool, StartError> {
+    let (hand, handed) = sync_channel(ROWS_WAITING);
+    std::thread::scope(|scope| {
+        // An error means that the node's end was dropped, which it is at the end of this scope alone.
+        let read = move || log.rows(&mut |rows| _ = hand.send(rows));
+        let reading = std::thread::Builder::new().name("kodikon-read".into()).spawn_scoped(scope, read);
+        let reading = reading.map_err(|source| StartError::System { what: "a thread", source })?;
+        handed.into_iter().for_each(|rows| node.restore(now, rows));
+        match reading.join() {
+            Ok(read) => Ok(read?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }

@@ -138,7 +138,7 @@ impl Writer {
 mod tests {
     use super::*;
     use crate::store::{MemoryLog, StoreError};
-    use kodikon_core::effect::log::SavedLog;
+    use kodikon_core::effect::log::{LogRow, SavedLog};
 
     /// A disk that takes its time, tells what it was given, and fails when told to.
     #[derive(Debug)]
@@ -150,6 +150,10 @@ mod tests {
     impl LogStore for SlowLog {
         fn begin(&mut self) -> Result<SavedLog, StoreError> {
             Ok(SavedLog::default())
+        }
+
+        fn rows(&mut self, _: &mut dyn FnMut(Vec<LogRow>)) -> Result<bool, StoreError> {
+            Ok(true)
         }
 
         fn commit(&mut self, batches: &[Batch]) -> Result<Committed, StoreError> {

@@ -2,17 +2,24 @@
 
 use std::fmt;
 
-use kodikon_core::effect::log::{Batch, Committed, SavedLog};
+use kodikon_core::effect::log::{Batch, Committed, LogRow, SavedLog};
 
 use crate::store::StoreError;
 
 /// Where the log lies. Only one thread writes it.
 pub(crate) trait LogStore: Send + fmt::Debug {
-    /// Finds what the last run left, and notes on disk that a run has begun.
+    /// Finds what the last run left, but for the rows.
     ///
     /// # Errors
     /// When it cannot be read, or was written by a later version.
     fn begin(&mut self) -> Result<SavedLog, StoreError>;
+
+    /// Hands over the rows, some at a time and in any order, checks that all is whole, and notes on disk that a run has begun. `false`:
+    /// it is damaged, lies aside now, and the log begins anew; what was handed over counts for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read, put aside or begun.
+    fn rows(&mut self, hand: &mut dyn FnMut(Vec<LogRow>)) -> Result<bool, StoreError>;
 
     /// Carries out several transactions as one: all of it is durable when this returns, or nothing was changed.
     ///
@@ -34,6 +41,10 @@ pub(crate) struct MemoryLog;
 impl LogStore for MemoryLog {
     fn begin(&mut self) -> Result<SavedLog, StoreError> {
         Ok(SavedLog::default())
+    }
+
+    fn rows(&mut self, _: &mut dyn FnMut(Vec<LogRow>)) -> Result<bool, StoreError> {
+        Ok(true)
     }
 
     fn commit(&mut self, _: &[Batch]) -> Result<Committed, StoreError> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, SavedLog};
 use kodikon_core::ground::id::{Epoch, NodeId};
-use kodikon_core::model::op::{OpId, SignedOp};
+use kodikon_core::model::op::SignedOp;
 use kodikon_core::wire::message::Interval;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
 
@@ -36,6 +36,8 @@ const MIGRATIONS: [&str; 1] =
 const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
     PRAGMA journal_size_limit = 4194304; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;";
 
+/// Rows that are handed over at a time: half a megabyte of sightings.
+const ROWS: usize = 512;
 /// The name of the fact that a run has begun and not ended in order.
 const RUNNING: &str = "running";
 /// The name of the log's clock.
@@ -82,10 +84,9 @@ impl SqliteLog {
         let _ = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
         let connection = Connection::open(path)?;
         connection.execute_batch(SETTINGS)?;
-        // Damage shows where something is read.
-        connection
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
-            .and_then(|word| if word == "ok" { Ok(connection) } else { Err(damage()) })
+        // What is no database, or has no tables that make sense, shows where its tables are read.
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(connection)
     }
 
     fn migrated(mut self) -> Result<Self, StoreError> {
@@ -129,15 +130,33 @@ impl SqliteLog {
                 covered: covered.into_iter().map(|(first, last)| Interval { first, last }).collect(),
             });
         }
+        Ok(saved)
+    }
+
+    /// Reads all rows, and then looks at every page: an index is damaged where no row shows it.
+    fn read_rows(&self, hand: &mut dyn FnMut(Vec<LogRow>)) -> rusqlite::Result<()> {
         // As they lie on the disk: by their names each would be looked for, which takes 100,000 of them a second.
         let mut ops = self.connection.prepare("SELECT born_ms, op FROM ops")?;
         let mut found = ops.query([])?;
+        let mut rows = Vec::with_capacity(ROWS);
         while let Some(row) = found.next()? {
             let op: SignedOp = minicbor::decode(row.get_ref(1)?.as_blob()?).map_err(|_| damage())?;
-            saved.rows.push(LogRow { op, born_ms: row.get(0)? });
+            rows.push(LogRow { op, born_ms: row.get(0)? });
+            if rows.len() == ROWS {
+                hand(std::mem::replace(&mut rows, Vec::with_capacity(ROWS)));
+            }
         }
-        saved.rows.sort_unstable_by_key(|row| OpId::of(&row.op));
-        Ok(saved)
+        hand(rows);
+        let word: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if word == "ok" { Ok(()) } else { Err(damage()) }
+    }
+
+    /// Puts a log aside whose damage was found while it was read, and begins a new one.
+    fn renew(&mut self, error: &rusqlite::Error) -> Result<(), StoreError> {
+        // The file is let go before it is renamed.
+        self.connection = Connection::open_in_memory().map_err(|error| from_sqlite(&self.path, error))?;
+        *self = Self::renewed(self.path.clone(), error)?.migrated()?;
+        Ok(())
     }
 
     fn set_fact(&self, name: &str, value: i64) -> Result<(), StoreError> {
@@ -148,18 +167,28 @@ impl SqliteLog {
 impl LogStore for SqliteLog {
     fn begin(&mut self) -> Result<SavedLog, StoreError> {
         let saved = match self.read() {
-            // What SQLite takes for whole may hold a row that is none.
             Err(error) if is_damage(&error) => {
-                // The file is let go before it is renamed.
-                self.connection = Connection::open_in_memory().map_err(|error| from_sqlite(&self.path, error))?;
-                *self = Self::renewed(self.path.clone(), &error)?.migrated()?;
+                self.renew(&error)?;
                 self.read()
             }
             read => read,
         };
-        let saved = saved.map_err(|error| from_sqlite(&self.path, error))?;
-        self.set_fact(RUNNING, 1)?;
-        Ok(saved)
+        saved.map_err(|error| from_sqlite(&self.path, error))
+    }
+
+    fn rows(&mut self, hand: &mut dyn FnMut(Vec<LogRow>)) -> Result<bool, StoreError> {
+        match self.read_rows(hand) {
+            // What SQLite takes for whole may hold a row that is none.
+            Err(error) if is_damage(&error) => {
+                self.renew(&error)?;
+                Ok(false)
+            }
+            Err(error) => Err(from_sqlite(&self.path, error)),
+            Ok(()) => {
+                self.set_fact(RUNNING, 1)?;
+                Ok(true)
+            }
+        }
     }
 
     fn commit(&mut self, batches: &[Batch]) -> Result<Committed, StoreError> {
