@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::kernel::Kernel;
-use crate::sketch::Sketch;
+use crate::sketch::{Sketch, Sketches};
 use crate::source::EntryId;
 use crate::space::{Space, ValueError};
 pub(crate) use chunk::{Body, Chunk};
@@ -26,6 +26,14 @@ pub enum InsertError {
     /// The bytes are no embedding of the arena's space.
     #[error(transparent)]
     Value(#[from] ValueError),
+    /// The sketch is of an embedding of another space.
+    #[error("a sketch of {given:?}: this arena is of {expected:?}")]
+    Space {
+        /// Of what it is.
+        given: Space,
+        /// What the arena holds.
+        expected: Space,
+    },
     /// The arena is full.
     #[error("the arena holds {limit} entries, its limit: remove one first")]
     Full {
@@ -44,14 +52,15 @@ pub struct Arena {
     len: usize,
     /// Slots ever used: what is beyond is new.
     used: usize,
-    sketch: Sketch,
+    /// Room for the sketch of what is inserted.
+    sketches: Sketches,
 }
 
 impl Arena {
     /// For so many entries at most (and [`MAX_ENTRIES`]). Memory is taken as they come and kept when they go.
     pub fn new(space: Space, limit: usize) -> Self {
         let limit = limit.min(MAX_ENTRIES);
-        Self { space, limit, chunks: Vec::new(), free: Vec::new(), len: 0, used: 0, sketch: Sketch::default() }
+        Self { space, limit, chunks: Vec::new(), free: Vec::new(), len: 0, used: 0, sketches: Sketches::default() }
     }
 
     /// Takes in a stored embedding under a number of the caller's, which need not be unique. Costs the time to read it a
@@ -63,7 +72,33 @@ impl Arena {
         if self.len >= self.limit {
             return Err(InsertError::Full { limit: self.limit });
         }
-        self.sketch.take(self.space, stored)?;
+        self.sketches.clear();
+        let made = self.sketches.add(self.space, stored)?;
+        let (slot, chunk, at) = self.next_slot();
+        if let Some(sketch) = self.sketches.get(made) {
+            Arc::make_mut(&mut self.chunks[chunk]).put(at, id, sketch);
+        }
+        Ok(slot)
+    }
+
+    /// Takes in an embedding of which the sketch was made before, likewise; it costs the time to copy it.
+    ///
+    /// # Errors
+    /// [`InsertError`]; nothing was changed.
+    pub fn insert_sketch(&mut self, id: EntryId, sketch: Sketch<'_>) -> Result<Slot, InsertError> {
+        if sketch.space != self.space {
+            return Err(InsertError::Space { given: sketch.space, expected: self.space });
+        }
+        if self.len >= self.limit {
+            return Err(InsertError::Full { limit: self.limit });
+        }
+        let (slot, chunk, at) = self.next_slot();
+        Arc::make_mut(&mut self.chunks[chunk]).put(at, id, sketch);
+        Ok(slot)
+    }
+
+    /// A slot that is free, now counted as one in use, its chunk, and its place there.
+    fn next_slot(&mut self) -> (Slot, usize, usize) {
         let capacity = Body::capacity(self.space);
         let slot = self.free.pop().unwrap_or_else(|| {
             let slot = Slot(u32::try_from(self.used).expect("the limit is one of u32"));
@@ -74,9 +109,8 @@ impl Arena {
         if chunk == self.chunks.len() {
             self.chunks.push(Arc::new(Chunk::new(self.space)));
         }
-        Arc::make_mut(&mut self.chunks[chunk]).put(at, id, &self.sketch);
         self.len += 1;
-        Ok(slot)
+        (slot, chunk, at)
     }
 
     /// Removes the entry of that number from that slot, in constant time. `false`, and nothing is changed, if another one
@@ -224,6 +258,41 @@ mod tests {
         assert_eq!(arena.insert(EntryId(3), &one), Err(InsertError::Full { limit: 2 }));
         assert!(arena.remove(slot, EntryId(1)), "it is there");
         assert_eq!(arena.insert(EntryId(4), &one), Ok(slot), "the place is used again");
+    }
+
+    #[test]
+    fn an_embedding_sketched_before_is_found_as_one_that_is_sketched_here() {
+        let space = Space::new(64, Dtype::F16).expect("fits");
+        let made = Sightings::new(6, 64, 600);
+        let (mut one, mut other, mut records) =
+            (Arena::new(space, 600), Arena::new(space, 600), MemorySource::default());
+        let mut sketches = Sketches::default();
+        for at in 0..600 {
+            let (id, stored) = (EntryId(at as u64), stored(space, &made, at));
+            records.insert(id, &stored);
+            sketches.add(space, &[0; 128]).expect_err("no embedding adds nothing");
+            let place = sketches.add(space, &stored).expect("an embedding");
+            assert_eq!(place, at);
+        }
+        for at in 0..600 {
+            let (id, stored) = (EntryId(at as u64), stored(space, &made, at));
+            let sketch = sketches.get(at).expect("it was added");
+            assert_eq!(one.insert(id, &stored), other.insert_sketch(id, sketch));
+        }
+        assert!(sketches.get(600).is_none());
+        let sketch = sketches.get(0).expect("it was added");
+        assert_eq!(other.insert_sketch(EntryId(600), sketch), Err(InsertError::Full { limit: 600 }));
+        let expected = Space::new(64, Dtype::F32).expect("fits");
+        let refused = Arena::new(expected, 1).insert_sketch(EntryId(0), sketch);
+        assert_eq!(refused, Err(InsertError::Space { given: space, expected }));
+        for at in 0..20 {
+            let query = Query::new(&made.numbers(600 + at)).expect("an embedding");
+            let answers = [&one, &other].map(|arena| {
+                let answers = arena.snapshot().search(&[Search::exact(&query, 10)], &records).expect("fits");
+                answers.into_iter().map(|answer| answer.hits).collect::<Vec<_>>()
+            });
+            assert_eq!(answers[0], answers[1]);
+        }
     }
 
     #[test]

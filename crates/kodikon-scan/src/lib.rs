@@ -39,5 +39,6 @@ pub use arena::{Arena, InsertError, MAX_ENTRIES, Memory, Slot, Snapshot};
 pub use kernel::Kernel;
 pub use query::Query;
 pub use search::{Answer, Certificate, Hit, MAX_K, Mode, Search, SearchError};
+pub use sketch::{Sketch, Sketches};
 pub use source::{EntryId, MemorySource, Source};
 pub use space::{Dtype, MAX_DIMS, Space, ValueError};

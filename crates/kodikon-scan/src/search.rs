@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::arena::Arena;
     use crate::generated::{Random, Sightings};
-    use crate::sketch::Sketch;
+    use crate::sketch::Sketches;
     use crate::source::MemorySource;
     use crate::space::{Dtype, Space};
 
@@ -239,8 +239,9 @@ mod tests {
 
     /// What the codes leave out of an embedding, of length 1, and the sine of the angle it makes.
     fn left_out(space: Space, stored: &[u8]) -> (Vec<f32>, f64) {
-        let (mut sketch, mut numbers) = (Sketch::default(), Vec::new());
-        sketch.take(space, stored).expect("an embedding");
+        let (mut sketches, mut numbers) = (Sketches::default(), Vec::new());
+        sketches.add(space, stored).expect("an embedding");
+        let sketch = sketches.get(0).expect("it was added");
         space.decode(stored, &mut numbers).expect("an embedding");
         let codes: Vec<f64> =
             sketch.codes.iter().flat_map(|line| line.0).map(|byte| f64::from((byte ^ 128) as i8)).collect();

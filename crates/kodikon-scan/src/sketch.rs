@@ -1,50 +1,95 @@
 //! Decides what an arena keeps of an embedding: a byte a number, a bit a number, and how far the bytes lie from the truth.
 
+use std::fmt;
+
 use crate::kernel::{Kernel, Line, Work, ZERO_CODE};
 use crate::rotation::{rotate, signs};
 use crate::space::{Dtype, MAX_CODE, Space, ValueError, check_finite};
 
-/// What is kept of one embedding. Reused from one to the next: its room stays.
-#[derive(Clone, Default)]
-pub(crate) struct Sketch {
+/// What an arena keeps of one embedding.
+#[derive(Clone, Copy)]
+pub struct Sketch<'a> {
+    pub(crate) space: Space,
     /// The codes, each 128 too high, to the end of the last line with the code 0.
-    pub(crate) codes: Vec<Line>,
+    pub(crate) codes: &'a [Line],
     /// The signs after the rotation, set where below zero.
-    pub(crate) signs: Vec<u64>,
+    pub(crate) signs: &'a [u64],
     /// 1 / (length of the codes * cosine of the angle between the codes and the embedding).
     pub(crate) scale: f32,
     /// The tangent of that angle, rounded up.
     pub(crate) tan: f32,
+}
+
+impl fmt::Debug for Sketch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sketch").field("space", &self.space).finish_non_exhaustive()
+    }
+}
+
+/// Sketches of several embeddings, one after the other in memory: made by whichever thread has time, and put into arenas by their owner.
+#[derive(Clone, Default)]
+pub struct Sketches {
+    heads: Vec<Head>,
+    codes: Vec<Line>,
+    signs: Vec<u64>,
+    /// Of the last one, its numbers,
     numbers: Vec<f32>,
-    /// The codes of the numbers alone, as they are reckoned with.
+    /// and the codes of these alone, as they are reckoned with.
     wide: Vec<f64>,
 }
 
-impl Sketch {
-    /// Takes a stored embedding.
+/// Of one sketch, where its codes and signs end and the next one's begin, and the rest of it.
+#[derive(Clone, Copy)]
+struct Head {
+    space: Space,
+    codes_end: usize,
+    signs_end: usize,
+    scale: f32,
+    tan: f32,
+}
+
+impl Sketches {
+    /// Adds that of a stored embedding; returns its place among them, which are counted from 0.
     ///
     /// # Errors
-    /// What is wrong with the bytes; the sketch is then none.
-    pub(crate) fn take(&mut self, space: Space, stored: &[u8]) -> Result<(), ValueError> {
-        self.take_by(Kernel::detect(), space, stored)
+    /// What is wrong with the bytes; nothing was added.
+    pub fn add(&mut self, space: Space, stored: &[u8]) -> Result<usize, ValueError> {
+        self.add_by(Kernel::detect(), space, stored)
     }
 
-    fn take_by(&mut self, kernel: Kernel, space: Space, stored: &[u8]) -> Result<(), ValueError> {
-        kernel.run(Taking { sketch: self, space, stored })
+    fn add_by(&mut self, kernel: Kernel, space: Space, stored: &[u8]) -> Result<usize, ValueError> {
+        kernel.run(Adding { sketches: self, space, stored })?;
+        Ok(self.heads.len() - 1)
+    }
+
+    /// The sketch at a place.
+    #[must_use]
+    pub fn get(&self, at: usize) -> Option<Sketch<'_>> {
+        let Head { space, codes_end, signs_end, scale, tan } = *self.heads.get(at)?;
+        let before = at.checked_sub(1).and_then(|before| self.heads.get(before));
+        let (codes, signs) = before.map_or((0, 0), |before| (before.codes_end, before.signs_end));
+        Some(Sketch { space, codes: &self.codes[codes..codes_end], signs: &self.signs[signs..signs_end], scale, tan })
+    }
+
+    /// Forgets all; their room stays.
+    pub(crate) fn clear(&mut self) {
+        self.heads.clear();
+        self.codes.clear();
+        self.signs.clear();
     }
 
     /// From numbers that have been checked.
     #[inline(always)]
     fn make(&mut self, space: Space) {
         let largest = greatest(&self.numbers);
-        self.codes.clear();
-        self.codes.resize(space.dims().div_ceil(64), Line([ZERO_CODE; 64]));
+        let first = self.codes.len();
+        self.codes.resize(first + space.dims().div_ceil(64), Line([ZERO_CODE; 64]));
         // Numbers of `i8` are their codes already.
         let factor = if space.dtype() == Dtype::I8 { 1.0 } else { f64::from(MAX_CODE) / f64::from(largest) };
         self.wide.clear();
         self.wide.resize(self.numbers.len(), 0.0);
         let lines = self.numbers.chunks(64).zip(self.wide.chunks_mut(64));
-        for (line, (numbers, wide)) in self.codes.iter_mut().zip(lines) {
+        for (line, (numbers, wide)) in self.codes[first..].iter_mut().zip(lines) {
             for ((place, wide), number) in line.0.iter_mut().zip(wide).zip(numbers) {
                 // At most 127 in magnitude. Where no place is left for a fraction, the lowest places are the whole number's own: a
                 // conversion to an integer would ask each one whether it fits.
@@ -54,40 +99,46 @@ impl Sketch {
             }
         }
         let (length, tan) = deviation(&self.numbers, &self.wide);
-        self.scale = ((1.0 + tan * tan).sqrt() / length) as f32;
-        self.tan = round_up(tan);
+        let scale = ((1.0 + tan * tan).sqrt() / length) as f32;
         // A largest of 1: so nothing overflows on the way.
         let inverse = 1.0 / f64::from(largest);
         self.numbers.iter_mut().for_each(|number| *number = (f64::from(*number) * inverse) as f32);
         rotate(&mut self.numbers);
-        self.signs.clear();
         signs(&self.numbers, &mut self.signs);
+        let (codes_end, signs_end) = (self.codes.len(), self.signs.len());
+        self.heads.push(Head { space, codes_end, signs_end, scale, tan: round_up(tan) });
+    }
+}
+
+impl fmt::Debug for Sketches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sketches").field("len", &self.heads.len()).finish_non_exhaustive()
     }
 }
 
 /// A stored embedding that is checked and made a sketch of.
-struct Taking<'a> {
-    sketch: &'a mut Sketch,
+struct Adding<'a> {
+    sketches: &'a mut Sketches,
     space: Space,
     stored: &'a [u8],
 }
 
-impl Work for Taking<'_> {
+impl Work for Adding<'_> {
     type Outcome = Result<(), ValueError>;
 
     #[inline(always)]
     fn run(self) -> Self::Outcome {
-        let Self { sketch, space, stored } = self;
-        sketch.numbers.clear();
+        let Self { sketches, space, stored } = self;
+        sketches.numbers.clear();
         space.each_run(stored, |at, run| {
             check_finite(at, run)?;
-            sketch.numbers.extend_from_slice(run);
+            sketches.numbers.extend_from_slice(run);
             Ok(())
         })?;
-        if sketch.numbers.iter().all(|number| *number == 0.0) {
+        if sketches.numbers.iter().all(|number| *number == 0.0) {
             return Err(ValueError::Zero { dtype: space.dtype() });
         }
-        sketch.make(space);
+        sketches.make(space);
         Ok(())
     }
 }
@@ -158,14 +209,13 @@ mod tests {
     use super::*;
     use crate::generated::Random;
 
-    fn sketch(dtype: Dtype, numbers: &[f32]) -> (Sketch, Vec<f64>) {
+    fn sketch(dtype: Dtype, numbers: &[f32]) -> (Head, Vec<f64>) {
         let space = Space::new(numbers.len(), dtype).expect("fits");
-        let (mut stored, mut sketch) = (Vec::new(), Sketch::default());
+        let (mut stored, mut sketches) = (Vec::new(), Sketches::default());
         space.encode(numbers, &mut stored).expect("an embedding");
-        sketch.take(space, &stored).expect("as stored");
-        let codes =
-            sketch.codes.iter().flat_map(|line| &line.0).map(|byte| f64::from((byte ^ ZERO_CODE) as i8)).collect();
-        (sketch, codes)
+        sketches.add(space, &stored).expect("as stored");
+        let codes = sketches.codes.iter().flat_map(|line| &line.0);
+        (sketches.heads[0], codes.map(|byte| f64::from((byte ^ ZERO_CODE) as i8)).collect())
     }
 
     #[test]
@@ -213,10 +263,11 @@ mod tests {
                 let mut stored = Vec::new();
                 space.encode(&numbers, &mut stored).expect("an embedding");
                 let of = |kernel| {
-                    let mut sketch = Sketch::default();
-                    sketch.take_by(kernel, space, &stored).expect("as stored");
+                    let mut sketches = Sketches::default();
+                    sketches.add_by(kernel, space, &stored).expect("as stored");
+                    let sketch = sketches.get(0).expect("it was added");
                     let codes: Vec<u8> = sketch.codes.iter().flat_map(|line| line.0).collect();
-                    (codes, sketch.signs, sketch.scale.to_bits(), sketch.tan.to_bits())
+                    (codes, sketch.signs.to_vec(), sketch.scale.to_bits(), sketch.tan.to_bits())
                 };
                 let plain = of(Kernel::Scalar);
                 for kernel in Kernel::available() {

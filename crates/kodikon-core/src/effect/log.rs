@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kodikon_scan::Sketches;
+
 use crate::ground::id::{Epoch, NodeId};
+use crate::model::entries::embedding_of;
+use crate::model::logged::content_digest;
 use crate::model::op::{OpId, SignedOp};
 use crate::wire::message::Interval;
 
@@ -57,6 +61,35 @@ pub enum Committed {
     InMemory,
     /// Nothing was changed: the disk is full, or fails.
     Failed,
+}
+
+/// Rows that were read, with what can be reckoned of them without the node: by whichever thread has time.
+#[derive(Debug, Default)]
+pub struct ReadRows {
+    pub(crate) rows: Vec<LogRow>,
+    /// By row, of a sighting what it adds to the digest of the content, and its place among the sketches if it has an embedding.
+    pub(crate) reckoned: Vec<(Option<u64>, Option<usize>)>,
+    pub(crate) sketches: Sketches,
+}
+
+impl ReadRows {
+    /// Adds a row.
+    pub fn add(&mut self, row: LogRow) {
+        let digest = row.op.kind().is_record().then(|| content_digest(&row.op));
+        let sketch = digest.and_then(|_| {
+            let (space, stored) = embedding_of(&row.op)?;
+            // What is none has no place in any space.
+            self.sketches.add(space, stored).ok()
+        });
+        self.reckoned.push((digest, sketch));
+        self.rows.push(row);
+    }
+
+    /// The rows as they lay on disk.
+    #[must_use]
+    pub fn rows(&self) -> &[LogRow] {
+        &self.rows
+    }
 }
 
 /// What the log's store held when a node began.

@@ -11,7 +11,7 @@ use crate::effect::outbox::Notice;
 use crate::ground::config::Deletes;
 use crate::ground::id::NodeId;
 use crate::machines::registry::places::{Places, Rank};
-use crate::model::logged::{LogBody, Logged};
+use crate::model::logged::{LogBody, Logged, content_digest};
 use crate::model::op::{OpId, OpLane, SignedOp};
 use crate::model::record::{
     DeleteBody, MAX_RECORDS, MAX_REMOVED, RecordBody, RecordEntry, RegistryView, Removed, Sighting,
@@ -39,6 +39,8 @@ struct Entry {
     born_ms: i64,
     rank: Rank,
     sighting: Sighting,
+    /// What it adds to the digest of the content; what stays here adds nothing.
+    digest: u64,
 }
 
 impl Entry {
@@ -116,6 +118,10 @@ impl Registry {
             born_ms: logged.born_ms,
             rank: Rank::of(&id, body.confidence),
             sighting,
+            digest: match logged.op.lane() {
+                OpLane::Local => 0,
+                OpLane::Log | OpLane::Live => logged.digest.unwrap_or_else(|| content_digest(&logged.op)),
+            },
         };
         // It stays so for the run: a card is signed anew for all to read, and a node that keeps things to itself does so again.
         let is_sought = entry.is_local() && body.embedding.is_some();
@@ -172,9 +178,7 @@ impl Registry {
         if entry.sighting.0 != id {
             self.updated.insert(entry.sighting, id);
         }
-        if !entry.is_local() {
-            self.content = self.content.wrapping_add(share(&entry.op));
-        }
+        self.content = self.content.wrapping_add(entry.digest);
         self.version += 1;
         self.places.add(&id, &entry);
         ctx.out.notice(Notice::RecordShown(RecordEntry { id, op: entry.op.clone() }));
@@ -184,9 +188,7 @@ impl Registry {
     fn hide(&mut self, id: &OpId, ctx: &mut Context) {
         let Some(entry) = self.shown.remove(id) else { return };
         self.updated.remove(&entry.sighting);
-        if !entry.is_local() {
-            self.content = self.content.wrapping_sub(share(&entry.op));
-        }
+        self.content = self.content.wrapping_sub(entry.digest);
         self.version += 1;
         self.places.remove(id, &entry);
         ctx.out.notice(Notice::RecordGone(*id));
@@ -297,14 +299,4 @@ fn sighting_of(id: OpId, body: &RecordBody) -> Sighting {
         seq: crate::ground::id::Seq(seq),
     });
     Sighting(first.unwrap_or(id))
-}
-
-/// What a sighting adds to the digest of the content.
-fn share(op: &SignedOp) -> u64 {
-    let mut hasher = blake3::Hasher::new_derive_key("kodikon mesh 2026-11 registry content");
-    hasher.update(&op.author().0).update(&op.epoch().0.to_le_bytes()).update(&op.seq().0.to_le_bytes());
-    hasher.update(op.body());
-    let mut first = [0; 8];
-    hasher.finalize_xof().fill(&mut first);
-    u64::from_le_bytes(first)
 }

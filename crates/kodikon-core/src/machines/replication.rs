@@ -77,11 +77,18 @@ impl Replication {
         }
     }
 
-    /// Takes in the rows that the disk held, and tells of each that is of use. So each is read once.
-    pub fn restore(&mut self, now: Instant, rows: Vec<LogRow>, unkept: &BTreeSet<OpId>, mut told: impl FnMut(Logged)) {
-        for row in rows {
+    /// Takes in rows that the disk held, each with what it adds to the digest of the content if that was reckoned, and tells of each that is
+    /// of use. So each is read once.
+    pub fn restore(
+        &mut self,
+        now: Instant,
+        rows: impl Iterator<Item = (LogRow, Option<u64>)>,
+        unkept: &BTreeSet<OpId>,
+        mut told: impl FnMut(Logged),
+    ) {
+        for (row, digest) in rows {
             let is_kept = !unkept.contains(&OpId::of(&row.op));
-            if let Some(logged) = self.log.restore_row(row, is_kept) {
+            if let Some(logged) = self.log.restore_row(row, digest, is_kept) {
                 told(logged);
             }
         }

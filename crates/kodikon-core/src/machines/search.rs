@@ -6,7 +6,7 @@ mod asking;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use kodikon_scan::{Arena, EntryId, InsertError, Query, Slot, Space};
+use kodikon_scan::{Arena, EntryId, InsertError, Query, Sketch, Slot, Space};
 
 use crate::effect::context::Context;
 use crate::effect::outbox::{Answered, Notice};
@@ -73,10 +73,12 @@ impl Shelf {
         Self { arena: Arena::new(space, MAX_ENTRIES), entries: Entries::default(), free: Vec::new() }
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(Slot, EntryId), InsertError> {
+    fn add(&mut self, entry: Entry, sketch: Option<Sketch<'_>>) -> Result<(Slot, EntryId), InsertError> {
         let number = self.entries.insert(self.free.pop(), entry);
-        let stored = self.entries.get(number).map(Entry::stored).unwrap_or_default();
-        let placed = self.arena.insert(number, stored);
+        let placed = match sketch {
+            Some(sketch) => self.arena.insert_sketch(number, sketch),
+            None => self.arena.insert(number, self.entries.get(number).map(Entry::stored).unwrap_or_default()),
+        };
         if placed.is_err() {
             self.entries.remove(number);
             self.free.push(number);
@@ -150,23 +152,24 @@ impl Searches {
         self.scan(ctx);
     }
 
-    /// Places all that has come.
-    pub fn place_all(&mut self) {
-        while self.place_next() {}
+    /// A record is shown that lay on the disk, and its sketch was made before: it has its place at once.
+    pub fn on_restored(&mut self, entry: &RecordEntry, sketch: Sketch<'_>) {
+        if let Some((key, read)) = Entry::read(&entry.op) {
+            self.place(entry.id, key, read, Some(sketch));
+        }
     }
 
     /// Places the next that has come; `false` if there is none.
     fn place_next(&mut self) -> bool {
         let Some(id) = self.coming.pop_front() else { return false };
-        if let Some(op) = self.unread.remove(&id) {
-            self.place(id, &op);
+        if let Some((key, entry)) = self.unread.remove(&id).and_then(|op| Entry::read(&op)) {
+            self.place(id, key, entry, None);
         }
         true
     }
 
-    /// Gives a record a place in its space, if it has an embedding.
-    fn place(&mut self, id: OpId, op: &SignedOp) {
-        let Some((key, entry)) = Entry::read(op) else { return };
+    /// Gives a record with an embedding a place in its space.
+    fn place(&mut self, id: OpId, key: SpaceKey, entry: Entry, sketch: Option<Sketch<'_>>) {
         if !self.spaces.contains_key(&key) && self.spaces.len() >= MAX_SPACES {
             self.unplaced.insert(id, key);
             return;
@@ -174,7 +177,7 @@ impl Searches {
         // A space that no honest author names holds nothing.
         let Some(space) = space_of(&key) else { return };
         let shelf = self.spaces.entry(key.clone()).or_insert_with(|| Shelf::new(space));
-        match shelf.add(entry) {
+        match shelf.add(entry, sketch) {
             Ok((slot, number)) => _ = self.held.insert(id, Place { space: key, slot, id: number }),
             Err(InsertError::Full { .. }) => _ = self.unplaced.insert(id, key),
             // What points nowhere is near nothing.

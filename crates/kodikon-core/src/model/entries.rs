@@ -50,13 +50,17 @@ struct BriefEmbedding<'b> {
 /// The space of embeddings that can be compared; `None` for one that no honest author names.
 #[must_use]
 pub fn space_of(key: &SpaceKey) -> Option<Space> {
-    let dtype = match key.dtype {
+    space(key.dims, key.dtype)
+}
+
+fn space(dims: u16, dtype: u8) -> Option<Space> {
+    let dtype = match dtype {
         DTYPE_F32 => Dtype::F32,
         DTYPE_F16 => Dtype::F16,
         DTYPE_I8 => Dtype::I8,
         _ => return None,
     };
-    Space::new(usize::from(key.dims), dtype).ok()
+    Space::new(usize::from(dims), dtype).ok()
 }
 
 /// A record with an embedding. Its op is shared with the log: what is here in addition says where in it things lie.
@@ -69,6 +73,14 @@ pub struct Entry {
     metadata: Part,
     stored: Part,
     seen: WallTime,
+}
+
+/// The embedding of a record as it is stored, and its space; `None` if there is none that an honest author makes.
+#[must_use]
+pub fn embedding_of(op: &SignedOp) -> Option<(Space, &[u8])> {
+    let brief: Brief<'_> = minicbor::decode(op.body()).ok()?;
+    let BriefEmbedding { dims, dtype, stored, .. } = brief.embedding?;
+    Some((space(dims, dtype)?, stored))
 }
 
 /// Where something lies in an op's body, which is far below 4 GiB.

@@ -1,10 +1,10 @@
 //! Decides how a node begins, what its card says, and how it goes.
 
 use core::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::context::{Context, Myself};
-use crate::effect::log::LogRow;
+use crate::effect::log::ReadRows;
 use crate::effect::outbox::{Destination, Notice, Outbox};
 use crate::effect::{Interface, Medium};
 use crate::ground::config::MAX_PEERS;
@@ -23,11 +23,10 @@ use crate::machines::registry::Registry;
 use crate::machines::replication::Replication;
 use crate::machines::routing::Routing;
 use crate::machines::search::Searches;
-use crate::model::logged::Logged;
 use crate::model::member::{
     ANSWERS_SEARCHES, Card, CardAddress, HOLDS_LOCAL, Liveness as Held, MAX_ADDRESSES, READS_PACKED,
 };
-use crate::model::op::OpKind;
+use crate::model::op::{OpId, OpKind};
 use crate::model::roster::{DirectoryEntry, Roster};
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
@@ -79,12 +78,10 @@ impl Node {
         let membership = Membership::new(now, saved.rank.is_some());
         let mut log = saved.log;
         let (rows, unkept) = (std::mem::take(&mut log.rows), std::mem::take(&mut log.unkept));
-        let mut replication = Replication::new(now, (saved.state, saved.unkept_state), log, &ctx);
-        let (mut alerts, mut registry) = (Alerts::new(), Registry::new());
-        replication.restore(now, rows, &unkept, |logged| take_in(logged, &mut alerts, &mut registry, &mut ctx));
+        let replication = Replication::new(now, (saved.state, saved.unkept_state), log, &ctx);
         let routing = Routing::new(now, ctx.me.id);
         let outbound = Outbound::new(&ctx);
-        Self {
+        let mut node = Self {
             ctx,
             discovery,
             membership,
@@ -93,8 +90,8 @@ impl Node {
             routing,
             messages: Messages::new(Random::from_seed(blake3::derive_key("kodikon mesh 2026-11 places", &seed)).bits()),
             broadcasts: Broadcasts::new(now),
-            alerts,
-            registry,
+            alerts: Alerts::new(),
+            registry: Registry::new(),
             searches: Searches::new(),
             outbound,
             ghosts: Ghosts::default(),
@@ -103,24 +100,42 @@ impl Node {
             planned: Cell::default(),
             latest: now,
             left: false,
-        }
+        };
+        let mut read = ReadRows::default();
+        rows.into_iter().for_each(|row| read.add(row));
+        node.take_in(now, read, &unkept);
+        node
     }
 
     /// Takes in rows that the disk held, before the first input: in parts, so that one is taken in while the next is read, and in any
     /// order.
-    pub fn restore(&mut self, now: Instant, rows: Vec<LogRow>) {
+    pub fn restore(&mut self, now: Instant, rows: ReadRows) {
+        self.take_in(now, rows, &BTreeSet::new());
+    }
+
+    /// The same, where some are not on disk.
+    fn take_in(&mut self, now: Instant, rows: ReadRows, unkept: &BTreeSet<OpId>) {
         let Self { replication, alerts, registry, searches, ctx, .. } = self;
-        replication.restore(now, rows, &BTreeSet::new(), |logged| take_in(logged, alerts, registry, ctx));
+        let ReadRows { rows, reckoned, sketches } = rows;
+        let places = rows.iter().zip(&reckoned).filter_map(|(row, (_, place))| Some((OpId::of(&row.op), (*place)?)));
+        let places: BTreeMap<OpId, usize> = places.collect();
+        let rows = rows.into_iter().zip(reckoned).map(|(row, (digest, _))| (row, digest));
+        replication.restore(now, rows, unkept, |logged| {
+            registry.on_logged(&logged, ctx);
+            alerts.restore(logged, &ctx.me.id);
+        });
         // Nobody is held up yet: what can be found has its place when the node begins. All else waits for the first input, by which the
         // node learns where it is.
         for notice in ctx.out.take_notices() {
             match notice {
-                Notice::RecordShown(entry) => searches.on_shown(entry),
+                Notice::RecordShown(entry) => match places.get(&entry.id).and_then(|place| sketches.get(*place)) {
+                    Some(sketch) => searches.on_restored(&entry, sketch),
+                    None => searches.on_shown(entry),
+                },
                 Notice::RecordGone(id) => searches.on_gone(&id),
                 other => ctx.out.notice(other),
             }
         }
-        searches.place_all();
     }
 
     /// The host's interfaces, at start and after each change.
@@ -243,12 +258,6 @@ impl Node {
         self.ctx.stats = stats;
         self.on_interfaces(now, &interfaces);
     }
-}
-
-/// Something of the log that the disk held.
-fn take_in(logged: Logged, alerts: &mut Alerts, registry: &mut Registry, ctx: &mut Context) {
-    registry.on_logged(&logged, ctx);
-    alerts.restore(logged, &ctx.me.id);
 }
 
 /// Enters what the disk remembers into the directory; returns where to look for those nodes.

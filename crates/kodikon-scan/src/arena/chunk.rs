@@ -26,13 +26,13 @@ impl Chunk {
         Self { live: [0; MAX_CAPACITY / BLOCK], body: Arc::new(Body::new(space)) }
     }
 
-    pub(crate) fn put(&mut self, at: usize, id: EntryId, sketch: &Sketch) {
+    pub(crate) fn put(&mut self, at: usize, id: EntryId, sketch: Sketch<'_>) {
         debug_assert!(!self.is_live(at), "place {at} is free");
         self.live[at / BLOCK] |= 1 << (at % BLOCK);
         let body = Arc::make_mut(&mut self.body);
         let (lines, words) = (sketch.codes.len(), sketch.signs.len());
-        body.codes[at * lines..][..lines].copy_from_slice(&sketch.codes);
-        for (octet, word) in body.signs[at / 8 * words..].iter_mut().zip(&sketch.signs) {
+        body.codes[at * lines..][..lines].copy_from_slice(sketch.codes);
+        for (octet, word) in body.signs[at / 8 * words..].iter_mut().zip(sketch.signs) {
             octet.0[at % 8] = *word;
         }
         body.scales[at] = sketch.scale;

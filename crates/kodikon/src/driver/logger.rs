@@ -138,7 +138,7 @@ impl Writer {
 mod tests {
     use super::*;
     use crate::store::{MemoryLog, StoreError};
-    use kodikon_core::effect::log::{LogRow, SavedLog};
+    use kodikon_core::effect::log::{ReadRows, SavedLog};
 
     /// A disk that takes its time, tells what it was given, and fails when told to.
     #[derive(Debug)]
@@ -152,7 +152,7 @@ mod tests {
             Ok(SavedLog::default())
         }
 
-        fn rows(&mut self, _: &mut dyn FnMut(Vec<LogRow>)) -> Result<bool, StoreError> {
+        fn rows(&mut self, _: &mut dyn FnMut(ReadRows)) -> Result<bool, StoreError> {
             Ok(true)
         }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kodikon_core::effect::log::{Batch, Committed, LogRow, SavedLog};
+use kodikon_core::effect::log::{Batch, Committed, ReadRows, SavedLog};
 
 use crate::store::StoreError;
 
@@ -19,7 +19,7 @@ pub(crate) trait LogStore: Send + fmt::Debug {
     ///
     /// # Errors
     /// When it cannot be read, put aside or begun.
-    fn rows(&mut self, hand: &mut dyn FnMut(Vec<LogRow>)) -> Result<bool, StoreError>;
+    fn rows(&mut self, hand: &mut dyn FnMut(ReadRows)) -> Result<bool, StoreError>;
 
     /// Carries out several transactions as one: all of it is durable when this returns, or nothing was changed.
     ///
@@ -43,7 +43,7 @@ impl LogStore for MemoryLog {
         Ok(SavedLog::default())
     }
 
-    fn rows(&mut self, _: &mut dyn FnMut(Vec<LogRow>)) -> Result<bool, StoreError> {
+    fn rows(&mut self, _: &mut dyn FnMut(ReadRows)) -> Result<bool, StoreError> {
         Ok(true)
     }
 

@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, SavedLog};
+use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, ReadRows, SavedLog};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::op::SignedOp;
 use kodikon_core::wire::message::Interval;
@@ -134,16 +134,16 @@ impl SqliteLog {
     }
 
     /// Reads all rows, and then looks at every page: an index is damaged where no row shows it.
-    fn read_rows(&self, hand: &mut dyn FnMut(Vec<LogRow>)) -> rusqlite::Result<()> {
+    fn read_rows(&self, hand: &mut dyn FnMut(ReadRows)) -> rusqlite::Result<()> {
         // As they lie on the disk: by their names each would be looked for, which takes 100,000 of them a second.
         let mut ops = self.connection.prepare("SELECT born_ms, op FROM ops")?;
         let mut found = ops.query([])?;
-        let mut rows = Vec::with_capacity(ROWS);
+        let mut rows = ReadRows::default();
         while let Some(row) = found.next()? {
             let op: SignedOp = minicbor::decode(row.get_ref(1)?.as_blob()?).map_err(|_| damage())?;
-            rows.push(LogRow { op, born_ms: row.get(0)? });
-            if rows.len() == ROWS {
-                hand(std::mem::replace(&mut rows, Vec::with_capacity(ROWS)));
+            rows.add(LogRow { op, born_ms: row.get(0)? });
+            if rows.rows().len() == ROWS {
+                hand(std::mem::take(&mut rows));
             }
         }
         hand(rows);
@@ -176,7 +176,7 @@ impl LogStore for SqliteLog {
         saved.map_err(|error| from_sqlite(&self.path, error))
     }
 
-    fn rows(&mut self, hand: &mut dyn FnMut(Vec<LogRow>)) -> Result<bool, StoreError> {
+    fn rows(&mut self, hand: &mut dyn FnMut(ReadRows)) -> Result<bool, StoreError> {
         match self.read_rows(hand) {
             // What SQLite takes for whole may hold a row that is none.
             Err(error) if is_damage(&error) => {

@@ -112,7 +112,7 @@ mod tests {
     fn entry(id: OpId, op: &SignedOp) -> Entry {
         let confidence = Confidence::new((id.seq.0 % 101) as f64 / 100.0).unwrap();
         let rank = Rank::of(&id, confidence);
-        Entry { op: op.clone(), hash: Arc::from("a"), born_ms: 0, rank, sighting: Sighting(id) }
+        Entry { op: op.clone(), hash: Arc::from("a"), born_ms: 0, rank, sighting: Sighting(id), digest: 0 }
     }
 
     /// Takes these in, in their order, and makes room after each.

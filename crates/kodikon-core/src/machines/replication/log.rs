@@ -402,7 +402,7 @@ impl Log {
         let may_be_older = born.rested || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);
         let repeated = may_be_older && self.was_cut;
         let (born_ms, pulled) = (born.ms, born.pulled);
-        let logged = Logged { op, body, expires, kept: false, late: is_older, repeated, born_ms, pulled };
+        let logged = Logged { op, body, digest: None, expires, kept: false, late: is_older, repeated, born_ms, pulled };
         ctx.out.notice(Notice::Logged(Box::new(logged)));
         self.make_room(now, &id.author, kind, ctx);
         self.keep.watch_clock(now, !self.ends.is_empty());

@@ -163,8 +163,17 @@ impl Log {
             self.hold(*id, held, durable);
             self.keep.watch_clock(now, true);
             ctx.stats.log_applied += 1;
-            let logged =
-                Logged { op, body, expires, kept: durable, late: false, repeated: false, born_ms, pulled: false };
+            let logged = Logged {
+                op,
+                body,
+                digest: None,
+                expires,
+                kept: durable,
+                late: false,
+                repeated: false,
+                born_ms,
+                pulled: false,
+            };
             ctx.out.notice(Notice::Logged(Box::new(logged)));
             match says {
                 Said::Alert { ticket, alert } => {
@@ -234,7 +243,12 @@ impl Log {
     }
 
     /// A row that the disk held, for the machines that show it; `None` where its run is not known or it makes no sense.
-    pub(in crate::machines::replication) fn restore_row(&mut self, row: LogRow, is_kept: bool) -> Option<Logged> {
+    pub(in crate::machines::replication) fn restore_row(
+        &mut self,
+        row: LogRow,
+        digest: Option<u64>,
+        is_kept: bool,
+    ) -> Option<Logged> {
         let LogRow { op, born_ms } = row;
         let id = OpId::of(&op);
         let body = LogBody::parse(&op)?;
@@ -254,7 +268,7 @@ impl Log {
         let held = Held::new(op.clone(), &body, (born_ms, true));
         let expires = self.moment(held.over_ms());
         self.hold(id, held, is_kept);
-        Some(Logged { op, body, expires, kept: is_kept, late: true, repeated: false, born_ms, pulled: false })
+        Some(Logged { op, body, digest, expires, kept: is_kept, late: true, repeated: false, born_ms, pulled: false })
     }
 
     /// The node says goodbye: what is owed to the disk is asked for now, whatever it said before.
