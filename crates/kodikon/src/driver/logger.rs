@@ -85,6 +85,11 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
+        // The first who want something written wait for that; nobody else does.
+        if let Err(error) = self.store.check() {
+            self.note(Some(error.to_string()));
+            tracing::error!(%error, "the log is damaged, and what is kept from now on may be lost");
+        }
         let mut is_whole = true;
         while let Some((commits, batches)) = self.gather() {
             let result = match self.store.commit(&batches) {
@@ -154,6 +159,10 @@ mod tests {
 
         fn rows(&mut self, _: &mut dyn FnMut(ReadRows)) -> Result<bool, StoreError> {
             Ok(true)
+        }
+
+        fn check(&mut self) -> Result<(), StoreError> {
+            Ok(())
         }
 
         fn commit(&mut self, batches: &[Batch]) -> Result<Committed, StoreError> {

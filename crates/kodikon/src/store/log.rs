@@ -14,12 +14,18 @@ pub(crate) trait LogStore: Send + fmt::Debug {
     /// When it cannot be read, or was written by a later version.
     fn begin(&mut self) -> Result<SavedLog, StoreError>;
 
-    /// Hands over the rows, some at a time and in any order, checks that all is whole, and notes on disk that a run has begun. `false`:
-    /// it is damaged, lies aside now, and the log begins anew; what was handed over counts for nothing.
+    /// Hands over the rows, some at a time and in any order, and notes on disk that a run has begun. `false`: they are damaged, lie
+    /// aside now, and the log begins anew; what was handed over counts for nothing.
     ///
     /// # Errors
     /// When it cannot be read, put aside or begun.
     fn rows(&mut self, hand: &mut dyn FnMut(ReadRows)) -> Result<bool, StoreError>;
+
+    /// Looks at all that is on disk, also at what no row shows, and makes the log anew out of its rows where that is damaged.
+    ///
+    /// # Errors
+    /// When it is damaged and could not be made anew: what is committed from now on may be lost.
+    fn check(&mut self) -> Result<(), StoreError>;
 
     /// Carries out several transactions as one: all of it is durable when this returns, or nothing was changed.
     ///
@@ -45,6 +51,10 @@ impl LogStore for MemoryLog {
 
     fn rows(&mut self, _: &mut dyn FnMut(ReadRows)) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    fn check(&mut self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn commit(&mut self, _: &[Batch]) -> Result<Committed, StoreError> {

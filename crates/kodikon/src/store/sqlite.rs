@@ -3,7 +3,7 @@
 //! SQLite, because its transactions hold whatever moment the power fails, and forty years of files say so; bundled, so that the
 //! node does not depend on what the machine has. WAL with `synchronous=FULL`: a commit is one append and one `fdatasync`.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,8 @@ use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, ReadRows, Sa
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::op::SignedOp;
 use kodikon_core::wire::message::Interval;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params, params_from_iter};
 
 use crate::store::StoreError;
 use crate::store::log::LogStore;
@@ -20,6 +21,8 @@ use crate::store::log::LogStore;
 pub(crate) const LOG_FILE: &str = "log.db";
 /// Under this name a damaged one is kept, with its write-ahead log: what was seen here alone is nowhere else. Further ones have a number.
 const DAMAGED_FILE: &str = "log.db.damaged";
+/// Under this name one is made anew, until it is whole.
+const REBUILT_FILE: &str = "log.db.rebuilt";
 /// Damaged ones that are kept at most. A disk that has spoilt so many is to be looked at before it spoils more.
 const DAMAGED_MOST: u32 = 9;
 
@@ -30,6 +33,10 @@ const MIGRATIONS: [&str; 1] =
      CREATE TABLE covers (author BLOB NOT NULL, epoch INTEGER NOT NULL, key BLOB NOT NULL, covered BLOB NOT NULL,
          PRIMARY KEY (author, epoch)) WITHOUT ROWID;
      CREATE TABLE facts (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"];
+
+/// Each table of the newest schema, and all its columns.
+const TABLES: [(&str, &str); 3] =
+    [("ops", "author, epoch, seq, born_ms, op"), ("covers", "author, epoch, key, covered"), ("facts", "name, value")];
 
 /// What holds for the connection: one process alone (its lock is the data directory's), pages of 512 KiB at most in memory, and a
 /// log file that shrinks again after a burst.
@@ -81,7 +88,7 @@ impl SqliteLog {
 
     fn connect(path: &Path) -> rusqlite::Result<Connection> {
         // SQLite gives its other files the rights of this one. Where it cannot be made, SQLite says why.
-        let _ = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+        let _ = private().truncate(false).open(path);
         let connection = Connection::open(path)?;
         connection.execute_batch(SETTINGS)?;
         // What is no database, or has no tables that make sense, shows where its tables are read.
@@ -133,7 +140,7 @@ impl SqliteLog {
         Ok(saved)
     }
 
-    /// Reads all rows, and then looks at every page: an index is damaged where no row shows it.
+    /// Reads all rows.
     fn read_rows(&self, hand: &mut dyn FnMut(ReadRows)) -> rusqlite::Result<()> {
         // As they lie on the disk: by their names each would be looked for, which takes 100,000 of them a second.
         let mut ops = self.connection.prepare("SELECT born_ms, op FROM ops")?;
@@ -147,8 +154,56 @@ impl SqliteLog {
             }
         }
         hand(rows);
+        Ok(())
+    }
+
+    /// Makes the log anew out of its tables, whose rows could be read: an index or the list of free pages is damaged. The damaged one is
+    /// kept under another name. At each moment one of both bears the log's name.
+    fn rebuild(&mut self) -> Result<(), StoreError> {
+        let fresh = self.path.with_file_name(REBUILT_FILE);
+        let fail = |source| StoreError::from_io(&fresh, source);
+        private().truncate(true).open(&fresh).map_err(fail)?;
+        self.copy_to(&fresh).map_err(|error| from_sqlite(&fresh, error))?;
+        File::open(&fresh).and_then(|file| file.sync_all()).map_err(fail)?;
+        // What is in the write-ahead log goes into the damaged one, as far as that can be: it is no part of the new one.
+        let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.connection = Connection::open_in_memory().map_err(|error| from_sqlite(&self.path, error))?;
+        let kept = keep_beside(&self.path, |from, to| std::fs::hard_link(from, to))?;
+        std::fs::rename(&fresh, &self.path).map_err(fail)?;
+        sync_directory(&self.path).map_err(fail)?;
+        tracing::error!(
+            path = %self.path.display(), kept = %kept.display(),
+            "the log was damaged where no row shows it: it is kept under another name, and was made anew out of its rows"
+        );
+        self.connection = Self::connect(&self.path).map_err(|error| from_sqlite(&self.path, error))?;
+        Ok(())
+    }
+
+    /// Writes all tables into another database, without their indexes being asked.
+    fn copy_to(&self, path: &Path) -> rusqlite::Result<()> {
+        let mut copy = Connection::open(path)?;
+        // It is synced as a whole, and is nobody's until then.
+        copy.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
+        let whole = copy.transaction()?;
+        MIGRATIONS.iter().try_for_each(|migration| whole.execute_batch(migration))?;
+        let version = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+        whole.pragma_update(None, "user_version", version)?;
+        for (table, columns) in TABLES {
+            let mut read = self.connection.prepare(&format!("SELECT {columns} FROM {table} NOT INDEXED"))?;
+            let places = vec!["?"; read.column_count()].join(", ");
+            let mut write = whole.prepare(&format!("INSERT INTO {table} ({columns}) VALUES ({places})"))?;
+            let mut rows = read.query([])?;
+            while let Some(row) = rows.next()? {
+                let values = (0..write.parameter_count()).map(|at| row.get::<_, Value>(at));
+                write.execute(params_from_iter(values.collect::<rusqlite::Result<Vec<_>>>()?))?;
+            }
+        }
+        whole.commit()
+    }
+
+    fn is_whole(&self) -> rusqlite::Result<bool> {
         let word: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if word == "ok" { Ok(()) } else { Err(damage()) }
+        Ok(word == "ok")
     }
 
     /// Puts a log aside whose damage was found while it was read, and begins a new one.
@@ -188,6 +243,14 @@ impl LogStore for SqliteLog {
                 self.set_fact(RUNNING, 1)?;
                 Ok(true)
             }
+        }
+    }
+
+    fn check(&mut self) -> Result<(), StoreError> {
+        match self.is_whole() {
+            Ok(true) => Ok(()),
+            Err(error) if !is_damage(&error) => Err(from_sqlite(&self.path, error)),
+            Ok(false) | Err(_) => self.rebuild(),
         }
     }
 
@@ -249,9 +312,13 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Puts a damaged database out of the way, under the first free name; nothing of it is deleted but its index of the write-ahead log,
-/// which holds nothing.
+/// Puts a damaged database out of the way; nothing of it is deleted but its index of the write-ahead log, which holds nothing.
 fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    keep_beside(path, |from, to| std::fs::rename(from, to))
+}
+
+/// Keeps a damaged database under the first free name beside it, and with it its write-ahead log, which is no part of another one.
+fn keep_beside(path: &Path, keep: impl Fn(&Path, &Path) -> std::io::Result<()>) -> Result<PathBuf, StoreError> {
     let beside = |name: &str| path.with_file_name(name);
     let name = |number: u32| if number == 1 { DAMAGED_FILE.to_owned() } else { format!("{DAMAGED_FILE}-{number}") };
     let is_free = |name: &String| !beside(name).exists() && !beside(&format!("{name}-wal")).exists();
@@ -265,10 +332,22 @@ fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fail(error)),
         Ok(()) | Err(_) => Ok(()),
     };
-    std::fs::rename(path, beside(&free)).map_err(fail)?;
+    keep(path, &beside(&free)).map_err(fail)?;
     done(std::fs::rename(beside(&format!("{LOG_FILE}-wal")), beside(&format!("{free}-wal"))))?;
     done(std::fs::remove_file(beside(&format!("{LOG_FILE}-shm"))))?;
     Ok(beside(&free))
+}
+
+/// A file for its owner alone.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).mode(0o600);
+    options
+}
+
+/// Makes what was renamed beside a file durable.
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 /// Sorts what SQLite said into what a person can do about it.
