@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kodikon_scan::Sketches;
 
 use crate::ground::id::{Epoch, NodeId};
-use crate::model::entries::embedding_of;
+use crate::model::entries::{Entry, space_of};
 use crate::model::logged::content_digest;
 use crate::model::op::{OpId, SignedOp};
+use crate::model::record::SpaceKey;
 use crate::wire::message::Interval;
 
 /// Names one transaction until it is answered. Unique in a run.
@@ -67,22 +68,51 @@ pub enum Committed {
 #[derive(Debug, Default)]
 pub struct ReadRows {
     pub(crate) rows: Vec<LogRow>,
-    /// By row, of a sighting what it adds to the digest of the content, and its place among the sketches if it has an embedding.
-    pub(crate) reckoned: Vec<(Option<u64>, Option<usize>)>,
+    /// By row.
+    pub(crate) reckoned: Vec<Reckoned>,
+    pub(crate) spaces: Vec<SpaceKey>,
     pub(crate) sketches: Sketches,
+}
+
+/// What was reckoned of a row.
+#[derive(Debug, Default)]
+pub(crate) struct Reckoned {
+    /// Of a sighting, what it adds to the digest of the content.
+    pub(crate) digest: Option<u64>,
+    /// Of one with an embedding, what a scan needs.
+    pub(crate) embedding: Option<Embedded>,
+}
+
+/// What a scan needs of a record.
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    /// Where the space is among the spaces,
+    pub(crate) space: usize,
+    /// and the sketch among the sketches.
+    pub(crate) sketch: usize,
+    pub(crate) entry: Entry,
 }
 
 impl ReadRows {
     /// Adds a row.
     pub fn add(&mut self, row: LogRow) {
         let digest = row.op.kind().is_record().then(|| content_digest(&row.op));
-        let sketch = digest.and_then(|_| {
-            let (space, stored) = embedding_of(&row.op)?;
-            // What is none has no place in any space.
-            self.sketches.add(space, stored).ok()
-        });
-        self.reckoned.push((digest, sketch));
+        let embedding = digest.and_then(|_| self.embedding_of(&row.op));
+        self.reckoned.push(Reckoned { digest, embedding });
         self.rows.push(row);
+    }
+
+    /// `None` too for one that is none: it has no place in any space.
+    fn embedding_of(&mut self, op: &SignedOp) -> Option<Embedded> {
+        let (model, dims, dtype, entry) = Entry::parts(op)?;
+        // Most rows are of the space of the one before.
+        let is_it = |key: &SpaceKey| (key.model.as_str(), key.dims, key.dtype) == (model, dims, dtype);
+        let space = self.spaces.iter().rposition(is_it).unwrap_or_else(|| {
+            self.spaces.push(SpaceKey { model: model.to_owned(), dims, dtype });
+            self.spaces.len() - 1
+        });
+        let sketch = self.sketches.add(space_of(&self.spaces[space])?, entry.stored()).ok()?;
+        Some(Embedded { space, sketch, entry })
     }
 
     /// The rows as they lay on disk.

@@ -41,7 +41,7 @@ const MAX_TOGETHER: usize = 8;
 /// Searches. See the file's first line.
 #[derive(Debug, Default)]
 pub struct Searches {
-    spaces: BTreeMap<SpaceKey, Shelf>,
+    spaces: BTreeMap<Arc<SpaceKey>, Shelf>,
     held: BTreeMap<OpId, Place>,
     /// Records that have no place yet, in the order in which they came; who has gone meanwhile is not among the unread.
     coming: VecDeque<OpId>,
@@ -62,6 +62,7 @@ pub struct Searches {
 /// The embeddings of one space.
 #[derive(Debug)]
 struct Shelf {
+    key: Arc<SpaceKey>,
     arena: Arena,
     entries: Entries,
     /// Numbers of entries that are gone, the last one first in use again.
@@ -69,8 +70,8 @@ struct Shelf {
 }
 
 impl Shelf {
-    fn new(space: Space) -> Self {
-        Self { arena: Arena::new(space, MAX_ENTRIES), entries: Entries::default(), free: Vec::new() }
+    fn new(key: Arc<SpaceKey>, space: Space) -> Self {
+        Self { key, arena: Arena::new(space, MAX_ENTRIES), entries: Entries::default(), free: Vec::new() }
     }
 
     fn add(&mut self, entry: Entry, sketch: Option<Sketch<'_>>) -> Result<(Slot, EntryId), InsertError> {
@@ -96,7 +97,7 @@ impl Shelf {
 /// Where a record's embedding lies.
 #[derive(Debug, Clone)]
 struct Place {
-    space: SpaceKey,
+    space: Arc<SpaceKey>,
     slot: Slot,
     id: EntryId,
 }
@@ -152,36 +153,35 @@ impl Searches {
         self.scan(ctx);
     }
 
-    /// A record is shown that lay on the disk, and its sketch was made before: it has its place at once.
-    pub fn on_restored(&mut self, entry: &RecordEntry, sketch: Sketch<'_>) {
-        if let Some((key, read)) = Entry::read(&entry.op) {
-            self.place(entry.id, key, read, Some(sketch));
-        }
-    }
-
     /// Places the next that has come; `false` if there is none.
     fn place_next(&mut self) -> bool {
         let Some(id) = self.coming.pop_front() else { return false };
         if let Some((key, entry)) = self.unread.remove(&id).and_then(|op| Entry::read(&op)) {
-            self.place(id, key, entry, None);
+            self.place(id, &key, entry, None);
         }
         true
     }
 
-    /// Gives a record with an embedding a place in its space.
-    fn place(&mut self, id: OpId, key: SpaceKey, entry: Entry, sketch: Option<Sketch<'_>>) {
-        if !self.spaces.contains_key(&key) && self.spaces.len() >= MAX_SPACES {
-            self.unplaced.insert(id, key);
-            return;
+    /// Gives a record with an embedding a place in its space; the sketch is made now where it was not made before.
+    pub fn place(&mut self, id: OpId, key: &SpaceKey, entry: Entry, sketch: Option<Sketch<'_>>) {
+        if !self.spaces.contains_key(key) {
+            if self.spaces.len() >= MAX_SPACES {
+                self.unplaced.insert(id, key.clone());
+                return;
+            }
+            // A space that no honest author names holds nothing.
+            let Some(space) = space_of(key) else { return };
+            let key = Arc::new(key.clone());
+            self.spaces.insert(Arc::clone(&key), Shelf::new(key, space));
         }
-        // A space that no honest author names holds nothing.
-        let Some(space) = space_of(&key) else { return };
-        let shelf = self.spaces.entry(key.clone()).or_insert_with(|| Shelf::new(space));
+        let Some(shelf) = self.spaces.get_mut(key) else { return };
         match shelf.add(entry, sketch) {
-            Ok((slot, number)) => _ = self.held.insert(id, Place { space: key, slot, id: number }),
-            Err(InsertError::Full { .. }) => _ = self.unplaced.insert(id, key),
+            Ok((slot, number)) => {
+                _ = self.held.insert(id, Place { space: Arc::clone(&shelf.key), slot, id: number });
+            }
+            Err(InsertError::Full { .. }) => _ = self.unplaced.insert(id, key.clone()),
             // What points nowhere is near nothing.
-            Err(_) => self.tidy(&key),
+            Err(_) => self.tidy(key),
         }
     }
 
@@ -228,7 +228,7 @@ impl Searches {
         let dims = waiting.question.query.numbers().len();
         let model = waiting.model.as_deref();
         let fits = |key: &&SpaceKey| usize::from(key.dims) == dims && model.is_none_or(|model| model == key.model);
-        let spaces: Vec<&SpaceKey> = self.spaces.keys().filter(fits).collect();
+        let spaces: Vec<&SpaceKey> = self.spaces.keys().map(Arc::as_ref).filter(fits).collect();
         let mut models: Vec<String> = spaces.iter().map(|key| key.model.clone()).collect();
         models.dedup();
         if models.len() > 1 {

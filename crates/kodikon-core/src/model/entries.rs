@@ -9,7 +9,7 @@ use minicbor::Decode;
 
 use crate::ground::id::NodeId;
 use crate::ground::time::WallTime;
-use crate::model::op::{OpId, OpKind, OpLane, SignedOp};
+use crate::model::op::{OpId, OpLane, SignedOp};
 use crate::model::record::{DTYPE_F16, DTYPE_F32, DTYPE_I8, Filter, SpaceKey, Traits};
 
 /// Records that are copied together when one of them changes while a scan runs: a counter each, some 3 µs. And a scan costs a counter for
@@ -50,17 +50,13 @@ struct BriefEmbedding<'b> {
 /// The space of embeddings that can be compared; `None` for one that no honest author names.
 #[must_use]
 pub fn space_of(key: &SpaceKey) -> Option<Space> {
-    space(key.dims, key.dtype)
-}
-
-fn space(dims: u16, dtype: u8) -> Option<Space> {
-    let dtype = match dtype {
+    let dtype = match key.dtype {
         DTYPE_F32 => Dtype::F32,
         DTYPE_F16 => Dtype::F16,
         DTYPE_I8 => Dtype::I8,
         _ => return None,
     };
-    Space::new(usize::from(dims), dtype).ok()
+    Space::new(usize::from(key.dims), dtype).ok()
 }
 
 /// A record with an embedding. Its op is shared with the log: what is here in addition says where in it things lie.
@@ -73,14 +69,6 @@ pub struct Entry {
     metadata: Part,
     stored: Part,
     seen: WallTime,
-}
-
-/// The embedding of a record as it is stored, and its space; `None` if there is none that an honest author makes.
-#[must_use]
-pub fn embedding_of(op: &SignedOp) -> Option<(Space, &[u8])> {
-    let brief: Brief<'_> = minicbor::decode(op.body()).ok()?;
-    let BriefEmbedding { dims, dtype, stored, .. } = brief.embedding?;
-    Some((space(dims, dtype)?, stored))
 }
 
 /// Where something lies in an op's body, which is far below 4 GiB.
@@ -106,7 +94,14 @@ impl Entry {
     /// The record of an op and the space of its embedding; `None` if it is no record or has no embedding.
     #[must_use]
     pub fn read(op: &SignedOp) -> Option<(SpaceKey, Self)> {
-        if !matches!(op.kind(), OpKind::Record | OpKind::LocalRecord) {
+        let (model, dims, dtype, entry) = Self::parts(op)?;
+        Some((SpaceKey { model: model.to_owned(), dims, dtype }, entry))
+    }
+
+    /// The same, with model, dimensions and type of the space.
+    #[must_use]
+    pub fn parts(op: &SignedOp) -> Option<(&str, u16, u8, Self)> {
+        if !op.kind().is_record() {
             return None;
         }
         let brief: Brief<'_> = minicbor::decode(op.body()).ok()?;
@@ -121,7 +116,7 @@ impl Entry {
             stored: part(stored),
             seen: brief.seen_ms.map_or(op.wall(), WallTime),
         };
-        Some((SpaceKey { model: model.to_owned(), dims, dtype }, entry))
+        Some((model, dims, dtype, entry))
     }
 
     /// The op.

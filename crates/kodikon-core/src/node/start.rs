@@ -4,7 +4,7 @@ use core::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::context::{Context, Myself};
-use crate::effect::log::ReadRows;
+use crate::effect::log::{Embedded, ReadRows, Reckoned};
 use crate::effect::outbox::{Destination, Notice, Outbox};
 use crate::effect::{Interface, Medium};
 use crate::ground::config::MAX_PEERS;
@@ -116,10 +116,12 @@ impl Node {
     /// The same, where some are not on disk.
     fn take_in(&mut self, now: Instant, rows: ReadRows, unkept: &BTreeSet<OpId>) {
         let Self { replication, alerts, registry, searches, ctx, .. } = self;
-        let ReadRows { rows, reckoned, sketches } = rows;
-        let places = rows.iter().zip(&reckoned).filter_map(|(row, (_, place))| Some((OpId::of(&row.op), (*place)?)));
-        let places: BTreeMap<OpId, usize> = places.collect();
-        let rows = rows.into_iter().zip(reckoned).map(|(row, (digest, _))| (row, digest));
+        let ReadRows { rows, reckoned, spaces, sketches } = rows;
+        let mut embeddings = BTreeMap::new();
+        let rows = rows.into_iter().zip(reckoned).map(|(row, Reckoned { digest, embedding })| {
+            embedding.into_iter().for_each(|one| _ = embeddings.insert(OpId::of(&row.op), one));
+            (row, digest)
+        });
         replication.restore(now, rows, unkept, |logged| {
             registry.on_logged(&logged, ctx);
             alerts.restore(logged, &ctx.me.id);
@@ -127,13 +129,17 @@ impl Node {
         // Nobody is held up yet: what can be found has its place when the node begins. All else waits for the first input, by which the
         // node learns where it is.
         for notice in ctx.out.take_notices() {
-            match notice {
-                Notice::RecordShown(entry) => match places.get(&entry.id).and_then(|place| sketches.get(*place)) {
-                    Some(sketch) => searches.on_restored(&entry, sketch),
+            if let Notice::RecordGone(id) = &notice {
+                searches.on_gone(id);
+            } else if let Notice::RecordShown(entry) = notice {
+                match embeddings.remove(&entry.id) {
+                    Some(Embedded { space, sketch, entry: read }) => {
+                        searches.place(entry.id, &spaces[space], read, sketches.get(sketch));
+                    }
                     None => searches.on_shown(entry),
-                },
-                Notice::RecordGone(id) => searches.on_gone(&id),
-                other => ctx.out.notice(other),
+                }
+            } else {
+                ctx.out.notice(notice);
             }
         }
     }

@@ -450,7 +450,8 @@ fn the_fewest_relays_are_found_where_the_cheapest_way_has_more() {
     let stamp = |n: u8| Stamp::of(&id(n));
     let path = |way: Option<Way>| way.map(|way| (way.path, way.cost));
     assert_eq!(path(map.way_to(&id(5))), Some((ids(&[2, 3, 4, 5]), 40)));
-    let table: &[(&[u8], &[(u8, u8)], &[u8], u32)] = &[
+    type Case<'a> = (&'a [u8], &'a [(u8, u8)], &'a [u8], u32);
+    let table: &[Case<'_>] = &[
         // Of two with one relay the cheaper one.
         (&[], &[], &[6, 5], 1_800),
         (&[6], &[], &[4, 5], 2_009),
