@@ -29,8 +29,8 @@ pub use asking::Others;
 const MAX_SPACES: usize = 64;
 /// Embeddings of a space at most: all records that all nodes are to have, and those that a node keeps to itself.
 const MAX_ENTRIES: usize = MAX_RECORDS / 4 * 5;
-/// Records that are given their places at once, each in some 10 µs (`docs/machines/search.md`), and when the next are: at a start with
-/// 100,000 of them the loop goes on, and a second later all can be found.
+/// Records that are given their places at once, each in some 5 µs, and when the next are: where 100,000 of them come at once the loop
+/// goes on, and a second and a half later all can be found. What lay on the disk has its place when the node begins ([`Searches::place`]).
 const PLACED_AT_ONCE: usize = 128;
 const PLACED_EVERY: Duration = Duration::from_millis(1);
 /// Searches that wait at once; who has one more is told to try again. At 100,000 records they are answered within a second.
