@@ -4,14 +4,15 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use kodikon_lab::{Fleet, Host, Kind, Moment, Topology};
+use kodikon_lab::{Fleet, Host, Kind, Moment, NodeSpec, Topology};
 use serde_json::Value;
 
-use crate::scene::{PATIENCE, SEGMENT, Scene, eventually, number, span};
+use crate::scene::{PATIENCE, SEGMENT, Scene, doctor, eventually, number, span};
 
 const NODES: usize = 5;
 /// The real embeddings: features of photographs of 80 objects, four consecutive rows each.
@@ -29,6 +30,8 @@ const HEALED: Duration = Duration::from_secs(7);
 const MET: Duration = Duration::from_secs(2);
 /// From the last add to equal registries where a tenth is lost.
 const LOSSY: Duration = Duration::from_secs(10);
+/// From the moment at which a full disk has room again.
+const FREED: Duration = Duration::from_secs(10);
 
 #[test]
 fn five_nodes_that_import_at_different_places_hold_one_registry_and_find_the_nearest() -> Result<()> {
@@ -114,6 +117,77 @@ fn what_is_added_everywhere_while_a_tenth_is_lost_is_everywhere() -> Result<()> 
     Ok(())
 }
 
+#[test]
+fn once_a_full_disk_was_freed_all_hold_one_registry_and_so_does_that_disk() -> Result<()> {
+    let Some(scene) = Scene::alone("fulldisk", &Topology::flat(5)) else { return Ok(()) };
+    let disk = SmallDisk::mount(scene.directory().join("small"))?;
+    let mut fleet = scene.fleet();
+    for host in scene.hosts() {
+        let spec = NodeSpec::on(host);
+        fleet.launch(if host == Host(5) { spec.data(&disk.0) } else { spec })?;
+    }
+    fleet.wait_full_roster(PATIENCE)?;
+    disk.fill()?;
+    import(&scene, &fleet, &[0, 1, 2, 3])?;
+    let log_is = |status: &str| {
+        eventually(&format!("the log of n5 {status}"), PATIENCE, || {
+            let found = doctor(&fleet, "n5", "log")?;
+            ensure!(found["status"] == status, "{found}");
+            Ok(())
+        })
+    };
+    log_is("fail")?;
+
+    let freed = Moment::now();
+    disk.free()?;
+    await_equal(&fleet, 4 * ROWS / NODES, PATIENCE)?;
+    let whole = Moment::now().since(freed).read;
+    eprintln!("equal {whole:?} after the disk was freed");
+    ensure!(whole <= FREED, "equal {whole:?} after the disk was freed");
+    log_is("ok")?;
+    // All of it is on that disk: nobody else can be asked.
+    fleet.kill("n5")?;
+    scene.cut_segment(SEGMENT)?;
+    fleet.relaunch("n5")?;
+    fleet.wait_started(PATIENCE)?;
+    let stats = fleet.ctl_json("n5", ["stats"])?;
+    ensure!(number(&stats, "/registry/records")? == 4 * (ROWS / NODES) as u64, "{stats}");
+    Ok(())
+}
+
+/// A file system of a few megabytes, for as long as this lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf) -> Result<Self> {
+        fs::create_dir(&at)?;
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(&at).status()?;
+        ensure!(mounted.success(), "no disk at {}", at.display());
+        Ok(Self(at))
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+
+    /// Leaves no room.
+    fn fill(&self) -> Result<()> {
+        ensure!(fs::write(self.filler(), vec![0; 32 << 20]).is_err(), "it takes more than it has");
+        Ok(())
+    }
+
+    fn free(&self) -> Result<()> {
+        Ok(fs::remove_file(self.filler())?)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Its nodes may not have ended yet: it goes with the last of them.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
 fn name_of(index: usize) -> String {
     format!("n{}", index + 1)
 }
@@ -134,11 +208,16 @@ fn rows() -> Result<Vec<Vec<f32>>> {
     Ok(numbers.chunks(DIMS).map(<[f32]>::to_vec).collect())
 }
 
-/// All nodes import at once, each what one of five cameras saw: every fifth row.
+/// All nodes import at once.
 fn import_everywhere(scene: &Scene, fleet: &Fleet<'_>) -> Result<()> {
+    import(scene, fleet, &[0, 1, 2, 3, 4])
+}
+
+/// These nodes import at once, each what one of five cameras saw: every fifth row.
+fn import(scene: &Scene, fleet: &Fleet<'_>, nodes: &[usize]) -> Result<()> {
     let rows = rows()?;
     let mut imports = Vec::new();
-    for index in 0..NODES {
+    for &index in nodes {
         let file = scene.directory().join(format!("seen-by-{}.jsonl", name_of(index)));
         let mut lines = String::new();
         for (row, numbers) in rows.iter().enumerate().skip(index).step_by(NODES) {
