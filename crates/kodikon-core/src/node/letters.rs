@@ -74,10 +74,17 @@ impl Node {
         if relays_of(&way) <= question.hops {
             return Some(way);
         }
-        let map = self.routing.map();
-        let fewest = map.fewest_relays(&question.to, avoid, &question.dead)?;
-        let hop = fewest.path.first()?;
-        (relays_of(&fewest) <= question.hops && is_open(hop, question, &self.ctx)).then_some(fewest)
+        let mut dead = question.dead.clone();
+        let me = Stamp::of(&self.ctx.me.id);
+        for _ in 0..MAX_DETOURS {
+            let fewest = self.routing.map().fewest_relays(&question.to, avoid, &dead)?;
+            let hop = *fewest.path.first().filter(|_| relays_of(&fewest) <= question.hops)?;
+            if is_open(&hop, question, &self.ctx) {
+                return Some(fewest);
+            }
+            dead.push((me, Stamp::of(&hop)));
+        }
+        None
     }
 
     /// Whether the destination is too far on the map as it is: a way that is only too long because it goes around what is

@@ -39,6 +39,9 @@ use crate::wire::seal::{GroupKey, Sessions};
 /// When the goodbye is said again: a lost datagram must not cost others a suspicion.
 const GOODBYES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(30)];
 
+/// Rows that are taken in together: what is reckoned of them takes a megabyte.
+const ROWS_AT_ONCE: usize = 512;
+
 impl Node {
     /// A node that has not spoken yet.
     #[must_use]
@@ -101,9 +104,12 @@ impl Node {
             latest: now,
             left: false,
         };
-        let mut read = ReadRows::default();
-        rows.into_iter().for_each(|row| read.add(row));
-        node.take_in(now, read, &unkept);
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let mut part = ReadRows::default();
+            rows.by_ref().take(ROWS_AT_ONCE).for_each(|row| part.add(row));
+            node.take_in(now, part, &unkept);
+        }
         node
     }
 
@@ -126,8 +132,7 @@ impl Node {
             registry.on_logged(&logged, ctx);
             alerts.restore(logged, &ctx.me.id);
         });
-        // Nobody is held up yet: what can be found has its place when the node begins. All else waits for the first input, by which the
-        // node learns where it is.
+        // What can be found has its place when the run begins. All else waits for the first input, by which the node learns where it is.
         for notice in ctx.out.take_notices() {
             if let Notice::RecordGone(id) = &notice {
                 searches.on_gone(id);

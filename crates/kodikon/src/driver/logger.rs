@@ -35,7 +35,7 @@ impl Logger {
         let (answer, answers) = mpsc::unbounded_channel();
         let problem = Arc::new(Mutex::new(None));
         let shared = Arc::clone(&problem);
-        let write = move || Writer { store, ordered, answer, problem: shared }.run();
+        let write = move || Writer { store, ordered, answer, problem: shared, doubt: None }.run();
         let thread = std::thread::Builder::new().name("kodikon-log".into()).spawn(write)?;
         Ok(Self { orders: Some(orders), answers, problem, thread: Some(thread) })
     }
@@ -54,7 +54,7 @@ impl Logger {
         }
     }
 
-    /// Why the last transaction failed; `None` if it did not.
+    /// Why the last transaction failed, or what is on disk may not be whole; `None` if all is well.
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -81,14 +81,17 @@ struct Writer {
     ordered: Receiver<(CommitId, Batch)>,
     answer: mpsc::UnboundedSender<(CommitId, Committed)>,
     problem: Arc<Mutex<Option<String>>>,
+    /// Why what is on disk may not be whole: for the run, whatever is written meanwhile.
+    doubt: Option<String>,
 }
 
 impl Writer {
     fn run(mut self) {
         // The first who want something written wait for that; nobody else does.
         if let Err(error) = self.store.check() {
-            self.note(Some(error.to_string()));
-            tracing::error!(%error, "the log is damaged, and what is kept from now on may be lost");
+            tracing::error!(%error, "whether the log is whole is not known, and what is kept from now on may be lost");
+            self.doubt = Some(error.to_string());
+            self.note(None);
         }
         let mut is_whole = true;
         while let Some((commits, batches)) = self.gather() {
@@ -133,8 +136,8 @@ impl Writer {
     /// Notes how it goes; `true` where it begins to go wrong.
     fn note(&self, problem: Option<String>) -> bool {
         let mut held = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        let begins = held.is_none() && problem.is_some();
-        *held = problem;
+        let begins = *held == self.doubt && problem.is_some();
+        *held = problem.or_else(|| self.doubt.clone());
         begins
     }
 }

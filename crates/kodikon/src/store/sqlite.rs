@@ -47,6 +47,10 @@ const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = W
 const ROWS: usize = 512;
 /// The name of the fact that a run has begun and not ended in order.
 const RUNNING: &str = "running";
+/// The name of the fact that an earlier run found rows damaged.
+const DAMAGED: &str = "damaged";
+/// Complaints about a damaged database that are looked at.
+const COMPLAINTS: usize = 50;
 /// The name of the log's clock.
 const CLOCK: &str = "clock_ms";
 
@@ -67,6 +71,8 @@ impl SqliteLog {
     /// [`StoreError::Full`], [`StoreError::Io`].
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(LOG_FILE);
+        // A run that was cut off may have left half of one.
+        let _ = std::fs::remove_file(path.with_file_name(REBUILT_FILE));
         match Self::connect(&path) {
             Ok(connection) => Ok(Self { path, connection, lost: false }),
             Err(error) if is_damage(&error) => Self::renewed(path, &error),
@@ -125,6 +131,13 @@ impl SqliteLog {
             was_cut: fact(RUNNING)? != 0 || self.lost,
             ..SavedLog::default()
         };
+        // With each row its transaction's clock was kept.
+        let lacks_clock = "SELECT (EXISTS (SELECT 1 FROM ops) OR EXISTS (SELECT 1 FROM covers))
+            AND NOT EXISTS (SELECT 1 FROM facts WHERE name = ?1)";
+        let lacks_clock: bool = self.connection.query_row(lacks_clock, [CLOCK], |row| row.get(0))?;
+        if fact(DAMAGED)? != 0 || lacks_clock {
+            return Err(damage());
+        }
         let mut covers =
             self.connection.prepare("SELECT author, epoch, key, covered FROM covers ORDER BY author, epoch")?;
         let mut found = covers.query([])?;
@@ -157,25 +170,43 @@ impl SqliteLog {
         Ok(())
     }
 
-    /// Makes the log anew out of its tables, whose rows could be read: an index or the list of free pages is damaged. The damaged one is
-    /// kept under another name. At each moment one of both bears the log's name.
+    /// Makes the log anew out of its tables, which are whole: an index or the list of free pages is damaged. The damaged one is kept
+    /// under another name. Whatever fails, one of both bears the log's name and is written on.
     fn rebuild(&mut self) -> Result<(), StoreError> {
         let fresh = self.path.with_file_name(REBUILT_FILE);
-        let fail = |source| StoreError::from_io(&fresh, source);
-        private().truncate(true).open(&fresh).map_err(fail)?;
-        self.copy_to(&fresh).map_err(|error| from_sqlite(&fresh, error))?;
-        File::open(&fresh).and_then(|file| file.sync_all()).map_err(fail)?;
-        // What is in the write-ahead log goes into the damaged one, as far as that can be: it is no part of the new one.
-        let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        self.connection = Connection::open_in_memory().map_err(|error| from_sqlite(&self.path, error))?;
-        let kept = keep_beside(&self.path, |from, to| std::fs::hard_link(from, to))?;
-        std::fs::rename(&fresh, &self.path).map_err(fail)?;
-        sync_directory(&self.path).map_err(fail)?;
+        let rebuilt = self.rebuild_by(&fresh);
+        if rebuilt.is_err() {
+            // It may hold the last free blocks; whether it can be removed changes nothing.
+            let _ = std::fs::remove_file(&fresh);
+        }
+        rebuilt
+    }
+
+    fn rebuild_by(&mut self, fresh: &Path) -> Result<(), StoreError> {
+        let fail = |source| StoreError::from_io(fresh, source);
+        let fail_sqlite = |error| from_sqlite(&self.path, error);
+        let kept = free_name(&self.path)?;
+        private().truncate(true).open(fresh).map_err(fail)?;
+        self.copy_to(fresh).map_err(fail_sqlite)?;
+        File::open(fresh).and_then(|file| file.sync_all()).map_err(fail)?;
+        // All that was committed is in the damaged one then, and no write-ahead log stands beside the new one.
+        let is_busy = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        let busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], is_busy).map_err(fail_sqlite)?;
+        if busy != 0 {
+            return Err(from_sqlite(&self.path, damage()));
+        }
+        let nobody = Connection::open_in_memory().map_err(fail_sqlite)?;
+        // Some file systems know no second names.
+        std::fs::hard_link(&self.path, &kept).or_else(|_| std::fs::copy(&self.path, &kept).map(drop)).map_err(fail)?;
+        drop(std::mem::replace(&mut self.connection, nobody));
+        let renamed = std::fs::rename(fresh, &self.path).and_then(|()| sync_directory(&self.path));
+        // Whichever bears the name now.
+        self.connection = Self::connect(&self.path).map_err(|error| from_sqlite(&self.path, error))?;
+        renamed.map_err(fail)?;
         tracing::error!(
             path = %self.path.display(), kept = %kept.display(),
             "the log was damaged where no row shows it: it is kept under another name, and was made anew out of its rows"
         );
-        self.connection = Self::connect(&self.path).map_err(|error| from_sqlite(&self.path, error))?;
         Ok(())
     }
 
@@ -191,7 +222,9 @@ impl SqliteLog {
         for (table, columns) in TABLES {
             let mut read = self.connection.prepare(&format!("SELECT {columns} FROM {table} NOT INDEXED"))?;
             let places = vec!["?"; read.column_count()].join(", ");
-            let mut write = whole.prepare(&format!("INSERT INTO {table} ({columns}) VALUES ({places})"))?;
+            // Where the index was damaged an op may be there twice: the later row stands.
+            let insert = format!("INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})");
+            let mut write = whole.prepare(&insert)?;
             let mut rows = read.query([])?;
             while let Some(row) = rows.next()? {
                 let values = (0..write.parameter_count()).map(|at| row.get::<_, Value>(at));
@@ -201,17 +234,48 @@ impl SqliteLog {
         whole.commit()
     }
 
-    fn is_whole(&self) -> rusqlite::Result<bool> {
-        let word: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok(word == "ok")
-    }
-
     /// Puts a log aside whose damage was found while it was read, and begins a new one.
     fn renew(&mut self, error: &rusqlite::Error) -> Result<(), StoreError> {
         // The file is let go before it is renamed.
         self.connection = Connection::open_in_memory().map_err(|error| from_sqlite(&self.path, error))?;
         *self = Self::renewed(self.path.clone(), error)?.migrated()?;
         Ok(())
+    }
+
+    /// What SQLite finds wrong, some of it.
+    fn complaints(&self) -> rusqlite::Result<Vec<String>> {
+        let mut check = self.connection.prepare(&format!("PRAGMA quick_check({COMPLAINTS})"))?;
+        let words = check.query_map([], |row| row.get::<_, String>(0))?;
+        let mut words = words.collect::<rusqlite::Result<Vec<String>>>()?;
+        words.retain(|word| word != "ok");
+        Ok(words)
+    }
+
+    /// Whether complaints are about indexes and free pages alone, so that no row can be missing.
+    fn spares_tables(&self, complaints: &[String]) -> rusqlite::Result<bool> {
+        let mut indexes = self.connection.prepare("SELECT rootpage FROM sqlite_schema WHERE type = 'index'")?;
+        let trees = indexes.query_map([], |row| row.get::<_, i64>(0))?;
+        let trees: Vec<String> =
+            trees.map(|root| Ok(format!("Tree {} ", root?))).collect::<rusqlite::Result<Vec<String>>>()?;
+        let spares = |line: &str| {
+            line.contains(" in index ")
+                || line.contains(" from index ")
+                || line.starts_with("Freelist")
+                || line.ends_with(": never used")
+                || trees.iter().any(|tree| line.starts_with(tree))
+        };
+        // One complaint may have a head of its own and several lines.
+        let lines = complaints.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with("***"));
+        Ok(complaints.len() < COMPLAINTS && { lines }.all(spares) && !self.index_has_more()?)
+    }
+
+    /// Whether the index of the ops names more of them than there are: then rows are missing, and not names.
+    fn index_has_more(&self) -> rusqlite::Result<bool> {
+        let count = |how: &str| self.connection.query_row(how, [], |row| row.get::<_, i64>(0));
+        let rows = count("SELECT count(*) FROM ops NOT INDEXED")?;
+        // An index that cannot be read says nothing of the rows.
+        let names = count("SELECT count(*) FROM ops INDEXED BY sqlite_autoindex_ops_1 WHERE author >= x''");
+        Ok(names.is_ok_and(|names| names > rows))
     }
 
     fn set_fact(&self, name: &str, value: i64) -> Result<(), StoreError> {
@@ -247,11 +311,23 @@ impl LogStore for SqliteLog {
     }
 
     fn check(&mut self) -> Result<(), StoreError> {
-        match self.is_whole() {
-            Ok(true) => Ok(()),
-            Err(error) if !is_damage(&error) => Err(from_sqlite(&self.path, error)),
-            Ok(false) | Err(_) => self.rebuild(),
+        let complaints = match self.complaints() {
+            Ok(complaints) if complaints.is_empty() => return Ok(()),
+            Ok(complaints) => complaints,
+            Err(error) if is_damage(&error) => vec![error.to_string()],
+            Err(error) => return Err(from_sqlite(&self.path, error)),
+        };
+        if self.spares_tables(&complaints).is_ok_and(|spares| spares) {
+            return self.rebuild();
         }
+        // A row may be missing that the log says is here. The next start begins anew and gets all from the others.
+        self.set_fact(DAMAGED, 1)?;
+        tracing::error!(path = %self.path.display(), ?complaints, "the log is damaged");
+        Err(StoreError::Damaged {
+            path: self.path.clone(),
+            problem: "damaged",
+            cure: "start the node again: the log is then put aside and begun anew",
+        })
     }
 
     fn commit(&mut self, batches: &[Batch]) -> Result<Committed, StoreError> {
@@ -308,34 +384,52 @@ fn damage() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), None)
 }
 
+/// Whether reading found what no program wrote: also a page of zeros, whose rows SQLite takes for rows of nothing, and tables that are
+/// not there.
 fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    use rusqlite::Error;
+    match error.sqlite_error_code() {
+        Some(code) => matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown),
+        None => matches!(
+            error,
+            Error::FromSqlConversionFailure(..)
+                | Error::InvalidColumnType(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::Utf8Error(..)
+        ),
+    }
 }
 
-/// Puts a damaged database out of the way; nothing of it is deleted but its index of the write-ahead log, which holds nothing.
-fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    keep_beside(path, |from, to| std::fs::rename(from, to))
-}
-
-/// Keeps a damaged database under the first free name beside it, and with it its write-ahead log, which is no part of another one.
-fn keep_beside(path: &Path, keep: impl Fn(&Path, &Path) -> std::io::Result<()>) -> Result<PathBuf, StoreError> {
-    let beside = |name: &str| path.with_file_name(name);
+/// The first free name for a damaged database beside it.
+fn free_name(path: &Path) -> Result<PathBuf, StoreError> {
     let name = |number: u32| if number == 1 { DAMAGED_FILE.to_owned() } else { format!("{DAMAGED_FILE}-{number}") };
-    let is_free = |name: &String| !beside(name).exists() && !beside(&format!("{name}-wal")).exists();
+    let is_free =
+        |name: &String| !path.with_file_name(name).exists() && !path.with_file_name(format!("{name}-wal")).exists();
     let free = (1..=DAMAGED_MOST).map(name).find(is_free).ok_or_else(|| StoreError::Damaged {
         path: path.to_owned(),
         problem: "as nine before it, which lie beside it",
         cure: "look at the disk, and move the files log.db.damaged… away",
     })?;
+    Ok(path.with_file_name(free))
+}
+
+/// Puts a damaged database out of the way; nothing of it is deleted but its index of the write-ahead log, which holds nothing.
+fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let free = free_name(path)?;
+    let with = |path: &Path, end: &str| {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(end);
+        path.with_file_name(name)
+    };
     let fail = |source| StoreError::from_io(path, source);
     let done = |result: std::io::Result<()>| match result {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fail(error)),
         Ok(()) | Err(_) => Ok(()),
     };
-    keep(path, &beside(&free)).map_err(fail)?;
-    done(std::fs::rename(beside(&format!("{LOG_FILE}-wal")), beside(&format!("{free}-wal"))))?;
-    done(std::fs::remove_file(beside(&format!("{LOG_FILE}-shm"))))?;
-    Ok(beside(&free))
+    std::fs::rename(path, &free).map_err(fail)?;
+    done(std::fs::rename(with(path, "-wal"), with(&free, "-wal")))?;
+    done(std::fs::remove_file(with(path, "-shm")))?;
+    Ok(free)
 }
 
 /// A file for its owner alone.

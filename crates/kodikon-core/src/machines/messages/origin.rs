@@ -195,9 +195,9 @@ impl Origin {
             self.ready.insert(own.to);
         }
         own.given = Some(now);
-        let (to, attempts, tried) = (own.to, own.attempts, own.tried());
+        let (to, tried) = (own.to, own.tried());
         let way = self.destinations.get(&to).and_then(|held| held.rtt).unwrap_or_default() * 4;
-        let patience = way.max(ANSWER_LEAST) * (1 << attempts.saturating_sub(1).min(7));
+        let patience = way.max(ANSWER_LEAST) * (1 << tried.saturating_sub(1).min(7));
         let left = own.deadline.since(now);
         let patience = if tried + 1 == MAX_ATTEMPTS { patience.max((left / 3).min(LAST_WAITS)) } else { patience };
         // However slow it was: there must be time for another way.
@@ -205,11 +205,12 @@ impl Origin {
         self.set_timer(id, now + patience.min(most));
     }
 
-    /// It made room among those that wait without a way: that attempt does not count, and the next is made when there may be one.
-    pub(super) fn forgive(&mut self, id: OwnId, at: Instant) {
+    /// It made room here, in the queue of this first hop or without one: that attempt does not count, and the next is made at this moment.
+    pub(super) fn forgive(&mut self, id: OwnId, hop: Option<NodeId>, at: Instant) {
         let Some(own) = self.own.get_mut(&id) else { return };
         own.forgiven = own.forgiven.saturating_add(1);
-        own.is_lost = true;
+        // It was not tried.
+        own.firsts.retain(|first| Some(*first) != hop);
         self.set_timer(id, at);
     }
 
@@ -363,7 +364,7 @@ mod tests {
             (2, 0, 30, 5_000),
             (2, 0, 12, 4_000),
             (2, 0, 2, 667),
-            (2, 1, 30, 500),
+            (2, 1, 30, 250),
             (3, 1, 30, 5_000),
             (3, 0, 30, 1_000),
             (3, 0, 1, 500),

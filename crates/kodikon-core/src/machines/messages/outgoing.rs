@@ -234,7 +234,8 @@ impl Messages {
         ctx.stats.letters_evicted += 1;
         let Some(parcel) = self.release(now, id) else { return };
         ctx.stats.crowd_out(Crowded::Letters, parcel.urgency.class());
-        parcel.own.into_iter().for_each(|own| self.origin.forgive(own, now + HOPE_EVERY));
+        let hop = if let Place::With(hop) = parcel.place { Some(hop) } else { None };
+        parcel.own.into_iter().for_each(|own| self.origin.forgive(own, hop, now + HOPE_EVERY));
     }
 
     fn give(&mut self, now: Instant, id: ParcelId, hop: NodeId, ctx: &mut Context) {

@@ -111,7 +111,7 @@ impl Label {
     const NONE: Self = Self(u64::MAX);
 
     fn new(cost: u32, links: u32, last: u32) -> Self {
-        debug_assert!(cost < 1 << 28 && links < 1 << 16 && last < 1 << 20, "2^16 nodes, 2,000 for each link");
+        debug_assert!(cost < 1 << 28 && links < 1 << 16 && last < 1 << 20, "2^16 nodes, 2,018 for each link");
         Self(u64::from(cost) << 36 | u64::from(links) << 20 | u64::from(last))
     }
 
