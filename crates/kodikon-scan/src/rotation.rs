@@ -92,6 +92,7 @@ fn halves<const APART: usize>(eight: [f32; 8]) -> [f32; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generated::Random;
 
     fn bits_of(numbers: &[f32]) -> Vec<u64> {
         let mut bits = Vec::new();
@@ -110,7 +111,6 @@ mod tests {
             assert_eq!(bits[at / 64] >> (at % 64) & 1 == 1, is_below, "{at}");
         }
     }
-    use crate::generated::Random;
 
     #[test]
     fn a_rotation_keeps_lengths_and_angles_whatever_the_dimensions() {

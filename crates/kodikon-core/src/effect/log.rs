@@ -67,9 +67,7 @@ pub enum Committed {
 /// Rows that were read, with what can be reckoned of them without the node: by whichever thread has time.
 #[derive(Debug, Default)]
 pub struct ReadRows {
-    pub(crate) rows: Vec<LogRow>,
-    /// By row.
-    pub(crate) reckoned: Vec<Reckoned>,
+    pub(crate) rows: Vec<(LogRow, Reckoned)>,
     pub(crate) spaces: Vec<SpaceKey>,
     pub(crate) sketches: Sketches,
 }
@@ -97,9 +95,8 @@ impl ReadRows {
     /// Adds a row.
     pub fn add(&mut self, row: LogRow) {
         let digest = row.op.kind().is_record().then(|| content_digest(&row.op));
-        let embedding = digest.and_then(|_| self.embedding_of(&row.op));
-        self.reckoned.push(Reckoned { digest, embedding });
-        self.rows.push(row);
+        let embedding = self.embedding_of(&row.op);
+        self.rows.push((row, Reckoned { digest, embedding }));
     }
 
     /// `None` too for one that is none: it has no place in any space.
@@ -117,8 +114,8 @@ impl ReadRows {
 
     /// The rows as they lay on disk.
     #[must_use]
-    pub fn rows(&self) -> &[LogRow] {
-        &self.rows
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &LogRow> {
+        self.rows.iter().map(|(row, _)| row)
     }
 }
 

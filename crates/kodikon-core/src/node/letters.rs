@@ -4,11 +4,11 @@ use crate::effect::context::Context;
 use crate::ground::id::NodeId;
 use crate::ground::time::Instant;
 use crate::machines::messages::{Choice, Question};
-use crate::machines::routing::map::Way;
+use crate::machines::routing::map::{Map, Way};
 use crate::model::member::Liveness;
 use crate::model::roster::Peer;
 use crate::node::Node;
-use crate::wire::letter::Stamp;
+use crate::wire::letter::{Link, Stamp};
 
 impl Node {
     /// Begins what may be begun, and finds a way for every letter that has none.
@@ -74,17 +74,8 @@ impl Node {
         if relays_of(&way) <= question.hops {
             return Some(way);
         }
-        let mut dead = question.dead.clone();
-        let me = Stamp::of(&self.ctx.me.id);
-        for _ in 0..MAX_DETOURS {
-            let fewest = self.routing.map().fewest_relays(&question.to, avoid, &dead)?;
-            let hop = *fewest.path.first().filter(|_| relays_of(&fewest) <= question.hops)?;
-            if is_open(&hop, question, &self.ctx) {
-                return Some(fewest);
-            }
-            dead.push((me, Stamp::of(&hop)));
-        }
-        None
+        let fewest = self.detour(question, avoid, Map::fewest_relays);
+        fewest.filter(|way| relays_of(way) <= question.hops)
     }
 
     /// Whether the destination is too far on the map as it is: a way that is only too long because it goes around what is
@@ -118,17 +109,26 @@ impl Node {
 
     /// The shortest way on the map that begins with a neighbour and avoids what is to be avoided.
     fn mapped(&mut self, question: &Question, avoid: &[Stamp]) -> Option<Way> {
-        let begins = |way: &Way, ctx: &Context| way.path.first().is_some_and(|hop| is_open(hop, question, ctx));
         let shortest = self.routing.map().way_to(&question.to)?;
-        if begins(&shortest, &self.ctx) && is_clear(&shortest, avoid, question, &self.ctx) {
+        if begins(&shortest, question, &self.ctx) && is_clear(&shortest, avoid, question, &self.ctx) {
             return Some(shortest);
         }
+        self.detour(question, avoid, Map::way_around)
+    }
+
+    /// The best way by this search that begins with a neighbour.
+    fn detour(
+        &mut self,
+        question: &Question,
+        avoid: &[Stamp],
+        search: fn(&mut Map, &NodeId, &[Stamp], &[Link]) -> Option<Way>,
+    ) -> Option<Way> {
         // A hop of the map that is none of ours (it is suspect, or was never heard) is gone around like a dead link.
         let mut dead = question.dead.clone();
         let me = Stamp::of(&self.ctx.me.id);
         for _ in 0..MAX_DETOURS {
-            let way = self.routing.map().way_around(&question.to, avoid, &dead)?;
-            if begins(&way, &self.ctx) {
+            let way = search(self.routing.map(), &question.to, avoid, &dead)?;
+            if begins(&way, question, &self.ctx) {
                 return Some(way);
             }
             dead.push((me, Stamp::of(way.path.first()?)));
@@ -142,6 +142,11 @@ const MAX_DETOURS: usize = 4;
 
 fn relays_of(way: &Way) -> u8 {
     u8::try_from(way.path.len().saturating_sub(1)).unwrap_or(u8::MAX)
+}
+
+/// Whether a way begins with a neighbour to whom a letter may be given.
+fn begins(way: &Way, question: &Question, ctx: &Context) -> bool {
+    way.path.first().is_some_and(|hop| is_open(hop, question, ctx))
 }
 
 /// Whether a letter may be given to this neighbour.

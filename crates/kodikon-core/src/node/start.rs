@@ -122,9 +122,9 @@ impl Node {
     /// The same, where some are not on disk.
     fn take_in(&mut self, now: Instant, rows: ReadRows, unkept: &BTreeSet<OpId>) {
         let Self { replication, alerts, registry, searches, ctx, .. } = self;
-        let ReadRows { rows, reckoned, spaces, sketches } = rows;
+        let ReadRows { rows, spaces, sketches } = rows;
         let mut embeddings = BTreeMap::new();
-        let rows = rows.into_iter().zip(reckoned).map(|(row, Reckoned { digest, embedding })| {
+        let rows = rows.into_iter().map(|(row, Reckoned { digest, embedding })| {
             embedding.into_iter().for_each(|one| _ = embeddings.insert(OpId::of(&row.op), one));
             (row, digest)
         });

@@ -195,7 +195,8 @@ impl Store for FileStore {
     }
 }
 
-fn private() -> OpenOptions {
+/// How a file is opened that its owner alone may read and write, made if need be.
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true).mode(0o600);
     options

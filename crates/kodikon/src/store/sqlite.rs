@@ -3,8 +3,7 @@
 //! SQLite, because its transactions hold whatever moment the power fails, and forty years of files say so; bundled, so that the
 //! node does not depend on what the machine has. WAL with `synchronous=FULL`: a commit is one append and one `fdatasync`.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, ReadRows, SavedLog};
@@ -15,6 +14,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params, params_from_iter};
 
 use crate::store::StoreError;
+use crate::store::file::private;
 use crate::store::log::LogStore;
 
 /// The database's name in the data directory.
@@ -430,13 +430,6 @@ fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
     done(std::fs::rename(with(path, "-wal"), with(&free, "-wal")))?;
     done(std::fs::remove_file(with(path, "-shm")))?;
     Ok(free)
-}
-
-/// A file for its owner alone.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).write(true).mode(0o600);
-    options
 }
 
 /// Makes what was renamed beside a file durable.

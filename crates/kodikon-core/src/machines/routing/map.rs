@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::NodeId;
 use crate::machines::routing::map::graph::Graph;
-use crate::machines::routing::map::tree::{Search, Tree};
+use crate::machines::routing::map::tree::{Counts, Search, Tree};
 use crate::model::links::{LinksBody, MAX_PARTS, SegmentId, ShortId};
 use crate::wire::letter::{Link, Stamp};
 
@@ -180,30 +180,31 @@ impl Map {
 
     /// The shortest way from this node that passes none of these nodes and uses none of these links.
     pub fn way_around(&mut self, to: &NodeId, avoid: &[Stamp], dead: &[Link]) -> Option<Way> {
-        self.look();
-        let (around, shut) = self.named_by(to, avoid, dead);
-        let mut tree = Tree::default();
-        self.search.run_without(&self.graph, self.own.root(), (&around, &shut), &mut tree);
-        tree.way(&self.graph, self.graph.find(to)?)
+        self.way_by(Counts::Cost, to, avoid, dead)
     }
 
     /// The way with the fewest relays, likewise; of several one of the cheapest.
     pub fn fewest_relays(&mut self, to: &NodeId, avoid: &[Stamp], dead: &[Link]) -> Option<Way> {
-        self.look();
-        let (around, shut) = self.named_by(to, avoid, dead);
-        let mut tree = Tree::default();
-        self.search.run_fewest(&self.graph, self.own.root(), (&around, &shut), &mut tree);
-        let way = tree.way(&self.graph, self.graph.find(to)?)?;
+        let way = self.way_by(Counts::Links, to, avoid, dead)?;
         let cost = self.links_along(&way.path).iter().map(|(cost, _)| cost).sum();
         Some(Way { cost, ..way })
     }
 
+    fn way_by(&mut self, counts: Counts, to: &NodeId, avoid: &[Stamp], dead: &[Link]) -> Option<Way> {
+        self.look();
+        let to = self.graph.find(to)?;
+        let (around, shut) = self.named_by(to, avoid, dead);
+        let mut tree = Tree::default();
+        self.search.run_by(counts, &self.graph, self.own.root(), (&around, &shut), &mut tree);
+        tree.way(&self.graph, to)
+    }
+
     /// The nodes and links of the graph that are meant by stamps, ends of a way aside.
-    fn named_by(&self, to: &NodeId, avoid: &[Stamp], dead: &[Link]) -> (Vec<u32>, Vec<(u32, u32)>) {
-        let (me, to) = (self.own.root(), self.graph.find(to));
+    fn named_by(&self, to: u32, avoid: &[Stamp], dead: &[Link]) -> (Vec<u32>, Vec<(u32, u32)>) {
+        let me = self.own.root();
         let nodes = || (0..self.graph.node_count() as u32).map(|node| (node, Stamp::of(&self.graph.id(node))));
         let around: Vec<u32> = nodes()
-            .filter(|(node, stamp)| Some(*node) != to && *node != me && avoid.contains(stamp))
+            .filter(|(node, stamp)| *node != to && *node != me && avoid.contains(stamp))
             .map(|(node, _)| node)
             .collect();
         let ends: Vec<(u32, Stamp)> =
@@ -238,7 +239,7 @@ impl Map {
         self.look();
         let (me, Some(hop)) = (self.own.root(), self.graph.find(hop)) else { return vec![None; to.len()] };
         let mut tree = Tree::default();
-        self.search.run_without(&self.graph, me, (&[], &[(me, hop)]), &mut tree);
+        self.search.run_by(Counts::Cost, &self.graph, me, (&[], &[(me, hop)]), &mut tree);
         to.iter().map(|to| tree.way(&self.graph, self.graph.find(to)?)).collect()
     }
 

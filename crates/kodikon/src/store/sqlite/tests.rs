@@ -50,7 +50,7 @@ fn batches() -> Vec<Batch> {
 fn found(log: &mut SqliteLog) -> SavedLog {
     loop {
         let mut saved = log.begin().unwrap();
-        if log.rows(&mut |rows| saved.rows.extend(rows.rows().iter().cloned())).unwrap() {
+        if log.rows(&mut |rows| saved.rows.extend(rows.rows().cloned())).unwrap() {
             saved.rows.sort_by_key(|row| OpId::of(&row.op));
             return saved;
         }

@@ -184,24 +184,19 @@ impl Tree {
 impl Search {
     /// Makes the tree of a root; ways through the nodes `around` are not looked for.
     pub(super) fn run(&mut self, graph: &Graph, root: u32, around: &[u32], tree: &mut Tree) {
-        self.run_without(graph, root, (around, &[]), tree);
+        self.run_by(Counts::Cost, graph, root, (around, &[]), tree);
     }
 
-    /// The same without some links, by the number of links and then by what they cost.
-    pub(super) fn run_fewest(&mut self, graph: &Graph, root: u32, without: (&[u32], &[(u32, u32)]), tree: &mut Tree) {
-        self.counts = Counts::Links;
-        self.run_without(graph, root, without, tree);
-        self.counts = Counts::Cost;
-    }
-
-    /// The same without some links.
-    pub(super) fn run_without(
+    /// The same by what counts, and without some links.
+    pub(super) fn run_by(
         &mut self,
+        counts: Counts,
         graph: &Graph,
         root: u32,
         (around, shut): (&[u32], &[(u32, u32)]),
         tree: &mut Tree,
     ) {
+        self.counts = counts;
         self.shut.clear();
         self.shut.extend(shut.iter().flat_map(|&(a, b)| [(a, b), (b, a)]));
         self.reset(graph);
