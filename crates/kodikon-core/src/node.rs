@@ -117,7 +117,6 @@ impl Node {
         self.latest = now;
         if let Some(planned) = planned.filter(|planned| now.since(planned.at) > STALL) {
             self.liveness.on_stall(now, now.since(planned.at), &mut self.ctx);
-            self.broadcasts.on_stall(now, now.since(planned.at));
             self.routing.on_stall(now, now.since(planned.at), &self.ctx);
         }
         if self.left {

@@ -1,6 +1,7 @@
 //! The bytes between nodes: frames, how they are sealed, and the messages inside.
 
 pub mod cast;
+pub mod clock;
 pub mod codec;
 pub mod compress;
 pub mod cover;

@@ -18,6 +18,7 @@ use kodikon_core::model::cast::CastId;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::wire::cast::{Cast, Content, Covered, Spread};
+use kodikon_core::wire::clock::Ticks;
 use kodikon_core::wire::cover::{Cover, Interval};
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::letter::{Path, Text};
@@ -214,7 +215,16 @@ fn what_may_pass_no_more_relays_does_not_silence_a_backup_from_which_it_may() {
         announce(&mut mesh, 1, "1");
         mesh.run(Duration::from_millis(5));
         let cast = signed(1, mesh.nodes[&1].epoch().0, 1);
-        let spread = Spread { cast, age_ms: 0, hops, path: Path::default(), map: 0, fragment: None, doubt_ms: 0 };
+        let spread = Spread {
+            cast,
+            age_ms: 0,
+            hops,
+            path: Path::default(),
+            map: 0,
+            fragment: None,
+            doubt_ms: 0,
+            sent: Ticks(u64::MAX),
+        };
         let tag = tag.borrow().expect("it spoke");
         let bytes = mesh.forge(tag, 1 << 40, &Message::Spread(spread));
         mesh.send(Flight { from: 5, to: backup, segment: 2, cast: Way::Unicast, bytes });
@@ -493,6 +503,35 @@ fn nor_does_a_recording_that_is_played_after_newer_frames() {
     assert_eq!(told(&mesh, 3).len(), 1, "once in all its runs");
 }
 
+/// Found by swarm-5, seed 52: a recording of all that its sender had said, played in its order, made a cast look young.
+#[test]
+fn nor_does_a_recording_of_all_that_was_missed_that_is_played_in_its_order() {
+    let mut mesh = Segments::lan(3);
+    let recorded: Rc<RefCell<Vec<Flight>>> = Rc::default();
+    let tape = Rc::clone(&recorded);
+    mesh.filter = Box::new(move |flight: &Flight, _: &[Message]| {
+        let is_missed = flight.from == 1 && flight.to == 2;
+        if is_missed {
+            tape.borrow_mut().push(flight.clone());
+        }
+        !is_missed
+    });
+    announce_as(&mut mesh, 1, "1", Priority::Critical);
+    // Until it is given again, and offered: by node 3 it must not come.
+    mesh.run(Duration::from_millis(10));
+    assert_eq!(told(&mesh, 3).len(), 1);
+    mesh.filter = Box::new(|flight: &Flight, messages: &[Message]| flight.to != 2 || !is_of_casts(messages));
+    mesh.start(3);
+    mesh.run(Duration::from_secs(6));
+    mesh.filter = Box::new(|flight: &Flight, messages: &[Message]| flight.from != 1 || !is_of_casts(messages));
+    for flight in recorded.take() {
+        mesh.send(flight);
+        mesh.run(Duration::from_millis(1));
+    }
+    mesh.run(Duration::from_secs(10));
+    assert_eq!((told(&mesh, 2).len(), told(&mesh, 3).len()), (1, 1), "once in all its runs");
+}
+
 /// Found by lost-disk, seed 0: a machine that lost its disk was told again, as another, what it had been told before.
 #[test]
 fn whoever_comes_is_told_what_is_said_from_then_on_in_its_first_run_too() {
@@ -556,7 +595,16 @@ fn say_as_two(mesh: &mut Segments, messages: Vec<Message>) {
 fn given_by_two(mesh: &mut Segments, casts: Vec<Cast>) -> impl Fn(&Segments, Reject) -> u64 + use<> {
     let before = mesh.nodes[&1].stats().clone();
     let spread = |cast| {
-        Message::Spread(Spread { cast, age_ms: 0, hops: 3, path: Path::default(), map: 0, fragment: None, doubt_ms: 0 })
+        Message::Spread(Spread {
+            cast,
+            age_ms: 0,
+            hops: 3,
+            path: Path::default(),
+            map: 0,
+            fragment: None,
+            doubt_ms: 0,
+            sent: Ticks(u64::MAX),
+        })
     };
     say_as_two(mesh, casts.into_iter().map(spread).collect());
     move |mesh, reason| mesh.nodes[&1].stats().dropped(reason) - before.dropped(reason)

@@ -224,6 +224,7 @@ impl Hostile {
                 root: Some(self.random.bits()),
                 wall_ms: Some(0),
                 log_root: None,
+                clock: None,
             }),
             _ => match self.forge(&me, &victim) {
                 Some(op) if number == 10 => Message::Ops(Ops { ops: vec![op], covered: Vec::new() }),

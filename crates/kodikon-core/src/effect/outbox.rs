@@ -47,6 +47,8 @@ pub enum Notice {
     Disputed(NodeId, NodeId),
     /// Others hold it failed, and more is needed than their word.
     Doubted(NodeId),
+    /// Nothing is known of a peer's clock, or nothing new: it is asked.
+    Undated(NodeId),
     /// Others say that its process ended, and we saw no sign of that: it is asked, and its port too.
     Claimed(NodeId),
     /// Its port or our connection says so too, and it did not answer.

@@ -21,7 +21,7 @@ use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::answers::Answers;
 use crate::machines::broadcast::duty::{Duty, Stage};
-use crate::machines::broadcast::held::{Held, Store};
+use crate::machines::broadcast::held::{Doubt, Held, Store};
 use crate::machines::broadcast::offers::Offers;
 use crate::machines::broadcast::own::Own;
 use crate::machines::broadcast::ways::Ways;
@@ -111,10 +111,6 @@ pub struct Broadcasts {
     /// Digest of our map when the last was planned.
     map: u64,
     replan_at: Option<Instant>,
-    /// Until when what comes may have waited here, and how long.
-    stalled: Option<(Instant, Duration)>,
-    /// How long the frame that is being read may have been on its way; `None`: for ever.
-    silence: Option<Duration>,
 }
 
 impl Broadcasts {
@@ -136,8 +132,6 @@ impl Broadcasts {
             unplanned: VecDeque::new(),
             map: 0,
             replan_at: None,
-            stalled: None,
-            silence: None,
         }
     }
 
@@ -162,7 +156,7 @@ impl Broadcasts {
                 urgency,
                 arrived: now,
                 age: Duration::ZERO,
-                doubt: Duration::ZERO,
+                doubt: Doubt::default(),
                 expires: now + urgency.deadline(),
                 hops: ctx.config.max_hops.saturating_add(1),
                 path: Path::default(),
@@ -258,17 +252,6 @@ impl Broadcasts {
         }
     }
 
-    /// This node was stopped for so long: what comes now may have waited as long, unseen.
-    pub fn on_stall(&mut self, now: Instant, late: Duration) {
-        self.stalled = Some((now + STALL_READ, late));
-    }
-
-    /// A frame of a neighbour is read; so long ago the last one came that it had sent before. `None`: none is known, so that this
-    /// one may be a recording of any age.
-    pub fn on_frame(&mut self, silence: Option<Duration>) {
-        self.silence = silence;
-    }
-
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -314,6 +297,3 @@ impl Broadcasts {
         own.into_iter().chain(self.store.table_sizes()).chain(self.own.table_sizes()).collect()
     }
 }
-
-/// After a stall what had waited in the socket is read within this.
-const STALL_READ: Duration = Duration::from_millis(50);

@@ -238,7 +238,8 @@ impl Discovery {
     /// need not ask each other for proof.
     pub fn on_strange_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival, ctx: &mut Context) -> bool {
         if self.challenges.may_answer_probe(now) {
-            let pong = Message::Pong(Pong { nonce: ping.nonce, root: None, wall_ms: None, log_root: None });
+            let pong =
+                Message::Pong(Pong { nonce: ping.nonce, root: None, wall_ms: None, log_root: None, clock: None });
             ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
         } else {
             ctx.stats.drop(Reject::Budget);

@@ -163,14 +163,19 @@ impl Liveness {
         self.watches.promise(now, id, due);
     }
 
-    /// A PONG arrived. `true` if it answers a probe of ours, which also measures the way.
-    pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) -> bool {
-        let Some(sent) = self.probes.answered(nonce, &id) else { return false };
+    /// A PONG arrived. When the probe of ours was sent that it answers, if it answers one: that also measures the way.
+    pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) -> Option<Instant> {
+        let sent = self.probes.answered(nonce, &id)?;
         self.probes.tell_clients(&id, ctx);
         if let Some(path) = ctx.roster.get_mut(&id).and_then(best_heard) {
             path.note_rtt(now, now.since(sent));
         }
-        true
+        Some(sent)
+    }
+
+    /// The clock of a peer is to be known.
+    pub fn on_undated(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        self.probes.ask(now, id, ctx);
     }
 
     /// A neighbour took a letter of ours: whoever speaks with it has its round trip as it is now, for a question a minute. How long it

@@ -113,10 +113,10 @@ impl Membership {
         }
     }
 
-    /// Whether a PONG answers our probe of somebody failed, suspect or vouched for.
+    /// If a PONG answers our probe of somebody failed, suspect or vouched for: since when that one is asked.
     #[must_use]
-    pub fn is_answer(&self, id: &NodeId, nonce: u64) -> bool {
-        self.introductions.is_answer(id, nonce)
+    pub fn asked_at(&self, id: &NodeId, nonce: u64) -> Option<Instant> {
+        self.introductions.asked_at(id, nonce)
     }
 
     /// A peer answered a probe of ours: it is alive now, however it was held.

@@ -11,6 +11,7 @@ use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
 use crate::node::Node;
 use crate::node::outbound::is_group;
+use crate::wire::clock::Ticks;
 use crate::wire::codec::{self, Batch};
 use crate::wire::header::Header;
 use crate::wire::message::{Hello, Message, Ops, Ping, Pong, Proof, Refusal, short_of};
@@ -22,20 +23,10 @@ const FIRST_WORD: Duration = Duration::from_millis(400);
 /// Whose frame it is.
 #[derive(Debug, Clone, Copy)]
 enum Sealer {
-    /// A peer whose session is placed.
-    Peer(NodeId, Sent),
+    /// A peer whose session is placed. What it sent before another frame that came says nothing about whether it lives now.
+    Peer { id: NodeId, tag: SessionTag, is_latest: bool },
     /// Whoever bears this tag.
     Stranger(SessionTag),
-}
-
-/// How a frame stands to those of its session that came before.
-#[derive(Debug, Clone, Copy)]
-enum Sent {
-    /// It is the latest so far.
-    Last,
-    /// It was sent before another that came, and says nothing about whether its sender lives now. With it, when the newest came
-    /// that was sent before it, as far as that is known: it may be a recording as old as that.
-    Earlier(Option<Instant>),
 }
 
 impl Node {
@@ -67,16 +58,11 @@ impl Node {
 
     fn on_batch(&mut self, now: Instant, sealer: Sealer, arrival: Arrival, batch: Batch) {
         match sealer {
-            Sealer::Peer(id, sent) => {
-                let before = match sent {
-                    Sent::Last => self.ctx.roster.get(&id).and_then(|peer| peer.heard),
-                    Sent::Earlier(before) => before,
-                };
-                self.broadcasts.on_frame(before.map(|before| now.since(before)));
-                if matches!(sent, Sent::Last) {
+            Sealer::Peer { id, tag, is_latest } => {
+                if is_latest {
                     self.on_heard(now, id, arrival);
                 }
-                self.on_peer_messages(now, id, arrival, batch.messages);
+                self.on_peer_messages(now, (id, tag), arrival, batch.messages);
             }
             Sealer::Stranger(tag) => self.on_stranger_batch(now, tag, arrival, batch),
         }
@@ -111,13 +97,7 @@ impl Node {
                     self.ctx.offenders.note(&session.peer, Excess::Datagrams);
                     return Err(Reject::Rate);
                 }
-                let sent = if is_latest {
-                    session.trail.note(now, header.counter);
-                    Sent::Last
-                } else {
-                    Sent::Earlier(session.trail.before(header.counter))
-                };
-                (Sealer::Peer(session.peer, sent), text)
+                (Sealer::Peer { id: session.peer, tag: header.tag, is_latest }, text)
             }
             None => {
                 let text = self.ctx.group.session(header.tag).open(&header, frame)?;
@@ -149,9 +129,15 @@ impl Node {
         }
     }
 
-    fn on_peer_messages(&mut self, now: Instant, id: NodeId, arrival: Arrival, messages: Vec<Message>) {
+    fn on_peer_messages(
+        &mut self,
+        now: Instant,
+        sender: (NodeId, SessionTag),
+        arrival: Arrival,
+        messages: Vec<Message>,
+    ) {
         for message in messages {
-            self.on_peer_message(now, id, arrival, message);
+            self.on_peer_message(now, sender, arrival, message);
         }
     }
 
@@ -165,7 +151,7 @@ impl Node {
         })
     }
 
-    fn on_peer_message(&mut self, now: Instant, id: NodeId, arrival: Arrival, message: Message) {
+    fn on_peer_message(&mut self, now: Instant, (id, tag): (NodeId, SessionTag), arrival: Arrival, message: Message) {
         match message {
             Message::Hello(hello) => self.on_peer_hello(now, id, arrival, hello),
             Message::Challenge(challenge) => {
@@ -193,7 +179,7 @@ impl Node {
                 self.on_turn(now, id, arrival, beat.due_ms);
             }
             Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
-            Message::Pong(pong) => self.on_pong(now, id, &pong),
+            Message::Pong(pong) => self.on_pong(now, (id, tag), &pong),
             Message::Inquiry(inquiry) => {
                 self.tell_goodbye(&NodeId(inquiry.subject), id);
                 self.liveness.ask_for(now, NodeId(inquiry.subject), id, &mut self.ctx);
@@ -215,7 +201,7 @@ impl Node {
             }
             Message::Carry(carry) => self.messages.on_carry(now, id, carry, &mut self.ctx),
             Message::Got(got) => self.messages.on_got(now, id, &got, &mut self.ctx),
-            Message::Spread(spread) => self.broadcasts.on_spread(now, id, arrival, spread, &mut self.ctx),
+            Message::Spread(spread) => self.broadcasts.on_spread(now, (id, tag), arrival, spread, &mut self.ctx),
             Message::Covered(covered) => self.broadcasts.on_covered(now, id, &covered, &mut self.ctx),
             Message::Offer(offer) => self.broadcasts.on_offer(now, id, arrival, &offer, &mut self.ctx),
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
@@ -234,7 +220,8 @@ impl Node {
 
     fn answer_ping(&mut self, now: Instant, ping: &Ping, arrival: Arrival) {
         let wall_ms = Some(self.ctx.wall(now).0);
-        let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms, log_root: None });
+        let clock = Some(Ticks::of(now));
+        let pong = Message::Pong(Pong { nonce: ping.nonce, root: Some(0), wall_ms, log_root: None, clock });
         self.ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), pong);
     }
 
@@ -262,14 +249,17 @@ impl Node {
         }
     }
 
-    fn on_pong(&mut self, now: Instant, id: NodeId, pong: &Pong) {
+    fn on_pong(&mut self, now: Instant, (id, tag): (NodeId, SessionTag), pong: &Pong) {
         if let Some(root) = pong.root {
             self.replication.on_root(now, id, root);
         }
         self.messages.on_pong(&id, pong.nonce);
-        let answers = self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
-        if answers || self.membership.is_answer(&id, pong.nonce) {
+        let asked = self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
+        if let Some(asked) = asked.or_else(|| self.membership.asked_at(&id, pong.nonce)) {
             self.membership.answered(now, id, &mut self.ctx);
+            if let Some((session, clock)) = self.ctx.sessions.get_mut(tag).zip(pong.clock) {
+                session.clock.learn(asked, clock);
+            }
         }
         let ours = self.ctx.wall(now).0;
         if let Some((peer, theirs)) = self.ctx.roster.get_mut(&id).zip(pong.wall_ms) {
@@ -302,9 +292,8 @@ impl Node {
                     self.on_proof(now, proof, arrival);
                     settled = true;
                     if let Some(peer) = self.ctx.sessions.get_mut(tag).map(|session| session.peer) {
-                        // No stranger any more: what follows the proof is a peer's word, and said now.
-                        self.broadcasts.on_frame(Some(Duration::ZERO));
-                        self.on_peer_messages(now, peer, arrival, messages.collect());
+                        // No stranger any more: what follows the proof is a peer's word.
+                        self.on_peer_messages(now, (peer, tag), arrival, messages.collect());
                         break;
                     }
                 }
@@ -369,9 +358,7 @@ impl Node {
             return;
         };
         let author = proof.card.author();
-        if !self.discovery.challenges().check(now, &proof, &card, arrival, &mut self.ctx) {
-            return;
-        }
+        let Some(asked) = self.discovery.challenges().check(now, &proof, &card, arrival, &mut self.ctx) else { return };
         if author == self.ctx.me.id {
             self.on_rival(now, &proof.card, &card);
             return;
@@ -382,12 +369,15 @@ impl Node {
         }
         let is_held = |liveness: Liveness| liveness.is_present() || liveness == Liveness::Introduced;
         let was_known = self.ctx.roster.get(&author).is_some_and(|peer| is_held(peer.liveness));
-        let op = proof.card.clone();
+        let (op, tag) = (proof.card.clone(), card.session());
         if !self.membership.prove(now, proof.card, card, arrival, &mut self.ctx) {
             let max_peers = u32::try_from(self.ctx.config.max_peers).unwrap_or(u32::MAX);
             let to = Destination::Address(arrival.from, Some(arrival.interface));
             self.ctx.out.send(to, Message::Refusal(Refusal { max_peers }));
             return;
+        }
+        if let Some(session) = self.ctx.sessions.get_mut(tag) {
+            session.clock.learn(asked, proof.clock);
         }
         // Whoever is known here was vouched for by somebody else.
         if !was_known && self.discovery.is_ours_to_vouch(&author, &self.ctx) {

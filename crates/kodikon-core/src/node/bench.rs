@@ -11,6 +11,7 @@ use crate::model::member::{Card, CardAddress, Liveness as Held};
 use crate::model::op::{OpKind, SignedOp, Statement};
 use crate::model::roster::Peer;
 use crate::model::state::StateEntry;
+use crate::wire::clock::Ticks;
 use crate::wire::codec;
 use crate::wire::header::Header;
 use crate::wire::message::{Message, Ops};
@@ -70,7 +71,10 @@ impl Bench {
         // Long enough that its word is believed.
         let long_ago = Instant::ZERO + (self.now.since(Instant::ZERO) - Duration::from_secs(12));
         assert!(self.node.ctx.roster.insert(identity.id(), Peer::new(long_ago, op, card, Held::Alive)));
-        assert!(self.node.ctx.sessions.admit(&self.node.ctx.group, SessionTag([n; 8]), identity.id()));
+        let tag = SessionTag([n; 8]);
+        assert!(self.node.ctx.sessions.admit(&self.node.ctx.group, tag, identity.id()));
+        let session = self.node.ctx.sessions.get_mut(tag).expect("it was admitted");
+        session.clock.learn(self.now, Ticks::of(self.now));
         self.node.ctx.out.notice(Notice::Up(identity.id()));
         self.hand(Input::Wake);
     }

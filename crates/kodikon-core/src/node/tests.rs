@@ -10,6 +10,7 @@ use crate::model::letter::{Priority, Ticket};
 use crate::model::member::{Liveness as Held, REASON_PROCESS, REASON_SILENCE};
 use crate::model::op::{OpKind, SignedOp};
 use crate::model::state::StateEntry;
+use crate::wire::clock::Ticks;
 use crate::wire::codec;
 use crate::wire::header::Header;
 use crate::wire::message::{Beacon, Beat, Challenge, Message, Ping, Proof, Refusal, proof_bytes};
@@ -238,7 +239,7 @@ fn a_proof_proves_nothing_seconds_after_the_question() {
         let (card, _) = bench.card(50, ip(50));
         let signature = identity(50).sign(&proof_bytes(bench.node.ctx.mesh, &cookie, &tag.0));
         bench.now = bench.now + Duration::from_millis(after_ms);
-        bench.hear(50, &Message::Proof(Proof { card, cookie, signature }));
+        bench.hear(50, &Message::Proof(Proof { card, cookie, signature, clock: Ticks(0) }));
         let is_in = bench.node.ctx.roster.get(&identity(50).id()).is_some();
         assert_eq!((is_in, bench.dropped(Reject::Unasked)), (expected, u64::from(!expected)), "after {after_ms} ms");
     }

@@ -8,6 +8,7 @@ use crate::ground::time::Duration;
 use crate::model::cast::CastId;
 use crate::model::identity::{Identity, Signature};
 use crate::model::letter::Priority;
+use crate::wire::clock::Ticks;
 use crate::wire::cover::Cover;
 use crate::wire::fragments::Pieces;
 use crate::wire::letter::{Digest, Fragment, MAX_PIECE, Path, Text, first_half};
@@ -167,6 +168,9 @@ pub struct Spread {
     /// Milliseconds that it may be older than its age: frames may have been recorded, and played to somebody who missed them.
     #[n(6)]
     pub doubt_ms: u32,
+    /// The sender's clock when it said this.
+    #[n(7)]
+    pub sent: Ticks,
 }
 
 impl Spread {
@@ -259,6 +263,7 @@ mod tests {
                 map: u64::MAX,
                 fragment: Some(Fragment { index: 63, count: 64 }),
                 doubt_ms: u32::MAX,
+                sent: Ticks(u64::MAX),
             }),
             Message::Covered(Covered {
                 covers: vec![cover.clone(); MAX_COVERS],

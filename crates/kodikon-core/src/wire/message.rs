@@ -7,6 +7,7 @@ use crate::ground::id::NodeId;
 use crate::model::links::SegmentId;
 use crate::model::op::SignedOp;
 use crate::wire::cast::{Covered, Offer, Spread};
+use crate::wire::clock::Ticks;
 use crate::wire::letter::{Back, Carry, Got};
 
 pub use crate::wire::cover::{Cover, Interval};
@@ -48,6 +49,9 @@ pub struct Proof {
     /// The card's author's signature over the cookie and the session tag.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub signature: [u8; 64],
+    /// The sender's clock.
+    #[n(3)]
+    pub clock: Ticks,
 }
 
 /// Says "I am here" to a whole segment.
@@ -122,6 +126,9 @@ pub struct Pong {
     /// Digest of what the sender holds of the log; absent while it holds nothing. For peers alone.
     #[n(3)]
     pub log_root: Option<u64>,
+    /// The sender's clock. For peers alone.
+    #[n(4)]
+    pub clock: Option<Ticks>,
 }
 
 /// Asks a third node whether it hears the subject.

@@ -9,7 +9,7 @@ use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{NodeId, SessionTag};
 use crate::ground::stats::Reject;
 use crate::ground::table::IdTable;
-use crate::ground::time::{Duration, Instant};
+use crate::wire::clock::PeerClock;
 use crate::wire::header::{HEADER, Header, MAX_FRAME, OVERHEAD, TAG};
 
 /// The key all members share; session keys are derived from it.
@@ -198,34 +198,6 @@ impl Default for ReplayWindow {
     }
 }
 
-/// When the newest frames of a session arrived, roughly: what was sent after one of them is no older than that.
-#[derive(Debug, Clone, Default)]
-pub struct Trail {
-    /// Counters and when they came; the newest first.
-    marks: [Option<(u64, Instant)>; Self::MARKS],
-}
-
-impl Trail {
-    /// Enough for what overtakes each other on a network, in little memory for each peer.
-    const MARKS: usize = 4;
-    /// Marks are so far apart at least, so that together they reach back for near a second.
-    const APART: Duration = Duration::from_millis(250);
-
-    /// A frame above all others arrived.
-    pub fn note(&mut self, now: Instant, counter: u64) {
-        if self.marks[0].is_none_or(|(_, at)| now.since(at) >= Self::APART) {
-            self.marks.rotate_right(1);
-            self.marks[0] = Some((counter, now));
-        }
-    }
-
-    /// When the newest that is known of those below a counter arrived; `None`: it may be of any age.
-    #[must_use]
-    pub fn before(&self, counter: u64) -> Option<Instant> {
-        self.marks.iter().flatten().find(|(mark, _)| *mark < counter).map(|(_, at)| *at)
-    }
-}
-
 /// A session some peer has proven, or that a live peer vouched for.
 #[derive(Debug)]
 pub struct Session {
@@ -235,8 +207,8 @@ pub struct Session {
     pub key: SessionKey,
     /// What arrived of it.
     pub window: ReplayWindow,
-    /// And when.
-    pub trail: Trail,
+    /// Its sender's clock, by which the age of a frame is told.
+    pub clock: PeerClock,
     /// What it may send.
     pub allowance: TokenBucket,
 }
@@ -288,7 +260,7 @@ impl Sessions {
             peer,
             key: group.session(tag),
             window: ReplayWindow::above(self.former.get(&tag).max(self.strange.get(&tag)).copied().unwrap_or(0)),
-            trail: Trail::default(),
+            clock: PeerClock::default(),
             allowance: TokenBucket::new(PEER_RATE, PEER_RATE),
         });
         let fits = self.table.insert(tag, session);
@@ -406,22 +378,6 @@ mod tests {
             assert!(!sessions.get_mut(tag).unwrap().window.accept(seen), "{tag:?}");
         }
         assert!(sessions.table_sizes().iter().all(|(_, held, limit)| held <= limit));
-    }
-
-    #[test]
-    fn a_frame_is_no_older_than_what_was_sent_before_it_and_came() {
-        let at = |ms| Instant::ZERO + Duration::from_millis(ms);
-        let mut trail = Trail::default();
-        assert_eq!(trail.before(9), None);
-        for (counter, ms) in [(10, 1_000), (11, 1_249), (12, 1_250), (20, 2_000), (30, 3_000)] {
-            trail.note(at(ms), counter);
-        }
-        let table = [(10, None), (11, Some(1_000)), (12, Some(1_000)), (13, Some(1_250)), (31, Some(3_000))];
-        for (counter, expected) in table {
-            assert_eq!(trail.before(counter), expected.map(at), "{counter}");
-        }
-        trail.note(at(4_000), 40);
-        assert_eq!(trail.before(12), None, "its mark made room");
     }
 
     #[test]

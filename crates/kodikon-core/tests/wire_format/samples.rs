@@ -16,6 +16,7 @@ use kodikon_core::model::op::{OpKind, OpLane, SignedOp, Statement};
 use kodikon_core::model::record::{Confidence, DTYPE_F16, DeleteBody, Embedding, RecordBody, Removed};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
+use kodikon_core::wire::clock::Ticks;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::letter::{
@@ -195,7 +196,7 @@ fn logged() -> Vec<Message> {
         Message::Digest(digest),
         Message::Beacon(Beacon { root: 0, heard: 0, turn: None, number: None, log_root: Some(1) }),
         Message::Beat(Beat { root: 0, due_ms: 0, log_root: Some(1) }),
-        Message::Pong(Pong { nonce: 0, root: Some(0), wall_ms: Some(0), log_root: Some(1) }),
+        Message::Pong(Pong { nonce: 0, root: Some(0), wall_ms: Some(0), log_root: Some(1), clock: None }),
     ]
 }
 
@@ -247,6 +248,7 @@ fn spread() -> Vec<Message> {
         map: u64::MAX,
         fragment,
         doubt_ms: 5_000,
+        sent: Ticks(90_000),
     };
     let fragment = Some(Fragment { index: 0, count: 2 });
     let half = Half { origin: author, epoch: EPOCH.0, number: 5, have: u64::MAX };
@@ -300,12 +302,18 @@ pub(crate) fn messages() -> Vec<Message> {
     let said = vec![
         hello(),
         Message::Challenge(Challenge { cookie }),
-        Message::Proof(Proof { card: card(), cookie, signature: proof }),
+        Message::Proof(Proof { card: card(), cookie, signature: proof, clock: Ticks(90_000) }),
         Message::Beacon(Beacon { root: u64::MAX, heard: 7, turn: Some(turn), number: Some(u32::MAX), log_root: None }),
         Message::Beacon(Beacon { root: 0, heard: 0, turn: None, number: None, log_root: None }),
         beat(),
         Message::Ping(Ping { nonce: 1 << 63 }),
-        Message::Pong(Pong { nonce: 1 << 63, root: Some(1), wall_ms: Some(WALL.0), log_root: None }),
+        Message::Pong(Pong {
+            nonce: 1 << 63,
+            root: Some(1),
+            wall_ms: Some(WALL.0),
+            log_root: None,
+            clock: Some(Ticks(90_000)),
+        }),
         Message::Inquiry(Inquiry { subject: SOMEBODY }),
         Message::Heard(Heard { subject: SOMEBODY, epoch: EPOCH.0, age_ms: 80 }),
         Message::Suspicion(Suspicion { subject: SOMEBODY, epoch: EPOCH.0, life: 1 }),

@@ -15,6 +15,7 @@ use kodikon_core::model::links::{
 };
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::state::StateEntry;
+use kodikon_core::wire::clock::Ticks;
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::letter::{Carry, DeadLinks, KIND_TEXT, Letter, Path};
@@ -78,7 +79,7 @@ impl Pair {
             if let Message::Challenge(challenge) = message {
                 self.tell(member, cluster, Some(from), |one| one.prove(member, challenge.cookie));
             } else if let Message::Ping(Ping { nonce }) = message {
-                let pong = Message::Pong(Pong { nonce, root: None, wall_ms: None, log_root: None });
+                let pong = Message::Pong(Pong { nonce, root: None, wall_ms: None, log_root: None, clock: None });
                 self.tell(member, cluster, Some(from), |_| pong.clone());
             }
         }
@@ -213,7 +214,7 @@ impl Accomplice {
 
     fn prove(&self, member: &Member, cookie: Cookie) -> Message {
         let signature = self.identity.sign(&proof_bytes(member.mesh, &cookie, &self.tag.0));
-        Message::Proof(Proof { card: self.card.clone(), cookie, signature })
+        Message::Proof(Proof { card: self.card.clone(), cookie, signature, clock: Ticks::default() })
     }
 
     fn say(&mut self, member: &Member, kind: OpKind, key: Vec<u8>, body: Vec<u8>) -> Message {

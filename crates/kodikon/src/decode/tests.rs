@@ -11,6 +11,7 @@ use kodikon_core::model::op::{OpId, Statement};
 use kodikon_core::model::record::{DTYPE_F16, DeleteBody, Embedding, NewRecord, Removed, Sighting};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::cast::{Cast, Covered, Half, Offer, Spread};
+use kodikon_core::wire::clock::Ticks;
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, Path, Receipt, Stamp};
 use kodikon_core::wire::message::{
@@ -99,7 +100,7 @@ fn card_json() -> Value {
 fn every_message_is_shown_with_its_name_and_all_its_fields() {
     let (id, other) = (me().id(), json!({"id": hex(&OTHER), "name": null}));
     let myself = json!({"id": id.to_string(), "name": "cam1-2"});
-    let cookie = [0xc0; 16];
+    let (cookie, clock) = ([0xc0; 16], Some(Ticks(4)));
     let signature = me().sign(&proof_bytes(config().mesh_id(), &cookie, &TAG));
     let goodbye = me().sign(&bye_bytes(config().mesh_id(), &id.0, 5));
     let beacon = |turn| Message::Beacon(Beacon { root: 0xff, heard: 5, turn, number: None, log_root: None });
@@ -111,9 +112,9 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
         ),
         (Message::Challenge(Challenge { cookie }), "CHALLENGE", json!({"cookie": "c0".repeat(16)})),
         (
-            Message::Proof(Proof { card: card(), cookie, signature }),
+            Message::Proof(Proof { card: card(), cookie, signature, clock: Ticks(4) }),
             "PROOF",
-            json!({"op": envelope(json!(true)), "card": card_json(), "cookie": "c0".repeat(16), "signed": true}),
+            json!({"op": envelope(json!(true)), "card": card_json(), "cookie": "c0".repeat(16), "signed": true, "clock_ms": 4}),
         ),
         (
             beacon(Some(Turn { observer: 0xabc, due_ms: 900 })),
@@ -132,9 +133,9 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
         ),
         (Message::Ping(Ping { nonce: 1 }), "PING", json!({"nonce": "0000000000000001"})),
         (
-            Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500), log_root: None }),
+            Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500), log_root: None, clock }),
             "PONG",
-            json!({"nonce": "0000000000000001", "root": "0000000000000002", "wall_ms": 1_500}),
+            json!({"nonce": "0000000000000001", "root": "0000000000000002", "wall_ms": 1_500, "clock_ms": 4}),
         ),
         (Message::Inquiry(Inquiry { subject: OTHER }), "INQUIRY", json!({"subject": other})),
         (
@@ -255,10 +256,19 @@ fn casts_are_shown_with_all_but_their_words() {
     let fragment = Some(Fragment { index: 1, count: 2 });
     let table = [
         (
-            Message::Spread(Spread { cast, age_ms: 12, hops: 4, path, map: 255, fragment, doubt_ms: 5 }),
+            Message::Spread(Spread {
+                cast,
+                age_ms: 12,
+                hops: 4,
+                path,
+                map: 255,
+                fragment,
+                doubt_ms: 5,
+                sent: Ticks(9),
+            }),
             "SPREAD",
             json!({"cast": shown, "age_ms": 12, "hops": 4, "path": ["03030303"], "map": "00000000000000ff",
-                "fragment": {"index": 1, "count": 2}, "doubt_ms": 5}),
+                "fragment": {"index": 1, "count": 2}, "doubt_ms": 5, "sent_ms": 9}),
         ),
         (
             Message::Covered(Covered { covers: vec![cover.clone()], halves: vec![half], wants: Vec::new() }),
@@ -466,7 +476,7 @@ fn a_message_has_its_makers_time_or_that_of_the_capture() {
     let ops = |op| Message::Ops(Ops { ops: vec![op], covered: Vec::new() });
     let table = [
         (Message::Hello(Hello { card: card(), index: 0 }), 1_764_000_000.25),
-        (Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500), log_root: None }), 1.5),
+        (Message::Pong(Pong { nonce: 1, root: Some(2), wall_ms: Some(1_500), log_root: None, clock: None }), 1.5),
         (ops(state(None)), 1_764_000_000.25),
         (Message::Canary, 3.5),
     ];

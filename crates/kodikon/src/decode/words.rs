@@ -69,6 +69,9 @@ impl Decoder {
                     payload["root"] = hex64(root).into();
                 }
                 let mut payload = with_log_root(payload, pong.log_root);
+                if let Some(clock) = pong.clock {
+                    payload["clock_ms"] = clock.0.into();
+                }
                 let Some(wall_ms) = pong.wall_ms else { return vec![frame.say(name, payload)] };
                 payload["wall_ms"] = wall_ms.into();
                 return vec![frame.say_at(WallTime(wall_ms), name, payload)];
@@ -125,6 +128,7 @@ impl Decoder {
         let bytes = proof_bytes(frame.mesh, &proof.cookie, &frame.tag);
         payload["cookie"] = hex(&proof.cookie).into();
         payload["signed"] = self.is_signed(&proof.card.author(), &bytes, &proof.signature).into();
+        payload["clock_ms"] = proof.clock.0.into();
         payload
     }
 
@@ -189,7 +193,7 @@ impl Decoder {
 
     /// A cast on its way, without what it says.
     fn spread(&self, spread: &Spread) -> Value {
-        let Spread { cast, age_ms, hops, path, map, fragment, doubt_ms } = spread;
+        let Spread { cast, age_ms, hops, path, map, fragment, doubt_ms, sent } = spread;
         json!({
             "cast": {
                 "origin": self.node(cast.origin),
@@ -206,6 +210,7 @@ impl Decoder {
             "map": hex64(*map),
             "fragment": fragment.map(|piece| json!({"index": piece.index, "count": piece.count})),
             "doubt_ms": doubt_ms,
+            "sent_ms": sent.0,
         })
     }
 

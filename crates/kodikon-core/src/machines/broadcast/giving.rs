@@ -16,6 +16,7 @@ use crate::model::cast::CastId;
 use crate::model::letter::Priority;
 use crate::model::roster::Peer;
 use crate::wire::cast::{MAX_HOLDS, Offer, Spread};
+use crate::wire::clock::Ticks;
 use crate::wire::letter::{Fragment, MAX_PIECE, Path, Stamp};
 use crate::wire::message::Message;
 
@@ -241,7 +242,8 @@ impl Broadcasts {
                 path: path_on(held, ctx),
                 map: self.map,
                 fragment: (count > 1).then(|| Fragment { index: part(index), count: part(count) }),
-                doubt_ms: millis(held.doubt),
+                doubt_ms: millis(held.doubt(ctx)),
+                sent: Ticks::of(now),
             };
             for to in to {
                 ctx.stats.cast_datagrams += 1;

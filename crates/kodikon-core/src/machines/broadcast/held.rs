@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
+use crate::effect::context::Context;
+use crate::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::duty::Duty;
 use crate::model::cast::CastId;
 use crate::model::letter::Priority;
 use crate::wire::cast::Cast;
+use crate::wire::clock::Ticks;
 use crate::wire::letter::Path;
 
 /// Casts held at once, and their bytes.
@@ -28,7 +30,7 @@ pub(super) struct Held {
     pub(super) arrived: Instant,
     pub(super) age: Duration,
     /// How much older it may be.
-    pub(super) doubt: Duration,
+    pub(super) doubt: Doubt,
     /// When its deadline is over.
     pub(super) expires: Instant,
     /// Relays that it may still pass, this node included.
@@ -47,7 +49,35 @@ pub(super) struct Held {
     pub(super) duties: BTreeMap<Option<InterfaceIndex>, Duty>,
 }
 
+/// How much older than its age a cast may be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Doubt {
+    /// When it was given to whoever gave it to us.
+    pub(super) before: Duration,
+    /// What it was on its way to us at most.
+    pub(super) transit: Duration,
+    /// In which session it came, and when it was sent by its clock: what is learned of that later may say that it came faster.
+    pub(super) sent: Option<(SessionTag, Ticks)>,
+}
+
+impl Doubt {
+    /// All of it.
+    pub(super) fn sum(&self) -> Duration {
+        self.before.saturating_add(self.transit)
+    }
+}
+
 impl Held {
+    /// How much older than its age it may be, as far as is known by now.
+    pub(super) fn doubt(&self, ctx: &mut Context) -> Duration {
+        let later = self.doubt.sent.and_then(|(tag, sent)| {
+            let session = ctx.sessions.get_mut(tag)?;
+            session.clock.transit(self.arrived, sent)
+        });
+        let transit = later.map_or(self.doubt.transit, |later| later.min(self.doubt.transit));
+        self.doubt.before.saturating_add(transit)
+    }
+
     /// Its age now.
     pub(super) fn age(&self, now: Instant) -> Duration {
         self.age + now.since(self.arrived)
@@ -217,7 +247,7 @@ mod tests {
             urgency,
             arrived: Instant::ZERO,
             age: Duration::ZERO,
-            doubt: Duration::ZERO,
+            doubt: Doubt::default(),
             expires: Instant::ZERO + Duration::from_secs(number),
             hops: 5,
             path: Path::default(),

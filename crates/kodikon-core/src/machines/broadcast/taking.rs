@@ -7,13 +7,13 @@ use crate::effect::outbox::Notice;
 use crate::effect::{Arrival, Cast as Way, Event};
 use crate::ground::bounded::TokenBucket;
 use crate::ground::excess::Excess;
-use crate::ground::id::{Epoch, InterfaceIndex, NodeId};
+use crate::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::Broadcasts;
 use crate::machines::broadcast::duty::{Stage, spread};
 use crate::machines::broadcast::giving::ASKED_FOR;
-use crate::machines::broadcast::held::Held;
+use crate::machines::broadcast::held::{Doubt, Held};
 use crate::machines::broadcast::ranges::{names, run_of};
 use crate::model::cast::{CAST_RATE, CastId};
 use crate::model::letter::Priority;
@@ -21,6 +21,7 @@ use crate::model::member::{Card, Liveness};
 use crate::model::roster::Peer;
 use crate::model::windows::{Arrived, WINDOW};
 use crate::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
+use crate::wire::clock::Ticks;
 use crate::wire::fragments::{Pieced, Pieces};
 use crate::wire::letter::{Path, Stamp};
 use crate::wire::search::is_own;
@@ -46,7 +47,14 @@ struct Came {
 
 impl Broadcasts {
     /// A neighbour gives us a cast, or a piece of one.
-    pub fn on_spread(&mut self, now: Instant, from: NodeId, arrival: Arrival, spread: Spread, ctx: &mut Context) {
+    pub fn on_spread(
+        &mut self,
+        now: Instant,
+        (from, tag): (NodeId, SessionTag),
+        arrival: Arrival,
+        spread: Spread,
+        ctx: &mut Context,
+    ) {
         let id = spread.cast.id();
         let Some(urgency) = spread.cast.urgency() else { return ctx.stats.drop(Reject::Malformed) };
         let came = Came { from, on: arrival.interface, by_group: arrival.cast != Way::Unicast, urgency };
@@ -63,18 +71,18 @@ impl Broadcasts {
             return self.come_shorter(now, id, came, &spread, ctx);
         }
         let age = spread.age();
-        // What may be of any age is not taken for that: its giver, if it lives, repeats it in a new frame.
-        let Some(silence) = self.silence else { return ctx.stats.drop(Reject::Stale) };
-        let doubt = spread.doubt().saturating_add(silence).saturating_add(self.stall(now));
+        // What may be of any age is not taken for that: its giver, if it lives, is asked for its clock and repeats it in a new frame.
+        let Some(transit) = transit(now, from, tag, spread.sent, ctx) else { return ctx.stats.drop(Reject::Stale) };
+        let doubt = Doubt { before: spread.doubt(), transit, sent: Some((tag, spread.sent)) };
         let key = match key_of(&id, ctx) {
             Ok(key) if age < urgency.deadline() => key,
             Ok(_) => return ctx.stats.drop(Reject::Stale),
             Err(reason) => return ctx.stats.drop(reason),
         };
-        // It is younger than this run by what its giver says, and older by how long this frame may have been kept from us: the next
-        // one that brings it tells.
+        // It is younger than this run by what its giver says, and may be older by how long it may have been kept from us: the next
+        // frame that brings it tells.
         let since = now.since(self.born).saturating_sub(FRESH);
-        if age <= since && age.saturating_add(doubt) > since {
+        if age <= since && age.saturating_add(doubt.sum()) > since {
             return ctx.stats.drop(Reject::Stale);
         }
         let Spread { cast, hops, path, map, fragment, .. } = spread;
@@ -250,11 +258,6 @@ impl Broadcasts {
         ctx.random.span(spread(answering))
     }
 
-    /// How long what comes now may have waited here.
-    fn stall(&self, now: Instant) -> Duration {
-        self.stalled.filter(|(until, _)| now < *until).map_or(Duration::ZERO, |(_, late)| late)
-    }
-
     /// A neighbour says which casts it has, and which it wants.
     pub fn on_covered(&mut self, now: Instant, from: NodeId, covered: &Covered, ctx: &mut Context) {
         if !ctx.roster.get(&from).is_some_and(Peer::is_near) {
@@ -368,7 +371,16 @@ struct Onward {
     path: Path,
     map: u64,
     age: Duration,
-    doubt: Duration,
+    doubt: Doubt,
+}
+
+/// How long a frame was on its way at most that was sent when its sender's clock showed this; `None`: nothing is known of that clock.
+fn transit(now: Instant, from: NodeId, tag: SessionTag, sent: Ticks, ctx: &mut Context) -> Option<Duration> {
+    let clock = &mut ctx.sessions.get_mut(tag)?.clock;
+    if clock.should_ask(now) {
+        ctx.out.notice(Notice::Undated(from));
+    }
+    clock.transit(now, sent)
 }
 
 /// The public key of a cast's origin, if this is the run that is known of it. One that failed may have said it before.

@@ -9,11 +9,14 @@ use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::discovery::Discovery;
 use crate::model::member::Card;
+use crate::wire::clock::Ticks;
 use crate::wire::message::{Challenge, Cookie, Message, Proof, proof_bytes};
 use std::net::SocketAddr;
 
-/// A cookie is good for one to two of these.
-const SLOT: Duration = Duration::from_secs(2);
+/// Milliseconds for which a cookie is good.
+const GOOD_MS: u32 = 4_000;
+/// Bytes of a cookie that say when it was made; the others are a code over that, the session and the address.
+const WHEN: usize = 4;
 /// Half of the 200 signature checks a second are kept for nodes known from before, half serve strangers.
 const CHECKS: u32 = 100;
 /// Challenges a second for strangers, and as many for those known. More than the checks: many are answered by nobody.
@@ -133,7 +136,7 @@ impl Challenges {
     /// A challenge that only the holder of this session, at this address, can answer.
     #[must_use]
     pub fn make(&self, now: Instant, tag: SessionTag, address: SocketAddr) -> Message {
-        Message::Challenge(Challenge { cookie: self.cookie(slot(now), tag, address) })
+        Message::Challenge(Challenge { cookie: self.cookie(Ticks::of(now), tag, address) })
     }
 
     /// An address that a signed card lists was asked of our own accord: it may ask back. Whoever only wrote to us is asked
@@ -156,25 +159,31 @@ impl Challenges {
         }
         note(&mut self.shown, arrival.from, now);
         let signature = ctx.me.identity.sign(&proof_bytes(ctx.mesh, &challenge.cookie, &ctx.me.tag.0));
-        let proof = Message::Proof(Proof { card, cookie: challenge.cookie, signature });
+        let proof = Message::Proof(Proof { card, cookie: challenge.cookie, signature, clock: Ticks::of(now) });
         ctx.out.send(Destination::Address(arrival.from, Some(arrival.interface)), proof);
     }
 
-    /// Whether a proof answers a challenge of ours and was signed by its card's author, in this session.
-    pub fn check(&mut self, now: Instant, proof: &Proof, card: &Card, arrival: Arrival, ctx: &mut Context) -> bool {
-        let slot = slot(now);
-        let fresh = [slot, slot.saturating_sub(1)]
-            .iter()
-            .any(|&slot| self.cookie(slot, card.session(), arrival.from) == proof.cookie);
-        if !fresh {
+    /// When the challenge of ours was made that a proof answers, if it answers one and was signed by its card's author, in this
+    /// session.
+    pub fn check(
+        &mut self,
+        now: Instant,
+        proof: &Proof,
+        card: &Card,
+        arrival: Arrival,
+        ctx: &mut Context,
+    ) -> Option<Instant> {
+        let asked = asked_at(now, &proof.cookie)
+            .filter(|asked| self.cookie(*asked, card.session(), arrival.from) == proof.cookie);
+        let Some(asked) = asked else {
             ctx.stats.drop(Reject::Unasked);
-            return false;
-        }
+            return None;
+        };
         let author = proof.card.author();
         let known = ctx.roster.highest_epoch(&author).is_some();
         if !self.may_check(now, arrival.from, known) {
             ctx.stats.drop(Reject::Budget);
-            return false;
+            return None;
         }
         let same_card = ctx.roster.newest_card(&author).is_some_and(|held| held.is_same_bytes(&proof.card));
         let valid = (same_card || ctx.verify_op(&proof.card, &card.public_key))
@@ -182,7 +191,7 @@ impl Challenges {
         if !valid {
             ctx.stats.drop(Reject::Signature);
         }
-        valid
+        valid.then(|| asked.moment())
     }
 
     /// Whether a refusal is worth telling: it answers a proof of ours, and its sender was not told of lately.
@@ -207,15 +216,18 @@ impl Challenges {
         self.checked.take(now, source, known)
     }
 
-    fn cookie(&self, slot: u64, tag: SessionTag, from: SocketAddr) -> Cookie {
+    /// When it is made, as the low half of the stamp, and a code over all of that.
+    fn cookie(&self, asked: Ticks, tag: SessionTag, from: SocketAddr) -> Cookie {
         let mut hasher = blake3::Hasher::new_keyed(&self.secret);
-        hasher.update(&slot.to_le_bytes()).update(&tag.0).update(&from.port().to_le_bytes());
+        hasher.update(&asked.0.to_le_bytes()).update(&tag.0).update(&from.port().to_le_bytes());
         match from.ip() {
             std::net::IpAddr::V4(ip) => hasher.update(&ip.octets()),
             std::net::IpAddr::V6(ip) => hasher.update(&ip.octets()),
         };
         let mut cookie = Cookie::default();
-        hasher.finalize_xof().fill(&mut cookie);
+        let (when, code) = cookie.split_at_mut(WHEN);
+        when.copy_from_slice(&asked.0.to_le_bytes()[..WHEN]);
+        hasher.finalize_xof().fill(code);
         cookie
     }
 }
@@ -229,8 +241,12 @@ fn note(table: &mut BoundedMap<SocketAddr, Instant>, address: SocketAddr, now: I
     debug_assert!(noted, "room was made above");
 }
 
-fn slot(now: Instant) -> u64 {
-    now.as_nanos() / u64::try_from(SLOT.as_nanos()).expect("two seconds fit")
+/// When a cookie says that it was made, if that is lately enough.
+fn asked_at(now: Instant, cookie: &Cookie) -> Option<Ticks> {
+    let (when, _) = cookie.split_first_chunk()?;
+    let now = Ticks::of(now).0;
+    let age = u32::try_from(now & u64::from(u32::MAX)).ok()?.wrapping_sub(u32::from_le_bytes(*when));
+    (age <= GOOD_MS).then(|| now.checked_sub(age.into())).flatten().map(Ticks)
 }
 
 impl Discovery {

@@ -72,9 +72,10 @@ impl Introductions {
         }
     }
 
-    /// Whether a PONG answers our probe.
-    pub(super) fn is_answer(&self, peer: &NodeId, nonce: u64) -> bool {
-        self.waiting.iter().any(|introduction| introduction.peer == *peer && introduction.nonce == nonce)
+    /// If a PONG answers our probe: when the first of those was sent that have its nonce.
+    pub(super) fn asked_at(&self, peer: &NodeId, nonce: u64) -> Option<Instant> {
+        let is_asked = |introduction: &&Introduction| introduction.peer == *peer && introduction.nonce == nonce;
+        self.waiting.iter().find(is_asked).map(|introduction| introduction.since)
     }
 
     /// Probes once more: the node asked who we are, and knows us once it has read our proof.

@@ -7,6 +7,7 @@ use crate::model::alert::AlertBody;
 use crate::model::cast::{CAST_RATE, CastId};
 use crate::model::op::Statement;
 use crate::wire::cast::{Cast as Said, Content, Spread};
+use crate::wire::clock::Ticks;
 use crate::wire::letter::{Carry, DeadLinks, KIND_TEXT, Letter, Path, Text};
 use crate::wire::message::{Log, LogEntry};
 
@@ -121,6 +122,8 @@ fn who_passes_on_what_its_author_did_not_sign_is_counted_and_the_author_is_not()
     bytes[place..place + 16].copy_from_slice(&identity(1).id().0);
     let op: SignedOp = minicbor::decode(&bytes).unwrap();
     bench.hear(2, &log(LogEntry { op, age_ms: 0, key: None, rested: None }));
+    bench.pass(Duration::from_secs(1));
+    (1..=2).for_each(|n| bench.hear(n, &beat()));
     let mut cast = cast(&bench, 1, 1);
     cast.cast.signature[0] ^= 1;
     bench.hear(2, &Message::Spread(cast));
@@ -132,7 +135,8 @@ fn cast(bench: &Bench, n: u8, number: u64) -> Spread {
     let id = CastId { origin: identity(n).id(), epoch: Epoch::new(1, 1), number };
     let content = Content::Text(Text { kind: String::new(), payload: b"1".to_vec() });
     let cast = Said::sign(&identity(n), bench.node.ctx.mesh, id, Priority::Normal, content);
-    Spread { cast, age_ms: 0, hops: 5, path: Path::default(), map: 0, fragment: None, doubt_ms: 0 }
+    let sent = Ticks::of(bench.now);
+    Spread { cast, age_ms: 0, hops: 5, path: Path::default(), map: 0, fragment: None, doubt_ms: 0, sent }
 }
 
 #[test]
