@@ -376,7 +376,7 @@ impl Log {
             held.born_ms = born_ms;
             self.ends.insert((held.over_ms(), *id));
             if self.is_kept(id) {
-                self.keep.owe_row(*id);
+                self.keep.owe_row_soon(now, *id);
             }
         }
     }
@@ -397,7 +397,11 @@ impl Log {
         let (held, kind) = (Held::new(op.clone(), &body, (born.ms, born.rested)), op.kind());
         let expires = self.moment(held.over_ms());
         self.hold(id, held, false);
-        self.keep.owe_row(id);
+        match body {
+            LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown => self.keep.owe_row_soon(now, id),
+            // Its author waits for a receipt.
+            LogBody::Alert(_) | LogBody::Ack(_) => self.keep.owe_row(id),
+        }
         // What lay on a disk meanwhile may be older than it says, and clocks drift.
         let may_be_older = born.rested || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);
         let repeated = may_be_older && self.was_cut;

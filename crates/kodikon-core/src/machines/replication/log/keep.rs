@@ -1,4 +1,5 @@
-//! Decides when the log is written to disk: at once, again and again while the disk fails, and never more at once than it takes.
+//! Decides when the log is written to disk: at once what somebody waits for, soon what others hold as well, again and again while
+//! the disk fails, and never more at once than it takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,14 +19,30 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 /// The log's clock is kept this often while something is held: so much of its time an alert may gain by a crash.
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
+/// What others said of the registry is written after this, with what else came meanwhile: nobody waits for it, it can be fetched
+/// again, and a sync for each of a fleet's sightings wears the disk, and takes the processor from those who have yet to hear of it.
+const GATHER: Duration = Duration::from_millis(100);
+
 /// What is owed to the disk, and what is on its way there.
 #[derive(Debug)]
 pub(super) struct Keep {
     last: u64,
     pending: BTreeMap<CommitId, Owed>,
     owed: Owed,
+    due: Due,
     failing: Option<(Instant, Duration)>,
     clock_at: Option<Instant>,
+}
+
+/// When what is owed is to be asked for.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    /// At once.
+    Now,
+    /// Then, or as soon as it fills a transaction.
+    At(Instant),
+    /// Nothing is owed.
+    Never,
 }
 
 /// Changes that belong into a transaction.
@@ -55,13 +72,42 @@ impl Owed {
 
 impl Keep {
     pub(super) fn new() -> Self {
-        Self { last: 0, pending: BTreeMap::new(), owed: Owed::default(), failing: None, clock_at: None }
+        Self {
+            last: 0,
+            pending: BTreeMap::new(),
+            owed: Owed::default(),
+            due: Due::Never,
+            failing: None,
+            clock_at: None,
+        }
     }
 
     /// An op is to be written.
     pub(super) fn owe_row(&mut self, id: OpId) {
+        self.owe(id);
+        self.due = Due::Now;
+    }
+
+    /// An op is to be written soon.
+    pub(super) fn owe_row_soon(&mut self, now: Instant, id: OpId) {
+        self.owe(id);
+        if matches!(self.due, Due::Never) {
+            self.due = Due::At(now + GATHER);
+        }
+    }
+
+    fn owe(&mut self, id: OpId) {
         self.owed.rows.insert(id);
         self.owed.covers.insert((id.author, id.epoch));
+    }
+
+    /// Whether what is owed is to be asked for now.
+    fn is_due(&self, now: Instant) -> bool {
+        match self.due {
+            Due::Now => true,
+            Due::At(at) => now >= at || self.owed.rows.len() >= MAX_ROWS,
+            Due::Never => false,
+        }
     }
 
     /// An op is to be removed; whether it was written does not matter.
@@ -69,6 +115,7 @@ impl Keep {
         self.owed.rows.remove(&id);
         self.owed.removed.insert(id);
         self.owed.covers.insert((id.author, id.epoch));
+        self.due = Due::Now;
     }
 
     /// Whether it waits to be asked for that an op is written, or removed.
@@ -89,6 +136,7 @@ impl Keep {
         self.owed.removed.retain(|id| !of_run(id));
         self.owed.covers.remove(&run);
         self.owed.ended.insert(run);
+        self.due = Due::Now;
     }
 
     /// Something is held, or nothing any more: whether its age must be kept.
@@ -110,9 +158,13 @@ impl Keep {
         if self.clock_at.is_some_and(|at| now >= at) {
             self.clock_at = Some(now + CLOCK_EVERY);
             self.owed.clock = true;
+            self.due = Due::Now;
+        }
+        if self.owed.is_empty() {
+            self.due = Due::Never;
         }
         let may = self.failing.is_none_or(|(at, _)| now >= at && self.pending.is_empty());
-        if self.owed.is_empty() || !may || self.pending.len() >= MAX_PENDING {
+        if !self.is_due(now) || !may || self.pending.len() >= MAX_PENDING {
             return None;
         }
         let mut batch = std::mem::take(&mut self.owed);
@@ -120,6 +172,7 @@ impl Keep {
         self.owed.removed = split(&mut batch.removed);
         // What is written later covers its numbers then.
         self.owed.covers.extend(self.owed.rows.iter().map(|id| (id.author, id.epoch)));
+        self.due = if self.owed.is_empty() { Due::Never } else { Due::Now };
         self.last += 1;
         let commit = CommitId(self.last);
         self.pending.insert(commit, batch.clone());
@@ -129,6 +182,7 @@ impl Keep {
     /// There is no later: a disk that failed is tried at once.
     pub(super) fn hurry(&mut self) {
         self.failing = None;
+        self.due = Due::Now;
     }
 
     /// How a transaction ended. What it held, if this node asked for it; it is owed again if it failed.
@@ -147,16 +201,23 @@ impl Keep {
                 self.owed.covers.extend(covers);
                 self.owed.ended.extend(ended);
                 self.owed.clock |= clock;
+                self.due = Due::Now;
             }
         }
         Some(batch)
     }
 
-    /// When the disk is tried again, or the clock is kept. What else is owed leaves at once.
+    /// When the disk is tried again, the clock is kept or what has gathered is written. What else is owed leaves at once.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let retry = self.failing.filter(|_| self.pending.is_empty() && !self.owed.is_empty()).map(|(at, _)| at);
         let clock = self.clock_at.filter(|_| self.failing.is_none() && self.pending.len() < MAX_PENDING);
-        [retry, clock].into_iter().flatten().min()
+        let gathered = match self.due {
+            Due::At(at) if !self.owed.is_empty() && self.failing.is_none() && self.pending.len() < MAX_PENDING => {
+                Some(at)
+            }
+            Due::At(_) | Due::Now | Due::Never => None,
+        };
+        [retry, clock, gathered].into_iter().flatten().min()
     }
 
     pub(super) fn pending(&self) -> usize {
@@ -183,6 +244,25 @@ mod tests {
 
     fn at(ms: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn what_others_said_is_written_together_and_what_somebody_waits_for_takes_it_along() {
+        let mut keep = Keep::new();
+        keep.owe_row_soon(at(0), id(1));
+        keep.owe_row_soon(at(60), id(2));
+        assert_eq!((keep.next(at(99)).is_none(), keep.next_deadline()), (true, Some(at(100))));
+        let (_, batch) = keep.next(at(100)).expect("it has gathered for long enough");
+        assert_eq!((batch.rows.len(), keep.next_deadline()), (2, None));
+        keep.owe_row_soon(at(200), id(3));
+        keep.owe_row(id(4));
+        assert!(keep.next(at(200)).is_some_and(|(_, batch)| batch.rows.len() == 2));
+        // As many as are written at once leave before their time.
+        (5..5 + MAX_ROWS as u64).for_each(|seq| keep.owe_row_soon(at(300), id(seq)));
+        assert!(keep.next(at(300)).is_some_and(|(_, batch)| batch.rows.len() == MAX_ROWS));
+        keep.owe_row_soon(at(400), id(9_999));
+        keep.hurry();
+        assert!(keep.next(at(400)).is_some(), "there is no later");
     }
 
     #[test]
