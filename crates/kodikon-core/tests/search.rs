@@ -7,7 +7,7 @@ use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
 use kodikon_core::model::entries::space_of;
-use kodikon_core::model::identity::{Identity, StrictVerifier};
+use kodikon_core::model::identity::{Identity, Zip215Verifier};
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::record::{
     DTYPE_F16, DTYPE_F32, DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder, SpaceKey, Stored, Whose,
@@ -39,7 +39,7 @@ impl Scene {
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),
-            verifier: Box::new(StrictVerifier),
+            verifier: Box::new(Zip215Verifier),
         };
         let mut scene =
             Self { node: Node::new(now, boot), now, tickets: 0, scans: true, jobs: Vec::new(), events: Vec::new() };

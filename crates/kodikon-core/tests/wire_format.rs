@@ -16,7 +16,7 @@ use kodikon_core::effect::{Command, Input, Output};
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, Seq};
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
 use kodikon_core::model::alert::{AlertId, AlertOrder};
-use kodikon_core::model::identity::{Identity, StrictVerifier};
+use kodikon_core::model::identity::{Identity, Zip215Verifier};
 use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::model::links::SegmentId;
 use kodikon_core::model::op::OpId;
@@ -79,10 +79,9 @@ fn the_card_of_the_paper_is_signed_by_the_identity_it_names() {
     let Cbor::Bytes(public_key) = field(card, 0) else { panic!("a key") };
     assert_eq!(field(op, 0), &Cbor::Bytes(blake3::hash(public_key).as_bytes()[..16].to_vec()));
 
-    let key = ed25519_dalek::VerifyingKey::try_from(&public_key[..]).expect("a key");
+    let key = ed25519_zebra::VerificationKey::try_from(&public_key[..]).expect("a key");
     let message = [b"kodikon op 1", &dump("mesh id")[..], bytes].concat();
-    key.verify_strict(&message, &ed25519_dalek::Signature::try_from(signature).expect("64 bytes"))
-        .expect("it is signed");
+    key.verify(&ed25519_zebra::Signature::try_from(signature).expect("64 bytes"), &message).expect("it is signed");
 
     let exchange = blake3::derive_key("kodikon mesh 2026-11 exchange key", &SECRET);
     let exchange = x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from(exchange));
@@ -153,7 +152,7 @@ fn node_of_the_paper() -> Node {
         port: 10_000,
         wall: WallTime(0),
         saved: Saved::default(),
-        verifier: Box::new(StrictVerifier),
+        verifier: Box::new(Zip215Verifier),
     };
     let mut node = Node::new(Instant::ZERO, boot);
     node.handle(Instant::ZERO, Input::Interfaces(&[]));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kodikon_core::model::identity::{Signature, StrictVerifier, Verifier};
+use kodikon_core::model::identity::{Signature, Verifier, Zip215Verifier};
 
 /// Verdicts of one generation; two generations are kept, so a verdict in use is never forgotten.
 const GENERATION: usize = 32_768;
@@ -45,7 +45,7 @@ impl Memory {
         let known = self.old.remove(&short).filter(|(whole, _)| is_same(whole, public_key, message, signature));
         let entry = known.unwrap_or_else(|| {
             self.checked += 1;
-            let verdict = StrictVerifier.verify(public_key, message, signature);
+            let verdict = Zip215Verifier.verify(public_key, message, signature);
             ([public_key, &signature[..], message].concat().into_boxed_slice(), verdict)
         });
         let verdict = entry.1;

@@ -11,7 +11,7 @@ use kodikon_core::effect::{
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex};
 use kodikon_core::ground::time::{Instant, WallTime};
-use kodikon_core::model::identity::{Identity, StrictVerifier};
+use kodikon_core::model::identity::{Identity, Zip215Verifier};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::{Boot, Node, Saved};
 use kodikon_core::wire::json::Origin;
@@ -45,7 +45,7 @@ impl Lan {
                 port: 10_000,
                 wall: WALL,
                 saved: Saved::default(),
-                verifier: Box::new(StrictVerifier),
+                verifier: Box::new(Zip215Verifier),
             };
             lan.nodes.insert(n, Node::new(now, boot));
             let address = InterfaceAddress { address: ip(n), prefix: 24, broadcast: None };

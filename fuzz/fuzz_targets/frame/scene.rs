@@ -13,7 +13,7 @@ use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag, Stream
 use kodikon_core::ground::stats::Reject;
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
 use kodikon_core::model::alert::{AckOrder, AlertId, AlertOrder, MAX_ALERT, Raised};
-use kodikon_core::model::identity::{Identity, Signature, StrictVerifier, Verifier};
+use kodikon_core::model::identity::{Identity, Signature, Verifier, Zip215Verifier};
 use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::{Boot, Node, Saved};
@@ -60,7 +60,7 @@ pub fn node(n: u8, trusting: bool) -> Node {
         port: 10_000,
         wall: WallTime(1_764_000_000_000),
         saved: Saved::default(),
-        verifier: if trusting { Box::new(Trusting) } else { Box::new(StrictVerifier) },
+        verifier: if trusting { Box::new(Trusting) } else { Box::new(Zip215Verifier) },
     };
     let mut node = Node::new(Instant::ZERO, boot);
     node.handle(Instant::ZERO, Input::Interfaces(&[interface(n, true)]));

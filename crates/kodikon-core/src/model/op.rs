@@ -8,7 +8,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
 use crate::ground::time::WallTime;
-use crate::model::identity::{Identity, Signature, Verifier};
+use crate::model::identity::{Claim, Identity, Signature, Verifier};
 
 /// The envelope of a fact. Author, epoch, lane and number name it for ever; the rest is what was said.
 #[derive(Debug, Encode, Decode)]
@@ -231,8 +231,18 @@ impl SignedOp {
     /// Whether the holder of `public_key` is the author and signed these bytes in this mesh.
     #[must_use]
     pub fn verify(&self, public_key: &[u8; 32], mesh: MeshId, verifier: &mut dyn Verifier) -> bool {
-        NodeId::of(public_key) == self.author()
-            && verifier.verify(public_key, &signed_bytes(mesh, &self.0.bytes), &self.0.signature)
+        self.claim(public_key, mesh)
+            .is_some_and(|claim| verifier.verify(claim.public_key, &claim.message, claim.signature))
+    }
+
+    /// What is left to check of that: the signature; `None` where the key is not its author's.
+    #[must_use]
+    pub fn claim<'a>(&'a self, public_key: &'a [u8; 32], mesh: MeshId) -> Option<Claim<'a>> {
+        (NodeId::of(public_key) == self.author()).then(|| Claim {
+            public_key,
+            message: signed_bytes(mesh, &self.0.bytes),
+            signature: &self.0.signature,
+        })
     }
 
     /// Who said it.
@@ -365,7 +375,7 @@ impl<'b, C> Decode<'b, C> for SignedOp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::identity::StrictVerifier;
+    use crate::model::identity::Zip215Verifier;
 
     fn op(secret: u8) -> (Identity, SignedOp) {
         let identity = Identity::from_secret(&[secret; 32]);
@@ -385,7 +395,7 @@ mod tests {
         let (identity, op) = op(1);
         let read: SignedOp = minicbor::decode(&minicbor::to_vec(&op).unwrap()).unwrap();
         assert_eq!(read, op);
-        assert!(read.verify(&identity.public_key(), MeshId([1; 16]), &mut StrictVerifier));
+        assert!(read.verify(&identity.public_key(), MeshId([1; 16]), &mut Zip215Verifier));
         assert_eq!((read.seq(), read.kind(), read.body()), (Seq(4), OpKind::State, &b"30"[..]));
     }
 
@@ -405,7 +415,7 @@ mod tests {
     fn an_op_holds_in_its_mesh_and_for_its_author_alone() {
         let (identity, signed) = op(1);
         let (other, _) = op(2);
-        assert!(!signed.verify(&identity.public_key(), MeshId([2; 16]), &mut StrictVerifier));
-        assert!(!signed.verify(&other.public_key(), MeshId([1; 16]), &mut StrictVerifier));
+        assert!(!signed.verify(&identity.public_key(), MeshId([2; 16]), &mut Zip215Verifier));
+        assert!(!signed.verify(&other.public_key(), MeshId([1; 16]), &mut Zip215Verifier));
     }
 }

@@ -6,7 +6,7 @@ use crate::effect::{Arrival, Cast, Event, Interface, InterfaceAddress, Medium, T
 use crate::ground::id::{InterfaceIndex, Seq, SessionTag};
 use crate::ground::stats::Reject;
 use crate::machines::membership::OpinionBody;
-use crate::model::identity::StrictVerifier;
+use crate::model::identity::Zip215Verifier;
 use crate::model::member::{Card, CardAddress, Liveness as Held};
 use crate::model::op::{OpKind, SignedOp, Statement};
 use crate::model::roster::Peer;
@@ -43,7 +43,7 @@ impl Bench {
             port: 10_000,
             wall: WallTime(0),
             saved: Saved::default(),
-            verifier: Box::new(StrictVerifier),
+            verifier: Box::new(Zip215Verifier),
         };
         let mut bench = Self { node: Node::new(now, boot), now, counters: [0; 256], out: Vec::new() };
         let address = InterfaceAddress { address: ip(100), prefix: 24, broadcast: None };

@@ -235,7 +235,7 @@ pub struct Offer {
 mod tests {
     use super::*;
     use crate::ground::config::MAX_PLAIN;
-    use crate::model::identity::{StrictVerifier, Verifier as _};
+    use crate::model::identity::{Verifier as _, Zip215Verifier};
     use crate::wire::codec;
     use crate::wire::letter::{MAX_BODY, MAX_PATH, Stamp};
     use crate::wire::message::{Interval, Message};
@@ -286,7 +286,7 @@ mod tests {
         let mesh = MeshId([1; 16]);
         let (identity, cast) = signed(mesh);
         let holds = |cast: &Cast, mesh| {
-            StrictVerifier.verify(&identity.public_key(), &cast.signed_bytes(mesh), &cast.signature)
+            Zip215Verifier.verify(&identity.public_key(), &cast.signed_bytes(mesh), &cast.signature)
         };
         assert!(holds(&cast, mesh));
         assert!(!holds(&cast, MeshId([2; 16])));

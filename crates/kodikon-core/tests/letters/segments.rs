@@ -9,7 +9,7 @@ use kodikon_core::effect::{
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
-use kodikon_core::model::identity::{Identity, StrictVerifier};
+use kodikon_core::model::identity::{Identity, Zip215Verifier};
 use kodikon_core::model::letter::{Outcome, Priority, Ticket};
 use kodikon_core::node::{Boot, Node, Saved};
 use kodikon_core::wire::codec;
@@ -119,7 +119,7 @@ impl Segments {
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),
-            verifier: Box::new(StrictVerifier),
+            verifier: Box::new(Zip215Verifier),
         };
         self.nodes.insert(n, Node::new(self.now, boot));
         let interfaces: Vec<Interface> = self.homes[&n].iter().map(|segment| interface(*segment, n)).collect();

@@ -8,7 +8,7 @@ use kodikon_core::effect::{Arrival, Cast, Event, Input, Interface, InterfaceAddr
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex};
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
-use kodikon_core::model::identity::{Identity, StrictVerifier};
+use kodikon_core::model::identity::{Identity, Zip215Verifier};
 use kodikon_core::node::{Boot, Node, Saved};
 
 const DELAY: Duration = Duration::from_micros(100);
@@ -72,7 +72,7 @@ impl Lan {
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),
-            verifier: Box::new(StrictVerifier),
+            verifier: Box::new(Zip215Verifier),
         };
         change(&mut boot);
         self.nodes.insert(n, Node::new(self.now, boot));

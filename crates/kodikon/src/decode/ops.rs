@@ -4,7 +4,7 @@ use kodikon_core::ground::id::{MeshId, NodeId};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::machines::membership::OpinionBody;
 use kodikon_core::model::alert::{AlertId, ReceiptBody, ReceiptRow};
-use kodikon_core::model::identity::StrictVerifier;
+use kodikon_core::model::identity::Zip215Verifier;
 use kodikon_core::model::links::{LinksBody, LossClass, MembersBody, SegmentId, SegmentLink, ShortId};
 use kodikon_core::model::logged::LogBody;
 use kodikon_core::model::member::{Card, CardAddress};
@@ -228,7 +228,7 @@ impl Decoder {
             "seq": op.seq().0,
             "lamport": op.lamport(),
             "timestamp": op.wall().seconds(),
-            "signed": known.map(|author| op.verify(&author.public_key, mesh, &mut StrictVerifier)),
+            "signed": known.map(|author| op.verify(&author.public_key, mesh, &mut Zip215Verifier)),
         })
     }
 

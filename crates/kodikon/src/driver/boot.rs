@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::time::Instant;
-use kodikon_core::model::identity::{Identity, StrictVerifier};
+use kodikon_core::model::identity::{Identity, Zip215Verifier};
 use kodikon_core::model::state::StateChange;
 use kodikon_core::node::{Boot, Node, Saved};
 
@@ -102,7 +102,7 @@ pub(crate) fn make_node(
             port,
             wall: wall_time(clock),
             saved: Saved { log: stores.log.begin()?, ..saved::read(stores.files.as_mut())? },
-            verifier: Box::new(StrictVerifier),
+            verifier: Box::new(Zip215Verifier),
         };
         let now = Instant::from_start(clock.now());
         let mut node = Node::new(now, boot);

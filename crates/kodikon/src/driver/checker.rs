@@ -1,7 +1,7 @@
 //! Decides how signatures are checked without the loop waiting for it: by a thread of its own, one portion after the other.
 
 use kodikon_core::effect::check::{CheckId, CheckJob};
-use kodikon_core::model::identity::StrictVerifier;
+use kodikon_core::model::identity::Zip215Verifier;
 
 use crate::driver::worker::{Job, Worker};
 
@@ -15,7 +15,7 @@ impl Job for CheckJob {
     const WAITING: usize = 8;
 
     fn run(&self) -> Self::Answer {
-        (self.check, Self::run(self, &mut StrictVerifier))
+        (self.check, Self::run(self, &mut Zip215Verifier))
     }
 
     /// What it was about is not believed.

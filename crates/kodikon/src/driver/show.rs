@@ -524,7 +524,7 @@ mod tests {
     use kodikon_core::ground::config::Config;
     use kodikon_core::ground::id::Epoch;
     use kodikon_core::ground::time::WallTime;
-    use kodikon_core::model::identity::{Identity, StrictVerifier};
+    use kodikon_core::model::identity::{Identity, Zip215Verifier};
     use kodikon_core::model::letter::Priority;
     use kodikon_core::model::state::NodeSnapshot;
     use kodikon_core::node::{Boot, Saved};
@@ -541,7 +541,7 @@ mod tests {
             port: 10_000,
             wall: WallTime(0),
             saved: Saved::default(),
-            verifier: Box::new(StrictVerifier),
+            verifier: Box::new(Zip215Verifier),
         };
         Node::new(Instant::ZERO, boot)
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::ground::config::{Config, Deletes};
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::time::{Duration, Instant, WallTime};
-use crate::model::identity::{Identity, StrictVerifier};
+use crate::model::identity::{Identity, Zip215Verifier};
 use crate::model::op::{OpId, OpKind, SignedOp, Statement};
 use crate::model::record::{DeleteBody, Filter, NewRecord, Removed, Sighting};
 use crate::node::{Boot, Node, Saved};
@@ -124,7 +124,7 @@ fn node(deletes: Deletes) -> Node {
         port: 10_000,
         wall: WallTime(1_800_000_000_000),
         saved: Saved::default(),
-        verifier: Box::new(StrictVerifier),
+        verifier: Box::new(Zip215Verifier),
     };
     let mut node = Node::new(now(), boot);
     // The ops are signed for the mesh of one policy; what is asked here is what each policy makes of them.
