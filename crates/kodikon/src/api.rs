@@ -682,6 +682,10 @@ pub struct StatsDoc {
     pub registry_version: u64,
     /// Digest of the sightings that all nodes are to have, 16 hex digits: equal on nodes that hold the same.
     pub registry_content: String,
+    /// Digest of all that this node holds of the log, 16 hex digits: equal on nodes that lack nothing of each other's.
+    pub log_root: String,
+    /// Searches of this node's that ended within so many seconds; `counters` has how many there were, and how long all took.
+    pub search_seconds: BTreeMap<String, u64>,
     /// Everything else that is counted, by name.
     pub counters: BTreeMap<String, u64>,
 }

@@ -15,6 +15,7 @@ mod names;
 mod orders;
 mod registry;
 mod saved;
+mod search_times;
 mod searches;
 mod show;
 mod strangers;

@@ -308,6 +308,7 @@ impl Mesh {
         }
         stats.registry_version = view.registry.version;
         stats.registry_content = format!("{:016x}", view.registry.content);
+        stats.log_root = format!("{:016x}", view.log_root);
         let handlers = &self.0.handlers;
         stats.counters.insert("handler_panics".to_owned(), handlers.panics.load(Ordering::Relaxed));
         stats.counters.insert("handler_overflows".to_owned(), handlers.overflows.load(Ordering::Relaxed));

@@ -15,6 +15,7 @@ use crate::doctor::{
     CastUse, Foreign, IdentityUse, InterfaceUse, LogUse, Offences, PortUse, ReceiveBuffer, Refusals, Skew, StreamUse,
     Symptoms,
 };
+use crate::driver::search_times::SearchTimes;
 use crate::driver::strangers::Strangers;
 use crate::interfaces::Choice;
 use crate::mesh::View;
@@ -56,6 +57,8 @@ pub(crate) struct DriverCounts {
     pub(crate) events: u64,
     /// Messages dropped because they say nothing that an honest peer would.
     pub(crate) malformed: u64,
+    /// How long searches took that have ended.
+    pub(crate) searches: SearchTimes,
 }
 
 impl DriverCounts {
@@ -85,6 +88,7 @@ impl DriverCounts {
             doc.counters.insert(name.to_owned(), value);
         }
         doc.queues.insert("streams".to_owned(), self.streams_open);
+        self.searches.add_to(doc);
     }
 }
 

@@ -100,6 +100,9 @@ impl Driver {
 
     /// A search has ended. Of what was found that is left out which has been deleted since.
     pub(super) fn end_search(&mut self, now: Instant, ticket: Ticket, outcome: &Result<Searched, Unsearched>) {
+        if let Ok(searched) = outcome {
+            self.evidence.counts.searches.note(searched.elapsed);
+        }
         let Some(Finding { each, end, with_embedding, told }) = self.searching.waiting.remove(&ticket) else { return };
         let report = outcome.as_ref().map_err(Clone::clone).map(|searched| {
             let row = |found: &Found| {

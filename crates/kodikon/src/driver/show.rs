@@ -182,6 +182,7 @@ impl Show {
             own_changes: rest.own_changes,
             isolated: node.is_isolated(),
             root: node.root(),
+            log_root: node.log_root(),
             stats: node.stats().clone(),
             driver: rest.counts,
             registry: node.registry(),

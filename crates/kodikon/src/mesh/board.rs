@@ -50,6 +50,7 @@ pub(crate) struct View {
     pub(crate) isolated: bool,
     /// Digest of all states held: equal on nodes that agree.
     pub(crate) root: u64,
+    pub(crate) log_root: u64,
     /// The core's counters.
     pub(crate) stats: Stats,
     /// The driver's counters.
