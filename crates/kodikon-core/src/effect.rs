@@ -671,6 +671,9 @@ pub struct PeerView {
     pub version: String,
     /// Its wall clock minus ours, in ms.
     pub skew_ms: Option<i64>,
+    /// Since when the log that it holds is not told to be the same as ours: one of the two lacks something. `None`: it is the same, or
+    /// it told nothing, as a peer on another segment.
+    pub log_differs: Option<Instant>,
     /// Datagrams heard from it.
     pub datagrams: u64,
     /// What it did beyond its share since this node started.

@@ -684,6 +684,9 @@ pub struct StatsDoc {
     pub registry_content: String,
     /// Digest of all that this node holds of the log, 16 hex digits: equal on nodes that lack nothing of each other's.
     pub log_root: String,
+    /// By each neighbour that is alive: for how many seconds it has not told the same digest as this node's. One of the two lacks
+    /// something; each heartbeat and beacon tells it anew.
+    pub log_lag_s: BTreeMap<String, f64>,
     /// Searches of this node's that ended within so many seconds; `counters` has how many there were, and how long all took.
     pub search_seconds: BTreeMap<String, u64>,
     /// Everything else that is counted, by name.

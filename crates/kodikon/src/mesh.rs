@@ -14,6 +14,7 @@ mod route;
 mod search;
 mod send;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -309,6 +310,7 @@ impl Mesh {
         stats.registry_version = view.registry.version;
         stats.registry_content = format!("{:016x}", view.registry.content);
         stats.log_root = format!("{:016x}", view.log_root);
+        stats.log_lag_s = log_lags(&view, self.0.clock.now());
         let handlers = &self.0.handlers;
         stats.counters.insert("handler_panics".to_owned(), handlers.panics.load(Ordering::Relaxed));
         stats.counters.insert("handler_overflows".to_owned(), handlers.overflows.load(Ordering::Relaxed));
@@ -452,6 +454,17 @@ fn sort_by_name(peers: &mut [Peer]) {
 }
 
 /// Enters what the core counts.
+/// For how many seconds each neighbour that is alive has not told the digest that this node has.
+fn log_lags(view: &View, now: Duration) -> BTreeMap<String, f64> {
+    let now = Instant::from_start(now);
+    let near = view.peers.iter().filter(|peer| peer.liveness == member::Liveness::Alive && peer.relays == Some(0));
+    near.map(|peer| {
+        let lag = peer.log_differs.map_or(Duration::ZERO, |since| now.since(since));
+        (peer.name.clone(), lag.as_secs_f64())
+    })
+    .collect()
+}
+
 fn count_core(doc: &mut StatsDoc, stats: &Stats) {
     doc.messages_sent = stats.messages_sent;
     doc.messages_received = stats.messages_received;

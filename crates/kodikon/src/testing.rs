@@ -26,6 +26,7 @@ pub(crate) fn peer_view(id: NodeId, name: &str) -> PeerView {
         reason: "",
         version: String::new(),
         skew_ms: None,
+        log_differs: None,
         datagrams: 0,
         beyond: kodikon_core::ground::excess::Excesses::default(),
         relays: None,

@@ -1,6 +1,7 @@
 //! The counters as OpenMetrics: prefix `kodikon_`, base units, a suffix that names them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use kodikon::api::StatsDoc;
@@ -117,6 +118,16 @@ fn register_sync(registry: &mut Registry, stats: &StatsDoc) {
     let root = u64::from_str_radix(&stats.log_root, 16).unwrap_or_default() & EXACT;
     let help = "Low 52 bits of the digest of what is held of the log: equal on nodes that lack nothing of each other's";
     registry.register("log_root", help, ConstGauge::new(i64::try_from(root).unwrap_or_default()));
+    let lags = Family::<PeerName, Gauge<f64, AtomicU64>>::default();
+    for (peer, lag) in &stats.log_lag_s {
+        lags.get_or_create(&PeerName { peer: peer.clone() }).set(*lag);
+    }
+    registry.register_with_unit(
+        "log_lag",
+        "For how long a neighbour's digest has not been this node's",
+        Unit::Seconds,
+        lags,
+    );
 }
 
 /// A histogram that was counted elsewhere.
@@ -170,6 +181,11 @@ struct Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EventName {
     event: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerName {
+    peer: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -229,7 +245,7 @@ mod tests {
         let stats = serde_json::json!({
             "node_id": "cam\"1", "id": "00", "is_running": true, "alive_peers": 3, "bytes_sent": 99, "uptime_s": 1.5,
             "drops": {"replay": 7}, "registry": {"directory": 4, "record_bytes": 9, "local_record_bytes": 1},
-            "routes": {"relayed": 6}, "log_root": "fff0000000000003", "search_seconds": {"0.001": 1, "0.25": 4},
+            "routes": {"relayed": 6}, "log_root": "fff0000000000003", "search_seconds": {"0.001": 1, "0.25": 4}, "log_lag_s": {"cam2": 0.0, "cam3": 2.5},
             "counters": {"verdicts": 2, "log_bytes_pushed": 10, "log_bytes_pulled": 11, "log_bytes_piped": 12,
                 "log_bytes_repeated": 13, "digest_bytes": 14, "pipe_bytes_sent": 15, "searches": 6,
                 "search_micros": 1_500_000},
@@ -255,6 +271,8 @@ mod tests {
             "kodikon_sync_sent_bytes_total{kind=\"digest\"} 14",
             "kodikon_sync_sent_bytes_total{kind=\"stream\"} 15",
             "kodikon_log_root 3",
+            "kodikon_log_lag_seconds{peer=\"cam2\"} 0.0",
+            "kodikon_log_lag_seconds{peer=\"cam3\"} 2.5",
             "kodikon_search_seconds_sum 1.5",
             "kodikon_search_seconds_count 6",
             "kodikon_search_seconds_bucket{le=\"0.001\"} 1",

@@ -67,6 +67,8 @@ pub struct Peer {
     returns: Option<(Instant, u32)>,
     /// Its wall clock minus ours when last told, in milliseconds.
     pub skew_ms: Option<i64>,
+    /// What it told last of the log that it holds; `None`: nothing yet.
+    pub log: Option<ToldLog>,
     /// When a group datagram of its own last arrived: whoever hears us that way is not told twice.
     pub group_heard: Option<Instant>,
     /// Datagrams heard from it.
@@ -101,6 +103,15 @@ pub struct Regained {
     pub lost: Instant,
 }
 
+/// What a peer told of the log that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToldLog {
+    /// The digest of it.
+    pub root: u64,
+    /// When that was last the digest of ours, or when it told one first.
+    pub equal: Instant,
+}
+
 /// Ways to one peer that are remembered; the one heard longest ago makes room.
 pub const MAX_PATHS: usize = 8;
 /// Entries of the directory at most; the one heard longest ago makes room.
@@ -121,6 +132,7 @@ impl Peer {
             reason: "",
             returns: None,
             skew_ms: None,
+            log: None,
             group_heard: None,
             datagrams: 0,
             far: None,
@@ -134,6 +146,12 @@ impl Peer {
     pub fn note_heard(&mut self, now: Instant) {
         self.heard = Some(now);
         self.witnesses.clear();
+    }
+
+    /// It told the digest of the log that it holds, and this is ours.
+    pub fn note_log(&mut self, now: Instant, root: u64, ours: u64) {
+        let equal = self.log.filter(|_| root != ours).map_or(now, |told| told.equal);
+        self.log = Some(ToldLog { root, equal });
     }
 
     /// Whether it is present, and heard itself.
@@ -474,6 +492,16 @@ mod tests {
     use crate::ground::id::{MeshId, Seq};
     use crate::model::identity::Identity;
     use crate::model::op::{OpKind, Statement};
+
+    #[test]
+    fn a_peer_lags_since_it_last_told_our_digest() {
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        let mut peer = peer();
+        for (second, root, ours, equal) in [(1, 5, 5, 1), (2, 5, 5, 2), (3, 5, 6, 2), (9, 7, 6, 2), (10, 6, 6, 10)] {
+            peer.note_log(at(second), root, ours);
+            assert_eq!(peer.log, Some(ToldLog { root, equal: at(equal) }), "at {second} s");
+        }
+    }
 
     #[test]
     fn a_spell_of_flapping_ends_ten_minutes_after_the_last_return() {

@@ -168,14 +168,14 @@ impl Node {
                 if let Some(number) = beacon.number {
                     self.routing.on_beacon(now, id, arrival, number, &self.ctx);
                 }
-                self.replication.on_log_root(now, id, beacon.log_root);
+                self.on_log_root(now, id, beacon.log_root);
                 if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
                     self.on_turn(now, id, arrival, turn.due_ms);
                 }
             }
             Message::Beat(beat) => {
                 self.replication.on_root(now, id, beat.root);
-                self.replication.on_log_root(now, id, beat.log_root);
+                self.on_log_root(now, id, beat.log_root);
                 self.on_turn(now, id, arrival, beat.due_ms);
             }
             Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
@@ -209,6 +209,14 @@ impl Node {
             Message::LogPiece(piece) => self.replication.on_log_piece(now, id, piece, &mut self.ctx),
             // Streams alone carry them.
             Message::Canary | Message::Bulk(_) => {}
+        }
+    }
+
+    fn on_log_root(&mut self, now: Instant, id: NodeId, root: Option<u64>) {
+        self.replication.on_log_root(now, id, root);
+        let ours = self.replication.log_root().unwrap_or(0);
+        if let Some(peer) = self.ctx.roster.get_mut(&id) {
+            peer.note_log(now, root.unwrap_or(0), ours);
         }
     }
 

@@ -59,9 +59,11 @@ impl Node {
             (holders.all, holders.settled) = (holders.all + 1, holders.settled + u32::from(peer.card.settled));
         }
         let isolated = self.is_isolated();
+        let log_root = self.replication.log_root().unwrap_or(0);
         let view = |(id, peer): (&NodeId, &Peer)| {
             let mut view = view(id, peer, &holders);
             view.beyond = self.ctx.offenders.of(id);
+            view.log_differs = peer.log.filter(|told| told.root != log_root).map(|told| told.equal);
             if isolated && view.liveness == Held::Alive {
                 (view.liveness, view.reason) = (Held::Suspect, REASON_ISOLATED);
             }
@@ -244,6 +246,7 @@ fn view(id: &NodeId, peer: &Peer, holders: &BTreeMap<String, Holders>) -> PeerVi
         skew_ms: peer.skew_ms,
         datagrams: peer.datagrams,
         beyond: Excesses::default(),
+        log_differs: None,
         relays: match peer.far {
             Some(far) => far.lost.is_none().then_some(far.relays),
             None => path.map(|_| 0),

@@ -113,6 +113,7 @@ mod tests {
             reason: "",
             version: String::new(),
             skew_ms: None,
+            log_differs: None,
             datagrams: 0,
             beyond: kodikon_core::ground::excess::Excesses::default(),
             relays,

@@ -250,6 +250,7 @@ impl Endpoint for Fake {
             reason: "",
             version: String::new(),
             skew_ms: None,
+            log_differs: None,
             datagrams: 0,
             beyond: kodikon_core::ground::excess::Excesses::default(),
             relays: Some(0),
