@@ -13,6 +13,8 @@ mod cables;
 mod deaths;
 #[path = "netns/disks.rs"]
 mod disks;
+#[path = "netns/fetches.rs"]
+mod fetches;
 #[path = "netns/letters.rs"]
 mod letters;
 #[path = "netns/records.rs"]
