@@ -314,9 +314,9 @@ impl Log {
         let entry = |id: &OpId| {
             let lane = self.lanes.get(&(id.author, id.epoch))?;
             let held = lane.get(id.seq)?;
-            // Whoever is present is known to all by its card.
-            let is_known = id.author == ctx.me.id && id.epoch == ctx.me.epoch
-                || ctx.roster.get(&id.author).is_some_and(|peer| peer.liveness.is_present());
+            // Whoever is present is known to all by its card, and a key is the same in all runs.
+            let is_known =
+                id.author == ctx.me.id || ctx.roster.get(&id.author).is_some_and(|peer| peer.liveness.is_present());
             let key = (!is_known).then_some(lane.key);
             let rested = held.rested.then_some(true);
             Some(LogEntry { op: held.op.clone(), age_ms: self.age_ms(now, held), key, rested })
