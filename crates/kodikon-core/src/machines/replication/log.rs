@@ -256,7 +256,7 @@ impl Log {
             }
             return None;
         }
-        if is_ended(&id, ctx) {
+        if self.is_ended(&id, ctx) {
             return refuse(Reject::Stale, ctx);
         }
         let key = self.key_of(&id, key, ctx);
@@ -517,6 +517,16 @@ impl Log {
         }
     }
 
+    /// Whether an author said that nothing of this run counts any more.
+    fn is_ended(&self, id: &OpId, ctx: &Context) -> bool {
+        // What the card of a present author says ends lanes as soon as it is heard: where one stands no card need be read for each op.
+        let stands = || {
+            self.lanes.contains_key(&(id.author, id.epoch))
+                && ctx.roster.get(&id.author).is_some_and(|peer| peer.liveness.is_present())
+        };
+        id.author != ctx.me.id && !stands() && floor_of(&id.author, ctx).is_some_and(|floor| id.epoch < floor)
+    }
+
     /// What is shown, and on disk, of an author's newest runs of which anything is active.
     pub(super) fn receipts(&self, author: &NodeId, rows: usize, spans: usize) -> Vec<(Epoch, (Spans, Spans))> {
         let runs = self.lanes.range((*author, Epoch(0))..=(*author, Epoch(u64::MAX))).rev();
@@ -652,9 +662,4 @@ const AGE_SLACK_MS: i64 = 1_000;
 fn floor_of(author: &NodeId, ctx: &Context) -> Option<Epoch> {
     let card = crate::model::member::Card::parse(ctx.roster.newest_card(author)?.body())?;
     card.log_floor.map(Epoch)
-}
-
-/// Whether an author said that nothing of this run counts any more.
-fn is_ended(id: &OpId, ctx: &Context) -> bool {
-    id.author != ctx.me.id && floor_of(&id.author, ctx).is_some_and(|floor| id.epoch < floor)
 }

@@ -16,7 +16,7 @@ use crate::machines::replication::checks::Checks;
 use crate::machines::replication::log::checking::{Checking, Unchecked};
 use crate::machines::replication::log::giving::{Giving, MAX_GIVING, MAX_ITEMS};
 use crate::machines::replication::log::pipe::{self, Part, PipeFrame};
-use crate::machines::replication::log::{Born, Log, Way, is_ended};
+use crate::machines::replication::log::{Born, Log, Way};
 use crate::machines::replication::sync;
 use crate::model::op::OpId;
 use crate::model::roster::Peer;
@@ -356,7 +356,7 @@ impl Log {
         let Unchecked { from, op, body, key, born_ms, rested } = unchecked;
         let id = OpId::of(&op);
         let is_here = self.lanes.get(&(id.author, id.epoch)).is_some_and(|lane| lane.covers(id.seq));
-        if is_here || is_ended(&id, ctx) {
+        if is_here || self.is_ended(&id, ctx) {
             ctx.stats.log_bytes_repeated += op.wire_len() as u64;
             return;
         }
