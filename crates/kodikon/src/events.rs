@@ -134,24 +134,31 @@ impl EventLog {
         Self { kept: Mutex::default(), head: watch::Sender::new((0, true)) }
     }
 
-    /// Tells all readers. Never waits for one: a lock is held for as long as it takes to move a pointer.
+    /// Takes in what all readers are to hear once [`EventLog::announce`] wakes them. Never waits for one: a lock is held for as long as
+    /// it takes to move a pointer.
     pub(crate) fn push(&self, event: Arc<Event>, bytes: usize) {
         let mut kept = self.kept();
-        if !kept.readers.is_empty() {
-            kept.bytes += bytes;
-            kept.events.push_back((event, bytes));
-            while kept.events.len() > EVENTS_KEPT || (kept.bytes > BYTES_KEPT && kept.events.len() > 1) {
-                kept.drop_oldest();
-            }
-        } else {
+        if kept.readers.is_empty() {
             kept.first += 1;
+            return;
         }
+        kept.bytes += bytes;
+        kept.events.push_back((event, bytes));
+        while kept.events.len() > EVENTS_KEPT || (kept.bytes > BYTES_KEPT && kept.events.len() > 1) {
+            kept.drop_oldest();
+        }
+    }
+
+    /// Tells the readers that there is more: once for all that came at once, since to wake another thread costs more than most events.
+    pub(crate) fn announce(&self) {
+        let kept = self.kept();
         let (next, is_heard) = (kept.next(), !kept.readers.is_empty());
         drop(kept);
         // Whoever comes to read after the lock was dropped reads from the next event on, and is told of that one.
         self.head.send_if_modified(|head| {
+            let is_news = head.0 != next;
             head.0 = next;
-            is_heard
+            is_news && is_heard
         });
     }
 
@@ -347,6 +354,7 @@ mod tests {
     fn tell(log: &EventLog, event: Arc<Event>) {
         let bytes = weight(&event);
         log.push(event, bytes);
+        log.announce();
     }
 
     #[test]

@@ -235,6 +235,7 @@ impl Show {
             };
             self.tell_one(wall, what);
         }
+        self.events.announce();
         // Kept for its room, unless much had come at once.
         if pending.capacity() <= PENDING_KEPT {
             self.pending = pending;
