@@ -484,7 +484,7 @@ impl Driver {
                 tracing::warn!(%error, "interface changes are not seen; tried again soon");
                 self.watch = None;
             }
-            Turn::Stream(event) => self.take_stream(now, event),
+            Turn::Stream(event) => self.take_streams(now, event),
             Turn::Name(answer) => self.take_name(now, answer),
             Turn::Committed(commit, result) => {
                 self.node.handle(now, Input::Committed { commit, result });

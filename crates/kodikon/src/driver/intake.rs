@@ -15,6 +15,9 @@ use crate::driver::{Driver, ORDERS_MAX, Order};
 use crate::mesh::MeshError;
 use crate::socket::StreamEvent;
 
+/// Frames of streams that are read in one turn at most: a burst of who gives much, in one or two milliseconds.
+const FRAMES_A_TURN: usize = 8;
+
 /// Where orders are given.
 #[derive(Debug)]
 pub(crate) struct OrderSender {
@@ -102,8 +105,18 @@ impl Orders {
 }
 
 impl Driver {
+    /// Takes what came on a stream, and what waits behind it: whoever gives much of the log waits until a burst of it is read, and rests
+    /// for as long as that took.
+    pub(super) fn take_streams(&mut self, now: Instant, first: StreamEvent) {
+        self.take_stream(now, first);
+        for _ in 1..FRAMES_A_TURN {
+            let Some(event) = self.streams.waiting() else { return };
+            self.take_stream(now, event);
+        }
+    }
+
     /// Something happened to a stream.
-    pub(super) fn take_stream(&mut self, now: Instant, event: StreamEvent) {
+    fn take_stream(&mut self, now: Instant, event: StreamEvent) {
         self.evidence.note_stream(now, &event);
         match event {
             StreamEvent::Offered { stream, from } => self.node.handle(now, Input::StreamOffered { stream, from }),

@@ -216,6 +216,14 @@ impl Streams {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// What has happened already. Whoever is to be woken must ask for the next after that.
+    pub(crate) fn waiting(&mut self) -> Option<StreamEvent> {
+        match self.poll_next(&mut Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(event) => Some(event),
+            Poll::Pending => None,
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<StreamEvent> {
         loop {
             if let Some(event) = self.events.pop_front() {
