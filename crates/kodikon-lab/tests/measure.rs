@@ -1,6 +1,7 @@
 //! The measurement program writes a document and a table, and says by its exit code whether everything was measured.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use kodikon_lab::{Lab, Topology};
@@ -69,10 +70,33 @@ fn alerts_and_broadcasts_are_awaited_at_all_others_and_counted() {
 }
 
 #[test]
+fn what_two_nodes_say_until_both_hold_all_becomes_rows() {
+    let Some(lab) = Lab::for_test("digests", &Topology::new()) else { return };
+    let (json, counter) = (lab.directory().join("report.json"), lab.directory().join("counter.sh"));
+    let line =
+        r#"{"pattern":"PATTERN","missing":1,"missing_bytes":100,"digest_bytes":50,"bytes":250,"repeated_bytes":20}"#;
+    let lines = ["newest", "scattered"].map(|pattern| format!("echo '{}'\n", line.replace("PATTERN", pattern)));
+    fs::write(&counter, format!("#!/bin/sh\n{}", lines.concat())).unwrap();
+    fs::set_permissions(&counter, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut measure = Command::new(env!("CARGO_BIN_EXE_kodikon-measure"));
+    measure.args(["--shared", "--binary", "/bin/false", "--json"]).arg(&json).arg("--digests").arg(&counter);
+    let done = measure.arg("digests").output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let report: Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    let rows = report["measurements"].as_array().unwrap();
+    let values = |begin: &str| -> Vec<f64> {
+        let rows = rows.iter().filter(|row| row["what"].as_str().unwrap().starts_with(begin));
+        rows.map(|row| row["figures"]["p50"].as_f64().unwrap()).collect()
+    };
+    assert_eq!(values("digests: "), [50.0; 9], "three numbers of authors, three parts of theirs that are lacking");
+    assert_eq!(values("sent in bytes of the ops: "), [2.5; 6], "of nothing that is lacking there are no parts");
+}
+
+#[test]
 fn what_is_not_there_yet_is_left_out_and_is_no_failure() {
     let Some(lab) = Lab::for_test("skipped", &Topology::new()) else { return };
     let (json, markdown) = (lab.directory().join("report.json"), lab.directory().join("table.md"));
-    for part in ["alerts", "broadcasts", "echo"] {
+    for part in ["alerts", "broadcasts", "echo", "digests"] {
         let mut measure = Command::new(env!("CARGO_BIN_EXE_kodikon-measure"));
         // A program that has no verb at all.
         measure.args(["--shared", "--binary", "/bin/false", "--json"]).arg(&json).arg("--markdown").arg(&markdown);

@@ -5,7 +5,9 @@ mod alerts;
 mod babeld;
 mod broadcasts;
 mod deaths;
+mod digests;
 mod echo;
+mod fetches;
 mod flow;
 mod heal;
 mod idle;
@@ -56,6 +58,9 @@ struct Cli {
     /// The library's echo program (`cargo bench -p kodikon --bench echo`); without it there is no echo.
     #[arg(long)]
     echo: Option<PathBuf>,
+    /// The program that counts digests (`cargo build --release -p kodikon-sim --example digests`); without it there are none.
+    #[arg(long)]
+    digests: Option<PathBuf>,
     /// Measures other programs beside it, in the same run, where they can do the same; several with commas.
     #[arg(long, value_delimiter = ',', value_parser = ["serf", "babeld"])]
     rival: Vec<String>,
@@ -185,6 +190,10 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
         What::Volume { records, runs: times } => {
             field.ours().for_each(|contestant| volume::volume(contestant, *records, *times, report));
         }
+        What::Fetches { records, runs: times } => {
+            field.ours().for_each(|contestant| fetches::fetches(contestant, *records, *times, report));
+        }
+        What::Digests { each } => digests::digests(cli.digests.as_deref(), *each, report),
         What::Idle { nodes, minutes } => idle::idle(contestants, nodes, minutes.times()?, report),
         What::Simulator { plan } => simulator::simulate(&cli.simulator, plan, report),
         What::Size => {

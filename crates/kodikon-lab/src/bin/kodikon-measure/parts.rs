@@ -117,6 +117,21 @@ pub(crate) enum What {
         #[arg(long, default_value_t = 5)]
         runs: u32,
     },
+    /// What critical alerts take in a mesh with many sightings, and what they take while a newcomer fetches these.
+    Fetches {
+        /// How many sightings of 512 numbers.
+        #[arg(long, default_value_t = 100_000)]
+        records: u32,
+        /// How many fetches.
+        #[arg(long, default_value_t = 5)]
+        runs: u32,
+    },
+    /// What two nodes say to each other until both hold the same of 10, 100 and 1,000 authors, simulated: see --digests.
+    Digests {
+        /// Sightings of each author.
+        #[arg(long, default_value_t = 100)]
+        each: u16,
+    },
     /// Bytes and packets a node sends in a minute when nothing happens, counted at the switch; memory and CPU time of a
     /// node with ten peers meanwhile.
     Idle {
@@ -147,7 +162,7 @@ pub(crate) enum What {
         #[arg(long)]
         quick: bool,
     },
-    /// Sightings: how soon they are everywhere, how questions are answered, what many of them cost. Ten minutes.
+    /// Sightings: how soon they are everywhere, how questions are answered, what many of them cost. A quarter of an hour.
     Registry {
         /// Two minutes: shows that everything runs, its figures mean little.
         #[arg(long)]
@@ -209,5 +224,7 @@ pub(crate) fn registry(quick: bool) -> Vec<What> {
         What::Sightings { nodes: vec![10, 50], adds: few(300, 10) },
         What::Questions { nodes: 30, questions: few(300, 10) },
         What::Volume { records: few(100_000, 5_000), runs: few(5, 1) },
+        What::Fetches { records: few(100_000, 5_000), runs: few(5, 1) },
+        What::Digests { each: if quick { 10 } else { 100 } },
     ]
 }

@@ -79,6 +79,9 @@ pub(crate) const RESTART: &[Target] = &[p50(1_000.0)];
 pub(crate) const PULLED: &[Target] = &[p50(4.0)];
 pub(crate) const PULLED_DURABLY: &[Target] = &[p50(10.0)];
 pub(crate) const PULLED_BYTES: &[Target] = &[p50(1.05)];
+/// A critical alert while a newcomer fetches as many: ms, and in times of what it takes otherwise.
+pub(crate) const ALERT_BESIDE_FETCH: &[Target] = &[p99(50.0)];
+pub(crate) const ALERT_SLOWED: &[Target] = &[max(2.0)];
 /// A node with ten peers: MB, percent.
 pub(crate) const RSS: &[Target] = &[max(8.0)];
 pub(crate) const CPU: &[Target] = &[mean(0.05)];
