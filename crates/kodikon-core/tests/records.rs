@@ -275,6 +275,28 @@ fn a_fresh_node_pulls_thousands_of_sightings_in_seconds() {
 }
 
 #[test]
+fn what_is_lacked_comes_once_though_both_ask_when_they_meet() {
+    // (sightings that both hold, that one alone has)
+    for (both, one) in [(0, 20), (20, 20)] {
+        let mut lan = started(2);
+        for n in 0..both {
+            assert!(matches!(add(&mut lan, 1, embedded(n)), Stored::Done { .. }));
+        }
+        lan.run(Duration::from_secs(1));
+        let held = lan.stores.get(&2).cloned().unwrap_or_default();
+        lan.nodes.remove(&2);
+        for n in both..both + one {
+            assert!(matches!(add(&mut lan, 1, embedded(n)), Stored::Done { .. }));
+        }
+        lan.run(Duration::from_secs(30));
+        restart(&mut lan, 2, 2, held);
+        lan.run(Duration::from_secs(5));
+        assert_eq!(contents(&lan).len(), 1, "{both} and {one}");
+        assert_eq!(lan.nodes[&2].stats().log_bytes_repeated, 0, "{both} and {one}");
+    }
+}
+
+#[test]
 fn a_filter_finds_by_all_that_it_names_and_a_search_goes_on_where_it_stopped() {
     let mut lan = started(2);
     for n in 0..30u64 {

@@ -79,6 +79,8 @@ pub struct Log {
     own: Own,
     keep: Keep,
     bulk: Bulk,
+    /// Whom lately, and about which buckets, what it lacks was told for a question of its own.
+    given: RecentMap<NodeId, (Instant, u64)>,
     began: Instant,
     /// The log's clock when this run began.
     clock_ms: u64,
@@ -104,6 +106,7 @@ impl Log {
             own: Own::new(),
             keep: Keep::new(),
             bulk: Bulk::new(),
+            given: RecentMap::new(MAX_PEERS),
             began: now,
             clock_ms: saved.clock_ms,
             was_cut: saved.was_cut,
@@ -619,6 +622,7 @@ impl Log {
             ("log_unsaid", self.own.waiting(), own::MAX_WAITING),
             ("records_unsaid", self.own.waiting_records(), records::MAX_WAITING_RECORDS),
             ("log_resting", self.sync.resting(), super::sync::MAX_RESTING),
+            ("log_given", self.given.len(), MAX_PEERS),
         ];
         tables.into_iter().chain(self.bulk.table_sizes()).collect()
     }

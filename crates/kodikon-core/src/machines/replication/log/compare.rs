@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::ground::id::{Epoch, NodeId, StreamId};
-use crate::ground::time::Instant;
+use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::log::Log;
 use crate::machines::replication::log::bulk::BULK_FROM;
@@ -15,6 +15,9 @@ use crate::machines::replication::roots::{BUCKETS, Roots};
 use crate::machines::replication::sync::{self, Lanes, MAX_ANSWER, in_datagrams, in_scope, send_digests};
 use crate::model::op::{OpId, OpLane};
 use crate::wire::message::{Cover, Digest, Log as LogMessage, Message};
+
+/// An answer that comes this soon after a question of the same peer was on its way at the same time: as the settling of news.
+const GIVEN_LATELY: Duration = Duration::from_millis(250);
 
 impl Lanes for Log {
     const LANE: OpLane = OpLane::Log;
@@ -54,6 +57,7 @@ impl Log {
     /// A peer is gone.
     pub(in crate::machines::replication) fn forget_peer(&mut self, id: &NodeId) {
         self.sync.forget(id);
+        self.given.remove(id);
     }
 
     pub(super) fn digests(&self, question: bool) -> Vec<Digest> {
@@ -88,7 +92,10 @@ impl Log {
         } else if digest.sums.is_empty() {
             let run = |cover: &Cover| (NodeId(cover.author), Epoch(cover.epoch));
             let theirs = digest.covers.iter().map(|cover| (run(cover), cover)).collect();
-            has_said = self.give(now, (from, pipe), digest.scope, &theirs, ctx) || pipe.is_some();
+            // Where both ask at once each answers the other's question with what it covers, and has told that as its own question.
+            let was_given = pipe.is_none() && self.was_given(now, from, digest);
+            let gives = !was_given && self.give(now, (from, pipe), digest.scope, &theirs, ctx);
+            has_said = gives || pipe.is_some();
             let lacks = |(run, cover): (&(NodeId, Epoch), &&Cover)| {
                 self.lanes.get(run).is_none_or(|lane| lane.lacks(&cover.intervals))
             };
@@ -105,6 +112,17 @@ impl Log {
             // That there is nothing to say is an answer, too.
             ctx.out.send(to, Message::Log(LogMessage { more: pipe.map(|_| 0), ..LogMessage::default() }));
         }
+    }
+
+    /// Whether a peer got what it lacks by this digest, which answers a question of ours, for a question of its own just before. Notes
+    /// what is asked.
+    fn was_given(&mut self, now: Instant, peer: NodeId, digest: &Digest) -> bool {
+        let lately =
+            self.given.get(&peer).filter(|(at, _)| now.since(*at) < GIVEN_LATELY).map_or(0, |(_, scope)| *scope);
+        if digest.question {
+            self.given.insert(peer, (now, lately | digest.scope));
+        }
+        !digest.question && digest.scope & !lately == 0
     }
 
     /// Sends what the other lacks, the most urgent first, and tells whose time is over. `true` if there was anything.

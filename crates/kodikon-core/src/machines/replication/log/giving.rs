@@ -36,11 +36,13 @@ pub(super) struct Giving {
     sent: u64,
     got: u64,
     until: u64,
-    /// Bytes of a burst, and when the last one began.
+    /// Bytes of a burst; of the last one, and when that began.
     burst: u64,
+    last: u64,
     began: Instant,
-    /// How long the quickest took.
+    /// How long the quickest took, and a byte of the one that was fastest.
     quickest: Duration,
+    byte: Duration,
     /// The way is left to others until then.
     rests_until: Instant,
     since: Instant,
@@ -63,8 +65,10 @@ impl Giving {
             got: 0,
             until: word.until,
             burst: BURST_LEAST,
+            last: 0,
             began: now,
             quickest: Duration::MAX,
+            byte: Duration::MAX,
             rests_until: now,
             since: now,
         }
@@ -96,11 +100,11 @@ impl Giving {
         let was_whole = self.got == self.sent;
         (self.got, self.until, self.since) = (word.got, self.until.max(word.until), now);
         if !was_whole && self.got == self.sent {
-            // As long as the burst was on its way the way is left to others: half of what it carries is theirs.
             let took = now.since(self.began);
-            self.rests_until = now + took;
             self.quickest = self.quickest.min(took);
+            self.byte = self.byte.min(took / u32::try_from(self.last.max(1)).unwrap_or(u32::MAX));
             let quick = QUICK.max(self.quickest * 2);
+            self.rests_until = now + self.rest(took, quick);
             if took <= quick {
                 self.burst = (self.burst * 2).min(BURST_MOST);
             } else if took > quick * 2 {
@@ -108,6 +112,15 @@ impl Giving {
             }
         }
         true
+    }
+
+    /// As long as a burst was on its way the way is left to others: half of what it carries is theirs. Where it was quick, what took
+    /// longer than with the fastest was the reader's own work and not the way's.
+    fn rest(&self, took: Duration, quick: Duration) -> Duration {
+        if took > quick {
+            return took;
+        }
+        took.min(self.byte.saturating_mul(u32::try_from(self.last).unwrap_or(u32::MAX)))
     }
 
     fn may_send(&self, now: Instant) -> bool {
@@ -170,6 +183,7 @@ impl Log {
         let sent: u64 = messages.iter().map(pipe::weight).sum();
         if let Some(giving) = self.bulk.giving.get_mut(&stream) {
             (giving.began, giving.since) = (now, now);
+            giving.last = sent;
             giving.sent += sent;
         }
         messages.into_iter().for_each(|message| ctx.out.send(Destination::Pipe(stream), message));
@@ -222,5 +236,42 @@ impl Log {
             }
         }
         self.give_on(now, stream, ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_way_rests_as_long_as_it_took_and_not_for_what_the_reader_did_meanwhile() {
+        let peer = (NodeId([1; 16]), 0);
+        let mut giving = Giving::new(Instant::ZERO, peer, BulkWord { got: 0, until: u64::MAX });
+        let mut now = Instant::ZERO;
+        // (KiB of a burst, ms until all of it was there, ms that the way is left to others)
+        for (kib, took, rests) in [
+            // The only one so far: nobody can tell what of it was the way's.
+            (16, 2, 2),
+            (32, 2, 2),
+            // A byte has taken a sixteenth of a millisecond for a KiB at its fastest.
+            (64, 5, 4),
+            (64, 4, 4),
+            // The way is slow, or full.
+            (64, 30, 30),
+            (16, 4, 1),
+        ] {
+            (giving.began, giving.last) = (now, kib * 1_024);
+            giving.sent += giving.last;
+            now = now + ms(took);
+            assert!(giving.on_word(now, BulkWord { got: giving.sent, until: u64::MAX }));
+            let found = giving.rests_until.since(now);
+            assert!(found <= ms(rests) && found + ms(1) > ms(rests), "{kib} KiB in {took} ms: {found:?}");
+            assert!(!giving.may_send(giving.rests_until - ms(1)) && giving.may_send(giving.rests_until));
+            now = giving.rests_until;
+        }
     }
 }
