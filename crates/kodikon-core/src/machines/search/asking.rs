@@ -80,6 +80,10 @@ struct Asked {
 struct Parts {
     came: u32,
     of: u8,
+    /// Records in them.
+    records: usize,
+    /// Whether one of those is known here to be past: another had its place if the answer has no room.
+    has_past: bool,
 }
 
 impl Parts {
@@ -218,12 +222,14 @@ impl Searches {
         if parts.note(answer.part, answer.parts).is_none() {
             return ctx.stats.drop(Reject::Malformed);
         }
-        let is_whole = parts.is_whole();
+        parts.records += answer.entries.len();
         let mut told = Vec::new();
         for entry in answer.entries {
             told.extend(asked.take((from, entry), &is_past, ctx));
         }
-        asked.certified &= answer.certified;
+        let Some(parts) = asked.awaited.get(&from).copied() else { return };
+        let (is_whole, is_full) = (parts.is_whole(), parts.records >= asked.waiting.question.k);
+        asked.certified &= answer.certified && !(is_full && parts.has_past);
         told.retain(|id| asked.found.iter().any(|found| OpId::of(found.entry.op()) == *id));
         if !told.is_empty() {
             let is_new = |found: &&Found| told.contains(&OpId::of(found.entry.op()));
@@ -292,7 +298,11 @@ impl Asked {
         if self.found.iter().any(|found| OpId::of(found.entry.op()) == id) {
             return None;
         }
-        if u128::from(age_ms) >= body.ttl().as_millis() || is_past(id, &body) || !self.fits(&space.model) {
+        if u128::from(age_ms) >= body.ttl().as_millis() || is_past(id, &body) {
+            self.awaited.entry(from).and_modify(|parts| parts.has_past = true);
+            return None;
+        }
+        if !self.fits(&space.model) {
             return None;
         }
         // Whoever sends what was not asked for says nothing.
