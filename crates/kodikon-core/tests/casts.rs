@@ -532,6 +532,19 @@ fn nor_does_a_recording_of_all_that_was_missed_that_is_played_in_its_order() {
     assert_eq!((told(&mesh, 2).len(), told(&mesh, 3).len()), (1, 1), "once in all its runs");
 }
 
+/// Found by swarm-5, seed 22: the answer to a giver that asks by every address went by that of the dead segment.
+#[test]
+fn who_is_heard_on_another_segment_than_the_one_that_died_is_told() {
+    for dead in [1, 2] {
+        let mut mesh = Segments::new(&[(1, &[1, 2]), (2, &[1, 2])]);
+        mesh.settle();
+        mesh.filter = Box::new(move |flight: &Flight, _| flight.segment != dead);
+        announce(&mut mesh, 1, "\"still here\"");
+        mesh.run(Duration::from_secs(5));
+        assert_told_once(&mesh, [2], "\"still here\"", &format!("segment {dead} is dead"));
+    }
+}
+
 /// Found by lost-disk, seed 0: a machine that lost its disk was told again, as another, what it had been told before.
 #[test]
 fn whoever_comes_is_told_what_is_said_from_then_on_in_its_first_run_too() {

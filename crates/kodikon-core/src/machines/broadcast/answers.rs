@@ -32,6 +32,8 @@ struct Answer {
     noted: BTreeMap<CastId, Option<Digest>>,
     /// Casts that are wanted of it, and whether they are though they are here.
     wants: BTreeMap<CastId, bool>,
+    /// Whether it is said to every address: the one that is best for us may be what died.
+    everywhere: bool,
 }
 
 /// What is to be answered.
@@ -63,8 +65,15 @@ impl Answers {
         });
     }
 
+    /// A neighbour asked by every address of its own, since it heard nothing of us. For what waits for it already.
+    pub(super) fn say_everywhere(&mut self, to: &NodeId) {
+        if let Some(answer) = self.waiting.get_mut(to) {
+            answer.everywhere = true;
+        }
+    }
+
     fn change(&mut self, (now, after): When, to: NodeId, change: impl FnOnce(&mut Answer)) {
-        let fresh = Answer { due: now + after, noted: BTreeMap::new(), wants: BTreeMap::new() };
+        let fresh = Answer { due: now + after, noted: BTreeMap::new(), wants: BTreeMap::new(), everywhere: false };
         let mut answer = self.waiting.remove(&to).unwrap_or(fresh);
         change(&mut answer);
         answer.due = answer.due.min(now + after);
@@ -78,8 +87,9 @@ impl Answers {
     pub(super) fn say(&mut self, now: Instant, windows: &Windows, fragments: &Fragments<Cast>, out: &mut Outbox) {
         while let Some(to) = self.waiting.iter().find(|(_, answer)| now >= answer.due).map(|(to, _)| *to) {
             let Some(answer) = self.waiting.remove(&to) else { break };
+            let destination = if answer.everywhere { Destination::EveryPath(to) } else { Destination::Peer(to) };
             for covered in words(to, answer, windows, fragments) {
-                out.send(Destination::Peer(to), Message::Covered(covered));
+                out.send(destination, Message::Covered(covered));
             }
         }
     }

@@ -337,6 +337,9 @@ impl Broadcasts {
                 }
             }
         }
+        if offer.question && arrival.cast == Way::Unicast {
+            self.answers.say_everywhere(&from);
+        }
         self.yield_turn(now, arrival, offer, ctx);
     }
 
