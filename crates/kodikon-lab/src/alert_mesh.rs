@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
+use crate::access::ApiAccess;
 use crate::embeddings::write_embeddings;
 use crate::event::{Elapsed, Event, Kind, Moment};
 use crate::lab::Lab;
@@ -234,12 +235,10 @@ struct Door {
 
 impl Door {
     fn of(mesh: &AlertMesh<'_>, host: Host) -> Result<Self> {
-        let api: Value = serde_json::from_str(&fs::read_to_string(mesh.data(host).join("api.json"))?)?;
-        let (url, token) = (api["url"].as_str().unwrap_or_default(), api["token"].as_str().unwrap_or_default());
-        let address = url.strip_prefix("http://").context("no address in api.json")?;
+        let ApiAccess { address, head } = ApiAccess::read(&mesh.data(host))?;
         let stream = mesh.lab.inside(host, || TcpStream::connect(address))??;
         stream.set_nodelay(true)?;
-        Ok(Self { host, stream, head: format!("Host: {address}\r\nAuthorization: Bearer {token}\r\n") })
+        Ok(Self { host, stream, head })
     }
 
     /// Raises alerts and does not wait for the answers: one that is slow is in the times of the next.

@@ -17,6 +17,7 @@
 //! hardware addresses, which is one for all namespaces, stays raised where a large lab needed more. Needs root,
 //! iproute2 and nftables: [`Lab::available`] says what is missing.
 
+mod access;
 mod alert_mesh;
 mod claim;
 mod counters;
@@ -32,6 +33,7 @@ mod process;
 mod story;
 mod topology;
 
+pub use access::ApiAccess;
 pub use alert_mesh::{AlertMesh, AlertTimes};
 pub use claim::{Alone, alone};
 pub use counters::{Traffic, Usage};

@@ -453,7 +453,6 @@ fn sort_by_name(peers: &mut [Peer]) {
     peers.sort_by(|a, b| (a.name(), a.id()).cmp(&(b.name(), b.id())));
 }
 
-/// Enters what the core counts.
 /// For how many seconds each neighbour that is alive has not told the digest that this node has.
 fn log_lags(view: &View, now: Duration) -> BTreeMap<String, f64> {
     let now = Instant::from_start(now);
@@ -465,6 +464,7 @@ fn log_lags(view: &View, now: Duration) -> BTreeMap<String, f64> {
     .collect()
 }
 
+/// Enters what the core counts.
 fn count_core(doc: &mut StatsDoc, stats: &Stats) {
     doc.messages_sent = stats.messages_sent;
     doc.messages_received = stats.messages_received;

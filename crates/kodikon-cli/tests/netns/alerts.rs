@@ -1,12 +1,11 @@
 //! How alerts reach everyone who is here or comes while they are active, once, across relays and the restart of either end.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kodikon_lab::{Fleet, Host, Kind, Moment, Seen, Topology};
+use kodikon_lab::{ApiAccess, Fleet, Host, Kind, Moment, Seen, Topology};
 use serde_json::Value;
 
 use crate::scene::{PATIENCE, Scene, eventually};
@@ -133,14 +132,12 @@ fn raise(fleet: &Fleet<'_>, at: &str, arguments: &[&str]) -> Result<String> {
 
 /// Raises an alert and kills its node within a millisecond of the answer, which no program that has to end first could do; its name.
 fn raise_and_kill(scene: &Scene, fleet: &mut Fleet<'_>, at: &str, body: &str) -> Result<String> {
-    let api: Value = serde_json::from_str(&fs::read_to_string(fleet.data(at)?.join("api.json"))?)?;
-    let field = |name: &str| api[name].as_str().with_context(|| format!("no {name} in {api}"));
-    let (address, token) = (field("url")?.trim_start_matches("http://").to_owned(), field("token")?);
+    let ApiAccess { address, head } = ApiAccess::read(fleet.data(at)?)?;
     let mut stream = scene.inside(fleet.host(at)?, || TcpStream::connect(&address))??;
     stream.set_read_timeout(Some(PATIENCE))?;
     let length = body.len();
-    let head = format!("POST /v1/alerts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n");
-    write!(stream, "{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")?;
+    let kind = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+    write!(stream, "POST /v1/alerts HTTP/1.1\r\n{head}{kind}\r\n{body}")?;
     let mut answer = Vec::new();
     let report = loop {
         let mut read = [0; 4_096];

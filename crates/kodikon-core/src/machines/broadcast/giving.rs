@@ -232,7 +232,7 @@ impl Broadcasts {
     /// Says pieces of a cast.
     fn send(&mut self, now: Instant, id: CastId, pieces: u64, to: &[Destination], ctx: &mut Context) {
         let Some(held) = self.store.get(&id) else { return };
-        let count = held.cast.pieces();
+        let (count, doubt) = (held.cast.pieces(), held.doubt(ctx));
         let part = |n: usize| u8::try_from(n).expect("a cast has 64 pieces at most");
         for index in (0..count).filter(|index| pieces & 1 << index != 0) {
             let spread = Spread {
@@ -242,7 +242,7 @@ impl Broadcasts {
                 path: path_on(held, ctx),
                 map: self.map,
                 fragment: (count > 1).then(|| Fragment { index: part(index), count: part(count) }),
-                doubt_ms: millis(held.doubt(ctx)),
+                doubt_ms: millis(doubt),
                 sent: Ticks::of(now),
             };
             for to in to {

@@ -75,7 +75,7 @@ impl Held {
             session.clock.transit(self.arrived, sent)
         });
         let transit = later.map_or(self.doubt.transit, |later| later.min(self.doubt.transit));
-        self.doubt.before.saturating_add(transit)
+        Doubt { transit, ..self.doubt }.sum()
     }
 
     /// Its age now.

@@ -299,7 +299,9 @@ impl Asked {
             return None;
         }
         if u128::from(age_ms) >= body.ttl().as_millis() || is_past(id, &body) {
-            self.awaited.entry(from).and_modify(|parts| parts.has_past = true);
+            if let Some(parts) = self.awaited.get_mut(&from) {
+                parts.has_past = true;
+            }
             return None;
         }
         if !self.fits(&space.model) {

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use kodikon_lab::{Distribution, Elapsed, Fleet, Host, Kind, Lab, Moment, Program, Seen, Story, write_embeddings};
+use kodikon_lab::{
+    ApiAccess, Distribution, Elapsed, Fleet, Host, Kind, Lab, Moment, Program, Seen, Story, write_embeddings,
+};
 use serde_json::{Value, json};
 
 use crate::report::{Report, Row, Spans};
@@ -136,13 +138,11 @@ struct Request {
 
 impl Request {
     fn new(data: &Path, number: u32, numbers: Vec<f32>) -> Result<Self> {
-        let api: Value = serde_json::from_str(&std::fs::read_to_string(data.join("api.json"))?)?;
-        let (url, token) = (api["url"].as_str().unwrap_or_default(), api["token"].as_str().unwrap_or_default());
-        let address = url.strip_prefix("http://").context("no address in api.json")?.to_owned();
+        let ApiAccess { address, head } = ApiAccess::read(data)?;
         let record = json!({"hash_value": format!("s{number}"), "embedding": {"model": "m", "numbers": numbers}});
         let body = record.to_string();
-        let head = format!("POST /v1/records HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n");
-        let text = format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let kind = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        let text = format!("POST /v1/records HTTP/1.0\r\n{head}{kind}\r\n{body}");
         Ok(Self { address, text })
     }
 

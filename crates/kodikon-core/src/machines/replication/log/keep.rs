@@ -23,26 +23,19 @@ const CLOCK_EVERY: Duration = Duration::from_secs(60);
 /// again, and a sync for each of a fleet's sightings wears the disk, and takes the processor from those who have yet to hear of it.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// What somebody waits for does not gather.
+const AT_ONCE: Instant = Instant::ZERO;
+
 /// What is owed to the disk, and what is on its way there.
 #[derive(Debug)]
 pub(super) struct Keep {
     last: u64,
     pending: BTreeMap<CommitId, Owed>,
     owed: Owed,
-    due: Due,
+    /// When what is owed is to be asked for: then, or as soon as it fills a transaction.
+    due: Instant,
     failing: Option<(Instant, Duration)>,
     clock_at: Option<Instant>,
-}
-
-/// When what is owed is to be asked for.
-#[derive(Debug, Clone, Copy)]
-enum Due {
-    /// At once.
-    Now,
-    /// Then, or as soon as it fills a transaction.
-    At(Instant),
-    /// Nothing is owed.
-    Never,
 }
 
 /// Changes that belong into a transaction.
@@ -72,28 +65,21 @@ impl Owed {
 
 impl Keep {
     pub(super) fn new() -> Self {
-        Self {
-            last: 0,
-            pending: BTreeMap::new(),
-            owed: Owed::default(),
-            due: Due::Never,
-            failing: None,
-            clock_at: None,
-        }
+        Self { last: 0, pending: BTreeMap::new(), owed: Owed::default(), due: AT_ONCE, failing: None, clock_at: None }
     }
 
     /// An op is to be written.
     pub(super) fn owe_row(&mut self, id: OpId) {
         self.owe(id);
-        self.due = Due::Now;
+        self.due = AT_ONCE;
     }
 
     /// An op is to be written soon.
     pub(super) fn owe_row_soon(&mut self, now: Instant, id: OpId) {
-        self.owe(id);
-        if matches!(self.due, Due::Never) {
-            self.due = Due::At(now + GATHER);
+        if self.owed.is_empty() {
+            self.due = now + GATHER;
         }
+        self.owe(id);
     }
 
     fn owe(&mut self, id: OpId) {
@@ -103,11 +89,7 @@ impl Keep {
 
     /// Whether what is owed is to be asked for now.
     fn is_due(&self, now: Instant) -> bool {
-        match self.due {
-            Due::Now => true,
-            Due::At(at) => now >= at || self.owed.rows.len() >= MAX_ROWS,
-            Due::Never => false,
-        }
+        !self.owed.is_empty() && (now >= self.due || self.owed.rows.len() >= MAX_ROWS)
     }
 
     /// An op is to be removed; whether it was written does not matter.
@@ -115,7 +97,7 @@ impl Keep {
         self.owed.rows.remove(&id);
         self.owed.removed.insert(id);
         self.owed.covers.insert((id.author, id.epoch));
-        self.due = Due::Now;
+        self.due = AT_ONCE;
     }
 
     /// Whether it waits to be asked for that an op is written, or removed.
@@ -136,7 +118,7 @@ impl Keep {
         self.owed.removed.retain(|id| !of_run(id));
         self.owed.covers.remove(&run);
         self.owed.ended.insert(run);
-        self.due = Due::Now;
+        self.due = AT_ONCE;
     }
 
     /// Something is held, or nothing any more: whether its age must be kept.
@@ -158,10 +140,7 @@ impl Keep {
         if self.clock_at.is_some_and(|at| now >= at) {
             self.clock_at = Some(now + CLOCK_EVERY);
             self.owed.clock = true;
-            self.due = Due::Now;
-        }
-        if self.owed.is_empty() {
-            self.due = Due::Never;
+            self.due = AT_ONCE;
         }
         let may = self.failing.is_none_or(|(at, _)| now >= at && self.pending.is_empty());
         if !self.is_due(now) || !may || self.pending.len() >= MAX_PENDING {
@@ -172,7 +151,7 @@ impl Keep {
         self.owed.removed = split(&mut batch.removed);
         // What is written later covers its numbers then.
         self.owed.covers.extend(self.owed.rows.iter().map(|id| (id.author, id.epoch)));
-        self.due = if self.owed.is_empty() { Due::Never } else { Due::Now };
+        self.due = AT_ONCE;
         self.last += 1;
         let commit = CommitId(self.last);
         self.pending.insert(commit, batch.clone());
@@ -182,7 +161,7 @@ impl Keep {
     /// There is no later: a disk that failed is tried at once.
     pub(super) fn hurry(&mut self) {
         self.failing = None;
-        self.due = Due::Now;
+        self.due = AT_ONCE;
     }
 
     /// How a transaction ended. What it held, if this node asked for it; it is owed again if it failed.
@@ -201,7 +180,7 @@ impl Keep {
                 self.owed.covers.extend(covers);
                 self.owed.ended.extend(ended);
                 self.owed.clock |= clock;
-                self.due = Due::Now;
+                self.due = AT_ONCE;
             }
         }
         Some(batch)
@@ -211,12 +190,8 @@ impl Keep {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let retry = self.failing.filter(|_| self.pending.is_empty() && !self.owed.is_empty()).map(|(at, _)| at);
         let clock = self.clock_at.filter(|_| self.failing.is_none() && self.pending.len() < MAX_PENDING);
-        let gathered = match self.due {
-            Due::At(at) if !self.owed.is_empty() && self.failing.is_none() && self.pending.len() < MAX_PENDING => {
-                Some(at)
-            }
-            Due::At(_) | Due::Now | Due::Never => None,
-        };
+        let gathers = self.due != AT_ONCE && !self.owed.is_empty();
+        let gathered = (gathers && self.failing.is_none() && self.pending.len() < MAX_PENDING).then_some(self.due);
         [retry, clock, gathered].into_iter().flatten().min()
     }
 
