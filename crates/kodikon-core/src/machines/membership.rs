@@ -230,10 +230,8 @@ impl Membership {
     pub fn heard(&mut self, now: Instant, id: NodeId, arrival: Arrival, ctx: &mut Context) -> Source {
         let Some(peer) = ctx.roster.get_mut(&id) else { return Source::Unproven };
         peer.datagrams += 1;
-        let source = match peer.paths.iter_mut().find(|path| path.address == arrival.from) {
+        let source = match peer.hear_from(now, arrival.from, arrival.interface) {
             Some(path) => {
-                path.heard = Some(now);
-                path.interface = Some(arrival.interface);
                 if arrival.cast != Cast::Unicast {
                     path.group = Some((arrival.interface, now));
                 }

@@ -208,21 +208,27 @@ impl Peer {
 
     /// Notes a proven address; the way unheard or heard longest ago makes room.
     pub fn learn_path(&mut self, now: Instant, address: SocketAddr, interface: InterfaceIndex) {
-        if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
-            path.heard = Some(now);
-            path.interface = Some(interface);
-            path.is_cut = false;
-            return;
+        if self.hear_from(now, address, interface).is_none() {
+            self.add_path(Path {
+                address,
+                interface: Some(interface),
+                heard: Some(now),
+                group: None,
+                rtt: None,
+                measured: None,
+                is_cut: false,
+            });
         }
-        self.add_path(Path {
-            address,
-            interface: Some(interface),
-            heard: Some(now),
-            group: None,
-            rtt: None,
-            measured: None,
-            is_cut: false,
-        });
+    }
+
+    /// It was heard from this address by this interface: the way is open, also if it led by another one that went down. `None` if the
+    /// address is not one of its ways.
+    pub fn hear_from(&mut self, now: Instant, address: SocketAddr, interface: InterfaceIndex) -> Option<&mut Path> {
+        let path = self.paths.iter_mut().find(|path| path.address == address)?;
+        path.heard = Some(now);
+        path.interface = Some(interface);
+        path.is_cut = false;
+        Some(path)
     }
 
     /// A newer card: addresses that only the old one listed are left, those that it lists are tried.
@@ -542,6 +548,27 @@ mod tests {
         learn(&mut roster, 50, a);
         roster.review_paths(&BTreeSet::from([a]), &BTreeSet::from([a, b]));
         assert_eq!(best(&roster), Some(a));
+    }
+
+    #[test]
+    fn a_way_by_which_something_comes_is_open_whatever_became_of_the_interface_that_it_led_by() {
+        let [lo, a] = [1, 2].map(InterfaceIndex);
+        let address = SocketAddr::from(([10, 0, 0, 1], 9));
+        let mut roster = Roster::new(4);
+        let id = NodeId([1; 16]);
+        assert!(roster.insert(id, peer()));
+        let held = |roster: &mut Roster| roster.get_mut(&id).expect("it is there").clone();
+        roster.get_mut(&id).expect("it is there").learn_path(Instant::ZERO, address, a);
+        roster.review_paths(&BTreeSet::from([a]), &BTreeSet::new());
+        assert!(held(&mut roster).best_path().is_none());
+        // Two nodes of one host: the address is the same, and loopback carries it now.
+        let later = Instant::ZERO + Duration::from_secs(1);
+        assert!(roster.get_mut(&id).expect("it is there").hear_from(later, address, lo).is_some());
+        assert_eq!(held(&mut roster).best_path().and_then(|path| path.interface), Some(lo));
+        roster.review_paths(&BTreeSet::new(), &BTreeSet::from([a]));
+        assert_eq!(held(&mut roster).best_path().and_then(|path| path.interface), Some(lo));
+        let stranger = SocketAddr::from(([10, 0, 0, 2], 9));
+        assert!(roster.get_mut(&id).expect("it is there").hear_from(later, stranger, lo).is_none());
     }
 
     fn peer() -> Peer {
