@@ -11,7 +11,7 @@ use crate::model::links::SegmentId;
 const FIRST_NAMER: Duration = Duration::from_millis(250);
 /// The others wait so much longer: the lowest may hear less than they do.
 const NEXT_NAMER: Duration = Duration::from_secs(2);
-/// A namer's own links must show the segment after this: until then they may be on their way.
+/// A namer's own links must show the segment after this, and its list this node: until then they may be on their way.
 const ON_ITS_WAY: Duration = Duration::from_secs(10);
 /// Whom its namer no longer lists for so long, it does not hear: long enough for a suspicion that is answered, short enough for others
 /// to know a way to it before the hard bound, of which the namer has waited three fifths.
@@ -129,6 +129,7 @@ impl Ear {
     ) -> bool {
         let before = (self.segment, self.is_mine);
         self.part_from_the_deaf(now, &shown);
+        self.forget_the_stale(now, &shown);
         let stands = |namer: &NodeId, (segment, since): &(SegmentId, Instant)| {
             heard.binary_search(namer).is_ok()
                 && shown(namer, *segment).in_links.unwrap_or(true) | (now.since(*since) < ON_ITS_WAY)
@@ -168,6 +169,17 @@ impl Ear {
             }
             listing @ (Listing::NotYet | Listing::NoMore(_)) => listing,
         };
+    }
+
+    /// A name that was proven long ago, on a segment where this node is not listed: its namer may hear us no more, though we hear it again.
+    /// It is asked anew with its next word, and taken when it answers.
+    fn forget_the_stale(&mut self, now: Instant, shown: impl Fn(&NodeId, SegmentId) -> Shown) {
+        let current = self.segment.filter(|_| !self.is_mine && self.listing != Listing::NotYet).map(|_| self.namer);
+        let is_stale = |namer: &NodeId, (segment, since): &(SegmentId, Instant)| {
+            let shown = shown(namer, *segment);
+            current != Some(*namer) && now.since(*since) >= ON_ITS_WAY && shown.in_links.is_some() && !shown.lists_us
+        };
+        self.namers.retain(|namer, naming| !is_stale(namer, naming));
     }
 
     /// When this node becomes the namer, if nobody else does before.
@@ -244,6 +256,31 @@ mod tests {
     }
 
     #[test]
+    fn a_name_proven_long_ago_is_proven_anew_where_its_namer_does_not_list_us() {
+        let lists_us = |lists_us: bool| move |_: &NodeId, _: SegmentId| Shown { in_links: Some(true), lists_us };
+        let (me, namer) = ((id(2), ETH), id(1));
+        let mut ear = Ear::new();
+        assert!(ear.note(at(0), namer, SegmentId(1)));
+        assert!(ear.choose(at(0), me, false, &[namer, id(3)], lists_us(true)));
+        ear.choose(at(5_000), me, false, &[namer, id(3)], lists_us(true));
+        // The link to the namer dies, and this node names the segment for those who do hear it.
+        ear.choose(at(20_000), me, true, &[id(3)], lists_us(true));
+        ear.choose(at(20_250), me, true, &[id(3)], lists_us(true));
+        assert!(ear.is_mine());
+        // The namer is heard again and does not hear us.
+        ear.choose(at(30_000), me, true, &[namer, id(3)], lists_us(false));
+        assert!(ear.is_mine(), "on the other's segment nobody would know a way to us");
+        assert!(ear.asks(at(30_000), namer, SegmentId(1), 7));
+        // It answers: it is believed, and has some seconds to list us.
+        assert!(ear.note(at(31_000), namer, SegmentId(1)));
+        assert!(ear.choose(at(31_000), me, true, &[namer, id(3)], lists_us(false)));
+        ear.choose(at(40_999), me, true, &[namer, id(3)], lists_us(false));
+        assert_eq!((ear.segment(), ear.is_mine()), (Some(SegmentId(1)), false));
+        ear.choose(at(41_000), me, true, &[namer, id(3)], lists_us(false));
+        assert_eq!(ear.segment(), None);
+    }
+
+    #[test]
     fn of_two_namers_the_higher_gives_up() {
         let mut ear = Ear::new();
         for ms in [0, 3_000] {
@@ -262,7 +299,7 @@ mod tests {
         let mut ear = Ear::new();
         ear.note(at(0), id(1), SegmentId(1));
         assert!(ear.choose(at(0), (id(2), ETH), false, &[id(1), id(3)], unknown));
-        let shows = |shown: bool| move |_: &NodeId, _: SegmentId| Shown { in_links: Some(shown), lists_us: false };
+        let shows = |shown: bool| move |_: &NodeId, _: SegmentId| Shown { in_links: Some(shown), lists_us: true };
         assert!(!ear.choose(at(5_000), (id(2), ETH), false, &[id(1), id(3)], shows(false)), "they may be on their way");
         assert!(!ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], shows(true)));
         assert!(ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], shows(false)));
@@ -279,7 +316,7 @@ mod tests {
         ear.note(at(0), id(1), SegmentId(1));
         assert!(ear.choose(at(0), (id(2), ETH), false, &[id(1), id(3)], lists(false)));
         assert!(
-            !ear.choose(at(60_000), (id(2), ETH), false, &[id(1), id(3)], lists(false)),
+            !ear.choose(at(9_999), (id(2), ETH), false, &[id(1), id(3)], lists(false)),
             "its list may be on its way"
         );
         ear.choose(at(61_000), (id(2), ETH), false, &[id(1), id(3)], lists(true));
