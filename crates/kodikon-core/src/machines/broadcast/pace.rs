@@ -12,6 +12,8 @@ const CAME_OF: u32 = 4;
 const LEAST: u32 = 16 * 1_024;
 /// What is carried by more than this (a wire's share, see `ways.rs`) needs no limit.
 const MOST: u32 = 4 * 1_024 * 1_024;
+/// What was found so long ago is no longer true, as of a neighbour's pace (docs/machines/shaper.md).
+const FORGOTTEN: Duration = Duration::from_secs(10);
 /// A limited way is given so many quarters of that after each look at which half had come.
 const GROWTH: u32 = 5;
 
@@ -23,6 +25,8 @@ pub(super) struct Pace(Option<Limit>);
 struct Limit {
     rate: u32,
     bucket: TokenBucket,
+    /// When it was found.
+    at: Instant,
 }
 
 impl Limit {
@@ -32,13 +36,14 @@ impl Limit {
         let mut bucket = TokenBucket::new(rate, burst);
         // What was said lies in a queue yet.
         bucket.drain(now, burst);
-        Self { rate, bucket }
+        Self { rate, bucket, at: now }
     }
 }
 
 impl Pace {
     /// Those of the pieces that may be said now, to one or by the group, the first ones first.
     pub(super) fn afford(&mut self, now: Instant, pieces: u64) -> u64 {
+        self.0.take_if(|limit| now.since(limit.at) >= FORGOTTEN);
         let Some(limit) = &mut self.0 else { return pieces };
         let piece = u32::try_from(MAX_PIECE).unwrap_or(u32::MAX);
         let (mut left, mut afforded) = (pieces, 0);
@@ -94,5 +99,17 @@ mod tests {
         assert_eq!(pace.afford(at(10_000), u64::MAX), u64::MAX, "without a limit again");
         pace.note_carried(at(10_000), 0, 60, second);
         assert_eq!(pace.afford(at(10_070), 0b11).count_ones(), 1, "at least 16 KiB a second");
+    }
+
+    #[test]
+    fn a_limit_of_which_nothing_was_seen_for_ten_seconds_is_none() {
+        let mut pace = Pace::default();
+        for (found, ms, is_limited) in [(0, 9_999, true), (20_000, 30_000, false), (30_000, 39_000, true)] {
+            pace.note_carried(at(found), 0, 60, Duration::from_secs(1));
+            assert_eq!(pace.afford(at(ms), u64::MAX) != u64::MAX, is_limited, "{found} to {ms} ms");
+        }
+        pace.note_carried(at(39_500), 2, 2, Duration::from_secs(1));
+        assert_ne!(pace.afford(at(49_000), u64::MAX), u64::MAX, "each look counts");
+        assert_eq!(pace.afford(at(49_500), u64::MAX), u64::MAX);
     }
 }
