@@ -1,10 +1,13 @@
 //! `up`: a node from its settings to its goodbye: mesh, API, `api.json`, events on stdout, signals.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_core::Stream as _;
 use kodikon::api::{Security, Started};
 use kodikon::settings::{LogFormat, LogLevel, Settings};
 use kodikon::{EventStream, Mesh, StartError};
@@ -12,17 +15,22 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::api_file::{ApiFile, Left};
 use crate::args::{Common, UpArgs};
 use crate::event_line;
-use crate::http::{self, Api, EventRing, Token};
+use crate::http::{self, Api, EventRing, Reader, Token};
 use crate::json_log::JsonLines;
 use crate::log_writer::LogWriter;
 use crate::outcome::{Done, Failure};
 use crate::{metrics_token, places, print};
 
+/// Events handed on together at most, so that a signal is noticed between.
+const BATCH: usize = 128;
+/// Bytes of lines that are written together: as many as a pipe holds.
+const PRINTED_AT_ONCE: usize = 65_536;
 /// How long the last lines may take to be read; a reader that stopped reading must not keep the node from ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A signal so soon after the first is the first once more: a supervisor tells the process and its group, a terminal the
@@ -55,25 +63,24 @@ async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) 
         Some(listener) => Some(start_api(listener, &mesh, &ring, &settings)?),
         None => None,
     };
-    // Subscribed before the first line is out: whoever reads `started` and then acts finds it all.
-    let for_readers = mesh.events();
     let started = mesh.started(api.as_ref().map(|api| api.url.clone()));
     match settings.log_format.value {
         LogFormat::Json => log_banner(&started, &settings),
         LogFormat::Text | _ => banner(&started, &settings, log),
     }
-    let mut printed = spawn_printer(json, &started, events)?;
+    let mut printed = spawn_printer(json, &started, ring.reader())?;
+    let mut told = tokio::spawn(feed(ring, events));
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let ended_by_signal = tokio::select! {
         () = signals.any() => true,
-        () = feed(&ring, for_readers) => false,
+        _ = &mut told => false,
     };
     let ended_at = Instant::now();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     // A second signal ends at once what the first began to end.
     tokio::select! {
-        () = end(&mesh, api, &mut printed) => {}
+        () = end(&mesh, told, api, &mut printed) => {}
         () = signals.again(ended_at) => return Err(Failure::Undone("ended without a goodbye".into())),
     }
     if ended_by_signal {
@@ -84,8 +91,12 @@ async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) 
 }
 
 /// Says goodbye, then ends the API and waits for the last lines.
-async fn end(mesh: &Mesh, api: Option<RunningApi>, printed: &mut oneshot::Receiver<()>) {
+async fn end(mesh: &Mesh, told: JoinHandle<()>, api: Option<RunningApi>, printed: &mut oneshot::Receiver<()>) {
     mesh.shutdown().await;
+    // One that is finished was waited for. An error means that it took longer than any event should.
+    if !told.is_finished() {
+        let _ = tokio::time::timeout(LAST_WORDS, told).await;
+    }
     if let Some(api) = api {
         drop(api.left);
         // An error means that the API has ended by itself.
@@ -120,7 +131,7 @@ struct RunningApi {
     url: String,
     left: Left,
     end: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 fn start_api(listener: TcpListener, mesh: &Mesh, ring: &EventRing, settings: &Settings) -> Result<RunningApi, Failure> {
@@ -155,15 +166,24 @@ fn api_dir(mesh: &Mesh, settings: &Settings) -> std::io::Result<PathBuf> {
     }
 }
 
-/// Hands events to the readers of the API until the node ends.
-async fn feed(ring: &EventRing, mut events: EventStream) {
+/// Hands events to their readers, the printer and those of the API, until the node has ended: what came at once is handed on at once, since
+/// each waking of another thread costs more than an event.
+async fn feed(ring: EventRing, mut events: EventStream) {
     while let Some(event) = events.next().await {
-        ring.push(&event);
+        let mut batch = vec![event];
+        let mut now = Context::from_waker(Waker::noop());
+        while batch.len() < BATCH
+            && let Poll::Ready(Some(event)) = Pin::new(&mut events).poll_next(&mut now)
+        {
+            batch.push(event);
+        }
+        ring.extend(&batch);
     }
+    ring.close();
 }
 
 /// Prints the first line and then events, on a thread of its own: whoever reads slowly holds up nobody but himself.
-fn spawn_printer(json: bool, started: &Started, mut events: EventStream) -> Result<oneshot::Receiver<()>, Failure> {
+fn spawn_printer(json: bool, started: &Started, mut events: Reader) -> Result<oneshot::Receiver<()>, Failure> {
     let first = json.then(|| serde_json::to_string(started).expect("its fields are texts and lists of texts"));
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
@@ -173,10 +193,10 @@ fn spawn_printer(json: bool, started: &Started, mut events: EventStream) -> Resu
         if first.is_some_and(|line| !print::line(&line).unwrap_or(false)) {
             return;
         }
-        while let Some(event) = events.next().await {
-            let line = serde_json::to_string(&event).expect("an event has no keys but strings");
-            let line = if json { line } else { event_line::human(&line) };
-            if !print::line(&line).unwrap_or(false) {
+        while let Some(lines) = events.lines(PRINTED_AT_ONCE).await {
+            let lines: Vec<_> =
+                lines.iter().map(|line| if json { line.to_string() } else { event_line::human(line) }).collect();
+            if !print::line(&lines.join("\n")).unwrap_or(false) {
                 break;
             }
         }

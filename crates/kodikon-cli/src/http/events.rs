@@ -61,6 +61,13 @@ struct Line {
     json: Arc<str>,
 }
 
+impl Line {
+    fn of(event: &Event) -> Self {
+        let json = serde_json::to_string(event).expect("an event has no keys but strings").into();
+        Self { kind: event.what.name(), json }
+    }
+}
+
 impl EventRing {
     /// A ring for the run of this name.
     pub(crate) fn new(run: &str) -> Self {
@@ -73,12 +80,12 @@ impl EventRing {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Adds an event; the oldest go where there is no room.
-    pub(crate) fn push(&self, event: &Event) {
-        let json: Arc<str> = serde_json::to_string(event).expect("an event has no keys but strings").into();
+    /// Adds events, and wakes the readers once for all of them; the oldest go where there is no room.
+    pub(crate) fn extend(&self, events: &[Event]) {
+        let lines: Vec<Line> = events.iter().map(Line::of).collect();
         let mut kept = self.kept();
-        kept.bytes += json.len();
-        kept.lines.push_back(Line { kind: event.what.name(), json });
+        kept.bytes += lines.iter().map(|line| line.json.len()).sum::<usize>();
+        kept.lines.extend(lines);
         while kept.lines.len() > MAX_EVENTS || kept.bytes > MAX_BYTES {
             let Some(oldest) = kept.lines.pop_front() else { break };
             kept.bytes -= oldest.json.len();
@@ -87,6 +94,12 @@ impl EventRing {
         let next = kept.first + kept.lines.len() as u64;
         drop(kept);
         self.shared.head.send_modify(|head| head.0 = next);
+    }
+
+    /// A reader of all there is and will be, beside those of the API.
+    pub(crate) fn reader(&self) -> Reader {
+        let head = self.shared.head.subscribe();
+        Reader { ring: self.clone(), head, next: 0, missing: None, kinds: Vec::new(), _place: None }
     }
 
     /// Ends all streams once they have read what there is.
@@ -129,24 +142,52 @@ impl EventRing {
 struct Missing(Option<u64>);
 
 /// One reader of the ring.
-struct Reader {
+pub(crate) struct Reader {
     ring: EventRing,
     head: watch::Receiver<(u64, bool)>,
     next: u64,
     missing: Option<Missing>,
     kinds: Vec<String>,
-    _place: OwnedSemaphorePermit,
+    /// Readers from outside take one of a few places.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Reader {
+    /// The next events as lines of JSON, as many as are there: one at least, more only up to so many bytes; none at the end.
+    pub(crate) async fn lines(&mut self, max_bytes: usize) -> Option<Vec<Arc<str>>> {
+        let (_, first) = self.read().await?;
+        let mut bytes = first.json.len();
+        let mut lines = vec![first.json];
+        while bytes < max_bytes
+            && let Some((_, line)) = self.read_now()
+        {
+            bytes += line.json.len();
+            lines.push(line.json);
+        }
+        Some(lines)
+    }
+
     /// The next event of a wanted kind as its number and line; none at the end.
     async fn read(&mut self) -> Option<(u64, Line)> {
         loop {
+            if let Some(found) = self.read_now() {
+                return Some(found);
+            }
+            let next = self.next;
+            let (head, open) = *self.head.wait_for(|(head, open)| *head > next || !open).await.ok()?;
+            if head <= next && !open {
+                return None;
+            }
+        }
+    }
+
+    /// The same, if there is one already.
+    fn read_now(&mut self) -> Option<(u64, Line)> {
+        loop {
             if let Some(Missing(count)) = self.missing.take() {
-                let event = Event::new(now(), What::Missed { count });
-                let json = serde_json::to_string(&event).expect("an event has no keys but strings").into();
+                let line = Line::of(&Event::new(now(), What::Missed { count }));
                 // It has the number before the next event's: to resume after it is to resume there.
-                return Some((self.next.wrapping_sub(1), Line { kind: event.what.name(), json }));
+                return Some((self.next.wrapping_sub(1), line));
             }
             match self.ring.get(self.next) {
                 Ok(Some(line)) => {
@@ -156,13 +197,7 @@ impl Reader {
                         return Some((number, line));
                     }
                 }
-                Ok(None) => {
-                    let next = self.next;
-                    let (head, open) = *self.head.wait_for(|(head, open)| *head > next || !open).await.ok()?;
-                    if head <= next && !open {
-                        return None;
-                    }
-                }
+                Ok(None) => return None,
                 Err(missing) => {
                     self.next += missing.0.unwrap_or_default();
                     self.missing = Some(missing);
@@ -233,7 +268,7 @@ pub(crate) async fn stream<N: NodeView>(
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
     let head = ring.shared.head.subscribe();
     let (next, missing) = ring.start(last);
-    let reader = Reader { ring: ring.clone(), head, next, missing, kinds, _place: place };
+    let reader = Reader { ring: ring.clone(), head, next, missing, kinds, _place: Some(place) };
     Ok(Sse::new(SseStream::new(reader)).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -273,7 +308,7 @@ mod tests {
             next,
             missing,
             kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
-            _place: Arc::clone(&ring.shared.readers).try_acquire_owned().expect("a place"),
+            _place: None,
         }
     }
 
@@ -290,7 +325,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_resumes_after_the_event_it_saw_last() {
         let ring = EventRing::new("r");
-        (0..4).for_each(|n| ring.push(&event(n)));
+        (0..4).for_each(|n| ring.extend(&[event(n)]));
         ring.close();
         let told = |numbers: &[u64]| numbers.iter().map(|n| (*n, format!("\"{n}\""))).collect::<Vec<_>>();
         for (last, expected) in
@@ -303,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn an_id_of_another_run_is_told_and_answered_with_all_there_is() {
         let ring = EventRing::new("r");
-        (0..2).for_each(|n| ring.push(&event(n)));
+        (0..2).for_each(|n| ring.extend(&[event(n)]));
         ring.close();
         for last in ["s-1", "r-9", "r-", "r-18446744073709551615", "", "nonsense"] {
             let found = all(reader(&ring, Some(last), &[])).await;
@@ -317,7 +352,7 @@ mod tests {
         let ring = EventRing::new("r");
         let late = reader(&ring, None, &[]);
         let resumed = || reader(&ring, Some("r-0"), &[]);
-        (0..MAX_EVENTS + 5).for_each(|n| ring.push(&event(n)));
+        (0..MAX_EVENTS + 5).for_each(|n| ring.extend(&[event(n)]));
         ring.close();
         let found = all(late).await;
         assert_eq!(found[0], (4, "5".to_owned()));
@@ -331,7 +366,7 @@ mod tests {
         let ring = EventRing::new("r");
         let reason = "x".repeat(MAX_BYTES / 4);
         for _ in 0..10 {
-            ring.push(&Event::new(0.0, What::Isolated { isolated: true, reason: reason.clone() }));
+            ring.extend(&[Event::new(0.0, What::Isolated { isolated: true, reason: reason.clone() })]);
         }
         let kept = ring.kept();
         assert!(kept.bytes <= MAX_BYTES, "{}", kept.bytes);
@@ -339,10 +374,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_printer_is_given_what_is_there_at_once_and_no_more_than_it_takes() {
+        let ring = EventRing::new("r");
+        let mut printer = ring.reader();
+        let events: Vec<Event> = (0..5).map(event).collect();
+        ring.extend(&events);
+        let lines: Vec<Arc<str>> = events.iter().map(|event| Line::of(event).json).collect();
+        let of_two = lines[0].len() + 1;
+        for expected in [&lines[..2], &lines[2..4], &lines[4..]] {
+            assert_eq!(printer.lines(of_two).await.as_deref(), Some(expected));
+        }
+        ring.close();
+        assert_eq!(printer.lines(of_two).await, None);
+    }
+
+    #[tokio::test]
     async fn only_wanted_kinds_are_read() {
         let ring = EventRing::new("r");
         let (states, isolated) = (reader(&ring, None, &["state"]), reader(&ring, None, &["isolated", "state"]));
-        ring.push(&event(0));
+        ring.extend(&[event(0)]);
         ring.close();
         assert!(all(states).await.is_empty());
         assert_eq!(all(isolated).await.len(), 1);
