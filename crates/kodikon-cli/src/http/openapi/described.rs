@@ -1,6 +1,5 @@
-//! The API described for programs (OpenAPI 3.1): paths from one table, schemas from the rows themselves.
+//! Builds the description of the API: paths from one table, schemas from the rows themselves.
 
-use axum::Json;
 use kodikon::api::{
     AckDoc, AckRow, AddedOrNot, AddedRow, AlertDoc, AlertReport, AlertRow, BroadcastDoc, BroadcastRow, DeletedRow,
     EmbeddingRow, FindingRow, FoundRow, LinkRow, Liveness, MessageDoc, MissingRow, NodeState, OtherRouteRow,
@@ -163,7 +162,7 @@ const OPERATIONS: [Operation; 24] = [
         method: "get",
         path: "/metrics",
         summary: "Counters for a scraper",
-        content: super::metrics::CONTENT_TYPE,
+        content: crate::http::metrics::CONTENT_TYPE,
         schema: text,
     },
     Operation {
@@ -201,11 +200,6 @@ fn text() -> Value {
 
 fn object() -> Value {
     json!({"type": "object"})
-}
-
-/// `GET /openapi.json`.
-pub(crate) async fn document() -> Json<Value> {
-    Json(build())
 }
 
 fn build() -> Value {
@@ -246,7 +240,7 @@ fn describe(operation: &Operation) -> Value {
         "/v1/alerts/{id}/ack" => parameters.push(parameter("id", "path", text())),
         "/v1/peers" => parameters.push(parameter("all", "query", json!({"type": "boolean"}))),
         "/v1/events" => {
-            let kinds = json!({"type": "array", "items": {"enum": super::events::kinds()}});
+            let kinds = json!({"type": "array", "items": {"enum": crate::http::events::kinds()}});
             parameters.push(parameter("type", "query", kinds));
             parameters.push(parameter("Last-Event-ID", "header", text()));
         }
@@ -363,45 +357,51 @@ fn schemas() -> Value {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every `$ref` in a document.
-    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
-        match value {
-            Value::Object(fields) => {
-                found.extend(fields.get("$ref").and_then(Value::as_str));
-                fields.values().for_each(|field| references(field, found));
-            }
-            Value::Array(list) => list.iter().for_each(|element| references(element, found)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+/// Every `$ref` in a document.
+fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|field| references(field, found));
         }
+        Value::Array(list) => list.iter().for_each(|element| references(element, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
 
-    #[test]
-    fn every_reference_leads_to_a_schema() {
-        let document = build();
-        let mut found = Vec::new();
-        references(&document, &mut found);
-        assert!(found.len() > 10, "{found:?}");
-        for reference in found {
-            let pointer = reference.strip_prefix('#').expect("within the document");
-            assert!(document.pointer(pointer).is_some(), "{reference}");
-        }
+#[test]
+fn every_reference_leads_to_a_schema() {
+    let document = build();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 10, "{found:?}");
+    for reference in found {
+        let pointer = reference.strip_prefix('#').expect("within the document");
+        assert!(document.pointer(pointer).is_some(), "{reference}");
     }
+}
 
-    #[test]
-    fn the_rows_fields_are_described() {
-        let document = build();
-        for pointer in [
-            "/components/schemas/PeerRow/properties/rtt_ms",
-            "/components/schemas/RouteRow/properties/next_hop",
-            "/components/schemas/StatsDoc/properties/drops",
-            "/components/schemas/FindingRow/properties/cure",
-            "/paths/~1v1~1state/patch/requestBody",
-        ] {
-            assert!(document.pointer(pointer).is_some(), "{pointer}");
-        }
+#[test]
+fn the_rows_fields_are_described() {
+    let document = build();
+    for pointer in [
+        "/components/schemas/PeerRow/properties/rtt_ms",
+        "/components/schemas/RouteRow/properties/next_hop",
+        "/components/schemas/StatsDoc/properties/drops",
+        "/components/schemas/FindingRow/properties/cure",
+        "/paths/~1v1~1state/patch/requestBody",
+    ] {
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
     }
+}
+
+#[test]
+fn the_document_is_what_the_rows_say() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+    let built = format!("{:#}\n", build());
+    if std::env::var_os("KODIKON_WRITE").is_some() {
+        std::fs::write(&path, &built).expect("a folder of the repository");
+    }
+    let kept = std::fs::read_to_string(&path).expect("the document is part of the repository");
+    assert!(kept == built, "a row or a path has changed: write openapi.json anew, with KODIKON_WRITE=1");
 }
