@@ -15,6 +15,8 @@ mod deaths;
 mod disks;
 #[path = "netns/fetches.rs"]
 mod fetches;
+#[path = "netns/flood.rs"]
+mod flood;
 #[path = "netns/letters.rs"]
 mod letters;
 #[path = "netns/records.rs"]
