@@ -77,7 +77,7 @@ fn a_million_invented_identities_fill_no_memory_lose_no_peer_and_keep_nobody_out
 /// That the first node shows this one alive.
 fn knows(fleet: &Fleet<'_>, name: &str) -> Result<()> {
     let peers = fleet.ctl_json("n1", ["peers"])?;
-    let is_alive = |row: &Value| row["node_id"] == name && row["liveness"] == "ALIVE";
+    let is_alive = |row: &Value| row["node_id"] == name && row["liveness"] == "alive";
     ensure!(peers.as_array().is_some_and(|rows| rows.iter().any(is_alive)), "{name} is not alive in {peers}");
     Ok(())
 }
