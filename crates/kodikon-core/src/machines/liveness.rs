@@ -3,6 +3,7 @@
 mod beats;
 mod canary;
 mod isolation;
+mod listening;
 mod measuring;
 mod others;
 mod probes;
@@ -20,6 +21,7 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::liveness::beats::{Beats, Watch};
 use crate::machines::liveness::canary::Canaries;
 use crate::machines::liveness::isolation::Isolation;
+use crate::machines::liveness::listening::Listening;
 use crate::machines::liveness::measuring::Measuring;
 use crate::machines::liveness::probes::Probes;
 use crate::machines::liveness::suspicion::Suspicions;
@@ -53,6 +55,7 @@ pub struct Liveness {
     /// Lifeguard's local health: 0 is well; each own failing adds one, each success takes one.
     health: u32,
     frozen_until: Instant,
+    listening: Listening,
     left: bool,
     /// Peers whose last sealed packet decides the hard bound, by when it strikes.
     next_bound: Instant,
@@ -95,6 +98,7 @@ impl Liveness {
             measuring: Measuring::new(now),
             health: 0,
             frozen_until: Instant::ZERO,
+            listening: Listening::default(),
             left: false,
             next_bound: now.next_tick(BOUND_EVERY),
             calm: None,
@@ -277,9 +281,12 @@ impl Liveness {
         self.isolation.is_isolated()
     }
 
-    /// The interfaces of the host changed: there may be no carrier any more.
-    pub fn on_interfaces(&mut self, now: Instant) {
+    /// The interfaces of the host changed: there may be no carrier any more, or one may be back.
+    pub fn on_interfaces(&mut self, now: Instant, has_returned: bool, ctx: &Context) {
         self.isolation.look_at(now);
+        if has_returned {
+            self.listening.begin(now, ctx.hard_bound());
+        }
     }
 
     /// When something here is due.
@@ -344,6 +351,9 @@ impl Liveness {
         self.frozen_until = now + FREEZE;
         self.watches.postpone(now + FREEZE);
         self.suspicions.postpone(late);
+        if Listening::is_long(late, ctx.hard_bound()) {
+            self.listening.begin(now, ctx.hard_bound());
+        }
     }
 
     /// A stream is offered.
@@ -450,7 +460,8 @@ impl Liveness {
         }
     }
 
-    /// FAILED at the latest `heartbeat_timeout` after the last sealed packet; without a carrier nobody is judged.
+    /// FAILED at the latest `heartbeat_timeout` after the last sealed packet; without a carrier nobody is judged, nor before those who
+    /// could not be heard had the time to speak.
     ///
     /// Whoever is no observer of a peer hears its beacons alone, and may lose several in a row, or all where a switch
     /// passes no group datagrams: long before the bound it asks for itself. So it does with a suspect, whose return it
@@ -461,6 +472,7 @@ impl Liveness {
         if self.calm.is_some_and(holds) {
             return;
         }
+        let may_judge = self.listening.is_over(now, bound);
         let mut overdue = Vec::new();
         let mut quiet = Vec::new();
         let mut longest = Duration::ZERO;
@@ -472,7 +484,7 @@ impl Liveness {
             if !ctx.has_carrier_to(peer) {
                 continue;
             }
-            if silence >= bound {
+            if silence >= bound && may_judge {
                 overdue.push(*id);
             } else if (silence >= bound * 2 / 5 || peer.liveness == Held::Suspect) && quiet.len() < MAX_ASKED {
                 quiet.push(*id);

@@ -395,6 +395,14 @@ impl Roster {
         self.version += 1;
     }
 
+    /// A node is gone, and with it what it said of those who are present: in its next run it says so again, if it is so. (Of a
+    /// verdict that was found the witnesses stay.)
+    pub fn forget_witness(&mut self, id: &NodeId) {
+        for (_, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.liveness.is_present()) {
+            peer.witnesses.remove(id);
+        }
+    }
+
     /// All peers, by id.
     pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
         self.peers.iter().map(|(id, peer)| (id, peer.as_ref()))
@@ -569,6 +577,23 @@ mod tests {
         assert_eq!(held(&mut roster).best_path().and_then(|path| path.interface), Some(lo));
         let stranger = SocketAddr::from(([10, 0, 0, 2], 9));
         assert!(roster.get_mut(&id).expect("it is there").hear_from(later, stranger, lo).is_none());
+    }
+
+    #[test]
+    fn what_a_witness_said_of_those_present_ends_with_its_run() {
+        let [subject, dead, witness, other] = [1, 2, 3, 4].map(|n| NodeId([n; 16]));
+        let mut roster = Roster::new(4);
+        for id in [subject, dead] {
+            let mut peer = peer();
+            peer.witnesses.extend([witness, other].map(|id| (id, Instant::ZERO)));
+            assert!(roster.insert(id, peer));
+        }
+        roster.set_liveness(Instant::ZERO, &subject, Liveness::Alive, "");
+        roster.set_liveness(Instant::ZERO, &dead, Liveness::Failed, "silence");
+        roster.forget_witness(&witness);
+        let witnesses = |id| roster.get(id).expect("it is there").witnesses.keys().copied().collect::<Vec<_>>();
+        assert_eq!(witnesses(&subject), [other]);
+        assert_eq!(witnesses(&dead), [witness, other], "who found a verdict is told");
     }
 
     fn peer() -> Peer {

@@ -173,6 +173,11 @@ impl Node {
         since.is_some_and(|since| now.since(since) >= self.ctx.hard_bound() * STILL_LISTED.0 / STILL_LISTED.1)
     }
 
+    /// A node is heard: when it is silent again that begins anew.
+    pub(super) fn hear_of(&mut self, id: &NodeId) {
+        self.review.silent.remove(id);
+    }
+
     /// Whether others hear a peer that is silent towards us: then it has not failed.
     pub(super) fn is_heard_elsewhere(&mut self, id: &NodeId, by_anyone: bool) -> bool {
         let map = self.routing.map();

@@ -114,6 +114,7 @@ impl Node {
         self.messages.on_map_changed();
         self.broadcasts.on_near(now, &id, &mut self.ctx);
         self.liveness.on_up(now, id, &mut self.ctx);
+        self.hear_of(&id);
         self.discovery.on_up(&id, &self.ctx);
         self.routing.on_change(now, &self.ctx);
     }
@@ -128,6 +129,7 @@ impl Node {
 
     fn on_down(&mut self, now: Instant, id: NodeId) {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
+        self.ctx.roster.forget_witness(&id);
         self.replication.on_down(&id);
         self.replication.close_pipes(Some(&id), &mut self.ctx);
         self.searches.on_down(now, &id, &mut self.ctx);

@@ -166,7 +166,7 @@ impl Node {
         }
         self.discovery.on_interfaces(now, &mut self.ctx);
         self.routing.on_change(now, &self.ctx);
-        self.liveness.on_interfaces(now);
+        self.liveness.on_interfaces(now, !is_first && !is.is_subset(&was), &self.ctx);
         // The burst's first HELLO and the first beat need not wait for a wake of their own.
         self.on_wake(now);
     }

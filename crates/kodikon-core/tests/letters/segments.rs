@@ -122,6 +122,11 @@ impl Segments {
             verifier: Box::new(Zip215Verifier),
         };
         self.nodes.insert(n, Node::new(self.now, boot));
+        self.plug(n);
+    }
+
+    /// Node N has a carrier on all its segments.
+    pub(crate) fn plug(&mut self, n: u8) {
         let interfaces: Vec<Interface> = self.homes[&n].iter().map(|segment| interface(*segment, n)).collect();
         self.hand(n, Input::Interfaces(&interfaces));
     }

@@ -2,6 +2,7 @@
 
 use super::super::bench::{Bench, identity};
 use super::*;
+use crate::effect::outbox::Notice;
 use crate::model::member::Liveness as Held;
 
 /// Found by pair-cut, seed 62: the namer did not hear a member any more and dropped it, and the others told of it three seconds later.
@@ -54,4 +55,20 @@ fn a_way_that_was_there_for_a_moment_is_no_sign_of_life() {
         assert_ne!(look(failed - 1, None), Held::Failed);
         assert_eq!(look(failed, None), Held::Failed);
     }
+}
+
+/// What a node was silent for hours ago let it count as far at once, a moment after it had died.
+#[test]
+fn a_silence_is_counted_anew_when_the_node_was_heard_meanwhile() {
+    let mut bench = Bench::new(2);
+    let (id, start) = (identity(1).id(), bench.now);
+    let Bench { node, .. } = &mut bench;
+    let at = |s| start + Duration::from_secs(s);
+    let epoch = node.ctx.roster.get(&id).expect("it was met").epoch();
+    assert!(!node.is_long_silent(at(0), &id, epoch));
+    assert!(node.is_long_silent(at(36), &id, epoch));
+    node.ctx.out.notice(Notice::Near(id));
+    node.settle(at(40));
+    assert!(!node.is_long_silent(at(7_200), &id, epoch));
+    assert!(node.is_long_silent(at(7_236), &id, epoch));
 }
