@@ -116,7 +116,7 @@ async fn start_mesh(settings: &Settings, in_memory: bool) -> Result<(Mesh, Event
         None => builder.data_dir_or_next(places::default_data_dir()?),
     };
     builder.start_watched().await.map_err(|error| match error {
-        StartError::Settings(_) | StartError::MeshKey(_) | StartError::State(_) => Failure::Usage(error.to_string()),
+        StartError::Settings(_) | StartError::State(_) => Failure::Usage(error.to_string()),
         StartError::NoDataDir
         | StartError::Store(_)
         | StartError::Ports { .. }

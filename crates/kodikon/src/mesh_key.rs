@@ -29,7 +29,7 @@ pub enum MeshKeyError {
     #[error("the system gives no random bytes: try again")]
     Random,
     /// The file holds something else.
-    #[error("{path} holds no mesh key: {why}. A key file has 64 hex digits; `kodikon key new FILE` makes one", path = .path.display())]
+    #[error("{path} holds no mesh key: {why}. A key file has 64 hex digits", path = .path.display())]
     Content {
         /// Which file.
         path: PathBuf,

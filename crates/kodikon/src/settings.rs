@@ -12,6 +12,8 @@ pub use kodikon_core::ground::config::{Deletes, Profile};
 use kodikon_core::ground::config::{MAX_PEERS, MAX_PEERS_OPEN};
 use serde_json::{Value, json};
 
+use crate::mesh_key::MeshKey;
+
 use self::choice::word;
 pub use self::choice::{Choice, LogFormat, LogLevel};
 pub use self::key::Key;
@@ -207,6 +209,21 @@ impl Settings {
         let mut problems = Problems::default();
         self.check_times(&mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Reads the key file that is named, if one is.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no key in it, and where the file was named.
+    pub fn read_mesh_key(&self) -> Result<Option<MeshKey>, Problems> {
+        let read = self.mesh_key.value.as_deref().map(MeshKey::read).transpose();
+        read.map_err(|error| {
+            let (origin, key) = (self.mesh_key.origin.clone(), Some(Key::MeshKey.path().to_owned()));
+            let mut problems = Problems::default();
+            problems.push(Problem { origin, key, wrong: Wrong::KeyFile(error.to_string()) });
+            problems
+        })
     }
 
     /// The peers this node keeps: `mesh.max_peers`, and at most 256 without a key: then anyone on the LAN can claim to be many.

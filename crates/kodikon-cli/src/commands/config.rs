@@ -13,7 +13,8 @@ use crate::print::{self, Tone};
 /// Checks, and exits with 2 where something is wrong.
 pub(crate) fn check(common: &Common, file: Option<PathBuf>) -> Result<Done, Failure> {
     let args = SettingsArgs { config: file, ..SettingsArgs::default() };
-    let settings = match places::read_settings(&args, common.data_dir.as_deref()) {
+    let settings = places::read_settings(&args, common.data_dir.as_deref());
+    let settings = match settings.and_then(|settings| settings.read_mesh_key().map(|_| settings)) {
         Ok(settings) => settings,
         Err(problems) => {
             if common.json {

@@ -33,6 +33,7 @@ impl Problem {
     /// Nobody of that name is here.
     pub(crate) fn no_such_node(name: &str, near: Option<String>) -> Self {
         let hint = match near {
+            Some(near) if near == name => "that is this node itself: `kodikon stats` tells of it".to_owned(),
             Some(near) => format!("did you mean `{near}`?"),
             None => "`kodikon peers --all` shows who is or was".to_owned(),
         };

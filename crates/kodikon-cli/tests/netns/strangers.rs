@@ -17,6 +17,7 @@ use crate::scene::{
 const DISCOVERY: u16 = 9999;
 const OWN_PORT: u16 = 10_000;
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 107, 100);
+const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 77, 255, 255);
 /// Real datagrams of the Python original, as lines of JSON with the bytes in hex.
 const LEGACY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kodikon-core/tests/fixtures/legacy_datagrams.jsonl");
 /// Datagrams of one volley: a receive buffer holds them all, so none is lost before it is counted.
@@ -182,16 +183,14 @@ impl Thrower {
         let targets = [
             SocketAddr::from((target, DISCOVERY)),
             SocketAddr::from((target, OWN_PORT)),
-            SocketAddr::from((target, DISCOVERY)),
-            SocketAddr::from((target, OWN_PORT)),
+            SocketAddr::from((GROUP, DISCOVERY)),
+            SocketAddr::from((BROADCAST, DISCOVERY)),
         ];
         lab.run(
             lab.command(host, "ip").args(["route", "replace", "239.0.0.0/8", "dev", &lab.interface(SEGMENT)]),
             PATIENCE,
         )?
         .success()?;
-        socket.send_to(b"{", (GROUP, DISCOVERY))?;
-        socket.send_to(b"{", (Ipv4Addr::new(10, 77, 255, 255), DISCOVERY))?;
         Ok(Self { socket, targets: targets.to_vec() })
     }
 

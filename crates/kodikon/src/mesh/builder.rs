@@ -160,10 +160,9 @@ impl Builder {
                 settings
             }
         };
-        let key = match (&self.key, &settings.mesh_key.value) {
-            (Some(key), _) => Some(key.clone()),
-            (None, Some(path)) => Some(MeshKey::read(path)?),
-            (None, None) => None,
+        let key = match &self.key {
+            Some(key) => Some(key.clone()),
+            None => settings.read_mesh_key()?,
         };
         let settled = settings.data_dir.value.as_deref().map(|directory| Home::Directory(Path::to_owned(directory)));
         let state = self.state.map_or_else(|| Ok(Vec::new()), |state| changes_of(&state))?;

@@ -5,7 +5,6 @@ use std::io;
 use kodikon_core::model::state::StateError;
 use kodikon_core::wire::json::MessageType;
 
-use crate::mesh_key::MeshKeyError;
 use crate::settings::Problems;
 use crate::socket::OpenError;
 use crate::store::StoreError;
@@ -17,9 +16,6 @@ pub enum StartError {
     /// A setting is wrong.
     #[error(transparent)]
     Settings(#[from] Problems),
-    /// The mesh key cannot be had.
-    #[error(transparent)]
-    MeshKey(#[from] MeshKeyError),
     /// Neither a data directory nor `in_memory` was chosen.
     #[error(
         "where should the node keep its identity? Call `data_dir(…)`, or `in_memory()` for a new identity at each start"

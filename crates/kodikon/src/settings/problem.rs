@@ -53,6 +53,9 @@ pub enum Wrong {
         /// The limit.
         limit: u64,
     },
+    /// The key file that is named is none.
+    #[error("{0}; `kodikon key new FILE` makes a key file")]
+    KeyFile(String),
     /// Not YAML.
     #[error("is not YAML: {0}")]
     Syntax(String),
