@@ -15,7 +15,7 @@ use crate::model::links::{
 };
 use crate::model::member::Liveness;
 use crate::model::op::OpKind;
-use crate::model::roster::Peer;
+use crate::model::roster::{Path, Peer};
 
 /// A suspect is told of as not heard after this: until then most have answered again. It is shorter than a suspicion, so
 /// that whoever is not heard by one knows in time whether others hear it.
@@ -24,6 +24,11 @@ pub(super) const DOUBTFUL: Duration = Duration::from_millis(1_500);
 /// Who was not heard for so much of the hard bound is no link any more, whatever others say of it: after two fifths it was
 /// asked (docs/machines/liveness.md), and at the bound others must be known to hear it, or it is called failed.
 const HEARD_LATELY: (u32, u32) = (3, 5);
+
+/// A round trip of probes measured longer ago than this says nothing of now. Each of five observers is measured every five minutes, one
+/// a minute (docs/machines/liveness.md): two rounds and a margin, so that one lost answer makes no slow link clean. Any other is
+/// measured again within a minute once letters go to it.
+const RTT_KEPT: Duration = Duration::from_secs(11 * 60);
 
 fn window(ctx: &Context) -> Duration {
     ctx.hard_bound() * HEARD_LATELY.0 / HEARD_LATELY.1
@@ -108,9 +113,14 @@ pub(super) struct Ears<'a> {
 impl Ears<'_> {
     fn class(&mut self, id: &NodeId, index: InterfaceIndex, ctx: &Context) -> LossClass {
         let paths = ctx.roster.get(id).map(|peer| peer.paths.as_slice()).unwrap_or_default();
-        let probed = paths.iter().filter(|path| path.interface == Some(index)).filter_map(|path| path.rtt).min();
-        self.qualities.class(self.now, id, index, probed)
+        self.qualities.class(self.now, id, index, probed(self.now, paths, index))
     }
+}
+
+/// The shortest round trip of probes by an interface, of those that say something of now.
+fn probed(now: Instant, paths: &[Path], index: InterfaceIndex) -> Option<Duration> {
+    let is_fresh = |path: &&Path| path.measured.is_some_and(|at| now.since(at) < RTT_KEPT);
+    paths.iter().filter(|path| path.interface == Some(index)).filter(is_fresh).filter_map(|path| path.rtt).min()
 }
 
 /// Of whom a segment's members are heard how: the class that most have, the best one for which those heard worse can be told
@@ -248,4 +258,44 @@ impl Told {
 
 fn encode(body: &impl minicbor::Encode<()>) -> Vec<u8> {
     minicbor::to_vec(body).expect("encoding into memory cannot fail")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETH: InterfaceIndex = InterfaceIndex(2);
+
+    fn path(interface: InterfaceIndex) -> Path {
+        let address = (core::net::Ipv4Addr::LOCALHOST, 10_000).into();
+        let interface = Some(interface);
+        Path { address, interface, heard: None, group: None, rtt: None, measured: None, is_cut: false }
+    }
+
+    #[test]
+    fn a_round_trip_of_probes_counts_until_two_rounds_of_observers_did_not_measure_it_again() {
+        let minute = Duration::from_secs(60);
+        let now = Instant::ZERO + 60 * minute;
+        // (minutes since each way was measured and the milliseconds it took, the one that counts)
+        let table = [
+            (&[][..], None),
+            (&[(0, 100)], Some(100)),
+            (&[(10, 100)], Some(100)),
+            (&[(11, 100)], None),
+            (&[(11, 1), (10, 100)], Some(100)),
+            (&[(5, 1), (10, 100)], Some(1)),
+        ];
+        for (ways, expected) in table {
+            let measured = |(ago, ms): &(u32, u64)| {
+                let mut path = path(ETH);
+                path.note_rtt(now - minute * *ago, Duration::from_millis(*ms));
+                path
+            };
+            let mut paths: Vec<Path> = ways.iter().map(measured).collect();
+            // One never measured, and one by another interface, say nothing.
+            paths.extend([path(ETH), path(InterfaceIndex(3))]);
+            paths.last_mut().expect("it was added").note_rtt(now, Duration::ZERO);
+            assert_eq!(probed(now, &paths, ETH), expected.map(Duration::from_millis), "{ways:?}");
+        }
+    }
 }

@@ -28,6 +28,9 @@ const MARGIN: u32 = 50;
 const WORSE_AFTER: Duration = Duration::from_secs(10);
 /// and for a better one so long after the last change: who hurries back to a bad link leaves it again.
 const BETTER_AFTER: Duration = Duration::from_secs(300);
+/// A round trip of letters older than this says nothing of now: a link that nothing is sent by any more is judged by probes. Who is
+/// spoken with is asked as often as this besides (`liveness/measuring.rs`), so that one that is still slow has a fresh probe to tell so.
+const RTT_KEPT: Duration = Duration::from_secs(60);
 /// A round trip that is worth as much as a loss: from where it counts, and from where on it counts no more (babeld's
 /// `rtt-min` and `rtt-max`, 10 and 120 ms), and the loss in thousandths at both ends of that range.
 const RTT_FROM: Duration = Duration::from_millis(10);
@@ -41,8 +44,8 @@ struct Quality {
     one_way: Counted,
     /// Letters given to it, and those that it took in answer to the first carrying.
     both_ways: Counted,
-    /// Of its answers to letters (RFC 6298 §2).
-    rtt: Option<Duration>,
+    /// Of its answers to letters (RFC 6298 §2), and when the last came.
+    rtt: Option<(Duration, Instant)>,
     /// The number of its last beacon here by each way to all: a way that passes nothing at all is no loss.
     last: [Option<u32>; 3],
     /// When its last turn to say that it lives came, and after how long the next is due.
@@ -102,10 +105,15 @@ impl Quality {
         lost / all
     }
 
+    /// The round trip of letters, while it says something of now.
+    fn rtt(&self, now: Instant) -> Option<Duration> {
+        self.rtt.filter(|(_, at)| now.since(*at) < RTT_KEPT).map(|(rtt, _)| rtt)
+    }
+
     /// Chooses the class anew, from the loss and from a round trip, ours or that of probes.
     fn settle(&mut self, now: Instant, probed: Option<Duration>) {
         self.age(now);
-        let worth = self.loss().max(self.rtt.or(probed).map_or(0, rtt_worth));
+        let worth = self.loss().max(self.rtt(now).or(probed).map_or(0, rtt_worth));
         let held = self.since.map_or(Duration::MAX, |since| now.since(since));
         let (worse, better) = (LossClass::of(worth.saturating_sub(MARGIN)), LossClass::of(worth + MARGIN));
         let next = if worse > self.class && held >= WORSE_AFTER {
@@ -195,7 +203,7 @@ impl Qualities {
     pub(super) fn on_carried(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, rtt: Option<Duration>) {
         let Some(link) = self.link(now, id, index) else { return };
         if let Some(rtt) = rtt {
-            link.rtt = Some(link.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
+            link.rtt = Some((link.rtt(now).map_or(rtt, |smooth| (smooth * 7 + rtt) / 8), now));
         }
         let (since, counted) = link.second.filter(|(since, _)| now.since(*since).as_secs() == 0).unwrap_or((now, 0));
         if counted < LETTERS_A_SECOND {
@@ -338,6 +346,36 @@ mod tests {
             let mut qualities = Qualities::new();
             qualities.on_carried(at(1), PEER, ETH, Some(Duration::from_millis(ms)));
             assert_eq!(qualities.class(at(1), &PEER, ETH, None).permille(), permille, "{ms} ms of letters");
+        }
+    }
+
+    /// Letters went another way because of it, so that it was never measured again.
+    #[test]
+    fn a_round_trip_of_letters_is_forgotten_when_none_went_for_a_minute() {
+        let slow = Duration::from_millis(100);
+        // (seconds since the last letter, the round trip of probes then, the class)
+        let table = [
+            (59, None, 340),
+            (59, Some(1), 340),
+            (400, None, 0),
+            (400, Some(1), 0),
+            (400, Some(100), 340),
+            // Its class is kept as long as ever.
+            (299, None, 340),
+        ];
+        for (s, probed, permille) in table {
+            let mut qualities = Qualities::new();
+            qualities.on_carried(at(1), PEER, ETH, Some(slow));
+            assert_eq!(qualities.class(at(1), &PEER, ETH, None).permille(), 340);
+            let class = qualities.class(at(1 + s), &PEER, ETH, probed.map(Duration::from_millis));
+            assert_eq!(class.permille(), permille, "{s} s later, probes {probed:?}");
+        }
+        // The first one after a pause tells alone how it is now, and is smoothed with those after it.
+        let mut qualities = Qualities::new();
+        for (s, ms, expected) in [(1, 100, 100), (60, 20, 90), (120, 20, 20), (121, 100, 30)] {
+            qualities.on_carried(at(s), PEER, ETH, Some(Duration::from_millis(ms)));
+            let link = qualities.links.get(&(ETH, PEER)).expect("it was heard");
+            assert_eq!(link.rtt(at(s)), Some(Duration::from_millis(expected)), "at {s} s");
         }
     }
 
