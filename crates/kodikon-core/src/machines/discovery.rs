@@ -206,9 +206,10 @@ impl Discovery {
     }
 
     /// A peer says how it hears others on this segment.
-    pub fn on_report(&mut self, peer: NodeId, arrival: Arrival, heard: u8) {
+    pub fn on_report(&mut self, now: Instant, peer: NodeId, arrival: Arrival, heard: u8, ctx: &Context) {
         if let Some(segment) = self.segments.get_mut(&arrival.interface) {
-            segment.report(peer, heard);
+            // In the largest segments beacons are rarer than what was heard of others gets old.
+            segment.report(now, peer, heard, ctx.hard_bound());
         }
     }
 

@@ -162,7 +162,7 @@ impl Node {
             Message::Beacon(beacon) => {
                 // Whoever is not held present has no say in how the others are reached: its row would outlive it.
                 if self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present()) {
-                    self.discovery.on_report(id, arrival, beacon.heard);
+                    self.discovery.on_report(now, id, arrival, beacon.heard, &self.ctx);
                 }
                 self.replication.on_root(now, id, beacon.root);
                 if let Some(number) = beacon.number {

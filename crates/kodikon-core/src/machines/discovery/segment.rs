@@ -28,7 +28,15 @@ pub(super) struct Segment {
     /// By nodes of this host, which proves something only while there are no others.
     looped: [Option<Instant>; 3],
     echoed: [Option<Instant>; 3],
-    reports: IdTable<NodeId, u8>,
+    reports: IdTable<NodeId, Report>,
+}
+
+/// A present peer's own account of how it hears a segment.
+#[derive(Debug, Clone, Copy)]
+struct Report {
+    heard: u8,
+    /// From when on it says nothing of now.
+    until: Instant,
 }
 
 impl Segment {
@@ -77,14 +85,22 @@ impl Segment {
         }
     }
 
-    /// A present peer's own account of how it hears this segment.
-    pub(super) fn report(&mut self, peer: NodeId, heard: u8) {
+    /// A present peer says how it hears this segment, and will say so again within `again` if it still speaks there.
+    pub(super) fn report(&mut self, now: Instant, peer: NodeId, heard: u8, again: Duration) {
+        let report = Report { heard, until: now + EVIDENCE.max(again) };
         // There are no more peers than places.
-        let _ = self.reports.insert(peer, heard);
+        let _ = self.reports.insert(peer, report);
     }
 
     pub(super) fn forget(&mut self, peer: &NodeId) {
         self.reports.remove(peer);
+    }
+
+    /// Those who are present and were not heard to say anything here for so long are on another segment now, or gone from this one.
+    fn forget_stale(&mut self, now: Instant) {
+        let stale = self.reports.iter().filter(|(_, report)| now >= report.until);
+        let stale: Vec<NodeId> = stale.map(|(peer, _)| *peer).collect();
+        stale.iter().for_each(|peer| self.forget(peer));
     }
 
     pub(super) fn heard_mask(&self, now: Instant) -> u8 {
@@ -97,14 +113,17 @@ impl Segment {
 
     /// How many peers report, and how many of them hear others by each way.
     pub(super) fn reports(&self) -> (usize, [usize; 3]) {
-        let hear = |cast: Cast| self.reports.values().filter(|heard| **heard & cast.bit() != 0).count();
+        let hear = |cast: Cast| self.reports.values().filter(|report| report.heard & cast.bit() != 0).count();
         (self.reports.len(), Cast::GROUPS.map(hear))
     }
 
-    /// The first way by which all who report hear others, and by which we hear them.
+    /// The first way by which all who report hear others, and by which we hear them. A report that is too old counts as none: of
+    /// whoever says nothing here nothing is known, as before its first word. Without any report of now nothing is proven.
     pub(super) fn proven(&self, now: Instant) -> Option<Cast> {
-        let all = self.reports.values().fold(self.heard_mask(now), |all, report| all & report);
-        Cast::GROUPS.into_iter().find(|cast| !self.reports.is_empty() && all & cast.bit() != 0)
+        let mut reports = self.reports.values().filter(|report| now < report.until).map(|report| report.heard);
+        let all = reports.next()? & self.heard_mask(now);
+        let all = reports.fold(all, |all, heard| all & heard);
+        Cast::GROUPS.into_iter().find(|cast| all & cast.bit() != 0)
     }
 
     /// The first way by which others reach us, whatever they say of us.
@@ -115,6 +134,7 @@ impl Segment {
 
     /// The ways of the next beacon. In a crowd's first minute one that is likely to work will do.
     pub(super) fn ways(&mut self, now: Instant, all_every: Duration, is_crowded: bool) -> Vec<Cast> {
+        self.forget_stale(now);
         if self.all_ways_at == self.since && is_crowded {
             self.all_ways_at = now + all_every;
             return self.likely(now).map_or(Cast::GROUPS.to_vec(), |cast| vec![cast]);
@@ -163,7 +183,9 @@ mod tests {
                 .into_iter()
                 .filter(|cast| heard & cast.bit() != 0)
                 .for_each(|cast| segment.note_heard(at, cast));
-            reports.iter().enumerate().for_each(|(n, report)| segment.report(NodeId([n as u8; 16]), *report));
+            reports.iter().enumerate().for_each(|(n, report)| {
+                segment.report(at, NodeId([n as u8; 16]), *report, Duration::ZERO);
+            });
             assert_eq!(segment.proven(at), expected, "{heard:b} {reports:?}");
         }
     }
@@ -173,10 +195,43 @@ mod tests {
         let mut segment = Segment::new(Instant::ZERO);
         let at = |s| Instant::ZERO + Duration::from_secs(s);
         segment.note_heard(at(0), Cast::Multicast4);
-        segment.report(NodeId([1; 16]), M4);
+        segment.report(at(0), NodeId([1; 16]), M4, Duration::ZERO);
         let every = Duration::from_secs(60);
         let ways: Vec<usize> = (0..25).map(|n| segment.ways(at(5 * n), every, false).len()).collect();
         assert_eq!(ways.iter().filter(|&&n| n == 3).count(), 3, "at 0, 60 and 120 s: {ways:?}");
         assert_eq!(segment.ways(at(200), every, false).len(), 3, "evidence is stale");
+    }
+
+    /// One that was deaf here and moved to another interface made all others say everything by all ways, as long as it was present.
+    #[test]
+    fn who_says_nothing_here_any_more_keeps_no_way_from_being_proven_and_proves_none() {
+        let at = |s| Instant::ZERO + Duration::from_secs(s);
+        let (deaf, other) = (NodeId([1; 16]), NodeId([2; 16]));
+        // (what the one that falls silent said, when the other speaks last, within how many seconds each would speak again, when it
+        // is looked, what is proven then, the reports kept)
+        let table = [
+            (0, 125, 5, 129, None, 2),
+            (0, 125, 5, 130, Some(Cast::Multicast4), 1),
+            // In a crowd whose beacons are rarer it was not silent for long.
+            (0, 125, 300, 299, None, 2),
+            (0, 125, 300, 300, Some(Cast::Multicast4), 1),
+            // Its silence proves nothing where nobody else speaks.
+            (M4, 0, 5, 129, Some(Cast::Multicast4), 2),
+            (M4, 0, 5, 130, None, 0),
+            (0, 0, 5, 130, None, 0),
+        ];
+        for (said, spoke, again, now, proven, kept) in table {
+            let case = format!("said {said:b}, the other spoke at {spoke} s, at {now} s");
+            let again = Duration::from_secs(again);
+            let mut segment = Segment::new(Instant::ZERO);
+            segment.report(at(0), deaf, said, again);
+            segment.report(at(spoke), other, M4, again);
+            segment.note_heard(at(now), Cast::Multicast4);
+            assert_eq!(segment.proven(at(now)), proven, "{case}");
+            segment.ways(at(now), Duration::from_secs(60), false);
+            assert_eq!(segment.reports().0, kept, "{case}");
+            segment.report(at(now), deaf, 0, again);
+            assert_eq!(segment.proven(at(now)), None, "{case}: it is back");
+        }
     }
 }
