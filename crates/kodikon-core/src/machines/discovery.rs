@@ -13,7 +13,7 @@ use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId, SessionTag};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
-use crate::model::roster::Peer;
+use crate::model::roster::{Path, Peer};
 use crate::wire::message::{Hello, Message, Ping, Pong, Turn};
 
 pub use challenges::Challenges;
@@ -57,6 +57,8 @@ pub struct Discovery {
     segments: BTreeMap<InterfaceIndex, Segment>,
     challenges: Challenges,
     distant: Vec<Distant>,
+    /// When our interfaces changed last.
+    changed: Instant,
     last_shown: Option<Instant>,
     show_at: Option<Instant>,
     last_failure: Option<Instant>,
@@ -86,6 +88,7 @@ impl Discovery {
             segments: BTreeMap::new(),
             challenges: Challenges::new(secret),
             distant,
+            changed: now,
             last_shown: None,
             show_at: None,
             last_failure: None,
@@ -104,6 +107,8 @@ impl Discovery {
                 segment.burst = Some((now, 0));
             }
         }
+        // Whoever is behind a router learns where we are now by our HELLO alone.
+        self.changed = now;
         for distant in &mut self.distant {
             distant.next = now;
         }
@@ -394,10 +399,12 @@ impl Discovery {
 
     fn try_distant(&mut self, now: Instant, ctx: &mut Context) {
         let Some(card) = ctx.me.card.clone() else { return };
+        let changed = self.changed;
+        // What was heard before our interfaces changed came to where we were; by a way that is cut nothing comes.
         let is_reached = |address: &SocketAddr| {
-            ctx.roster
-                .near_alive()
-                .any(|(_, peer)| peer.paths.iter().any(|path| path.address == *address && path.heard.is_some()))
+            let is_way = |path: &Path| path.address == *address && path.heard.is_some() && !path.is_cut;
+            let is_heard = |peer: &Peer| peer.heard.is_some_and(|at| at > changed);
+            ctx.roster.near_alive().any(|(_, peer)| is_heard(peer) && peer.paths.iter().any(is_way))
         };
         for distant in &mut self.distant {
             if now < distant.next {

@@ -16,6 +16,7 @@ use crate::wire::header::Header;
 use crate::wire::message::{Beacon, Beat, Challenge, Message, Ping, Proof, Refusal, proof_bytes};
 use std::net::{IpAddr, SocketAddr};
 
+mod configured;
 mod repair;
 mod shares;
 
