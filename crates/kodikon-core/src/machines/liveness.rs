@@ -2,6 +2,7 @@
 
 mod beats;
 mod canary;
+mod health;
 mod isolation;
 mod listening;
 mod measuring;
@@ -20,6 +21,7 @@ use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::liveness::beats::{Beats, Watch};
 use crate::machines::liveness::canary::Canaries;
+use crate::machines::liveness::health::Health;
 use crate::machines::liveness::isolation::Isolation;
 use crate::machines::liveness::listening::Listening;
 use crate::machines::liveness::measuring::Measuring;
@@ -52,8 +54,7 @@ pub struct Liveness {
     canaries: Canaries,
     isolation: Isolation,
     measuring: Measuring,
-    /// Lifeguard's local health: 0 is well; each own failing adds one, each success takes one.
-    health: u32,
+    health: Health,
     frozen_until: Instant,
     listening: Listening,
     left: bool,
@@ -79,8 +80,6 @@ const BOUND_EVERY: Duration = Duration::from_secs(1);
 const MAX_ASKED: usize = 64;
 /// In a larger mesh new peers are not measured at once: a thousand at a time would ask each other.
 const MEASURED: usize = 64;
-/// Worst local health.
-const MAX_HEALTH: u32 = 3;
 
 impl Liveness {
     /// Nobody watched yet.
@@ -96,7 +95,7 @@ impl Liveness {
             canaries: Canaries::new(),
             isolation: Isolation::new(now),
             measuring: Measuring::new(now),
-            health: 0,
+            health: Health::default(),
             frozen_until: Instant::ZERO,
             listening: Listening::default(),
             left: false,
@@ -131,7 +130,7 @@ impl Liveness {
     pub fn on_cleared(&mut self, id: NodeId) {
         if self.suspicions.remove(&id).is_some_and(|suspicion| suspicion.mine) {
             // We raised a false alarm: perhaps it is us who hear badly.
-            self.health = (self.health + 1).min(MAX_HEALTH);
+            self.health.worsen();
         }
         self.probes.stop(&id);
     }
@@ -155,7 +154,7 @@ impl Liveness {
     pub fn on_heard(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.isolation.on_heard(now, ctx);
         if self.settle_doubt(&id) {
-            self.health = self.health.saturating_sub(1);
+            self.health.improve();
         }
         self.watches.on_heard(now, &id);
     }
@@ -232,7 +231,7 @@ impl Liveness {
         let subject = NodeId(suspicion.subject);
         if subject == ctx.me.id {
             if suspicion.epoch == ctx.me.epoch.0 {
-                self.health = (self.health + 1).min(MAX_HEALTH);
+                self.health.worsen();
                 self.refute(Life(suspicion.life), ctx);
             }
             return;
@@ -296,8 +295,11 @@ impl Liveness {
             return None;
         }
         let frozen = |at: Instant| at.max(self.frozen_until);
-        let judging =
-            [self.watches.next_deadline(), self.probes.next_deadline(self.health), self.suspicions.next_deadline()];
+        let judging = [
+            self.watches.next_deadline(),
+            self.probes.next_deadline(self.health.steps()),
+            self.suspicions.next_deadline(),
+        ];
         judging
             .into_iter()
             .flatten()
@@ -326,6 +328,7 @@ impl Liveness {
             }
         }
         self.isolation.on_wake(now, ctx);
+        self.health.look(now);
         if now < self.frozen_until {
             return;
         }
@@ -334,7 +337,7 @@ impl Liveness {
                 self.probes.start(now, id, Doubt::MissedTurn, ctx);
             }
         }
-        for (id, doubt) in self.probes.on_wake(now, self.health, ctx) {
+        for (id, doubt) in self.probes.on_wake(now, self.health.steps(), ctx) {
             self.on_unanswered(now, id, doubt, ctx);
         }
         self.judge(now, ctx);
@@ -347,7 +350,7 @@ impl Liveness {
     /// This node was called later than it had asked, by this much: silences of that time may be its own.
     pub fn on_stall(&mut self, now: Instant, late: Duration, ctx: &mut Context) {
         ctx.stats.stalls += 1;
-        self.health = (self.health + 1).min(MAX_HEALTH);
+        self.health.worsen();
         self.frozen_until = now + FREEZE;
         self.watches.postpone(now + FREEZE);
         self.suspicions.postpone(late);
@@ -442,7 +445,7 @@ impl Liveness {
     fn patience(&self, flaps: u32, ctx: &Context) -> Duration {
         let base = ctx.config.profile.suspicion();
         let damped = base * 2u32.pow(flaps.min(4));
-        let unwell = base * (1 + self.health);
+        let unwell = base * (1 + self.health.steps());
         damped.min(MAX_DAMPED).max(unwell)
     }
 

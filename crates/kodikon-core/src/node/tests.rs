@@ -406,6 +406,38 @@ fn one_lost_beacon_isolates_nobody_however_short_the_interval() {
 }
 
 #[test]
+fn stalls_at_the_start_lengthen_the_suspicion_of_that_minute_alone() {
+    let both_speak = |bench: &mut Bench, seconds: u32| {
+        for _ in 0..seconds {
+            (1..=2).for_each(|n| bench.hear(n, &beat()));
+            bench.pass(Duration::from_secs(1));
+        }
+    };
+    let patience = |stalls: u32, calm: u32| {
+        let mut bench = Bench::new(2);
+        both_speak(&mut bench, 5);
+        for _ in 0..stalls {
+            bench.now = bench.now + Duration::from_secs(3);
+            bench.hand(Input::Wake);
+            both_speak(&mut bench, 1);
+        }
+        assert_eq!(bench.node.stats().stalls, u64::from(stalls));
+        both_speak(&mut bench, calm);
+        let tenths = (0..300).take_while(|n| {
+            if n % 10 == 0 {
+                bench.hear(2, &beat());
+            }
+            bench.pass(Duration::from_millis(100));
+            bench.node.stats().verdicts == 0
+        });
+        Duration::from_millis(100) * u32::try_from(tenths.count()).unwrap()
+    };
+    let usual = patience(0, 10);
+    assert!(patience(3, 10) > usual * 3 / 2, "{:?} after three stalls, else {usual:?}", patience(3, 10));
+    assert_eq!(patience(3, 200), patience(0, 200), "minutes later");
+}
+
+#[test]
 fn two_values_of_one_number_name_the_author_who_signed_both() {
     let mut bench = Bench::new(3);
     let [one, two, three] = ["1", "2", "3"].map(|json| bench.state(1, 2, "fps", Some(json.to_owned())));
