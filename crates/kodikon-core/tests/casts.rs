@@ -545,6 +545,39 @@ fn who_is_heard_on_another_segment_than_the_one_that_died_is_told() {
     }
 }
 
+/// A relay whose process died with what it had acknowledged was taken to have it in its next run: nobody behind it was ever told.
+#[test]
+fn a_relay_that_restarts_is_given_again_what_those_behind_it_lack() {
+    for dead in [0, 12] {
+        let mut mesh = Segments::line(3);
+        mesh.filter = Box::new(|flight: &Flight, messages: &[Message]| flight.to != 3 || !is_of_casts(messages));
+        announce_as(&mut mesh, 1, "1", Priority::Critical);
+        mesh.run(Duration::from_millis(500));
+        assert_eq!((mesh.nodes[&1].stats().casts_acknowledged, told(&mesh, 3).len()), (1, 0));
+        mesh.nodes.remove(&2);
+        mesh.run(Duration::from_secs(dead));
+        mesh.start(2);
+        mesh.filter = Box::new(|_, _| true);
+        mesh.run(Duration::from_secs(25 - dead));
+        assert_told_once(&mesh, 2..=3, "1", &format!("after its relay was dead for {dead} s"));
+        mesh.run(Duration::from_secs(10));
+        assert_told_once(&mesh, 2..=3, "1", "and its deadline");
+        assert_eq!(mesh.nodes[&1].stats().casts_unacknowledged, 0);
+    }
+}
+
+#[test]
+fn one_that_is_gone_for_good_is_given_nothing_again() {
+    let mut mesh = Segments::lan(3);
+    announce_as(&mut mesh, 1, "1", Priority::Critical);
+    mesh.run(Duration::from_millis(100));
+    let given = mesh.nodes[&1].stats().cast_datagrams;
+    mesh.nodes.remove(&3);
+    mesh.run(Duration::from_secs(35));
+    assert_eq!((payload_datagrams(&mesh), repeated(&mesh)), (given, 0));
+    assert_eq!(mesh.nodes[&1].stats().casts_unacknowledged, 0);
+}
+
 /// Found by lost-disk, seed 0: a machine that lost its disk was told again, as another, what it had been told before.
 #[test]
 fn whoever_comes_is_told_what_is_said_from_then_on_in_its_first_run_too() {

@@ -252,6 +252,11 @@ impl Broadcasts {
         }
     }
 
+    /// A peer is gone. What it had may be gone with its process: once it is back it is owed that again.
+    pub fn on_down(&mut self, id: &NodeId) {
+        self.store.forget(id);
+    }
+
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {

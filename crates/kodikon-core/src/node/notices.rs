@@ -130,6 +130,7 @@ impl Node {
     fn on_down(&mut self, now: Instant, id: NodeId) {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
         self.ctx.roster.forget_witness(&id);
+        self.broadcasts.on_down(&id);
         self.replication.on_down(&id);
         self.replication.close_pipes(Some(&id), &mut self.ctx);
         self.searches.on_down(now, &id, &mut self.ctx);

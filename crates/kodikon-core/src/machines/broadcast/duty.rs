@@ -157,6 +157,14 @@ impl Duty {
         }
     }
 
+    /// Somebody may have lost the pieces of it that it had.
+    pub(super) fn forget(&mut self, id: &NodeId) {
+        if let Some(have) = self.missing.get_mut(id) {
+            *have = None;
+        }
+        self.grew.remove(id);
+    }
+
     /// Of how many of those who lack it nothing shows that any of it came.
     pub(super) fn silent(&self) -> usize {
         self.missing.values().filter(|have| have.is_none()).count()

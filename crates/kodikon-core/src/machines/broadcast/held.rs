@@ -189,6 +189,14 @@ impl Store {
         self.change(id, on, |held| held.merge(duty));
     }
 
+    /// A peer may have lost what it had, but for its own.
+    pub(super) fn forget(&mut self, id: &NodeId) {
+        for (_, held) in self.casts.iter_mut().filter(|(cast, _)| cast.origin != *id) {
+            held.knows.remove(id);
+            held.duties.values_mut().for_each(|duty| duty.forget(id));
+        }
+    }
+
     /// All that are here, by origin and number.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&CastId, &Held)> {
         self.casts.iter()
