@@ -205,7 +205,7 @@ impl Broadcasts {
         }
         // One that is far keeps the others waiting for so long at most.
         let most = RTO_MOST.max(rtts.clone().min().unwrap_or_default() * 4);
-        let usual = self.ways.answer_after((on, duty.by_group)).max(rtts.max().map(|rtt| (rtt * 4).min(most)));
+        let usual = self.ways.answer_after(now, (on, duty.by_group)).max(rtts.max().map(|rtt| (rtt * 4).min(most)));
         self.store.change(id, on, |duty| duty.wait(now, usual, answering));
     }
 

@@ -13,7 +13,7 @@ const LEAST: u32 = 16 * 1_024;
 /// What is carried by more than this (a wire's share, see `ways.rs`) needs no limit.
 const MOST: u32 = 4 * 1_024 * 1_024;
 /// What was found so long ago is no longer true, as of a neighbour's pace (docs/machines/shaper.md).
-const FORGOTTEN: Duration = Duration::from_secs(10);
+pub(super) const FORGOTTEN: Duration = Duration::from_secs(10);
 /// A limited way is given so many quarters of that after each look at which half had come.
 const GROWTH: u32 = 5;
 

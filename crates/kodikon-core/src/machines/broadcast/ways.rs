@@ -7,7 +7,7 @@ use crate::ground::bounded::TokenBucket;
 use crate::ground::id::InterfaceIndex;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::duty::{ANSWER_UNKNOWN, REACHED_OF, RTO_MOST};
-use crate::machines::broadcast::pace::Pace;
+use crate::machines::broadcast::pace::{FORGOTTEN, Pace};
 
 /// Bytes a second that casts may take of a segment by group datagrams: Wi-Fi sends these at its lowest rate (the design's
 /// figures).
@@ -57,9 +57,18 @@ struct Answering {
     /// So often in a row hardly anybody who was told alone had answered when it was looked: each time the wait is twice as long, until
     /// answers tell how long they take (Karn and Partridge, 1987). Of a group it may be that it is not heard.
     patience: u32,
+    /// When it was doubled last: like a limit of what the way carries that is forgotten.
+    doubled: Instant,
     /// Of what is said by the group, and of what each is given alone: that a group is not heard says nothing of the way.
     by_group: Pace,
     alone: Pace,
+}
+
+impl Answering {
+    /// How often the wait is doubled, as far as that is still known.
+    fn patience(&self, now: Instant) -> u32 {
+        if now.since(self.doubled) < FORGOTTEN { self.patience } else { 0 }
+    }
 }
 
 /// How a segment can be reached, as the host hall finds it.
@@ -138,7 +147,7 @@ impl Ways {
         of: usize,
     ) {
         let segment = on.filter(|_| by_group).and_then(|on| self.segments.get_mut(&on));
-        let Some(segment) = segment else { return self.note_patience(on, missing, of) };
+        let Some(segment) = segment else { return self.note_patience(now, on, missing, of) };
         let sample = u32::try_from(missing.min(of) * 1_000 / of.max(1)).unwrap_or(1_000);
         segment.missing = segment.missing - segment.missing / AVERAGED + sample;
         segment.unheard = if missing < of { 0 } else { segment.unheard + 1 };
@@ -149,11 +158,12 @@ impl Ways {
         }
     }
 
-    fn note_patience(&mut self, on: Option<InterfaceIndex>, missing: usize, of: usize) {
+    fn note_patience(&mut self, now: Instant, on: Option<InterfaceIndex>, missing: usize, of: usize) {
         let answering = self.answers.entry(on).or_default();
         let answered = of.saturating_sub(missing);
         if of >= JUDGED && answered * REACHED_OF < of {
-            answering.patience = (answering.patience + 1).min(MOST_PATIENCE);
+            answering.patience = (answering.patience(now) + 1).min(MOST_PATIENCE);
+            answering.doubled = now;
         } else if answered > 0 {
             answering.patience = 0;
         }
@@ -168,11 +178,15 @@ impl Ways {
     }
 
     /// By when nearly all answers are there, to what the group was told or each alone.
-    pub(super) fn answer_after(&self, (on, by_group): (Option<InterfaceIndex>, bool)) -> Option<Duration> {
-        let Answering { took, patience, .. } = self.answers.get(&on)?;
+    pub(super) fn answer_after(
+        &self,
+        now: Instant,
+        (on, by_group): (Option<InterfaceIndex>, bool),
+    ) -> Option<Duration> {
+        let answering = self.answers.get(&on)?;
         // One that was stopped answered after so long: that alone is no full way.
-        let usual = took.map_or(ANSWER_UNKNOWN, |(smooth, variation)| smooth + variation * 4).min(RTO_MOST);
-        let times = if by_group { 1 } else { 1 << patience };
+        let usual = answering.took.map_or(ANSWER_UNKNOWN, |(smooth, variation)| smooth + variation * 4).min(RTO_MOST);
+        let times = if by_group { 1 } else { 1 << answering.patience(now) };
         Some((usual * times).min(ANSWER_MOST))
     }
 
@@ -257,17 +271,17 @@ mod tests {
     #[test]
     fn answers_are_waited_for_as_long_as_nearly_all_take() {
         let mut ways = ways(Some(Way::Multicast4), false);
-        assert_eq!(ways.answer_after((Some(ON), true)), None);
+        assert_eq!(ways.answer_after(at(0), (Some(ON), true)), None);
         (0..50).for_each(|_| ways.note_answer(Some(ON), Duration::from_millis(8)));
-        assert_eq!(ways.answer_after((Some(ON), true)).map(|after| after.as_millis()), Some(8));
+        assert_eq!(ways.answer_after(at(0), (Some(ON), true)).map(|after| after.as_millis()), Some(8));
         ways.note_answer(Some(ON), Duration::from_millis(48));
         assert_eq!(
-            ways.answer_after((Some(ON), true)).map(|after| after.as_millis()),
+            ways.answer_after(at(0), (Some(ON), true)).map(|after| after.as_millis()),
             Some(53),
             "13 and four times 10"
         );
         ways.note(&[]);
-        assert_eq!(ways.answer_after((Some(ON), true)), None, "its interface is gone");
+        assert_eq!(ways.answer_after(at(0), (Some(ON), true)), None, "its interface is gone");
     }
 
     #[test]
@@ -275,7 +289,7 @@ mod tests {
         let mut ways = ways(Some(Way::Multicast4), false);
         let mut after = |missing, of| {
             ways.note_missing(at(0), (None, false), missing, of);
-            ways.answer_after((None, false)).map(|after| after.as_millis())
+            ways.answer_after(at(0), (None, false)).map(|after| after.as_millis())
         };
         // (not there yet, of how many, how long it is waited then, in ms)
         for (missing, of, expected) in
@@ -289,10 +303,24 @@ mod tests {
         ways.note_answer(None, Duration::from_millis(300));
         ways.note_missing(at(0), (None, false), 3, 4);
         assert_eq!(
-            ways.answer_after((None, false)).map(|after| after.as_millis()),
+            ways.answer_after(at(0), (None, false)).map(|after| after.as_millis()),
             Some(400),
             "300 and four times 150, but no longer"
         );
+    }
+
+    /// What was said in a cut made the first cast minutes later wait for two seconds.
+    #[test]
+    fn that_hardly_anybody_answered_is_forgotten_after_ten_seconds() {
+        let mut ways = ways(Some(Way::Multicast4), false);
+        let mut after = |said: &[u64], ms| {
+            said.iter().for_each(|ms| ways.note_missing(at(*ms), (None, false), 4, 4));
+            ways.answer_after(at(ms), (None, false)).map(|after| after.as_millis())
+        };
+        assert_eq!(after(&[0, 1_000, 2_000, 3_000, 4_000, 5_000], 14_999), Some(2_000));
+        assert_eq!(after(&[], 15_000), Some(40));
+        assert_eq!(after(&[15_000], 15_000), Some(80), "it begins anew");
+        assert_eq!(after(&[24_999], 34_998), Some(160), "each time counts");
     }
 
     #[test]
