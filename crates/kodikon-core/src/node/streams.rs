@@ -107,10 +107,10 @@ mod tests {
     use crate::effect::{Input, Output};
     use crate::ground::id::SessionTag;
     use crate::ground::time::Duration;
-    use crate::model::op::{OpKind, SignedOp};
+    use crate::model::op::{OpKind, OpLane, SignedOp};
     use crate::model::record::NewRecord;
     use crate::node::bench::{Bench, address, identity};
-    use crate::wire::message::{Log, LogEntry};
+    use crate::wire::message::{Digest, Log, LogEntry};
 
     const PIPE: StreamId = StreamId(9);
 
@@ -225,6 +225,36 @@ mod tests {
         for (table, held, limit) in bench.node.table_sizes() {
             assert!(held <= limit, "{table} holds {held} of {limit}");
         }
+    }
+
+    /// It kept one of the four places for ever: each time that something else was due in the log it counted as used.
+    #[test]
+    fn a_pipe_that_nobody_takes_from_is_ended_after_half_a_minute_whatever_else_the_log_does() {
+        let mut bench = Bench::new(1);
+        for seq in 1..=900 {
+            let op = record(&bench, seq);
+            bench.hear(1, &log(vec![op], None, None));
+        }
+        let digest = Digest {
+            covers: Vec::new(),
+            scope: u64::MAX,
+            sums: Vec::new(),
+            question: true,
+            lane: Some(OpLane::Log.code()),
+        };
+        bench.hear(1, &Message::Digest(digest));
+        bench.hand(Input::StreamOffered { stream: PIPE, from: address(1) });
+        on_stream(&mut bench, Carrier::Datagram, 10_000, &Message::Bulk(Bulk { got: 0, until: 1 << 20 }));
+        assert_eq!(bench.node.stats().pipes_given, 1);
+        bench.counters[1] = 20_000;
+        for second in 1..=30 {
+            assert!(!is_closed(&bench), "after {second} s");
+            // It lives, and its log differs.
+            let beat = crate::wire::message::Beat { root: 0, due_ms: 5_000, log_root: Some(second) };
+            bench.hear(1, &Message::Beat(beat));
+            bench.pass(Duration::from_secs(1));
+        }
+        assert!(is_closed(&bench));
     }
 
     #[test]

@@ -181,7 +181,8 @@ impl Log {
             messages.extend(end.map(|more| Message::Log(LogMessage { more: Some(more), ..LogMessage::default() })));
         }
         let sent: u64 = messages.iter().map(pipe::weight).sum();
-        if let Some(giving) = self.bulk.giving.get_mut(&stream) {
+        // Nothing said is no use of it: an idle pipe is to end.
+        if let Some(giving) = self.bulk.giving.get_mut(&stream).filter(|_| !messages.is_empty()) {
             (giving.began, giving.since) = (now, now);
             giving.last = sent;
             giving.sent += sent;
