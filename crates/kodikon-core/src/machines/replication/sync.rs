@@ -55,8 +55,8 @@ pub(super) struct Sync {
     last: NodeId,
     /// Since when its answer is waited for; `None`: it is there.
     asked: Option<Instant>,
-    /// Whether the last question was not answered in its time.
-    is_unanswered: bool,
+    /// When the last question was put, if it was not answered in its time.
+    unanswered: Option<Instant>,
     /// How long.
     patience: Duration,
     /// Who answers, or may, and until when what it says counts as asked for.
@@ -91,7 +91,7 @@ impl Sync {
             oldest: None,
             last: NodeId::default(),
             asked: None,
-            is_unanswered: false,
+            unanswered: None,
             patience: ANSWER_LEAST,
             source: NodeId::default(),
             source_until: Instant::ZERO,
@@ -114,7 +114,7 @@ impl Sync {
     pub(super) fn forget(&mut self, id: &NodeId) {
         self.drop_candidate(id);
         if self.last == *id {
-            (self.asked, self.is_unanswered) = (None, false);
+            (self.asked, self.unanswered) = (None, None);
         }
         self.resume.take_if(|_| self.source == *id);
     }
@@ -122,6 +122,12 @@ impl Sync {
     pub(super) fn on_root(&mut self, now: Instant, from: NodeId, theirs: u64, mine: u64) {
         if theirs == mine {
             self.drop_candidate(&from);
+            // Whatever it answered, or did not: it has nothing that is lacked here. Nor has one whose root was not seen to differ since:
+            // it would have been asked again. It may be heard by others alone by now.
+            let asked = self.asked.or(self.unanswered);
+            if from == self.last || asked.is_some_and(|at| now.since(at) >= REST_LAST + ANSWER_MOST) {
+                (self.asked, self.unanswered) = (None, None);
+            }
             return;
         }
         let rests = self.resting.get(&(mine, theirs)).is_some_and(|rest| now < rest.until);
@@ -144,7 +150,7 @@ impl Sync {
     pub(super) fn on_answer(&mut self, now: Instant, from: NodeId) {
         if let Some(asked) = self.asked.take_if(|_| from == self.last) {
             self.patience = (now.since(asked) * 2).clamp(ANSWER_LEAST, ANSWER_MOST);
-            self.is_unanswered = false;
+            self.unanswered = None;
         }
     }
 
@@ -189,9 +195,9 @@ impl Sync {
     }
 
     fn may_send(&mut self, now: Instant) -> bool {
-        if self.asked.take_if(|asked| now.since(*asked) >= self.patience).is_some() {
+        if let Some(asked) = self.asked.take_if(|asked| now.since(*asked) >= self.patience) {
             self.patience = (self.patience * 2).min(ANSWER_MOST);
-            self.is_unanswered = true;
+            self.unanswered = Some(asked);
         }
         // While an answer comes, or its end may, others would send the same.
         self.has_share(now) && self.asked.is_none() && self.resume.is_none() && now >= self.quiet
@@ -218,7 +224,7 @@ impl Sync {
     /// or the last one did not come. What was compared and brought nothing is no reason: all that is lacked here is given.
     pub(super) fn is_behind(&self, now: Instant) -> bool {
         let differs = self.oldest.is_some_and(|since| now > since + SETTLE);
-        differs || self.asked.is_some() || self.resume.is_some() || self.is_unanswered
+        differs || self.asked.is_some() || self.resume.is_some() || self.unanswered.is_some()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -557,6 +563,29 @@ mod tests {
     fn cover(n: u8, intervals: u64) -> Cover {
         let interval = |k: u64| Interval { first: 70_000 * k + 1, last: 70_000 * (k + 1) - 1 };
         Cover { author: [n; 16], epoch: u64::MAX, intervals: (0..intervals).map(interval).collect() }
+    }
+
+    /// Where an answer was lost and what was lacked came by another way, every search asked everybody from then on.
+    #[test]
+    fn of_a_peer_that_holds_the_same_no_answer_is_awaited() {
+        let (now, asked, other) = (Instant::ZERO + Duration::from_secs(9), NodeId([1; 16]), NodeId([2; 16]));
+        for is_late in [false, true] {
+            // (whose root comes, how long after the question, what it is, whether an answer is awaited still)
+            for (from, ms, theirs, is_behind) in [
+                (asked, 500, 7, false),
+                (asked, 500, 8, true),
+                (other, 500, 7, true),
+                (other, 67_999, 7, true),
+                (other, 68_000, 8, true),
+                (other, 68_000, 7, false),
+            ] {
+                let mut sync = Sync { last: asked, asked: Some(now), ..Sync::new() };
+                assert_eq!(is_late && sync.may_send(now + ANSWER_LEAST), is_late);
+                let later = now + Duration::from_millis(ms);
+                sync.on_root(later, from, theirs, 7);
+                assert_eq!(sync.is_behind(later), is_behind, "{from:?} {ms} ms {theirs} {is_late}");
+            }
+        }
     }
 
     #[test]
