@@ -545,6 +545,26 @@ fn who_is_heard_on_another_segment_than_the_one_that_died_is_told() {
     }
 }
 
+/// Whoever had given up the other in the cut left the cast out of its offers all the same, since it gives it itself; and where two are
+/// alone nobody else offers anything, and no map changes.
+#[test]
+fn one_of_two_that_returns_after_a_cut_is_told_what_was_said_in_it_and_offered_it_in_no_other_case() {
+    let mut mesh = Segments::lan(2);
+    announce_as(&mut mesh, 1, "1", Priority::Critical);
+    mesh.run(Duration::from_secs(4));
+    mesh.filter = Box::new(|_, _| false);
+    mesh.run(Duration::from_secs(20));
+    announce_as(&mut mesh, 1, "2", Priority::Critical);
+    mesh.run(Duration::from_secs(12));
+    let has_failed = |(n, _, event): &(u8, Instant, Event)| *n == 1 && matches!(event, Event::PeerFailed { .. });
+    assert!(mesh.events.iter().any(has_failed), "at the bound");
+    assert_eq!(mesh.nodes[&1].stats().casts_offered, 0, "who gives it is asked for it");
+    mesh.filter = Box::new(|_, _| true);
+    mesh.run(Duration::from_secs(15));
+    assert_eq!(counts(&mesh, 2), BTreeMap::from([("1".to_owned(), 1), ("2".to_owned(), 1)]));
+    assert_eq!(mesh.nodes[&1].stats().casts_offered, 1, "once it had it that was all");
+}
+
 /// A relay whose process died with what it had acknowledged was taken to have it in its next run: nobody behind it was ever told.
 #[test]
 fn a_relay_that_restarts_is_given_again_what_those_behind_it_lack() {

@@ -48,6 +48,8 @@ pub(super) struct Duty {
     pub(super) due: Option<Instant>,
     /// Who, and which pieces it has, if it said so.
     pub(super) missing: BTreeMap<NodeId, Option<u64>>,
+    /// Who was owed it and not heard any more when it was looked.
+    given_up: BTreeSet<NodeId>,
     /// Times it was given again.
     pub(super) rounds: u32,
     /// How many were given it when it was given for the first time, and whether by one group datagram; 0 once that was judged.
@@ -83,6 +85,7 @@ impl Duty {
             stage: Stage::Again,
             due: None,
             missing: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             rounds: 0,
             told: 0,
             by_group: false,
@@ -128,6 +131,7 @@ impl Duty {
     /// Somebody has it.
     pub(super) fn settle(&mut self, id: &NodeId) {
         let was_missing = self.missing.remove(id).is_some();
+        self.given_up.remove(id);
         self.unreached.remove(id);
         self.grew.remove(id);
         self.note_came(id, u64::MAX);
@@ -155,6 +159,22 @@ impl Duty {
         if self.unreached.get(id).is_some_and(came) {
             self.unreached.remove(id);
         }
+    }
+
+    /// Who is not heard is owed nothing.
+    pub(super) fn give_up(&mut self, is_near: impl Fn(&NodeId) -> bool) {
+        self.missing.retain(|id, _| {
+            let stays = is_near(id);
+            if !stays {
+                self.given_up.insert(*id);
+            }
+            stays
+        });
+    }
+
+    /// Whether this node sees to it that all who are heard there get it: it gives it, and left out nobody who is back.
+    pub(super) fn is_seen_to(&self, is_near: impl Fn(&NodeId) -> bool) -> bool {
+        self.stage > Stage::Standby && (self.due.is_some() || !self.given_up.iter().any(is_near))
     }
 
     /// Somebody may have lost the pieces of it that it had.
@@ -324,6 +344,31 @@ mod tests {
         assert_eq!((duty.take_all_heard(), duty.take_all_heard()), (Some(2), None));
         let mut repeated = Duty { told: 2, rounds: 1, ..Duty::done() };
         assert_eq!(repeated.take_all_heard(), None);
+    }
+
+    #[test]
+    fn what_is_given_is_seen_to_until_one_that_was_given_up_is_back_without_it() {
+        let mut duty = Duty::new(Stage::Again, at(1), [id(1), id(2)]);
+        duty.give_up(|member| *member == id(1));
+        let seen_to = |duty: &Duty, near: u8| duty.is_seen_to(|member| *member == id(near));
+        assert!(seen_to(&duty, 2), "it is under way");
+        duty.due = None;
+        assert!(seen_to(&duty, 1), "who has it");
+        assert!(!seen_to(&duty, 2));
+        duty.settle(&id(2));
+        assert!(seen_to(&duty, 2));
+        duty.stage = Stage::Standby;
+        assert!(!seen_to(&duty, 1), "another gives it");
+    }
+
+    #[test]
+    fn what_somebody_had_of_it_is_not_known_any_more_when_it_is_gone() {
+        let mut duty = Duty::new(Stage::Again, at(0), [id(1), id(2)]);
+        duty.wait(at(0), None, 2);
+        [1, 2].into_iter().for_each(|n| duty.note_half(at(39), &id(n), 0b1));
+        [1, 3].into_iter().for_each(|n| duty.forget(&id(n)));
+        assert_eq!((duty.silent(), duty.still_coming(at(40))), (1, BTreeSet::from([id(2)])));
+        assert_eq!(duty.missing.len(), 2);
     }
 
     #[test]

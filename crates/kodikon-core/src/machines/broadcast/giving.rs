@@ -38,7 +38,7 @@ impl Broadcasts {
         while let Some((id, on)) = self.store.due(now) {
             self.store.change(id, on, |duty| {
                 duty.due = None;
-                duty.missing.retain(|member, _| ctx.roster.get(member).is_some_and(Peer::is_near));
+                duty.give_up(|member| is_near(member, ctx));
                 if duty.stage == Stage::Again {
                     duty.judge_group();
                 }
@@ -254,7 +254,7 @@ impl Broadcasts {
 
     /// It is our turn to say on a segment what is held here.
     pub(super) fn offer(&mut self, now: Instant, on: InterfaceIndex, ctx: &mut Context) {
-        let ids = self.offered(now, on);
+        let ids = self.offered(now, on, ctx);
         if ids.is_empty() {
             return self.offers.end(on);
         }
@@ -274,9 +274,10 @@ impl Broadcasts {
     }
 
     /// What could be offered on a segment. What this node gives there itself is acknowledged to it: others offer it, since
-    /// whoever does not hear us may hear them.
-    pub(super) fn offered(&self, now: Instant, on: InterfaceIndex) -> BTreeSet<CastId> {
-        let gives = |held: &Held| held.duties.get(&Some(on)).is_some_and(|duty| duty.stage > Stage::Standby);
+    /// whoever does not hear us may hear them. But whom it gave up in a cut may be back, and where two are alone nobody else offers.
+    pub(super) fn offered(&self, now: Instant, on: InterfaceIndex, ctx: &Context) -> BTreeSet<CastId> {
+        let is_seen_to = |duty: &Duty| duty.is_seen_to(|member| is_near(member, ctx));
+        let gives = |held: &Held| held.duties.get(&Some(on)).is_some_and(is_seen_to);
         let held = self.store.iter().filter(|(_, held)| held.is_reliable() && held.expires > now);
         let there = held.filter(|(_, held)| held.may_go(on) && !gives(held));
         newest(there.map(|(id, held)| (held.arrived, *id)).collect(), MAX_OFFERED)
@@ -301,6 +302,10 @@ impl Broadcasts {
             self.store.owe(id, None, duty);
         }
     }
+}
+
+fn is_near(id: &NodeId, ctx: &Context) -> bool {
+    ctx.roster.get(id).is_some_and(Peer::is_near)
 }
 
 fn millis(span: Duration) -> u32 {

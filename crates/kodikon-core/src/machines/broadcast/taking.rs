@@ -361,7 +361,7 @@ impl Broadcasts {
         let is_told = |id: &CastId| {
             offer.holds.iter().any(|cover| run_of(cover) == (id.origin, id.epoch) && names(cover, id.number))
         };
-        if self.offered(now, on).iter().all(is_told) {
+        if self.offered(now, on, ctx).iter().all(is_told) {
             self.offers.pass(now, on, &mut ctx.random);
         }
     }
