@@ -36,7 +36,9 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
         cameras.push(camera);
     }
     tokio::time::timeout(Duration::from_secs(10), async {
-        while runtime.peers().iter().filter(|peer| runtime.state(peer.name()).is_some()).count() < cameras.len() {
+        // Who has just come up has said nothing of itself yet.
+        let has_told = |name: &str| runtime.state(name).is_some_and(|row| row.state.contains_key("location"));
+        while runtime.peers().iter().filter(|peer| has_told(peer.name())).count() < cameras.len() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
