@@ -192,7 +192,7 @@ impl Liveness {
     /// Somebody asks whether a third node answers: we ask it, and tell when it does. That we heard it lately is no
     /// answer: what we heard may have been a recording.
     pub fn ask_for(&mut self, now: Instant, subject: NodeId, client: NodeId, ctx: &mut Context) {
-        if ctx.roster.get(&subject).is_some_and(Peer::is_near) {
+        if ctx.roster.is_near(&subject) {
             self.probes.ask_for(now, subject, client, ctx);
         }
     }
@@ -392,7 +392,7 @@ impl Liveness {
     /// A stream ended: is its peer's process gone, or only the stream?
     pub fn on_stream_ended(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
         let Some(peer) = self.canaries.on_ended(now, stream) else { return };
-        if ctx.roster.get(&peer).is_some_and(Peer::is_near) {
+        if ctx.roster.is_near(&peer) {
             self.probes.start(now, peer, Doubt::StreamEnded, ctx);
         }
     }

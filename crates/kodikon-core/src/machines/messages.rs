@@ -130,7 +130,7 @@ impl Messages {
 
     /// Whether a letter may be looked at: from a neighbour, with time left, and with room for it.
     fn is_welcome(&self, from: &NodeId, letter: &Letter, ctx: &mut Context) -> bool {
-        let reason = if !ctx.roster.get(from).is_some_and(Peer::is_near) {
+        let reason = if !ctx.roster.is_near(from) {
             Reject::Stranger
         } else if letter.urgency().is_none() || letter.left_ms == 0 {
             Reject::Malformed

@@ -22,7 +22,6 @@ use crate::machines::routing::woken::Woken;
 use crate::model::links::{LinksBody, MAX_DIRECT, MembersBody, SegmentId};
 use crate::model::member::Liveness;
 use crate::model::op::SignedOp;
-use crate::model::roster::Peer;
 use crate::wire::message::{Message, Naming, Ping};
 
 pub use own::Fact;
@@ -136,7 +135,7 @@ impl Routing {
 
     /// A peer's beacon came on an interface: what lies between its number and the last was lost.
     pub fn on_beacon(&mut self, now: Instant, id: NodeId, arrival: Arrival, number: u32, ctx: &Context) {
-        if self.is_mapping() && ctx.roster.get(&id).is_some_and(Peer::is_near) {
+        if self.is_mapping() && ctx.roster.is_near(&id) {
             self.qualities.on_beacon(now, id, arrival, number);
         }
     }
@@ -144,7 +143,7 @@ impl Routing {
     /// A peer tells us on an interface that it lives, and in how many milliseconds it tells us next: those that it promised and
     /// that did not come were lost.
     pub fn on_turn(&mut self, now: Instant, id: NodeId, index: InterfaceIndex, due_ms: u32, ctx: &Context) {
-        if self.is_mapping() && ctx.roster.get(&id).is_some_and(Peer::is_near) {
+        if self.is_mapping() && ctx.roster.is_near(&id) {
             self.qualities.on_turn(now, id, index, Duration::from_millis(due_ms.into()));
         }
     }

@@ -333,6 +333,12 @@ impl Roster {
         self.peers.get(id).map(Box::as_ref)
     }
 
+    /// Whether a peer is present and heard itself.
+    #[must_use]
+    pub fn is_near(&self, id: &NodeId) -> bool {
+        self.get(id).is_some_and(Peer::is_near)
+    }
+
     /// A peer of the roster, to change anything but its liveness and whether it is far.
     pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
         self.peers.get_mut(id).map(Box::as_mut)

@@ -74,7 +74,7 @@ impl Node {
             Some(segment) => Some(self.routing.interface_of(segment)?),
             None => None,
         };
-        let is_near = |id: &NodeId| self.ctx.roster.get(id).is_some_and(Peer::is_near);
+        let is_near = |id: &NodeId| self.ctx.roster.is_near(id);
         let members = share.members.into_iter().filter(is_near).collect();
         Some(Share { on, role: if share.is_ours { Role::Forwarder } else { Role::Backup }, members })
     }

@@ -10,7 +10,6 @@ use crate::machines::liveness::beat;
 use crate::machines::membership::{OpinionBody, read_card, read_opinion};
 use crate::model::member::{Liveness as Held, REASON_BOUND, REASON_PROCESS};
 use crate::model::op::{OpKind, SignedOp};
-use crate::model::roster::Peer;
 use crate::node::Node;
 
 impl Node {
@@ -100,7 +99,7 @@ impl Node {
         // A run that begins knows nothing of what the one before was asked.
         self.searches.on_down(now, &id, &mut self.ctx);
         self.replication.on_up(now, id, source, &mut self.ctx);
-        if self.ctx.roster.get(&id).is_some_and(Peer::is_near) {
+        if self.ctx.roster.is_near(&id) {
             self.on_near(now, id);
         }
         self.membership.note_change(now);

@@ -38,7 +38,7 @@ impl Broadcasts {
         while let Some((id, on)) = self.store.due(now) {
             self.store.change(id, on, |duty| {
                 duty.due = None;
-                duty.give_up(|member| is_near(member, ctx));
+                duty.give_up(|member| ctx.roster.is_near(member));
                 if duty.stage == Stage::Again {
                     duty.judge_group();
                 }
@@ -276,7 +276,7 @@ impl Broadcasts {
     /// What could be offered on a segment. What this node gives there itself is acknowledged to it: others offer it, since
     /// whoever does not hear us may hear them. But whom it gave up in a cut may be back, and where two are alone nobody else offers.
     pub(super) fn offered(&self, now: Instant, on: InterfaceIndex, ctx: &Context) -> BTreeSet<CastId> {
-        let is_seen_to = |duty: &Duty| duty.is_seen_to(|member| is_near(member, ctx));
+        let is_seen_to = |duty: &Duty| duty.is_seen_to(|member| ctx.roster.is_near(member));
         let gives = |held: &Held| held.duties.get(&Some(on)).is_some_and(is_seen_to);
         let held = self.store.iter().filter(|(_, held)| held.is_reliable() && held.expires > now);
         let there = held.filter(|(_, held)| held.may_go(on) && !gives(held));
@@ -302,10 +302,6 @@ impl Broadcasts {
             self.store.owe(id, None, duty);
         }
     }
-}
-
-fn is_near(id: &NodeId, ctx: &Context) -> bool {
-    ctx.roster.get(id).is_some_and(Peer::is_near)
 }
 
 fn millis(span: Duration) -> u32 {

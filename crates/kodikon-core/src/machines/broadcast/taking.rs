@@ -18,7 +18,6 @@ use crate::machines::broadcast::ranges::{names, run_of};
 use crate::model::cast::{CAST_RATE, CastId};
 use crate::model::letter::Priority;
 use crate::model::member::{Card, Liveness};
-use crate::model::roster::Peer;
 use crate::model::windows::{Arrived, WINDOW};
 use crate::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
 use crate::wire::clock::Ticks;
@@ -58,7 +57,7 @@ impl Broadcasts {
         let id = spread.cast.id();
         let Some(urgency) = spread.cast.urgency() else { return ctx.stats.drop(Reject::Malformed) };
         let came = Came { from, on: arrival.interface, by_group: arrival.cast != Way::Unicast, urgency };
-        if !ctx.roster.get(&from).is_some_and(Peer::is_near) {
+        if !ctx.roster.is_near(&from) {
             return ctx.stats.drop(Reject::Stranger);
         }
         if id.origin == ctx.me.id {
@@ -260,7 +259,7 @@ impl Broadcasts {
 
     /// A neighbour says which casts it has, and which it wants.
     pub fn on_covered(&mut self, now: Instant, from: NodeId, covered: &Covered, ctx: &mut Context) {
-        if !ctx.roster.get(&from).is_some_and(Peer::is_near) {
+        if !ctx.roster.is_near(&from) {
             return ctx.stats.drop(Reject::Stranger);
         }
         for cover in &covered.covers {
@@ -308,7 +307,7 @@ impl Broadcasts {
 
     /// A neighbour says what it holds: what is lacking here is asked for.
     pub fn on_offer(&mut self, now: Instant, from: NodeId, arrival: Arrival, offer: &Offer, ctx: &mut Context) {
-        if !ctx.roster.get(&from).is_some_and(Peer::is_near) {
+        if !ctx.roster.is_near(&from) {
             return ctx.stats.drop(Reject::Stranger);
         }
         let mut left = MAX_WANTED;

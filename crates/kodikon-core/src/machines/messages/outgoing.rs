@@ -13,7 +13,6 @@ use crate::machines::messages::memory::{MAX_TRIED, Passage};
 use crate::machines::messages::origin::{MAX_ATTEMPTS, NewOwn, Own};
 use crate::machines::messages::{MAX_LEFT, Messages, delivered};
 use crate::model::letter::{Outcome, Priority, Ticket};
-use crate::model::roster::Peer;
 use crate::wire::compress::pack;
 use crate::wire::letter::{
     Back, Carry, DeadLinks, Fragment, KIND_ANSWER, KIND_PACKED, KIND_TEXT, Letter, Link, MAX_PIECE, Path, Stamp, Text,
@@ -208,7 +207,7 @@ impl Messages {
     /// Whoever gave it to us may know another way; without such a one it waits here.
     fn on_no_way(&mut self, now: Instant, id: ParcelId, ctx: &mut Context) {
         let before = self.passage_of(id).and_then(|passage| passage.from).map(|(before, _)| before);
-        let is_open = |peer: &NodeId| ctx.roster.get(peer).is_some_and(Peer::is_near) && !self.links.is_doubted(peer);
+        let is_open = |peer: &NodeId| ctx.roster.is_near(peer) && !self.links.is_doubted(peer);
         if let Some(before) = before.filter(is_open) {
             if let Some(parcel) = self.custody.get_mut(id) {
                 parcel.is_return = true;
