@@ -4,8 +4,14 @@
 #[expect(dead_code, reason = "what is said in letters is read in tests/letters.rs")]
 mod segments;
 
-use kodikon_core::effect::{Event, Input};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use kodikon_core::effect::{Cast, Event, Input};
 use kodikon_core::ground::time::Duration;
+use kodikon_core::model::op::{OpKind, SignedOp};
+use kodikon_core::wire::message::Message;
 use segments::{Segments, id};
 
 /// Lets nothing through to node 1, nor from it.
@@ -17,6 +23,12 @@ fn cut_off(segments: &mut Segments, is_cut: bool) {
 fn called_failed(segments: &Segments) -> Vec<&Event> {
     let of_one = segments.events.iter().filter(|(by, _, event)| *by == 1 && matches!(event, Event::PeerFailed { .. }));
     of_one.map(|(_, _, event)| event).collect()
+}
+
+/// What a message tells of links.
+fn links_told(message: &Message) -> impl Iterator<Item = &[u8]> {
+    let ops = if let Message::Ops(ops) = message { &ops.ops[..] } else { &[] };
+    ops.iter().filter(|op| op.kind() == OpKind::Links).map(SignedOp::body)
 }
 
 /// The port of a switch passes nothing for some seconds after the carrier is back: within one of them the bound was looked at.
@@ -64,4 +76,45 @@ fn who_died_meanwhile_is_called_failed_a_quarter_of_the_bound_later() {
     segments.run(Duration::from_secs(2));
     let failed = called_failed(&segments);
     assert!(matches!(failed[..], [Event::PeerFailed { peer, .. }] if *peer == id(2)), "{failed:?}");
+}
+
+/// Found by swarm-10, seed 11: what the others had said while this node was away was played to it when it was back and they were dead.
+/// It told that it heard those whom it had not observed, and who knew them as dead showed them again.
+#[test]
+fn a_recording_of_the_time_in_which_a_node_was_away_is_no_sign_of_life() {
+    let dead = 2..=11;
+    let homes: Vec<(u8, &[u8])> =
+        dead.clone().map(|n| (n, &[1][..])).chain([(1, &[1, 2][..]), (12, &[2][..])]).collect();
+    let mut segments = Segments::new(&homes);
+    segments.settle();
+    segments.hand(1, Input::Interfaces(&[]));
+    let recorded = Rc::new(RefCell::new(BTreeMap::new()));
+    let tape = Rc::clone(&recorded);
+    segments.filter = Box::new(move |flight, _| {
+        if flight.to == 1 && flight.segment == 1 && flight.cast != Cast::Unicast {
+            tape.borrow_mut().insert(flight.from, flight.clone());
+        }
+        flight.to != 1
+    });
+    segments.run(Duration::from_secs(12));
+    dead.clone().for_each(|n| drop(segments.nodes.remove(&n)));
+    segments.run(Duration::from_secs(33));
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let tells = Rc::clone(&told);
+    segments.filter = Box::new(move |flight, messages| {
+        let links = messages.iter().filter(|_| flight.from == 1).flat_map(links_told);
+        tells.borrow_mut().extend(links.map(<[u8]>::to_vec));
+        true
+    });
+    segments.events.clear();
+    segments.plug(1);
+    let recordings = recorded.take();
+    assert_eq!(recordings.len(), dead.clone().count());
+    recordings.into_values().for_each(|recording| segments.send(recording));
+    segments.run(Duration::from_secs(40));
+    let shown = segments.events.iter().filter(|(by, _, event)| *by == 12 && matches!(event, Event::PeerUp { .. }));
+    let shown: Vec<&Event> = shown.map(|(_, _, event)| event).collect();
+    assert!(matches!(shown[..], [Event::PeerUp { peer, .. }] if *peer == id(1)), "{shown:?}");
+    let lists = |n: u8| told.borrow().iter().any(|body| body.windows(8).any(|window| *window == id(n).0[..8]));
+    assert_eq!(dead.filter(|n| lists(*n)).collect::<Vec<u8>>(), Vec::<u8>::new(), "those are not");
 }

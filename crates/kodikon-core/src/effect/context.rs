@@ -110,6 +110,14 @@ impl Context {
         self.config.heartbeat_timeout.max(self.crowd_interval() * 3)
     }
 
+    /// Whoever was not heard for so much of the hard bound is no link any more, whatever others say of it, and must answer for itself
+    /// to be one again: after two fifths it was asked (docs/machines/liveness.md), and at the bound others must be known to hear it, or
+    /// it is called failed.
+    #[must_use]
+    pub fn hearing(&self) -> Duration {
+        self.hard_bound() * 3 / 5
+    }
+
     /// Whether any interface leads out of this host, or the one on which the peer was heard (loopback) can be used.
     /// Without one its silence proves nothing.
     #[must_use]

@@ -481,7 +481,7 @@ impl Liveness {
         let mut longest = Duration::ZERO;
         let mut has_suspect = false;
         for (id, peer) in ctx.roster.near() {
-            let silence = now.since(peer.heard.unwrap_or(peer.since));
+            let silence = peer.silence(now);
             longest = longest.max(silence);
             has_suspect |= peer.liveness == Held::Suspect;
             if !ctx.has_carrier_to(peer) {

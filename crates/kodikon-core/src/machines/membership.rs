@@ -101,8 +101,7 @@ impl Membership {
     /// A live peer vouches for a node: it is asked for itself before it counts.
     pub fn introduce(&mut self, now: Instant, op: SignedOp, card: Card, ctx: &mut Context) {
         let id = op.author();
-        let is_news = ctx.roster.highest_epoch(&id).is_none_or(|known| op.epoch() >= known);
-        if !is_news
+        if ctx.roster.is_over(&id, op.epoch())
             || self.introductions.is_full()
             || ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present())
         {
@@ -226,8 +225,10 @@ impl Membership {
     }
 
     /// A sealed packet of a peer's own session arrived, its latest so far: it is alive, whatever others think. One that is
-    /// suspect, failed, or only vouched for must answer a probe first: the packet may be a recording of one that was lost.
+    /// suspect, failed, or only vouched for must answer a probe first: the packet may be a recording of one that was lost. So must one
+    /// that was silent for long, as all are to a node that was away.
     pub fn heard(&mut self, now: Instant, id: NodeId, arrival: Arrival, ctx: &mut Context) -> Source {
+        let hearing = ctx.hearing();
         let Some(peer) = ctx.roster.get_mut(&id) else { return Source::Unproven };
         peer.datagrams += 1;
         let source = match peer.hear_from(now, arrival.from, arrival.interface) {
@@ -242,7 +243,7 @@ impl Membership {
         match peer.liveness {
             // What a node sent before its goodbye may arrive after it.
             Liveness::Left | Liveness::Introduced => {}
-            Liveness::Alive if peer.far.is_none() => peer.note_heard(now),
+            Liveness::Alive if peer.far.is_none() && peer.silence(now) < hearing => peer.note_heard(now),
             Liveness::Alive | Liveness::Failed | Liveness::Suspect => {
                 self.introductions.begin_if_none(now, id, ctx);
             }

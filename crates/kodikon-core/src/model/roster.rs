@@ -148,6 +148,12 @@ impl Peer {
         self.witnesses.clear();
     }
 
+    /// How long it was not heard, or has been held as it is now if it never was.
+    #[must_use]
+    pub fn silence(&self, now: Instant) -> Duration {
+        now.since(self.heard.unwrap_or(self.since))
+    }
+
     /// It told the digest of the log that it holds, and this is ours.
     pub fn note_log(&mut self, now: Instant, root: u64, ours: u64) {
         let equal = self.log.filter(|_| root != ours).map_or(now, |told| told.equal);
@@ -469,6 +475,15 @@ impl Roster {
     pub fn highest_epoch(&self, id: &NodeId) -> Option<Epoch> {
         let held = self.peers.get(id).map(|peer| peer.epoch());
         held.max(self.directory.get(id).map(|entry| entry.epoch))
+    }
+
+    /// Whether a run of a node is over, whoever vouches for it: it said goodbye, or began another.
+    #[must_use]
+    pub fn is_over(&self, id: &NodeId, epoch: Epoch) -> bool {
+        let held = self.peers.get(id).map(|peer| (peer.epoch(), peer.liveness));
+        let departed = self.directory.get(id).map(|entry| (entry.epoch, entry.liveness));
+        let ends = |(known, liveness): (Epoch, Liveness)| known > epoch || known == epoch && liveness == Liveness::Left;
+        held.into_iter().chain(departed).any(ends)
     }
 
     /// The newest signed card of a node known here, present or not.

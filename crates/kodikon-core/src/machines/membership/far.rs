@@ -22,9 +22,9 @@ impl Membership {
     /// A node that others hear counts here too. Its card was checked.
     pub fn admit_far(&mut self, now: Instant, op: SignedOp, card: Card, shown_by: NodeId, ctx: &mut Context) {
         let id = op.author();
-        let is_news = ctx.roster.highest_epoch(&id).is_none_or(|known| op.epoch() >= known);
+        let is_over = ctx.roster.is_over(&id, op.epoch());
         let is_held = ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present() && peer.epoch() == op.epoch());
-        if is_news && !is_held && self.take_in(now, op, card, Liveness::Introduced, ctx) {
+        if !is_over && !is_held && self.take_in(now, op, card, Liveness::Introduced, ctx) {
             self.rise_far(now, id, Some(shown_by), ctx);
         }
     }

@@ -21,18 +21,10 @@ use crate::model::roster::{Path, Peer};
 /// that whoever is not heard by one knows in time whether others hear it.
 pub(super) const DOUBTFUL: Duration = Duration::from_millis(1_500);
 
-/// Who was not heard for so much of the hard bound is no link any more, whatever others say of it: after two fifths it was
-/// asked (docs/machines/liveness.md), and at the bound others must be known to hear it, or it is called failed.
-const HEARD_LATELY: (u32, u32) = (3, 5);
-
 /// A round trip of probes measured longer ago than this says nothing of now. Each of five observers is measured every five minutes, one
 /// a minute (docs/machines/liveness.md): two rounds and a margin, so that one lost answer makes no slow link clean. Any other is
 /// measured again within a minute once letters go to it.
 const RTT_KEPT: Duration = Duration::from_secs(11 * 60);
-
-fn window(ctx: &Context) -> Duration {
-    ctx.hard_bound() * HEARD_LATELY.0 / HEARD_LATELY.1
-}
 
 /// Whom this node hears, by interface and id.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,10 +33,11 @@ pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
 impl Heard {
     /// Those heard lately, and not before `floor`. A suspect counts until it is so for longer than `patience`.
     pub(super) fn look(now: Instant, patience: Duration, floor: Instant, ctx: &Context) -> Self {
-        let window = window(ctx);
+        let window = ctx.hearing();
         let mut heard: BTreeMap<InterfaceIndex, Vec<NodeId>> = BTreeMap::new();
         let counts = |peer: &Peer| match peer.liveness {
-            Liveness::Alive => true,
+            // Its frames on a way do not count until it has answered (membership's `heard`).
+            Liveness::Alive => peer.silence(now) < window,
             Liveness::Suspect => now.since(peer.since) < patience,
             Liveness::Introduced | Liveness::Failed | Liveness::Left => false,
         };
@@ -67,7 +60,7 @@ impl Heard {
     /// When the next of those who are heard will not have been for so long that it is no link any more. Looked at then, since
     /// others must be known to hear it before the hard bound.
     pub(super) fn next_end(now: Instant, ctx: &Context) -> Option<Instant> {
-        let window = window(ctx);
+        let window = ctx.hearing();
         let ends = ctx.roster.near().filter_map(|(_, peer)| peer.heard).map(|heard| heard + window);
         ends.filter(|at| *at > now).min()
     }
@@ -85,7 +78,7 @@ impl Heard {
 
     /// Whether a neighbour has not been heard for as long as it takes to be no link any more, on an interface where others are.
     pub(super) fn misses_some(&self, now: Instant, ctx: &Context) -> bool {
-        let window = window(ctx);
+        let window = ctx.hearing();
         let is_missed = |peer: &Peer| {
             let is_silent = peer.liveness.is_present() && peer.heard.is_some_and(|at| now.since(at) >= window);
             let way = peer.best_path().and_then(|path| path.interface);

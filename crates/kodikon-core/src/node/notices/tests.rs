@@ -3,7 +3,7 @@
 use super::*;
 use crate::ground::time::Duration;
 use crate::model::member::{REASON_BOUND, REASON_PROCESS, REASON_SILENCE};
-use crate::node::bench::{Bench, identity};
+use crate::node::bench::{Bench, identity, ip};
 use crate::wire::message::Suspicion;
 
 /// The host of the node under test.
@@ -84,5 +84,21 @@ fn a_doubt_that_was_settled_leaves_nothing_for_the_next_one() {
         node.liveness.on_suspicion(now, identity(1).id(), &suspicion, &mut node.ctx);
         assert_eq!(node.stats().probes_started, round, "asked each time that somebody doubts it");
         node.liveness.on_heard(now + Duration::from_millis(10), subject, &mut node.ctx);
+    }
+}
+
+/// Found by swarm-10, seed 11: who was away when others said goodbye vouched for them when it was back.
+#[test]
+fn who_has_said_goodbye_is_not_looked_for_and_who_failed_is() {
+    let mut bench = Bench::new(2);
+    let (failed, left) = (identity(1).id(), identity(2).id());
+    bench.node.membership.leave(bench.now, left, &mut bench.node.ctx);
+    bench.pass(Duration::from_secs(70));
+    assert!(bench.node.ctx.roster.iter().next().is_none(), "both rows are swept");
+    bench.meet(3, 3);
+    for (n, id, is_looked_for) in [(1, failed, true), (2, left, false)] {
+        let (card, _) = bench.card(n, ip(n));
+        bench.hear_op(3, card);
+        assert_eq!(bench.node.ctx.roster.get(&id).is_some(), is_looked_for, "node {n}");
     }
 }
