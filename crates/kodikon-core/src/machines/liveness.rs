@@ -263,6 +263,8 @@ impl Liveness {
                 }
                 self.canaries.settle(&peer);
                 self.probes.stop(&peer);
+                // No train will end what others said of its silence: this is another matter.
+                self.suspicions.forget_hearsay(&peer);
                 ctx.stats.verdicts += 1;
                 ctx.out.notice(Notice::Verdict(peer, REASON_PROCESS));
             }

@@ -13,7 +13,7 @@ use crate::model::state::StateEntry;
 use crate::wire::clock::Ticks;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Beacon, Beat, Challenge, Message, Ping, Proof, Refusal, proof_bytes};
+use crate::wire::message::{Beacon, Beat, Challenge, Message, Ping, Proof, Refusal, Suspicion, proof_bytes};
 use std::net::{IpAddr, SocketAddr};
 
 mod configured;
@@ -177,19 +177,39 @@ fn one_who_says_that_a_process_ended_is_not_made_two_by_icmp() {
     assert_eq!(bench.held(4), Held::Alive);
 }
 
+/// Node 4 holds a connection with this node, which ends.
+fn lose_connection(bench: &mut Bench) {
+    bench.hand(Input::StreamOffered { stream: StreamId(1), from: address(4) });
+    let header = Header { tag: SessionTag([4; 8]), counter: 100 };
+    let mut text = Vec::new();
+    codec::encode(&Message::Canary, &mut text);
+    let mut frame = bench.node.ctx.group.session(header.tag).seal(&header, &text);
+    bench.hand(Input::StreamFrame { stream: StreamId(1), frame: &mut frame });
+    bench.hand(Input::StreamEnded { stream: StreamId(1) });
+    bench.counters[4] = 200;
+}
+
+/// It stood for ever, and a suspicion of hours later was over when it began.
+#[test]
+fn what_others_said_of_a_silence_ends_with_our_own_probes_also_where_icmp_ends_these() {
+    let held =
+        |bench: &Bench| bench.node.table_sizes().into_iter().find(|(table, ..)| *table == "suspicions").unwrap().1;
+    let mut bench = Bench::new(4);
+    bench.hear(4, &beat());
+    let said = Suspicion { subject: identity(4).id().0, epoch: Epoch::new(1, 1).0, life: 0 };
+    bench.hear(1, &Message::Suspicion(said));
+    lose_connection(&mut bench);
+    assert_eq!(held(&bench), 1);
+    bench.hand(Input::Unreachable(address(4)));
+    assert_eq!(held(&bench), 0);
+}
+
 #[test]
 fn the_end_of_our_own_connection_makes_their_word_enough() {
     for heard_since in [false, true] {
         let mut bench = Bench::new(4);
         bench.hear(4, &beat());
-        bench.hand(Input::StreamOffered { stream: StreamId(1), from: address(4) });
-        let header = Header { tag: SessionTag([4; 8]), counter: 100 };
-        let mut text = Vec::new();
-        codec::encode(&Message::Canary, &mut text);
-        let mut frame = bench.node.ctx.group.session(header.tag).seal(&header, &text);
-        bench.hand(Input::StreamFrame { stream: StreamId(1), frame: &mut frame });
-        bench.hand(Input::StreamEnded { stream: StreamId(1) });
-        bench.counters[4] = 200;
+        lose_connection(&mut bench);
         if heard_since {
             bench.now = bench.now + Duration::from_millis(1);
             bench.hear(4, &beat());
