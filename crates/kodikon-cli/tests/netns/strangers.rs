@@ -25,6 +25,10 @@ const VOLLEY: usize = 2_000;
 const VOLLEYS: usize = 15;
 /// What noise may cost in memory.
 const NOISE_KIB: u64 = 1024;
+/// Frames that are recorded: the HELLOs of two nodes and some seconds of beacons.
+const FRAMES: usize = 24;
+/// Bytes before what is sealed (docs/wire-format.md).
+const HEADER: usize = 18;
 const IDLERS: usize = 2_000;
 
 #[test]
@@ -34,16 +38,35 @@ fn noise_at_the_ports_is_counted_by_reason_and_changes_nothing() -> Result<()> {
     (1..=3).try_for_each(|host| fleet.start(Host(host)))?;
     fleet.wait_full_roster(PATIENCE)?;
     await_watch(&fleet, true)?;
-    let noise = noise()?;
+    let thrower = Thrower::new(&scene, Host(4), scene.address(SEGMENT, Host(1))?)?;
+    expect_unmoved(&mut fleet, &thrower, &noise()?, &["frame_type", "length", "seal"])
+}
+
+/// All that a stranger without the key can do with what it hears.
+#[test]
+fn frames_of_the_mesh_played_again_cut_short_and_with_bits_flipped_change_nothing() -> Result<()> {
+    let Some(scene) = Scene::alone("recorded", &Topology::flat(4)) else { return Ok(()) };
+    let tape = Tape::new(&scene, Host(4))?;
+    let mut fleet = scene.fleet();
+    (1..=3).try_for_each(|host| fleet.start(Host(host)))?;
+    fleet.wait_full_roster(PATIENCE)?;
+    await_watch(&fleet, true)?;
     let target = scene.address(SEGMENT, Host(1))?;
     let thrower = Thrower::new(&scene, Host(4), target)?;
+    // From their HELLOs to a beacon of each; what the node said itself it knows as its own echo and counts nowhere.
+    let frames = tape.of_others(target, FRAMES)?;
+    expect_unmoved(&mut fleet, &thrower, &spoiled(&frames), &["replay", "length", "seal"])
+}
+
+/// Throws volleys at a fleet of three and sees that they cost nothing but their count, by these reasons among others.
+fn expect_unmoved(fleet: &mut Fleet<'_>, thrower: &Thrower, noise: &[Vec<u8>], reasons: &[&str]) -> Result<()> {
     // The first volley warms what is made once; what comes after it must cost nothing.
-    thrower.volley(&fleet, &noise)?;
+    thrower.volley(fleet, noise)?;
     let before = fleet.process("n1")?.usage()?;
     let stats = fleet.ctl_json("n1", ["stats"])?;
     let (events, log) = (fleet.story().seen().len(), fleet.process("n1")?.complaints());
     for _ in 0..VOLLEYS {
-        thrower.volley(&fleet, &noise)?;
+        thrower.volley(fleet, noise)?;
     }
     let after = fleet.process("n1")?.usage()?;
     let told = fleet.ctl_json("n1", ["stats"])?;
@@ -52,7 +75,6 @@ fn noise_at_the_ports_is_counted_by_reason_and_changes_nothing() -> Result<()> {
     let counted = drops(&told)? - drops(&stats)?;
     eprintln!("noise: {} datagrams, {counted} counted, + {grown} KiB: {}", VOLLEY * VOLLEYS, told["drops"]);
     ensure!(counted >= (VOLLEY * VOLLEYS) as u64, "{counted} counted of {}", VOLLEY * VOLLEYS);
-    let reasons = ["frame_type", "length", "seal"];
     for reason in reasons {
         ensure!(number(&told["drops"], &format!("/{reason}"))? > 0, "none was dropped for {reason}: {}", told["drops"]);
     }
@@ -62,8 +84,8 @@ fn noise_at_the_ports_is_counted_by_reason_and_changes_nothing() -> Result<()> {
     ensure!(fleet.story().seen().len() == events, "noise became events: {}", fleet.story().summary());
     ensure!(fleet.process("n1")?.complaints() == log, "noise became log: {}", fleet.process("n1")?.complaints());
     ensure!(thrower.answers() == 0, "noise was answered");
-    expect_all_alive(&fleet)?;
-    expect_no_false_verdict(&fleet)
+    expect_all_alive(fleet)?;
+    expect_no_false_verdict(fleet)
 }
 
 #[test]
@@ -214,6 +236,46 @@ impl Thrower {
         let mut buffer = [0; 2_000];
         std::iter::from_fn(|| self.socket.recv_from(&mut buffer).ok()).count()
     }
+}
+
+/// What the nodes say to the group, heard by a host that is no member.
+struct Tape(UdpSocket);
+
+impl Tape {
+    fn new(lab: &Lab, host: Host) -> Result<Self> {
+        let own = lab.address(SEGMENT, host)?;
+        let socket = lab.inside(host, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, DISCOVERY)))??;
+        socket.join_multicast_v4(&GROUP, &own)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self(socket))
+    }
+
+    /// So many frames that others than this address said.
+    fn of_others(&self, own: Ipv4Addr, count: usize) -> Result<Vec<Vec<u8>>> {
+        let mut frames = Vec::new();
+        let mut buffer = [0; 2_000];
+        while frames.len() < count {
+            let (length, from) = self.0.recv_from(&mut buffer).context("the nodes say something to the group")?;
+            frames.extend((from.ip() != own).then(|| buffer[..length].to_vec()));
+        }
+        Ok(frames)
+    }
+}
+
+/// Frames as they were, cut short, with a bit flipped in each part, and with the header of another.
+fn spoiled(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut spoiled = frames.to_vec();
+    for (frame, other) in frames.iter().zip(frames.iter().cycle().skip(1)) {
+        spoiled.extend((0..frame.len()).step_by(5).map(|length| frame[..length].to_vec()));
+        spoiled.extend((0..frame.len()).step_by(7).map(|at| {
+            let mut flipped = frame.clone();
+            flipped[at] ^= 1 << (at % 8);
+            flipped
+        }));
+        let header = frame.len().min(other.len()).min(HEADER);
+        spoiled.push([&other[..header], &frame[header..]].concat());
+    }
+    spoiled
 }
 
 /// Real datagrams of the original, and bytes that are no frames, no JSON, or frames that nobody sealed; of all lengths.
