@@ -118,3 +118,27 @@ fn a_recording_of_the_time_in_which_a_node_was_away_is_no_sign_of_life() {
     let lists = |n: u8| told.borrow().iter().any(|body| body.windows(8).any(|window| *window == id(n).0[..8]));
     assert_eq!(dead.filter(|n| lists(*n)).collect::<Vec<u8>>(), Vec::<u8>::new(), "those are not");
 }
+
+/// Whoever had lost the relay took its old lists when it was back, and showed those behind it who were dead.
+#[test]
+fn a_relay_that_slept_for_long_tells_nobody_of_links_that_it_had_before() {
+    for [first, relay, behind] in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]] {
+        let mut segments = Segments::new(&[(first, &[1]), (relay, &[1, 2]), (behind, &[2])]);
+        segments.settle();
+        let asleep = segments.nodes.remove(&relay).expect("it runs");
+        segments.run(Duration::from_secs(2));
+        segments.nodes.remove(&behind);
+        segments.run(Duration::from_secs(78));
+        segments.nodes.insert(relay, asleep);
+        segments.events.clear();
+        segments.hand(relay, Input::Wake);
+        segments.run(Duration::from_secs(40));
+        let shown =
+            segments.events.iter().filter(|(by, _, event)| *by == first && matches!(event, Event::PeerUp { .. }));
+        let shown: Vec<&Event> = shown.map(|(_, _, event)| event).collect();
+        assert!(
+            matches!(shown[..], [Event::PeerUp { peer, .. }] if *peer == id(relay)),
+            "{first}-{relay}-{behind}: {shown:?}"
+        );
+    }
+}

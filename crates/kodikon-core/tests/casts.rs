@@ -532,6 +532,26 @@ fn nor_does_a_recording_of_all_that_was_missed_that_is_played_in_its_order() {
     assert_eq!((told(&mesh, 2).len(), told(&mesh, 3).len()), (1, 1), "once in all its runs");
 }
 
+/// One that had missed it was told minutes after its deadline, and told others.
+#[test]
+fn nor_does_a_recording_bring_what_is_over() {
+    let mut mesh = Segments::lan(3);
+    let recorded: Rc<RefCell<Option<Flight>>> = Rc::default();
+    let tape = Rc::clone(&recorded);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        if flight.from == 1 && flight.to == 2 && is_spread(messages) {
+            *tape.borrow_mut() = Some(flight.clone());
+        }
+        flight.to != 2
+    });
+    announce_as(&mut mesh, 1, "1", Priority::Low);
+    mesh.run(Duration::from_secs(3));
+    mesh.filter = Box::new(|_, _| true);
+    mesh.send(recorded.take().expect("it was given to all"));
+    mesh.run(Duration::from_secs(5));
+    assert_eq!((told(&mesh, 2).len(), told(&mesh, 3).len()), (0, 1), "it had two seconds");
+}
+
 /// Found by swarm-5, seed 22: the answer to a giver that asks by every address went by that of the dead segment.
 #[test]
 fn who_is_heard_on_another_segment_than_the_one_that_died_is_told() {

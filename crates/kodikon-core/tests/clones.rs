@@ -2,13 +2,21 @@
 
 #[path = "segment/lan.rs"]
 mod lan;
+#[path = "letters/segments.rs"]
+#[expect(dead_code, reason = "what is said in letters is read in tests/letters.rs")]
+mod segments;
 
-use kodikon_core::effect::Event;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use kodikon_core::effect::{Event, Input};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::time::Duration;
 use kodikon_core::model::identity::Identity;
+use kodikon_core::wire::message::Message;
 use lan::Lan;
+use segments::{Flight, Segments};
 
 const ORIGINAL: u8 = 1;
 const COPY: u8 = 4;
@@ -41,4 +49,33 @@ fn the_original_of_a_copied_node_keeps_identity_and_name_and_speaks_of_no_backup
     for (n, node) in &lan.nodes {
         assert_eq!(node.peers().len(), 3, "node {n}");
     }
+}
+
+/// Its own HELLO waits in its socket, or is played to it later: after each sleep it alarmed people, and ended its run.
+#[test]
+fn a_node_that_slept_is_no_copy_of_itself() {
+    let mut segments = Segments::lan(3);
+    let recorded: Rc<RefCell<Option<Flight>>> = Rc::default();
+    let tape = Rc::clone(&recorded);
+    segments.filter = Box::new(move |flight, messages| {
+        if flight.from == 1 && messages.iter().any(|message| matches!(message, Message::Hello(_))) {
+            *tape.borrow_mut() = Some(Flight { from: 2, to: 1, ..flight.clone() });
+        }
+        true
+    });
+    let epoch = segments.nodes[&1].epoch();
+    // Its card as it was before each sleep, and as it is.
+    for _ in 0..3 {
+        segments.hand(1, Input::Disturbed);
+        segments.run(Duration::from_secs(2));
+        let recording = recorded.borrow().clone().expect("it shows itself after a sleep");
+        segments.hand(1, Input::Disturbed);
+        segments.send(recording);
+        segments.run(Duration::from_secs(5));
+    }
+    let alarms = segments.events.iter().filter(|(_, _, event)| {
+        matches!(event, Event::Cloned { .. } | Event::Overtaken { .. } | Event::Restored { .. })
+    });
+    assert_eq!(alarms.count(), 0, "{:?}", segments.events);
+    assert_eq!(segments.nodes[&1].epoch(), epoch);
 }

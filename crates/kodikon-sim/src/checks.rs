@@ -66,6 +66,8 @@ pub enum Check {
     StateSurvives,
     /// Whoever says that its disk was restored from a backup is right.
     BackupTrue,
+    /// Whoever says that its identity was copied is right.
+    CopyTrue,
     /// Every table holds at most its limit.
     Tables,
     /// No healthy node is called failed by a healthy one that has a way to it over healthy ones.
@@ -170,6 +172,7 @@ impl Check {
             Self::VersionForward => "version_forward",
             Self::StateSurvives => "state_survives",
             Self::BackupTrue => "backup_true",
+            Self::CopyTrue => "copy_true",
             Self::Tables => "tables",
             Self::FalseFailed => "false_failed",
             Self::VerdictInTime => "verdict_in_time",
@@ -587,6 +590,13 @@ impl Watch {
         });
     }
 
+    fn check_copy(&mut self, now: Moment, node: usize) {
+        let copied = self.truth.person(&self.truth.nodes[node].id).is_none_or(|person| person.rolled_back);
+        self.tally.check(now, Check::CopyTrue, copied, || {
+            format!("node {node} says that its identity was copied, which it was not")
+        });
+    }
+
     fn forget_view(&mut self, node: usize) {
         self.pairs -= self.views[node].counted();
         self.views[node] = View::default();
@@ -689,9 +699,11 @@ impl Observer for Watch {
                 self.forget_view(node);
             }
             Event::Overtaken { .. } | Event::Cloned { rekeyed: true } => {
+                self.check_copy(now, node);
                 self.records.booted(now, node);
                 self.forget_view(node);
             }
+            Event::Cloned { rekeyed: false } => self.check_copy(now, node),
             _ => {}
         }
     }

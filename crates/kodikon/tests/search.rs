@@ -34,7 +34,7 @@ async fn find(mesh: &Mesh, query: Query) -> Result<SearchReport, SearchError> {
 async fn find_alone(mesh: &Mesh, numbers: &[f32]) -> SearchReport {
     within(async {
         loop {
-            let report = find(mesh, Query::numbers(numbers.to_vec())).await.unwrap();
+            let report = find(mesh, Query::numbers(numbers.to_vec())).await.expect("it can be searched for");
             if report.of == 1 {
                 return report;
             }

@@ -150,9 +150,12 @@ impl Liveness {
         was_doubted
     }
 
-    /// A sealed packet of a peer arrived.
-    pub fn on_heard(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+    /// A sealed packet of a peer arrived. One that does not count as a sign of life settles nothing: it must answer.
+    pub fn on_heard(&mut self, now: Instant, id: NodeId, counts: bool, ctx: &mut Context) {
         self.isolation.on_heard(now, ctx);
+        if !counts {
+            return;
+        }
         if self.settle_doubt(&id) {
             self.health.improve();
         }
@@ -168,7 +171,7 @@ impl Liveness {
 
     /// A PONG arrived. When the probe of ours was sent that it answers, if it answers one: that also measures the way.
     pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) -> Option<Instant> {
-        let sent = self.probes.answered(nonce, &id)?;
+        let sent = self.probes.answered(now, nonce, &id)?;
         self.probes.tell_clients(&id, ctx);
         if let Some(path) = ctx.roster.get_mut(&id).and_then(best_heard) {
             path.note_rtt(now, now.since(sent));
@@ -231,7 +234,10 @@ impl Liveness {
         let subject = NodeId(suspicion.subject);
         if subject == ctx.me.id {
             if suspicion.epoch == ctx.me.epoch.0 {
-                self.health.worsen();
+                // Of an earlier life it was refuted then.
+                if Life(suspicion.life) >= ctx.me.life {
+                    self.health.worsen();
+                }
                 self.refute(Life(suspicion.life), ctx);
             }
             return;

@@ -16,7 +16,7 @@ use crate::ground::stats::Reject;
 use crate::ground::time::Instant;
 use crate::machines::membership::guests::Guests;
 use crate::machines::membership::introductions::Introductions;
-use crate::model::member::{Card, Liveness};
+use crate::model::member::{Card, Liveness, REASON_SILENCE};
 use crate::model::op::{OpKind, SignedOp};
 use crate::model::roster::{DirectoryEntry, Peer};
 use crate::wire::message::{Message, Ops};
@@ -343,9 +343,16 @@ impl Membership {
             && let Some(peer) = ctx.roster.remove(&id)
         {
             ctx.sessions.forget(peer.card.session());
-            // Its signed card says how far it had come; of one never met there is nothing to keep.
-            if ctx.roster.directory().contains_key(&id) {
-                self.file(now, id, peer, ctx);
+            // Its signed card says how far it had come; of one never met there is nothing to keep. When and where it was heard, and how
+            // it ended, is what was known before.
+            if let Some(known) = ctx.roster.directory().get(&id) {
+                let is_same = known.epoch == peer.epoch();
+                let (liveness, reason) =
+                    if is_same { (known.liveness, known.reason) } else { (Liveness::Failed, REASON_SILENCE) };
+                let (heard, wall, addresses) = (known.heard, known.wall, known.addresses.clone());
+                let entry = DirectoryEntry { liveness, reason, heard, wall, addresses, ..to_directory(now, peer, ctx) };
+                ctx.roster.remember(id, entry);
+                self.directory_changed.get_or_insert(now);
             }
         }
     }

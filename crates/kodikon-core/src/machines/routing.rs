@@ -159,8 +159,9 @@ impl Routing {
     /// meanwhile they may have died, and whoever lost them would believe that they are heard here.
     pub fn on_stall(&mut self, now: Instant, late: Duration, ctx: &Context) {
         if late >= ctx.config.profile.suspicion() && self.is_mapping() {
-            self.woken = Some(Woken::new(now, ctx));
-            self.tell_at = None;
+            let woken = Woken::new(now, late, ctx);
+            self.tell_at = (!woken.is_listening()).then_some(now);
+            self.woken = Some(woken);
         }
     }
 

@@ -244,6 +244,23 @@ impl Searches {
         Ok(spaces)
     }
 
+    /// This node ends its run: its own searches end with what they have. Scans of the next are numbered after this, since one may still be
+    /// under way.
+    pub fn on_end(&mut self, now: Instant, ctx: &mut Context) -> u64 {
+        let running = self.running.take().into_iter().flat_map(|(_, waiting)| waiting).flatten();
+        let waiting = std::mem::take(&mut self.waiting);
+        for waiting in running.chain(waiting).filter(|waiting| waiting.question.asker.is_none()) {
+            unanswered(now, &waiting, ctx);
+        }
+        self.asking.close_all(now, ctx);
+        self.scans
+    }
+
+    /// Scans are numbered from here on.
+    pub fn go_on(&mut self, scans: u64) {
+        self.scans = scans;
+    }
+
     /// Begins the next scan if none runs: one at a time, so that what comes meanwhile shares the next.
     fn scan(&mut self, ctx: &mut Context) {
         let is_idle = self.waiting.is_empty() && self.answering.is_empty();

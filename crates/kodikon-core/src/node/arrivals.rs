@@ -91,6 +91,9 @@ impl Node {
                     self.ctx.offenders.note(&session.peer, Excess::Replays);
                     return Err(Reject::Replay);
                 }
+                if session.window.is_belated(now, header.counter) {
+                    return Err(Reject::Stale);
+                }
                 // Charged for what is its own alone: the tag stands in clear, so that anybody can write frames that bear
                 // it, and record some. To find out costs less than a microsecond each.
                 if !session.allowance.take(now, 1) {
@@ -120,7 +123,8 @@ impl Node {
         if let Some(peer) = self.ctx.roster.get_mut(&id).filter(|_| is_group(arrival.cast)) {
             peer.group_heard = Some(now);
         }
-        self.liveness.on_heard(now, id, &mut self.ctx);
+        let counts = self.ctx.roster.get(&id).is_some_and(|peer| peer.heard == Some(now));
+        self.liveness.on_heard(now, id, counts, &mut self.ctx);
         if source == Source::Unproven && self.lacks_a_way(now, &id) {
             let tag = self.ctx.roster.get(&id).map(|peer| peer.card.session());
             if let Some(tag) = tag {
@@ -161,21 +165,19 @@ impl Node {
             Message::Proof(proof) => self.on_proof(now, proof, arrival),
             Message::Beacon(beacon) => {
                 // Whoever is not held present has no say in how the others are reached: its row would outlive it.
-                if self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present()) {
+                if self.is_present(&id) {
                     self.discovery.on_report(now, id, arrival, beacon.heard, &self.ctx);
                 }
-                self.replication.on_root(now, id, beacon.root);
                 if let Some(number) = beacon.number {
                     self.routing.on_beacon(now, id, arrival, number, &self.ctx);
                 }
-                self.on_log_root(now, id, beacon.log_root);
+                self.on_roots(now, id, (beacon.root, beacon.log_root));
                 if let Some(turn) = beacon.turn.filter(|turn| turn.observer == short_of(&self.ctx.me.id)) {
                     self.on_turn(now, id, arrival, turn.due_ms);
                 }
             }
             Message::Beat(beat) => {
-                self.replication.on_root(now, id, beat.root);
-                self.on_log_root(now, id, beat.log_root);
+                self.on_roots(now, id, (beat.root, beat.log_root));
                 self.on_turn(now, id, arrival, beat.due_ms);
             }
             Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
@@ -212,12 +214,21 @@ impl Node {
         }
     }
 
-    fn on_log_root(&mut self, now: Instant, id: NodeId, root: Option<u64>) {
-        self.replication.on_log_root(now, id, root);
+    /// A peer says what it holds. Of one that is gone it would be asked in vain: a recording, or what its goodbye overtook.
+    fn on_roots(&mut self, now: Instant, id: NodeId, (root, log_root): (u64, Option<u64>)) {
+        if !self.is_present(&id) {
+            return;
+        }
+        self.replication.on_root(now, id, root);
+        self.replication.on_log_root(now, id, log_root);
         let ours = self.replication.log_root().unwrap_or(0);
         if let Some(peer) = self.ctx.roster.get_mut(&id) {
-            peer.note_log(now, root.unwrap_or(0), ours);
+            peer.note_log(now, log_root.unwrap_or(0), ours);
         }
+    }
+
+    fn is_present(&self, id: &NodeId) -> bool {
+        self.ctx.roster.get(id).is_some_and(|peer| peer.liveness.is_present())
     }
 
     /// A peer tells us that it lives, and when it tells us next.
@@ -258,9 +269,6 @@ impl Node {
     }
 
     fn on_pong(&mut self, now: Instant, (id, tag): (NodeId, SessionTag), pong: &Pong) {
-        if let Some(root) = pong.root {
-            self.replication.on_root(now, id, root);
-        }
         self.messages.on_pong(&id, pong.nonce);
         let asked = self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
         if let Some(asked) = asked.or_else(|| self.membership.asked_at(&id, pong.nonce)) {
@@ -268,10 +276,13 @@ impl Node {
             if let Some((session, clock)) = self.ctx.sessions.get_mut(tag).zip(pong.clock) {
                 session.clock.learn(asked, clock);
             }
+            let ours = self.ctx.wall(now).0;
+            if let Some((peer, theirs)) = self.ctx.roster.get_mut(&id).zip(pong.wall_ms) {
+                peer.skew_ms = Some(theirs.cast_signed().wrapping_sub(ours.cast_signed()));
+            }
         }
-        let ours = self.ctx.wall(now).0;
-        if let Some((peer, theirs)) = self.ctx.roster.get_mut(&id).zip(pong.wall_ms) {
-            peer.skew_ms = Some(theirs.cast_signed().wrapping_sub(ours.cast_signed()));
+        if let Some(root) = pong.root.filter(|_| self.is_present(&id)) {
+            self.replication.on_root(now, id, root);
         }
     }
 

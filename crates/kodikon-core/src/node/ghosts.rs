@@ -45,7 +45,10 @@ impl Node {
     /// Somebody shows a card signed with our key as its own: a node that lives, not our past.
     pub(super) fn on_own_double(&mut self, now: Instant, op: SignedOp, arrival: Arrival) {
         let (epoch, tag) = (op.epoch(), read_card(&op).map(|card| card.session()));
-        if self.ghosts.rival.is_some_and(|rival| epoch <= rival.epoch) {
+        // Of this run's own cards one with another tag says no more than that this node slept, or that its clock was set: a recording, or
+        // what waited in its own socket. A copy of it while it ran proves itself.
+        let is_ours = self.replication.remembers(&op, &self.ctx);
+        if is_ours || self.ghosts.rival.is_some_and(|rival| epoch <= rival.epoch) {
             // Its HELLO comes by several ways, and the checks left for it are for its proof.
             if let Some(tag) = tag {
                 self.discovery.on_stranger(now, tag, arrival, None, &mut self.ctx);

@@ -237,6 +237,7 @@ impl Node {
         self.liveness.close_streams(&mut self.ctx);
         self.replication.close_pipes(None, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
+        let scans = self.searches.on_end(now, &mut self.ctx);
         let log = self.replication.end_log(now, &mut self.ctx);
         self.read_notices(now);
         let (state, newest) = (self.replication.kept_state().clone(), self.replication.own_state().clone());
@@ -267,6 +268,7 @@ impl Node {
         self.ctx.sessions = sessions;
         self.ctx.out = out;
         self.ctx.stats = stats;
+        self.searches.go_on(scans);
         self.on_interfaces(now, &interfaces);
     }
 }

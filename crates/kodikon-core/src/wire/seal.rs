@@ -9,6 +9,7 @@ use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{NodeId, SessionTag};
 use crate::ground::stats::Reject;
 use crate::ground::table::IdTable;
+use crate::ground::time::{Duration, Instant};
 use crate::wire::clock::PeerClock;
 use crate::wire::header::{HEADER, Header, MAX_FRAME, OVERHEAD, TAG};
 
@@ -118,12 +119,21 @@ pub struct ReplayWindow {
     next: u64,
     /// Counters below belong to an earlier acquaintance with the session.
     floor: u64,
+    /// When `recent` was set.
+    marked: Option<Instant>,
+    /// What `next` was then.
+    recent: u64,
+    /// And what it was [`Self::MARK_EVERY`] or longer before that.
+    older: u64,
 }
 
 impl ReplayWindow {
     const WORDS: usize = 32;
     /// Frames that may overtake each other without being taken for replays.
     pub const BITS: u64 = 64 * Self::WORDS as u64;
+    /// By how much at least a frame may be later than one that was sent after it: what a sleeping Wi-Fi card or a full queue of one of two
+    /// ways holds back comes within a second or two.
+    pub const MARK_EVERY: Duration = Duration::from_secs(4);
 
     /// A window in which nothing arrived.
     #[must_use]
@@ -134,7 +144,7 @@ impl ReplayWindow {
     /// A window that takes no counter below this: they were seen, or missed, before the session was forgotten.
     #[must_use]
     pub fn above(floor: u64) -> Self {
-        Self { seen: Box::new([0; Self::WORDS]), next: floor, floor }
+        Self { seen: Box::new([0; Self::WORDS]), next: floor, floor, marked: None, recent: floor, older: floor }
     }
 
     /// Takes no counter up to this one any more: what was sent before was sent before its sender counted.
@@ -160,6 +170,15 @@ impl ReplayWindow {
         let fresh = self.seen[word] & bit == 0;
         self.seen[word] |= bit;
         fresh
+    }
+
+    /// Whether a datagram, just accepted, was sent before one that arrived four to eight seconds ago or longer: nothing is on its way for
+    /// so long that is no recording. (What was sent to others alone, or while this node did not hear, is new to the window.)
+    pub fn is_belated(&mut self, now: Instant, counter: u64) -> bool {
+        if self.marked.is_none_or(|marked| now.since(marked) >= Self::MARK_EVERY) {
+            (self.marked, self.older, self.recent) = (Some(now), self.recent, self.next);
+        }
+        counter < self.older
     }
 
     /// The lowest counter above all that arrived.
@@ -404,6 +423,38 @@ mod tests {
         ];
         for (n, (counter, expected)) in table.into_iter().enumerate() {
             assert_eq!(window.accept(counter), expected, "row {n}: {counter}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_before_something_that_came_long_ago_is_a_recording() {
+        let mut window = ReplayWindow::new();
+        // (milliseconds, counter, whether it is too old)
+        let arrivals = [
+            (0, 10, false),
+            (100, 5, false),
+            (3_999, 6, false),
+            (4_000, 20, false),
+            (7_999, 7, true),
+            (8_000, 21, false),
+            (8_000, 8, true),
+            (8_000, 19, true),
+            (11_999, 18, true),
+            // After a silence what came before it is as old as it was, and what was sent in it is not known to be.
+            (60_000, 25, false),
+            (60_000, 30, false),
+            (60_000, 17, true),
+            (63_999, 24, false),
+            (64_000, 40, false),
+            (64_000, 23, true),
+        ];
+        for (ms, counter, is_old) in arrivals {
+            assert!(window.accept(counter), "{counter}");
+            assert_eq!(
+                window.is_belated(Instant::from_start(Duration::from_millis(ms)), counter),
+                is_old,
+                "{counter} at {ms}"
+            );
         }
     }
 }

@@ -42,6 +42,7 @@ fn each_vice_is_found_by_its_check() {
         (fake::hoarding, "", Some(Check::Tables)),
         (fake::forgetting, lost, Some(Check::StateSurvives)),
         (fake::alarmed, "", Some(Check::BackupTrue)),
+        (fake::haunted, "", Some(Check::CopyTrue)),
         (fake::circling, "", Some(Check::RouteSane)),
         (fake::losing, "", Some(Check::CalmRoutes)),
         (fake::clinging, crash, Some(Check::CalmRoutes)),

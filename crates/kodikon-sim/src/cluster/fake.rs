@@ -44,6 +44,7 @@ pub(crate) enum Vice {
     Forgets,
     /// Says again and again that its disk was restored.
     Alarms,
+    Haunted,
     /// Shows ways that lead through their ends twice.
     Circles,
     /// Shows a way to one peer only.
@@ -159,6 +160,9 @@ impl Fake {
                 let event = Event::PeerFailed { peer, name: String::new(), witnesses: Vec::new(), reason: "silent" };
                 self.outputs.push_back(Output::Event(event));
             }
+        }
+        if self.vice == Vice::Haunted {
+            self.outputs.push_back(Output::Event(Event::Cloned { rekeyed: false }));
         }
         if self.vice == Vice::Alarms {
             self.outputs.push_back(Output::Event(Event::Restored { epoch: self.epoch }));
@@ -326,7 +330,7 @@ macro_rules! makers {
 
 makers! {
     honest: None, spinning: Spins, slandering: Slanders, believing: Believes, inventing: Invents,
-    falsifying: Falsifies, hoarding: Hoards, reverting: Reverts, forgetting: Forgets, alarmed: Alarms,
+    falsifying: Falsifies, hoarding: Hoards, reverting: Reverts, forgetting: Forgets, alarmed: Alarms, haunted: Haunted,
     circling: Circles, losing: Loses, clinging: Clings,
     doubling: Doubles, bending: Bends, hurrying: Hurries, wandering: Wanders, mute: Mute,
     stuttering: Stutters, boasting: Boasts, shunning: Shuns, despairing: Despairs,

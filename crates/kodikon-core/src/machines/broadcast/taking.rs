@@ -73,6 +73,10 @@ impl Broadcasts {
         // What may be of any age is not taken for that: its giver, if it lives, is asked for its clock and repeats it in a new frame.
         let Some(transit) = transit(now, from, tag, spread.sent, ctx) else { return ctx.stats.drop(Reject::Stale) };
         let doubt = Doubt { before: spread.doubt(), transit, sent: Some((tag, spread.sent)) };
+        // What may have been kept from us for longer than it is of use to anybody is a recording; a giver that lives repeats it.
+        if doubt.sum() >= urgency.deadline() {
+            return ctx.stats.drop(Reject::Stale);
+        }
         let key = match key_of(&id, ctx) {
             Ok(key) if age < urgency.deadline() => key,
             Ok(_) => return ctx.stats.drop(Reject::Stale),

@@ -133,11 +133,12 @@ impl Probes {
     }
 
     /// When the probe with this nonce to this peer was sent. Tells those who asked about the peer.
-    pub(super) fn answered(&mut self, nonce: u64, id: &NodeId) -> Option<Instant> {
+    pub(super) fn answered(&mut self, now: Instant, nonce: u64, id: &NodeId) -> Option<Instant> {
         // Another's answer must not use up the question.
         let (_, sent) = self.pending.get(&nonce).filter(|(subject, _)| subject == id).copied()?;
         self.pending.remove(&nonce);
-        Some(sent)
+        // Questions are kept longer while trains run; what answers one as late as that may have been recorded.
+        Some(sent).filter(|sent| now.since(*sent) < PATIENCE)
     }
 
     /// A peer was heard: whoever asked us about it is told.
@@ -228,9 +229,14 @@ mod tests {
             probes.pending.insert(u64::MAX - n, (id, at(n)));
         }
         assert_eq!(probes.pending(), MAX_PENDING);
-        assert_eq!(probes.answered(u64::MAX - 3, &NodeId([2; 16])), None, "another answers, and uses nothing up");
+        assert_eq!(
+            probes.answered(at(3), u64::MAX - 3, &NodeId([2; 16])),
+            None,
+            "another answers, and uses nothing up"
+        );
         for (n, expected) in [(0, None), (2, None), (3, Some(at(3))), (8_000, Some(at(8_000)))] {
-            assert_eq!(probes.answered(u64::MAX - n, &id), expected, "probe {n}");
+            assert_eq!(probes.answered(at(n + 1_999), u64::MAX - n, &id), expected, "probe {n}");
         }
+        assert_eq!(probes.answered(at(7_000 + 2_000), u64::MAX - 7_000, &id), None, "it may have been recorded");
     }
 }

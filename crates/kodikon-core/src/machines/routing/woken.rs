@@ -27,10 +27,13 @@ pub(super) struct Woken {
     asks: Option<(Instant, u32)>,
     /// When it has listened; `None` once it has.
     listens_until: Option<Instant>,
+    /// Whether what it heard before is too old to tell of even for a moment.
+    is_late: bool,
 }
 
 impl Woken {
-    pub(super) fn new(now: Instant, ctx: &Context) -> Self {
+    /// It was stopped for so long.
+    pub(super) fn new(now: Instant, late: Duration, ctx: &Context) -> Self {
         let drained = now + DRAIN;
         let is_crowd = ctx.roster.near_count() > CROWD;
         let listens = if is_crowd {
@@ -39,12 +42,12 @@ impl Woken {
             ASK_EVERY * ASKED
         };
         let asks = (!is_crowd).then_some((drained, ASKED));
-        Self { drained, asks, listens_until: Some(drained + listens) }
+        Self { drained, asks, listens_until: Some(drained + listens), is_late: late >= ctx.hearing() }
     }
 
-    /// Whether it does not know yet whom it hears.
+    /// Whether it does not know yet whom it hears, and what it knew before stands.
     pub(super) fn is_listening(&self) -> bool {
-        self.listens_until.is_some()
+        self.listens_until.is_some() && !self.is_late
     }
 
     /// What was heard before this is no link; all counts while it listens.

@@ -142,6 +142,12 @@ impl Asking {
         }
     }
 
+    /// Ends all.
+    pub(super) fn close_all(&mut self, now: Instant, ctx: &mut Context) {
+        let open: Vec<Ticket> = self.open.keys().copied().collect();
+        open.into_iter().for_each(|ticket| self.close(now, ticket, ctx));
+    }
+
     /// Tells what came of a search.
     fn close(&mut self, now: Instant, ticket: Ticket, ctx: &mut Context) {
         let Some(asked) = self.open.remove(&ticket) else { return };

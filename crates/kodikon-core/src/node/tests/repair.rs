@@ -4,10 +4,15 @@ use super::super::bench::{Bench, address, identity};
 use super::super::*;
 use crate::effect::{Cast, Event, Persist};
 use crate::ground::id::{Epoch, NodeId};
+use crate::model::letter::Ticket;
+use crate::model::record::Filter;
+use crate::model::search::{SearchOrder, Target};
 use crate::wire::codec;
 use crate::wire::header::Header;
 use crate::wire::message::{Digest, Hello, Message};
+use kodikon_scan::{Mode, Query};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Whom a node tells of when it answers a peer whose sums all differ; what it sends must fit a datagram.
 fn told(bench: &mut Bench, peer: u8, case: &str) -> BTreeSet<NodeId> {
@@ -94,5 +99,47 @@ fn a_copy_that_was_heard_itself_is_no_backup_even_where_it_proves_nothing() {
         let restored = told(|event| matches!(event, Event::Restored { .. }));
         assert_eq!((cloned, overtaken, restored), if heard { (1, 1, 0) } else { (0, 0, 1) }, "heard: {heard}");
         assert!(bench.node.epoch() > Epoch::new(2, 1), "peers hear nothing below it");
+    }
+}
+
+/// Searches waited without end, and a scan that was still under way for one answered another.
+#[test]
+fn searches_end_with_the_run_and_what_is_scanned_for_it_answers_no_other() {
+    let mut bench = Bench::new(1);
+    let search = |bench: &mut Bench, n: u64| {
+        let order = SearchOrder {
+            ticket: Ticket(n),
+            target: Target::Numbers(Arc::new(Query::new(&[1.0, 0.0]).expect("numbers"))),
+            model: None,
+            k: 1,
+            mode: Mode::Exact,
+            filter: Filter::default(),
+            timeout: Duration::from_secs(60),
+            alone: true,
+        };
+        bench.hand(Input::Command(Command::Search(order)));
+    };
+    let ended = |bench: &Bench| -> Vec<Ticket> {
+        let told = bench.events().into_iter();
+        told.filter_map(|event| if let Event::Searched { ticket, .. } = event { Some(*ticket) } else { None }).collect()
+    };
+    let job = |bench: &mut Bench| {
+        let at = bench.out.iter().position(|output| matches!(output, Output::Scan(_))).expect("it is scanned for");
+        let Output::Scan(job) = bench.out.swap_remove(at) else { panic!("it was one") };
+        job
+    };
+    search(&mut bench, 1);
+    let old = job(&mut bench);
+    search(&mut bench, 2);
+    let copy = bench.own_card(9, Epoch::new(2, 1));
+    bench.hear_op(1, copy);
+    bench.pass(Duration::from_secs(2));
+    assert!(bench.node.epoch() > Epoch::new(2, 1), "it has begun another run");
+    assert_eq!(ended(&bench), [Ticket(1), Ticket(2)]);
+    search(&mut bench, 3);
+    let new = job(&mut bench);
+    for (job, expected) in [(old, &[][..]), (new, &[Ticket(3)])] {
+        bench.hand(Input::Scanned { scan: job.scan, answers: job.run() });
+        assert_eq!(ended(&bench), expected);
     }
 }
