@@ -274,6 +274,49 @@ fn a_fresh_node_pulls_thousands_of_sightings_in_seconds() {
     }
 }
 
+/// Of the numbers between those that are held nobody tells a newcomer a sighting: it stood still at the hundredth gap, and its searches
+/// counted as exact.
+#[test]
+fn a_newcomer_gets_all_of_an_author_of_whose_sightings_every_other_is_over() {
+    for author_lives in [true, false] {
+        let mut lan = started(3);
+        let count = 700;
+        for n in 0..count {
+            add(&mut lan, 1, embedded(n));
+            add(&mut lan, 1, NewRecord { ttl: Duration::from_secs(1), ..NewRecord::new("passing by") });
+        }
+        lan.run(Duration::from_secs(20));
+        assert_eq!(lan.nodes[&2].registry().records as u64, count);
+        if !author_lives {
+            lan.nodes.remove(&1);
+        }
+        lan.start(4);
+        lan.run(Duration::from_secs(60));
+        assert_eq!(lan.nodes[&4].registry().records as u64, count, "its author lives: {author_lives}");
+        let stats = lan.nodes[&4].stats();
+        let pulled = stats.log_bytes_pulled + stats.log_bytes_piped;
+        assert!(stats.log_bytes_repeated * 2 < pulled, "{} of {pulled} B came twice", stats.log_bytes_repeated);
+        assert_eq!(contents(&lan).len(), 1);
+        let roots: BTreeSet<u64> = lan.nodes.values().map(|node| node.log_root()).collect();
+        assert_eq!(roots.len(), 1);
+    }
+}
+
+/// Nobody could tell an author that something of an earlier run of its own was over: it showed it longer than all others.
+#[test]
+fn an_author_that_was_off_for_longer_than_its_sighting_lasts_learns_that_it_is_over() {
+    let mut lan = started(3);
+    let ttl = Duration::from_secs(30);
+    add(&mut lan, 1, NewRecord { ttl, ..NewRecord::new("a") });
+    lan.run(Duration::from_secs(10));
+    let old = lan.stores[&1].clone();
+    lan.nodes.remove(&1);
+    lan.run(Duration::from_secs(120));
+    restart(&mut lan, 1, 2, old);
+    lan.run(Duration::from_secs(5));
+    assert_eq!(shown(&lan, "a"), everywhere(3, 0));
+}
+
 #[test]
 fn what_is_lacked_comes_once_though_both_ask_when_they_meet() {
     // (sightings that both hold, that one alone has)

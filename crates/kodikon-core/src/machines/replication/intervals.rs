@@ -27,6 +27,11 @@ impl Intervals {
 
     /// Adds the numbers from `first` to `last`. `false` if that would make more than 512 intervals; nothing is added then.
     pub(super) fn insert(&mut self, first: u64, last: u64) -> bool {
+        self.insert_within(first, last, MAX_INTERVALS)
+    }
+
+    /// The same, of so many intervals at most.
+    pub(super) fn insert_within(&mut self, first: u64, last: u64, most: usize) -> bool {
         if first > last {
             return true;
         }
@@ -34,7 +39,7 @@ impl Intervals {
         let from = self.spans.partition_point(|span| span.last.saturating_add(1) < first);
         let to = from + self.spans[from..].partition_point(|span| span.first <= last.saturating_add(1));
         let Some((lowest, highest)) = self.spans[from..to].first().zip(self.spans[from..to].last()) else {
-            if self.spans.len() >= MAX_INTERVALS {
+            if self.spans.len() >= most {
                 return false;
             }
             reserve_few(&mut self.spans);
@@ -106,6 +111,22 @@ impl Intervals {
     #[must_use]
     pub(super) fn count(&self) -> u64 {
         self.spans.iter().fold(0, |sum, span| sum.saturating_add((span.last - span.first).saturating_add(1)))
+    }
+
+    /// The highest number in the set; 0 if it is empty.
+    #[must_use]
+    pub(super) fn highest(&self) -> u64 {
+        self.spans.last().map_or(0, |span| span.last)
+    }
+
+    /// The numbers up to this one.
+    #[must_use]
+    pub(super) fn up_to(mut self, highest: u64) -> Self {
+        self.spans.retain_mut(|span| {
+            span.last = span.last.min(highest);
+            span.first <= span.last
+        });
+        self
     }
 
     /// How many intervals there are.

@@ -169,18 +169,33 @@ impl Log {
 
     fn on_log_by(&mut self, now: Instant, by: (NodeId, Way), log: LogMessage, checks: &mut Checks, ctx: &mut Context) {
         let (from, more) = (by.0, log.more);
+        let is_sole = ctx.roster.present().all(|(id, _)| *id == from);
         for entry in log.entries {
             self.on_entry(now, by, entry, checks, ctx);
         }
         for cover in log.over {
             let run = (NodeId(cover.author), Epoch(cover.epoch));
-            let Some(lane) = self.lanes.get_mut(&run).filter(|_| run.0 != ctx.me.id) else { continue };
-            for id in lane.told_over(from, &cover.intervals) {
+            // Of its present run nobody knows more than this node; of one before it was off for a while.
+            let is_mine = run == (ctx.me.id, ctx.me.epoch);
+            let Some(lane) = self.lanes.get_mut(&run).filter(|_| !is_mine) else { continue };
+            let (over, is_news) = lane.told_over(from, &cover.intervals, is_sole);
+            if is_news {
+                self.note_news(now, by);
+            }
+            for id in over {
                 self.end(id, ctx);
             }
         }
         if let Some(scope) = more {
             self.on_answer_ended(now, from, scope, ctx);
+        }
+    }
+
+    /// Whoever is pulled from brought something that was lacked: it is asked for the rest.
+    fn note_news(&mut self, now: Instant, (from, way): (NodeId, Way)) {
+        match way {
+            Way::Datagram => self.sync.note_news(now, from),
+            Way::Pipe => self.bulk.note_news(from),
         }
     }
 
@@ -316,7 +331,9 @@ impl Log {
             return self.refuse(&id, key, ctx);
         }
         self.rates.charge(now, &id.author, &body, (age_ms, rested));
-        self.sync.note_news(now, from);
+        if !is_push {
+            self.sync.note_news(now, from);
+        }
         let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
         self.place(now, op, (body, key, Born { ms: born_ms, rested, pulled }), ctx);
     }
@@ -597,7 +614,7 @@ impl Log {
         }
         self.keep.watch_clock(now, !self.ends.is_empty());
         if self.sync.is_due(now) {
-            let digests = self.digests(true);
+            let digests = self.digests(None);
             self.sync.on_wake(now, self.roots.all(), &digests, ctx);
         }
         self.resume_pull(now, ctx);

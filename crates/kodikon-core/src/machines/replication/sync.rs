@@ -375,8 +375,8 @@ pub(super) trait Lanes {
     fn count(&self) -> usize;
     /// What all add to the root, and the authors of each bucket.
     fn roots(&self) -> &Roots;
-    /// What is covered of the authors of a bucket.
-    fn covers_of(&self, bucket: usize) -> Vec<Cover>;
+    /// What is covered of the authors of a bucket, as it is told to one, or to anybody.
+    fn covers_of(&self, bucket: usize, to: Option<&NodeId>) -> Vec<Cover>;
 }
 
 impl Lanes for Replication {
@@ -390,7 +390,7 @@ impl Lanes for Replication {
         &self.roots
     }
 
-    fn covers_of(&self, bucket: usize) -> Vec<Cover> {
+    fn covers_of(&self, bucket: usize, _: Option<&NodeId>) -> Vec<Cover> {
         self.bucket(bucket).map(|(_, lane)| lane.cover()).collect()
     }
 }
@@ -401,9 +401,9 @@ fn lane_of<L: Lanes>(_: &L) -> Option<u8> {
 }
 
 /// What is covered: per run where that fits a datagram, else the sums of 64 buckets.
-pub(super) fn digests<L: Lanes>(lanes: &L, question: bool) -> Vec<Digest> {
+pub(super) fn digests<L: Lanes>(lanes: &L, question: bool, to: Option<&NodeId>) -> Vec<Digest> {
     if lanes.count() <= FLAT_AUTHORS {
-        return flat(lanes, EVERYTHING, question);
+        return flat(lanes, EVERYTHING, question, to);
     }
     let sums = lanes.roots().sums().to_vec();
     vec![Digest { covers: Vec::new(), scope: EVERYTHING, sums, question, lane: lane_of(lanes) }]
@@ -411,12 +411,12 @@ pub(super) fn digests<L: Lanes>(lanes: &L, question: bool) -> Vec<Digest> {
 
 /// The covers of all authors in these buckets, in as many digests as they need. A bucket that fills more than one comes
 /// in parts: of those that a part leaves out, whoever reads it sends the cards again, which are few.
-pub(super) fn flat<L: Lanes>(lanes: &L, scope: u64, question: bool) -> Vec<Digest> {
+pub(super) fn flat<L: Lanes>(lanes: &L, scope: u64, question: bool, to: Option<&NodeId>) -> Vec<Digest> {
     let digest = |covers, scope| Digest { covers, scope, sums: Vec::new(), question, lane: lane_of(lanes) };
     let mut digests = vec![digest(Vec::new(), 0)];
     let mut room = COVERS_BYTES;
     for bucket in (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1) {
-        let mut parts = in_datagrams(lanes.covers_of(bucket));
+        let mut parts = in_datagrams(lanes.covers_of(bucket, to));
         let last = digests.last_mut().expect("there is one from the start");
         let len = parts.first().map_or(0, |part| part.iter().map(cover_len).sum());
         if parts.len() <= 1 && len <= room {
@@ -456,7 +456,7 @@ impl Replication {
     }
 
     pub(super) fn digests(&self, question: bool) -> Vec<Digest> {
-        digests(self, question)
+        digests(self, question, None)
     }
 
     fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&NodeId, &Lane)> {
@@ -491,7 +491,7 @@ impl Replication {
     fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) -> bool {
         let differing = differing(self, digest);
         if differing != 0 {
-            send_digests(Destination::Peer(from), &flat(self, differing, true), ctx);
+            send_digests(Destination::Peer(from), &flat(self, differing, true, None), ctx);
         }
         differing != 0
     }
@@ -502,7 +502,7 @@ impl Replication {
         let mut has_said = self.give(from, digest.scope, &theirs, ctx);
         if digest.question && self.lacks_any(&theirs, ctx) {
             // An answer to an answer would go on for ever; this one asks nothing.
-            send_digests(Destination::Peer(from), &flat(self, digest.scope, false), ctx);
+            send_digests(Destination::Peer(from), &flat(self, digest.scope, false, None), ctx);
             has_said = true;
         }
         self.sync.drop_candidate(&from);

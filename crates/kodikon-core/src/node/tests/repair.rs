@@ -2,10 +2,11 @@
 
 use super::super::bench::{Bench, address, identity};
 use super::super::*;
+use crate::effect::log::Committed;
 use crate::effect::{Cast, Event, Persist};
 use crate::ground::id::{Epoch, NodeId};
 use crate::model::letter::Ticket;
-use crate::model::record::Filter;
+use crate::model::record::{DeleteOrder, Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
 use crate::wire::codec;
 use crate::wire::header::Header;
@@ -142,4 +143,34 @@ fn searches_end_with_the_run_and_what_is_scanned_for_it_answers_no_other() {
         bench.hand(Input::Scanned { scan: job.scan, answers: job.run() });
         assert_eq!(ended(&bench), expected);
     }
+}
+
+/// The second took the place of the first, which waited without end.
+#[test]
+fn each_of_two_that_delete_the_same_before_the_disk_has_answered_is_answered() {
+    let mut bench = Bench::new(0);
+    // What the disk is asked for is done; whose orders that answers.
+    let commit = |bench: &mut Bench| -> Vec<Ticket> {
+        let mut answered = Vec::new();
+        for output in std::mem::take(&mut bench.out) {
+            let Output::Commit { commit, .. } = output else { continue };
+            bench.hand(Input::Committed { commit, result: Committed::OnDisk });
+            let stored = bench.events().into_iter();
+            answered.extend(
+                stored.filter_map(|event| if let Event::Stored { ticket, .. } = event { Some(*ticket) } else { None }),
+            );
+        }
+        answered
+    };
+    let record = NewRecord { local: true, ..NewRecord::new("a") };
+    bench.hand(Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
+    assert_eq!(commit(&mut bench), [Ticket(1)]);
+    let mut asked = Vec::new();
+    for ticket in [2, 3] {
+        let order = DeleteOrder { ticket: Ticket(ticket), hash_value: "a".to_owned(), all: false };
+        bench.hand(Input::Command(Command::Delete(order)));
+        asked.append(&mut bench.out);
+    }
+    bench.out = asked;
+    assert_eq!(commit(&mut bench), [Ticket(2), Ticket(3)]);
 }

@@ -86,6 +86,13 @@ impl Bulk {
         }
     }
 
+    /// Whoever is pulled from by a pipe brought something that was lacked.
+    pub(super) fn note_news(&mut self, from: NodeId) {
+        if let Some(taking) = self.taking.as_mut().filter(|taking| taking.peer == from) {
+            (taking.has_news, taking.was_of_use) = (true, true);
+        }
+    }
+
     /// Tells a peer to come by a pipe, if it may.
     pub(super) fn offer(&mut self, now: Instant, to: NodeId) -> bool {
         self.offered.retain(|_, until| now < *until);
@@ -172,7 +179,8 @@ impl Log {
 
     /// Asks on the pipe for what is lacked here.
     pub(in crate::machines::replication) fn ask_by_pipe(&mut self, ctx: &mut Context) {
-        let digests = self.digests(true);
+        let peer = self.bulk.taking.as_ref().map(|taking| taking.peer);
+        let digests = self.digests(peer.as_ref());
         self.ask_piped(digests, ctx);
     }
 
@@ -226,7 +234,7 @@ impl Log {
         ctx.stats.pipes_failed += 1;
         if taking.was_of_use {
             // What it did not bring is asked for at once, and by the next pipe.
-            let digests = self.digests(true);
+            let digests = self.digests(Some(&taking.peer));
             self.sync.go_on(now, taking.peer, &digests, ctx);
         } else {
             self.bulk.avoid(now, taking.peer, BROKEN);
@@ -281,7 +289,7 @@ impl Log {
                 }
                 Part::Piece(piece) => self.on_piece_by(now, (peer, Way::Pipe), piece, checks, ctx),
                 Part::Digest(digest) => {
-                    let digests = sync::flat(self, digest.scope, false);
+                    let digests = sync::flat(self, digest.scope, false, Some(&peer));
                     self.ask_piped(digests, ctx);
                 }
                 // It is this node that says how far it came.
@@ -317,8 +325,9 @@ impl Log {
         let (more, has_news) = (std::mem::take(&mut taking.more), std::mem::take(&mut taking.has_news));
         if more != 0 && has_news {
             ctx.stats.pulls_continued += 1;
-            self.sync.expect(now, taking.peer);
-            let mut digests = sync::flat(self, more, true);
+            let peer = taking.peer;
+            self.sync.expect(now, peer);
+            let mut digests = sync::flat(self, more, true, Some(&peer));
             digests.truncate(1);
             return self.ask_piped(digests, ctx);
         }
@@ -360,9 +369,7 @@ impl Log {
             ctx.stats.log_bytes_repeated += op.wire_len() as u64;
             return;
         }
-        if let Some(taking) = self.bulk.taking.as_mut().filter(|taking| taking.peer == from) {
-            (taking.has_news, taking.was_of_use) = (true, true);
-        }
+        self.bulk.note_news(from);
         self.place(now, op, (body, key, Born { ms: born_ms, rested, pulled: true }), ctx);
     }
 

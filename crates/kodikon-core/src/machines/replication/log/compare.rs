@@ -30,8 +30,8 @@ impl Lanes for Log {
         &self.roots
     }
 
-    fn covers_of(&self, bucket: usize) -> Vec<Cover> {
-        self.bucket(bucket).map(LogLane::cover).collect()
+    fn covers_of(&self, bucket: usize, to: Option<&NodeId>) -> Vec<Cover> {
+        self.bucket(bucket).map(|lane| lane.cover(to)).collect()
     }
 }
 
@@ -50,7 +50,7 @@ impl Log {
 
     /// A new acquaintance is asked at once, where that is worth it.
     pub(in crate::machines::replication) fn ask_now(&mut self, now: Instant, source: NodeId, ctx: &mut Context) {
-        let digests = self.digests(true);
+        let digests = self.digests(Some(&source));
         self.sync.ask_now(now, source, &digests, ctx);
     }
 
@@ -60,8 +60,9 @@ impl Log {
         self.given.remove(id);
     }
 
-    pub(super) fn digests(&self, question: bool) -> Vec<Digest> {
-        sync::digests(self, question)
+    /// The question what is lacked here, to one or to anybody.
+    pub(super) fn digests(&self, to: Option<&NodeId>) -> Vec<Digest> {
+        sync::digests(self, true, to)
     }
 
     fn bucket(&self, bucket: usize) -> impl Iterator<Item = &LogLane> {
@@ -85,7 +86,7 @@ impl Log {
         if digest.sums.len() == BUCKETS {
             let differing = sync::differing(self, digest);
             if differing != 0 {
-                send_digests(to, &sync::flat(self, differing, true), ctx);
+                send_digests(to, &sync::flat(self, differing, true, Some(&from)), ctx);
                 // On a pipe every question is answered by an end.
                 has_said = pipe.is_none();
             }
@@ -103,7 +104,7 @@ impl Log {
             if digest.question && pipe.is_none() && theirs.iter().any(lacks) {
                 // An answer to an answer would go on for ever; this one asks nothing.
                 self.sync.expect(now, from);
-                send_digests(to, &sync::flat(self, digest.scope, false), ctx);
+                send_digests(to, &sync::flat(self, digest.scope, false, Some(&from)), ctx);
                 has_said = true;
             }
             self.sync.drop_candidate(&from);
@@ -134,8 +135,7 @@ impl Log {
         theirs: &BTreeMap<(NodeId, Epoch), &Cover>,
         ctx: &mut Context,
     ) -> bool {
-        let Owed { given, beyond, mut over } = self.owed(pipe.is_some(), scope, theirs, ctx);
-        over.retain(|cover| !cover.intervals.is_empty());
+        let Owed { given, beyond, over } = self.owed(pipe.is_some(), scope, theirs, ctx);
         let is_all = beyond == 0;
         // Whoever asked goes on at once.
         let end = if is_all { 0 } else { scope };
@@ -155,7 +155,7 @@ impl Log {
             }
             messages.into_iter().for_each(|message| ctx.out.send(destination, message));
         }
-        for over in in_datagrams(over.into_iter().map(|cover| from_anywhere(cover, ctx)).collect()) {
+        for over in in_datagrams(over) {
             ctx.out.send(destination, Message::Log(LogMessage { over, ..LogMessage::default() }));
         }
         has_any
@@ -163,15 +163,12 @@ impl Log {
 
     /// What the other lacks, as much as one answer takes.
     fn owed(&self, by_pipe: bool, scope: u64, theirs: &BTreeMap<(NodeId, Epoch), &Cover>, ctx: &mut Context) -> Owed {
-        let (mut lacking, mut over, mut lanes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut lacking, mut lanes) = (Vec::new(), Vec::new());
         for lane in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
             let run = (lane.author, lane.epoch);
             let foreign = theirs.get(&run);
             let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
             lacking.extend(lane.beyond(&known));
-            if foreign.is_some() {
-                over.push(lane.over(&self.unsaid(run)));
-            }
             lanes.push((lane, known));
         }
         // By urgency alone: of those equally urgent it begins anywhere, so that what is not taken keeps nothing back for ever.
@@ -192,6 +189,13 @@ impl Log {
                 break;
             }
         }
+        let over = lanes.iter().flat_map(|(lane, known)| {
+            let run = (lane.author, lane.epoch);
+            let last = given.iter().filter(|id| (id.author, id.epoch) == run).map(|id| id.seq.0).max();
+            let up_to = if beyond == 0 { u64::MAX } else { last.unwrap_or(0) };
+            told_over(lane, &lane.over(&self.unsaid(run)), (known, up_to), ctx)
+        });
+        let over = over.collect();
         Owed { given, beyond, over }
     }
 
@@ -199,7 +203,7 @@ impl Log {
     pub(super) fn on_answer_ended(&mut self, now: Instant, from: NodeId, scope: u64, ctx: &mut Context) {
         // What a pipe brings is not asked for in datagrams.
         if self.sync.may_go_on(now, from) && scope != 0 && !self.bulk.is_taking() {
-            let mut digests = sync::flat(self, scope, true);
+            let mut digests = sync::flat(self, scope, true, Some(&from));
             // One at a time: each is answered on its own, and each answer would ask for two more.
             digests.truncate(1);
             self.sync.go_on(now, from, &digests, ctx);
@@ -209,7 +213,7 @@ impl Log {
     /// A peer's answer stopped short: what is missing is asked for again.
     pub(super) fn resume_pull(&mut self, now: Instant, ctx: &mut Context) {
         if let Some(source) = self.sync.take_resumed(now).filter(|_| !self.bulk.is_taking()) {
-            let digests = self.digests(true);
+            let digests = self.digests(Some(&source));
             self.sync.go_on(now, source, &digests, ctx);
         }
     }
@@ -225,15 +229,23 @@ struct Owed {
     over: Vec<Cover>,
 }
 
-/// Begins a cover of many intervals anywhere: the first that fit a datagram are told, and the rest would never be.
-fn from_anywhere(mut cover: Cover, ctx: &mut Context) -> Cover {
-    let first = usize::try_from(ctx.random.below(cover.intervals.len() as u64)).unwrap_or(0);
-    if cover.intervals.len() > MAX_TOLD_OVER {
-        cover.intervals.rotate_left(first);
-        cover.intervals.truncate(MAX_TOLD_OVER);
-        cover.intervals.sort_by_key(|interval| interval.first);
+/// What is said of numbers whose time is over: all that the other lacks up to where this answer goes, since it would take each for a gap
+/// and never have it closed; and of what it has, and may hold still, as much as fits, from anywhere, since the rest would never be said.
+fn told_over(lane: &LogLane, over: &Intervals, (known, up_to): (&Intervals, u64), ctx: &mut Context) -> Vec<Cover> {
+    let gaps = over.without(known).up_to(up_to);
+    let mut rest = over.without(&gaps).to_wire().to_vec();
+    if !rest.is_empty() {
+        let first = usize::try_from(ctx.random.below(rest.len() as u64)).unwrap_or(0);
+        rest.rotate_left(first);
+        rest.truncate(MAX_TOLD_OVER);
+        rest.sort_by_key(|interval| interval.first);
     }
-    cover
+    gaps.to_wire()
+        .chunks(MAX_TOLD_OVER)
+        .map(<[_]>::to_vec)
+        .chain(Some(rest).filter(|rest| !rest.is_empty()))
+        .map(|intervals| lane.as_cover(intervals))
+        .collect()
 }
 
 /// Intervals that fit half a datagram if each takes 11 B: two numbers below 2^32, and a frame.

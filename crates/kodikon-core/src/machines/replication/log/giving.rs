@@ -15,7 +15,7 @@ use crate::wire::message::{Bulk as BulkWord, Log as LogMessage, Message};
 /// Pipes given at once: a peer beyond them pulls by datagrams and comes again.
 pub(super) const MAX_GIVING: usize = 4;
 /// Ops and ends of answers that wait in one pipe: two answers, since a digest in parts is answered in parts.
-pub(super) const MAX_ITEMS: usize = 2 * pipe::MAX_ROUND_OPS;
+pub(super) const MAX_ITEMS: usize = 2 * (pipe::MAX_ROUND_OPS + 1);
 /// A pipe on which nothing happens is of no use to anybody.
 const IDLE: Duration = Duration::from_secs(30);
 /// Bytes of the first burst, and of the shortest and the longest: that one waits in the driver at most, which ends a stream on which
@@ -243,9 +243,23 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::id::{Epoch, Seq};
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    /// The second was dropped, and whoever had asked waited for its end in vain.
+    #[test]
+    fn two_of_the_largest_answers_wait_and_a_third_does_not() {
+        let peer = (NodeId([1; 16]), 0);
+        let mut giving = Giving::new(Instant::ZERO, peer, BulkWord { got: 0, until: u64::MAX });
+        let id = |seq| OpId { author: NodeId([1; 16]), epoch: Epoch(1), seq: Seq(seq) };
+        let answer = || (0..pipe::MAX_ROUND_OPS as u64).map(id).collect::<Vec<OpId>>();
+        for waiting in [1, 2, 2] {
+            giving.answer(answer(), 1);
+            assert_eq!(giving.waiting(), waiting * (pipe::MAX_ROUND_OPS + 1));
+        }
     }
 
     #[test]

@@ -158,9 +158,10 @@ impl Keep {
         Some((commit, batch))
     }
 
-    /// There is no later: a disk that failed is tried at once.
+    /// There is no later: a disk that failed is tried at once, and how long what is held has lasted is kept with the rest.
     pub(super) fn hurry(&mut self) {
         self.failing = None;
+        self.owed.clock |= self.clock_at.is_some();
         self.due = AT_ONCE;
     }
 
@@ -288,7 +289,10 @@ mod tests {
         assert!(keep.next(at(59_999)).is_none());
         assert!(keep.next(at(60_000)).is_some_and(|(_, batch)| batch.clock));
         assert_eq!(keep.next_deadline(), Some(at(120_000)), "the driver would spin");
+        keep.hurry();
+        assert!(keep.next(at(60_001)).is_some_and(|(_, batch)| batch.clock), "at the end as well");
         keep.watch_clock(at(60_001), false);
+        keep.hurry();
         assert_eq!(keep.next_deadline(), None);
     }
 }

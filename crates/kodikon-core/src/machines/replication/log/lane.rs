@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
 use crate::ground::time::millis;
 use crate::machines::replication::hearsay::Hearsay;
-use crate::machines::replication::intervals::Intervals;
+use crate::machines::replication::intervals::{Intervals, MAX_INTERVALS};
 use crate::model::letter::Priority;
 use crate::model::logged::LogBody;
 use crate::model::op::{OpId, SignedOp};
@@ -105,7 +105,12 @@ impl LogLane {
 
     /// Covers a number that is not held yet. `false` if there are too many gaps: it waits until some are closed.
     pub(super) fn cover_one(&mut self, seq: Seq) -> bool {
-        self.covered.insert(seq.0, seq.0)
+        self.covered.insert_within(seq.0, seq.0, self.most_intervals())
+    }
+
+    /// Each op that is held may stand alone between numbers whose time is over.
+    fn most_intervals(&self) -> usize {
+        MAX_INTERVALS + self.held.len() + self.records.len()
     }
 
     /// Takes in an op whose number is covered.
@@ -190,9 +195,15 @@ impl LogLane {
         self.get(seq).is_some() && !self.unkept.contains(&seq.0)
     }
 
-    /// What is covered, as it travels.
-    pub(super) fn cover(&self) -> Cover {
-        Cover { author: self.author.0, epoch: self.epoch.0, intervals: self.covered.to_wire().to_vec() }
+    /// What is covered, as it travels. To another what it said itself is over is told as covered: whether that is so or not, it has
+    /// nothing of it.
+    pub(super) fn cover(&self, to: Option<&NodeId>) -> Cover {
+        let mut covered = self.covered.clone();
+        let said = to.and_then(|to| self.hearsay.of(to)).map(Intervals::to_wire).unwrap_or_default();
+        for interval in said {
+            covered.insert_within(interval.first, interval.last.min(self.covered.highest()), usize::MAX);
+        }
+        Cover { author: self.author.0, epoch: self.epoch.0, intervals: covered.to_wire().to_vec() }
     }
 
     /// Whether a foreign cover holds a number that this lane lacks.
@@ -201,7 +212,7 @@ impl LogLane {
     }
 
     /// The numbers whose time is over: neither held, nor on their way to be, nor given up for want of room.
-    pub(super) fn over(&self, on_their_way: &Intervals) -> Cover {
+    pub(super) fn over(&self, on_their_way: &Intervals) -> Intervals {
         let mut rest = Intervals::default();
         // Where all that is covered is held nothing is over, and a hundred thousand need not be looked at for it.
         let held = (self.held.len() + self.records.len()) as u64;
@@ -210,24 +221,42 @@ impl LogLane {
             let held = Intervals::of(self.records.keys().copied());
             rest = self.covered.without(&urgent).without(&held).without(&self.evicted).without(on_their_way);
         }
-        Cover { author: self.author.0, epoch: self.epoch.0, intervals: rest.to_wire().to_vec() }
+        rest
     }
 
-    /// Of the numbers that another says are over those that are believed and held here.
-    pub(super) fn told_over(&mut self, from: NodeId, intervals: &[Interval]) -> Vec<OpId> {
-        let believed = Intervals::from_wire(&self.hearsay.take(from, self.author, intervals, false));
+    /// These numbers as a cover of this run.
+    pub(super) fn as_cover(&self, intervals: Vec<Interval>) -> Cover {
+        Cover { author: self.author.0, epoch: self.epoch.0, intervals }
+    }
+
+    /// Another says what is over, and is believed where it is the author, where a second says the same, or where nobody else can tell:
+    /// numbers that are lacked here are covered, up to the highest that was seen signed, since nobody would ever send them; those that
+    /// are held come back, to be ended. `true` if something was covered.
+    pub(super) fn told_over(&mut self, from: NodeId, intervals: &[Interval], is_sole: bool) -> (Vec<OpId>, bool) {
+        let believed = Intervals::from_wire(&self.hearsay.take(from, self.author, intervals, is_sole));
+        let (highest, most, before) = (self.covered.highest(), self.most_intervals(), self.covered.count());
+        for interval in believed.to_wire() {
+            self.covered.insert_within(interval.first, interval.last.min(highest), most);
+        }
         let within = |interval: &Interval| {
             let span = interval.first..=interval.last;
             self.held.range(span.clone()).chain(self.records.range(span)).map(|(seq, _)| *seq)
         };
         let over = believed.to_wire().iter().flat_map(within);
-        over.map(|seq| OpId { author: self.author, epoch: self.epoch, seq: Seq(seq) }).collect()
+        let over = over.map(|seq| OpId { author: self.author, epoch: self.epoch, seq: Seq(seq) }).collect();
+        (over, self.covered.count() > before)
     }
 
     /// What may be written down as covered, beside the rows that lie on disk or are written with it: all but what is held in
-    /// memory alone, which must be asked for again after a crash, and what was refused, which the next run would take for shown.
+    /// memory alone, which must be asked for again after a crash, what was refused, which the next run would take for shown, and what was
+    /// given up for want of room, which it would tell others is over.
     pub(super) fn safe_cover(&self, unkept: &Intervals) -> Vec<Interval> {
-        self.covered.without(unkept).without(&self.refused).to_wire().to_vec()
+        if self.gave_up {
+            // Of what is not held nobody knows which that was.
+            let held: BTreeSet<u64> = self.held.keys().chain(self.records.keys()).copied().collect();
+            return Intervals::of(held.into_iter()).without(unkept).to_wire().to_vec();
+        }
+        self.covered.without(unkept).without(&self.refused).without(&self.evicted).to_wire().to_vec()
     }
 
     /// What is held and not on disk.
@@ -239,7 +268,7 @@ impl LogLane {
     /// before the disk took it.
     pub(super) fn restore(&mut self, covered: &[Interval]) {
         for interval in covered.iter().filter(|interval| interval.first > 0) {
-            self.covered.insert(interval.first, interval.last);
+            self.covered.insert_within(interval.first, interval.last, usize::MAX);
         }
     }
 
@@ -252,9 +281,9 @@ impl LogLane {
         (newest(&self.covered.without(&self.refused)), newest(&self.kept))
     }
 
-    /// Intervals that it takes to remember what was covered.
+    /// Intervals that it takes to remember what was covered, beyond one for each op that is held.
     pub(super) fn intervals(&self) -> usize {
-        self.covered.len()
+        self.covered.len().saturating_sub(self.held.len() + self.records.len())
     }
 }
 
@@ -271,6 +300,6 @@ mod tests {
         lane.note_kept(Seq(9));
         assert_eq!(lane.receipt(6), (vec![span(1, 5), span(8, 9)], vec![span(9, 9)]));
         assert!(lane.covers(Seq(5)) && !lane.is_kept(Seq(5)), "it is not shown again");
-        assert_eq!(lane.over(&Intervals::default()).intervals, [span(1, 5), span(8, 9)], "nothing of it is held");
+        assert_eq!(lane.over(&Intervals::default()).to_wire(), [span(1, 5), span(8, 9)], "nothing of it is held");
     }
 }

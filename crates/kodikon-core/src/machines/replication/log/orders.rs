@@ -18,8 +18,8 @@ pub(super) const FAILING: &str = "the disk does not take it: nothing was kept";
 #[derive(Debug)]
 pub(super) struct Orders {
     open: BTreeMap<Ticket, Open>,
-    /// What is to go that never left this node.
-    pub(super) removing: BTreeMap<OpId, Ticket>,
+    /// What is to go that never left this node, and who ordered that.
+    pub(super) removing: BTreeMap<OpId, Vec<Ticket>>,
     /// What this node may push.
     push: TokenBucket,
 }

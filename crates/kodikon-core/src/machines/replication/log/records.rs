@@ -51,7 +51,7 @@ impl Log {
             ids.push(self.number(now, (kind, body, lamport), ticket, ctx).ok_or("no room in the log")?);
         }
         for id in wanted.removes {
-            self.own.orders.removing.insert(id, ticket);
+            self.own.orders.removing.entry(id).or_default().push(ticket);
             self.keep.owe_removal(id);
         }
         let ids = if wanted.names.is_empty() { ids } else { wanted.names };
@@ -94,18 +94,18 @@ impl Log {
             return;
         }
         for id in removed {
-            if let Some(ticket) = self.own.orders.removing.remove(id) {
+            if let Some(tickets) = self.own.orders.removing.remove(id) {
                 self.forget_local(id, ctx);
-                self.own.orders.done(ticket, durable, ctx);
+                tickets.into_iter().for_each(|ticket| self.own.orders.done(ticket, durable, ctx));
             }
         }
     }
 
     /// This run ends: what is to be removed from the disk goes from what is held, and the disk is asked a last time.
     pub(super) fn end_orders(&mut self, ctx: &mut Context) {
-        for (id, ticket) in std::mem::take(&mut self.own.orders.removing) {
+        for (id, tickets) in std::mem::take(&mut self.own.orders.removing) {
             self.forget_local(&id, ctx);
-            self.own.orders.done(ticket, false, ctx);
+            tickets.into_iter().for_each(|ticket| self.own.orders.done(ticket, false, ctx));
         }
     }
 
@@ -127,18 +127,11 @@ impl Log {
             self.keep.forget(&id);
             self.own.orders.refuse(ticket, ctx);
         }
-        let removals: Vec<(OpId, Ticket)> = self
-            .own
-            .orders
-            .removing
-            .iter()
-            .filter(|(id, _)| self.keep.owes(id))
-            .map(|(id, ticket)| (*id, *ticket))
-            .collect();
-        for (id, ticket) in removals {
-            self.own.orders.removing.remove(&id);
+        let removals: Vec<OpId> = self.own.orders.removing.keys().filter(|id| self.keep.owes(id)).copied().collect();
+        for id in removals {
+            let tickets = self.own.orders.removing.remove(&id).unwrap_or_default();
             self.keep.forget(&id);
-            self.own.orders.refuse(ticket, ctx);
+            tickets.into_iter().for_each(|ticket| self.own.orders.refuse(ticket, ctx));
         }
     }
 
