@@ -732,3 +732,24 @@ fn two_on_the_same_two_lans_are_told_by_one_datagram() {
     assert_told_once(&mesh, 2..=3, "1", "on two LANs");
     assert_eq!(payload_datagrams(&mesh), 1);
 }
+
+/// The switch of one segment dies without a word: who was ever heard there was told there first.
+#[test]
+fn what_is_said_goes_to_the_segment_where_the_others_are_heard_now() {
+    let mut mesh = Segments::new(&[(1, &[1, 2]), (2, &[1, 2]), (3, &[1, 2])]);
+    mesh.settle();
+    mesh.filter = Box::new(|flight: &Flight, _: &[Message]| flight.segment != 1);
+    mesh.run(Duration::from_secs(20));
+    let given: Rc<RefCell<Vec<u8>>> = Rc::default();
+    let on = Rc::clone(&given);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        if flight.from == 1 && is_spread(messages) {
+            on.borrow_mut().push(flight.segment);
+        }
+        flight.segment != 1
+    });
+    announce(&mut mesh, 1, "1");
+    mesh.run(Duration::from_secs(2));
+    assert_told_once(&mesh, [2, 3], "1", "by the other");
+    assert!(given.borrow().iter().all(|segment| *segment == 2), "{given:?}");
+}

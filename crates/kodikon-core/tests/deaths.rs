@@ -155,3 +155,54 @@ fn who_missed_a_goodbye_is_told_of_it_by_whoever_is_asked() {
     let after = told.map(|(_, at, _)| at.since(left));
     assert!(after.is_some_and(|after| after < Duration::from_secs(14)), "after {after:?}");
 }
+
+/// Whom node N was told of as gone, and whether by a goodbye.
+fn told_gone(segments: &Segments, n: u8) -> (usize, usize) {
+    let count = |is: fn(&Event) -> bool| segments.events.iter().filter(|(by, _, event)| *by == n && is(event)).count();
+    let left = count(|event| matches!(event, Event::PeerLeft { .. }));
+    (left, count(|event| matches!(event, Event::PeerFailed { .. } | Event::PeerSuspect { .. })))
+}
+
+/// A gateway passes on the goodbyes of a whole segment, and five a second of one address were looked at.
+#[test]
+fn a_whole_segment_that_is_switched_off_has_left_beyond_a_gateway_too() {
+    let leaving = 1..=20;
+    let homes = leaving.clone().map(|n| (n, &[1][..])).chain([(21, &[1, 2][..]), (22, &[2][..])]);
+    let homes: Vec<(u8, &[u8])> = homes.collect();
+    let mut segments = Segments::new(&homes);
+    segments.settle();
+    leaving.clone().for_each(|n| segments.hand(n, Input::Command(Command::Leave)));
+    segments.run(Duration::from_secs(1));
+    leaving.clone().for_each(|n| drop(segments.nodes.remove(&n)));
+    segments.run(Duration::from_secs(40));
+    assert_eq!(told_gone(&segments, 22), (leaving.count(), 0));
+}
+
+/// A goodbye that was lost on its way over a gateway: nobody was asked after one who is not near.
+#[test]
+fn who_missed_a_goodbye_of_one_that_is_far_asks_when_there_is_no_way_any_more() {
+    let mut segments = Segments::new(&[(1, &[1]), (2, &[1, 2]), (3, &[2]), (4, &[1])]);
+    segments.settle();
+    segments.filter = Box::new(|flight, messages| {
+        flight.to != 3 || !messages.iter().any(|message| matches!(message, Message::Bye(_)))
+    });
+    segments.hand(1, Input::Command(Command::Leave));
+    segments.run(Duration::from_millis(100));
+    segments.nodes.remove(&1);
+    segments.filter = Box::new(|_, _| true);
+    segments.run(Duration::from_secs(40));
+    assert_eq!(told_gone(&segments, 3), (1, 0));
+}
+
+/// One was heard on a segment once, and its port there died: what it said was never passed on to those who are on that segment alone.
+#[test]
+fn a_goodbye_is_passed_on_to_where_its_author_is_not_heard_any_more() {
+    let mut segments = Segments::new(&[(1, &[1, 2]), (2, &[1, 2]), (3, &[2])]);
+    segments.settle();
+    segments.filter = Box::new(|flight, _| flight.segment != 2 || (flight.from != 1 && flight.to != 1));
+    segments.run(Duration::from_secs(60));
+    segments.events.clear();
+    segments.hand(1, Input::Command(Command::Leave));
+    segments.run(Duration::from_millis(200));
+    assert_eq!(told_gone(&segments, 3), (1, 0));
+}

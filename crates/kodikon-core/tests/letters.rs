@@ -466,9 +466,29 @@ fn one_neighbour_makes_a_relay_hold_no_more_than_its_share() {
     let held = |name: &str| {
         mesh.nodes[&2].table_sizes().into_iter().find(|(table, ..)| *table == name).map(|(_, held, _)| held)
     };
-    assert!(held("letters_of_a_neighbour").is_some_and(|held| held > 200), "{:?}", held("letters_of_a_neighbour"));
+    assert!(held("letters_of_a_neighbour").is_some_and(|held| held > 180), "{:?}", held("letters_of_a_neighbour"));
     let refused = mesh.nodes[&2].stats().dropped(Reject::Limit);
     assert!(refused > 20, "{refused} were not taken");
+}
+
+/// Behind a slow way waits what is less urgent, charged to the neighbour that brought it; then nothing of that neighbour was taken any more.
+#[test]
+fn what_is_urgent_is_taken_by_a_relay_that_holds_all_it_may_of_the_rest() {
+    let mut mesh = Segments::line(5);
+    mesh.filter =
+        Box::new(|flight: &Flight, messages: &[Message]| (flight.from, flight.to) != (3, 4) || !is_letter(messages));
+    for n in 0..400 {
+        mesh.say(2, 5, &n.to_string());
+    }
+    mesh.run(Duration::from_secs(2));
+    // For the relay itself, and on by another way than the one that is full.
+    let to_relay = mesh.say_as(2, 3, "now", Priority::Critical, None);
+    mesh.run(Duration::from_millis(300));
+    let (after, _, _) = delivered(&mesh, to_relay);
+    assert!(after < Duration::from_millis(300), "{after:?}");
+    let over_relay = mesh.say_as(1, 3, "now", Priority::Critical, None);
+    mesh.run(Duration::from_millis(300));
+    delivered(&mesh, over_relay);
 }
 
 #[test]

@@ -130,11 +130,14 @@ impl Messages {
 
     /// Whether a letter may be looked at: from a neighbour, with time left, and with room for it.
     fn is_welcome(&self, from: &NodeId, letter: &Letter, ctx: &mut Context) -> bool {
+        // What its origin itself says to this node stays here, and its receipt goes with the acknowledgement.
+        let needs_room = letter.to != ctx.me.id.0 || letter.origin != from.0;
+        let has_room = |urgency: Priority| self.custody.has_room(from, urgency, letter.body.len().max(4 * MAX_PATH));
         let reason = if !ctx.roster.is_near(from) {
             Reject::Stranger
         } else if letter.urgency().is_none() || letter.left_ms == 0 {
             Reject::Malformed
-        } else if !self.custody.has_room(from, letter.body.len().max(4 * MAX_PATH)) {
+        } else if needs_room && !letter.urgency().is_some_and(has_room) {
             Reject::Limit
         } else {
             return true;
@@ -254,7 +257,8 @@ impl Messages {
         let print = came.print;
         let expires = now + left(&letter);
         let is_loop = came.path.0.contains(&Stamp::of(&ctx.me.id)) || came.path.0.len() == MAX_PATH;
-        if is_loop || !self.custody.has_room(&came.from, letter.body.len()) {
+        let has_room = |urgency: Priority| self.custody.has_room(&came.from, urgency, letter.body.len());
+        if is_loop || !letter.urgency().is_some_and(has_room) {
             return ctx.stats.drop(if is_loop { Reject::Replay } else { Reject::Limit });
         }
         self.answer(now, &came, None, ctx);
@@ -370,7 +374,8 @@ impl Messages {
         let own = self.origin.find(&NodeId(letter.to), letter.number).filter(|_| passage.from.is_none());
         let current = own.and_then(|own| self.origin.get(own)).map(|own| (own.attempts, own.parcel));
         let is_text = letter.origin == ctx.me.id.0 && letter.is_text();
-        let has_room = self.custody.has_room(&came.from, letter.body.len());
+        let fits = |urgency: Priority| self.custody.has_room(&came.from, urgency, letter.body.len());
+        let has_room = letter.urgency().is_some_and(fits);
         if now >= expires || !has_room || is_text && current != Some((letter.attempt, None)) {
             return;
         }

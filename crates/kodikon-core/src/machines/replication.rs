@@ -165,6 +165,11 @@ impl Replication {
         placed
     }
 
+    /// Whether one more signature is checked that a peer brings.
+    pub fn may_check(&mut self, now: Instant, from: NodeId, ctx: &Context) -> bool {
+        self.checks.take(now, from, 1, ctx)
+    }
+
     /// Whether an op in our name is one we made.
     pub fn remembers(&self, op: &SignedOp, ctx: &Context) -> bool {
         match op.lane() {

@@ -191,7 +191,7 @@ impl Node {
                 self.tell_goodbye(&NodeId(suspicion.subject), id);
                 self.liveness.on_suspicion(now, id, &suspicion, &mut self.ctx);
             }
-            Message::Bye(bye) => self.on_bye(now, arrival, &bye),
+            Message::Bye(bye) => self.on_bye(now, id, &bye),
             Message::Ops(ops) => {
                 let sole = self.told_by_one(now, &id, &ops.covered);
                 self.replication.on_ops(now, id, ops, &sole, &mut self.ctx);

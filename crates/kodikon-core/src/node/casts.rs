@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::effect::{BroadcastOrder, Event, Medium};
 use crate::ground::id::{InterfaceIndex, NodeId};
-use crate::ground::time::Instant;
+use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::{Question, Reach, Role, Share, Shares};
-use crate::model::roster::Peer;
+use crate::model::roster::Path;
 use crate::node::Node;
 use crate::wire::cast::Content;
 use crate::wire::letter::Text;
@@ -25,7 +25,7 @@ impl Node {
         self.broadcasts.begin(now, &mut self.ctx);
         self.look_for_ways(now);
         while let Some(question) = self.broadcasts.next_question() {
-            let shares = self.shares_for(&question);
+            let shares = self.shares_for(now, &question);
             self.broadcasts.spread(now, question.id, shares, &mut self.ctx);
         }
     }
@@ -51,7 +51,7 @@ impl Node {
     }
 
     /// Who gets a cast from here, as the map has it.
-    fn shares_for(&mut self, question: &Question) -> Shares {
+    fn shares_for(&mut self, now: Instant, question: &Question) -> Shares {
         let Question { id, came, map } = *question;
         let print = self.routing.map().print();
         let mut shares = match self.routing.map().shares_of(&id.origin) {
@@ -61,7 +61,7 @@ impl Node {
         // Where it came from it was given.
         shares.retain(|share| share.role != Role::Backup || share.on != came);
         if id.origin == self.ctx.me.id {
-            self.add_unmapped(&mut shares);
+            self.add_unmapped(now, &mut shares);
         } else if map.is_some_and(|map| map != print) {
             self.add_flood(came, &mut shares);
         }
@@ -81,17 +81,21 @@ impl Node {
 
     /// Neighbours that the map does not know (on one LAN nobody tells of links): by the interface on which most of them are
     /// heard, then by the next.
-    fn add_unmapped(&mut self, shares: &mut Vec<Share>) {
+    fn add_unmapped(&mut self, now: Instant, shares: &mut Vec<Share>) {
         let near: Vec<NodeId> = self.ctx.roster.near().map(|(id, _)| *id).collect();
         let map = self.routing.map();
         let mut left: BTreeSet<NodeId> = near.into_iter().filter(|id| map.next_hop(id).is_none()).collect();
         while !left.is_empty() {
-            let heard_on =
-                |on: InterfaceIndex| -> Vec<NodeId> { left.iter().copied().filter(|id| self.hears(id, on)).collect() };
-            let most = self.discovery.segments().map(|on| (heard_on(on), on)).max_by_key(|(members, on)| {
+            let most_heard = |within: Duration| {
+                let is_heard = |id: &NodeId, on| self.hears(now, id, on, within);
+                let there = |on| -> Vec<NodeId> { left.iter().copied().filter(|id| is_heard(id, on)).collect() };
                 // Of several that reach as many the first one.
-                (members.len(), core::cmp::Reverse(*on))
-            });
+                let most = self.discovery.segments().map(|on| (there(on), on));
+                most.max_by_key(|(members, on)| (members.len(), core::cmp::Reverse(*on)))
+            };
+            // Lately: a switch may die without a word. Where nobody is, after a cut, where they ever were.
+            let lately = most_heard(self.ctx.hearing()).filter(|(members, _)| !members.is_empty());
+            let most = lately.or_else(|| most_heard(Duration::MAX));
             let (on, members) = match most.filter(|(members, _)| !members.is_empty()) {
                 Some((members, on)) => (Some(on), members),
                 None => (None, left.iter().copied().collect()),
@@ -119,10 +123,10 @@ impl Node {
         }
     }
 
-    /// Whether a neighbour is heard on an interface.
-    fn hears(&self, id: &NodeId, on: InterfaceIndex) -> bool {
-        let heard = |peer: &Peer| peer.paths.iter().any(|path| path.interface == Some(on) && path.heard.is_some());
-        self.ctx.roster.get(id).is_some_and(heard)
+    /// Whether a neighbour was heard on an interface within a time.
+    fn hears(&self, now: Instant, id: &NodeId, on: InterfaceIndex, within: Duration) -> bool {
+        let is_heard = |path: &Path| path.interface == Some(on) && path.heard.is_some_and(|at| now.since(at) < within);
+        self.ctx.roster.get(id).is_some_and(|peer| peer.paths.iter().any(is_heard))
     }
 
     /// Whether that is its best way.

@@ -12,8 +12,9 @@ use crate::machines::membership::{STILL_LISTED, read_opinion};
 use crate::model::links::SegmentId;
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
+use crate::model::roster::Path;
 use crate::node::Node;
-use crate::wire::message::{Bye, Cover, Message, Ops};
+use crate::wire::message::{Bye, Cover, Inquiry, Message, Ops};
 
 /// Far peers are looked at again so long after the map changed: what changes it comes in several ops.
 const REVIEW_AFTER: Duration = Duration::from_millis(20);
@@ -24,6 +25,10 @@ const REVIEW_LOST: Duration = Duration::from_millis(250);
 /// names more is believed later.
 const LOOKUPS_RATE: u32 = 500;
 const LOOKUPS_BURST: u32 = 4_000;
+/// Far peers asked after when their ways are lost, at one look, and of how many neighbours each: where a gateway dies many are lost at once,
+/// and few of them have left.
+const MAX_ASKED: usize = 16;
+const ASKED_OF: usize = 3;
 /// Silent nodes remembered; the one noted longest ago makes room.
 const MAX_SILENT: usize = 256;
 
@@ -88,10 +93,16 @@ impl Node {
             let far = ctx.roster.present().filter(|(_, peer)| peer.far.is_some());
             far.map(|(id, _)| *id).collect()
         };
+        let mut asked = 0;
         for id in is_far(&self.ctx) {
             // A member that is new on a segment of ours and not heard is taken for a neighbour until we have said that we do not.
             let relays = self.routing.map().relays_to(&id).filter(|relays| *relays > 0);
+            let was_lost = self.is_lost(&id);
             self.membership.review(now, id, relays, &mut self.ctx);
+            if !was_lost && self.is_lost(&id) && asked < MAX_ASKED {
+                asked += 1;
+                self.ask_after(&id);
+            }
         }
         let waiting: Vec<NodeId> = self
             .ctx
@@ -110,6 +121,26 @@ impl Node {
         let has_lost = self.ctx.roster.present().any(|(_, peer)| peer.far.is_some_and(|far| far.lost.is_some()));
         if has_lost {
             self.review.hasten(now + REVIEW_LOST);
+        }
+    }
+
+    fn is_lost(&self, id: &NodeId) -> bool {
+        self.ctx.roster.get(id).and_then(|peer| peer.far).is_some_and(|far| far.lost.is_some())
+    }
+
+    /// There is no way to a far peer any more: it may have said goodbye, and who heard that says it again. Nobody else is asked about one
+    /// that is not near.
+    fn ask_after(&mut self, id: &NodeId) {
+        let shown_by = self.ctx.roster.get(id).and_then(|peer| peer.far?.shown_by);
+        let mut near: Vec<NodeId> = self.ctx.roster.near_alive().map(|(id, _)| *id).collect();
+        let mut whom: Vec<NodeId> = shown_by.into_iter().filter(|id| near.contains(id)).collect();
+        near.retain(|id| !whom.contains(id));
+        while whom.len() < ASKED_OF && !near.is_empty() {
+            let drawn = usize::try_from(self.ctx.random.below(near.len() as u64)).unwrap_or(0);
+            whom.push(near.swap_remove(drawn));
+        }
+        for other in whom {
+            self.ctx.out.send(Destination::Peer(other), Message::Inquiry(Inquiry { subject: id.0 }));
         }
     }
 
@@ -239,10 +270,10 @@ impl Node {
     /// nodes get it from us, on their segments alone.
     pub(super) fn pass_on(&mut self, now: Instant, author: &NodeId, message: &Message) {
         let near = self.ctx.roster.get(author).filter(|peer| peer.is_near());
+        let hearing = self.ctx.hearing();
+        let is_heard = |path: &&Path| path.heard.is_some_and(|at| now.since(at) < hearing);
         let came: Vec<_> = match near {
-            Some(peer) => {
-                peer.paths.iter().filter(|path| path.heard.is_some()).filter_map(|path| path.interface).collect()
-            }
+            Some(peer) => peer.paths.iter().filter(is_heard).filter_map(|path| path.interface).collect(),
             None => {
                 let hop = self.hop_to(author).and_then(|hop| self.ctx.roster.get(&hop)?.best_path()?.interface);
                 hop.into_iter().collect()
@@ -250,10 +281,11 @@ impl Node {
         };
         let children = self.routing.map().children_of(author);
         for index in self.discovery.segments().collect::<Vec<_>>() {
-            let Some(segment) = self.routing.segment_of(index).filter(|_| !came.contains(&index)) else { continue };
+            let Some(segment) = self.routing.segment_of(index) else { continue };
             let has_child =
                 |children: &Vec<(NodeId, Option<SegmentId>)>| children.iter().any(|(_, on)| *on == Some(segment));
-            if children.as_ref().is_none_or(has_child) {
+            // The map knows who there does not hear the author itself.
+            if children.as_ref().map_or(!came.contains(&index), has_child) {
                 for cast in self.discovery.best_casts(now, index, &self.ctx) {
                     self.ctx.out.send(Destination::Segment(index, cast), message.clone());
                 }

@@ -1,6 +1,5 @@
 //! Decides what a goodbye does, and who learns of it that missed it.
 
-use crate::effect::Arrival;
 use crate::effect::outbox::Destination;
 use crate::ground::bounded::RecentMap;
 use crate::ground::id::{Epoch, NodeId};
@@ -25,14 +24,15 @@ impl Default for Goodbyes {
 }
 
 impl Node {
-    pub(super) fn on_bye(&mut self, now: Instant, arrival: Arrival, bye: &Bye) {
+    /// A peer says goodbye, or passes another's on; the check is charged to it, since a gateway passes on those of a whole segment.
+    pub(super) fn on_bye(&mut self, now: Instant, from: NodeId, bye: &Bye) {
         let author = NodeId(bye.author);
         let Some(peer) = self.ctx.roster.get(&author).filter(|peer| peer.epoch() == Epoch(bye.epoch)) else { return };
         if peer.liveness == Liveness::Left {
             return;
         }
         let key = peer.card.public_key;
-        if !self.discovery.may_check(now, arrival.from, true) {
+        if !self.replication.may_check(now, from, &self.ctx) {
             self.ctx.stats.drop(Reject::Budget);
         } else if self.ctx.verify(&key, &bye_bytes(self.ctx.mesh, &bye.author, bye.epoch), &bye.signature) {
             self.pass_bye_on(now, bye);

@@ -21,7 +21,7 @@ use crate::wire::seal::{Carrier, SessionKey};
 const MAX_COPIES: usize = 64;
 /// Messages that wait to be said again: a burst of critical alerts in pieces, for a millisecond.
 const MAX_LATER: usize = 1_024;
-/// Group datagrams older than this do not prove that a peer hears the group.
+/// Group datagrams older than this, or than the hard bound in a crowd whose beacons are rarer, do not prove that a peer hears the group.
 const GROUP_EVIDENCE: Duration = Duration::from_secs(130);
 
 /// The way out.
@@ -258,8 +258,9 @@ impl Node {
                 self.discovery.best_casts(now, index, &self.ctx).into_iter().map(|cast| Target::Segment(index, cast)),
             );
         }
+        let evidence = GROUP_EVIDENCE.max(self.ctx.hard_bound());
         let unreached =
-            self.ctx.roster.near().filter(|(_, peer)| peer.group_heard.is_none_or(|at| now.since(at) > GROUP_EVIDENCE));
+            self.ctx.roster.near().filter(|(_, peer)| peer.group_heard.is_none_or(|at| now.since(at) > evidence));
         targets.extend(unreached.take(MAX_COPIES).filter_map(|(id, _)| self.best(id)));
         targets
     }

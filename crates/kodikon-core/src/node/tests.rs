@@ -9,11 +9,11 @@ use crate::ground::stats::Reject;
 use crate::model::letter::{Priority, Ticket};
 use crate::model::member::{Liveness as Held, REASON_PROCESS, REASON_SILENCE};
 use crate::model::op::{OpKind, SignedOp};
-use crate::model::state::StateEntry;
+use crate::model::state::{StateChange, StateEntry};
 use crate::wire::clock::Ticks;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Beacon, Beat, Challenge, Message, Ping, Proof, Refusal, Suspicion, proof_bytes};
+use crate::wire::message::{Beacon, Beat, Challenge, Inquiry, Message, Ping, Proof, Refusal, Suspicion, proof_bytes};
 use std::net::{IpAddr, SocketAddr};
 
 mod configured;
@@ -500,4 +500,38 @@ fn silence_of_one_host_and_word_of_others_still_make_a_verdict() {
         bench.opine(n, 2, 4, REASON_SILENCE);
     }
     assert_eq!(bench.held(4), Held::Failed);
+}
+
+/// In a crowd beacons are rarer than what proves that a peer hears the group: a third of two thousand were told one by one.
+#[test]
+fn whoever_was_heard_by_the_group_within_the_hard_bound_is_told_by_it() {
+    for (bound, copies) in [(30, 1), (200, 0)] {
+        let mut bench = Bench::with(1, |config| config.heartbeat_timeout = Duration::from_secs(bound));
+        let heard = Instant::ZERO + Duration::from_secs(100);
+        bench.now = heard + Duration::from_secs(150);
+        let peer = bench.node.ctx.roster.get_mut(&identity(1).id()).expect("it was met");
+        (peer.group_heard, peer.heard) = (Some(heard), Some(bench.now));
+        let change = StateChange { key: "fps".to_owned(), json: Some("1".to_owned()) };
+        bench.hand(Input::Command(Command::SetState(vec![change], WallTime(5))));
+        let mut told: Vec<usize> =
+            vec![bench.sent().filter(|sent| sent.target == Target::Address(address(1), None)).count()];
+        let version = bench.node.kept_state().version + 1;
+        bench.hand(Input::StateKept { version });
+        told.push(bench.sent().filter(|sent| sent.target == Target::Address(address(1), None)).count());
+        assert_eq!(told.iter().sum::<usize>(), copies, "a bound of {bound} s");
+    }
+}
+
+/// The second of two questions came to nothing, though it is there for the case that the first was lost.
+#[test]
+fn whoever_asks_again_about_a_third_node_makes_this_one_ask_again() {
+    for (after_ms, pings) in [(50, 0), (100, 1)] {
+        let mut bench = Bench::new(2);
+        let inquiry = Message::Inquiry(Inquiry { subject: identity(2).id().0 });
+        bench.hear(1, &inquiry);
+        assert!(bench.sent_to(address(2)) > 0);
+        bench.now = bench.now + Duration::from_millis(after_ms);
+        bench.hear(1, &inquiry);
+        assert_eq!(usize::from(bench.sent_to(address(2)) > 0), pings, "after {after_ms} ms");
+    }
 }

@@ -14,6 +14,8 @@ pub(super) const MAX_TRAINS: usize = 4_096;
 pub(super) const MAX_PENDING: usize = 8_192;
 /// Third nodes waiting for what we find out about one subject.
 const MAX_CLIENTS: usize = 16;
+/// A subject is asked again for the same third node after this.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// An answer that takes longer serves nobody: trains are over by then.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// When the direct tries of a train leave, after its start: close together first for a lost datagram, then apart for a
@@ -38,6 +40,8 @@ pub(super) struct Probes {
 #[derive(Debug)]
 struct Clients {
     since: Instant,
+    /// When the subject was asked for them last.
+    asked: Option<Instant>,
     waiting: Vec<NodeId>,
 }
 
@@ -122,12 +126,18 @@ impl Probes {
     /// Asks a peer once on behalf of a third node.
     pub(super) fn ask_for(&mut self, now: Instant, subject: NodeId, client: NodeId, ctx: &mut Context) {
         self.clients.retain(|_, clients| now.since(clients.since) < PATIENCE);
-        let mut clients = self.clients.remove(&subject).unwrap_or(Clients { since: now, waiting: Vec::new() });
+        let nobody = Clients { since: now, asked: None, waiting: Vec::new() };
+        let mut clients = self.clients.remove(&subject).unwrap_or(nobody);
         let is_new = clients.waiting.len() < MAX_CLIENTS && !clients.waiting.contains(&client);
         if is_new {
             clients.waiting.push(client);
         }
-        if self.clients.insert(subject, clients).is_ok() && is_new {
+        // Whoever asks again was not told: the question may have been lost, or its answer.
+        let asks = is_new || clients.asked.is_some_and(|asked| now.since(asked) >= ASK_AGAIN);
+        if asks {
+            clients.asked = Some(now);
+        }
+        if self.clients.insert(subject, clients).is_ok() && asks {
             self.ping(now, subject, Destination::Peer(subject), ctx);
         }
     }

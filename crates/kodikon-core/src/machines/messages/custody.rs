@@ -72,10 +72,13 @@ pub(super) struct Custody {
 }
 
 impl Custody {
-    /// Whether a neighbour may have one more letter here.
-    pub(super) fn has_room(&self, from: &NodeId, bytes: usize) -> bool {
+    /// Whether a neighbour may have one more letter here: of its room as much as the letter's urgency may fill, so that what is urgent
+    /// finds some where a slow way holds up the rest.
+    pub(super) fn has_room(&self, from: &NodeId, urgency: Priority, bytes: usize) -> bool {
         let (letters, held) = self.charges.get(from).copied().unwrap_or_default();
-        letters < MAX_OF_ONE && held + bytes <= MAX_BYTES_OF_ONE && self.has_room_for_own(bytes)
+        letters < urgency.share(MAX_OF_ONE)
+            && held + bytes <= urgency.share(MAX_BYTES_OF_ONE)
+            && self.has_room_for_own(bytes)
     }
 
     /// Whether this node's own letter finds room.
