@@ -47,7 +47,7 @@ pub(super) struct LogLane {
     covered: Intervals,
     /// Given up for want of room: others may hold it still.
     evicted: Intervals,
-    /// Never shown: more than their author may tell.
+    /// Never shown: more than their author may tell, or over before it came here.
     refused: Intervals,
     /// On disk.
     kept: Intervals,
@@ -234,9 +234,13 @@ impl LogLane {
     /// are held come back, to be ended. `true` if something was covered.
     pub(super) fn told_over(&mut self, from: NodeId, intervals: &[Interval], is_sole: bool) -> (Vec<OpId>, bool) {
         let believed = Intervals::from_wire(&self.hearsay.take(from, self.author, intervals, is_sole));
-        let (highest, most, before) = (self.covered.highest(), self.most_intervals(), self.covered.count());
-        for interval in believed.to_wire() {
-            self.covered.insert_within(interval.first, interval.last.min(highest), most);
+        let most = self.most_intervals();
+        let lacked = believed.clone().up_to(self.covered.highest()).without(&self.covered);
+        let mut is_news = false;
+        for interval in lacked.to_wire() {
+            // What was never shown needs to be known as that first: a receipt tells of the rest.
+            is_news |= self.refused.insert_within(interval.first, interval.last, most)
+                && self.covered.insert_within(interval.first, interval.last, most);
         }
         let within = |interval: &Interval| {
             let span = interval.first..=interval.last;
@@ -244,7 +248,7 @@ impl LogLane {
         };
         let over = believed.to_wire().iter().flat_map(within);
         let over = over.map(|seq| OpId { author: self.author, epoch: self.epoch, seq: Seq(seq) }).collect();
-        (over, self.covered.count() > before)
+        (over, is_news)
     }
 
     /// What may be written down as covered, beside the rows that lie on disk or are written with it: all but what is held in
