@@ -238,6 +238,7 @@ impl Node {
         self.replication.close_pipes(None, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
         let scans = self.searches.on_end(now, &mut self.ctx);
+        let asked = self.replication.asked();
         let log = self.replication.end_log(now, &mut self.ctx);
         self.read_notices(now);
         let (state, newest) = (self.replication.kept_state().clone(), self.replication.own_state().clone());
@@ -269,6 +270,7 @@ impl Node {
         self.ctx.out = out;
         self.ctx.stats = stats;
         self.searches.go_on(scans);
+        self.replication.go_on(asked);
         self.on_interfaces(now, &interfaces);
     }
 }

@@ -200,6 +200,18 @@ impl Replication {
         ReceiptBody::parse(op).map(|(_, body)| body)
     }
 
+    /// The last that the log's store and the checks of signatures were asked. A run of the same process numbers after it: what was asked
+    /// before may still be answered.
+    #[must_use]
+    pub fn asked(&self) -> (CommitId, CheckId) {
+        self.log.asked()
+    }
+
+    /// This run goes on after what one before it asked.
+    pub fn go_on(&mut self, asked: (CommitId, CheckId)) {
+        self.log.go_on(asked);
+    }
+
     /// This run ends: what the next of this process begins with.
     pub fn end_log(&mut self, now: Instant, ctx: &mut Context) -> SavedLog {
         self.log.end_run(now, ctx);

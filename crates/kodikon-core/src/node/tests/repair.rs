@@ -2,10 +2,11 @@
 
 use super::super::bench::{Bench, address, identity};
 use super::super::*;
+use crate::effect::log::{CommitId, Committed};
 use crate::effect::{Cast, Event, Persist};
 use crate::ground::id::{Epoch, NodeId};
 use crate::model::letter::Ticket;
-use crate::model::record::Filter;
+use crate::model::record::{Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
 use crate::wire::codec;
 use crate::wire::header::Header;
@@ -131,10 +132,7 @@ fn searches_end_with_the_run_and_what_is_scanned_for_it_answers_no_other() {
     search(&mut bench, 1);
     let old = job(&mut bench);
     search(&mut bench, 2);
-    let copy = bench.own_card(9, Epoch::new(2, 1));
-    bench.hear_op(1, copy);
-    bench.pass(Duration::from_secs(2));
-    assert!(bench.node.epoch() > Epoch::new(2, 1), "it has begun another run");
+    begin_another_run(&mut bench);
     assert_eq!(ended(&bench), [Ticket(1), Ticket(2)]);
     search(&mut bench, 3);
     let new = job(&mut bench);
@@ -142,4 +140,39 @@ fn searches_end_with_the_run_and_what_is_scanned_for_it_answers_no_other() {
         bench.hand(Input::Scanned { scan: job.scan, answers: job.run() });
         assert_eq!(ended(&bench), expected);
     }
+}
+
+/// Transactions were numbered from 1 in each run: what failed was taken for written, and what was written for failed.
+#[test]
+fn what_the_disk_says_of_a_run_that_ended_is_none_of_the_next() {
+    let mut bench = Bench::new(1);
+    add(&mut bench, 1);
+    let old = commit(&bench);
+    begin_another_run(&mut bench);
+    let new = commit(&bench);
+    let is_kept = |bench: &Bench| bench.node.records_of(bench.now, "thing 1")[0].kept;
+    for (commit, expected) in [(old, false), (new, true)] {
+        bench.hand(Input::Committed { commit, result: Committed::OnDisk });
+        assert_eq!(is_kept(&bench), expected, "{commit:?} after {old:?}");
+    }
+}
+
+/// The node adds a sighting of thing N.
+fn add(bench: &mut Bench, n: u64) {
+    let record = NewRecord::new(&format!("thing {n}"));
+    bench.hand(Input::Command(Command::Add(RecordOrder { ticket: Ticket(n), record })));
+}
+
+/// The transaction that was asked for since.
+fn commit(bench: &Bench) -> CommitId {
+    let asked = |output: &Output| if let Output::Commit { commit, .. } = output { Some(*commit) } else { None };
+    bench.out.iter().find_map(asked).expect("something is to be written")
+}
+
+/// A card of a run that nobody else bears any more makes a node go on in another.
+fn begin_another_run(bench: &mut Bench) {
+    let copy = bench.own_card(9, Epoch::new(2, 1));
+    bench.hear_op(1, copy);
+    bench.pass(Duration::from_secs(2));
+    assert!(bench.node.epoch() > Epoch::new(2, 1), "it has begun another run");
 }
