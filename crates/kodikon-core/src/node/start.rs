@@ -239,11 +239,12 @@ impl Node {
         self.messages.on_end(&mut self.ctx);
         let scans = self.searches.on_end(now, &mut self.ctx);
         let asked = self.replication.asked();
-        let log = self.replication.end_log(now, &mut self.ctx);
+        self.replication.end_log(now, &mut self.ctx);
+        // What the last own words mean is known after this: what a delete takes back must not be held in the next run.
         self.read_notices(now);
         let (state, newest) = (self.replication.kept_state().clone(), self.replication.own_state().clone());
         let saved = Saved {
-            log,
+            log: self.replication.saved_log(now),
             unkept_state: Some(newest).filter(|newest| newest.version > state.version),
             state,
             // A copy's claim to the name is no older than its identity.
@@ -267,7 +268,8 @@ impl Node {
         sessions.forget_all();
         *self = Self::new(now, boot);
         self.ctx.sessions = sessions;
-        self.ctx.out = out;
+        let begun = std::mem::replace(&mut self.ctx.out, out).take_notices();
+        begun.into_iter().for_each(|notice| self.ctx.out.notice(notice));
         self.ctx.stats = stats;
         self.searches.go_on(scans);
         self.replication.go_on(asked);

@@ -212,9 +212,14 @@ impl Replication {
         self.log.go_on(asked);
     }
 
-    /// This run ends: what the next of this process begins with.
-    pub fn end_log(&mut self, now: Instant, ctx: &mut Context) -> SavedLog {
+    /// This run ends: what waits for the disk is told and held, and may take the place of what is held.
+    pub fn end_log(&mut self, now: Instant, ctx: &mut Context) {
         self.log.end_run(now, ctx);
+    }
+
+    /// What the next run of this process begins with, once it is known what the last of this one means.
+    #[must_use]
+    pub fn saved_log(&self, now: Instant) -> SavedLog {
         self.log.saved(now)
     }
 }

@@ -6,7 +6,7 @@ use crate::effect::log::{CommitId, Committed};
 use crate::effect::{Cast, Event, Persist};
 use crate::ground::id::{Epoch, NodeId};
 use crate::model::letter::Ticket;
-use crate::model::record::{Filter, NewRecord, RecordOrder};
+use crate::model::record::{DeleteOrder, Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
 use crate::wire::codec;
 use crate::wire::header::Header;
@@ -155,6 +155,27 @@ fn what_the_disk_says_of_a_run_that_ended_is_none_of_the_next() {
         bench.hand(Input::Committed { commit, result: Committed::OnDisk });
         assert_eq!(is_kept(&bench), expected, "{commit:?} after {old:?}");
     }
+}
+
+/// It lay in the log of the next run, in which nobody took it back any more: its root differed from all others' until it was over.
+#[test]
+fn what_a_delete_takes_back_is_gone_in_the_next_run_also_where_the_disk_has_not_answered() {
+    // The log's root in the next run.
+    let roots = |answered: bool| {
+        let mut bench = Bench::new(1);
+        add(&mut bench, 1);
+        let written = commit(&bench);
+        bench.hand(Input::Committed { commit: written, result: Committed::OnDisk });
+        let order = DeleteOrder { ticket: Ticket(2), hash_value: "thing 1".to_owned(), all: false };
+        bench.hand(Input::Command(Command::Delete(order)));
+        let deleted = commit(&bench);
+        if answered {
+            bench.hand(Input::Committed { commit: deleted, result: Committed::OnDisk });
+        }
+        begin_another_run(&mut bench);
+        bench.node.log_root()
+    };
+    assert_eq!(roots(false), roots(true));
 }
 
 /// The node adds a sighting of thing N.
