@@ -157,6 +157,20 @@ async fn shutting_down_twice_from_two_handles_is_harmless() {
     assert_eq!(a.peers_ever().await, Err(MeshError::Stopped));
 }
 
+/// It was answered with the state as it was before, as if that were what is on disk, and the change was lost.
+#[tokio::test]
+async fn a_change_of_the_state_behind_the_goodbye_is_not_acknowledged_as_kept() {
+    let fleet = Fleet::new();
+    let a = fleet.node("a").start().await.unwrap();
+    // The goodbye is ordered first: the two are polled in turn.
+    let change = async {
+        a.set_state(json!({ "fps": 30 }))?;
+        a.state_kept().await
+    };
+    let ((), kept) = within(async { tokio::join!(a.shutdown(), change) }).await;
+    assert_eq!(kept, Err(MeshError::Stopped));
+}
+
 #[tokio::test]
 async fn what_one_says_to_all_is_told_to_each_other_once() {
     let fleet = Fleet::new();
