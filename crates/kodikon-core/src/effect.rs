@@ -326,13 +326,24 @@ pub enum Persist {
     /// The own state with its version; answered by [`Input::StateKept`]. One waits at a time, but for the last before a goodbye.
     State(NodeSnapshot),
     /// The name's rank, so that its first holder stays its first holder.
-    Rank(u16),
+    Rank(Claim),
     /// The epoch counter must be at least this before the next start.
     EpochCounter(u32),
     /// This identity was cloned and the other keeps it: this is our new one, from now on and for every later start.
     Identity(NewSecret),
     /// The directory and where its nodes were last reached.
     Directory(Vec<Remembered>),
+}
+
+/// A claim to a name that stands. It says nothing for another name of its node, nor for another identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose.
+    pub id: NodeId,
+    /// To which name.
+    pub name: String,
+    /// 1 shows the bare name, 2 `name-2`.
+    pub rank: u16,
 }
 
 /// The secret of a new identity.

@@ -69,7 +69,7 @@ pub struct Saved {
     pub state: NodeSnapshot,
     /// What it became since and is not on disk yet, where a run goes on in the memory of the one before.
     pub unkept_state: Option<NodeSnapshot>,
-    /// The rank of the own name.
+    /// The rank that this identity has of its name; `None` if its claim to this name never stood.
     pub rank: Option<u16>,
     /// The directory.
     pub directory: Vec<crate::effect::Remembered>,

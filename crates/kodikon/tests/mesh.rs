@@ -145,6 +145,24 @@ async fn what_a_node_remembers_survives_its_restart() {
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
+/// It was `door-2` for ever.
+#[tokio::test]
+async fn a_node_that_is_renamed_does_not_bear_the_rank_of_its_last_name() {
+    let fleet = Fleet::new();
+    let directory = std::env::temp_dir().join(format!("kodikon-rank-test-{}", std::process::id()));
+    let node = |name: &str| fleet.node(name).data_dir(&directory).start();
+    let mesh = node("cam").await.unwrap();
+    let id = mesh.id();
+    mesh.shutdown().await;
+    std::fs::write(directory.join("rank"), format!("2\n{id}\ncam\n")).unwrap();
+    for (name, expected) in [("cam", "cam-2"), ("door", "door")] {
+        let mesh = node(name).await.unwrap();
+        assert_eq!(mesh.name(), expected);
+        mesh.shutdown().await;
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
 #[tokio::test]
 async fn shutting_down_twice_from_two_handles_is_harmless() {
     let fleet = Fleet::new();
