@@ -587,11 +587,12 @@ pub enum Event {
         /// Whether it has it on disk.
         durable: bool,
     },
-    /// The time of an alert of this node's is over, or it made room.
+    /// The time of an alert of this node's is over, or it made room; or it lasts, and this node goes on under another identity, which is told
+    /// no more who has it.
     AlertOver {
         /// Which.
         alert: AlertId,
-        /// Who had it at its end. Whoever had not is missing as `expired`.
+        /// Who had it then. Whoever had not at its end is missing as `expired`.
         last: Holders,
     },
     /// A sighting of another node's is shown here for the first time, or an update of one.

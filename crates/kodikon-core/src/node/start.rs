@@ -242,6 +242,9 @@ impl Node {
         self.replication.end_log(now, &mut self.ctx);
         // What the last own words mean is known after this: what a delete takes back must not be held in the next run.
         self.read_notices(now);
+        if secret.is_some() {
+            self.alerts.disown(now, &mut self.ctx);
+        }
         let (state, newest) = (self.replication.kept_state().clone(), self.replication.own_state().clone());
         let saved = Saved {
             log: self.replication.saved_log(now),
