@@ -31,6 +31,7 @@ use crate::model::roster::{DirectoryEntry, Roster};
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
 use crate::node::goodbyes::Goodbyes;
+use crate::node::missed::Missed;
 use crate::node::outbound::Outbound;
 use crate::node::{Boot, Node, Saved};
 use crate::wire::message::{Bye, Message, bye_bytes};
@@ -100,6 +101,7 @@ impl Node {
             ghosts: Ghosts::default(),
             review: Review::default(),
             goodbyes: Goodbyes::default(),
+            missed: Missed::default(),
             planned: Cell::default(),
             latest: now,
             left: false,
@@ -166,6 +168,7 @@ impl Node {
         }
         self.discovery.on_interfaces(now, &mut self.ctx);
         self.routing.on_change(now, &self.ctx);
+        self.missed.put_off(now, self.ctx.config.heartbeat_timeout);
         self.liveness.on_interfaces(now, !is_first && !is.is_subset(&was), &self.ctx);
         // The burst's first HELLO and the first beat need not wait for a wake of their own.
         self.on_wake(now);
@@ -221,6 +224,7 @@ impl Node {
     /// The host slept or its clock jumped: frames from here on bear a new tag, so that no counter is ever used twice.
     pub(super) fn on_disturbed(&mut self, now: Instant) {
         self.ctx.me.tag = SessionTag(self.ctx.random.bytes());
+        self.missed.put_off(now, self.ctx.config.heartbeat_timeout);
         self.outbound.restart(&self.ctx);
         self.renew_card(now);
         self.discovery.show(now);
@@ -264,6 +268,7 @@ impl Node {
             saved,
             verifier: std::mem::replace(&mut self.ctx.verifier, Box::new(crate::model::identity::Zip215Verifier)),
         };
+        let (missed, version) = (self.miss_all(now), self.ctx.roster.version());
         let interfaces = std::mem::take(&mut self.ctx.interfaces);
         let out = std::mem::take(&mut self.ctx.out);
         let stats = std::mem::take(&mut self.ctx.stats);
@@ -274,6 +279,8 @@ impl Node {
         let begun = std::mem::replace(&mut self.ctx.out, out).take_notices();
         begun.into_iter().for_each(|notice| self.ctx.out.notice(notice));
         self.ctx.stats = stats;
+        self.ctx.roster.go_on(version);
+        self.missed = missed;
         self.searches.go_on(scans);
         self.replication.go_on(asked);
         self.on_interfaces(now, &interfaces);

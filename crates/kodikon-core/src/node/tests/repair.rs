@@ -10,7 +10,7 @@ use crate::model::record::{DeleteOrder, Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Digest, Hello, Message};
+use crate::wire::message::{Beat, Digest, Hello, Message};
 use kodikon_scan::{Mode, Query};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -176,6 +176,30 @@ fn what_a_delete_takes_back_is_gone_in_the_next_run_also_where_the_disk_has_not_
         bench.node.log_root()
     };
     assert_eq!(roots(false), roots(true));
+}
+
+/// Whoever keeps by events who is there kept one that died around the moment at which a run ended for ever.
+#[test]
+fn who_was_present_when_a_run_ended_and_is_not_met_in_the_next_has_failed_after_the_hard_bound() {
+    let mut bench = Bench::new(3);
+    let version = bench.node.version();
+    begin_another_run(&mut bench);
+    assert!(bench.node.version() > version, "whoever shows rows shows them anew");
+    bench.meet(1, 1);
+    let mut failed = Vec::new();
+    for second in 1..60 {
+        bench.hear(1, &Message::Beat(Beat { root: 0, due_ms: 5_000, log_root: None }));
+        bench.pass(Duration::from_secs(1));
+        let told = bench.events().into_iter();
+        failed.extend(told.filter_map(|event| match event {
+            Event::PeerFailed { peer, name, .. } => Some((second, *peer, name.clone())),
+            _ => None,
+        }));
+    }
+    // The run began half a second before it was looked at.
+    let mut expected = [2, 3].map(|n| (30, identity(n).id(), format!("cam{n}")));
+    expected.sort_by_key(|(_, id, _)| *id);
+    assert_eq!(failed, expected);
 }
 
 /// The node adds a sighting of thing N.
