@@ -232,12 +232,6 @@ impl Node {
 
     /// Goes on in a new run: under the same identity, or under a new one.
     pub(super) fn begin_run(&mut self, now: Instant, secret: Option<[u8; 32]>, epoch: Epoch) {
-        let identity = match secret {
-            Some(secret) => crate::model::identity::Identity::from_secret(&secret),
-            None => {
-                std::mem::replace(&mut self.ctx.me.identity, crate::model::identity::Identity::from_secret(&[0; 32]))
-            }
-        };
         self.liveness.close_streams(&mut self.ctx);
         self.replication.close_pipes(None, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
@@ -257,6 +251,13 @@ impl Node {
             // A copy's claim to the name is no older than its identity.
             rank: (secret.is_none() && self.ctx.me.settled).then_some(self.ctx.me.rank),
             directory: crate::machines::membership::remembered(now, &self.ctx),
+        };
+        // Nothing is signed from here on.
+        let identity = match secret {
+            Some(secret) => crate::model::identity::Identity::from_secret(&secret),
+            None => {
+                std::mem::replace(&mut self.ctx.me.identity, crate::model::identity::Identity::from_secret(&[0; 32]))
+            }
         };
         let boot = Boot {
             config: self.ctx.config.clone(),

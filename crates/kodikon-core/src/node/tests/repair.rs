@@ -6,7 +6,7 @@ use crate::effect::log::{CommitId, Committed};
 use crate::effect::{Cast, Event, Persist};
 use crate::ground::id::{Epoch, NodeId};
 use crate::model::letter::Ticket;
-use crate::model::record::{DeleteOrder, Filter, NewRecord, RecordOrder};
+use crate::model::record::{DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
 use crate::wire::codec;
 use crate::wire::header::Header;
@@ -21,17 +21,24 @@ fn told(bench: &mut Bench, peer: u8, case: &str) -> BTreeSet<NodeId> {
     bench
         .hear(peer, &Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true, lane: None }));
     let mut authors = BTreeSet::new();
+    for message in said(bench, case) {
+        if let Message::Digest(digest) = message {
+            authors.extend(digest.covers.into_iter().map(|cover| NodeId(cover.author)));
+        }
+    }
+    authors
+}
+
+/// What was sent.
+fn said(bench: &Bench, case: &str) -> Vec<Message> {
+    let mut said = Vec::new();
     for sent in bench.sent() {
         let mut frame = sent.bytes.clone();
         let header = Header::decode(&frame).unwrap_or_else(|reason| panic!("{} bytes: {reason}, {case}", frame.len()));
         let text = bench.node.ctx.group.session(header.tag).open(&header, &mut frame).expect("it is its own");
-        for message in codec::decode(text).expect("it is its own").messages {
-            if let Message::Digest(digest) = message {
-                authors.extend(digest.covers.into_iter().map(|cover| NodeId(cover.author)));
-            }
-        }
+        said.extend(codec::decode(text).expect("it is its own").messages);
     }
-    authors
+    said
 }
 
 /// The most nodes that share one of the 64 buckets of authors.
@@ -176,6 +183,23 @@ fn what_a_delete_takes_back_is_gone_in_the_next_run_also_where_the_disk_has_not_
         bench.node.log_root()
     };
     assert_eq!(roots(false), roots(true));
+}
+
+/// A card was signed with a key of zeros, and all asked a node that never was.
+#[test]
+fn the_last_words_of_a_run_are_signed_with_its_key() {
+    let mut bench = Bench::new(1);
+    let embedding = Embedding { model: "face".to_owned(), dims: 1, dtype: DTYPE_I8, stored: vec![0, 0, 128, 63, 127] };
+    let record = NewRecord { embedding: Some(embedding), local: true, ..NewRecord::new("thing") };
+    bench.hand(Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
+    commit(&bench);
+    begin_another_run(&mut bench);
+    let ops = said(&bench, "").into_iter().flat_map(|message| match message {
+        Message::Ops(ops) => ops.ops,
+        _ => Vec::new(),
+    });
+    let authors: BTreeSet<NodeId> = ops.map(|op| op.author()).collect();
+    assert_eq!(authors, BTreeSet::from([identity(100).id()]));
 }
 
 /// Whoever keeps by events who is there kept one that died around the moment at which a run ended for ever.
