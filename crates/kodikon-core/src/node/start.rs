@@ -269,6 +269,7 @@ impl Node {
             saved,
             verifier: std::mem::replace(&mut self.ctx.verifier, Box::new(crate::model::identity::Zip215Verifier)),
         };
+        let casts = std::mem::replace(&mut self.broadcasts, Broadcasts::new(now));
         let (missed, version) = (self.miss_all(now), self.ctx.roster.version());
         let interfaces = std::mem::take(&mut self.ctx.interfaces);
         let out = std::mem::take(&mut self.ctx.out);
@@ -282,6 +283,10 @@ impl Node {
         self.ctx.stats = stats;
         self.ctx.roster.go_on(version);
         self.missed = missed;
+        match secret {
+            Some(_) => casts.give_up(&mut self.ctx),
+            None => self.broadcasts.go_on(casts),
+        }
         self.searches.go_on(scans);
         self.replication.go_on(asked);
         self.on_interfaces(now, &interfaces);

@@ -3,9 +3,9 @@
 use super::super::bench::{Bench, address, identity};
 use super::super::*;
 use crate::effect::log::{CommitId, Committed};
-use crate::effect::{Cast, Event, Persist};
+use crate::effect::{BroadcastOrder, Cast, Event, Persist};
 use crate::ground::id::{Epoch, NodeId};
-use crate::model::letter::Ticket;
+use crate::model::letter::{Priority, Ticket};
 use crate::model::record::{DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
 use crate::wire::codec;
@@ -183,6 +183,22 @@ fn what_a_delete_takes_back_is_gone_in_the_next_run_also_where_the_disk_has_not_
         bench.node.log_root()
     };
     assert_eq!(roots(false), roots(true));
+}
+
+/// They were numbered, and nothing more was heard of them.
+#[test]
+fn what_waits_to_be_said_to_all_when_a_run_ends_is_said_in_the_next() {
+    let mut bench = Bench::new(1);
+    // As many as five seconds take.
+    for n in 1..=100 {
+        let payload = n.to_string().into_bytes();
+        let order = BroadcastOrder { ticket: Ticket(n), kind: String::new(), payload, priority: Priority::Normal };
+        bench.hand(Input::Command(Command::Broadcast(order)));
+    }
+    begin_another_run(&mut bench);
+    assert!(bench.node.stats().casts_sent < 70, "the rest waits");
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.node.stats().casts_sent, 100);
 }
 
 /// A card was signed with a key of zeros, and all asked a node that never was.
