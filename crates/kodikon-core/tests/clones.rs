@@ -56,14 +56,14 @@ fn a_copy_that_takes_another_identity_tells_a_last_time_who_has_its_alerts() {
     let order = AlertOrder { ticket: Ticket(7), payload, priority: Priority::Normal, ttl };
     lan.hand(COPY, Input::Command(Command::Raise(order)));
     lan.run(Duration::from_secs(12));
-    let raised = lan.events.iter().find_map(|(n, _, event)| match event {
-        Event::Raised { outcome: Raised::Done { alert, .. }, .. } => Some((*n, *alert)),
-        _ => None,
+    let raised = lan.events.iter().find_map(|(n, _, event)| {
+        let Event::Raised { outcome: Raised::Done { alert, .. }, .. } = event else { return None };
+        Some((*n, *alert))
     });
     assert_eq!(lan.times(|event| *event == Event::Cloned { rekeyed: true }).len(), 1);
-    let over = lan.events.iter().filter_map(|(n, _, event)| match event {
-        Event::AlertOver { alert, .. } => Some((*n, *alert)),
-        _ => None,
+    let over = lan.events.iter().filter_map(|(n, _, event)| {
+        let Event::AlertOver { alert, .. } = event else { return None };
+        Some((*n, *alert))
     });
     assert_eq!(over.collect::<Vec<_>>(), raised.into_iter().collect::<Vec<_>>());
     assert_eq!(lan.nodes[&COPY].alerts(lan.now).len(), 1, "it lasts, and all show it");

@@ -132,7 +132,7 @@ fn what_a_copy_kept_to_itself_under_its_former_identity_is_found_by_itself_alone
     keep(&mut lan, 4, &[1.0, 0.5], "seen before");
     lan.run(Duration::from_secs(12));
     assert_ne!(lan.nodes[&4].id(), id(1), "it has made room");
-    let mut search = |lan: &mut Lan, n: u8, number: u64, k: usize| {
+    let search = |lan: &mut Lan, n: u8, number: u64, k: usize| {
         let ticket = ask(lan, n, number, |order| order.k = k);
         lan.run(Duration::from_secs(1));
         let searched = outcome(lan, n, ticket).expect("it has ended");

@@ -210,11 +210,8 @@ fn the_last_words_of_a_run_are_signed_with_its_key() {
     bench.hand(Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
     commit(&bench);
     begin_another_run(&mut bench);
-    let ops = said(&bench, "").into_iter().flat_map(|message| match message {
-        Message::Ops(ops) => ops.ops,
-        _ => Vec::new(),
-    });
-    let authors: BTreeSet<NodeId> = ops.map(|op| op.author()).collect();
+    let ops = |message| if let Message::Ops(ops) = message { ops.ops } else { Vec::new() };
+    let authors: BTreeSet<NodeId> = said(&bench, "").into_iter().flat_map(ops).map(|op| op.author()).collect();
     assert_eq!(authors, BTreeSet::from([identity(100).id()]));
 }
 
@@ -230,11 +227,11 @@ fn who_was_present_when_a_run_ended_and_is_not_met_in_the_next_has_failed_after_
     for second in 1..60 {
         bench.hear(1, &Message::Beat(Beat { root: 0, due_ms: 5_000, log_root: None }));
         bench.pass(Duration::from_secs(1));
-        let told = bench.events().into_iter();
-        failed.extend(told.filter_map(|event| match event {
-            Event::PeerFailed { peer, name, .. } => Some((second, *peer, name.clone())),
-            _ => None,
-        }));
+        for event in bench.events() {
+            if let Event::PeerFailed { peer, name, .. } = event {
+                failed.push((second, *peer, name.clone()));
+            }
+        }
     }
     // The run began half a second before it was looked at.
     let mut expected = [2, 3].map(|n| (30, identity(n).id(), format!("cam{n}")));
