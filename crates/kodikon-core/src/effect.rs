@@ -326,13 +326,24 @@ pub enum Persist {
     /// The own state with its version; answered by [`Input::StateKept`]. One waits at a time, but for the last before a goodbye.
     State(NodeSnapshot),
     /// The name's rank, so that its first holder stays its first holder.
-    Rank(u16),
+    Rank(Claim),
     /// The epoch counter must be at least this before the next start.
     EpochCounter(u32),
     /// This identity was cloned and the other keeps it: this is our new one, from now on and for every later start.
     Identity(NewSecret),
     /// The directory and where its nodes were last reached.
     Directory(Vec<Remembered>),
+}
+
+/// A claim to a name that stands. It says nothing for another name of its node, nor for another identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose.
+    pub id: NodeId,
+    /// To which name.
+    pub name: String,
+    /// 1 shows the bare name, 2 `name-2`.
+    pub rank: u16,
 }
 
 /// The secret of a new identity.
@@ -576,11 +587,12 @@ pub enum Event {
         /// Whether it has it on disk.
         durable: bool,
     },
-    /// The time of an alert of this node's is over, or it made room.
+    /// The time of an alert of this node's is over, or it made room; or it lasts, and this node goes on under another identity, which is told
+    /// no more who has it.
     AlertOver {
         /// Which.
         alert: AlertId,
-        /// Who had it at its end. Whoever had not is missing as `expired`.
+        /// Who had it then. Whoever had not at its end is missing as `expired`.
         last: Holders,
     },
     /// A sighting of another node's is shown here for the first time, or an update of one.

@@ -7,6 +7,7 @@ mod far;
 mod ghosts;
 mod goodbyes;
 mod letters;
+mod missed;
 mod notices;
 mod outbound;
 mod records;
@@ -39,6 +40,7 @@ use crate::model::state::NodeSnapshot;
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
 use crate::node::goodbyes::Goodbyes;
+use crate::node::missed::Missed;
 use crate::node::outbound::Outbound;
 
 /// What a node starts with.
@@ -69,7 +71,7 @@ pub struct Saved {
     pub state: NodeSnapshot,
     /// What it became since and is not on disk yet, where a run goes on in the memory of the one before.
     pub unkept_state: Option<NodeSnapshot>,
-    /// The rank of the own name.
+    /// The rank that this identity has of its name; `None` if its claim to this name never stood.
     pub rank: Option<u16>,
     /// The directory.
     pub directory: Vec<crate::effect::Remembered>,
@@ -99,6 +101,7 @@ pub struct Node {
     ghosts: Ghosts,
     review: Review,
     goodbyes: Goodbyes,
+    missed: Missed,
     /// What [`Node::next_wake`] said since the last input.
     planned: Cell<Option<Option<Wake>>>,
     /// When something last happened, for what is asked without a time.
@@ -118,6 +121,7 @@ impl Node {
         if let Some(planned) = planned.filter(|planned| now.since(planned.at) > STALL) {
             self.liveness.on_stall(now, now.since(planned.at), &mut self.ctx);
             self.routing.on_stall(now, now.since(planned.at), &self.ctx);
+            self.missed.put_off(now, self.ctx.config.heartbeat_timeout);
         }
         if self.left {
             self.handle_after_goodbye(now, input);
@@ -201,6 +205,9 @@ impl Node {
             self.searches.on_wake(now, &mut self.ctx);
         }
         self.review_far(now);
+        if is_due(self.missed.next_deadline()) {
+            self.on_missed();
+        }
         if is_due(self.ghosts.next_deadline()) {
             self.on_ghost_unanswered(now);
         }
@@ -247,6 +254,7 @@ impl Node {
             (self.broadcasts.next_deadline(), WakeBy::Broadcasts),
             (self.alerts.next_deadline(), WakeBy::Alerts),
             (self.searches.next_deadline(), WakeBy::Searches),
+            (self.missed.next_deadline(), WakeBy::Membership),
             (self.ghosts.next_deadline(), WakeBy::Membership),
         ];
         // Looked at after every input: a loop costs half of what iterators upon each other do.

@@ -9,11 +9,13 @@ mod segments;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use kodikon_core::effect::{Event, Input};
+use kodikon_core::effect::{Command, Event, Input};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::time::Duration;
+use kodikon_core::model::alert::{AlertOrder, Raised};
 use kodikon_core::model::identity::Identity;
+use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::wire::message::Message;
 use lan::Lan;
 use segments::{Flight, Segments};
@@ -28,15 +30,7 @@ fn the_original_of_a_copied_node_keeps_identity_and_name_and_speaks_of_no_backup
     (2..=3).for_each(|n| lan.start(n));
     lan.run(Duration::from_secs(8));
     let id = lan.nodes[&ORIGINAL].id();
-    lan.start_with(COPY, |boot| {
-        boot.config = Config::new("cam1");
-        boot.identity = Identity::from_secret(&[ORIGINAL; 32]);
-        boot.epoch = Epoch::new(2, 4);
-        boot.saved.rank = Some(1);
-        // It tells all of it before it shows its card.
-        boot.saved.state.version = 40;
-        boot.saved.state.values = (0..40).map(|n| (format!("key{n}"), format!("\"{}\"", "x".repeat(50)))).collect();
-    });
+    start_copy(&mut lan);
     lan.run(Duration::from_secs(12));
 
     assert_eq!(lan.times(|event| matches!(event, Event::Restored { .. })), []);
@@ -49,6 +43,30 @@ fn the_original_of_a_copied_node_keeps_identity_and_name_and_speaks_of_no_backup
     for (n, node) in &lan.nodes {
         assert_eq!(node.peers().len(), 3, "node {n}");
     }
+}
+
+/// Nobody heard of it again: receipts speak of the former identity's alerts, and so did their end.
+#[test]
+fn a_copy_that_takes_another_identity_tells_a_last_time_who_has_its_alerts() {
+    let mut lan = Lan::new();
+    (1..=3).for_each(|n| lan.start(n));
+    lan.run(Duration::from_secs(8));
+    start_copy(&mut lan);
+    let (payload, ttl) = (b"\"fire\"".to_vec(), Duration::from_secs(3_600));
+    let order = AlertOrder { ticket: Ticket(7), payload, priority: Priority::Normal, ttl };
+    lan.hand(COPY, Input::Command(Command::Raise(order)));
+    lan.run(Duration::from_secs(12));
+    let raised = lan.events.iter().find_map(|(n, _, event)| {
+        let Event::Raised { outcome: Raised::Done { alert, .. }, .. } = event else { return None };
+        Some((*n, *alert))
+    });
+    assert_eq!(lan.times(|event| *event == Event::Cloned { rekeyed: true }).len(), 1);
+    let over = lan.events.iter().filter_map(|(n, _, event)| {
+        let Event::AlertOver { alert, .. } = event else { return None };
+        Some((*n, *alert))
+    });
+    assert_eq!(over.collect::<Vec<_>>(), raised.into_iter().collect::<Vec<_>>());
+    assert_eq!(lan.nodes[&COPY].alerts(lan.now).len(), 1, "it lasts, and all show it");
 }
 
 /// Its own HELLO waits in its socket, or is played to it later: after each sleep it alarmed people, and ended its run.
@@ -78,4 +96,17 @@ fn a_node_that_slept_is_no_copy_of_itself() {
     });
     assert_eq!(alarms.count(), 0, "{:?}", segments.events);
     assert_eq!(segments.nodes[&1].epoch(), epoch);
+}
+
+/// A node with the original's data, which has run since.
+fn start_copy(lan: &mut Lan) {
+    lan.start_with(COPY, |boot| {
+        boot.config = Config::new("cam1");
+        boot.identity = Identity::from_secret(&[ORIGINAL; 32]);
+        boot.epoch = Epoch::new(2, 4);
+        boot.saved.rank = Some(1);
+        // It tells all of it before it shows its card.
+        boot.saved.state.version = 40;
+        boot.saved.state.values = (0..40).map(|n| (format!("key{n}"), format!("\"{}\"", "x".repeat(50)))).collect();
+    });
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use kodikon_core::effect::{Command, Event, Input, SendOrder};
 use kodikon_core::ground::excess::Excess;
 use kodikon_core::ground::id::{Epoch, NodeId, Seq};
+use kodikon_core::ground::stats::Reject;
 use kodikon_core::ground::time::{Duration, WallTime};
 use kodikon_core::model::entries::space_of;
 use kodikon_core::model::identity::Identity;
@@ -36,16 +37,18 @@ fn started(nodes: u8) -> Lan {
     let mut lan = Lan::new();
     (1..=nodes).for_each(|n| lan.start(n));
     lan.run(Duration::from_secs(2));
-    for n in 1..=nodes {
-        let embedding = Some(embedding(&[1.0, f32::from(n)]));
-        let record = NewRecord { embedding, local: true, ..NewRecord::new(&format!("seen by {n}")) };
-        lan.hand(n, Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
-    }
+    (1..=nodes).for_each(|n| keep(&mut lan, n, &[1.0, f32::from(n)], &format!("seen by {n}")));
     lan.run(Duration::from_millis(100));
     let is_done = |(_, _, event): &&(u8, _, Event)| matches!(event, Event::Stored { outcome: Stored::Done { .. }, .. });
     assert_eq!(lan.events.iter().filter(is_done).count(), usize::from(nodes));
     lan.events.clear();
     lan
+}
+
+/// Node N adds a sighting that stays on it.
+fn keep(lan: &mut Lan, n: u8, numbers: &[f32], hash: &str) {
+    let record = NewRecord { embedding: Some(embedding(numbers)), local: true, ..NewRecord::new(hash) };
+    lan.hand(n, Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
 }
 
 fn embedding(numbers: &[f32]) -> Embedding {
@@ -116,6 +119,35 @@ fn what_others_keep_to_themselves_is_found_by_letters_from_few_and_by_a_cast_fro
         assert_eq!(lan.times(is_heard), [], "no application hears what the mesh says to itself");
         assert!(lan.times(|event| matches!(event, Event::SearchAnswered { .. })).len() >= usize::from(nodes - 1));
     }
+}
+
+/// What it had kept to itself as another it told of in answers: nobody takes that from it, and no search that found it was certified.
+#[test]
+fn what_a_copy_kept_to_itself_under_its_former_identity_is_found_by_itself_alone() {
+    let mut lan = started(3);
+    lan.start_with(4, |boot| {
+        boot.identity = identity(1);
+        boot.epoch = Epoch::new(2, 4);
+    });
+    keep(&mut lan, 4, &[1.0, 0.5], "seen before");
+    lan.run(Duration::from_secs(12));
+    assert_ne!(lan.nodes[&4].id(), id(1), "it has made room");
+    let search = |lan: &mut Lan, n: u8, number: u64, k: usize| {
+        let ticket = ask(lan, n, number, |order| order.k = k);
+        lan.run(Duration::from_secs(1));
+        let searched = outcome(lan, n, ticket).expect("it has ended");
+        (hashes(&searched), searched.certified, searched.of)
+    };
+    let all =
+        |also: &[&str]| -> Vec<String> { also.iter().map(|hash| (*hash).to_owned()).chain(seen_by(1..=3)).collect() };
+    assert_eq!(search(&mut lan, 2, 10, 10), (all(&[]), true, 3), "nobody need ask it");
+    assert_eq!(search(&mut lan, 4, 11, 10), (all(&["seen before"]), true, 4));
+    keep(&mut lan, 4, &[1.0, 0.7], "seen by 4");
+    lan.run(Duration::from_secs(2));
+    assert_eq!(search(&mut lan, 2, 12, 10), (all(&["seen by 4"]), true, 4));
+    // What it does not tell of keeps out of its answer what it would.
+    assert_eq!(search(&mut lan, 2, 13, 1), (seen_by([1]), false, 4));
+    assert_eq!(lan.nodes[&2].stats().dropped(Reject::Malformed), 0);
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 pub mod log;
 
-use kodikon_core::effect::{Persist, Remembered};
+use kodikon_core::effect::{Claim, Persist, Remembered};
 use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::random::Random;
+use kodikon_core::model::identity::Identity;
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Saved;
 
@@ -18,7 +19,7 @@ pub struct Disk {
     pub secret: [u8; 32],
     epoch_counter: u32,
     state: NodeSnapshot,
-    rank: Option<u16>,
+    claim: Option<Claim>,
     directory: Vec<Remembered>,
     /// Asked for, and not synced.
     waiting: Vec<Persist>,
@@ -34,7 +35,7 @@ impl Disk {
             secret,
             epoch_counter: 0,
             state: NodeSnapshot::default(),
-            rank: None,
+            claim: None,
             directory: Vec::new(),
             waiting: Vec::new(),
             log: LogDisk::default(),
@@ -84,7 +85,7 @@ impl Disk {
     fn keep(&mut self, what: Persist) {
         match what {
             Persist::State(state) => self.state = state,
-            Persist::Rank(rank) => self.rank = Some(rank),
+            Persist::Rank(claim) => self.claim = Some(claim),
             Persist::EpochCounter(least) => self.epoch_counter = self.epoch_counter.max(least),
             Persist::Identity(secret) => self.secret = secret.0,
             Persist::Directory(directory) => self.directory = directory,
@@ -101,7 +102,10 @@ impl Disk {
     pub fn begin(&mut self) -> Saved {
         self.waiting.clear();
         let (state, directory) = (self.state.clone(), self.directory.clone());
-        Saved { state, unkept_state: None, rank: self.rank, directory, log: self.log.begin() }
+        // Names do not change here, identities do.
+        let id = Identity::from_secret(&self.secret).id();
+        let rank = self.claim.as_ref().filter(|claim| claim.id == id).map(|claim| claim.rank);
+        Saved { state, unkept_state: None, rank, directory, log: self.log.begin() }
     }
 
     /// Version of the own state that is kept.

@@ -145,6 +145,24 @@ async fn what_a_node_remembers_survives_its_restart() {
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
+/// It was `door-2` for ever.
+#[tokio::test]
+async fn a_node_that_is_renamed_does_not_bear_the_rank_of_its_last_name() {
+    let fleet = Fleet::new();
+    let directory = std::env::temp_dir().join(format!("kodikon-rank-test-{}", std::process::id()));
+    let node = |name: &str| fleet.node(name).data_dir(&directory).start();
+    let mesh = node("cam").await.unwrap();
+    let id = mesh.id();
+    mesh.shutdown().await;
+    std::fs::write(directory.join("rank"), format!("2\n{id}\ncam\n")).unwrap();
+    for (name, expected) in [("cam", "cam-2"), ("door", "door")] {
+        let mesh = node(name).await.unwrap();
+        assert_eq!(mesh.name(), expected);
+        mesh.shutdown().await;
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
 #[tokio::test]
 async fn shutting_down_twice_from_two_handles_is_harmless() {
     let fleet = Fleet::new();
@@ -155,6 +173,20 @@ async fn shutting_down_twice_from_two_handles_is_harmless() {
     assert_eq!(a.name(), "a");
     assert!(a.events().next().await.is_none());
     assert_eq!(a.peers_ever().await, Err(MeshError::Stopped));
+}
+
+/// It was answered with the state as it was before, as if that were what is on disk, and the change was lost.
+#[tokio::test]
+async fn a_change_of_the_state_behind_the_goodbye_is_not_acknowledged_as_kept() {
+    let fleet = Fleet::new();
+    let a = fleet.node("a").start().await.unwrap();
+    // The goodbye is ordered first: the two are polled in turn.
+    let change = async {
+        a.set_state(json!({ "fps": 30 }))?;
+        a.state_kept().await
+    };
+    let ((), kept) = within(async { tokio::join!(a.shutdown(), change) }).await;
+    assert_eq!(kept, Err(MeshError::Stopped));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::ground::id::MeshId;
 use crate::model::identity::Verifier;
 use crate::model::op::SignedOp;
 
-/// Names one check until it is answered. Unique in a run.
+/// Names one check until it is answered. Unique in a process, whatever runs begin in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(pub u64);
 

@@ -11,7 +11,7 @@ use crate::model::op::{OpId, SignedOp};
 use crate::model::record::SpaceKey;
 use crate::wire::message::Interval;
 
-/// Names one transaction until it is answered. Unique in a run.
+/// Names one transaction until it is answered. Unique in a process, whatever runs begin in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitId(pub u64);
 

@@ -13,7 +13,7 @@ use crate::model::letter::Ticket;
 use crate::model::record::Filter;
 use crate::model::search::{Found, Score};
 
-/// Names one scan until it is answered. Unique in a run.
+/// Names one scan until it is answered. Unique in a process, whatever runs begin in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScanId(pub u64);
 

@@ -184,7 +184,7 @@ pub struct Stats {
     pub links_doubted: u64,
     /// Casts that this node said to all.
     pub casts_sent: u64,
-    /// Casts that were not taken from the application here: too much waited.
+    /// Casts of the application that were not said: too much waited, or the identity was given up before their turn.
     pub casts_refused: u64,
     /// Casts of others that arrived here for the first time.
     pub casts_received: u64,

@@ -274,6 +274,18 @@ impl Alerts {
         }
     }
 
+    /// This node goes on under another identity, to which nobody tells what it has of the former's alerts: whoever still waits is told a
+    /// last time.
+    pub fn disown(&mut self, now: Instant, ctx: &mut Context) {
+        let owed = owed(now, ctx);
+        for alert in std::mem::take(&mut self.own).iter().map(AlertId::of) {
+            if let Some(active) = self.active.get(&alert) {
+                let last = self.holders(ctx.me.id, active, &owed);
+                ctx.out.event(Event::AlertOver { alert, last });
+            }
+        }
+    }
+
     /// A node tells what it has of a log.
     pub fn on_receipt(&mut self, receiver: NodeId, about: NodeId, body: ReceiptBody, ctx: &mut Context) {
         let said = body.clone();

@@ -145,6 +145,16 @@ impl Broadcasts {
         number
     }
 
+    /// This run goes on after another of the same identity: what waited is said in this one, under its number and at the same rate.
+    pub fn go_on(&mut self, before: Self) {
+        self.own = before.own;
+    }
+
+    /// The identity under which the application said what waits is given up, and it is not said.
+    pub fn give_up(self, ctx: &mut Context) {
+        ctx.stats.casts_refused += self.own.waiting() as u64;
+    }
+
     /// Says what may be said now.
     pub fn begin(&mut self, now: Instant, ctx: &mut Context) {
         while let Some((number, urgency, content)) = self.own.pop(now) {

@@ -124,7 +124,8 @@ impl Registry {
             },
         };
         // It stays so for the run: a card is signed anew for all to read, and a node that keeps things to itself does so again.
-        let is_sought = entry.is_local() && body.embedding.is_some();
+        // What it kept under a former identity nobody takes from it.
+        let is_sought = entry.is_local() && id.author == ctx.me.id && body.embedding.is_some();
         if is_sought && !std::mem::replace(&mut self.holds_local, true) {
             ctx.out.notice(Notice::RenewCard);
         }

@@ -18,7 +18,7 @@ use crate::machines::search::answering::Answering;
 use crate::machines::search::asking::Asking;
 use crate::model::entries::{Entries, Entry, space_of};
 use crate::model::letter::Ticket;
-use crate::model::op::{OpId, SignedOp};
+use crate::model::op::{OpId, OpLane, SignedOp};
 use crate::model::record::{MAX_RECORDS, RecordEntry, SpaceKey};
 use crate::model::search::{Found, MAX_TIMEOUT, Score, SearchOrder, Searched, Target, Unsearched};
 
@@ -395,9 +395,14 @@ fn end(ticket: Ticket, searched: Searched, ctx: &mut Context) {
 fn answer_peer(waiting: Waiting, answer: Nearest, ctx: &mut Context) {
     let Waiting { question, is_blind, floor, asked, until, .. } = waiting;
     let Some(asker) = question.asker else { return };
-    let is_wanted = |found: &&Found| floor.is_none_or(|floor| found.score >= floor);
+    // What stays here is taken from its author alone: what this node kept under a former identity it cannot tell of.
+    let me = ctx.me.id;
+    let is_ours = |found: &Found| found.entry.op().lane() != OpLane::Local || found.entry.op().author() == me;
+    let is_wanted = |found: &&Found| is_ours(found) && floor.is_none_or(|floor| found.score >= floor);
     let found = answer.found.iter().filter(is_wanted).map(|found| OpId::of(found.entry.op())).collect();
-    let certified = answer.certified && !is_blind;
+    // Where as many were found as were asked for, it kept another one out.
+    let is_whole = answer.found.len() < question.k || answer.found.iter().all(is_ours);
+    let certified = answer.certified && !is_blind && is_whole;
     let answered = Answered { asker, number: question.ticket.0, found, certified, asked, until };
     ctx.out.notice(Notice::Answered(Box::new(answered)));
 }

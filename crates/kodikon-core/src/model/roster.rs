@@ -402,6 +402,11 @@ impl Roster {
         self.near = self.near + usize::from(peer.is_near()) - was_near;
     }
 
+    /// What the face shows is another than at this version and any before it.
+    pub fn go_on(&mut self, version: u64) {
+        self.version += version + 1;
+    }
+
     /// Says that the face would show something else now.
     pub fn touch(&mut self) {
         self.version += 1;

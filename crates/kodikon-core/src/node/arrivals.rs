@@ -309,6 +309,8 @@ impl Node {
                 },
                 Message::Proof(proof) => {
                     self.on_proof(now, proof, arrival);
+                    // Of the run before nothing may stand when what follows is read, which is this run's.
+                    self.read_notices(now);
                     settled = true;
                     if let Some(peer) = self.ctx.sessions.get_mut(tag).map(|session| session.peer) {
                         // No stranger any more: what follows the proof is a peer's word.

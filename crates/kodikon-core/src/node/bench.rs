@@ -120,10 +120,15 @@ impl Bench {
     }
 
     pub(super) fn hear_by(&mut self, n: u8, arrival: Arrival, message: &Message) {
+        self.hear_together(n, arrival, core::slice::from_ref(message));
+    }
+
+    /// One frame with all of these.
+    pub(super) fn hear_together(&mut self, n: u8, arrival: Arrival, messages: &[Message]) {
         let header = Header { tag: SessionTag([n; 8]), counter: self.counters[usize::from(n)] };
         self.counters[usize::from(n)] += 1;
         let mut text = Vec::new();
-        codec::encode(message, &mut text);
+        messages.iter().for_each(|message| codec::encode(message, &mut text));
         let mut frame = self.node.ctx.group.session(header.tag).seal(&header, &text);
         self.hand(Input::Datagram(arrival, &mut frame));
     }
@@ -137,8 +142,13 @@ impl Bench {
     }
 
     pub(super) fn say(&self, n: u8, seq: u64, kind: OpKind, key: &[u8], body: Vec<u8>) -> SignedOp {
+        self.say_in(Epoch::new(1, 1), n, seq, (kind, key, body))
+    }
+
+    /// Node N says it in this run of its own.
+    pub(super) fn say_in(&self, run: Epoch, n: u8, seq: u64, (kind, key, body): (OpKind, &[u8], Vec<u8>)) -> SignedOp {
         let statement = Statement { kind, key: key.to_vec(), body, lamport: seq, wall: WallTime(0) };
-        SignedOp::sign(&identity(n), self.node.ctx.mesh, Epoch::new(1, 1), Seq(seq), statement)
+        SignedOp::sign(&identity(n), self.node.ctx.mesh, run, Seq(seq), statement)
     }
 
     pub(super) fn state(&self, n: u8, seq: u64, key: &str, json: Option<String>) -> SignedOp {

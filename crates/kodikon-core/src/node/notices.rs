@@ -95,6 +95,7 @@ impl Node {
 
     fn on_up(&mut self, now: Instant, id: NodeId) {
         let source = self.hop_to(&id);
+        self.missed.forget(&id);
         self.messages.on_up(&id, &mut self.ctx);
         // A run that begins knows nothing of what the one before was asked.
         self.searches.on_down(now, &id, &mut self.ctx);

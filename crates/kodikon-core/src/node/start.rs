@@ -31,6 +31,7 @@ use crate::model::roster::{DirectoryEntry, Roster};
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
 use crate::node::goodbyes::Goodbyes;
+use crate::node::missed::Missed;
 use crate::node::outbound::Outbound;
 use crate::node::{Boot, Node, Saved};
 use crate::wire::message::{Bye, Message, bye_bytes};
@@ -100,6 +101,7 @@ impl Node {
             ghosts: Ghosts::default(),
             review: Review::default(),
             goodbyes: Goodbyes::default(),
+            missed: Missed::default(),
             planned: Cell::default(),
             latest: now,
             left: false,
@@ -166,6 +168,7 @@ impl Node {
         }
         self.discovery.on_interfaces(now, &mut self.ctx);
         self.routing.on_change(now, &self.ctx);
+        self.missed.put_off(now, self.ctx.config.heartbeat_timeout);
         self.liveness.on_interfaces(now, !is_first && !is.is_subset(&was), &self.ctx);
         // The burst's first HELLO and the first beat need not wait for a wake of their own.
         self.on_wake(now);
@@ -221,6 +224,7 @@ impl Node {
     /// The host slept or its clock jumped: frames from here on bear a new tag, so that no counter is ever used twice.
     pub(super) fn on_disturbed(&mut self, now: Instant) {
         self.ctx.me.tag = SessionTag(self.ctx.random.bytes());
+        self.missed.put_off(now, self.ctx.config.heartbeat_timeout);
         self.outbound.restart(&self.ctx);
         self.renew_card(now);
         self.discovery.show(now);
@@ -228,26 +232,32 @@ impl Node {
 
     /// Goes on in a new run: under the same identity, or under a new one.
     pub(super) fn begin_run(&mut self, now: Instant, secret: Option<[u8; 32]>, epoch: Epoch) {
-        let identity = match secret {
-            Some(secret) => crate::model::identity::Identity::from_secret(&secret),
-            None => {
-                std::mem::replace(&mut self.ctx.me.identity, crate::model::identity::Identity::from_secret(&[0; 32]))
-            }
-        };
         self.liveness.close_streams(&mut self.ctx);
         self.replication.close_pipes(None, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
         let scans = self.searches.on_end(now, &mut self.ctx);
-        let log = self.replication.end_log(now, &mut self.ctx);
+        let asked = self.replication.asked();
+        self.replication.end_log(now, &mut self.ctx);
+        // What the last own words mean is known after this: what a delete takes back must not be held in the next run.
         self.read_notices(now);
+        if secret.is_some() {
+            self.alerts.disown(now, &mut self.ctx);
+        }
         let (state, newest) = (self.replication.kept_state().clone(), self.replication.own_state().clone());
         let saved = Saved {
-            log,
+            log: self.replication.saved_log(now),
             unkept_state: Some(newest).filter(|newest| newest.version > state.version),
             state,
             // A copy's claim to the name is no older than its identity.
             rank: (secret.is_none() && self.ctx.me.settled).then_some(self.ctx.me.rank),
             directory: crate::machines::membership::remembered(now, &self.ctx),
+        };
+        // Nothing is signed from here on.
+        let identity = match secret {
+            Some(secret) => crate::model::identity::Identity::from_secret(&secret),
+            None => {
+                std::mem::replace(&mut self.ctx.me.identity, crate::model::identity::Identity::from_secret(&[0; 32]))
+            }
         };
         let boot = Boot {
             config: self.ctx.config.clone(),
@@ -259,6 +269,8 @@ impl Node {
             saved,
             verifier: std::mem::replace(&mut self.ctx.verifier, Box::new(crate::model::identity::Zip215Verifier)),
         };
+        let casts = std::mem::replace(&mut self.broadcasts, Broadcasts::new(now));
+        let (missed, version) = (self.miss_all(now), self.ctx.roster.version());
         let interfaces = std::mem::take(&mut self.ctx.interfaces);
         let out = std::mem::take(&mut self.ctx.out);
         let stats = std::mem::take(&mut self.ctx.stats);
@@ -266,9 +278,17 @@ impl Node {
         sessions.forget_all();
         *self = Self::new(now, boot);
         self.ctx.sessions = sessions;
-        self.ctx.out = out;
+        let begun = std::mem::replace(&mut self.ctx.out, out).take_notices();
+        begun.into_iter().for_each(|notice| self.ctx.out.notice(notice));
         self.ctx.stats = stats;
+        self.ctx.roster.go_on(version);
+        self.missed = missed;
+        match secret {
+            Some(_) => casts.give_up(&mut self.ctx),
+            None => self.broadcasts.go_on(casts),
+        }
         self.searches.go_on(scans);
+        self.replication.go_on(asked);
         self.on_interfaces(now, &interfaces);
     }
 }

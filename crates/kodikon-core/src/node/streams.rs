@@ -105,7 +105,7 @@ impl Node {
 mod tests {
     use super::*;
     use crate::effect::{Input, Output};
-    use crate::ground::id::SessionTag;
+    use crate::ground::id::{Epoch, SessionTag};
     use crate::ground::time::Duration;
     use crate::model::op::{OpKind, OpLane, SignedOp};
     use crate::model::record::NewRecord;
@@ -140,9 +140,14 @@ mod tests {
     /// A node that asked peer 1, was told to come by a stream, and did.
     fn pulling() -> Bench {
         let mut bench = Bench::new(1);
+        pull(&mut bench);
+        bench
+    }
+
+    fn pull(bench: &mut Bench) {
         bench.hear(1, &Message::Beat(crate::wire::message::Beat { root: 0, due_ms: 5_000, log_root: Some(7) }));
         bench.pass(Duration::from_millis(2_000));
-        let first = record(&bench, 1);
+        let first = record(bench, 1);
         bench.hear(1, &log(vec![first], Some(u64::MAX), Some(true)));
         let wish = StreamWish::Connect {
             peer: identity(1).id(),
@@ -154,7 +159,6 @@ mod tests {
         bench.hand(Input::StreamOpened { stream: PIPE, peer: identity(1).id(), purpose: StreamUse::Bulk });
         let sent = bench.out.iter().filter(|output| matches!(output, Output::Stream(StreamWish::Send { .. })));
         assert_eq!(sent.count(), 2, "what the stream is for, and what is lacked");
-        bench
     }
 
     fn checked(bench: &mut Bench, expected: usize, verdict: bool) {
@@ -179,6 +183,32 @@ mod tests {
         checked(&mut bench, 0, true);
         assert_eq!(bench.node.stats().log_applied, applied + 2, "it is here");
         assert!(is_closed(&bench), "that was all");
+    }
+
+    /// Checks were numbered from 1 in each run: what nobody signed was placed by the answer for what was asked before.
+    #[test]
+    fn signatures_that_are_checked_for_a_run_that_ended_are_none_of_the_next() {
+        let mut bench = pulling();
+        let old = record(&bench, 2);
+        on_stream(&mut bench, Carrier::Pipe, 1_000, &log(vec![old], None, None));
+        let check = |bench: &Bench| {
+            let asked = |output: &Output| if let Output::Check(job) = output { Some(job.check) } else { None };
+            bench.out.iter().find_map(asked).expect("it is to be checked")
+        };
+        let asked_before = check(&bench);
+        let copy = bench.own_card(9, Epoch::new(2, 1));
+        bench.hear_op(1, copy);
+        bench.pass(Duration::from_secs(2));
+        assert!(bench.node.epoch() > Epoch::new(2, 1), "it has begun another run");
+        bench.meet(1, 1);
+        pull(&mut bench);
+        let new = record(&bench, 3);
+        on_stream(&mut bench, Carrier::Pipe, 1_000, &log(vec![new], None, None));
+        let (asked, applied) = (check(&bench), bench.node.stats().log_applied);
+        for (check, expected) in [(asked_before, applied), (asked, applied + 1)] {
+            bench.hand(Input::Checked { check, holds: vec![true] });
+            assert_eq!(bench.node.stats().log_applied, expected, "{check:?} after {asked_before:?}");
+        }
     }
 
     #[test]

@@ -7,13 +7,15 @@ use crate::ground::config::{MAX_STATE, MAX_STATE_VALUE};
 use crate::ground::id::{InterfaceIndex, NodeId, SessionTag, StreamId};
 use crate::ground::stats::Reject;
 use crate::model::letter::{Priority, Ticket};
-use crate::model::member::{Liveness as Held, REASON_PROCESS, REASON_SILENCE};
+use crate::model::member::{Card, Liveness as Held, REASON_PROCESS, REASON_SILENCE};
 use crate::model::op::{OpKind, SignedOp};
 use crate::model::state::{StateChange, StateEntry};
 use crate::wire::clock::Ticks;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Beacon, Beat, Challenge, Inquiry, Message, Ping, Proof, Refusal, Suspicion, proof_bytes};
+use crate::wire::message::{
+    Beacon, Beat, Challenge, Inquiry, Message, Ops, Ping, Proof, Refusal, Suspicion, proof_bytes,
+};
 use std::net::{IpAddr, SocketAddr};
 
 mod configured;
@@ -264,6 +266,28 @@ fn a_proof_proves_nothing_seconds_after_the_question() {
         let is_in = bench.node.ctx.roster.get(&identity(50).id()).is_some();
         assert_eq!((is_in, bench.dropped(Reject::Unasked)), (expected, u64::from(!expected)), "after {after_ms} ms");
     }
+}
+
+/// What followed in the frame was taken into the lane of the run before, and went with it.
+#[test]
+fn what_follows_the_proof_of_another_run_belongs_to_that_run() {
+    let mut bench = Bench::new(1);
+    let (run, tag) = (Epoch::new(2, 1), SessionTag([51; 8]));
+    let (_, card) = bench.card(1, ip(1));
+    let card = minicbor::to_vec(Card { tag: tag.0, ..card }).unwrap();
+    let card = bench.say_in(run, 1, 1, (OpKind::Card, &[], card));
+    let entry = StateEntry { json: Some("30".to_owned()), version: 1, whole: None };
+    let op = bench.say_in(run, 1, 2, (OpKind::State, b"fps", minicbor::to_vec(&entry).unwrap()));
+    let question = bench.node.discovery.challenges().make(bench.now, tag, address(1));
+    let Message::Challenge(Challenge { cookie }) = question else { panic!("{question:?}") };
+    let signature = identity(1).sign(&proof_bytes(bench.node.ctx.mesh, &cookie, &tag.0));
+    let proof = Message::Proof(Proof { card, cookie, signature, clock: Ticks(0) });
+    let ops = Message::Ops(Ops { ops: vec![op], covered: Vec::new() });
+    let arrival = Arrival { from: address(1), interface: InterfaceIndex(2), cast: Cast::Unicast };
+    bench.hear_together(51, arrival, &[proof, ops]);
+    let id = identity(1).id();
+    assert_eq!(bench.node.ctx.roster.get(&id).map(|peer| peer.epoch()), Some(run));
+    assert_eq!(bench.node.state_of(&id).map(|state| state.version), Some(1));
 }
 
 #[test]

@@ -195,6 +195,7 @@ impl Node {
     pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let roster = [
             self.goodbye_table(),
+            self.missed_table(),
             ("peers", self.ctx.roster.len(), self.ctx.config.max_peers),
             ("sessions", self.ctx.sessions.len(), self.ctx.config.max_peers),
             ("directory", self.ctx.roster.directory().len(), MAX_DIRECTORY),

@@ -90,6 +90,7 @@ pub(crate) fn make_node(
     let [seed @ .., a, b, c, d] = chance;
     let store = stores.files.as_mut();
     let secret = store.identity()?;
+    let id = Identity::from_secret(&secret.0).id();
     // On disk before the first datagram: no two runs of a node bear one epoch.
     let epoch = Epoch::new(store.next_epoch()?, u32::from_le_bytes([a, b, c, d]));
     let began = std::time::Instant::now();
@@ -101,7 +102,7 @@ pub(crate) fn make_node(
             seed,
             port,
             wall: wall_time(clock),
-            saved: Saved { log: stores.log.begin()?, ..saved::read(stores.files.as_mut())? },
+            saved: Saved { log: stores.log.begin()?, ..saved::read(stores.files.as_mut(), (id, &config.node_name))? },
             verifier: Box::new(Zip215Verifier),
         };
         let now = Instant::from_start(clock.now());

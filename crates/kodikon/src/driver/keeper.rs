@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kodikon_core::effect::{NewSecret, Persist, Remembered};
+use kodikon_core::effect::{Claim, NewSecret, Persist, Remembered};
 use kodikon_core::model::state::NodeSnapshot;
 use tokio::sync::mpsc;
 
@@ -20,7 +20,7 @@ struct Waiting {
     epoch: Option<u32>,
     identity: Option<NewSecret>,
     state: Option<NodeSnapshot>,
-    rank: Option<u16>,
+    rank: Option<Claim>,
     directory: Option<Vec<Remembered>>,
     /// Epoch or identity is being written at this moment.
     is_writing_run: bool,
@@ -214,6 +214,8 @@ impl Waiting {
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
+    use kodikon_core::ground::id::NodeId;
+
     use super::*;
     use crate::store::{IdentitySeed, MemoryStore, StoreError};
 
@@ -245,7 +247,8 @@ mod tests {
         }
 
         fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-            self.wait(format!("{name} {}", String::from_utf8_lossy(bytes).trim_end()))
+            let text = String::from_utf8_lossy(bytes);
+            self.wait(format!("{name} {}", text.lines().next().unwrap_or_default()))
         }
 
         fn load(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -258,6 +261,10 @@ mod tests {
             self.entered.send(what).unwrap();
             if self.outcomes.recv().unwrap_or(true) { Ok(()) } else { Err(StoreError::Full { path: "disk".into() }) }
         }
+    }
+
+    fn claim(rank: u16) -> Claim {
+        Claim { id: NodeId([1; 16]), name: "cam".to_owned(), rank }
     }
 
     fn slow() -> (Keeper, Receiver<String>, Sender<bool>) {
@@ -274,10 +281,10 @@ mod tests {
     #[test]
     fn while_the_disk_is_busy_the_newest_value_waits_alone() {
         let (mut keeper, enters, outcome) = slow();
-        keeper.keep(Persist::Rank(1));
+        keeper.keep(Persist::Rank(claim(1)));
         assert_eq!(enters.recv().unwrap(), "rank 1");
         for rank in 2..1_000 {
-            keeper.keep(Persist::Rank(rank));
+            keeper.keep(Persist::Rank(claim(rank)));
         }
         drop(outcome); // from now on every write succeeds at once
         keeper.close();
@@ -287,7 +294,7 @@ mod tests {
     #[test]
     fn what_failed_is_tried_again_unless_something_newer_waits_and_at_the_end_once() {
         let (mut keeper, enters, outcome) = slow();
-        keeper.keep(Persist::Rank(1));
+        keeper.keep(Persist::Rank(claim(1)));
         enters.recv().unwrap();
         outcome.send(false).unwrap();
         // It pauses now, until something newer and the end have come.
@@ -300,7 +307,7 @@ mod tests {
     #[test]
     fn a_run_counts_as_kept_only_once_epoch_and_identity_are_on_disk() {
         let (mut keeper, enters, outcome) = slow();
-        keeper.keep(Persist::Rank(1));
+        keeper.keep(Persist::Rank(claim(1)));
         assert_eq!(enters.recv().unwrap(), "rank 1");
         assert!(keeper.has_kept_run(), "a rank names no run");
         keeper.keep(Persist::EpochCounter(7));
@@ -313,7 +320,7 @@ mod tests {
         assert_eq!(enters.recv().unwrap(), "identity");
         assert!(!keeper.has_kept_run(), "the second is being written");
         outcome.send(true).unwrap();
-        keeper.keep(Persist::Rank(2));
+        keeper.keep(Persist::Rank(claim(2)));
         assert_eq!(enters.recv().unwrap(), "rank 2");
         assert!(keeper.has_kept_run());
 
@@ -344,7 +351,7 @@ mod tests {
     #[test]
     fn what_must_not_be_lost_is_written_first() {
         let mut waiting = Waiting {
-            rank: Some(1),
+            rank: Some(claim(1)),
             state: Some(NodeSnapshot::default()),
             identity: Some(NewSecret([1; 32])),
             epoch: Some(7),
@@ -353,7 +360,7 @@ mod tests {
         assert_eq!(waiting.take(), Some(Persist::EpochCounter(7)));
         assert!(matches!(waiting.take(), Some(Persist::Identity(_))));
         assert!(matches!(waiting.take(), Some(Persist::State(_))));
-        assert_eq!(waiting.take(), Some(Persist::Rank(1)));
+        assert_eq!(waiting.take(), Some(Persist::Rank(claim(1))));
         assert_eq!(waiting.take(), None);
     }
 }

@@ -28,8 +28,11 @@ impl Driver {
     fn obey(&mut self, now: Instant, order: Order) {
         match order {
             Order::SetState { changes, wall, number } => {
-                self.own_changes = number;
-                self.set_state(now, changes, wall);
+                // After the goodbye nothing is kept any more; whoever waits for it learns that the node has stopped.
+                if self.leaving.is_none() {
+                    self.own_changes = number;
+                    self.set_state(now, changes, wall);
+                }
             }
             Order::Send { order, waiting } => self.send(now, order, waiting),
             Order::Broadcast { order, answer } => self.broadcast(now, order, answer),
@@ -88,8 +91,12 @@ impl Driver {
         self.carry_out();
     }
 
-    /// Whoever waits for a state that is on disk already is answered at the end of this turn.
+    /// Whoever waits for a state that is on disk already is answered at the end of this turn. After the goodbye nobody is: what was
+    /// changed just before may not have been taken any more, and the end of the node is the answer.
     fn await_kept(&mut self, now: Instant, answer: oneshot::Sender<Option<NodeSnapshot>>) {
+        if self.leaving.is_some() {
+            return;
+        }
         let newest = self.node.state_of(&self.node.id()).unwrap_or_default();
         self.keeping.add(now, newest.version, answer);
     }

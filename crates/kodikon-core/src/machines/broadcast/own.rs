@@ -72,6 +72,11 @@ impl Own {
         Some((number, urgency, content))
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.upto(Priority::Critical).0
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.retry_at
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::effect::context::Context;
 use crate::effect::outbox::Notice;
-use crate::effect::{Event, Persist};
+use crate::effect::{Claim, Event, Persist};
 use crate::ground::id::NodeId;
 use crate::ground::time::Instant;
 use crate::model::roster::Peer;
@@ -50,7 +50,7 @@ impl Names {
         ctx.out.event(Event::NameClash { other: id, rank: ctx.me.rank });
         ctx.out.notice(Notice::RenewCard);
         if ctx.me.settled {
-            ctx.out.persist(Persist::Rank(ctx.me.rank));
+            keep_claim(ctx);
         } else {
             // Another may want the same rank at this moment: give it the time to say so.
             self.settles = Some(now + SETTLING);
@@ -67,10 +67,15 @@ impl Names {
         if self.settles.is_some_and(|at| now >= at) {
             self.settles = None;
             ctx.me.settled = true;
-            ctx.out.persist(Persist::Rank(ctx.me.rank));
+            keep_claim(ctx);
             ctx.out.notice(Notice::RenewCard);
         }
     }
+}
+
+fn keep_claim(ctx: &mut Context) {
+    let claim = Claim { id: ctx.me.id, name: ctx.config.node_name.clone(), rank: ctx.me.rank };
+    ctx.out.persist(Persist::Rank(claim));
 }
 
 fn claims_ours(peer: &Peer, ctx: &Context) -> bool {

@@ -200,9 +200,26 @@ impl Replication {
         ReceiptBody::parse(op).map(|(_, body)| body)
     }
 
-    /// This run ends: what the next of this process begins with.
-    pub fn end_log(&mut self, now: Instant, ctx: &mut Context) -> SavedLog {
+    /// The last that the log's store and the checks of signatures were asked. A run of the same process numbers after it: what was asked
+    /// before may still be answered.
+    #[must_use]
+    pub fn asked(&self) -> (CommitId, CheckId) {
+        self.log.asked()
+    }
+
+    /// This run goes on after what one before it asked.
+    pub fn go_on(&mut self, asked: (CommitId, CheckId)) {
+        self.log.go_on(asked);
+    }
+
+    /// This run ends: what waits for the disk is told and held, and may take the place of what is held.
+    pub fn end_log(&mut self, now: Instant, ctx: &mut Context) {
         self.log.end_run(now, ctx);
+    }
+
+    /// What the next run of this process begins with, once it is known what the last of this one means.
+    #[must_use]
+    pub fn saved_log(&self, now: Instant) -> SavedLog {
         self.log.saved(now)
     }
 }

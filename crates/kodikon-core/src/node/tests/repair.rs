@@ -2,15 +2,15 @@
 
 use super::super::bench::{Bench, address, identity};
 use super::super::*;
-use crate::effect::log::Committed;
-use crate::effect::{Cast, Event, Persist};
+use crate::effect::log::{CommitId, Committed};
+use crate::effect::{BroadcastOrder, Cast, Event, Persist};
 use crate::ground::id::{Epoch, NodeId};
-use crate::model::letter::Ticket;
-use crate::model::record::{DeleteOrder, Filter, NewRecord, RecordOrder};
+use crate::model::letter::{Priority, Ticket};
+use crate::model::record::{DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Digest, Hello, Message};
+use crate::wire::message::{Beat, Digest, Hello, Message};
 use kodikon_scan::{Mode, Query};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,17 +21,24 @@ fn told(bench: &mut Bench, peer: u8, case: &str) -> BTreeSet<NodeId> {
     bench
         .hear(peer, &Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true, lane: None }));
     let mut authors = BTreeSet::new();
+    for message in said(bench, case) {
+        if let Message::Digest(digest) = message {
+            authors.extend(digest.covers.into_iter().map(|cover| NodeId(cover.author)));
+        }
+    }
+    authors
+}
+
+/// What was sent.
+fn said(bench: &Bench, case: &str) -> Vec<Message> {
+    let mut said = Vec::new();
     for sent in bench.sent() {
         let mut frame = sent.bytes.clone();
         let header = Header::decode(&frame).unwrap_or_else(|reason| panic!("{} bytes: {reason}, {case}", frame.len()));
         let text = bench.node.ctx.group.session(header.tag).open(&header, &mut frame).expect("it is its own");
-        for message in codec::decode(text).expect("it is its own").messages {
-            if let Message::Digest(digest) = message {
-                authors.extend(digest.covers.into_iter().map(|cover| NodeId(cover.author)));
-            }
-        }
+        said.extend(codec::decode(text).expect("it is its own").messages);
     }
-    authors
+    said
 }
 
 /// The most nodes that share one of the 64 buckets of authors.
@@ -132,10 +139,7 @@ fn searches_end_with_the_run_and_what_is_scanned_for_it_answers_no_other() {
     search(&mut bench, 1);
     let old = job(&mut bench);
     search(&mut bench, 2);
-    let copy = bench.own_card(9, Epoch::new(2, 1));
-    bench.hear_op(1, copy);
-    bench.pass(Duration::from_secs(2));
-    assert!(bench.node.epoch() > Epoch::new(2, 1), "it has begun another run");
+    begin_another_run(&mut bench);
     assert_eq!(ended(&bench), [Ticket(1), Ticket(2)]);
     search(&mut bench, 3);
     let new = job(&mut bench);
@@ -173,4 +177,114 @@ fn each_of_two_that_delete_the_same_before_the_disk_has_answered_is_answered() {
     }
     bench.out = asked;
     assert_eq!(commit(&mut bench), [Ticket(2), Ticket(3)]);
+}
+
+/// Transactions were numbered from 1 in each run: what failed was taken for written, and what was written for failed.
+#[test]
+fn what_the_disk_says_of_a_run_that_ended_is_none_of_the_next() {
+    let mut bench = Bench::new(1);
+    add(&mut bench, 1);
+    let old = commit(&bench);
+    begin_another_run(&mut bench);
+    let new = commit(&bench);
+    let is_kept = |bench: &Bench| bench.node.records_of(bench.now, "thing 1")[0].kept;
+    for (commit, expected) in [(old, false), (new, true)] {
+        bench.hand(Input::Committed { commit, result: Committed::OnDisk });
+        assert_eq!(is_kept(&bench), expected, "{commit:?} after {old:?}");
+    }
+}
+
+/// It lay in the log of the next run, in which nobody took it back any more: its root differed from all others' until it was over.
+#[test]
+fn what_a_delete_takes_back_is_gone_in_the_next_run_also_where_the_disk_has_not_answered() {
+    // The log's root in the next run.
+    let roots = |answered: bool| {
+        let mut bench = Bench::new(1);
+        add(&mut bench, 1);
+        let written = commit(&bench);
+        bench.hand(Input::Committed { commit: written, result: Committed::OnDisk });
+        let order = DeleteOrder { ticket: Ticket(2), hash_value: "thing 1".to_owned(), all: false };
+        bench.hand(Input::Command(Command::Delete(order)));
+        let deleted = commit(&bench);
+        if answered {
+            bench.hand(Input::Committed { commit: deleted, result: Committed::OnDisk });
+        }
+        begin_another_run(&mut bench);
+        bench.node.log_root()
+    };
+    assert_eq!(roots(false), roots(true));
+}
+
+/// They were numbered, and nothing more was heard of them.
+#[test]
+fn what_waits_to_be_said_to_all_when_a_run_ends_is_said_in_the_next() {
+    let mut bench = Bench::new(1);
+    // As many as five seconds take.
+    for n in 1..=100 {
+        let payload = n.to_string().into_bytes();
+        let order = BroadcastOrder { ticket: Ticket(n), kind: String::new(), payload, priority: Priority::Normal };
+        bench.hand(Input::Command(Command::Broadcast(order)));
+    }
+    begin_another_run(&mut bench);
+    assert!(bench.node.stats().casts_sent < 70, "the rest waits");
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.node.stats().casts_sent, 100);
+}
+
+/// A card was signed with a key of zeros, and all asked a node that never was.
+#[test]
+fn the_last_words_of_a_run_are_signed_with_its_key() {
+    let mut bench = Bench::new(1);
+    let embedding = Embedding { model: "face".to_owned(), dims: 1, dtype: DTYPE_I8, stored: vec![0, 0, 128, 63, 127] };
+    let record = NewRecord { embedding: Some(embedding), local: true, ..NewRecord::new("thing") };
+    bench.hand(Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
+    commit(&bench);
+    begin_another_run(&mut bench);
+    let ops = |message| if let Message::Ops(ops) = message { ops.ops } else { Vec::new() };
+    let authors: BTreeSet<NodeId> = said(&bench, "").into_iter().flat_map(ops).map(|op| op.author()).collect();
+    assert_eq!(authors, BTreeSet::from([identity(100).id()]));
+}
+
+/// Whoever keeps by events who is there kept one that died around the moment at which a run ended for ever.
+#[test]
+fn who_was_present_when_a_run_ended_and_is_not_met_in_the_next_has_failed_after_the_hard_bound() {
+    let mut bench = Bench::new(3);
+    let version = bench.node.version();
+    begin_another_run(&mut bench);
+    assert!(bench.node.version() > version, "whoever shows rows shows them anew");
+    bench.meet(1, 1);
+    let mut failed = Vec::new();
+    for second in 1..60 {
+        bench.hear(1, &Message::Beat(Beat { root: 0, due_ms: 5_000, log_root: None }));
+        bench.pass(Duration::from_secs(1));
+        for event in bench.events() {
+            if let Event::PeerFailed { peer, name, .. } = event {
+                failed.push((second, *peer, name.clone()));
+            }
+        }
+    }
+    // The run began half a second before it was looked at.
+    let mut expected = [2, 3].map(|n| (30, identity(n).id(), format!("cam{n}")));
+    expected.sort_by_key(|(_, id, _)| *id);
+    assert_eq!(failed, expected);
+}
+
+/// The node adds a sighting of thing N.
+fn add(bench: &mut Bench, n: u64) {
+    let record = NewRecord::new(&format!("thing {n}"));
+    bench.hand(Input::Command(Command::Add(RecordOrder { ticket: Ticket(n), record })));
+}
+
+/// The transaction that was asked for since.
+fn commit(bench: &Bench) -> CommitId {
+    let asked = |output: &Output| if let Output::Commit { commit, .. } = output { Some(*commit) } else { None };
+    bench.out.iter().find_map(asked).expect("something is to be written")
+}
+
+/// A card of a run that nobody else bears any more makes a node go on in another.
+fn begin_another_run(bench: &mut Bench) {
+    let copy = bench.own_card(9, Epoch::new(2, 1));
+    bench.hear_op(1, copy);
+    bench.pass(Duration::from_secs(2));
+    assert!(bench.node.epoch() > Epoch::new(2, 1), "it has begun another run");
 }

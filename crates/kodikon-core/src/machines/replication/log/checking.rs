@@ -42,6 +42,16 @@ impl Checking {
         self.waiting.push_back(unchecked);
     }
 
+    /// The last portion that was asked for.
+    pub(super) fn last(&self) -> CheckId {
+        CheckId(self.last)
+    }
+
+    /// Portions are numbered after this one.
+    pub(super) fn number_from(&mut self, last: CheckId) {
+        self.last = last.0;
+    }
+
     /// Asks for as many checks as may be on their way.
     pub(super) fn go_on(&mut self, ctx: &mut Context) {
         while !self.waiting.is_empty() && self.jobs.len() < MAX_JOBS {

@@ -68,6 +68,16 @@ impl Keep {
         Self { last: 0, pending: BTreeMap::new(), owed: Owed::default(), due: AT_ONCE, failing: None, clock_at: None }
     }
 
+    /// The last transaction that was asked for.
+    pub(super) fn last(&self) -> CommitId {
+        CommitId(self.last)
+    }
+
+    /// Transactions are numbered after this one.
+    pub(super) fn go_on(&mut self, last: CommitId) {
+        self.last = last.0;
+    }
+
     /// An op is to be written.
     pub(super) fn owe_row(&mut self, id: OpId) {
         self.owe(id);

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::Event;
 use crate::effect::Output;
+use crate::effect::check::CheckId;
 use crate::effect::context::Context;
-use crate::effect::log::{Batch, LogCover, LogRow, SavedLog};
+use crate::effect::log::{Batch, CommitId, LogCover, LogRow, SavedLog};
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::config::MAX_PLAIN;
 use crate::ground::id::{Epoch, NodeId, Seq};
@@ -240,6 +241,17 @@ impl Log {
             clock_ms: u64::try_from(self.clock(now)).unwrap_or(0),
             was_cut: false,
         }
+    }
+
+    /// The last transaction and the last portion of signatures that were asked for.
+    pub(in crate::machines::replication) fn asked(&self) -> (CommitId, CheckId) {
+        (self.keep.last(), self.bulk.checking.last())
+    }
+
+    /// What is asked for is numbered after these.
+    pub(in crate::machines::replication) fn go_on(&mut self, (commit, check): (CommitId, CheckId)) {
+        self.keep.go_on(commit);
+        self.bulk.checking.number_from(check);
     }
 
     /// A row that the disk held, for the machines that show it; `None` where its run is not known or it makes no sense.
