@@ -325,3 +325,46 @@ fn an_alert_that_is_over_when_its_disk_is_given_up_on_ends_in_the_same_wake() {
         assert!(next.at > wake.at, "the driver would spin: {wake:?}, then {next:?}");
     }
 }
+
+/// By all that a node knows so many have shown, and kept, each alert, and nobody is missing.
+fn nobody_is_missed(lan: &Lan, n: u8, receivers: usize, case: &str) {
+    for view in lan.nodes[&n].alerts(lan.now) {
+        let payload = String::from_utf8(view.payload.clone()).expect("it was text");
+        let counts = (view.delivered.len(), view.durable.len());
+        assert_eq!(counts, (receivers, receivers), "{case}: node {n} of {payload}: {:?}", view.missing);
+        assert_eq!(view.missing, [], "{case}: node {n} of {payload}");
+    }
+}
+
+#[test]
+fn whoever_restarts_says_again_what_it_has_of_what_is_active() {
+    for priority in Priority::ALL {
+        let mut lan = started(3);
+        raise(&mut lan, 1, "1", priority);
+        lan.run(Duration::from_secs(2));
+        // The origin knows the receiver's first run still; its own next run, and whoever comes later, know the second alone.
+        restart(&mut lan, 2, 2, true);
+        lan.run(Duration::from_secs(5));
+        restart(&mut lan, 1, 2, true);
+        lan.start(4);
+        lan.run(Duration::from_secs(30));
+        let case = format!("{priority:?}");
+        [1, 3, 4].into_iter().for_each(|n| nobody_is_missed(&lan, n, 3, &case));
+        let repeated = lan.nodes[&1].stats().alerts_repeated;
+        lan.run(Duration::from_secs(30));
+        assert_eq!(lan.nodes[&1].stats().alerts_repeated, repeated, "{case}: nobody is told again");
+    }
+}
+
+#[test]
+fn after_a_power_failure_of_a_site_everybody_says_again_what_it_has() {
+    let mut lan = started(3);
+    raise(&mut lan, 1, "1", Priority::Critical);
+    lan.run(Duration::from_secs(2));
+    (1..=3).for_each(|n| restart(&mut lan, n, 2, true));
+    lan.run(Duration::from_secs(30));
+    (1..=3).for_each(|n| nobody_is_missed(&lan, n, 2, "all restarted"));
+    let repeated = lan.nodes[&1].stats().alerts_repeated;
+    lan.run(Duration::from_secs(30));
+    assert_eq!(lan.nodes[&1].stats().alerts_repeated, repeated, "nobody is told again");
+}

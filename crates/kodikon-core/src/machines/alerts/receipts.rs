@@ -75,6 +75,16 @@ impl Receipts {
         *held = (held.0.min(earliest + jitter), held.1 || is_urgent);
     }
 
+    /// A run begins with what its disk held: its authors are owed anew, since receipts end with the run that told them. Those who
+    /// begin with this node, as after a power failure, are all in its directory: they share the time as peers do later.
+    pub(super) fn begin(&mut self, now: Instant, authors: impl Iterator<Item = NodeId>, ctx: &mut Context) {
+        let known = ctx.roster.len() + ctx.roster.directory().len();
+        let span = GAP_A_PEER.saturating_mul(u32::try_from(known).unwrap_or(u32::MAX));
+        for author in authors.take(MAX_OWED) {
+            self.owed.entry(author).or_insert_with(|| (now + ctx.random.span(span), false));
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.owed.values().map(|(at, _)| *at).min()
     }
