@@ -11,6 +11,7 @@ use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::time::Duration;
 use kodikon_core::model::alert::{AckOrder, AlertId, AlertOrder, Raised};
 use kodikon_core::model::letter::{Priority, Ticket};
+use kodikon_core::model::record::{NewRecord, RecordOrder};
 use lan::Lan;
 
 fn started(nodes: u8) -> Lan {
@@ -28,6 +29,11 @@ fn raise_for(lan: &mut Lan, n: u8, payload: &str, priority: Priority, ttl: Durat
 
 fn raise(lan: &mut Lan, n: u8, payload: &str, priority: Priority) {
     raise_for(lan, n, payload, priority, Duration::from_secs(3_600));
+}
+
+fn add(lan: &mut Lan, n: u8, hash: &str, ttl: Duration) {
+    let record = NewRecord { ttl, ..NewRecord::new(hash) };
+    lan.hand(n, Input::Command(Command::Add(RecordOrder { ticket: Ticket(8), record })));
 }
 
 /// What each node was shown: payload, late, repeated.
@@ -367,4 +373,42 @@ fn after_a_power_failure_of_a_site_everybody_says_again_what_it_has() {
     let repeated = lan.nodes[&1].stats().alerts_repeated;
     lan.run(Duration::from_secs(30));
     assert_eq!(lan.nodes[&1].stats().alerts_repeated, repeated, "nobody is told again");
+}
+
+#[test]
+fn a_latecomer_tells_of_each_alert_however_many_are_over_between_them() {
+    for islands in [6, 7, 10, 40] {
+        let mut lan = started(2);
+        for n in 0..islands {
+            raise_for(&mut lan, 1, &format!("{n}"), Priority::Normal, Duration::from_secs(600));
+            raise_for(&mut lan, 1, "0", Priority::Normal, Duration::from_secs(10));
+        }
+        lan.run(Duration::from_secs(30));
+        lan.start(5);
+        lan.run(Duration::from_secs(10));
+        for n in [1, 2, 5] {
+            assert_eq!(lan.nodes[&n].alerts(lan.now).len(), islands, "at node {n}");
+            nobody_is_missed(&lan, n, 2, &format!("{islands} islands"));
+        }
+    }
+}
+
+#[test]
+fn an_alert_stays_on_a_disk_however_many_sightings_are_gone_between_it_and_the_next() {
+    let mut lan = started(3);
+    raise(&mut lan, 1, "1", Priority::Normal);
+    // Every other sighting ends before the receiver's next run, whose disk then holds islands of them.
+    for n in 0..10 {
+        add(&mut lan, 1, &format!("short{n}"), Duration::from_secs(10));
+        add(&mut lan, 1, &format!("long{n}"), Duration::from_secs(3_600));
+    }
+    lan.run(Duration::from_secs(30));
+    restart(&mut lan, 2, 2, true);
+    lan.run(Duration::from_secs(10));
+    raise(&mut lan, 1, "2", Priority::Normal);
+    lan.run(Duration::from_secs(10));
+    for n in 1..=3 {
+        assert_eq!(lan.nodes[&n].alerts(lan.now).len(), 2, "at node {n}");
+        nobody_is_missed(&lan, n, 2, "sightings between");
+    }
 }
