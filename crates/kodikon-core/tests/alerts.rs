@@ -412,3 +412,21 @@ fn an_alert_stays_on_a_disk_however_many_sightings_are_gone_between_it_and_the_n
         nobody_is_missed(&lan, n, 2, "sightings between");
     }
 }
+
+/// Found by the simulator (swarm-5, seed 0): a receipt spoke of an author's four newest runs.
+#[test]
+fn an_alert_of_the_tenth_run_before_this_one_is_told_of_like_any_other() {
+    let mut lan = started(3);
+    for run in 1..=12 {
+        raise_for(&mut lan, 1, &format!("{run}"), Priority::Normal, Duration::from_secs(4 * 3_600));
+        lan.run(Duration::from_secs(2));
+        restart(&mut lan, 1, run + 1, true);
+        lan.run(Duration::from_secs(5));
+    }
+    restart(&mut lan, 2, 2, true);
+    lan.run(Duration::from_secs(30));
+    for n in 1..=3 {
+        assert_eq!(lan.nodes[&n].alerts(lan.now).len(), 12, "at node {n}");
+        nobody_is_missed(&lan, n, 2, "twelve runs");
+    }
+}

@@ -124,8 +124,10 @@ pub struct ReceiptRow {
 
 /// Intervals of each list of a row at most.
 pub const MAX_RECEIPT_SPANS: usize = 6;
-/// Runs of one author that a receipt speaks of: the newest.
+/// Runs of one author that a receipt speaks of to every version: the newest.
 pub const MAX_RECEIPT_ROWS: usize = 4;
+/// Runs that it speaks of at all: as many as fit where each has one interval.
+pub const MAX_RECEIPT_RUNS: usize = 32;
 /// Intervals of all lists of the further rows together: what fits where numbers have three bytes each.
 pub const MAX_RECEIPT_MORE: usize = 128;
 /// Bytes of a receipt: two lists of intervals of nine-byte numbers in each row; with its envelope it fits a datagram.
@@ -135,11 +137,11 @@ pub const MAX_RECEIPT: usize = MAX_RECEIPT_ROWS * (16 + 2 * MAX_RECEIPT_SPANS * 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ReceiptBody {
-    /// The newest runs of which anything is active.
+    /// The newest runs of which an alert is active.
     #[n(0)]
     pub rows: Vec<ReceiptRow>,
-    /// Further intervals of these runs, as many as fit [`MAX_RECEIPT`]; what is on disk was shown, and is not said twice. Apart, since
-    /// older versions take no longer row, and pass over this.
+    /// Further intervals of these runs and those of older ones, as many as fit [`MAX_RECEIPT`]; what is on disk was shown, and is not said twice. Apart, since
+    /// older versions take no longer row and no more of them, and pass over this.
     #[n(1)]
     pub more: Option<Vec<ReceiptRow>>,
 }
@@ -157,19 +159,23 @@ impl ReceiptBody {
     #[must_use]
     pub fn of(runs: impl Iterator<Item = ReceiptRow>) -> Self {
         let (mut rows, mut rest) = (Vec::new(), Vec::new());
-        for mut row in runs.take(MAX_RECEIPT_ROWS) {
+        for mut row in runs.take(MAX_RECEIPT_RUNS) {
+            let few = if rows.len() < MAX_RECEIPT_ROWS { MAX_RECEIPT_SPANS } else { 0 };
             let is_on_disk = |span: &Span| row.durable.iter().any(|kept| kept.0 <= span.0 && span.1 <= kept.1);
-            let shown = row.shown.iter().skip(MAX_RECEIPT_SPANS).filter(|span| !is_on_disk(span)).copied().collect();
-            let durable = row.durable.split_off(row.durable.len().min(MAX_RECEIPT_SPANS));
+            let shown = row.shown.iter().skip(few).filter(|span| !is_on_disk(span)).copied().collect();
+            let durable = row.durable.split_off(row.durable.len().min(few));
             rest.push(ReceiptRow { epoch: row.epoch, shown, durable });
-            row.shown.truncate(MAX_RECEIPT_SPANS);
-            row.shown.sort_unstable();
-            row.durable.sort_unstable();
-            rows.push(row);
+            if few > 0 {
+                row.shown.truncate(few);
+                row.shown.sort_unstable();
+                row.durable.sort_unstable();
+                rows.push(row);
+            }
         }
         let mut body = Self { rows, more: None };
         let mut room = MAX_RECEIPT.saturating_sub(encoded_len(&body) + MORE_FRAME);
         let mut count = MAX_RECEIPT_MORE;
+        rest.retain(|row| !row.shown.is_empty() || !row.durable.is_empty());
         for row in &mut rest {
             room = room.saturating_sub(ROW_FRAME);
             for spans in [&mut row.shown, &mut row.durable] {
@@ -206,7 +212,7 @@ impl ReceiptBody {
             |row: &ReceiptRow| row.shown.len() <= MAX_RECEIPT_SPANS && row.durable.len() <= MAX_RECEIPT_SPANS;
         let more = body.more.as_deref().unwrap_or_default();
         let count: usize = more.iter().map(|row| row.shown.len() + row.durable.len()).sum();
-        let is_few = more.len() <= MAX_RECEIPT_ROWS && count <= MAX_RECEIPT_MORE;
+        let is_few = more.len() <= MAX_RECEIPT_RUNS && count <= MAX_RECEIPT_MORE;
         let is_whole = is_few && body.rows.len() <= MAX_RECEIPT_ROWS && body.rows.iter().all(is_short);
         is_whole.then_some((about, body))
     }
@@ -352,7 +358,7 @@ mod tests {
             rows: Vec<ReceiptRow>,
         }
         let row = |shown| ReceiptRow { epoch: 1, shown: vec![(1, 1); shown], durable: Vec::new() };
-        let table = [(6, 128, 1, true), (7, 0, 1, false), (6, 129, 1, false), (6, 1, 4, true), (6, 1, 5, false)];
+        let table = [(6, 128, 1, true), (7, 0, 1, false), (6, 129, 1, false), (6, 1, 32, true), (6, 1, 33, false)];
         for (shown, more, rows, is_whole) in table {
             let body = ReceiptBody { rows: vec![row(shown)], more: Some(vec![row(more); rows]) };
             assert_eq!(ReceiptBody::parse(&said(&body)).is_some(), is_whole, "{shown}, {more}, {rows}");

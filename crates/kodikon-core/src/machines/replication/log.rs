@@ -43,7 +43,7 @@ use crate::machines::replication::log::rates::Rates;
 use crate::machines::replication::log::room::Room;
 use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
-use crate::model::alert::{MAX_RECEIPT_MORE, MAX_RECEIPT_ROWS, MAX_RECEIPT_SPANS};
+use crate::model::alert::{MAX_RECEIPT_MORE, MAX_RECEIPT_ROWS, MAX_RECEIPT_RUNS, MAX_RECEIPT_SPANS};
 use crate::model::logged::{LogBody, Logged};
 use crate::model::op::{OpId, OpKind, OpLane, SignedOp};
 use crate::wire::message::{Log as LogMessage, LogEntry, LogPiece};
@@ -536,8 +536,10 @@ impl Log {
         let most = MAX_RECEIPT_SPANS + MAX_RECEIPT_MORE;
         let runs = self.lanes.range((*author, Epoch(0))..=(*author, Epoch(u64::MAX))).rev();
         let active = runs.filter(|(_, lane)| lane.alerts().next().is_some());
-        let receipt = |lane: &LogLane| lane.receipt(MAX_RECEIPT_SPANS, most);
-        active.take(MAX_RECEIPT_ROWS).map(|((_, epoch), lane)| (*epoch, receipt(lane))).collect()
+        // Beside the newest runs there is room for what is asked after alone.
+        let few = |nth: usize| if nth < MAX_RECEIPT_ROWS { MAX_RECEIPT_SPANS } else { 0 };
+        let rows = active.take(MAX_RECEIPT_RUNS).enumerate();
+        rows.map(|(nth, ((_, epoch), lane))| (*epoch, lane.receipt(few(nth), most))).collect()
     }
 
     /// How a transaction ended.
