@@ -345,7 +345,7 @@ mod tests {
         let body = ReceiptBody::of([row].into_iter());
         let [first] = &body.rows[..] else { panic!("{body:?}") };
         assert_eq!((first.shown.len(), first.durable.len(), first.shown[5]), (6, 6, (498, 498)));
-        let [more] = &body.more.as_deref().unwrap()[..] else { panic!("{body:?}") };
+        let [more] = body.more.as_deref().unwrap() else { panic!("{body:?}") };
         assert_eq!((&more.shown[..], &more.durable[..]), (&[(300, 300)][..], &islands[6..99]));
     }
 
