@@ -11,6 +11,7 @@ use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::time::Duration;
 use kodikon_core::model::alert::{AckOrder, AlertId, AlertOrder, Raised};
 use kodikon_core::model::letter::{Priority, Ticket};
+use kodikon_core::model::record::{NewRecord, RecordOrder};
 use lan::Lan;
 
 fn started(nodes: u8) -> Lan {
@@ -28,6 +29,11 @@ fn raise_for(lan: &mut Lan, n: u8, payload: &str, priority: Priority, ttl: Durat
 
 fn raise(lan: &mut Lan, n: u8, payload: &str, priority: Priority) {
     raise_for(lan, n, payload, priority, Duration::from_secs(3_600));
+}
+
+fn add(lan: &mut Lan, n: u8, hash: &str, ttl: Duration) {
+    let record = NewRecord { ttl, ..NewRecord::new(hash) };
+    lan.hand(n, Input::Command(Command::Add(RecordOrder { ticket: Ticket(8), record })));
 }
 
 /// What each node was shown: payload, late, repeated.
@@ -323,5 +329,104 @@ fn an_alert_that_is_over_when_its_disk_is_given_up_on_ends_in_the_same_wake() {
         node.handle(wake.at, Input::Wake);
         let next = node.next_wake().expect("it beats");
         assert!(next.at > wake.at, "the driver would spin: {wake:?}, then {next:?}");
+    }
+}
+
+/// By all that a node knows so many have shown, and kept, each alert, and nobody is missing.
+fn nobody_is_missed(lan: &Lan, n: u8, receivers: usize, case: &str) {
+    for view in lan.nodes[&n].alerts(lan.now) {
+        let payload = String::from_utf8(view.payload.clone()).expect("it was text");
+        let counts = (view.delivered.len(), view.durable.len());
+        assert_eq!(counts, (receivers, receivers), "{case}: node {n} of {payload}: {:?}", view.missing);
+        assert_eq!(view.missing, [], "{case}: node {n} of {payload}");
+    }
+}
+
+#[test]
+fn whoever_restarts_says_again_what_it_has_of_what_is_active() {
+    for priority in Priority::ALL {
+        let mut lan = started(3);
+        raise(&mut lan, 1, "1", priority);
+        lan.run(Duration::from_secs(2));
+        // The origin knows the receiver's first run still; its own next run, and whoever comes later, know the second alone.
+        restart(&mut lan, 2, 2, true);
+        lan.run(Duration::from_secs(5));
+        restart(&mut lan, 1, 2, true);
+        lan.start(4);
+        lan.run(Duration::from_secs(30));
+        let case = format!("{priority:?}");
+        [1, 3, 4].into_iter().for_each(|n| nobody_is_missed(&lan, n, 3, &case));
+        let repeated = lan.nodes[&1].stats().alerts_repeated;
+        lan.run(Duration::from_secs(30));
+        assert_eq!(lan.nodes[&1].stats().alerts_repeated, repeated, "{case}: nobody is told again");
+    }
+}
+
+#[test]
+fn after_a_power_failure_of_a_site_everybody_says_again_what_it_has() {
+    let mut lan = started(3);
+    raise(&mut lan, 1, "1", Priority::Critical);
+    lan.run(Duration::from_secs(2));
+    (1..=3).for_each(|n| restart(&mut lan, n, 2, true));
+    lan.run(Duration::from_secs(30));
+    (1..=3).for_each(|n| nobody_is_missed(&lan, n, 2, "all restarted"));
+    let repeated = lan.nodes[&1].stats().alerts_repeated;
+    lan.run(Duration::from_secs(30));
+    assert_eq!(lan.nodes[&1].stats().alerts_repeated, repeated, "nobody is told again");
+}
+
+#[test]
+fn a_latecomer_tells_of_each_alert_however_many_are_over_between_them() {
+    for islands in [6, 7, 10, 40] {
+        let mut lan = started(2);
+        for n in 0..islands {
+            raise_for(&mut lan, 1, &format!("{n}"), Priority::Normal, Duration::from_secs(600));
+            raise_for(&mut lan, 1, "0", Priority::Normal, Duration::from_secs(10));
+        }
+        lan.run(Duration::from_secs(30));
+        lan.start(5);
+        lan.run(Duration::from_secs(10));
+        for n in [1, 2, 5] {
+            assert_eq!(lan.nodes[&n].alerts(lan.now).len(), islands, "at node {n}");
+            nobody_is_missed(&lan, n, 2, &format!("{islands} islands"));
+        }
+    }
+}
+
+#[test]
+fn an_alert_stays_on_a_disk_however_many_sightings_are_gone_between_it_and_the_next() {
+    let mut lan = started(3);
+    raise(&mut lan, 1, "1", Priority::Normal);
+    // Every other sighting ends before the receiver's next run, whose disk then holds islands of them.
+    for n in 0..10 {
+        add(&mut lan, 1, &format!("short{n}"), Duration::from_secs(10));
+        add(&mut lan, 1, &format!("long{n}"), Duration::from_secs(3_600));
+    }
+    lan.run(Duration::from_secs(30));
+    restart(&mut lan, 2, 2, true);
+    lan.run(Duration::from_secs(10));
+    raise(&mut lan, 1, "2", Priority::Normal);
+    lan.run(Duration::from_secs(10));
+    for n in 1..=3 {
+        assert_eq!(lan.nodes[&n].alerts(lan.now).len(), 2, "at node {n}");
+        nobody_is_missed(&lan, n, 2, "sightings between");
+    }
+}
+
+/// Found by the simulator (swarm-5, seed 0): a receipt spoke of an author's four newest runs.
+#[test]
+fn an_alert_of_the_tenth_run_before_this_one_is_told_of_like_any_other() {
+    let mut lan = started(3);
+    for run in 1..=12 {
+        raise_for(&mut lan, 1, &format!("{run}"), Priority::Normal, Duration::from_secs(4 * 3_600));
+        lan.run(Duration::from_secs(2));
+        restart(&mut lan, 1, run + 1, true);
+        lan.run(Duration::from_secs(5));
+    }
+    restart(&mut lan, 2, 2, true);
+    lan.run(Duration::from_secs(30));
+    for n in 1..=3 {
+        assert_eq!(lan.nodes[&n].alerts(lan.now).len(), 12, "at node {n}");
+        nobody_is_missed(&lan, n, 2, "twelve runs");
     }
 }

@@ -120,6 +120,8 @@ pub enum Check {
     SearchEnds,
     /// After calm everyone shows the same active alerts, and none that was on its author's disk is lost.
     CalmAlerts,
+    /// After calm everyone shows who has shown each active alert, and who has it on disk.
+    CalmReceipts,
     /// Every sighting that is shown was added, as it is shown, by whose it is; and what stays on a node is shown there alone.
     RecordTrue,
     /// No run of a node tells its application of an op of a sighting twice.
@@ -199,6 +201,7 @@ impl Check {
             Self::SearchTrue => "search_true",
             Self::SearchEnds => "search_ends",
             Self::CalmAlerts => "calm_alerts",
+            Self::CalmReceipts => "calm_receipts",
             Self::RecordTrue => "record_true",
             Self::RecordOnce => "record_once",
             Self::RecordGone => "record_gone",

@@ -165,6 +165,13 @@ impl Alerts {
         }
     }
 
+    /// A run begins: whoever raised what is active is told that it is here, as nobody knows of this run yet.
+    pub fn begin(&mut self, now: Instant, ctx: &mut Context) {
+        let authors: BTreeSet<NodeId> = self.active.values().map(|active| active.op.author()).collect();
+        let me = ctx.me.id;
+        self.receipts.begin(now, authors.into_iter().filter(|author| *author != me), ctx);
+    }
+
     /// An op of the log is here for the first time.
     pub fn on_logged(&mut self, now: Instant, logged: Logged, ctx: &mut Context) {
         let (author, op) = (logged.op.author(), logged.op.clone());

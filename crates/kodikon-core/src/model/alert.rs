@@ -122,10 +122,14 @@ pub struct ReceiptRow {
     pub durable: Vec<(u64, u64)>,
 }
 
-/// Intervals of one row at most, and rows of one receipt.
+/// Intervals of each list of a row at most.
 pub const MAX_RECEIPT_SPANS: usize = 6;
-/// Runs of one author that a receipt speaks of: the newest.
+/// Runs of one author that a receipt speaks of to every version: the newest.
 pub const MAX_RECEIPT_ROWS: usize = 4;
+/// Runs that it speaks of at all: as many as fit where each has one interval.
+pub const MAX_RECEIPT_RUNS: usize = 32;
+/// Intervals of all lists of the further rows together: what fits where numbers have three bytes each.
+pub const MAX_RECEIPT_MORE: usize = 128;
 /// Bytes of a receipt: two lists of intervals of nine-byte numbers in each row; with its envelope it fits a datagram.
 pub const MAX_RECEIPT: usize = MAX_RECEIPT_ROWS * (16 + 2 * MAX_RECEIPT_SPANS * 19);
 
@@ -133,12 +137,68 @@ pub const MAX_RECEIPT: usize = MAX_RECEIPT_ROWS * (16 + 2 * MAX_RECEIPT_SPANS * 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ReceiptBody {
-    /// The newest runs of which anything is active.
+    /// The newest runs of which an alert is active.
     #[n(0)]
     pub rows: Vec<ReceiptRow>,
+    /// Further intervals of these runs and those of older ones, as many as fit [`MAX_RECEIPT`]; what is on disk was shown, and is not said twice. Apart, since
+    /// older versions take no longer row and no more of them, and pass over this.
+    #[n(1)]
+    pub more: Option<Vec<ReceiptRow>>,
 }
 
+/// First and last number of an interval.
+type Span = (u64, u64);
+
+/// Bytes of a further row besides its intervals: its own frame, its run, and the frames of two lists.
+const ROW_FRAME: usize = 1 + 9 + 2 * 3;
+/// Bytes of the list of further rows besides these.
+const MORE_FRAME: usize = 2;
+
 impl ReceiptBody {
+    /// As much as fits of the runs given and of their intervals, the first of each first.
+    #[must_use]
+    pub fn of(runs: impl Iterator<Item = ReceiptRow>) -> Self {
+        let (mut rows, mut rest) = (Vec::new(), Vec::new());
+        for mut row in runs.take(MAX_RECEIPT_RUNS) {
+            let few = if rows.len() < MAX_RECEIPT_ROWS { MAX_RECEIPT_SPANS } else { 0 };
+            let is_on_disk = |span: &Span| row.durable.iter().any(|kept| kept.0 <= span.0 && span.1 <= kept.1);
+            let shown = row.shown.iter().skip(few).filter(|span| !is_on_disk(span)).copied().collect();
+            let durable = row.durable.split_off(row.durable.len().min(few));
+            rest.push(ReceiptRow { epoch: row.epoch, shown, durable });
+            if few > 0 {
+                row.shown.truncate(few);
+                row.shown.sort_unstable();
+                row.durable.sort_unstable();
+                rows.push(row);
+            }
+        }
+        let mut body = Self { rows, more: None };
+        let mut room = MAX_RECEIPT.saturating_sub(encoded_len(&body) + MORE_FRAME);
+        let mut count = MAX_RECEIPT_MORE;
+        rest.retain(|row| !row.shown.is_empty() || !row.durable.is_empty());
+        for row in &mut rest {
+            room = room.saturating_sub(ROW_FRAME);
+            for spans in [&mut row.shown, &mut row.durable] {
+                let lens = spans.iter().take(count).scan(0, |sum, span| {
+                    *sum += encoded_len(span);
+                    Some(*sum)
+                });
+                let fitting: Vec<usize> = lens.take_while(|sum| *sum <= room).collect();
+                room -= fitting.last().copied().unwrap_or(0);
+                count -= fitting.len();
+                spans.truncate(fitting.len());
+            }
+        }
+        rest.retain(|row| !row.shown.is_empty() || !row.durable.is_empty());
+        body.more = Some(rest).filter(|rest| !rest.is_empty());
+        body
+    }
+
+    /// All rows; of one run there may be two.
+    pub fn all(&self) -> impl Iterator<Item = &ReceiptRow> {
+        self.rows.iter().chain(self.more.iter().flatten())
+    }
+
     /// Reads a receipt, and about whom it is; `None` for one that no honest author makes.
     #[must_use]
     pub fn parse(op: &SignedOp) -> Option<(NodeId, Self)> {
@@ -150,8 +210,16 @@ impl ReceiptBody {
         let body: Self = minicbor::decode(op.body()).ok()?;
         let is_short =
             |row: &ReceiptRow| row.shown.len() <= MAX_RECEIPT_SPANS && row.durable.len() <= MAX_RECEIPT_SPANS;
-        (body.rows.len() <= MAX_RECEIPT_ROWS && body.rows.iter().all(is_short)).then_some((about, body))
+        let more = body.more.as_deref().unwrap_or_default();
+        let count: usize = more.iter().map(|row| row.shown.len() + row.durable.len()).sum();
+        let is_few = more.len() <= MAX_RECEIPT_RUNS && count <= MAX_RECEIPT_MORE;
+        let is_whole = is_few && body.rows.len() <= MAX_RECEIPT_ROWS && body.rows.iter().all(is_short);
+        is_whole.then_some((about, body))
     }
+}
+
+fn encoded_len<T: Encode<()>>(what: &T) -> usize {
+    minicbor::to_vec(what).expect("encoding into memory cannot fail").len()
 }
 
 /// An alert that the application wants raised.
@@ -246,6 +314,9 @@ pub struct AlertView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::id::MeshId;
+    use crate::model::identity::Identity;
+    use crate::model::op::Statement;
 
     #[test]
     fn the_name_of_an_alert_is_sixteen_hex_digits_and_is_read_back() {
@@ -258,9 +329,47 @@ mod tests {
 
     #[test]
     fn the_largest_receipt_fits_its_limit() {
-        let spans = vec![(u64::MAX - 1, u64::MAX); MAX_RECEIPT_SPANS];
-        let row = ReceiptRow { epoch: u64::MAX, shown: spans.clone(), durable: spans };
-        let body = ReceiptBody { rows: vec![row; MAX_RECEIPT_ROWS] };
-        assert!(minicbor::to_vec(body).unwrap().len() <= MAX_RECEIPT);
+        for (most, runs, spans) in [(u64::MAX, 9, 500), (200, 9, 500), (100_000, 1, 500), (100_000, 1, 7), (9, 1, 6)] {
+            let list = |end: u64| (0..spans).map(|_| (end - 1, end)).collect();
+            let row = ReceiptRow { epoch: most, shown: list(most), durable: list(most - 2) };
+            let body = ReceiptBody::of(vec![row; runs].into_iter());
+            assert!(encoded_len(&body) <= MAX_RECEIPT, "{most}, {runs}, {spans}");
+            assert_eq!(ReceiptBody::parse(&said(&body)), Some((NodeId([7; 16]), body)), "{most}, {runs}, {spans}");
+        }
+    }
+
+    #[test]
+    fn a_receipt_says_what_is_on_disk_once_and_names_a_hundred_intervals() {
+        let islands: Vec<Span> = (0..100).rev().map(|n| (300 + 2 * n, 300 + 2 * n)).collect();
+        let row = ReceiptRow { epoch: 5, shown: islands.clone(), durable: islands[..99].to_vec() };
+        let body = ReceiptBody::of([row].into_iter());
+        let [first] = &body.rows[..] else { panic!("{body:?}") };
+        assert_eq!((first.shown.len(), first.durable.len(), first.shown[5]), (6, 6, (498, 498)));
+        let [more] = body.more.as_deref().unwrap() else { panic!("{body:?}") };
+        assert_eq!((&more.shown[..], &more.durable[..]), (&[(300, 300)][..], &islands[6..99]));
+    }
+
+    #[test]
+    fn one_interval_too_many_is_no_receipt_and_an_older_version_reads_the_first_of_each_run() {
+        #[derive(Decode)]
+        #[cbor(map)]
+        struct Older {
+            #[n(0)]
+            rows: Vec<ReceiptRow>,
+        }
+        let row = |shown| ReceiptRow { epoch: 1, shown: vec![(1, 1); shown], durable: Vec::new() };
+        let table = [(6, 128, 1, true), (7, 0, 1, false), (6, 129, 1, false), (6, 1, 32, true), (6, 1, 33, false)];
+        for (shown, more, rows, is_whole) in table {
+            let body = ReceiptBody { rows: vec![row(shown)], more: Some(vec![row(more); rows]) };
+            assert_eq!(ReceiptBody::parse(&said(&body)).is_some(), is_whole, "{shown}, {more}, {rows}");
+            let older: Older = minicbor::decode(&minicbor::to_vec(&body).unwrap()).unwrap();
+            assert_eq!(older.rows, body.rows);
+        }
+    }
+
+    fn said(body: &ReceiptBody) -> SignedOp {
+        let body = minicbor::to_vec(body).unwrap();
+        let says = Statement { kind: OpKind::Receipt, key: vec![7; 16], body, lamport: 1, wall: WallTime(1) };
+        SignedOp::sign(&Identity::from_secret(&[5; 32]), MeshId([1; 16]), Epoch(3), Seq(1), says)
     }
 }

@@ -165,6 +165,7 @@ impl Node {
         self.renew_card(now);
         if is_first {
             self.replication.publish_saved(now, &mut self.ctx);
+            self.alerts.begin(now, &mut self.ctx);
         }
         self.discovery.on_interfaces(now, &mut self.ctx);
         self.routing.on_change(now, &self.ctx);

@@ -169,8 +169,8 @@ fn logged() -> Vec<Message> {
     card.log_floor = Some(EPOCH.0);
     let card = op(OpKind::Card, b"", minicbor::to_vec(card).expect("a Vec takes all"));
     let row = ReceiptRow { epoch: EPOCH.0, shown: vec![(1, 2), (4, u64::MAX)], durable: vec![(1, 1)] };
-    let receipt =
-        op(OpKind::Receipt, &SOMEBODY, minicbor::to_vec(ReceiptBody { rows: vec![row] }).expect("a Vec takes all"));
+    let receipt = ReceiptBody { rows: vec![row.clone()], more: Some(vec![row]) };
+    let receipt = op(OpKind::Receipt, &SOMEBODY, minicbor::to_vec(receipt).expect("a Vec takes all"));
     let over = Cover { author, epoch: EPOCH.0, intervals: vec![Interval { first: 1, last: 1 }] };
     let entries = vec![
         LogEntry { op: alert, age_ms: 0, key: None, rested: None },

@@ -83,6 +83,12 @@ impl Alerts {
         self.all.values().any(is_near)
     }
 
+    /// Whether an alert goes on for a while.
+    fn is_lasting(&self, now: Moment, id: &AlertId) -> bool {
+        let alert = self.numbers.get(id).and_then(|number| self.all.get(number));
+        alert.is_some_and(|alert| now.since(alert.at) + END_MARGIN < alert.ttl)
+    }
+
     /// A process began.
     pub(super) fn booted(&mut self, node: usize) {
         self.runs[node] += 1;
@@ -190,22 +196,21 @@ impl Watch {
     }
 }
 
-/// Checks that those of a component show the same alerts, and all that is active.
+/// The active alerts that each node shows.
+type Views = BTreeMap<usize, BTreeMap<AlertId, AlertView>>;
+
+/// Checks that those of a component show the same alerts, and all that is active; and that they know who has them.
 pub(super) fn check_calm(cluster: &mut Cluster<Watch>, component: &[usize]) {
     let now = cluster.now;
-    let mut views: BTreeMap<usize, BTreeMap<AlertId, AlertView>> = BTreeMap::new();
+    let mut views = Views::new();
     for &node in component.iter().filter(|&&node| reach::is_live(cluster, node)) {
         let Some(process) = &cluster.nodes[node].process else { continue };
         let shown = process.endpoint.alerts(process.clock.local(now));
         views.insert(node, shown.into_iter().map(|view| (view.id, view)).collect());
     }
     let watch = &mut cluster.observer;
-    let is_lasting = |alerts: &Alerts, id: &AlertId| {
-        let alert = alerts.numbers.get(id).and_then(|number| alerts.all.get(number));
-        alert.is_some_and(|alert| now.since(alert.at) + END_MARGIN < alert.ttl)
-    };
     let all: BTreeSet<AlertId> = views.values().flat_map(|shown| shown.keys().copied()).collect();
-    for id in all.into_iter().filter(|id| is_lasting(&watch.alerts, id)) {
+    for id in all.into_iter().filter(|id| watch.alerts.is_lasting(now, id)) {
         for (&node, shown) in &views {
             let own = watch.truth.nodes[node].id;
             let has = shown.get(&id).is_some_and(|view| view.source == own || watch.alerts.had.contains(&(own, id)));
@@ -218,10 +223,35 @@ pub(super) fn check_calm(cluster: &mut Cluster<Watch>, component: &[usize]) {
     for alert in watch.alerts.all.values() {
         let Some((id, shown)) = alert.id.zip(views.get(&alert.node)) else { continue };
         let is_its = watch.truth.nodes[alert.node].id == alert.by && !watch.was_rolled_back(&alert.by);
-        if is_its && is_lasting(&watch.alerts, &id) && watch.alerts.kept.contains(&(alert.by, id)) {
+        if is_its && watch.alerts.is_lasting(now, &id) && watch.alerts.kept.contains(&(alert.by, id)) {
             watch.tally.check(now, Check::CalmAlerts, shown.contains_key(&id), || {
                 format!("node {} has lost its own {id:?}, which was on its disk", alert.node)
             });
+        }
+    }
+    check_receipts(watch, now, &views);
+}
+
+/// Checks that everyone knows who has shown an alert, and who has it on disk.
+fn check_receipts(watch: &mut Watch, now: Moment, views: &Views) {
+    let Watch { alerts, truth, tally, .. } = watch;
+    for (&node, shown) in views {
+        for (id, view) in shown.iter().filter(|(id, _)| alerts.is_lasting(now, id)) {
+            for (&holder, others) in views {
+                let own = truth.nodes[holder].id;
+                let Some(held) = others.get(id).filter(|_| own != view.source && alerts.had.contains(&(own, *id)))
+                else {
+                    continue;
+                };
+                tally.check(now, Check::CalmReceipts, view.delivered.contains(&own), || {
+                    format!("node {node} shows {id:?} of {:?} as not shown by node {holder}", view.source)
+                });
+                if held.kept && alerts.kept.contains(&(own, *id)) {
+                    tally.check(now, Check::CalmReceipts, view.durable.contains(&own), || {
+                        format!("node {node} shows {id:?} of {:?} as not on the disk of node {holder}", view.source)
+                    });
+                }
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ fn each_vice_is_found_by_its_check() {
     let lost = "[[step]]\nat_s = 60\ndo = \"crash\"\nfor_s = 1.0";
     let letters = "letters_every_s = 5.0";
     let casts = "casts_every_s = 5.0";
+    let alerts = "alerts_every_s = 5.0";
     let both = "letters_every_s = 5.0\n[[step]]\nat_s = 60\ndo = \"crash\"\nfor_s = 20.0";
     let table: &[(Maker, &str, Option<Check>)] = &[
         (fake::honest, "", None),
@@ -60,6 +61,8 @@ fn each_vice_is_found_by_its_check() {
         (fake::bending, casts, Some(Check::CastTrue)),
         (fake::hurrying, casts, Some(Check::CastTrue)),
         (fake::despairing, casts, Some(Check::CastReliable)),
+        (fake::honest, alerts, None),
+        (fake::ignoring, alerts, Some(Check::CalmReceipts)),
     ];
     for &(maker, more, expected) in table {
         let found = broken_by(maker, more);

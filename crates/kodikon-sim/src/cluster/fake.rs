@@ -1,5 +1,6 @@
 //! Decides nothing of worth: a small mesh protocol in clear, honest or lying, to try the simulator and its checks on.
 
+mod alerts;
 mod casts;
 mod letters;
 
@@ -19,6 +20,7 @@ use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Boot;
 
 use crate::cluster::endpoint::Endpoint;
+use crate::cluster::fake::alerts::Board;
 use crate::cluster::fake::letters::Post;
 
 /// What a fake node does wrong.
@@ -69,6 +71,8 @@ pub(crate) enum Vice {
     Shuns,
     /// Settles everything as expired.
     Despairs,
+    /// Shows alerts as shown by nobody else.
+    Ignores,
 }
 
 /// Node that multicasts `id | epoch | fps` each second and holds dead whoever is silent for five.
@@ -84,6 +88,7 @@ pub(crate) struct Fake {
     wished: NodeSnapshot,
     peers: BTreeMap<NodeId, (Epoch, Instant, Liveness, NodeSnapshot, String)>,
     post: Post,
+    board: Board,
     next: Instant,
     outputs: VecDeque<Output>,
     stats: Stats,
@@ -102,6 +107,7 @@ impl Fake {
             wished: boot.saved.state.clone(),
             peers: BTreeMap::new(),
             post: Post::default(),
+            board: Board::default(),
             next: now,
             outputs: VecDeque::new(),
             stats: Stats::default(),
@@ -180,6 +186,7 @@ impl Endpoint for Fake {
         match input {
             Input::Wake => self.wake(now),
             Input::Datagram(_, bytes) if self.hear_letter(bytes) || self.hear_cast(bytes) => {}
+            Input::Datagram(_, bytes) if self.hear_alert(now, bytes) => {}
             Input::Datagram(_, bytes) => self.hear(now, bytes),
             Input::Command(Command::SetState(..)) => {
                 self.wished.version += 1;
@@ -199,6 +206,7 @@ impl Endpoint for Fake {
             }
             Input::Command(Command::Send(order)) => self.write(now, order),
             Input::Command(Command::Broadcast(order)) => self.announce(&order),
+            Input::Command(Command::Raise(order)) => self.raise(now, order),
             Input::Interfaces(_)
             | Input::Unreachable(_)
             | Input::StreamOpened { .. }
@@ -209,9 +217,7 @@ impl Endpoint for Fake {
             | Input::Committed { .. }
             | Input::Scanned { .. }
             | Input::Checked { .. }
-            | Input::Command(
-                Command::Raise(_) | Command::Acknowledge(_) | Command::Add(_) | Command::Delete(_) | Command::Search(_),
-            )
+            | Input::Command(Command::Acknowledge(_) | Command::Add(_) | Command::Delete(_) | Command::Search(_))
             | Input::Disturbed => {}
         }
     }
@@ -299,8 +305,8 @@ impl Endpoint for Fake {
         0
     }
 
-    fn alerts(&self, _: Instant) -> Vec<AlertView> {
-        Vec::new()
+    fn alerts(&self, now: Instant) -> Vec<AlertView> {
+        self.board(now)
     }
 
     fn records(&self, _: Instant) -> Vec<RecordView> {
@@ -334,4 +340,5 @@ makers! {
     circling: Circles, losing: Loses, clinging: Clings,
     doubling: Doubles, bending: Bends, hurrying: Hurries, wandering: Wanders, mute: Mute,
     stuttering: Stutters, boasting: Boasts, shunning: Shuns, despairing: Despairs,
+    ignoring: Ignores,
 }

@@ -133,7 +133,7 @@ impl Decoder {
     fn receipt(&self, about: NodeId, body: &ReceiptBody) -> Value {
         let row =
             |row: &ReceiptRow| json!({"epoch": row.epoch, "shown": row.shown.clone(), "durable": row.durable.clone()});
-        json!({"about": self.node(about.0), "rows": body.rows.iter().map(row).collect::<Vec<_>>()})
+        json!({"about": self.node(about.0), "rows": body.all().map(row).collect::<Vec<_>>()})
     }
 
     /// A card with the envelope it was signed in: `{op, card}`.

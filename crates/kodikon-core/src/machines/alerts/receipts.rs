@@ -8,7 +8,7 @@ use crate::ground::bounded::RecentMap;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
-use crate::model::alert::ReceiptBody;
+use crate::model::alert::{ReceiptBody, ReceiptRow};
 use crate::model::op::OpId;
 
 /// What is known of what nodes have of each other's logs: receivers by authors. The pair noted longest ago makes room.
@@ -75,6 +75,16 @@ impl Receipts {
         *held = (held.0.min(earliest + jitter), held.1 || is_urgent);
     }
 
+    /// A run begins with what its disk held: its authors are owed anew, since receipts end with the run that told them. Those who
+    /// begin with this node, as after a power failure, are all in its directory: they share the time as peers do later.
+    pub(super) fn begin(&mut self, now: Instant, authors: impl Iterator<Item = NodeId>, ctx: &mut Context) {
+        let known = ctx.roster.len() + ctx.roster.directory().len();
+        let span = GAP_A_PEER.saturating_mul(u32::try_from(known).unwrap_or(u32::MAX));
+        for author in authors.take(MAX_OWED) {
+            self.owed.entry(author).or_insert_with(|| (now + ctx.random.span(span), false));
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.owed.values().map(|(at, _)| *at).min()
     }
@@ -97,7 +107,9 @@ impl Receipts {
     }
 
     pub(super) fn is_news(&mut self, author: NodeId, body: &ReceiptBody) -> bool {
-        let news = self.told.get(&author) != Some(body);
+        // Of whom nothing was told there is nothing to take back.
+        let told = self.told.get(&author);
+        let news = told != Some(body) && (told.is_some() || !body.rows.is_empty());
         if news {
             self.told.insert(author, body.clone());
         }
@@ -134,9 +146,10 @@ impl Receipts {
 pub(super) fn gained(author: NodeId, before: Option<&ReceiptBody>, now: &ReceiptBody) -> Vec<RangeInclusive<OpId>> {
     let id = |epoch, seq| OpId { author, epoch: Epoch(epoch), seq: Seq(seq) };
     let mut gained = Vec::new();
-    for row in &now.rows {
-        let old = before.and_then(|before| before.rows.iter().find(|old| old.epoch == row.epoch));
-        let (shown, durable) = old.map_or((&[][..], &[][..]), |old| (&old.shown[..], &old.durable[..]));
+    for row in now.all() {
+        let old = || before.into_iter().flat_map(ReceiptBody::all).filter(|old| old.epoch == row.epoch);
+        let shown: Vec<&(u64, u64)> = old().flat_map(|old| &old.shown).collect();
+        let durable: Vec<&(u64, u64)> = old().flat_map(|old| &old.durable).collect();
         for (spans, known) in [(&row.shown, shown), (&row.durable, durable)] {
             for (first, last) in spans {
                 let begun = known.iter().find(|(from, to)| (*from..=*to).contains(first));
@@ -152,11 +165,13 @@ pub(super) fn gained(author: NodeId, before: Option<&ReceiptBody>, now: &Receipt
 
 /// How far an op has come by a receipt.
 pub(super) fn standing(body: Option<&ReceiptBody>, id: &OpId) -> Standing {
-    let row = body.and_then(|body| body.rows.iter().find(|row| row.epoch == id.epoch.0));
     let holds = |spans: &[(u64, u64)]| spans.iter().any(|(first, last)| (*first..=*last).contains(&id.seq.0));
-    match row {
-        Some(row) if holds(&row.durable) => Standing::Durable,
-        Some(row) if holds(&row.shown) => Standing::Shown,
-        Some(_) | None => Standing::Nothing,
-    }
+    let of_row = |row: &ReceiptRow| {
+        if holds(&row.durable) {
+            return Standing::Durable;
+        }
+        if holds(&row.shown) { Standing::Shown } else { Standing::Nothing }
+    };
+    let rows = body.into_iter().flat_map(ReceiptBody::all).filter(|row| row.epoch == id.epoch.0);
+    rows.map(of_row).max().unwrap_or(Standing::Nothing)
 }

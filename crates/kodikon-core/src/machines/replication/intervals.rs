@@ -19,6 +19,13 @@ impl Intervals {
         self.spans[..behind].last().map(|span| span.last)
     }
 
+    /// The interval that a number lies in.
+    #[must_use]
+    pub(super) fn around(&self, number: u64) -> Option<Interval> {
+        let behind = self.spans.partition_point(|span| span.first <= number);
+        self.spans[..behind].last().filter(|span| span.last >= number).copied()
+    }
+
     /// Whether a number is in the set.
     #[must_use]
     pub(super) fn contains(&self, number: u64) -> bool {
@@ -170,6 +177,9 @@ mod tests {
             }
             for number in 0..140 {
                 prop_assert_eq!(set.contains(number), model.contains(&number), "{}", number);
+                let around = set.around(number);
+                prop_assert_eq!(around.is_some(), model.contains(&number), "{}", number);
+                prop_assert!(around.is_none_or(|span| span.first <= number && number <= span.last), "{}", number);
             }
             let wire = set.to_wire();
             for pair in wire.windows(2) {

@@ -43,6 +43,7 @@ use crate::machines::replication::log::rates::Rates;
 use crate::machines::replication::log::room::Room;
 use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
+use crate::model::alert::{MAX_RECEIPT_MORE, MAX_RECEIPT_ROWS, MAX_RECEIPT_RUNS, MAX_RECEIPT_SPANS};
 use crate::model::logged::{LogBody, Logged};
 use crate::model::op::{OpId, OpKind, OpLane, SignedOp};
 use crate::wire::message::{Log as LogMessage, LogEntry, LogPiece};
@@ -547,11 +548,15 @@ impl Log {
         id.author != ctx.me.id && !stands() && floor_of(&id.author, ctx).is_some_and(|floor| id.epoch < floor)
     }
 
-    /// What is shown, and on disk, of an author's newest runs of which anything is active.
-    pub(super) fn receipts(&self, author: &NodeId, rows: usize, spans: usize) -> Vec<(Epoch, (Spans, Spans))> {
+    /// What is shown, and on disk, of an author's newest runs of which an alert is active: nobody asks after anything else.
+    pub(super) fn receipts(&self, author: &NodeId) -> Vec<(Epoch, (Spans, Spans))> {
+        let most = MAX_RECEIPT_SPANS + MAX_RECEIPT_MORE;
         let runs = self.lanes.range((*author, Epoch(0))..=(*author, Epoch(u64::MAX))).rev();
-        let active = runs.filter(|(_, lane)| lane.urgent().next().is_some());
-        active.take(rows).map(|((_, epoch), lane)| (*epoch, lane.receipt(spans))).collect()
+        let active = runs.filter(|(_, lane)| lane.alerts().next().is_some());
+        // Beside the newest runs there is room for what is asked after alone.
+        let few = |nth: usize| if nth < MAX_RECEIPT_ROWS { MAX_RECEIPT_SPANS } else { 0 };
+        let rows = active.take(MAX_RECEIPT_RUNS).enumerate();
+        rows.map(|(nth, ((_, epoch), lane))| (*epoch, lane.receipt(few(nth), most))).collect()
     }
 
     /// How a transaction ended.

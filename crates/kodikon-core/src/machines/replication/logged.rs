@@ -8,7 +8,7 @@ use crate::ground::id::{Epoch, NodeId, StreamId};
 use crate::ground::time::Instant;
 use crate::machines::replication::Replication;
 use crate::machines::replication::log::{Log, PipeFrame, Said, Wanted};
-use crate::model::alert::{MAX_RECEIPT_ROWS, MAX_RECEIPT_SPANS, ReceiptBody, ReceiptRow};
+use crate::model::alert::{ReceiptBody, ReceiptRow};
 use crate::model::letter::Ticket;
 use crate::model::op::{OpId, OpKind};
 use crate::wire::message::{Bulk, Interval, Log as LogMessage, LogPiece, Message};
@@ -188,9 +188,7 @@ impl Replication {
             shown: shown.into_iter().map(pair).collect(),
             durable: durable.into_iter().map(pair).collect(),
         };
-        ReceiptBody {
-            rows: self.log.receipts(author, MAX_RECEIPT_ROWS, MAX_RECEIPT_SPANS).into_iter().map(row).collect(),
-        }
+        ReceiptBody::of(self.log.receipts(author).into_iter().map(row))
     }
 
     /// What a peer that is present has of an author's log.

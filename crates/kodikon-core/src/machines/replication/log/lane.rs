@@ -8,7 +8,7 @@ use crate::machines::replication::hearsay::Hearsay;
 use crate::machines::replication::intervals::{Intervals, MAX_INTERVALS};
 use crate::model::letter::Priority;
 use crate::model::logged::LogBody;
-use crate::model::op::{OpId, SignedOp};
+use crate::model::op::{OpId, OpKind, SignedOp};
 use crate::wire::message::{Cover, Interval};
 
 /// An op that is held.
@@ -276,13 +276,17 @@ impl LogLane {
         }
     }
 
-    /// Intervals shown, and on disk, the newest at most: for a receipt.
-    pub(super) fn receipt(&self, most: usize) -> (Vec<Interval>, Vec<Interval>) {
-        let newest = |set: &Intervals| {
-            let all = set.to_wire();
-            all[all.len().saturating_sub(most)..].to_vec()
-        };
-        (newest(&self.covered.without(&self.refused)), newest(&self.kept))
+    /// Alerts that are held, by number.
+    pub(super) fn alerts(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.held.iter().filter(|(_, held)| held.op.kind() == OpKind::Alert).map(|(seq, _)| *seq)
+    }
+
+    /// Intervals shown, and on disk, for a receipt: `most` with alerts that are held, which their author asks after, the newest first.
+    /// Where these are fewer than `few` others make it so many, of which it may hold alerts still that ended here or made room.
+    pub(super) fn receipt(&self, few: usize, most: usize) -> (Vec<Interval>, Vec<Interval>) {
+        let shown = self.covered.without(&self.refused);
+        let on_disk = self.alerts().filter(|seq| !self.unkept.contains(seq));
+        (most_asked(&shown, self.alerts(), (few, most)), most_asked(&self.kept, on_disk, (few, most)))
     }
 
     /// Intervals that it takes to remember what was covered, beyond one for each op that is held.
@@ -291,9 +295,34 @@ impl LogLane {
     }
 }
 
+/// Of a set the intervals that certain numbers lie in, and of the others as many as make them `few`. A number that the set had no room
+/// for counts by itself.
+fn most_asked(
+    set: &Intervals,
+    numbers: impl DoubleEndedIterator<Item = u64>,
+    (few, most): (usize, usize),
+) -> Vec<Interval> {
+    let mut asked: Vec<Interval> = Vec::new();
+    for number in numbers.rev() {
+        if asked.last().is_some_and(|span| span.first <= number) {
+            continue;
+        }
+        if asked.len() >= most {
+            return asked;
+        }
+        asked.push(set.around(number).unwrap_or(Interval { first: number, last: number }));
+    }
+    let others: Vec<Interval> = set.to_wire().iter().rev().filter(|span| !asked.contains(span)).copied().collect();
+    asked.extend(others.into_iter().take(few.saturating_sub(asked.len())));
+    asked
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::time::WallTime;
+    use crate::model::identity::Identity;
+    use crate::model::op::Statement;
 
     /// Found by swarm-10, seed 64: a disk failed for longer than an alert lasted, and after the next start the alert was said to be on it.
     #[test]
@@ -302,8 +331,33 @@ mod tests {
         let mut lane = LogLane::new(MeshId([1; 16]), NodeId([2; 16]), Epoch(3), [4; 32]);
         lane.restore(&[span(1, 5), span(8, 9)]);
         lane.note_kept(Seq(9));
-        assert_eq!(lane.receipt(6), (vec![span(1, 5), span(8, 9)], vec![span(9, 9)]));
+        assert_eq!(lane.receipt(6, 9), (vec![span(8, 9), span(1, 5)], vec![span(9, 9)]));
         assert!(lane.covers(Seq(5)) && !lane.is_kept(Seq(5)), "it is not shown again");
         assert_eq!(lane.over(&Intervals::default()).to_wire(), [span(1, 5), span(8, 9)], "nothing of it is held");
+    }
+
+    #[test]
+    fn a_receipt_names_first_what_alerts_lie_in_whatever_else_is_newer() {
+        let span = |first, last| Interval { first, last };
+        let mut lane = LogLane::new(MeshId([1; 16]), NodeId([2; 16]), Epoch(3), [4; 32]);
+        // More islands of sightings than are remembered as kept: the next of them are not.
+        (0..600).for_each(|n| lane.note_kept(Seq(3 * n + 100)));
+        lane.restore(&[span(1, 5), span(8, 9), span(11, 11), span(20, 3_000)]);
+        for (seq, is_kept) in [(2, true), (4, true), (8, false), (2_000, true)] {
+            lane.hold(alert(seq), is_kept);
+        }
+        let (shown, durable) = lane.receipt(4, 9);
+        assert_eq!(shown, [span(20, 3_000), span(8, 9), span(1, 5), span(11, 11)]);
+        assert_eq!(durable[..3], [span(2_000, 2_000), span(4, 4), span(2, 2)], "8 is not on disk");
+        assert_eq!(durable[3..].len(), 1, "{durable:?}");
+        let (shown, durable) = lane.receipt(1, 2);
+        assert_eq!(shown, [span(20, 3_000), span(8, 9)]);
+        assert_eq!(durable, [span(2_000, 2_000), span(4, 4)]);
+    }
+
+    fn alert(seq: u64) -> Held {
+        let says = Statement { kind: OpKind::Alert, key: Vec::new(), body: Vec::new(), lamport: 1, wall: WallTime(1) };
+        let op = SignedOp::sign(&Identity::from_secret(&[5; 32]), MeshId([1; 16]), Epoch(3), Seq(seq), says);
+        Held { op, priority: Priority::Normal, ttl_ms: 1, born_ms: 0, rested: false }
     }
 }
