@@ -169,7 +169,7 @@ fn letters_that_relays_bring_beyond_an_origins_rate_are_counted_as_its_own() {
         number,
         attempt: 1,
         kind: KIND_TEXT,
-        priority: Priority::Low as u8,
+        priority: Priority::Critical as u8,
         left_ms: 1_000,
         body: vec![b' '; 10],
         tag: [0; 16],
