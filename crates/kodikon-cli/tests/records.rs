@@ -347,6 +347,18 @@ fn an_import_tells_broken_lines_by_number_goes_on_after_ctrl_c_and_an_export_bri
     assert_eq!((node.end(), other.end()), (0, 0));
 }
 
+/// The node skips what it holds: the second of two lines came with the first, and was not held yet.
+#[test]
+fn a_line_that_stands_twice_in_a_file_is_imported_once() {
+    let home = Home::new("records-twice");
+    let (mut node, _) = up(&home, "cam1", &free_port());
+    let line = |hash: &str| format!("{}\n", json!({"hash_value": hash, "data_type": "person", "timestamp": 1e9}));
+    std::fs::write(home.0.join("in.jsonl"), [line("a"), line("b"), line("a")].concat()).expect("a writable folder");
+    let report = ask(&home, "cam1", &["import", "in.jsonl"]);
+    assert_eq!((&report["imported"], &report["skipped"]), (&json!(2), &json!(1)), "{report}");
+    assert_eq!(node.end(), 0);
+}
+
 #[test]
 fn embeddings_that_went_in_by_a_npy_file_come_out_the_same_by_one() {
     let home = Home::new("records-npy");
