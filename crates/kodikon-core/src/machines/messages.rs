@@ -132,18 +132,22 @@ impl Messages {
     fn is_welcome(&self, from: &NodeId, letter: &Letter, ctx: &mut Context) -> bool {
         // What its origin itself says to this node stays here, and its receipt goes with the acknowledgement.
         let needs_room = letter.to != ctx.me.id.0 || letter.origin != from.0;
-        let has_room = |urgency: Priority| self.custody.has_room(from, urgency, letter.body.len().max(4 * MAX_PATH));
         let reason = if !ctx.roster.is_near(from) {
             Reject::Stranger
         } else if letter.urgency().is_none() || letter.left_ms == 0 {
             Reject::Malformed
-        } else if needs_room && !letter.urgency().is_some_and(has_room) {
+        } else if needs_room && !self.has_room(from, letter, letter.body.len().max(4 * MAX_PATH)) {
             Reject::Limit
         } else {
             return true;
         };
         ctx.stats.drop(reason);
         false
+    }
+
+    /// Whether a letter of so many bytes finds room among those of the neighbour that gives it.
+    fn has_room(&self, from: &NodeId, letter: &Letter, bytes: usize) -> bool {
+        letter.urgency().is_some_and(|urgency| self.custody.has_room(from, urgency, bytes))
     }
 
     /// The whole letter, as soon as it is.
@@ -257,8 +261,7 @@ impl Messages {
         let print = came.print;
         let expires = now + left(&letter);
         let is_loop = came.path.0.contains(&Stamp::of(&ctx.me.id)) || came.path.0.len() == MAX_PATH;
-        let has_room = |urgency: Priority| self.custody.has_room(&came.from, urgency, letter.body.len());
-        if is_loop || !letter.urgency().is_some_and(has_room) {
+        if is_loop || !self.has_room(&came.from, &letter, letter.body.len()) {
             return ctx.stats.drop(if is_loop { Reject::Replay } else { Reject::Limit });
         }
         self.answer(now, &came, None, ctx);
@@ -374,8 +377,7 @@ impl Messages {
         let own = self.origin.find(&NodeId(letter.to), letter.number).filter(|_| passage.from.is_none());
         let current = own.and_then(|own| self.origin.get(own)).map(|own| (own.attempts, own.parcel));
         let is_text = letter.origin == ctx.me.id.0 && letter.is_text();
-        let fits = |urgency: Priority| self.custody.has_room(&came.from, urgency, letter.body.len());
-        let has_room = letter.urgency().is_some_and(fits);
+        let has_room = self.has_room(&came.from, &letter, letter.body.len());
         if now >= expires || !has_room || is_text && current != Some((letter.attempt, None)) {
             return;
         }

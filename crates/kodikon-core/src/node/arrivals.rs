@@ -52,7 +52,7 @@ impl Node {
     /// Whether the session is placed, and whether its peer counts.
     fn standing(&mut self, tag: SessionTag) -> (bool, bool) {
         let peer = self.ctx.sessions.get_mut(tag).map(|session| session.peer);
-        let counts = peer.and_then(|peer| self.ctx.roster.get(&peer)).is_some_and(|peer| peer.liveness.is_present());
+        let counts = peer.is_some_and(|peer| self.is_present(&peer));
         (peer.is_some(), counts)
     }
 

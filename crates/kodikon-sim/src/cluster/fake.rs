@@ -46,6 +46,7 @@ pub(crate) enum Vice {
     Forgets,
     /// Says again and again that its disk was restored.
     Alarms,
+    /// Says again and again that another bears its identity.
     Haunted,
     /// Shows ways that lead through their ends twice.
     Circles,

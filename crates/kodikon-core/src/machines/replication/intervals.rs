@@ -13,23 +13,22 @@ pub(super) struct Intervals {
 }
 
 impl Intervals {
-    /// The last number of the interval that begins nearest at or below a number.
-    fn end_before(&self, number: u64) -> Option<u64> {
+    /// The interval that begins nearest at or below a number.
+    fn before(&self, number: u64) -> Option<Interval> {
         let behind = self.spans.partition_point(|span| span.first <= number);
-        self.spans[..behind].last().map(|span| span.last)
+        self.spans[..behind].last().copied()
     }
 
     /// The interval that a number lies in.
     #[must_use]
     pub(super) fn around(&self, number: u64) -> Option<Interval> {
-        let behind = self.spans.partition_point(|span| span.first <= number);
-        self.spans[..behind].last().filter(|span| span.last >= number).copied()
+        self.before(number).filter(|span| span.last >= number)
     }
 
     /// Whether a number is in the set.
     #[must_use]
     pub(super) fn contains(&self, number: u64) -> bool {
-        self.end_before(number).is_some_and(|last| last >= number)
+        self.around(number).is_some()
     }
 
     /// Adds the numbers from `first` to `last`. `false` if that would make more than 512 intervals; nothing is added then.
@@ -61,7 +60,7 @@ impl Intervals {
     /// Whether every number of the other set is in this one.
     #[must_use]
     pub(super) fn contains_all(&self, other: &[Interval]) -> bool {
-        other.iter().all(|interval| self.end_before(interval.first).is_some_and(|last| last >= interval.last))
+        other.iter().all(|interval| self.before(interval.first).is_some_and(|span| span.last >= interval.last))
     }
 
     /// The numbers of this set that are not in the other.
