@@ -11,7 +11,7 @@ mod ranges;
 mod taking;
 mod ways;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::effect::context::Context;
 use crate::ground::bounded::{RecentMap, TokenBucket};
@@ -21,7 +21,7 @@ use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::answers::Answers;
 use crate::machines::broadcast::duty::{Duty, Stage};
-use crate::machines::broadcast::held::{Doubt, Held, Store};
+use crate::machines::broadcast::held::{Doubt, Held, Store, knowing};
 use crate::machines::broadcast::offers::Offers;
 use crate::machines::broadcast::own::Own;
 use crate::machines::broadcast::ways::Ways;
@@ -173,7 +173,7 @@ impl Broadcasts {
                 came: None,
                 map: None,
                 shortest: None,
-                knows: BTreeSet::new(),
+                knows: knowing([]),
                 duties: BTreeMap::new(),
             };
             self.hold(now, id, held, ctx);
@@ -221,12 +221,12 @@ impl Broadcasts {
         let may_pass = held.hops > 0;
         if !may_pass && is_first {
             let ours = answer.shares.iter().filter(|share| share.role == Role::Forwarder);
-            let lacking = ours.flat_map(|share| &share.members).filter(|id| !held.knows.contains(id)).count();
+            let lacking = ours.flat_map(|share| &share.members).filter(|id| !held.knows.contains_key(id)).count();
             (0..lacking).for_each(|_| ctx.stats.drop(Reject::Hops));
         }
         for Share { on, role, mut members } in answer.shares.into_iter().filter(|_| may_pass) {
             let Some(held) = self.store.get(&id) else { return };
-            members.retain(|member| !held.knows.contains(member) && *member != id.origin);
+            members.retain(|member| !held.knows.contains_key(member) && *member != id.origin);
             let (stage, after) = match (role, held.duties.contains_key(&on)) {
                 (Role::Forwarder, false) => (Stage::First, Duration::ZERO),
                 // It was given there before, by us or another: whoever came since is asked.

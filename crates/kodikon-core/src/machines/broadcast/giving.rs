@@ -276,11 +276,30 @@ impl Broadcasts {
     /// What could be offered on a segment. What this node gives there itself is acknowledged to it: others offer it, since
     /// whoever does not hear us may hear them. But whom it gave up in a cut may be back, and where two are alone nobody else offers.
     pub(super) fn offered(&self, now: Instant, on: InterfaceIndex, ctx: &Context) -> BTreeSet<CastId> {
-        let is_seen_to = |duty: &Duty| duty.is_seen_to(|member| ctx.roster.is_near(member));
-        let gives = |held: &Held| held.duties.get(&Some(on)).is_some_and(is_seen_to);
-        let held = self.store.iter().filter(|(_, held)| held.is_reliable() && held.expires > now);
-        let there = held.filter(|(_, held)| held.may_go(on) && !gives(held));
-        newest(there.map(|(id, held)| (held.arrived, *id)).collect(), MAX_OFFERED)
+        newest(self.offerable(now, on, ctx).map(|(id, held)| (held.arrived, *id)).collect(), MAX_OFFERED)
+    }
+
+    /// Whether somebody else's offer names all that could be offered there.
+    pub(super) fn is_all_told(
+        &self,
+        now: Instant,
+        on: InterfaceIndex,
+        ctx: &Context,
+        is_told: impl Fn(&CastId) -> bool,
+    ) -> bool {
+        // Mostly all that is held would be offered, and the first that is not told settles it.
+        if self.store.len() <= MAX_OFFERED {
+            self.offerable(now, on, ctx).all(|(id, _)| is_told(id))
+        } else {
+            self.offered(now, on, ctx).iter().all(is_told)
+        }
+    }
+
+    fn offerable(&self, now: Instant, on: InterfaceIndex, ctx: &Context) -> impl Iterator<Item = (&CastId, &Held)> {
+        let is_seen_to = move |duty: &Duty| duty.is_seen_to(|member| ctx.roster.is_near(member));
+        let gives = move |held: &Held| held.duties.get(&Some(on)).is_some_and(is_seen_to);
+        let held = self.store.iter().filter(move |(_, held)| held.is_reliable() && held.expires > now);
+        held.filter(move |(_, held)| held.may_go(on) && !gives(held))
     }
 
     /// Gives a neighbour what it lacks, until it has it. Who has it and asks wants to know by how few relays it came here: any
@@ -288,7 +307,7 @@ impl Broadcasts {
     pub(super) fn serve(&mut self, now: Instant, id: CastId, to: NodeId, have: u64, ctx: &mut Context) {
         let may_give = |held: &&Held| held.expires > now && held.is_reliable();
         let Some(held) = self.store.get(&id).filter(may_give) else { return };
-        let has_it = held.knows.contains(&to);
+        let has_it = held.knows.contains_key(&to);
         let lacking = if has_it { 1 } else { (all_pieces(held) & !have).count_ones() };
         let bytes = lacking.saturating_mul(u32::try_from(MAX_PIECE).unwrap_or(u32::MAX));
         if !self.served.take(now, bytes) {

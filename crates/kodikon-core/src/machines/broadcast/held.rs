@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::context::Context;
+use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
+use crate::ground::table::IdTable;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::duty::Duty;
 use crate::model::cast::CastId;
@@ -20,6 +22,9 @@ pub(super) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 pub(super) const MAX_OF_ONE: usize = 640;
 /// See [`MAX_OF_ONE`].
 pub(super) const MAX_BYTES_OF_ONE: usize = 4 * 1_024 * 1_024;
+
+/// So many are known to have a cast: all peers that there may be, some of whom are replaced by others while it is kept.
+const MAX_KNOWING: usize = 2 * MAX_PEERS;
 
 /// A cast that is here.
 #[derive(Debug)]
@@ -44,7 +49,7 @@ pub(super) struct Held {
     /// Relays on the shortest way from its origin, as the map had it; `None`: it is not known.
     pub(super) shortest: Option<u8>,
     /// Who has it.
-    pub(super) knows: BTreeSet<NodeId>,
+    pub(super) knows: IdTable<NodeId, ()>,
     /// Who is owed it, by interface; `None`: one by one.
     pub(super) duties: BTreeMap<Option<InterfaceIndex>, Duty>,
 }
@@ -78,6 +83,11 @@ impl Held {
         Doubt { transit, ..self.doubt }.sum()
     }
 
+    /// Somebody has it. `true` if that is new.
+    pub(super) fn note(&mut self, who: NodeId) -> bool {
+        !self.knows.contains_key(&who) && self.knows.insert(who, ())
+    }
+
     /// Its age now.
     pub(super) fn age(&self, now: Instant) -> Duration {
         self.age + now.since(self.arrived)
@@ -99,6 +109,15 @@ impl Held {
     pub(super) fn may_go(&self, on: InterfaceIndex) -> bool {
         self.hops > 0 || self.came.is_none_or(|came| came == on)
     }
+}
+
+/// Who has a cast, to begin with. A full table forgets nobody: whoever finds no place in it is asked once more.
+pub(super) fn knowing<const N: usize>(who: [NodeId; N]) -> IdTable<NodeId, ()> {
+    let mut knows = IdTable::new(MAX_KNOWING);
+    for id in who {
+        knows.insert(id, ());
+    }
+    knows
 }
 
 /// When a duty of a cast is due.
@@ -197,6 +216,11 @@ impl Store {
         }
     }
 
+    /// How many are here.
+    pub(super) fn len(&self) -> usize {
+        self.casts.len()
+    }
+
     /// All that are here, by origin and number.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&CastId, &Held)> {
         self.casts.iter()
@@ -262,7 +286,7 @@ mod tests {
             came: None,
             map: None,
             shortest: None,
-            knows: BTreeSet::new(),
+            knows: knowing([]),
             duties: BTreeMap::new(),
             cast,
         };

@@ -1,6 +1,6 @@
 //! Decides what becomes of a cast that comes: taken once, in its own run, from whom it names; and what neighbours say of casts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::effect::context::Context;
 use crate::effect::outbox::Notice;
@@ -13,7 +13,7 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::Broadcasts;
 use crate::machines::broadcast::duty::{Stage, spread};
 use crate::machines::broadcast::giving::ASKED_FOR;
-use crate::machines::broadcast::held::{Doubt, Held};
+use crate::machines::broadcast::held::{Doubt, Held, knowing};
 use crate::machines::broadcast::ranges::{names, run_of};
 use crate::model::cast::{CAST_RATE, CastId};
 use crate::model::letter::Priority;
@@ -180,7 +180,7 @@ impl Broadcasts {
             came: Some(came.on),
             map: Some(way.map),
             shortest: None,
-            knows: BTreeSet::from([came.from, id.origin]),
+            knows: knowing([came.from, id.origin]),
             duties: BTreeMap::new(),
         };
         self.hold(now, id, held, ctx);
@@ -220,7 +220,7 @@ impl Broadcasts {
             path: spread.path.clone(),
             came: Some(came.on),
             map: Some(spread.map),
-            knows: BTreeSet::from([came.from, id.origin]),
+            knows: knowing([came.from, id.origin]),
             duties: BTreeMap::new(),
             ..held
         };
@@ -230,7 +230,7 @@ impl Broadcasts {
     /// A neighbour has a cast. `true` if that is new.
     fn on_has(&mut self, now: Instant, id: &CastId, who: NodeId) -> bool {
         let Some(held) = self.store.get_mut(id) else { return false };
-        let is_new = held.knows.insert(who);
+        let is_new = held.note(who);
         let duties: Vec<Option<InterfaceIndex>> = held.duties.keys().copied().collect();
         for on in duties {
             let took = self.store.get(id).and_then(|held| held.duties.get(&on)?.took(now, &who));
@@ -318,7 +318,7 @@ impl Broadcasts {
         for cover in &offer.holds {
             let (origin, epoch) = run_of(cover);
             let any = CastId { origin, epoch, number: 0 };
-            if origin == ctx.me.id || key_of(&any, ctx).is_err() {
+            if origin == ctx.me.id || !is_running(&origin, epoch, ctx) {
                 continue;
             }
             for interval in &cover.intervals {
@@ -364,7 +364,7 @@ impl Broadcasts {
         let is_told = |id: &CastId| {
             offer.holds.iter().any(|cover| run_of(cover) == (id.origin, id.epoch) && names(cover, id.number))
         };
-        if self.offered(now, on, ctx).iter().all(is_told) {
+        if self.is_all_told(now, on, ctx, is_told) {
             self.offers.pass(now, on, &mut ctx.random);
         }
     }
@@ -402,6 +402,14 @@ fn key_of(id: &CastId, ctx: &Context) -> Result<[u8; 32], Reject> {
         Some((epoch, _)) if id.epoch < epoch => Err(Reject::Stale),
         // Its card is on the way: the cast stays with the neighbour until it is here.
         Some(_) | None => Err(Reject::Stranger),
+    }
+}
+
+/// Whether this is the run of an origin that its casts are taken of.
+fn is_running(origin: &NodeId, epoch: Epoch, ctx: &Context) -> bool {
+    match ctx.roster.get(origin).filter(|peer| peer.liveness != Liveness::Introduced) {
+        Some(peer) => peer.epoch() == epoch,
+        None => ctx.roster.directory().get(origin).is_some_and(|held| held.epoch == epoch && held.signed.is_some()),
     }
 }
 
