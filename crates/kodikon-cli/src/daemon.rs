@@ -33,6 +33,10 @@ const BATCH: usize = 128;
 const PRINTED_AT_ONCE: usize = 65_536;
 /// How long the last lines may take to be read; a reader that stopped reading must not keep the node from ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// So long after the start all that it needed has run.
+const STARTED_AFTER: Duration = Duration::from_secs(10);
+/// What was needed since is let go of so often: it costs some tenths of a millisecond.
+const SMALL_EVERY: Duration = Duration::from_secs(300);
 /// A signal so soon after the first is the first once more: a supervisor tells the process and its group, a terminal the
 /// group, and neither means to cut the goodbye off. A person takes longer to lose patience.
 const SAME_SIGNAL: Duration = Duration::from_millis(200);
@@ -70,12 +74,14 @@ async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) 
     }
     let mut printed = spawn_printer(json, &started, ring.reader())?;
     let mut told = tokio::spawn(feed(ring, events));
+    let stay_small = tokio::spawn(stay_small());
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let ended_by_signal = tokio::select! {
         () = signals.any() => true,
         _ = &mut told => false,
     };
+    stay_small.abort();
     let ended_at = Instant::now();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     // A second signal ends at once what the first began to end.
@@ -87,6 +93,15 @@ async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) 
         Ok(Done::Well)
     } else {
         Err(Failure::Undone("the node has stopped by itself: see the log".into()))
+    }
+}
+
+/// Keeps mapped of the program what runs: its start and each rare order touch much that is not needed again.
+async fn stay_small() {
+    tokio::time::sleep(STARTED_AFTER).await;
+    loop {
+        let _ = kodikon::unmap_idle_program();
+        tokio::time::sleep(SMALL_EVERY).await;
     }
 }
 

@@ -65,4 +65,5 @@ pub use mesh::{
 };
 pub use socket::{Family, Holder, OpenError};
 pub use store::StoreError;
+pub use sys::unmap_idle_program;
 pub use topic::Topic;

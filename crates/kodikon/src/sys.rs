@@ -292,6 +292,53 @@ fn read_counter(fd: BorrowedFd<'_>) -> io::Result<u64> {
     }
 }
 
+/// Lets go of the code and constants of the program and its libraries that are mapped here: what runs is mapped again from the page
+/// cache as it runs, some 16 pages at a time, and what only the start needed stays out. Returns how many bytes that may be.
+///
+/// For a program that runs for long on a small machine, to be called some seconds after its start and again from time to time; it takes
+/// some tenths of a millisecond, and as long again where the pages are next needed. Breakpoints of a debugger do not survive it.
+#[must_use]
+pub fn unmap_idle_program() -> usize {
+    let mut dropped = 0usize;
+    // SAFETY: the callback fits the signature, does not keep what it is given and cannot panic; the count outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(drop_idle_pages), (&raw mut dropped).cast()) };
+    dropped
+}
+
+/// Called for the program and each library, with the loader's lock held: none of them is unloaded meanwhile.
+unsafe extern "C" fn drop_idle_pages(
+    object: *mut libc::dl_phdr_info,
+    _: libc::size_t,
+    dropped: *mut libc::c_void,
+) -> c_int {
+    // SAFETY: the loader hands over an object it describes, and its headers, as many as it says.
+    let (base, headers) = unsafe {
+        let object = &*object;
+        (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)))
+    };
+    let frozen = headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0);
+    for (begin, len) in frozen.filter_map(|header| pages_of(base.wrapping_add(header.p_vaddr), header.p_memsz)) {
+        let address = std::ptr::with_exposed_provenance_mut(begin);
+        // SAFETY: a segment that the loader mapped from its file and that is not writable: position-independent code and constants, where
+        // nothing is relocated, so that what is read again from the file is what was there.
+        if unsafe { libc::madvise(address, len, libc::MADV_DONTNEED) } == 0 {
+            // SAFETY: the count that the call above handed over, which nobody else holds meanwhile.
+            unsafe { *dropped.cast::<usize>() += len };
+        }
+    }
+    0
+}
+
+/// The whole pages of a segment, from the one it begins in on.
+fn pages_of(begin: u64, len: u64) -> Option<(usize, usize)> {
+    let (begin, end) = (usize::try_from(begin).ok()?, usize::try_from(begin.checked_add(len)?).ok()?);
+    // SAFETY: takes a number and gives one.
+    let page =
+        usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok().filter(|page| page.is_power_of_two())?;
+    let first = begin & !(page - 1);
+    Some((first, end.checked_next_multiple_of(page)?.checked_sub(first)?))
+}
+
 /// Moves the calling thread into a fresh network namespace, where even the loopback is down.
 #[cfg(test)]
 pub(crate) fn enter_empty_namespace() -> io::Result<()> {

@@ -204,3 +204,32 @@ async fn a_datagram_that_has_left_does_not_wake_who_waits_for_others() {
     assert!(is_woken_by(&ours, libc::EPOLLIN) && !is_woken_by(&ours, libc::EPOLLOUT), "{ours:x?}");
     assert!(is_woken_by(&theirs, libc::EPOLLOUT), "tokio's own are woken by it: {theirs:x?}");
 }
+
+#[test]
+fn what_a_program_does_not_run_is_not_kept_mapped() {
+    // Of the code of this very program: where it lies, and how much of it is mapped.
+    let code = || {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let here = what_a_program_does_not_run_is_not_kept_mapped as *const () as usize;
+        let mut range = 0..0;
+        for line in maps.lines() {
+            let (first, rest) = line.split_once(' ').unwrap();
+            if let Some((begin, end)) = first.split_once('-') {
+                let at = |text| usize::from_str_radix(text, 16).unwrap();
+                range = at(begin)..at(end);
+            } else if first == "Rss:" && range.contains(&here) {
+                return (range, rest.trim().trim_end_matches(" kB").parse::<usize>().unwrap());
+            }
+        }
+        panic!("this function lies nowhere: {maps}");
+    };
+    // As a start that needs everything would, read all of it.
+    let (range, _) = code();
+    // SAFETY: code is readable, and stays mapped while this function of it runs.
+    let page = |at: usize| unsafe { std::ptr::read_volatile(std::ptr::with_exposed_provenance::<u8>(at)) };
+    assert!(range.clone().step_by(4_096).map(|at| u64::from(page(at))).sum::<u64>() > 0);
+    let (_, before) = code();
+    assert!(unmap_idle_program() >= range.len());
+    let (_, after) = code();
+    assert!(after < before / 2, "{after} of {before} KiB");
+}
