@@ -66,7 +66,7 @@ fn the_namer_of_a_segment_is_told_of_a_suspicion_by_whoever_notices_first() {
 /// expected it any more after three turns, and its death was noticed at the hard bound.
 #[test]
 fn whoever_is_not_heard_on_one_of_two_segments_is_missed_as_soon_as_any() {
-    // Of five observers one hears the beacon that takes its turn: with fewer the beacons are no one's turn for long.
+    // Of five observers one was told by the beacon each fifth second; of fewer none was told for long.
     for (deaf, nodes) in [1, 2].into_iter().flat_map(|deaf| [3, 4, 5, 8].map(|nodes| (deaf, nodes))) {
         let mut segments = both(nodes);
         segments.filter = Box::new(move |flight, _| flight.from != 1 || flight.segment != deaf);

@@ -197,19 +197,19 @@ impl Liveness {
         Some(asked.at)
     }
 
-    /// A peer puts a question to us alone by this interface. Where we speak to it by another, it may hear nothing there: an observer that
-    /// misses us asks by all ways, and whoever got no answer asks again.
+    /// A peer asks us by this interface what we hold. Where we speak to it by another, it may hear nothing there.
     pub fn on_asked(&mut self, now: Instant, id: NodeId, interface: InterfaceIndex, ctx: &mut Context) {
-        let ours = ctx.roster.get(&id).and_then(|peer| peer.best_path()).and_then(|path| path.interface);
-        if ours != Some(interface) {
+        if is_elsewhere(&id, interface, ctx) {
             self.on_unanswered_word(now, id, ctx);
         }
     }
 
-    /// Whether a peer that may miss us is one that is to hear us.
-    #[must_use]
-    pub fn is_observer(&self, id: &NodeId) -> bool {
-        self.beats.observers().contains(id)
+    /// A peer asks us by this interface whether we live. An observer that misses our turns asks by all ways.
+    pub fn on_ping(&mut self, now: Instant, id: NodeId, interface: InterfaceIndex, ctx: &mut Context) {
+        let is_observer = self.beats.observers().contains(&id);
+        if is_observer && is_elsewhere(&id, interface, ctx) && self.ways.misses_again(now, id) {
+            self.on_unanswered_word(now, id, ctx);
+        }
     }
 
     /// Something that we said to a peer alone was not answered, or may not have been heard: by another way it may be.
@@ -565,7 +565,7 @@ impl Liveness {
 
     /// Tables with their limits.
     #[must_use]
-    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 9] {
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 10] {
         let [streams, bereaved, claimed] = self.canaries.sizes();
         [
             ("streams", streams, canary::MAX_STREAMS),
@@ -576,9 +576,16 @@ impl Liveness {
             ("watched", self.watches.len(), MAX_PEERS),
             ("probes", self.probes.len(), probes::MAX_TRAINS),
             ("ways", self.ways.len(), ways::MAX_ROUNDS),
+            ("missing", self.ways.missing(), ways::MAX_MISSING),
             ("suspicions", self.suspicions.len(), suspicion::MAX_SUSPICIONS),
         ]
     }
+}
+
+/// Whether a peer that has several ways speaks to us by another interface than we to it.
+fn is_elsewhere(id: &NodeId, interface: InterfaceIndex, ctx: &Context) -> bool {
+    let held = ctx.roster.get(id).filter(|peer| peer.has_choice());
+    held.and_then(Peer::best_path).is_some_and(|path| path.interface != Some(interface))
 }
 
 /// Damping ends here (RFC 2439's idea: a bounded penalty).

@@ -182,10 +182,7 @@ impl Node {
             }
             Message::Ping(ping) => {
                 self.answer_ping(now, &ping, arrival);
-                // Others ask by any way, and nothing that they miss is told them.
-                if self.liveness.is_observer(&id) {
-                    self.liveness.on_asked(now, id, arrival.interface, &mut self.ctx);
-                }
+                self.liveness.on_ping(now, id, arrival.interface, &mut self.ctx);
             }
             Message::Pong(pong) => self.on_pong(now, (id, tag), arrival, &pong),
             Message::Inquiry(inquiry) => {

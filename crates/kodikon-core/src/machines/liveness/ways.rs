@@ -24,10 +24,19 @@ const UNANSWERED: usize = WAITS_MS.len() - 1;
 /// an observer, which after the third missed one expects us no more.
 const AGAIN: Duration = Duration::from_secs(4);
 
+/// Observers that asked us by all ways, as they do when they miss us; there are five at a time.
+pub(super) const MAX_MISSING: usize = 16;
+/// Questions of an observer that lie closer together are one train.
+const ONE_TRAIN: Duration = Duration::from_secs(2);
+/// An observer that misses us again within this missed two of the last three turns: one is lost now and then.
+const IN_A_ROW: Duration = Duration::from_secs(11);
+
 /// Comparisons of ways.
 #[derive(Debug)]
 pub(super) struct Ways {
     rounds: ByPeer<Round>,
+    /// When an observer last began to ask where we do not speak to it.
+    missing: ByPeer<Instant>,
     /// When those under way go on.
     agenda: Agenda,
 }
@@ -52,14 +61,19 @@ struct Asked {
 
 impl Ways {
     pub(super) fn new() -> Self {
-        Self { rounds: ByPeer::new(MAX_ROUNDS), agenda: Agenda::new() }
+        Self { rounds: ByPeer::new(MAX_ROUNDS), missing: ByPeer::new(MAX_MISSING), agenda: Agenda::new() }
     }
 
     pub(super) fn len(&self) -> usize {
         self.rounds.len()
     }
 
+    pub(super) fn missing(&self) -> usize {
+        self.missing.len()
+    }
+
     pub(super) fn forget(&mut self, id: &NodeId) {
+        self.missing.remove(id);
         if let Some(at) = self.rounds.remove(id).and_then(|round| round.next) {
             self.agenda.remove(&(at, *id));
         }
@@ -81,6 +95,18 @@ impl Ways {
     /// Whether a peer has several ways and was not asked by them just now.
     pub(super) fn may_compare(&self, now: Instant, id: &NodeId, peer: &Peer) -> bool {
         self.rounds.get(id).is_none_or(|round| now.since(round.began) >= AGAIN) && peer.has_choice()
+    }
+
+    /// An observer asks where we do not speak to it. Whether it did so at another turn not long ago.
+    pub(super) fn misses_again(&mut self, now: Instant, id: NodeId) -> bool {
+        let before = self.missing.get(&id).copied();
+        if before.is_some_and(|before| now.since(before) < ONE_TRAIN) {
+            return false;
+        }
+        self.missing.retain(|_, at| now.since(*at) < IN_A_ROW);
+        // Whoever finds no place is one of many that miss us, and the others do.
+        drop(self.missing.insert(id, now));
+        before.is_some_and(|before| now.since(before) < IN_A_ROW)
     }
 
     /// A question that went by this way alone was answered.

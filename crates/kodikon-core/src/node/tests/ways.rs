@@ -5,7 +5,7 @@ use super::*;
 use crate::effect::Transmit;
 use crate::effect::outbox::Notice;
 use crate::model::roster::Path;
-use crate::wire::message::Pong;
+use crate::wire::message::{Digest, Pong};
 
 /// The interface of the other way, and the peer's address there.
 const OTHER: InterfaceIndex = InterfaceIndex(3);
@@ -63,14 +63,31 @@ fn of_a_peer_that_answers_by_no_way_nothing_is_learned_of_its_ways() {
 }
 
 #[test]
-fn an_observer_that_asks_where_it_is_not_spoken_to_is_asked_back_and_not_again_at_once() {
+fn an_observer_that_asks_at_two_turns_where_it_is_not_spoken_to_is_asked_back() {
     let mut bench = with_two_ways();
     bench.hear(1, &Message::Ping(Ping { nonce: 4 }));
     assert_eq!(asked(&bench), [], "it hears us there");
-    for (seconds, expected) in [(0, 1), (1, 0), (4, 1)] {
+    // (seconds after the last, how often it is asked)
+    for (seconds, expected) in [(0, 0), (1, 0), (5, 1), (1, 0), (11, 0), (5, 1)] {
         bench.now = bench.now + Duration::from_secs(seconds);
         bench.hear(1, &beat());
-        bench.hear_by(1, other_way(), &Message::Ping(Ping { nonce: 5 + seconds }));
+        bench.hear_by(1, other_way(), &Message::Ping(Ping { nonce: 5 }));
+        let back = asked(&bench);
+        assert_eq!(back.len(), expected, "after {seconds} s more");
+        back.into_iter().for_each(|(_, nonce)| answer(&mut bench, first_way(), nonce));
+    }
+}
+
+#[test]
+fn a_peer_that_asks_what_we_hold_where_it_is_not_spoken_to_is_asked_back_at_once() {
+    let mut bench = with_two_ways();
+    let digest =
+        || Message::Digest(Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question: true, lane: None });
+    bench.hear(1, &digest());
+    assert_eq!(asked(&bench), [], "it hears us there");
+    for (seconds, expected) in [(0, 1), (3, 0), (1, 1)] {
+        bench.now = bench.now + Duration::from_secs(seconds);
+        bench.hear_by(1, other_way(), &digest());
         let back = asked(&bench);
         assert_eq!(back.len(), expected, "after {seconds} s more");
         back.into_iter().for_each(|(_, nonce)| answer(&mut bench, first_way(), nonce));
