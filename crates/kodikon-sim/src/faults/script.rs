@@ -67,6 +67,8 @@ pub enum What {
     Cut,
     /// On one segment of the one struck nobody hears anybody, though all cables are in.
     CutSegment,
+    /// Those struck are heard by nobody on one of their segments, and hear all there.
+    Mute,
     /// Cables are out, of each host one.
     Unplug,
     /// Interfaces are switched off, of each host one, and come back with another address.
@@ -109,6 +111,7 @@ impl What {
             Self::OneWay => Kind::OneWay,
             Self::Cut => Kind::Cut,
             Self::CutSegment => Kind::CutSegment,
+            Self::Mute => Kind::Mute,
             Self::Unplug => Kind::Cable,
             Self::Readdress => Kind::Readdress,
             Self::InterfaceDown => Kind::InterfaceDown,
@@ -227,6 +230,10 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
             let segment = home(cluster, hosts[0], random);
             do_for(Duration::ZERO, Deed::CutSegment(segment, lasting), Some(Deed::MendSegment(segment)));
         }
+        What::Mute => hosts.iter().for_each(|&host| {
+            let segment = home(cluster, host, random);
+            do_for(Duration::ZERO, Deed::Mute(segment, host, lasting), Some(Deed::Unmute(segment, host)));
+        }),
         What::Unplug | What::Readdress | What::InterfaceDown => hosts.iter().for_each(|&host| {
             let nic = interface(cluster, host, random);
             let (deed, undo) = to_interface(step.what, (host, nic), lasting, random);
