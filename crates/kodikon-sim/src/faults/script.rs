@@ -250,14 +250,12 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
             // The copy is made now. Two restarts later its epoch counter is behind for certain.
             let copy = Box::new(cluster.nodes[node].disk.clone());
             for (second, back) in [(0, Comeback::Own), (20, Comeback::Own), (40, Comeback::Old(copy))] {
-                let at = Duration::from_secs(second);
-                do_for(at, Deed::Crash(node, 0), Some(Deed::Boot(node, back)));
+                do_for(Duration::from_secs(second), Deed::Crash(node, 0), Some(Deed::Boot(node, back)));
             }
         }),
         What::Crash | What::Leave | What::LoseDisk | What::Pause | What::DiskFails => {
             for &node in &struck {
-                let at = spread(random);
-                let (deed, undo) = to_process(step.what, node, lasting, random);
+                let (at, (deed, undo)) = (spread(random), to_process(step.what, node, lasting, random));
                 do_for(at, deed, Some(undo));
             }
         }
