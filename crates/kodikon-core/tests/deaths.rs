@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use kodikon_core::effect::{Command, Event, Input};
-use kodikon_core::ground::time::Duration;
+use kodikon_core::ground::time::{Duration, WallTime};
+use kodikon_core::model::state::StateChange;
 use kodikon_core::wire::message::Message;
 use segments::{Segments, id};
 
@@ -59,6 +60,58 @@ fn the_namer_of_a_segment_is_told_of_a_suspicion_by_whoever_notices_first() {
         }
     }
     assert!(noticed >= 2, "on each of two segments somebody noticed by itself, not {noticed} times");
+}
+
+/// On one of two segments nobody heard a node that heard all: it went on telling its observers there that it lives, none of them
+/// expected it any more after three turns, and its death was noticed at the hard bound.
+#[test]
+fn whoever_is_not_heard_on_one_of_two_segments_is_missed_as_soon_as_any() {
+    // Of five observers one was told by the beacon each fifth second; of fewer none was told for long.
+    for (deaf, nodes) in [1, 2].into_iter().flat_map(|deaf| [3, 4, 5, 8].map(|nodes| (deaf, nodes))) {
+        let mut segments = both(nodes);
+        segments.filter = Box::new(move |flight, _| flight.from != 1 || flight.segment != deaf);
+        segments.run(Duration::from_secs(60));
+        assert!(segments.events.iter().all(|(_, _, event)| !is_failure(event, 1)), "it lives, segment {deaf}");
+        let death = segments.now;
+        segments.nodes.remove(&1);
+        segments.run(Duration::from_secs(40));
+        let failed = segments.events.iter().filter(|(_, _, event)| is_failure(event, 1));
+        let after: Vec<Duration> = failed.map(|(_, at, _)| at.since(death)).collect();
+        assert_eq!(after.len(), usize::from(nodes) - 1, "segment {deaf}, {nodes} nodes");
+        assert!(after.iter().all(|span| *span < Duration::from_secs(7)), "segment {deaf}, {nodes} nodes: {after:?}");
+    }
+}
+
+/// A node answered what it was asked by the faster of two ways, by which it heard the asker and was not heard, until the asker no more asked.
+#[test]
+fn what_was_lost_is_repaired_by_the_way_that_is_heard() {
+    for deaf in 1..=2 {
+        let mut segments = both(2);
+        let begins = segments.now;
+        let lost = Rc::new(RefCell::new(true));
+        let is_lost = Rc::clone(&lost);
+        segments.filter = Box::new(move |flight, messages| {
+            let is_news = *is_lost.borrow() && messages.iter().any(|message| matches!(message, Message::Ops(_)));
+            flight.from != 1 || (flight.segment != deaf && !is_news)
+        });
+        let change = StateChange { key: "fps".to_owned(), json: Some("30".to_owned()) };
+        segments.hand(1, Input::Command(Command::SetState(vec![change], WallTime(5))));
+        segments.run(Duration::from_millis(100));
+        *lost.borrow_mut() = false;
+        let knows = |segments: &Segments| segments.nodes[&2].state_of(&id(1)).is_some_and(|state| state.version == 1);
+        while !knows(&segments) && segments.now.since(begins) < Duration::from_secs(60) {
+            segments.run(Duration::from_millis(100));
+        }
+        assert!(segments.now.since(begins) < Duration::from_secs(12), "segment {deaf}: at {:?}", segments.now);
+    }
+}
+
+/// So many nodes, each on two segments.
+fn both(nodes: u8) -> Segments {
+    let homes: Vec<(u8, &[u8])> = (1..=nodes).map(|n| (n, &[1, 2][..])).collect();
+    let mut segments = Segments::new(&homes);
+    segments.settle();
+    segments
 }
 
 fn is_failure(event: &Event, subject: u8) -> bool {

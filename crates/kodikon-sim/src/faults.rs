@@ -39,6 +39,8 @@ pub enum Kind {
     Cut,
     /// Nobody hears anybody on one segment, though all cables are in.
     CutSegment,
+    /// Nobody hears a host on one of its segments, and it hears all there.
+    Mute,
     /// Multicast does not pass.
     MulticastOff,
     /// Broadcast does not pass.
@@ -146,6 +148,7 @@ impl Kind {
             Self::Silence => "silence",
             Self::Cut => "cut",
             Self::CutSegment => "cut-segment",
+            Self::Mute => "mute",
             Self::MulticastOff => "multicast-off",
             Self::BroadcastOff => "broadcast-off",
             Self::Cable => "cable",

@@ -126,6 +126,8 @@ pub struct Network {
     cuts: BTreeSet<(HostId, HostId)>,
     /// Links cut both ways on one segment, each by both its directions.
     cut_links: BTreeSet<(SegmentId, HostId, HostId)>,
+    /// Hosts that nobody hears on a segment, though they hear all there.
+    mute: BTreeSet<(SegmentId, HostId)>,
     /// Whether a router joins all segments for unicast.
     routed: bool,
     random: Random,
@@ -195,6 +197,7 @@ impl Network {
             owners: HashMap::new(),
             cuts: BTreeSet::new(),
             cut_links: BTreeSet::new(),
+            mute: BTreeSet::new(),
             routed: false,
             random,
             arp: HashMap::new(),
@@ -459,6 +462,15 @@ impl Network {
         self.segments[segment.place()].cut = cut;
     }
 
+    /// Nobody hears a host on a segment, or all do again.
+    pub fn set_mute(&mut self, segment: SegmentId, host: HostId, mute: bool) {
+        if mute {
+            self.mute.insert((segment, host));
+        } else {
+            self.mute.remove(&(segment, host));
+        }
+    }
+
     /// The hosts that are plugged into a segment.
     pub fn members(&self, segment: SegmentId) -> impl Iterator<Item = HostId> {
         self.segments[segment.place()].members.iter().map(|&(host, _)| host)
@@ -481,6 +493,7 @@ impl Network {
         self.sides.fill(0);
         self.cuts.clear();
         self.cut_links.clear();
+        self.mute.clear();
         self.segments.iter_mut().for_each(|segment| segment.cut = false);
     }
 
@@ -582,7 +595,8 @@ impl Network {
 
     fn reaches_on(&self, segment: SegmentId, from: HostId, to: HostId) -> bool {
         let cut = self.segments[segment.place()].cut
-            || (!self.cut_links.is_empty() && self.cut_links.contains(&(segment, from, to)));
+            || (!self.cut_links.is_empty() && self.cut_links.contains(&(segment, from, to)))
+            || (!self.mute.is_empty() && self.mute.contains(&(segment, from)));
         (!cut || from == to) && self.reaches(from, to)
     }
 

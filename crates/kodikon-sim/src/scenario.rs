@@ -200,6 +200,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "silence",
     "one-way",
     "pair-cut",
+    "mute",
     "pauses",
     "pauses-all",
     "sleep",

@@ -49,6 +49,8 @@ pub enum Notice {
     Doubted(NodeId),
     /// Nothing is known of a peer's clock, or nothing new: it is asked.
     Undated(NodeId),
+    /// What was said to a peer alone got no answer in its time: the way to it may be one by which it does not hear us.
+    Untaken(NodeId),
     /// Others say that its process ended, and we saw no sign of that: it is asked, and its port too.
     Claimed(NodeId),
     /// Its port or our connection says so too, and it did not answer.

@@ -9,6 +9,7 @@ mod measuring;
 mod others;
 mod probes;
 mod suspicion;
+mod ways;
 
 use std::net::SocketAddr;
 
@@ -16,7 +17,7 @@ use crate::effect::context::Context;
 use crate::effect::outbox::{Destination, Notice};
 use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PEERS;
-use crate::ground::id::{Epoch, Life, NodeId, StreamId};
+use crate::ground::id::{Epoch, InterfaceIndex, Life, NodeId, StreamId};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::liveness::beats::{Beats, Watch};
@@ -27,6 +28,7 @@ use crate::machines::liveness::listening::Listening;
 use crate::machines::liveness::measuring::Measuring;
 use crate::machines::liveness::probes::Probes;
 use crate::machines::liveness::suspicion::Suspicions;
+use crate::machines::liveness::ways::Ways;
 use crate::model::member::{Liveness as Held, REASON_BOUND, REASON_PROCESS, REASON_SILENCE};
 use crate::model::roster::Peer;
 use crate::wire::message::{Beat, Heard, Message, Suspicion};
@@ -50,6 +52,7 @@ pub struct Liveness {
     beats: Beats,
     watches: Watch,
     probes: Probes,
+    ways: Ways,
     suspicions: Suspicions,
     canaries: Canaries,
     isolation: Isolation,
@@ -91,6 +94,7 @@ impl Liveness {
             beats: Beats::new(now + phase),
             watches: Watch::new(MAX_PEERS),
             probes: Probes::new(),
+            ways: Ways::new(),
             suspicions: Suspicions::new(),
             canaries: Canaries::new(),
             isolation: Isolation::new(now),
@@ -109,7 +113,7 @@ impl Liveness {
         self.forget_doubts(&id);
         if ctx.roster.near_count() <= MEASURED {
             // Its answer tells how far it is and what its clock shows, before anybody asks for either.
-            self.probes.ask(now, id, ctx);
+            self.ask(now, id, ctx);
         }
         if self.beats.on_up(now, id, ctx) {
             self.canaries.choose(now, self.beats.observers(), ctx);
@@ -120,6 +124,7 @@ impl Liveness {
     pub fn on_down(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.forget_doubts(&id);
         self.watches.remove(&id);
+        self.ways.forget(&id);
         self.canaries.drop_peer(&id, ctx);
         if self.beats.on_down(now, &id, ctx) {
             self.canaries.choose(now, self.beats.observers(), ctx);
@@ -169,26 +174,68 @@ impl Liveness {
         self.watches.promise(now, id, due);
     }
 
-    /// A PONG arrived. When the probe of ours was sent that it answers, if it answers one: that also measures the way.
-    pub fn on_pong(&mut self, now: Instant, id: NodeId, nonce: u64, ctx: &mut Context) -> Option<Instant> {
-        let sent = self.probes.answered(now, nonce, &id)?;
+    /// A PONG arrived from an address. When the probe of ours was sent that it answers, if it answers one: that also measures the way.
+    pub fn on_pong(
+        &mut self,
+        now: Instant,
+        (id, from): (NodeId, SocketAddr),
+        nonce: u64,
+        ctx: &mut Context,
+    ) -> Option<Instant> {
+        let asked = self.probes.answered(now, nonce, &id)?;
         self.probes.tell_clients(&id, ctx);
-        if let Some(path) = ctx.roster.get_mut(&id).and_then(best_heard) {
-            path.note_rtt(now, now.since(sent));
+        // What was asked by all ways at once was answered by the one that the answer came by.
+        let by = asked.by.unwrap_or(from);
+        let way = ctx.roster.get_mut(&id).and_then(|peer| peer.paths.iter_mut().find(|path| path.address == by));
+        if let Some(path) = way {
+            path.note_rtt(now, now.since(asked.at));
+            path.is_deaf &= asked.by.is_none();
         }
-        Some(sent)
+        if let Some(by) = asked.by {
+            self.ways.on_answer(&id, by);
+        }
+        Some(asked.at)
+    }
+
+    /// A peer asks us by this interface what we hold. Where we speak to it by another, it may hear nothing there.
+    pub fn on_asked(&mut self, now: Instant, id: NodeId, interface: InterfaceIndex, ctx: &mut Context) {
+        if is_elsewhere(&id, interface, ctx) {
+            self.on_unanswered_word(now, id, ctx);
+        }
+    }
+
+    /// A peer asks us by this interface whether we live. An observer that misses our turns asks by all ways.
+    pub fn on_ping(&mut self, now: Instant, id: NodeId, interface: InterfaceIndex, ctx: &mut Context) {
+        let is_observer = self.beats.observers().contains(&id);
+        if is_observer && is_elsewhere(&id, interface, ctx) && self.ways.misses_again(now, id) {
+            self.on_unanswered_word(now, id, ctx);
+        }
+    }
+
+    /// Something that we said to a peer alone was not answered, or may not have been heard: by another way it may be.
+    pub fn on_unanswered_word(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        if ctx.roster.get(&id).is_some_and(|peer| peer.is_near() && self.ways.may_compare(now, &id, peer)) {
+            self.ways.begin(now, id, &mut self.probes, ctx);
+        }
+    }
+
+    /// Asks a peer without a doubt; whoever has several ways must answer by the one in use.
+    fn ask(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        if !self.ways.begin(now, id, &mut self.probes, ctx) {
+            self.probes.ask(now, id, ctx);
+        }
     }
 
     /// The clock of a peer is to be known.
     pub fn on_undated(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
-        self.probes.ask(now, id, ctx);
+        self.ask(now, id, ctx);
     }
 
     /// A neighbour took a letter of ours: whoever speaks with it has its round trip as it is now, for a question a minute. How long it
     /// took to say so is another matter, since it waits for more to be taken.
     pub fn on_carried(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         if self.measuring.is_due_after_letter(now, &id, ctx) {
-            self.probes.ask(now, id, ctx);
+            self.ask(now, id, ctx);
         }
     }
 
@@ -307,6 +354,7 @@ impl Liveness {
             self.watches.next_deadline(),
             self.probes.next_deadline(self.health.steps()),
             self.suspicions.next_deadline(),
+            self.ways.next_deadline(),
         ];
         judging
             .into_iter()
@@ -326,7 +374,7 @@ impl Liveness {
         if let Some(observer) = self.beats.on_wake(now, ctx) {
             let is_small = ctx.roster.near_count() <= MEASURED;
             let asked = self.measuring.whom(now, (observer, self.beats.observers()), is_small, ctx);
-            asked.into_iter().for_each(|id| self.probes.ask(now, id, ctx));
+            asked.into_iter().for_each(|id| self.ask(now, id, ctx));
         }
         for (id, since) in self.canaries.on_wake(now, ctx) {
             let is_silent = |held: &&mut Peer| held.heard.is_none_or(|heard| heard <= since);
@@ -345,6 +393,7 @@ impl Liveness {
                 self.probes.start(now, id, Doubt::MissedTurn, ctx);
             }
         }
+        self.ways.on_wake(now, &mut self.probes, ctx);
         for (id, doubt) in self.probes.on_wake(now, self.health.steps(), ctx) {
             self.on_unanswered(now, id, doubt, ctx);
         }
@@ -504,7 +553,7 @@ impl Liveness {
         let left = (bound * 2 / 5).saturating_sub(longest);
         self.calm = (!has_suspect).then(|| Calm { roster: ctx.roster.version(), bound, until: now + left });
         for id in quiet {
-            self.probes.ask(now, id, ctx);
+            self.ask(now, id, ctx);
         }
         for id in overdue {
             self.suspicions.remove(&id);
@@ -516,7 +565,7 @@ impl Liveness {
 
     /// Tables with their limits.
     #[must_use]
-    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 8] {
+    pub fn table_sizes(&self) -> [(&'static str, usize, usize); 10] {
         let [streams, bereaved, claimed] = self.canaries.sizes();
         [
             ("streams", streams, canary::MAX_STREAMS),
@@ -526,13 +575,17 @@ impl Liveness {
             ("clients", self.probes.clients(), probes::MAX_TRAINS),
             ("watched", self.watches.len(), MAX_PEERS),
             ("probes", self.probes.len(), probes::MAX_TRAINS),
+            ("ways", self.ways.len(), ways::MAX_ROUNDS),
+            ("missing", self.ways.missing(), ways::MAX_MISSING),
             ("suspicions", self.suspicions.len(), suspicion::MAX_SUSPICIONS),
         ]
     }
 }
 
-fn best_heard(peer: &mut Peer) -> Option<&mut crate::model::roster::Path> {
-    peer.paths.iter_mut().max_by_key(|path| path.heard)
+/// Whether a peer that has several ways speaks to us by another interface than we to it.
+fn is_elsewhere(id: &NodeId, interface: InterfaceIndex, ctx: &Context) -> bool {
+    let held = ctx.roster.get(id).filter(|peer| peer.has_choice());
+    held.and_then(Peer::best_path).is_some_and(|path| path.interface != Some(interface))
 }
 
 /// Damping ends here (RFC 2439's idea: a bounded penalty).

@@ -28,9 +28,27 @@ pub struct Path {
     pub measured: Option<Instant>,
     /// Whether our own interface there can carry nothing now: it is gone, down, or without a carrier.
     pub is_cut: bool,
+    /// Whether several questions by this way stayed unanswered while those by another did not: the peer may be heard by it, and does
+    /// not hear us. Until one is answered.
+    pub is_deaf: bool,
 }
 
 impl Path {
+    /// A way of which nothing is known yet.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            interface: None,
+            heard: None,
+            group: None,
+            rtt: None,
+            measured: None,
+            is_cut: false,
+            is_deaf: false,
+        }
+    }
+
     /// A probe was answered by this way after so long. Samples of one moment are smoothed as in RFC 6298; what is older says nothing
     /// about now.
     pub fn note_rtt(&mut self, now: Instant, sample: Duration) {
@@ -184,7 +202,7 @@ impl Peer {
         self.card.life()
     }
 
-    /// The best way: the one heard last, proven ways before listed ones. None by an interface of ours that can carry nothing.
+    /// The best way: one heard last, proven ways before listed ones, of these one by which we are heard. None by an interface of ours that can carry nothing.
     #[must_use]
     pub fn best_path(&self) -> Option<&Path> {
         self.open_paths().min_by_key(self.preference())
@@ -200,30 +218,34 @@ impl Peer {
         self.paths.iter().filter(|path| !path.is_cut)
     }
 
-    /// What orders ways. Those heard within the same few seconds are equally alive; among them the faster one is better, then the first.
-    fn preference(&self) -> impl Fn(&&Path) -> (bool, Duration) + use<> {
-        let freshest = self.open_paths().filter_map(|path| path.heard).max();
-        move |path| {
-            let is_fresh = match (path.heard, freshest) {
-                (Some(heard), Some(freshest)) => freshest.since(heard) < SAME_FRESHNESS,
-                (heard, freshest) => heard == freshest,
-            };
-            (!is_fresh, path.rtt.unwrap_or(UNMEASURED))
-        }
+    /// The open ways by which it was heard as lately as by any.
+    pub fn fresh_paths(&self) -> impl Iterator<Item = &Path> {
+        let freshest = self.freshest();
+        self.open_paths().filter(move |path| path.heard.is_some() && is_fresh(path, freshest))
+    }
+
+    /// Whether it is heard by more than one of our interfaces, so that one may hear us where another does not.
+    #[must_use]
+    pub fn has_choice(&self) -> bool {
+        let first = self.fresh_paths().next().map(|path| path.interface);
+        self.fresh_paths().any(|path| Some(path.interface) != first)
+    }
+
+    fn freshest(&self) -> Option<Instant> {
+        self.open_paths().filter_map(|path| path.heard).max()
+    }
+
+    /// What orders ways. Those heard within the same few seconds are equally alive; among them one by which we are heard is better than
+    /// one by which we are not, then the faster one, then the first.
+    fn preference(&self) -> impl Fn(&&Path) -> (bool, bool, Duration) + use<> {
+        let freshest = self.freshest();
+        move |path| (!is_fresh(path, freshest), path.is_deaf, path.rtt.unwrap_or(UNMEASURED))
     }
 
     /// Notes a proven address; the way unheard or heard longest ago makes room.
     pub fn learn_path(&mut self, now: Instant, address: SocketAddr, interface: InterfaceIndex) {
         if self.hear_from(now, address, interface).is_none() {
-            self.add_path(Path {
-                address,
-                interface: Some(interface),
-                heard: Some(now),
-                group: None,
-                rtt: None,
-                measured: None,
-                is_cut: false,
-            });
+            self.add_path(Path { interface: Some(interface), heard: Some(now), ..Path::new(address) });
         }
     }
 
@@ -231,6 +253,8 @@ impl Peer {
     /// address is not one of its ways.
     pub fn hear_from(&mut self, now: Instant, address: SocketAddr, interface: InterfaceIndex) -> Option<&mut Path> {
         let path = self.paths.iter_mut().find(|path| path.address == address)?;
+        // By another of our interfaces it is another way.
+        path.is_deaf &= path.interface == Some(interface);
         path.heard = Some(now);
         path.interface = Some(interface);
         path.is_cut = false;
@@ -251,15 +275,7 @@ impl Peer {
         self.paths.retain(|path| path.heard.is_some() || listed.contains(&path.address));
         for address in listed {
             if self.paths.iter().all(|path| path.address != address) {
-                self.add_path(Path {
-                    address,
-                    interface: None,
-                    heard: None,
-                    group: None,
-                    rtt: None,
-                    measured: None,
-                    is_cut: false,
-                });
+                self.add_path(Path::new(address));
             }
         }
     }
@@ -282,6 +298,13 @@ impl Peer {
         }
         reserve_few(&mut self.paths);
         self.paths.push(path);
+    }
+}
+
+fn is_fresh(path: &Path, freshest: Option<Instant>) -> bool {
+    match (path.heard, freshest) {
+        (Some(heard), Some(freshest)) => freshest.since(heard) < SAME_FRESHNESS,
+        (heard, freshest) => heard == freshest,
     }
 }
 
@@ -603,6 +626,37 @@ mod tests {
         assert_eq!(held(&mut roster).best_path().and_then(|path| path.interface), Some(lo));
         let stranger = SocketAddr::from(([10, 0, 0, 2], 9));
         assert!(roster.get_mut(&id).expect("it is there").hear_from(later, stranger, lo).is_none());
+    }
+
+    #[test]
+    fn of_ways_as_fresh_one_by_which_we_are_heard_is_taken_and_of_these_the_faster() {
+        let [a, b] = [1, 2].map(InterfaceIndex);
+        let address = |n: u8| SocketAddr::from(([10, 0, 0, n], 9));
+        let at = |s| Instant::ZERO + Duration::from_secs(s);
+        // (heard at which second by b, deaf by a, by b, the best)
+        let table = [
+            (20, false, false, 1),
+            (20, true, false, 2),
+            (20, true, true, 1),
+            (11, true, false, 2),
+            // What was not heard for so long is no way, deaf or not.
+            (10, true, false, 1),
+        ];
+        for (second, deaf_a, deaf_b, expected) in table {
+            let mut peer = peer();
+            peer.learn_path(at(20), address(1), a);
+            peer.learn_path(at(second), address(2), b);
+            for (path, (ms, is_deaf)) in peer.paths.iter_mut().zip([(1, deaf_a), (9, deaf_b)]) {
+                path.note_rtt(at(20), Duration::from_millis(ms));
+                path.is_deaf = is_deaf;
+            }
+            let best = peer.best_path().map(|path| path.address);
+            assert_eq!(best, Some(address(expected)), "{second} s, {deaf_a}, {deaf_b}");
+            assert_eq!(peer.has_choice(), second > 10, "{second} s");
+            // By another interface that address is another way.
+            assert!(peer.hear_from(at(20), address(1), b).is_some_and(|path| !path.is_deaf));
+            assert!(!peer.has_choice(), "one interface");
+        }
     }
 
     #[test]

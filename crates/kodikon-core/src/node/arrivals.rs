@@ -180,8 +180,11 @@ impl Node {
                 self.on_roots(now, id, (beat.root, beat.log_root));
                 self.on_turn(now, id, arrival, beat.due_ms);
             }
-            Message::Ping(ping) => self.answer_ping(now, &ping, arrival),
-            Message::Pong(pong) => self.on_pong(now, (id, tag), &pong),
+            Message::Ping(ping) => {
+                self.answer_ping(now, &ping, arrival);
+                self.liveness.on_ping(now, id, arrival.interface, &mut self.ctx);
+            }
+            Message::Pong(pong) => self.on_pong(now, (id, tag), arrival, &pong),
             Message::Inquiry(inquiry) => {
                 self.tell_goodbye(&NodeId(inquiry.subject), id);
                 self.liveness.ask_for(now, NodeId(inquiry.subject), id, &mut self.ctx);
@@ -196,7 +199,10 @@ impl Node {
                 let sole = self.told_by_one(now, &id, &ops.covered);
                 self.replication.on_ops(now, id, ops, &sole, &mut self.ctx);
             }
-            Message::Digest(digest) => self.replication.on_digest(now, id, &digest, &mut self.ctx),
+            Message::Digest(digest) => {
+                self.liveness.on_asked(now, id, arrival.interface, &mut self.ctx);
+                self.replication.on_digest(now, id, &digest, &mut self.ctx);
+            }
             Message::Refusal(refusal) => self.on_refusal(now, arrival, &refusal),
             Message::Naming(naming) => {
                 self.routing.on_naming(now, id, arrival, naming, &mut self.ctx);
@@ -268,9 +274,9 @@ impl Node {
         }
     }
 
-    fn on_pong(&mut self, now: Instant, (id, tag): (NodeId, SessionTag), pong: &Pong) {
+    fn on_pong(&mut self, now: Instant, (id, tag): (NodeId, SessionTag), arrival: Arrival, pong: &Pong) {
         self.messages.on_pong(&id, pong.nonce);
-        let asked = self.liveness.on_pong(now, id, pong.nonce, &mut self.ctx);
+        let asked = self.liveness.on_pong(now, (id, arrival.from), pong.nonce, &mut self.ctx);
         if let Some(asked) = asked.or_else(|| self.membership.asked_at(&id, pong.nonce)) {
             self.membership.answered(now, id, &mut self.ctx);
             if let Some((session, clock)) = self.ctx.sessions.get_mut(tag).zip(pong.clock) {

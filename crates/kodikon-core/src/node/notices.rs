@@ -49,6 +49,7 @@ impl Node {
             Notice::Disputed(subject, witness) => self.liveness.ask_for(now, subject, witness, &mut self.ctx),
             Notice::Doubted(subject) => self.liveness.doubt(now, subject, &mut self.ctx),
             Notice::Undated(peer) => self.liveness.on_undated(now, peer, &mut self.ctx),
+            Notice::Untaken(peer) => self.liveness.on_unanswered_word(now, peer, &mut self.ctx),
             Notice::Claimed(subject) => self.liveness.on_claimed(now, subject, &mut self.ctx),
             Notice::Ended(subject) => self.membership.on_ended(now, subject, &mut self.ctx),
             Notice::Verdict(id, reason) => self.on_verdict(now, id, reason),

@@ -21,6 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 mod configured;
 mod repair;
 mod shares;
+mod ways;
 
 fn beat() -> Message {
     Message::Beat(Beat { root: 0, due_ms: 5_000, log_root: None })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kodikon_core::effect::{
-    Arrival, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, SendOrder, Target,
+    Arrival, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist, SendOrder, Target,
 };
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
@@ -161,11 +161,12 @@ impl Segments {
     pub(crate) fn hand(&mut self, n: u8, input: Input<'_>) {
         let Some(node) = self.nodes.get_mut(&n) else { return };
         node.handle(self.now, input);
-        let mut sent = Vec::new();
+        let (mut sent, mut kept) = (Vec::new(), None);
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Transmit(transmit) => sent.push(transmit),
                 Output::Event(event) => self.events.push((n, self.now, event)),
+                Output::Persist(Persist::State(state)) => kept = Some(state.version),
                 Output::Persist(_) | Output::Stream(_) | Output::Commit { .. } | Output::Scan(_) | Output::Check(_) => {
                 }
             }
@@ -181,6 +182,9 @@ impl Segments {
                     self.send(flight);
                 }
             }
+        }
+        if let Some(version) = kept {
+            self.hand(n, Input::StateKept { version });
         }
     }
 

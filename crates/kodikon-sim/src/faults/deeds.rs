@@ -87,6 +87,10 @@ pub enum Deed {
     StepWall(HostId, i64),
     /// A node's application changes its state.
     Command(usize, Box<Command>),
+    /// Nobody hears a host on a segment for so long.
+    Mute(SegmentId, HostId, Duration),
+    /// All do again.
+    Unmute(SegmentId, HostId),
 }
 
 /// From goodbye to the end of the process: the driver waits for the last repeat, 30 ms, and a turn of its timer.
@@ -134,6 +138,11 @@ pub fn perform(cluster: &mut Cluster<Watch>, deed: Deed) -> Aftermath {
         Deed::MendLink(segment, pair) => cluster.network.set_link_cut(segment, pair, false),
         Deed::CutSegment(segment, span) => cut_segment(cluster, segment, span),
         Deed::MendSegment(segment) => cluster.network.set_segment_cut(segment, false),
+        Deed::Mute(segment, host, span) => {
+            cluster.network.set_mute(segment, host, true);
+            plug_trouble(cluster, host, segment, span);
+        }
+        Deed::Unmute(segment, host) => cluster.network.set_mute(segment, host, false),
         Deed::Quality(segment, quality, healthy) => {
             cluster.network.set_quality(segment, *quality);
             if !healthy {
@@ -420,6 +429,7 @@ impl Deed {
             Self::Cut(..) => Kind::OneWay,
             Self::CutLink(..) => Kind::Cut,
             Self::CutSegment(..) => Kind::CutSegment,
+            Self::Mute(..) => Kind::Mute,
             Self::Unplug(..) => Kind::Cable,
             Self::Down(..) => Kind::InterfaceDown,
             Self::Up(_, _, Some(_)) => Kind::Readdress,
@@ -436,6 +446,7 @@ impl Deed {
             | Self::Mend(..)
             | Self::MendLink(..)
             | Self::MendSegment(_)
+            | Self::Unmute(..)
             | Self::Quality(..)
             | Self::Plug(..)
             | Self::Up(_, _, None)

@@ -67,6 +67,8 @@ pub enum What {
     Cut,
     /// On one segment of the one struck nobody hears anybody, though all cables are in.
     CutSegment,
+    /// Those struck are heard by nobody on one of their segments, and hear all there.
+    Mute,
     /// Cables are out, of each host one.
     Unplug,
     /// Interfaces are switched off, of each host one, and come back with another address.
@@ -109,6 +111,7 @@ impl What {
             Self::OneWay => Kind::OneWay,
             Self::Cut => Kind::Cut,
             Self::CutSegment => Kind::CutSegment,
+            Self::Mute => Kind::Mute,
             Self::Unplug => Kind::Cable,
             Self::Readdress => Kind::Readdress,
             Self::InterfaceDown => Kind::InterfaceDown,
@@ -227,6 +230,10 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
             let segment = home(cluster, hosts[0], random);
             do_for(Duration::ZERO, Deed::CutSegment(segment, lasting), Some(Deed::MendSegment(segment)));
         }
+        What::Mute => hosts.iter().for_each(|&host| {
+            let segment = home(cluster, host, random);
+            do_for(Duration::ZERO, Deed::Mute(segment, host, lasting), Some(Deed::Unmute(segment, host)));
+        }),
         What::Unplug | What::Readdress | What::InterfaceDown => hosts.iter().for_each(|&host| {
             let nic = interface(cluster, host, random);
             let (deed, undo) = to_interface(step.what, (host, nic), lasting, random);
@@ -243,14 +250,12 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
             // The copy is made now. Two restarts later its epoch counter is behind for certain.
             let copy = Box::new(cluster.nodes[node].disk.clone());
             for (second, back) in [(0, Comeback::Own), (20, Comeback::Own), (40, Comeback::Old(copy))] {
-                let at = Duration::from_secs(second);
-                do_for(at, Deed::Crash(node, 0), Some(Deed::Boot(node, back)));
+                do_for(Duration::from_secs(second), Deed::Crash(node, 0), Some(Deed::Boot(node, back)));
             }
         }),
         What::Crash | What::Leave | What::LoseDisk | What::Pause | What::DiskFails => {
             for &node in &struck {
-                let at = spread(random);
-                let (deed, undo) = to_process(step.what, node, lasting, random);
+                let (at, (deed, undo)) = (spread(random), to_process(step.what, node, lasting, random));
                 do_for(at, deed, Some(undo));
             }
         }

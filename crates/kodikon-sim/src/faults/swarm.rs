@@ -146,6 +146,7 @@ fn rule(kind: Kind) -> Option<Rule> {
         | Kind::Reorder
         | Kind::Corrupt
         | Kind::Rate
+        | Kind::Mute
         | Kind::MulticastOff
         | Kind::BroadcastOff
         | Kind::WallWrong

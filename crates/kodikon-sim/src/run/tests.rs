@@ -44,6 +44,16 @@ fn cuts_strike_and_are_counted() {
     }
 }
 
+/// Their heartbeats went where they were not heard, and one that lost power was called failed after 31.5 s.
+#[test]
+fn whoever_is_heard_on_one_of_two_segments_alone_is_missed_in_time() {
+    let report = story("mute", 3, 0.5);
+    let struck = report.faults.get("mute").and_then(Value::as_u64);
+    assert!(struck.is_some_and(|count| count > 0), "{:?}", report.faults);
+    let latest = report.metrics.get("silent_failed_ms").and_then(|measure| measure.get("max")).and_then(Value::as_f64);
+    assert!(latest.is_some_and(|latest| latest < 9_000.0), "after {latest:?} ms");
+}
+
 #[test]
 fn checks_are_made_and_counted() {
     let report = story("crash", 1, 0.1);

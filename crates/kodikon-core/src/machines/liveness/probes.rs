@@ -1,9 +1,11 @@
 //! Decides how a doubted peer is asked: seven direct tries over all its addresses, and six by way of others.
 
+use std::net::SocketAddr;
+
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::ground::bounded::{BoundedMap, RecentMap};
-use crate::ground::id::NodeId;
+use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::liveness::{ByPeer, Doubt, others};
 use crate::wire::message::{Heard, Inquiry, Message, Ping};
@@ -32,9 +34,18 @@ const VERDICT_MS: u64 = 900;
 #[derive(Debug)]
 pub(super) struct Probes {
     trains: ByPeer<Train>,
-    /// By nonce: who was asked, and when.
-    pending: RecentMap<u64, (NodeId, Instant)>,
+    pending: RecentMap<u64, Asked>,
     clients: BoundedMap<NodeId, Clients>,
+}
+
+/// A question whose answer is awaited, by its nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    whom: NodeId,
+    /// When.
+    pub(super) at: Instant,
+    /// By which way alone; `None`: by all at once.
+    pub(super) by: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -120,7 +131,7 @@ impl Probes {
 
     /// Asks a peer once, without a doubt: it is only quiet.
     pub(super) fn ask(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
-        self.ping(now, id, Destination::Peer(id), ctx);
+        self.ping(now, id, ctx);
     }
 
     /// Asks a peer once on behalf of a third node.
@@ -138,17 +149,29 @@ impl Probes {
             clients.asked = Some(now);
         }
         if self.clients.insert(subject, clients).is_ok() && asks {
-            self.ping(now, subject, Destination::Peer(subject), ctx);
+            self.ping(now, subject, ctx);
         }
     }
 
-    /// When the probe with this nonce to this peer was sent. Tells those who asked about the peer.
-    pub(super) fn answered(&mut self, now: Instant, nonce: u64, id: &NodeId) -> Option<Instant> {
+    /// Asks a peer once by this way alone.
+    pub(super) fn ask_by(
+        &mut self,
+        now: Instant,
+        id: NodeId,
+        (by, interface): (SocketAddr, Option<InterfaceIndex>),
+        ctx: &mut Context,
+    ) {
+        let nonce = self.expect(Asked { whom: id, at: now, by: Some(by) }, ctx);
+        ctx.out.send(Destination::Address(by, interface), Message::Ping(Ping { nonce }));
+    }
+
+    /// The question with this nonce to this peer, if it waits for an answer.
+    pub(super) fn answered(&mut self, now: Instant, nonce: u64, id: &NodeId) -> Option<Asked> {
         // Another's answer must not use up the question.
-        let (_, sent) = self.pending.get(&nonce).filter(|(subject, _)| subject == id).copied()?;
+        let asked = self.pending.get(&nonce).filter(|asked| asked.whom == *id).copied()?;
         self.pending.remove(&nonce);
         // Questions are kept longer while trains run; what answers one as late as that may have been recorded.
-        Some(sent).filter(|sent| now.since(*sent) < PATIENCE)
+        Some(asked).filter(|asked| now.since(asked.at) < PATIENCE)
     }
 
     /// A peer was heard: whoever asked us about it is told.
@@ -188,7 +211,10 @@ impl Probes {
             let (_, step) = STEPS[train.step];
             train.step += 1;
             match step {
-                Step::Direct => self.ping(now, id, Destination::EveryPath(id), ctx),
+                Step::Direct => {
+                    let nonce = self.expect(Asked { whom: id, at: now, by: None }, ctx);
+                    ctx.out.send(Destination::EveryPath(id), Message::Ping(Ping { nonce }));
+                }
                 Step::Relayed => inquire(id, ctx),
                 Step::Verdict => return true,
             }
@@ -196,17 +222,23 @@ impl Probes {
         false
     }
 
-    fn ping(&mut self, now: Instant, id: NodeId, to: Destination, ctx: &mut Context) {
+    fn ping(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        let by = ctx.roster.get(&id).and_then(|peer| peer.best_path()).map(|path| path.address);
+        let nonce = self.expect(Asked { whom: id, at: now, by }, ctx);
+        ctx.out.send(Destination::Peer(id), Message::Ping(Ping { nonce }));
+    }
+
+    fn expect(&mut self, asked: Asked, ctx: &mut Context) -> u64 {
         let nonce = ctx.random.bits();
-        self.pending.insert(nonce, (id, now));
-        ctx.out.send(to, Message::Ping(Ping { nonce }));
+        self.pending.insert(nonce, asked);
+        nonce
     }
 
     fn expire(&mut self, now: Instant) {
         if !self.trains.is_empty() {
             return;
         }
-        while let Some((nonce, _)) = self.pending.oldest().filter(|(_, (_, sent))| now.since(*sent) >= PATIENCE) {
+        while let Some((nonce, _)) = self.pending.oldest().filter(|(_, asked)| now.since(asked.at) >= PATIENCE) {
             self.pending.remove(&nonce);
         }
     }
@@ -236,7 +268,7 @@ mod tests {
         let id = NodeId([1; 16]);
         // The older, the greater the nonce: what a look at the nonces alone would give up last.
         for n in 0..MAX_PENDING as u64 + 3 {
-            probes.pending.insert(u64::MAX - n, (id, at(n)));
+            probes.pending.insert(u64::MAX - n, Asked { whom: id, at: at(n), by: None });
         }
         assert_eq!(probes.pending(), MAX_PENDING);
         assert_eq!(
@@ -245,7 +277,8 @@ mod tests {
             "another answers, and uses nothing up"
         );
         for (n, expected) in [(0, None), (2, None), (3, Some(at(3))), (8_000, Some(at(8_000)))] {
-            assert_eq!(probes.answered(at(n + 1_999), u64::MAX - n, &id), expected, "probe {n}");
+            let asked = probes.answered(at(n + 1_999), u64::MAX - n, &id);
+            assert_eq!(asked.map(|asked| asked.at), expected, "probe {n}");
         }
         assert_eq!(probes.answered(at(7_000 + 2_000), u64::MAX - 7_000, &id), None, "it may have been recorded");
     }

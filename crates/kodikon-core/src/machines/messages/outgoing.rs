@@ -348,6 +348,7 @@ impl Messages {
                 ctx.stats.letters_retransmitted += u64::from(flight.timeouts > 0);
                 if flight.timeouts == 1 {
                     ctx.out.notice(Notice::Carried(id, None));
+                    ctx.out.notice(Notice::Untaken(id));
                 }
                 // The best way may be the one that is dead.
                 let to = if flight.timeouts > 1 { Destination::EveryPath(id) } else { Destination::Peer(id) };

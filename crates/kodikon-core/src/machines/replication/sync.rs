@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::effect::context::Context;
-use crate::effect::outbox::Destination;
+use crate::effect::outbox::{Destination, Notice};
 use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PLAIN;
 use crate::ground::id::{Epoch, NodeId};
@@ -194,11 +194,15 @@ impl Sync {
         send_digests(Destination::Peer(from), digests, ctx);
     }
 
+    /// Whether whoever was asked had its time to answer, and did not. It is waited for no longer.
+    fn gives_up(&mut self, now: Instant) -> bool {
+        let Some(asked) = self.asked.take_if(|asked| now.since(*asked) >= self.patience) else { return false };
+        self.patience = (self.patience * 2).min(ANSWER_MOST);
+        self.unanswered = Some(asked);
+        true
+    }
+
     fn may_send(&mut self, now: Instant) -> bool {
-        if let Some(asked) = self.asked.take_if(|asked| now.since(*asked) >= self.patience) {
-            self.patience = (self.patience * 2).min(ANSWER_MOST);
-            self.unanswered = Some(asked);
-        }
         // While an answer comes, or its end may, others would send the same.
         self.has_share(now) && self.asked.is_none() && self.resume.is_none() && now >= self.quiet
     }
@@ -253,6 +257,9 @@ impl Sync {
             .filter(|(_, candidate)| now >= candidate.since + SETTLE)
             .map(|(id, candidate)| (*id, *candidate))
             .collect();
+        if self.gives_up(now) {
+            ctx.out.notice(Notice::Untaken(self.last));
+        }
         // In turn: what needs the word of two is not asked of the same one for ever.
         ready.sort_by_key(|(id, _)| (*id <= self.last, *id));
         for (id, candidate) in ready {
@@ -580,7 +587,7 @@ mod tests {
                 (other, 68_000, 7, false),
             ] {
                 let mut sync = Sync { last: asked, asked: Some(now), ..Sync::new() };
-                assert_eq!(is_late && sync.may_send(now + ANSWER_LEAST), is_late);
+                assert_eq!(is_late && sync.gives_up(now + ANSWER_LEAST), is_late);
                 let later = now + Duration::from_millis(ms);
                 sync.on_root(later, from, theirs, 7);
                 assert_eq!(sync.is_behind(later), is_behind, "{from:?} {ms} ms {theirs} {is_late}");

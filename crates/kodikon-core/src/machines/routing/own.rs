@@ -262,7 +262,7 @@ mod tests {
     fn path(interface: InterfaceIndex) -> Path {
         let address = (core::net::Ipv4Addr::LOCALHOST, 10_000).into();
         let interface = Some(interface);
-        Path { address, interface, heard: None, group: None, rtt: None, measured: None, is_cut: false }
+        Path { interface, ..Path::new(address) }
     }
 
     #[test]

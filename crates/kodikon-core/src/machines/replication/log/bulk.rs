@@ -5,7 +5,7 @@
 
 use crate::effect::check::CheckId;
 use crate::effect::context::Context;
-use crate::effect::outbox::Destination;
+use crate::effect::outbox::{Destination, Notice};
 use crate::effect::{StreamUse, StreamWish};
 use crate::ground::bounded::BoundedMap;
 use crate::ground::excess::Excess;
@@ -205,6 +205,7 @@ impl Log {
         if self.bulk.taking.take_if(|taking| taking.peer == peer && taking.stream.is_none()).is_some() {
             self.bulk.avoid(now, peer, REFUSED);
             ctx.stats.pipes_failed += 1;
+            ctx.out.notice(Notice::Untaken(peer));
         }
     }
 
@@ -386,8 +387,9 @@ impl Log {
         let Some(taking) = self.bulk.taking.take() else { return };
         ctx.stats.pipes_failed += 1;
         self.bulk.avoid(now, taking.peer, span);
-        if let Some(stream) = taking.stream {
-            ctx.out.stream(StreamWish::Close { stream });
+        match taking.stream {
+            Some(stream) => ctx.out.stream(StreamWish::Close { stream }),
+            None => ctx.out.notice(Notice::Untaken(taking.peer)),
         }
     }
 

@@ -1,0 +1,153 @@
+//! Which of two ways to a peer a node holds for one by which it is heard.
+
+use super::super::bench::{Bench, address, identity};
+use super::*;
+use crate::effect::Transmit;
+use crate::effect::outbox::Notice;
+use crate::model::roster::Path;
+use crate::wire::message::{Digest, Pong};
+
+/// The interface of the other way, and the peer's address there.
+const OTHER: InterfaceIndex = InterfaceIndex(3);
+
+fn elsewhere() -> SocketAddr {
+    SocketAddr::from(([10, 0, 1, 1], 10_000))
+}
+
+#[test]
+fn a_pong_measures_the_way_that_its_ping_went_by() {
+    let mut bench = with_two_ways();
+    let asked = ask(&mut bench);
+    assert_eq!(asked.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [address(1)], "by the way in use alone");
+    // The answer itself comes by the other way, as where the peer prefers that, and after something else that it said there.
+    bench.now = bench.now + Duration::from_millis(5);
+    bench.hear_by(1, other_way(), &beat());
+    answer(&mut bench, other_way(), asked[0].1);
+    assert_eq!(way(&bench, address(1)).rtt, Some(Duration::from_millis(5)));
+    assert_eq!(way(&bench, elsewhere()).rtt, None);
+    assert_eq!(asked_in(&mut bench, Duration::from_secs(2)), [], "it is settled");
+}
+
+#[test]
+fn a_way_by_which_no_question_is_answered_is_left_for_one_by_which_they_are_until_one_is() {
+    let mut bench = with_two_ways();
+    assert_eq!(ask(&mut bench).len(), 1);
+    for n in 0..8 {
+        let asked = asked_in(&mut bench, Duration::from_millis(250));
+        assert!(n == 7 || way(&bench, address(1)).rtt.is_none());
+        for (_, nonce) in asked.into_iter().filter(|(to, _)| *to == elsewhere()) {
+            answer(&mut bench, other_way(), nonce);
+        }
+    }
+    assert_eq!(best(&bench), elsewhere());
+    assert!(way(&bench, address(1)).is_deaf);
+    // Mended: the next question goes by both, though only one is in use.
+    bench.hear(1, &beat());
+    bench.hear_by(1, other_way(), &beat());
+    let asked = ask(&mut bench);
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    for (to, nonce) in asked {
+        let arrival = if to == elsewhere() { other_way() } else { first_way() };
+        answer(&mut bench, arrival, nonce);
+    }
+    assert!(!way(&bench, address(1)).is_deaf);
+}
+
+#[test]
+fn of_a_peer_that_answers_by_no_way_nothing_is_learned_of_its_ways() {
+    let mut bench = with_two_ways();
+    assert_eq!(ask(&mut bench).len(), 1);
+    let asked = asked_in(&mut bench, Duration::from_secs(2));
+    assert_eq!(asked.iter().filter(|(to, _)| *to == elsewhere()).count(), 3, "{asked:?}");
+    assert!(!way(&bench, address(1)).is_deaf && !way(&bench, elsewhere()).is_deaf);
+}
+
+#[test]
+fn an_observer_that_asks_at_two_turns_where_it_is_not_spoken_to_is_asked_back() {
+    let mut bench = with_two_ways();
+    bench.hear(1, &Message::Ping(Ping { nonce: 4 }));
+    assert_eq!(asked(&bench), [], "it hears us there");
+    // (seconds after the last, how often it is asked)
+    for (seconds, expected) in [(0, 0), (1, 0), (5, 1), (1, 0), (11, 0), (5, 1)] {
+        bench.now = bench.now + Duration::from_secs(seconds);
+        bench.hear(1, &beat());
+        bench.hear_by(1, other_way(), &Message::Ping(Ping { nonce: 5 }));
+        let back = asked(&bench);
+        assert_eq!(back.len(), expected, "after {seconds} s more");
+        back.into_iter().for_each(|(_, nonce)| answer(&mut bench, first_way(), nonce));
+    }
+}
+
+#[test]
+fn a_peer_that_asks_what_we_hold_where_it_is_not_spoken_to_is_asked_back_at_once() {
+    let mut bench = with_two_ways();
+    let digest =
+        || Message::Digest(Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question: true, lane: None });
+    bench.hear(1, &digest());
+    assert_eq!(asked(&bench), [], "it hears us there");
+    for (seconds, expected) in [(0, 1), (3, 0), (1, 1)] {
+        bench.now = bench.now + Duration::from_secs(seconds);
+        bench.hear_by(1, other_way(), &digest());
+        let back = asked(&bench);
+        assert_eq!(back.len(), expected, "after {seconds} s more");
+        back.into_iter().for_each(|(_, nonce)| answer(&mut bench, first_way(), nonce));
+    }
+}
+
+/// A node and a peer that is heard by two interfaces; nothing is measured, and the first way is in use.
+fn with_two_ways() -> Bench {
+    let mut bench = Bench::new(1);
+    bench.pass(Duration::from_secs(3));
+    bench.hear(1, &beat());
+    let (now, id) = (bench.now, identity(1).id());
+    bench.node.ctx.roster.get_mut(&id).expect("it was met").learn_path(now, elsewhere(), OTHER);
+    bench
+}
+
+fn first_way() -> Arrival {
+    Arrival { from: address(1), interface: InterfaceIndex(2), cast: Cast::Unicast }
+}
+
+fn other_way() -> Arrival {
+    Arrival { from: elsewhere(), interface: OTHER, cast: Cast::Unicast }
+}
+
+fn way(bench: &Bench, at: SocketAddr) -> &Path {
+    let peer = bench.node.ctx.roster.get(&identity(1).id()).expect("it was met");
+    peer.paths.iter().find(|path| path.address == at).expect("it is a way")
+}
+
+fn best(bench: &Bench) -> SocketAddr {
+    let peer = bench.node.ctx.roster.get(&identity(1).id()).expect("it was met");
+    peer.best_path().expect("there is one").address
+}
+
+fn ask(bench: &mut Bench) -> Vec<(SocketAddr, u64)> {
+    bench.node.ctx.out.notice(Notice::Undated(identity(1).id()));
+    bench.hand(Input::Wake);
+    asked(bench)
+}
+
+fn asked_in(bench: &mut Bench, span: Duration) -> Vec<(SocketAddr, u64)> {
+    bench.pass(span);
+    asked(bench)
+}
+
+/// Where to, and with which nonce, the peer was asked.
+fn asked(bench: &Bench) -> Vec<(SocketAddr, u64)> {
+    let pings = |sent: &Transmit| {
+        let Target::Address(to, _) = sent.target else { return Vec::new() };
+        let mut bytes = sent.bytes.clone();
+        let header = Header::decode(&bytes).expect("a node's own frame");
+        let text = bench.node.ctx.group.session(header.tag).open(&header, &mut bytes).expect("a node's own frame");
+        let messages = codec::decode(text).expect("a node's own words").messages;
+        let nonce = |message| if let Message::Ping(ping) = message { Some((to, ping.nonce)) } else { None };
+        messages.into_iter().filter_map(nonce).collect()
+    };
+    bench.sent().flat_map(pings).collect()
+}
+
+fn answer(bench: &mut Bench, arrival: Arrival, nonce: u64) {
+    let pong = Pong { nonce, root: None, wall_ms: None, log_root: None, clock: None };
+    bench.hear_by(1, arrival, &Message::Pong(pong));
+}
