@@ -186,10 +186,10 @@ impl Liveness {
         self.probes.tell_clients(&id, ctx);
         // What was asked by all ways at once was answered by the one that the answer came by.
         let by = asked.by.unwrap_or(from);
-        let way = ctx.roster.get_mut(&id).and_then(|peer| peer.paths.iter_mut().find(|path| path.address == by));
-        if let Some(path) = way {
-            path.note_rtt(now, now.since(asked.at));
-            path.is_deaf &= asked.by.is_none();
+        if let Some(peer) = ctx.roster.get_mut(&id) {
+            let way = peer.paths.iter_mut().find(|path| path.address == by);
+            way.into_iter().for_each(|path| path.is_deaf &= asked.by.is_none());
+            peer.note_rtt(now, by, now.since(asked.at));
         }
         if let Some(by) = asked.by {
             self.ways.on_answer(&id, by);

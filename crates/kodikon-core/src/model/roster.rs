@@ -31,6 +31,8 @@ pub struct Path {
     /// Whether several questions by this way stayed unanswered while those by another did not: the peer may be heard by it, and does
     /// not hear us. Until one is answered.
     pub is_deaf: bool,
+    /// Whether it was the better one when ways were last measured: of ways that do as well it goes on being used.
+    pub is_used: bool,
 }
 
 impl Path {
@@ -46,12 +48,13 @@ impl Path {
             measured: None,
             is_cut: false,
             is_deaf: false,
+            is_used: false,
         }
     }
 
     /// A probe was answered by this way after so long. Samples of one moment are smoothed as in RFC 6298; what is older says nothing
     /// about now.
-    pub fn note_rtt(&mut self, now: Instant, sample: Duration) {
+    pub(crate) fn note_rtt(&mut self, now: Instant, sample: Duration) {
         let recent = self.rtt.filter(|_| self.measured.is_some_and(|at| now.since(at) < SAME_MOMENT));
         self.rtt = Some(recent.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
         self.measured = Some(now);
@@ -236,10 +239,29 @@ impl Peer {
     }
 
     /// What orders ways. Those heard within the same few seconds are equally alive; among them one by which we are heard is better than
-    /// one by which we are not, then the faster one, then the first.
-    fn preference(&self) -> impl Fn(&&Path) -> (bool, bool, Duration) + use<> {
+    /// one by which we are not, then the one that was better when they were measured, then the faster one, then the first.
+    fn preference(&self) -> impl Fn(&&Path) -> (bool, bool, bool, Duration) + use<> {
         let freshest = self.freshest();
-        move |path| (!is_fresh(path, freshest), path.is_deaf, path.rtt.unwrap_or(UNMEASURED))
+        move |path| (!is_fresh(path, freshest), path.is_deaf, !path.is_used, path.rtt.unwrap_or(UNMEASURED))
+    }
+
+    /// A probe was answered by the way to this address after so long. What is measured for the first time is compared with the others as it
+    /// is; later a way must be much faster to be taken for the one in use, since round trips of one way differ as well.
+    pub fn note_rtt(&mut self, now: Instant, address: SocketAddr, sample: Duration) {
+        let Some(at) = self.paths.iter().position(|path| path.address == address) else { return };
+        let is_first = self.paths[at].measured.is_none();
+        self.paths[at].note_rtt(now, sample);
+        let freshest = self.freshest();
+        let (rank, rtt) = (
+            |path: &Path| (path.is_cut, !is_fresh(path, freshest), path.is_deaf),
+            |path: &Path| path.rtt.unwrap_or(UNMEASURED),
+        );
+        let Some(best) = self.paths.iter().min_by_key(|path| (rank(path), rtt(path))) else { return };
+        let is_kept =
+            |path: &&Path| path.is_used && rank(path) == rank(best) && rtt(path) <= rtt(best) * 2 + NOTICEABLE;
+        let kept = self.paths.iter().find(is_kept).filter(|_| !is_first);
+        let used = kept.unwrap_or(best).address;
+        self.paths.iter_mut().for_each(|path| path.is_used = path.address == used);
     }
 
     /// Notes a proven address; the way unheard or heard longest ago makes room.
@@ -312,6 +334,8 @@ fn is_fresh(path: &Path, freshest: Option<Instant>) -> bool {
 const FLAP_SPELL: Duration = Duration::from_secs(600);
 /// Ways heard within this span are equally fresh: a beacon and a heartbeat lie at most that far apart.
 const SAME_FRESHNESS: Duration = Duration::from_secs(10);
+/// A way that is faster by less is not worth a change: a congested Wi-Fi shows more, and every change is told to the whole mesh.
+const NOTICEABLE: Duration = Duration::from_millis(5);
 /// What an unmeasured way counts for: above any LAN round trip, below a failing one.
 const UNMEASURED: Duration = Duration::from_millis(100);
 
@@ -656,6 +680,31 @@ mod tests {
             // By another interface that address is another way.
             assert!(peer.hear_from(at(20), address(1), b).is_some_and(|path| !path.is_deaf));
             assert!(!peer.has_choice(), "one interface");
+        }
+    }
+
+    #[test]
+    fn a_way_in_use_is_left_for_one_that_is_much_faster_and_not_for_what_round_trips_differ_by() {
+        let address = |n: u8| SocketAddr::from(([10, 0, 0, n], 9));
+        // (of which way so many ms are measured, which is the best then); each sample stands for itself.
+        let table = [
+            (1, 3, 1),
+            // The first sample of a way decides.
+            (2, 2, 2),
+            (1, 1, 2),
+            (2, 7, 2),
+            (2, 8, 1),
+            (2, 1, 1),
+            (1, 40, 2),
+            (1, 12, 2),
+        ];
+        let (mut peer, mut now) = (peer(), Instant::ZERO);
+        for (way, ms, expected) in table {
+            now = now + Duration::from_secs(20);
+            peer.learn_path(now, address(1), InterfaceIndex(1));
+            peer.learn_path(now, address(2), InterfaceIndex(2));
+            peer.note_rtt(now, address(way), Duration::from_millis(ms));
+            assert_eq!(peer.best_path().map(|path| path.address), Some(address(expected)), "{way} {ms} ms");
         }
     }
 

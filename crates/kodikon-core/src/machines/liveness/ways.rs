@@ -11,7 +11,7 @@ use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::liveness::probes::Probes;
 use crate::machines::liveness::{Agenda, ByPeer};
-use crate::model::roster::{MAX_PATHS, Peer};
+use crate::model::roster::{MAX_PATHS, Path, Peer};
 
 /// Peers whose ways are compared, or were lately; beyond it a question is a question, and nothing is learned of ways.
 pub(super) const MAX_ROUNDS: usize = 256;
@@ -143,13 +143,15 @@ impl Ways {
 }
 
 impl Round {
-    /// The first question goes by the way in use, and by those held deaf, which may have been mended; later ones by all that answered none.
+    /// The first question goes by the way in use, by those held deaf, which may have been mended, and by those that were never measured, which
+    /// may be better; later ones by all that answered none.
     fn go_on(&mut self, now: Instant, id: NodeId, probes: &mut Probes, ctx: &mut Context) {
         self.next = None;
         let Some(peer) = ctx.roster.get(&id).filter(|peer| peer.has_choice()) else { return };
         let Some(wait) = WAITS_MS.get(self.tries) else { return self.judge(&id, ctx) };
         let is_first = self.tries == 0;
-        let ways = peer.fresh_paths().filter(|path| !is_first || path.is_deaf || path.address == self.used);
+        let is_open = |path: &&Path| path.is_deaf || path.rtt.is_none() || path.address == self.used;
+        let ways = peer.fresh_paths().filter(|path| !is_first || is_open(path));
         let ways: Vec<(SocketAddr, Option<InterfaceIndex>)> =
             ways.map(|path| (path.address, path.interface)).filter(|(by, _)| !self.is_answered(by)).collect();
         for (by, interface) in ways {

@@ -23,8 +23,8 @@ fn a_pong_measures_the_way_that_its_ping_went_by() {
     bench.now = bench.now + Duration::from_millis(5);
     bench.hear_by(1, other_way(), &beat());
     answer(&mut bench, other_way(), asked[0].1);
-    assert_eq!(way(&bench, address(1)).rtt, Some(Duration::from_millis(5)));
-    assert_eq!(way(&bench, elsewhere()).rtt, None);
+    assert_eq!(way(&bench, address(1)).rtt, Some(Duration::from_micros(7_625)), "an eighth of the 5 ms");
+    assert_eq!(way(&bench, elsewhere()).rtt, Some(Duration::from_millis(8)));
     assert_eq!(asked_in(&mut bench, Duration::from_secs(2)), [], "it is settled");
 }
 
@@ -32,9 +32,8 @@ fn a_pong_measures_the_way_that_its_ping_went_by() {
 fn a_way_by_which_no_question_is_answered_is_left_for_one_by_which_they_are_until_one_is() {
     let mut bench = with_two_ways();
     assert_eq!(ask(&mut bench).len(), 1);
-    for n in 0..12 {
+    for _ in 0..12 {
         let asked = asked_in(&mut bench, Duration::from_millis(250));
-        assert!(n == 11 || way(&bench, address(1)).rtt.is_none());
         for (_, nonce) in asked.into_iter().filter(|(to, _)| *to == elsewhere()) {
             answer(&mut bench, other_way(), nonce);
         }
@@ -51,6 +50,21 @@ fn a_way_by_which_no_question_is_answered_is_left_for_one_by_which_they_are_unti
         answer(&mut bench, arrival, nonce);
     }
     assert!(!way(&bench, address(1)).is_deaf);
+}
+
+#[test]
+fn a_way_that_was_never_measured_is_asked_along_with_the_one_in_use_and_taken_if_it_is_faster() {
+    let mut bench = with_two_ways();
+    let id = identity(1).id();
+    let (now, third) = (bench.now, SocketAddr::from(([10, 0, 2, 1], 10_000)));
+    let peer = bench.node.ctx.roster.get_mut(&id).expect("it was met");
+    peer.learn_path(now, third, InterfaceIndex(4));
+    let asked = ask(&mut bench);
+    assert_eq!(asked.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [address(1), third]);
+    bench.now = bench.now + Duration::from_millis(5);
+    let arrival = Arrival { from: third, interface: InterfaceIndex(4), cast: Cast::Unicast };
+    answer(&mut bench, arrival, asked[1].1);
+    assert_eq!(best(&bench), third);
 }
 
 #[test]
@@ -94,13 +108,17 @@ fn a_peer_that_asks_what_we_hold_where_it_is_not_spoken_to_is_asked_back_at_once
     }
 }
 
-/// A node and a peer that is heard by two interfaces; nothing is measured, and the first way is in use.
+/// A node and a peer that is heard by two interfaces, by both of which it is 8 ms away; the first way is in use.
 fn with_two_ways() -> Bench {
     let mut bench = Bench::new(1);
     bench.pass(Duration::from_secs(3));
     bench.hear(1, &beat());
     let (now, id) = (bench.now, identity(1).id());
-    bench.node.ctx.roster.get_mut(&id).expect("it was met").learn_path(now, elsewhere(), OTHER);
+    let peer = bench.node.ctx.roster.get_mut(&id).expect("it was met");
+    peer.learn_path(now, elsewhere(), OTHER);
+    for by in [address(1), elsewhere()] {
+        peer.note_rtt(now, by, Duration::from_millis(8));
+    }
     bench
 }
 
