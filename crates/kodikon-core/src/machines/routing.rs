@@ -298,6 +298,12 @@ impl Routing {
         }
     }
 
+    /// Who is heard on an interface.
+    #[cfg(test)]
+    pub(crate) fn heard_on(now: Instant, index: InterfaceIndex, ctx: &Context) -> Vec<NodeId> {
+        Heard::look(now, Duration::ZERO, Instant::ZERO, ctx).on(index).to_vec()
+    }
+
     /// Somebody present who is not heard, as others are, is heard by others or has died: they tell, if we say that we need the
     /// map. So long as one is far by what they told, we go on needing it.
     fn note_missed(&mut self, now: Instant, heard: &Heard, ctx: &Context) {

@@ -15,9 +15,9 @@ use crate::model::roster::{MAX_PATHS, Path, Peer};
 
 /// Peers whose ways are compared, or were lately; beyond it a question is a question, and nothing is learned of ways.
 pub(super) const MAX_ROUNDS: usize = 256;
-/// How long an answer is waited for after each try; after the last the round is over. Seven tries fail with 0.0008 where a fifth is lost
-/// each way (with four, 0.02, ways changed twice an hour there), and the round trip of a busy Wi-Fi lies below the last wait.
-const WAITS_MS: [u64; 7] = [200, 250, 350, 400, 400, 400, 700];
+/// How long an answer is waited for after each try; after the last the round is over. Ten tries fail with 0.00004 where a fifth is lost
+/// each way (four with 0.02), and the round trip of a busy Wi-Fi lies below the last wait.
+const WAITS_MS: [u64; 10] = [200, 250, 350, 400, 400, 400, 400, 400, 400, 700];
 /// A way is deaf if so many questions by it stayed unanswered while one by another was answered in the same round.
 const UNANSWERED: usize = WAITS_MS.len() - 1;
 /// On a sign that what we send is lost a peer's ways are compared this long after the last round at the earliest: before the next turn of

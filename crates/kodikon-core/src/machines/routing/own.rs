@@ -44,7 +44,9 @@ impl Heard {
         for (id, peer) in ctx.roster.near().filter(|(_, peer)| counts(peer)) {
             let one_by_one = peer.paths.iter().filter_map(|path| path.interface.zip(path.heard));
             let lately = one_by_one.chain(peer.paths.iter().filter_map(|path| path.group));
-            for (interface, _) in lately.filter(|(_, at)| now.since(*at) < window && *at >= floor) {
+            // Whoever is heard elsewhere is no question of death here, and where it only beacons three of these are soon lost in a row.
+            let bound = if peer.silence(now) < window { ctx.hard_bound() } else { window };
+            for (interface, _) in lately.filter(|(_, at)| now.since(*at) < bound && *at >= floor) {
                 if ctx.interface(interface).is_none() {
                     continue;
                 }
