@@ -187,12 +187,11 @@ impl Liveness {
         // What was asked by all ways at once was answered by the one that the answer came by.
         let by = asked.by.unwrap_or(from);
         if let Some(peer) = ctx.roster.get_mut(&id) {
-            let way = peer.paths.iter_mut().find(|path| path.address == by);
-            way.into_iter().for_each(|path| path.is_deaf &= asked.by.is_none());
+            if asked.by.is_some() {
+                peer.note_hearing(by);
+                self.ways.on_answer(&id, by);
+            }
             peer.note_rtt(now, by, now.since(asked.at));
-        }
-        if let Some(by) = asked.by {
-            self.ways.on_answer(&id, by);
         }
         Some(asked.at)
     }

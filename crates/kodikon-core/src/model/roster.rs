@@ -205,7 +205,8 @@ impl Peer {
         self.card.life()
     }
 
-    /// The best way: one heard last, proven ways before listed ones, of these one by which we are heard. None by an interface of ours that can carry nothing.
+    /// The best way: one heard last, proven ways before listed ones, of these one by which we are heard. None by an interface of ours that
+    /// can carry nothing.
     #[must_use]
     pub fn best_path(&self) -> Option<&Path> {
         self.open_paths().min_by_key(self.preference())
@@ -241,8 +242,23 @@ impl Peer {
     /// What orders ways. Those heard within the same few seconds are equally alive; among them one by which we are heard is better than
     /// one by which we are not, then the one that was better when they were measured, then the faster one, then the first.
     fn preference(&self) -> impl Fn(&&Path) -> (bool, bool, bool, Duration) + use<> {
+        let rank = self.rank();
+        move |path| {
+            let (is_old, is_deaf) = rank(path);
+            (is_old, is_deaf, !path.is_used, path.rtt.unwrap_or(UNMEASURED))
+        }
+    }
+
+    /// Ways of one rank do as well, but for how fast they are.
+    fn rank(&self) -> impl Fn(&Path) -> (bool, bool) + use<> {
         let freshest = self.freshest();
-        move |path| (!is_fresh(path, freshest), path.is_deaf, !path.is_used, path.rtt.unwrap_or(UNMEASURED))
+        move |path| (!is_fresh(path, freshest), path.is_deaf)
+    }
+
+    /// What was asked by the way to this address alone was answered: the peer hears us by it.
+    pub fn note_hearing(&mut self, address: SocketAddr) {
+        let way = self.paths.iter_mut().find(|path| path.address == address);
+        way.into_iter().for_each(|path| path.is_deaf = false);
     }
 
     /// A probe was answered by the way to this address after so long. What is measured for the first time is compared with the others as it
@@ -251,15 +267,12 @@ impl Peer {
         let Some(at) = self.paths.iter().position(|path| path.address == address) else { return };
         let is_first = self.paths[at].measured.is_none();
         self.paths[at].note_rtt(now, sample);
-        let freshest = self.freshest();
-        let (rank, rtt) = (
-            |path: &Path| (path.is_cut, !is_fresh(path, freshest), path.is_deaf),
-            |path: &Path| path.rtt.unwrap_or(UNMEASURED),
-        );
-        let Some(best) = self.paths.iter().min_by_key(|path| (rank(path), rtt(path))) else { return };
+        let rank = self.rank();
+        let rtt = |path: &Path| path.rtt.unwrap_or(UNMEASURED);
+        let Some(best) = self.open_paths().min_by_key(|path| (rank(path), rtt(path))) else { return };
         let is_kept =
             |path: &&Path| path.is_used && rank(path) == rank(best) && rtt(path) <= rtt(best) * 2 + NOTICEABLE;
-        let kept = self.paths.iter().find(is_kept).filter(|_| !is_first);
+        let kept = self.open_paths().find(is_kept).filter(|_| !is_first);
         let used = kept.unwrap_or(best).address;
         self.paths.iter_mut().for_each(|path| path.is_used = path.address == used);
     }

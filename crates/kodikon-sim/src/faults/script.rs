@@ -204,12 +204,10 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
     };
     let spread = |random: &mut Random| between(random, Duration::ZERO, Duration::from_secs_f64(step.over_s));
     match step.what {
-        What::Partition => {
-            let sides = hosts.iter().map(|&host| (host, 1)).collect();
-            do_for(Duration::ZERO, Deed::Sides(sides, lasting), Some(Deed::Heal));
-        }
-        What::Silence => {
-            let sides = hosts.iter().zip((1u8..=255).cycle()).map(|(&host, side)| (host, side)).collect();
+        What::Partition | What::Silence => {
+            // Apart from the others together, or each alone.
+            let most = if step.what == What::Partition { 1u8 } else { 255 };
+            let sides = hosts.iter().copied().zip((1..=most).cycle()).collect();
             do_for(Duration::ZERO, Deed::Sides(sides, lasting), Some(Deed::Heal));
         }
         What::OneWay => {
@@ -250,12 +248,14 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
             // The copy is made now. Two restarts later its epoch counter is behind for certain.
             let copy = Box::new(cluster.nodes[node].disk.clone());
             for (second, back) in [(0, Comeback::Own), (20, Comeback::Own), (40, Comeback::Old(copy))] {
-                do_for(Duration::from_secs(second), Deed::Crash(node, 0), Some(Deed::Boot(node, back)));
+                let at = Duration::from_secs(second);
+                do_for(at, Deed::Crash(node, 0), Some(Deed::Boot(node, back)));
             }
         }),
         What::Crash | What::Leave | What::LoseDisk | What::Pause | What::DiskFails => {
             for &node in &struck {
-                let (at, (deed, undo)) = (spread(random), to_process(step.what, node, lasting, random));
+                let at = spread(random);
+                let (deed, undo) = to_process(step.what, node, lasting, random);
                 do_for(at, deed, Some(undo));
             }
         }

@@ -18,6 +18,7 @@ use crate::machines::broadcast::ranges::{names, run_of};
 use crate::model::cast::{CAST_RATE, CastId};
 use crate::model::letter::Priority;
 use crate::model::member::{Card, Liveness};
+use crate::model::roster::Peer;
 use crate::model::windows::{Arrived, WINDOW};
 use crate::wire::cast::{Cast, Content, Covered, Half, Offer, Spread};
 use crate::wire::clock::Ticks;
@@ -318,7 +319,7 @@ impl Broadcasts {
         for cover in &offer.holds {
             let (origin, epoch) = run_of(cover);
             let any = CastId { origin, epoch, number: 0 };
-            if origin == ctx.me.id || !is_running(&origin, epoch, ctx) {
+            if origin == ctx.me.id || running(&origin, ctx) != Some(epoch) {
                 continue;
             }
             for interval in &cover.intervals {
@@ -391,26 +392,32 @@ fn transit(now: Instant, from: NodeId, tag: SessionTag, sent: Ticks, ctx: &mut C
 
 /// The public key of a cast's origin, if this is the run that is known of it. One that failed may have said it before.
 fn key_of(id: &CastId, ctx: &Context) -> Result<[u8; 32], Reject> {
-    let held = ctx.roster.get(&id.origin).filter(|peer| peer.liveness != Liveness::Introduced);
-    let known = held.map(|peer| (peer.epoch(), peer.card.public_key)).or_else(|| {
-        let entry = ctx.roster.directory().get(&id.origin)?;
-        let card = Card::parse(entry.signed.as_ref()?.body())?;
-        Some((entry.epoch, card.public_key))
-    });
-    match known {
-        Some((epoch, key)) if epoch == id.epoch => Ok(key),
-        Some((epoch, _)) if id.epoch < epoch => Err(Reject::Stale),
+    match running(&id.origin, ctx) {
+        Some(epoch) if epoch == id.epoch => {
+            let remembered = || Card::parse(ctx.roster.directory().get(&id.origin)?.signed.as_ref()?.body());
+            let key = match proven(&id.origin, ctx) {
+                Some(peer) => Some(peer.card.public_key),
+                None => remembered().map(|card| card.public_key),
+            };
+            key.ok_or(Reject::Stranger)
+        }
+        Some(epoch) if id.epoch < epoch => Err(Reject::Stale),
         // Its card is on the way: the cast stays with the neighbour until it is here.
         Some(_) | None => Err(Reject::Stranger),
     }
 }
 
-/// Whether this is the run of an origin that its casts are taken of.
-fn is_running(origin: &NodeId, epoch: Epoch, ctx: &Context) -> bool {
-    match ctx.roster.get(origin).filter(|peer| peer.liveness != Liveness::Introduced) {
-        Some(peer) => peer.epoch() == epoch,
-        None => ctx.roster.directory().get(origin).is_some_and(|held| held.epoch == epoch && held.signed.is_some()),
-    }
+/// The run of an origin that its casts are taken of.
+fn running(origin: &NodeId, ctx: &Context) -> Option<Epoch> {
+    proven(origin, ctx).map(Peer::epoch).or_else(|| {
+        let entry = ctx.roster.directory().get(origin)?;
+        entry.signed.as_ref().map(|_| entry.epoch)
+    })
+}
+
+/// An origin whose card was proven.
+fn proven<'a>(origin: &NodeId, ctx: &'a Context) -> Option<&'a Peer> {
+    ctx.roster.get(origin).filter(|peer| peer.liveness != Liveness::Introduced)
 }
 
 fn half_of(half: &Half) -> CastId {

@@ -131,7 +131,8 @@ impl Probes {
 
     /// Asks a peer once, without a doubt: it is only quiet.
     pub(super) fn ask(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
-        self.ping(now, id, ctx);
+        let by = ctx.roster.get(&id).and_then(|peer| peer.best_path()).map(|path| path.address);
+        self.ping(Asked { whom: id, at: now, by }, Destination::Peer(id), ctx);
     }
 
     /// Asks a peer once on behalf of a third node.
@@ -149,7 +150,7 @@ impl Probes {
             clients.asked = Some(now);
         }
         if self.clients.insert(subject, clients).is_ok() && asks {
-            self.ping(now, subject, ctx);
+            self.ask(now, subject, ctx);
         }
     }
 
@@ -161,8 +162,7 @@ impl Probes {
         (by, interface): (SocketAddr, Option<InterfaceIndex>),
         ctx: &mut Context,
     ) {
-        let nonce = self.expect(Asked { whom: id, at: now, by: Some(by) }, ctx);
-        ctx.out.send(Destination::Address(by, interface), Message::Ping(Ping { nonce }));
+        self.ping(Asked { whom: id, at: now, by: Some(by) }, Destination::Address(by, interface), ctx);
     }
 
     /// The question with this nonce to this peer, if it waits for an answer.
@@ -211,10 +211,7 @@ impl Probes {
             let (_, step) = STEPS[train.step];
             train.step += 1;
             match step {
-                Step::Direct => {
-                    let nonce = self.expect(Asked { whom: id, at: now, by: None }, ctx);
-                    ctx.out.send(Destination::EveryPath(id), Message::Ping(Ping { nonce }));
-                }
+                Step::Direct => self.ping(Asked { whom: id, at: now, by: None }, Destination::EveryPath(id), ctx),
                 Step::Relayed => inquire(id, ctx),
                 Step::Verdict => return true,
             }
@@ -222,16 +219,10 @@ impl Probes {
         false
     }
 
-    fn ping(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
-        let by = ctx.roster.get(&id).and_then(|peer| peer.best_path()).map(|path| path.address);
-        let nonce = self.expect(Asked { whom: id, at: now, by }, ctx);
-        ctx.out.send(Destination::Peer(id), Message::Ping(Ping { nonce }));
-    }
-
-    fn expect(&mut self, asked: Asked, ctx: &mut Context) -> u64 {
+    fn ping(&mut self, asked: Asked, to: Destination, ctx: &mut Context) {
         let nonce = ctx.random.bits();
         self.pending.insert(nonce, asked);
-        nonce
+        ctx.out.send(to, Message::Ping(Ping { nonce }));
     }
 
     fn expire(&mut self, now: Instant) {

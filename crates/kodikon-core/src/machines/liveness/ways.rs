@@ -2,7 +2,8 @@
 //!
 //! That a peer is heard by a way says nothing of what we send by it. So whenever a peer that is heard by several of our interfaces is
 //! asked anything, the answer must come to the very question that went by the way in use; if it does not, all ways are asked, each with
-//! a question of its own. This costs a healthy mesh nothing: it is the question that would have been put in any case.
+//! a question of its own. This costs a healthy mesh one question for each way that was never measured: else it is the one that would have
+//! been put in any case.
 
 use std::net::SocketAddr;
 

@@ -109,7 +109,7 @@ fn a_peer_that_asks_what_we_hold_where_it_is_not_spoken_to_is_asked_back_at_once
     }
 }
 
-/// A fifth of all beacons lost, three in a row were once an hour on each of some links, and the mesh changed its ways for a second.
+/// Where a fifth of all beacons is lost three in a row are now and then, and the mesh changed its ways for a second.
 #[test]
 fn whoever_is_heard_by_one_interface_is_no_neighbour_by_another_only_after_the_hard_bound() {
     // (seconds since it was heard by the one and the other, whether it is a neighbour there)
