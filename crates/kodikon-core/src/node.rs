@@ -3,6 +3,7 @@
 mod alerts;
 mod arrivals;
 mod casts;
+mod disputes;
 mod far;
 mod ghosts;
 mod goodbyes;
@@ -37,6 +38,7 @@ use crate::machines::routing::Routing;
 use crate::machines::search::Searches;
 use crate::model::identity::{Identity, Verifier};
 use crate::model::state::NodeSnapshot;
+use crate::node::disputes::Disputes;
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
 use crate::node::goodbyes::Goodbyes;
@@ -100,6 +102,7 @@ pub struct Node {
     outbound: Outbound,
     ghosts: Ghosts,
     review: Review,
+    disputes: Disputes,
     goodbyes: Goodbyes,
     missed: Missed,
     /// What [`Node::next_wake`] said since the last input.

@@ -512,7 +512,7 @@ impl Watch {
         let died = self.truth.person(&peer).and_then(|person| person.died);
         // A suspect may be cleared by a liar until the bound strikes; who is not shown any more stays so.
         let shown = self.views[node].row(&peer).is_some_and(|row| row.standing.is_present());
-        let is_late = |died: Moment| died + self.last_words(node, &peer) < now;
+        let is_late = |died: Moment| died + self.last_words(now, node, &peer) < now;
         let dead = !shown && self.truth.is_unborn(&peer) && died.is_some_and(is_late);
         // Who was stopped reads what was said before the other died.
         let up_to_date = recovered(now, self.truth.nodes[node].own_trouble);
@@ -537,10 +537,11 @@ impl Watch {
     }
 
     /// How long after a death a node may still hear for the first time that there is such a peer: from the peer itself, or,
-    /// where it has no segment in common with it, from those who have and did not notice yet.
-    fn last_words(&self, node: usize, peer: &NodeId) -> Duration {
+    /// where it has no segment in common with it, or links bear less than they should, from those who have and did not notice yet.
+    fn last_words(&self, now: Moment, node: usize, peer: &NodeId) -> Duration {
         let bearer = self.truth.nodes.iter().position(|living| living.id == *peer);
-        if bearer.is_none_or(|bearer| self.is_near(node, bearer)) {
+        let hears = recovered(now, self.truth.nodes[node].link_trouble);
+        if hears && bearer.is_none_or(|bearer| self.is_near(node, bearer)) {
             return LAST_WORDS;
         }
         (self.heartbeat_timeout + VERDICT_MARGIN) * FAR_BOUNDS

@@ -292,6 +292,22 @@ impl Replication {
         self.lanes.values().filter_map(|lane| lane.get(slot)).cloned().collect()
     }
 
+    /// What this node itself says about a subject, and of whom it hears: its opinion, and of its links the newest that fit one message.
+    #[must_use]
+    pub fn own_words_on(&self, subject: &NodeId, ctx: &Context) -> Vec<SignedOp> {
+        let Some(lane) = self.lane(&ctx.me.id) else { return Vec::new() };
+        let mut links: Vec<&SignedOp> = lane.ops().filter(|op| op.kind() == OpKind::Links).collect();
+        links.sort_by_key(|op| core::cmp::Reverse(op.seq()));
+        let opinion = lane.get((OpKind::Opinion, &subject.0[..]));
+        let mut room = OPS_BYTES;
+        let fits = |op: &&SignedOp| {
+            let fits = op.wire_len() <= room;
+            room = room.saturating_sub(op.wire_len());
+            fits
+        };
+        opinion.into_iter().chain(links).take_while(fits).cloned().collect()
+    }
+
     /// When something here is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {

@@ -187,6 +187,7 @@ impl Node {
             Message::Pong(pong) => self.on_pong(now, (id, tag), arrival, &pong),
             Message::Inquiry(inquiry) => {
                 self.tell_goodbye(&NodeId(inquiry.subject), id);
+                self.tell_links(now, &NodeId(inquiry.subject), id);
                 self.liveness.ask_for(now, NodeId(inquiry.subject), id, &mut self.ctx);
             }
             Message::Heard(heard) => self.liveness.on_heard_elsewhere(now, &heard, &mut self.ctx),

@@ -184,6 +184,18 @@ impl Bench {
         self.out.iter().filter_map(|output| if let Output::Transmit(sent) = output { Some(sent) } else { None })
     }
 
+    /// What the last input made it say, and where to.
+    pub(super) fn said(&self) -> Vec<(Target, Message)> {
+        let read = |sent: &Transmit| {
+            let mut bytes = sent.bytes.clone();
+            let header = Header::decode(&bytes).unwrap_or_else(|reason| panic!("{} bytes: {reason}", bytes.len()));
+            let text = self.node.ctx.group.session(header.tag).open(&header, &mut bytes).expect("it is its own");
+            let messages = codec::decode(text).expect("it is its own").messages;
+            messages.into_iter().map(|message| (sent.target, message)).collect::<Vec<_>>()
+        };
+        self.sent().flat_map(read).collect()
+    }
+
     pub(super) fn dropped(&self, reason: Reject) -> u64 {
         self.node.stats().dropped(reason)
     }

@@ -94,15 +94,20 @@ impl Node {
             far.map(|(id, _)| *id).collect()
         };
         let mut asked = 0;
+        let mut reached = Vec::new();
         for id in is_far(&self.ctx) {
             // A member that is new on a segment of ours and not heard is taken for a neighbour until we have said that we do not.
             let relays = self.routing.map().relays_to(&id).filter(|relays| *relays > 0);
+            reached.extend(relays.map(|_| id));
             let was_lost = self.is_lost(&id);
             self.membership.review(now, id, relays, &mut self.ctx);
             if !was_lost && self.is_lost(&id) && asked < MAX_ASKED {
                 asked += 1;
                 self.ask_after(&id);
             }
+        }
+        if let Some(at) = self.ask_listers(now, &reached) {
+            self.review.hasten(at);
         }
         let waiting: Vec<NodeId> = self
             .ctx

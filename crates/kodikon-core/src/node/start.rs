@@ -28,6 +28,7 @@ use crate::model::member::{
 };
 use crate::model::op::{OpId, OpKind};
 use crate::model::roster::{DirectoryEntry, Roster};
+use crate::node::disputes::Disputes;
 use crate::node::far::Review;
 use crate::node::ghosts::Ghosts;
 use crate::node::goodbyes::Goodbyes;
@@ -100,6 +101,7 @@ impl Node {
             outbound,
             ghosts: Ghosts::default(),
             review: Review::default(),
+            disputes: Disputes::default(),
             goodbyes: Goodbyes::default(),
             missed: Missed::default(),
             planned: Cell::default(),

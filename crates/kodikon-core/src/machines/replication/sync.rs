@@ -542,6 +542,8 @@ impl Replication {
                 break;
             }
         }
+        // Where the way is full the end of an answer is lost: what tells who lives and who hears whom goes before what applications publish.
+        given.sort_by_key(|op| op.kind() == OpKind::State);
         let has_any = !given.is_empty() || !covered.is_empty();
         for ops in in_messages(given) {
             ctx.out.send(Destination::Peer(to), Message::Ops(Ops { ops, covered: Vec::new() }));

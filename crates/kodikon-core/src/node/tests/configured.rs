@@ -5,8 +5,6 @@ use super::super::*;
 use super::beat;
 use crate::effect::{Arrival, Cast, Interface, InterfaceAddress, Medium, Target};
 use crate::ground::id::InterfaceIndex;
-use crate::wire::codec;
-use crate::wire::header::Header;
 use crate::wire::message::Message;
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,14 +23,8 @@ fn interface(index: u32, address: IpAddr) -> Interface {
 
 /// How many HELLOs the last input sent to the configured address.
 fn hellos(bench: &Bench) -> usize {
-    let to_it = bench.sent().filter(|sent| sent.target == Target::Address(address(PEER), None));
-    let messages = to_it.flat_map(|sent| {
-        let mut frame = sent.bytes.clone();
-        let header = Header::decode(&frame).expect("it is its own");
-        let text = bench.node.ctx.group.session(header.tag).open(&header, &mut frame).expect("it is its own");
-        codec::decode(text).expect("it is its own").messages
-    });
-    messages.filter(|message| matches!(message, Message::Hello(_))).count()
+    let to_it = |target: &Target| *target == Target::Address(address(PEER), None);
+    bench.said().iter().filter(|(target, message)| to_it(target) && matches!(message, Message::Hello(_))).count()
 }
 
 /// How many go there in so many seconds, in each of which the peer is heard from an address by an interface.

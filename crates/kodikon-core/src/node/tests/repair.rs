@@ -8,37 +8,23 @@ use crate::ground::id::{Epoch, NodeId};
 use crate::model::letter::{Priority, Ticket};
 use crate::model::record::{DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
-use crate::wire::codec;
-use crate::wire::header::Header;
 use crate::wire::message::{Beat, Digest, Hello, Message};
 use kodikon_scan::{Mode, Query};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Whom a node tells of when it answers a peer whose sums all differ; what it sends must fit a datagram.
-fn told(bench: &mut Bench, peer: u8, case: &str) -> BTreeSet<NodeId> {
+fn told(bench: &mut Bench, peer: u8) -> BTreeSet<NodeId> {
     let sums = vec![1; 64];
     bench
         .hear(peer, &Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true, lane: None }));
     let mut authors = BTreeSet::new();
-    for message in said(bench, case) {
+    for (_, message) in bench.said() {
         if let Message::Digest(digest) = message {
             authors.extend(digest.covers.into_iter().map(|cover| NodeId(cover.author)));
         }
     }
     authors
-}
-
-/// What was sent.
-fn said(bench: &Bench, case: &str) -> Vec<Message> {
-    let mut said = Vec::new();
-    for sent in bench.sent() {
-        let mut frame = sent.bytes.clone();
-        let header = Header::decode(&frame).unwrap_or_else(|reason| panic!("{} bytes: {reason}, {case}", frame.len()));
-        let text = bench.node.ctx.group.session(header.tag).open(&header, &mut frame).expect("it is its own");
-        said.extend(codec::decode(text).expect("it is its own").messages);
-    }
-    said
 }
 
 /// The most nodes that share one of the 64 buckets of authors.
@@ -71,7 +57,7 @@ fn however_many_gaps_there_are_a_digest_fits_its_datagram() {
         }
         let case = format!("{} peers, {gaps} gaps", peers.len());
         let mut all: BTreeSet<NodeId> = peers.iter().map(|n| identity(*n).id()).collect();
-        (0..*answers).for_each(|_| all = all.difference(&told(&mut bench, peers[0], &case)).copied().collect());
+        (0..*answers).for_each(|_| all = all.difference(&told(&mut bench, peers[0])).copied().collect());
         assert_eq!(all.len(), 0, "left out, {case}");
     }
 }
@@ -241,7 +227,8 @@ fn the_last_words_of_a_run_are_signed_with_its_key() {
     commit(&bench);
     begin_another_run(&mut bench);
     let ops = |message| if let Message::Ops(ops) = message { ops.ops } else { Vec::new() };
-    let authors: BTreeSet<NodeId> = said(&bench, "").into_iter().flat_map(ops).map(|op| op.author()).collect();
+    let authors: BTreeSet<NodeId> =
+        bench.said().into_iter().map(|(_, message)| message).flat_map(ops).map(|op| op.author()).collect();
     assert_eq!(authors, BTreeSet::from([identity(100).id()]));
 }
 

@@ -2,8 +2,8 @@
 
 use super::super::bench::{Bench, address, identity};
 use super::*;
+use crate::effect::Interface;
 use crate::effect::outbox::Notice;
-use crate::effect::{Interface, Transmit};
 use crate::machines::routing::Routing;
 use crate::model::roster::Path;
 use crate::wire::message::{Digest, Pong};
@@ -177,16 +177,11 @@ fn asked_in(bench: &mut Bench, span: Duration) -> Vec<(SocketAddr, u64)> {
 
 /// Where to, and with which nonce, the peer was asked.
 fn asked(bench: &Bench) -> Vec<(SocketAddr, u64)> {
-    let pings = |sent: &Transmit| {
-        let Target::Address(to, _) = sent.target else { return Vec::new() };
-        let mut bytes = sent.bytes.clone();
-        let header = Header::decode(&bytes).expect("a node's own frame");
-        let text = bench.node.ctx.group.session(header.tag).open(&header, &mut bytes).expect("a node's own frame");
-        let messages = codec::decode(text).expect("a node's own words").messages;
-        let nonce = |message| if let Message::Ping(ping) = message { Some((to, ping.nonce)) } else { None };
-        messages.into_iter().filter_map(nonce).collect()
+    let ping = |(target, message)| match (target, message) {
+        (Target::Address(to, _), Message::Ping(ping)) => Some((to, ping.nonce)),
+        _other => None,
     };
-    bench.sent().flat_map(pings).collect()
+    bench.said().into_iter().filter_map(ping).collect()
 }
 
 fn answer(bench: &mut Bench, arrival: Arrival, nonce: u64) {
