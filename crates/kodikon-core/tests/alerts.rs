@@ -76,17 +76,31 @@ fn restart(lan: &mut Lan, n: u8, counter: u32, was_cut: bool) {
 fn an_alert_is_shown_once_to_everyone_and_all_tell_its_origin() {
     for priority in Priority::ALL {
         let mut lan = started(10);
+        // Until the last HELLO was said.
+        lan.run(Duration::from_secs(8));
         raise(&mut lan, 3, "{\"level\":3}", priority);
         let (alert, durable) = raised(&lan, 3);
         assert!(durable, "it was on disk before anybody heard of it");
         lan.run(Duration::from_millis(60));
         assert_eq!(shown(&lan), once("{\"level\":3}", (1..=10).filter(|n| *n != 3)), "{priority:?}");
-        for (n, node) in &lan.nodes {
-            let views = node.alerts(lan.now);
-            let [view] = &views[..] else { panic!("node {n} shows {views:?}") };
-            assert_eq!((view.id, view.delivered.len(), view.durable.len()), (alert, 9, 9), "at node {n}, {priority:?}");
-            assert_eq!((view.missing.len(), view.kept), (0, true), "at node {n}");
-        }
+        let expect = |lan: &Lan, who: std::ops::RangeInclusive<u8>| {
+            for n in who {
+                let views = lan.nodes[&n].alerts(lan.now);
+                let [view] = &views[..] else { panic!("node {n} shows {views:?}") };
+                let has = (view.delivered.len(), view.durable.len(), view.missing.len(), view.kept);
+                assert_eq!((view.id, has), (alert, (9, 9, 0, true)), "at node {n}, {priority:?}");
+            }
+        };
+        expect(&lan, 3..=3);
+        let of_all = |lan: &Lan| lan.nodes.values().map(|node| node.stats().signatures_checked).sum::<u64>();
+        let checked = of_all(&lan);
+        lan.run(Duration::from_secs(2));
+        expect(&lan, 1..=10);
+        assert_eq!(
+            of_all(&lan) - checked,
+            9 * 9,
+            "each tells the others once, when the origin has long known, {priority:?}"
+        );
         let receipts = lan.events.iter().filter(|(n, _, event)| *n == 3 && matches!(event, Event::Receipt { .. }));
         assert!((9..=18).contains(&receipts.count()), "each tells once or twice");
     }

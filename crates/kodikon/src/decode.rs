@@ -229,6 +229,7 @@ fn message_ops(message: &Message) -> &[SignedOp] {
         | Message::Log(_)
         | Message::LogPiece(_)
         | Message::Bulk(_)
+        | Message::LogReceipt(_)
         | Message::Canary => &[],
     }
 }

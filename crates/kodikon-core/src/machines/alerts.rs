@@ -10,11 +10,11 @@ use crate::effect::context::Context;
 use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant, WallTime, millis};
-use crate::machines::alerts::receipts::{Receipts, Standing};
+use crate::machines::alerts::receipts::{News, Receipts, Standing};
 use crate::machines::alerts::retry::Retry;
 use crate::model::alert::{
     ALERT_BURST, ALERT_RATE, AckBody, AckOrder, AlertBody, AlertId, AlertOrder, AlertView, CRITICAL_BURST,
-    CRITICAL_RATE, Holders, MAX_TTL, Raised, ReceiptBody,
+    CRITICAL_RATE, Holders, MAX_TTL, Raised, ReceiptBody, ReceiptNumber,
 };
 use crate::model::letter::{Priority, Ticket};
 use crate::model::logged::{LogBody, Logged};
@@ -212,8 +212,9 @@ impl Alerts {
             LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown => {}
         }
         if !is_own {
-            let is_urgent = op.kind() == OpKind::Alert && self.priority_of(&OpId::of(&op)) == Some(Priority::Critical);
-            self.receipts.owe(now, author, is_urgent, ctx);
+            let is_critical =
+                op.kind() == OpKind::Alert && self.priority_of(&OpId::of(&op)) == Some(Priority::Critical);
+            self.receipts.owe(now, author, if is_critical { News::Critical } else { News::Shown }, ctx);
         }
     }
 
@@ -258,12 +259,12 @@ impl Alerts {
     pub fn on_kept(&mut self, now: Instant, ids: &[OpId], ctx: &mut Context) {
         for id in ids {
             let active = self.active.get_mut(&AlertId::of(id));
-            let is_urgent = active.as_ref().is_some_and(|active| active.priority == Priority::Critical);
+            let is_critical = active.as_ref().is_some_and(|active| active.priority == Priority::Critical);
             if let Some(active) = active {
                 active.kept = true;
             }
             if id.author != ctx.me.id {
-                self.receipts.owe(now, id.author, is_urgent, ctx);
+                self.receipts.owe(now, id.author, if is_critical { News::Critical } else { News::Kept }, ctx);
             }
         }
     }
@@ -294,9 +295,15 @@ impl Alerts {
     }
 
     /// A node tells what it has of a log.
-    pub fn on_receipt(&mut self, receiver: NodeId, about: NodeId, body: ReceiptBody, ctx: &mut Context) {
+    pub fn on_receipt(
+        &mut self,
+        (receiver, about): (NodeId, NodeId),
+        number: ReceiptNumber,
+        body: ReceiptBody,
+        ctx: &mut Context,
+    ) {
         let said = body.clone();
-        let before = self.receipts.note(receiver, about, body);
+        let Some(before) = self.receipts.note((receiver, about), number, body) else { return };
         if about != ctx.me.id || before.as_ref() == Some(&said) {
             return;
         }
@@ -328,6 +335,16 @@ impl Alerts {
     /// Authors who are to be told now what this node has of their logs; and whether that is urgent.
     pub fn receipts_due(&mut self, now: Instant, ctx: &mut Context) -> Vec<(NodeId, bool)> {
         self.receipts.due(now, ctx)
+    }
+
+    /// An author is told alone what this node has of its log, and all others later. Whether that is news to it.
+    pub fn is_told_alone(&mut self, now: Instant, author: NodeId, body: &ReceiptBody, ctx: &mut Context) -> bool {
+        self.receipts.is_told_alone(now, author, body, ctx)
+    }
+
+    /// Authors of whose logs all are to be told now what this node has.
+    pub fn receipts_to_share(&mut self, now: Instant) -> Vec<NodeId> {
+        self.receipts.shares_due(now)
     }
 
     /// Whether a receipt says something that was not told yet.
@@ -399,6 +416,7 @@ impl Alerts {
             ("alerts_early_acks", self.early.len(), MAX_EARLY_ACKS),
             ("alert_receipts", self.receipts.len(), receipts::MAX_RECEIPTS),
             ("alert_receipts_owed", self.receipts.owed(), receipts::MAX_OWED),
+            ("alert_receipts_to_share", self.receipts.to_share(), receipts::MAX_OWED),
             ("alerts_retried", self.retry.len(), retry::MAX_RETRIED),
         ]
     }

@@ -37,6 +37,7 @@ use crate::wire::letter::{
     Back, Carry, DeadLinks, Fragment, Got, KIND_ANSWER, KIND_PACKED, KIND_TEXT, Letter, MAX_PATH, Path, Print, Stamp,
     Tag,
 };
+use crate::wire::message::LogReceipt;
 use crate::wire::search::is_own;
 
 pub use ids::ParcelId;
@@ -162,6 +163,16 @@ impl Messages {
     fn answer(&mut self, now: Instant, came: &Came, receipt: Option<Tag>, ctx: &mut Context) {
         let taken = Taken { number: came.number, receipt, is_urgent: came.is_urgent, is_again: came.is_again };
         self.answers.add(now, came.from, taken, &mut ctx.out);
+    }
+
+    /// The tag of a receipt that this node tells a peer alone; `None` if the two have no key.
+    pub fn tag_receipt(&mut self, to: &NodeId, receipt: &LogReceipt, ctx: &Context) -> Option<Tag> {
+        self.keys.with(to, ctx).map(|(_, pair)| receipt.tag_under(&pair.outward))
+    }
+
+    /// Whether a receipt is a peer's own word to this node, of its present run.
+    pub fn is_told_by(&mut self, from: &NodeId, receipt: &LogReceipt, ctx: &Context) -> bool {
+        self.keys.with(from, ctx).is_some_and(|(_, pair)| receipt.tag_under(&pair.inward) == receipt.tag)
     }
 
     /// A letter for this node.

@@ -133,6 +133,9 @@ pub const MAX_RECEIPT_MORE: usize = 128;
 /// Bytes of a receipt: two lists of intervals of nine-byte numbers in each row; with its envelope it fits a datagram.
 pub const MAX_RECEIPT: usize = MAX_RECEIPT_ROWS * (16 + 2 * MAX_RECEIPT_SPANS * 19);
 
+/// In which run of its author a receipt was told, and under which Lamport number: of what one says of another's log the greatest is the newest.
+pub type ReceiptNumber = (Epoch, u64);
+
 /// The body of a receipt: what its author has of the log of the node that its key names.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -204,17 +207,24 @@ impl ReceiptBody {
     pub fn parse(op: &SignedOp) -> Option<(NodeId, Self)> {
         let (kind, key) = op.key();
         let about = NodeId(<[u8; 16]>::try_from(&key[..]).ok()?);
-        if kind != OpKind::Receipt || op.body().len() > MAX_RECEIPT {
+        let body = Self::read(op.body()).filter(|_| kind == OpKind::Receipt)?;
+        Some((about, body))
+    }
+
+    /// Reads a receipt's body; `None` for one that no honest author makes.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > MAX_RECEIPT {
             return None;
         }
-        let body: Self = minicbor::decode(op.body()).ok()?;
+        let body: Self = minicbor::decode(bytes).ok()?;
         let is_short =
             |row: &ReceiptRow| row.shown.len() <= MAX_RECEIPT_SPANS && row.durable.len() <= MAX_RECEIPT_SPANS;
         let more = body.more.as_deref().unwrap_or_default();
         let count: usize = more.iter().map(|row| row.shown.len() + row.durable.len()).sum();
         let is_few = more.len() <= MAX_RECEIPT_RUNS && count <= MAX_RECEIPT_MORE;
         let is_whole = is_few && body.rows.len() <= MAX_RECEIPT_ROWS && body.rows.iter().all(is_short);
-        is_whole.then_some((about, body))
+        is_whole.then_some(body)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Decides, where alerts, log, map and roster meet, what an order becomes, who is told once more, and what is passed on.
 
+use crate::effect::outbox::Destination;
 use crate::ground::id::NodeId;
+use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::alerts::Statement;
 use crate::machines::replication::log::Said;
@@ -8,11 +10,14 @@ use crate::model::alert::{AckOrder, AlertOrder, AlertView, ReceiptBody};
 use crate::model::letter::Ticket;
 use crate::model::logged::LogBody;
 use crate::model::op::{OpId, OpKind, SignedOp};
+use crate::model::roster::Peer;
 use crate::node::Node;
-use crate::wire::message::{Message, Ops};
+use crate::wire::message::{LogReceipt, Message, Ops};
 
 /// What is critical is acknowledged twice, so long apart.
 const TWICE_AFTER: Duration = Duration::from_millis(1);
+/// Among no more than so many neighbours what is said to one might as well be said to all.
+const FEW: usize = 2;
 
 impl Node {
     /// The application wants an alert raised.
@@ -52,8 +57,8 @@ impl Node {
         // Others may have told what they have of it before it came.
         let present: Vec<NodeId> = self.ctx.roster.present().map(|(peer, _)| *peer).collect();
         for peer in present {
-            if let Some(receipt) = self.replication.receipt_of(&peer, &id.author) {
-                self.alerts.on_receipt(peer, id.author, receipt, &mut self.ctx);
+            if let Some((number, receipt)) = self.replication.receipt_of(&peer, &id.author) {
+                self.alerts.on_receipt((peer, id.author), number, receipt, &mut self.ctx);
             }
         }
     }
@@ -61,24 +66,65 @@ impl Node {
     /// A peer tells what it has of a log.
     pub(super) fn on_receipt(&mut self, op: &SignedOp) {
         if let Some((about, body)) = ReceiptBody::parse(op) {
-            self.alerts.on_receipt(op.author(), about, body, &mut self.ctx);
+            self.alerts.on_receipt((op.author(), about), (op.epoch(), op.lamport()), body, &mut self.ctx);
         }
+    }
+
+    /// A peer tells this node alone what it has of its log.
+    pub(super) fn on_early_receipt(&mut self, from: NodeId, receipt: &LogReceipt) {
+        let Some(body) = ReceiptBody::read(&receipt.body) else { return self.ctx.stats.drop(Reject::Malformed) };
+        let Some(epoch) = self.ctx.roster.get(&from).map(Peer::epoch) else { return };
+        if !self.messages.is_told_by(&from, receipt, &self.ctx) {
+            return self.ctx.stats.drop(Reject::Tag);
+        }
+        self.alerts.on_receipt((from, self.ctx.me.id), (epoch, receipt.lamport), body, &mut self.ctx);
+    }
+
+    /// Tells an author alone what this node has of its log. `false` if all must be told, since others repeat its alerts to whoever has
+    /// not shown them, or nobody else would hear it.
+    fn tell_alone(&mut self, now: Instant, author: NodeId, body: &ReceiptBody, is_urgent: bool) -> bool {
+        let is_known_to_all = self.ctx.roster.near_count() > FEW && self.routing.map().children_of(&author).is_none();
+        if !is_known_to_all || !self.ctx.roster.is_near(&author) {
+            return false;
+        }
+        let text = minicbor::to_vec(body).expect("encoding into memory cannot fail");
+        let mut receipt = LogReceipt { lamport: self.replication.next_lamport(), body: text, tag: [0; 16] };
+        let Some(tag) = self.messages.tag_receipt(&author, &receipt, &self.ctx) else { return false };
+        receipt.tag = tag;
+        if self.alerts.is_told_alone(now, author, body, &mut self.ctx) {
+            let message = Message::LogReceipt(receipt);
+            if is_urgent {
+                self.ctx.out.send_again(TWICE_AFTER, Destination::Peer(author), message.clone());
+            }
+            self.ctx.out.send(Destination::Peer(author), message);
+        }
+        true
+    }
+
+    fn tell_receipt(&mut self, now: Instant, author: NodeId, body: &ReceiptBody) -> Vec<SignedOp> {
+        if !self.alerts.is_news(author, body) {
+            return Vec::new();
+        }
+        let bytes = minicbor::to_vec(body).expect("encoding into memory cannot fail");
+        self.replication.publish(now, vec![(OpKind::Receipt, author.0.to_vec(), bytes)], &mut self.ctx)
     }
 
     /// Does what is due of alerts.
     pub(super) fn wake_alerts(&mut self, now: Instant) {
         for (author, is_urgent) in self.alerts.receipts_due(now, &mut self.ctx) {
             let body = self.replication.receipt_for(&author);
-            if !self.alerts.is_news(author, &body) {
+            if self.tell_alone(now, author, &body, is_urgent) {
                 continue;
             }
-            let bytes = minicbor::to_vec(&body).expect("encoding into memory cannot fail");
-            let fact = vec![(OpKind::Receipt, author.0.to_vec(), bytes)];
-            let ops = self.replication.publish(now, fact, &mut self.ctx);
-            if is_urgent {
+            let ops = self.tell_receipt(now, author, &body);
+            if is_urgent && !ops.is_empty() {
                 let message = Message::Ops(Ops { ops, covered: Vec::new() });
-                self.ctx.out.send_again(TWICE_AFTER, crate::effect::outbox::Destination::Everyone, message);
+                self.ctx.out.send_again(TWICE_AFTER, Destination::Everyone, message);
             }
+        }
+        for author in self.alerts.receipts_to_share(now) {
+            let body = self.replication.receipt_for(&author);
+            self.tell_receipt(now, author, &body);
         }
         for (alert, id) in self.alerts.retries_due(now) {
             let missed: Vec<NodeId> =
@@ -95,8 +141,7 @@ impl Node {
 
     /// Who hears from us what an author says: those next to us on its tree; of our own, while there is no map, all who hear us.
     fn charges_of(&mut self, author: &NodeId) -> Vec<NodeId> {
-        let is_near =
-            |id: &NodeId, node: &Self| node.ctx.roster.get(id).is_some_and(crate::model::roster::Peer::is_near);
+        let is_near = |id: &NodeId, node: &Self| node.ctx.roster.get(id).is_some_and(Peer::is_near);
         match self.routing.map().children_of(author) {
             Some(children) => children.into_iter().map(|(id, _)| id).filter(|id| is_near(id, self)).collect(),
             None if *author == self.ctx.me.id => self.ctx.roster.near().map(|(id, _)| *id).collect(),
@@ -126,3 +171,6 @@ impl Node {
         self.replication.log().root()
     }
 }
+
+#[cfg(test)]
+mod tests;

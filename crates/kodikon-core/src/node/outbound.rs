@@ -302,6 +302,7 @@ fn fill_roots(message: &mut Message, (root, log_root): (u64, Option<u64>)) {
         | Message::Log(_)
         | Message::LogPiece(_)
         | Message::Bulk(_)
+        | Message::LogReceipt(_)
         | Message::Canary => {}
     }
 }

@@ -68,6 +68,7 @@ fn write(
         Message::Log(body) => e.u8(23)?.encode(body)?,
         Message::LogPiece(body) => e.u8(24)?.encode(body)?,
         Message::Bulk(body) => e.u8(25)?.encode(body)?,
+        Message::LogReceipt(body) => e.u8(26)?.encode(body)?,
     };
     Ok(())
 }
@@ -125,6 +126,7 @@ fn read(d: &mut Decoder<'_>) -> Result<Option<Message>, minicbor::decode::Error>
         23 => Message::Log(body(d)?),
         24 => Message::LogPiece(body(d)?),
         25 => Message::Bulk(body(d)?),
+        26 => Message::LogReceipt(body(d)?),
         _later => {
             d.skip()?;
             return Ok(None);

@@ -285,7 +285,7 @@ impl Letter {
 const SHORT: usize = 256;
 
 /// The first half of the keyed hash of two texts, one behind the other.
-fn keyed(key: &[u8; 32], first: &[u8], then: &[u8]) -> [u8; 16] {
+pub(crate) fn keyed(key: &[u8; 32], first: &[u8], then: &[u8]) -> [u8; 16] {
     let mut text = [0; SHORT];
     let (first_len, len) = (first.len(), first.len() + then.len());
     let Some(both) = text.get_mut(..len) else {

@@ -8,7 +8,7 @@ use crate::model::links::SegmentId;
 use crate::model::op::SignedOp;
 use crate::wire::cast::{Covered, Offer, Spread};
 use crate::wire::clock::Ticks;
-use crate::wire::letter::{Back, Carry, Got};
+use crate::wire::letter::{Back, Carry, Got, Tag, keyed};
 
 pub use crate::wire::cover::{Cover, Interval};
 
@@ -248,6 +248,35 @@ pub struct Bulk {
     pub until: u64,
 }
 
+/// What its sender has of the log of whoever hears it: said to that one alone and at once, before all are told so by an op.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LogReceipt {
+    /// The sender's Lamport number: of what it says of one log the greatest is the newest, ops included.
+    #[n(0)]
+    pub lamport: u64,
+    /// The body as in the op.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub body: Vec<u8>,
+    /// Over both, under the key of the two: whoever has the mesh's key alone cannot say it in another's name.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub tag: Tag,
+}
+
+impl LogReceipt {
+    /// The tag that it has under a key.
+    #[must_use]
+    pub fn tag_under(&self, key: &[u8; 32]) -> Tag {
+        // No letter's head begins so: it begins with the hash of a key.
+        let mut head = *b"kodikon receipt 1\0\0\0\0\0\0\0\0";
+        head[RECEIPT_CONTEXT..].copy_from_slice(&self.lamport.to_le_bytes());
+        keyed(key, &head, &self.body)
+    }
+}
+
+/// Bytes of "kodikon receipt 1".
+const RECEIPT_CONTEXT: usize = 17;
+
 /// An op of the log on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -372,6 +401,8 @@ pub enum Message {
     LogPiece(LogPiece),
     /// See [`Bulk`].
     Bulk(Bulk),
+    /// See [`LogReceipt`].
+    LogReceipt(LogReceipt),
     /// The first frame on a stream: its session says whose it is.
     Canary,
 }
@@ -405,6 +436,7 @@ impl Message {
             Self::Log(_) => "LOG",
             Self::LogPiece(_) => "LOG_PIECE",
             Self::Bulk(_) => "BULK",
+            Self::LogReceipt(_) => "LOG_RECEIPT",
             Self::Canary => "CANARY",
         }
     }

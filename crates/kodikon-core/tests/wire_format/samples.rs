@@ -24,7 +24,7 @@ use kodikon_core::wire::letter::{
 };
 use kodikon_core::wire::message::{
     Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Log, LogEntry, LogPiece,
-    Message, Naming, Ops, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    LogReceipt, Message, Naming, Ops, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use kodikon_core::wire::seal::GroupKey;
 use kodikon_core::wire::search::{SearchAnswer, SearchQuery};
@@ -191,6 +191,7 @@ fn logged() -> Vec<Message> {
         Message::Log(Log { entries, over: vec![over], more: Some(1 << 63), pipe: Some(true) }),
         Message::Log(Log { entries: registered(), ..Log::default() }),
         Message::Bulk(Bulk { got: 0, until: u64::MAX }),
+        Message::LogReceipt(LogReceipt { lamport: 9, body: vec![0xa1, 0, 0x80], tag: [7; 16] }),
         Message::LogPiece(LogPiece { key: Some(identity().public_key()), rested: Some(true), ..piece.clone() }),
         Message::LogPiece(piece),
         Message::Digest(digest),
@@ -364,6 +365,7 @@ pub(crate) fn number_of(message: &Message) -> u64 {
         Message::Log(_) => 23,
         Message::LogPiece(_) => 24,
         Message::Bulk(_) => 25,
+        Message::LogReceipt(_) => 26,
     }
 }
 

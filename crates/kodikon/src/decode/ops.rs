@@ -48,7 +48,8 @@ impl Decoder {
             OpKind::Record | OpKind::RecordDelete | OpKind::LocalRecord => self.recorded(op, mesh),
             OpKind::Receipt => {
                 let (_, key) = op.key();
-                let says = ReceiptBody::parse(op).map(|(about, body)| self.receipt(about, &body));
+                let says = ReceiptBody::parse(op)
+                    .map(|(about, body)| json!({"about": self.node(about.0), "rows": rows(&body)}));
                 let mut payload = says.unwrap_or_else(|| json!({"key": hex(&key), "body": hex(op.body())}));
                 payload["op"] = self.envelope(op, mesh);
                 Shown { kind: custom("RECEIPT"), payload }
@@ -127,13 +128,6 @@ impl Decoder {
     fn unread(&self, op: &SignedOp, mesh: MeshId) -> Shown {
         let payload = json!({"op": self.envelope(op, mesh), "code": op.kind().code(), "body": hex(op.body())});
         Shown { kind: MessageKind::Custom("OP".to_owned()), payload }
-    }
-
-    /// What a node has of another's log.
-    fn receipt(&self, about: NodeId, body: &ReceiptBody) -> Value {
-        let row =
-            |row: &ReceiptRow| json!({"epoch": row.epoch, "shown": row.shown.clone(), "durable": row.durable.clone()});
-        json!({"about": self.node(about.0), "rows": body.all().map(row).collect::<Vec<_>>()})
     }
 
     /// A card with the envelope it was signed in: `{op, card}`.
@@ -288,4 +282,11 @@ fn depth(value: &Value) -> usize {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
         Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
     }
+}
+
+/// What a node has of another's log, run by run.
+pub(super) fn rows(body: &ReceiptBody) -> Value {
+    let row =
+        |row: &ReceiptRow| json!({"epoch": row.epoch, "shown": row.shown.clone(), "durable": row.durable.clone()});
+    body.all().map(row).collect()
 }

@@ -15,8 +15,8 @@ use kodikon_core::wire::clock::Ticks;
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, Path, Receipt, Stamp};
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Naming, Ops, Ping, Pong, Proof,
-    Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, LogReceipt, Naming, Ops, Ping,
+    Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use serde_json::{Value, json};
 
@@ -96,6 +96,11 @@ fn card_json() -> Value {
     })
 }
 
+/// Of one who has nothing of the log.
+fn receipt() -> LogReceipt {
+    LogReceipt { lamport: 9, body: vec![0xa1, 0, 0x80], tag: [0xcd; 16] }
+}
+
 #[test]
 fn every_message_is_shown_with_its_name_and_all_its_fields() {
     let (id, other) = (me().id(), json!({"id": hex(&OTHER), "name": null}));
@@ -155,6 +160,7 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
         ),
         (Message::Refusal(Refusal { max_peers: 10 }), "REFUSAL", json!({"max_peers": 10})),
         (Message::Canary, "CANARY", json!({})),
+        (Message::LogReceipt(receipt()), "LOG_RECEIPT", json!({"lamport": 9, "rows": [], "tag": "cd".repeat(16)})),
         (Message::Bulk(Bulk { got: 7, until: 1 << 40 }), "BULK", json!({"got": 7, "until": 1_u64 << 40})),
         (
             Message::Naming(Naming { segment: SegmentId(255), nonce: Some(7) }),

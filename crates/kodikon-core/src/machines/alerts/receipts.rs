@@ -8,7 +8,7 @@ use crate::ground::bounded::RecentMap;
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
-use crate::model::alert::{ReceiptBody, ReceiptRow};
+use crate::model::alert::{ReceiptBody, ReceiptNumber, ReceiptRow};
 use crate::model::op::OpId;
 
 /// What is known of what nodes have of each other's logs: receivers by authors. The pair noted longest ago makes room.
@@ -18,8 +18,31 @@ pub(super) const MAX_OWED: usize = MAX_PEERS;
 /// So long after the previous receipt, for each peer: all receivers of a mesh together tell no more than a thousand a second, each
 /// of which costs every other 32 µs (a signature).
 const GAP_A_PEER: Duration = Duration::from_millis(1);
-/// The first waits a while by chance, for each peer: a hundred that answer one datagram at one moment fill a switch's queue.
+/// An urgent one waits a while by chance, for each peer: a hundred that answer one datagram at one moment fill a switch's queue.
 const JITTER_A_PEER: Duration = Duration::from_micros(50);
+/// Any other waits so long and then by chance between these for each peer: everybody is shown an alert before it checks what all others
+/// say of it, and by then it is on most disks, which the same receipt tells,
+const WAIT: Duration = Duration::from_millis(10);
+const WAIT_A_PEER: [Duration; 2] = [Duration::from_micros(700), Duration::from_micros(1_400)];
+/// but no longer than leaves the origin time to hear of it before it tells the alert again (240 ms).
+const WAIT_MOST: Duration = Duration::from_millis(100);
+/// Once it is on disk there is nothing more to wait for, but for what others tell at the same time: by chance, for each peer.
+const KEPT_A_PEER: Duration = Duration::from_micros(700);
+
+/// Where an author was told alone, all others are after this, and then by chance as if they were owed a receipt: each signature that
+/// it takes costs all of them, and by then it tells of all that came meanwhile.
+const SHARE_AFTER: Duration = Duration::from_secs(1);
+
+/// What a receipt that is owed would tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// That something critical was shown, or is on disk: it waits for no gap.
+    Critical,
+    /// That something was shown.
+    Shown,
+    /// That something that was shown is on disk.
+    Kept,
+}
 
 /// How far an alert has come at a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,11 +59,14 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Receipts {
     /// By author and receiver.
-    known: RecentMap<(NodeId, NodeId), ReceiptBody>,
+    known: RecentMap<(NodeId, NodeId), (ReceiptNumber, ReceiptBody)>,
     /// By author: when it is told, and whether it is urgent.
     owed: BTreeMap<NodeId, (Instant, bool)>,
     /// What was told last, by author.
     told: RecentMap<NodeId, ReceiptBody>,
+    /// What an author was told alone, and when all are.
+    told_alone: RecentMap<NodeId, ReceiptBody>,
+    shares: BTreeMap<NodeId, Instant>,
     last: Instant,
 }
 
@@ -50,6 +76,8 @@ impl Receipts {
             known: RecentMap::new(MAX_RECEIPTS),
             owed: BTreeMap::new(),
             told: RecentMap::new(MAX_PEERS),
+            told_alone: RecentMap::new(MAX_PEERS),
+            shares: BTreeMap::new(),
             last: Instant::ZERO,
         }
     }
@@ -62,17 +90,29 @@ impl Receipts {
         self.owed.len()
     }
 
-    /// An author is owed a receipt. What is urgent waits for no gap.
-    pub(super) fn owe(&mut self, now: Instant, author: NodeId, is_urgent: bool, ctx: &mut Context) {
+    pub(super) fn to_share(&self) -> usize {
+        self.shares.len()
+    }
+
+    /// An author is owed a receipt.
+    pub(super) fn owe(&mut self, now: Instant, author: NodeId, news: News, ctx: &mut Context) {
         let peers = u32::try_from(ctx.roster.len()).unwrap_or(u32::MAX);
-        let jitter = ctx.random.span(JITTER_A_PEER.saturating_mul(peers));
-        let earliest = if is_urgent { now } else { now.max(self.last + GAP_A_PEER.saturating_mul(peers)) };
+        let gap = self.last + GAP_A_PEER.saturating_mul(peers);
+        let at = match news {
+            News::Critical => now + ctx.random.span(JITTER_A_PEER.saturating_mul(peers)),
+            News::Shown => {
+                let [least, most] = WAIT_A_PEER.map(|wait| wait.saturating_mul(peers).min(WAIT_MOST));
+                gap.max(now + WAIT + least + ctx.random.span(most.saturating_sub(least)))
+            }
+            News::Kept => gap.max(now + ctx.random.span(KEPT_A_PEER.saturating_mul(peers))),
+        };
         if self.owed.len() >= MAX_OWED && !self.owed.contains_key(&author) {
             // Its numbers are told with its next alert.
             return;
         }
-        let held = self.owed.entry(author).or_insert((earliest + jitter, is_urgent));
-        *held = (held.0.min(earliest + jitter), held.1 || is_urgent);
+        let is_urgent = news == News::Critical;
+        let held = self.owed.entry(author).or_insert((at, is_urgent));
+        *held = (held.0.min(at), held.1 || is_urgent);
     }
 
     /// A run begins with what its disk held: its authors are owed anew, since receipts end with the run that told them. Those who
@@ -86,7 +126,35 @@ impl Receipts {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.owed.values().map(|(at, _)| *at).min()
+        self.owed.values().map(|(at, _)| *at).chain(self.shares.values().copied()).min()
+    }
+
+    /// An author is told alone what this node has of its log, and all others later. Whether that is news to it.
+    pub(super) fn is_told_alone(
+        &mut self,
+        now: Instant,
+        author: NodeId,
+        body: &ReceiptBody,
+        ctx: &mut Context,
+    ) -> bool {
+        let told = self.told_alone.get(&author).or_else(|| self.told.get(&author));
+        let news = is_news(told, body);
+        if news {
+            self.told_alone.insert(author, body.clone());
+            let peers = u32::try_from(ctx.roster.len()).unwrap_or(u32::MAX);
+            let at = now + SHARE_AFTER + ctx.random.span(GAP_A_PEER.saturating_mul(peers));
+            self.shares.entry(author).or_insert(at);
+        }
+        news
+    }
+
+    /// Authors of whose logs all are to be told now what this node has.
+    pub(super) fn shares_due(&mut self, now: Instant) -> Vec<NodeId> {
+        let due: Vec<NodeId> = self.shares.iter().filter(|(_, at)| now >= **at).map(|(author, _)| *author).collect();
+        for author in &due {
+            self.shares.remove(author);
+        }
+        due
     }
 
     pub(super) fn due(&mut self, now: Instant, ctx: &mut Context) -> Vec<(NodeId, bool)> {
@@ -107,28 +175,35 @@ impl Receipts {
     }
 
     pub(super) fn is_news(&mut self, author: NodeId, body: &ReceiptBody) -> bool {
-        // Of whom nothing was told there is nothing to take back.
-        let told = self.told.get(&author);
-        let news = told != Some(body) && (told.is_some() || !body.rows.is_empty());
+        let news = is_news(self.told.get(&author), body);
         if news {
             self.told.insert(author, body.clone());
+            self.told_alone.remove(&author);
         }
         news
     }
 
-    /// What a receiver has; what it had before.
-    pub(super) fn note(&mut self, receiver: NodeId, author: NodeId, body: ReceiptBody) -> Option<ReceiptBody> {
-        self.known.insert((author, receiver), body)
+    /// What a receiver has, and what it had before; `None` if it has said something newer.
+    pub(super) fn note(
+        &mut self,
+        (receiver, author): (NodeId, NodeId),
+        number: ReceiptNumber,
+        body: ReceiptBody,
+    ) -> Option<Option<ReceiptBody>> {
+        if self.known.get(&(author, receiver)).is_some_and(|(held, _)| number < *held) {
+            return None;
+        }
+        Some(self.known.insert((author, receiver), (number, body)).map(|(_, body)| body))
     }
 
     pub(super) fn of(&self, receiver: &NodeId, id: &OpId) -> Standing {
-        standing(self.known.get(&(id.author, *receiver)), id)
+        standing(self.known.get(&(id.author, *receiver)).map(|(_, body)| body), id)
     }
 
     /// Who was shown an op, and who of them has it on disk.
     pub(super) fn holders(&self, id: &OpId) -> (Vec<NodeId>, Vec<NodeId>) {
         let of_author = self.known.range((id.author, NodeId([0; 16]))..=(id.author, NodeId([0xff; 16])));
-        let standing = of_author.map(|((_, receiver), body)| (*receiver, standing(Some(body), id)));
+        let standing = of_author.map(|((_, receiver), (_, body))| (*receiver, standing(Some(body), id)));
         let (mut shown, mut durable) = (Vec::new(), Vec::new());
         for (receiver, standing) in standing {
             if standing > Standing::Nothing {
@@ -140,6 +215,12 @@ impl Receipts {
         }
         (shown, durable)
     }
+}
+
+/// Whether a receipt says something that was not told yet.
+fn is_news(told: Option<&ReceiptBody>, body: &ReceiptBody) -> bool {
+    // Of whom nothing was told there is nothing to take back.
+    told != Some(body) && (told.is_some() || !body.rows.is_empty())
 }
 
 /// Ops that a receipt may say more of than the one before: by far most only add what is newest.

@@ -420,8 +420,7 @@ impl Log {
         self.hold(id, held, false);
         match body {
             LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown => self.keep.owe_row_soon(now, id),
-            // Its author waits for a receipt.
-            LogBody::Alert(_) | LogBody::Ack(_) => self.keep.owe_row(id),
+            LogBody::Alert(_) | LogBody::Ack(_) => self.keep.owe_alert(now, id),
         }
         // What lay on a disk meanwhile may be older than it says, and clocks drift.
         let may_be_older = born.rested || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);

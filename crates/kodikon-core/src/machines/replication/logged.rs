@@ -8,7 +8,7 @@ use crate::ground::id::{Epoch, NodeId, StreamId};
 use crate::ground::time::Instant;
 use crate::machines::replication::Replication;
 use crate::machines::replication::log::{Log, PipeFrame, Said, Wanted};
-use crate::model::alert::{ReceiptBody, ReceiptRow};
+use crate::model::alert::{ReceiptBody, ReceiptNumber, ReceiptRow};
 use crate::model::letter::Ticket;
 use crate::model::op::{OpId, OpKind};
 use crate::wire::message::{Bulk, Interval, Log as LogMessage, LogPiece, Message};
@@ -191,11 +191,17 @@ impl Replication {
         ReceiptBody::of(self.log.receipts(author).into_iter().map(row))
     }
 
-    /// What a peer that is present has of an author's log.
+    /// What a peer that is present has of an author's log, and in which of its runs and under which number it said so.
     #[must_use]
-    pub fn receipt_of(&self, peer: &NodeId, author: &NodeId) -> Option<ReceiptBody> {
+    pub fn receipt_of(&self, peer: &NodeId, author: &NodeId) -> Option<(ReceiptNumber, ReceiptBody)> {
         let op = self.lane(peer)?.get((OpKind::Receipt, &author.0))?;
-        ReceiptBody::parse(op).map(|(_, body)| body)
+        ReceiptBody::parse(op).map(|(_, body)| ((op.epoch(), op.lamport()), body))
+    }
+
+    /// The number of what this node says next, beside its ops.
+    pub fn next_lamport(&mut self) -> u64 {
+        self.lamport += 1;
+        self.lamport
     }
 
     /// The last that the log's store and the checks of signatures were asked. A run of the same process numbers after it: what was asked

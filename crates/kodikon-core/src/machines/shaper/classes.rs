@@ -56,6 +56,7 @@ pub fn label(message: &Message, me: NodeId, to: Option<NodeId>) -> Label {
         | Message::Covered(_)
         | Message::Offer(_)
         | Message::Bulk(_)
+        | Message::LogReceipt(_)
         | Message::Canary => (Class::Control, None),
     };
     let carried = letter.and_then(|(_, number)| Some((to?, number)));

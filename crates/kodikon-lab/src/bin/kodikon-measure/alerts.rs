@@ -2,33 +2,41 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kodikon_lab::{Elapsed, Fleet, Host, Kind, Lab, Moment, Program, Seen, Story};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::report::{Report, Row, Spans};
+use crate::request::Request;
 use crate::target::{self, Target};
 use crate::trial::{Contestant, ROSTER_LIMIT, Runs, WATCHED, has_verb, lab, phase};
 
 const ORIGIN: Host = Host(1);
 /// How long a receipt is waited for: critical alerts live as long.
-const WAIT_S: &str = "30";
+const WAIT_S: u32 = 30;
 const SHOWN_LIMIT: Duration = Duration::from_secs(60);
 /// Between two alerts: twenty a second are let through (design, rates per origin), and a rival gossips five times a second,
 /// on all phases of which they are to fall.
 const PAUSE: Duration = Duration::from_millis(60);
 const PHASES: Duration = Duration::from_millis(200);
 
-/// What the alerts of one mesh gave.
+/// What the alerts of one mesh gave that were raised in one way.
 #[derive(Default)]
 struct Times {
     each: Spans,
     last: Spans,
     receipts: Spans,
+}
+
+/// Half of the alerts are raised as a program beside the node does, half by the verb; a rival's all by its verb.
+#[derive(Default)]
+struct Raised {
+    by_request: Times,
+    by_verb: Times,
 }
 
 /// Raises alerts one after another in meshes of these sizes.
@@ -41,36 +49,45 @@ pub(crate) fn alerts(contestants: &[Contestant], sizes: &[u16], runs: Runs, repo
         for &nodes in sizes {
             let count = runs.of(contestant);
             eprintln!("{count} alerts among {nodes} {}", contestant.name);
-            let mut times = Times::default();
-            if let Err(error) = raise(contestant, nodes, count, &mut times) {
+            let mut raised = Raised::default();
+            if let Err(error) = raise(contestant, nodes, count, &mut raised) {
                 report.fail(format!("alerts among {nodes} {}", contestant.name), &error);
             }
-            note(contestant, nodes, times, report);
+            note(contestant, nodes, raised, report);
         }
     }
 }
 
-fn note(contestant: &Contestant, nodes: u16, times: Times, report: &mut Report) {
+fn note(contestant: &Contestant, nodes: u16, raised: Raised, report: &mut Report) {
     // The design asks for it among thirty; among fewer it is no harder.
     let row = |what, targets: &'static [Target]| Row { what, nodes, unit: "ms", targets };
-    let note = Some("from the launch of the verb".to_owned());
-    report.add_spans(row("alert: shown at each", target::NO_TARGET), contestant.name, times.each, None);
-    report.add_spans(row("alert: shown at the last", target::ALERT_SHOWN), contestant.name, times.last, note);
+    let name = contestant.name;
+    let Raised { by_request, by_verb } = raised;
+    if !contestant.is_rival() {
+        let note = || Some("from the first byte of the HTTP request; it is told once it is on disk".to_owned());
+        report.add_spans(row("alert: shown at each", target::NO_TARGET), name, by_request.each, None);
+        report.add_spans(row("alert: shown at the last", target::ALERT_SHOWN), name, by_request.last, note());
+        let all = row("alert: all receipts at its sender", target::ALERT_RECEIPTS);
+        report.add_spans(all, name, by_request.receipts, Some("to the answer".to_owned()));
+    }
+    let note = || Some("from the launch of the verb".to_owned());
+    report.add_spans(row("alert by the verb: shown at each", target::NO_TARGET), name, by_verb.each, None);
+    report.add_spans(row("alert by the verb: shown at the last", target::NO_TARGET), name, by_verb.last, note());
     // A rival's event has no receipts.
     if !contestant.is_rival() {
-        let all = row("alert: all receipts at its sender", target::ALERT_RECEIPTS);
-        report.add_spans(all, contestant.name, times.receipts, Some("to the end of the verb".to_owned()));
+        let all = row("alert by the verb: all receipts at its sender", target::NO_TARGET);
+        report.add_spans(all, name, by_verb.receipts, Some("to the end of the verb".to_owned()));
     }
 }
 
-fn raise(contestant: &Contestant, nodes: u16, count: u32, times: &mut Times) -> Result<()> {
+fn raise(contestant: &Contestant, nodes: u16, count: u32, raised: &mut Raised) -> Result<()> {
     let lab = lab(nodes, std::slice::from_ref(contestant))?;
     let mut fleet = contestant.fleet(&lab, nodes, 0)?;
     fleet.wait_full_roster(ROSTER_LIMIT)?;
     fleet.listen(WATCHED)?;
     for number in 0..count {
         fleet.listen(PAUSE + PHASES.mul_f64(phase(number)))?;
-        one(&lab, &mut fleet, contestant, (nodes, number), times).with_context(|| format!("alert {number}"))?;
+        one(&lab, &mut fleet, contestant, (nodes, number), raised).with_context(|| format!("alert {number}"))?;
     }
     ensure!(fleet.story().unkept() == 0, "more was told than is kept");
     fleet.kill_all()
@@ -81,28 +98,59 @@ fn one(
     fleet: &mut Fleet<'_>,
     contestant: &Contestant,
     (nodes, number): (u16, u32),
-    times: &mut Times,
+    raised: &mut Raised,
 ) -> Result<()> {
     let data = fleet.data(&ORIGIN.to_string())?.to_owned();
-    let mut command = verb(contestant, &data, number)?;
-    let mark = Moment::now();
-    // Beside the reading of the others' lines: the verb waits for the receipts.
-    let (said, shown) = thread::scope(|scope| {
-        let verb = scope.spawn(|| lab.inside(ORIGIN, || (command.output(), Moment::now())));
+    let by_verb = contestant.is_rival() || number % 2 == 1;
+    let began = Moment::now();
+    // Beside the reading of the others' lines: whoever asks waits for the receipts.
+    let (asked, shown) = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            if by_verb { by_the_verb(lab, contestant, &data, number) } else { by_request(lab, &data, number) }
+        });
         let others = usize::from(nodes - 1);
-        let shown =
-            fleet.wait("the alert at all", SHOWN_LIMIT, |story| shown(story, contestant, number, mark).len() >= others);
-        (verb.join(), shown)
+        let shown = fleet
+            .wait("the alert at all", SHOWN_LIMIT, |story| shown(story, contestant, number, began).len() >= others);
+        (asking.join(), shown)
     });
-    let (output, ended) = said.ok().context("the thread of the verb panicked")??;
-    let output = output.context("the verb does not run")?;
-    complete(contestant, &output, nodes)?;
+    let asked = asked.ok().context("the thread that asks panicked")??;
+    if !contestant.is_rival() {
+        complete(&asked.answer, nodes)?;
+    }
     shown?;
-    let spans: Vec<Elapsed> = firsts(fleet.story(), contestant, number, mark);
+    let spans: Vec<Elapsed> = firsts(fleet.story(), contestant, number, began, asked.mark);
+    let times = if by_verb { &mut raised.by_verb } else { &mut raised.by_request };
     times.last.extend(spans.iter().copied().reduce(Elapsed::later));
     times.each.extend(spans);
-    times.receipts.push(Elapsed { told: None, ..ended.since(mark) });
+    times.receipts.push(Elapsed { told: None, ..asked.ended.since(asked.mark) });
     Ok(())
+}
+
+/// An alert was raised: when, when the answer had come that all have shown it, and that answer.
+struct Asked {
+    mark: Moment,
+    ended: Moment,
+    answer: String,
+}
+
+fn by_request(lab: &Lab, data: &Path, number: u32) -> Result<Asked> {
+    let body = json!({"alert": {"n": number}, "priority": "high", "wait_s": WAIT_S});
+    let request = Request::new(data, "/v1/alerts", &body)?;
+    let (mark, answer) = lab.inside(ORIGIN, || request.ask())??;
+    Ok(Asked { mark, ended: Moment::now(), answer })
+}
+
+fn by_the_verb(lab: &Lab, contestant: &Contestant, data: &Path, number: u32) -> Result<Asked> {
+    let mut command = verb(contestant, data, number)?;
+    let (mark, output, ended) = lab.inside(ORIGIN, || {
+        let mark = Moment::now();
+        (mark, command.output(), Moment::now())
+    })?;
+    let output = output.context("the verb does not run")?;
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {answer} {}", output.status, complaints.trim());
+    Ok(Asked { mark, ended, answer })
 }
 
 fn verb(contestant: &Contestant, data: &Path, number: u32) -> Result<Command> {
@@ -110,7 +158,15 @@ fn verb(contestant: &Contestant, data: &Path, number: u32) -> Result<Command> {
     match &contestant.program {
         Program::Kodikon(binary) => {
             command = Command::new(binary);
-            command.args(["alert", &format!("{{\"n\": {number}}}"), "--priority", "high", "--wait", WAIT_S, "--json"]);
+            command.args([
+                "alert",
+                &format!("{{\"n\": {number}}}"),
+                "--priority",
+                "high",
+                "--wait",
+                &WAIT_S.to_string(),
+                "--json",
+            ]);
             command.arg("--data-dir").arg(data);
         }
         Program::Serf(binary) => {
@@ -122,16 +178,11 @@ fn verb(contestant: &Contestant, data: &Path, number: u32) -> Result<Command> {
     Ok(command)
 }
 
-/// What the verb must have said: that nobody is missing.
-fn complete(contestant: &Contestant, output: &Output, nodes: u16) -> Result<()> {
-    let text = String::from_utf8_lossy(&output.stdout);
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{}: {text} {}", output.status, complaints.trim());
-    if !contestant.is_rival() {
-        let document: Value = serde_json::from_str(&text).with_context(|| format!("the verb printed {text}"))?;
-        let delivered = document["delivered"].as_array().map_or(0, Vec::len);
-        ensure!(delivered == usize::from(nodes - 1), "it was delivered to {delivered} of {}: {document}", nodes - 1);
-    }
+/// What the answer must say: that nobody is missing.
+fn complete(answer: &str, nodes: u16) -> Result<()> {
+    let document: Value = serde_json::from_str(answer).with_context(|| format!("the answer was {answer}"))?;
+    let delivered = document["delivered"].as_array().map_or(0, Vec::len);
+    ensure!(delivered == usize::from(nodes - 1), "it was delivered to {delivered} of {}: {document}", nodes - 1);
     Ok(())
 }
 
@@ -140,10 +191,10 @@ fn shown(story: &Story, contestant: &Contestant, number: u32, since: Moment) -> 
     matching(story, contestant, number, since).map(|seen| seen.by.clone()).collect()
 }
 
-/// The first time at each.
-fn firsts(story: &Story, contestant: &Contestant, number: u32, mark: Moment) -> Vec<Elapsed> {
+/// The first time at each, from `mark`.
+fn firsts(story: &Story, contestant: &Contestant, number: u32, since: Moment, mark: Moment) -> Vec<Elapsed> {
     let mut known = BTreeSet::new();
-    let seen = matching(story, contestant, number, mark).filter(|seen| known.insert(seen.by.clone()));
+    let seen = matching(story, contestant, number, since).filter(|seen| known.insert(seen.by.clone()));
     seen.map(|seen| seen.moment.since(mark)).collect()
 }
 

@@ -16,6 +16,7 @@ mod letters;
 mod page;
 mod parts;
 mod report;
+mod request;
 mod reroute;
 mod sightings;
 mod simulator;

@@ -1,19 +1,16 @@
 //! Decides how it is measured that a sighting is everywhere, and that a question is answered by everybody.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use kodikon_lab::{
-    ApiAccess, Distribution, Elapsed, Fleet, Host, Kind, Lab, Moment, Program, Seen, Story, write_embeddings,
-};
+use kodikon_lab::{Distribution, Elapsed, Fleet, Host, Kind, Lab, Moment, Program, Seen, Story, write_embeddings};
 use serde_json::{Value, json};
 
 use crate::report::{Report, Row, Spans};
+use crate::request::Request;
 use crate::target::{self, Target};
 use crate::trial::{Contestant, ROSTER_LIMIT, Runs, WATCHED, lab, phase};
 
@@ -87,7 +84,9 @@ fn add(contestant: &Contestant, (nodes, count): (u16, u32), added: &mut Added) -
     for number in 0..count {
         fleet.listen(PAUSE + PHASES.mul_f64(phase(number)))?;
         let by_verb = number % 2 == 1;
-        let request = Request::new(fleet.data(&ORIGIN.to_string())?, number, row_of(&embeddings, (count, number)))?;
+        let embedding = json!({"model": "m", "numbers": row_of(&embeddings, (count, number))});
+        let record = json!({"hash_value": format!("s{number}"), "embedding": embedding});
+        let request = Request::new(fleet.data(&ORIGIN.to_string())?, "/v1/records", &record)?;
         let mut command = verb(contestant, &fleet, ORIGIN, &["add", &format!("s{number}"), "--model", "m"])?;
         command.args(["--row", &number.to_string(), "--embedding"]).arg(&file);
         let began = Moment::now();
@@ -95,7 +94,7 @@ fn add(contestant: &Contestant, (nodes, count): (u16, u32), added: &mut Added) -
             let adding = scope.spawn(|| {
                 lab.inside(ORIGIN, || {
                     if !by_verb {
-                        return request.ask();
+                        return request.ask().map(|(mark, _)| mark);
                     }
                     let mark = Moment::now();
                     succeeded(&command.output().context("the verb does not run")?).map(|()| mark)
@@ -128,34 +127,6 @@ fn row_of(file: &[u8], (count, number): (u32, u32)) -> Vec<f32> {
     let row = DIMS * size_of::<f32>();
     let from = file.len() - row * (count - number) as usize;
     file[from..][..row].as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-}
-
-/// A sighting to be added over HTTP.
-struct Request {
-    address: String,
-    text: String,
-}
-
-impl Request {
-    fn new(data: &Path, number: u32, numbers: Vec<f32>) -> Result<Self> {
-        let ApiAccess { address, head } = ApiAccess::read(data)?;
-        let record = json!({"hash_value": format!("s{number}"), "embedding": {"model": "m", "numbers": numbers}});
-        let body = record.to_string();
-        let kind = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-        let text = format!("POST /v1/records HTTP/1.0\r\n{head}{kind}\r\n{body}");
-        Ok(Self { address, text })
-    }
-
-    /// Asks, and waits for the answer; returns when it began.
-    fn ask(&self) -> Result<Moment> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        let mark = Moment::now();
-        stream.write_all(self.text.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.0 2") || answer.starts_with("HTTP/1.1 2"), "{answer}");
-        Ok(mark)
-    }
 }
 
 /// Bytes a second that the origin sends of its own accord.

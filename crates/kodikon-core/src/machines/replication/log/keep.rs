@@ -22,6 +22,9 @@ const CLOCK_EVERY: Duration = Duration::from_secs(60);
 /// What others said of the registry is written after this, with what else came meanwhile: nobody waits for it, it can be fetched
 /// again, and a sync for each of a fleet's sightings wears the disk, and takes the processor from those who have yet to hear of it.
 const GATHER: Duration = Duration::from_millis(100);
+/// What others said of alerts is written after this: their authors wait for the word that it is on disk, but those come first who have
+/// yet to be shown it. By then the nodes of a machine that share its processor have been (thirty on two cores: 8 ms instead of 17).
+const GATHER_ALERTS: Duration = Duration::from_millis(5);
 
 /// What somebody waits for does not gather.
 const AT_ONCE: Instant = Instant::ZERO;
@@ -86,9 +89,16 @@ impl Keep {
 
     /// An op is to be written soon.
     pub(super) fn owe_row_soon(&mut self, now: Instant, id: OpId) {
-        if self.owed.is_empty() {
-            self.due = now + GATHER;
-        }
+        self.owe_row_within(now + GATHER, id);
+    }
+
+    /// An op is to be written once all have been shown it whom it reached with us.
+    pub(super) fn owe_alert(&mut self, now: Instant, id: OpId) {
+        self.owe_row_within(now + GATHER_ALERTS, id);
+    }
+
+    fn owe_row_within(&mut self, end: Instant, id: OpId) {
+        self.due = if self.owed.is_empty() { end } else { self.due.min(end) };
         self.owe(id);
     }
 

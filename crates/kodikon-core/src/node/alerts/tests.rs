@@ -1,0 +1,59 @@
+//! What a node takes of what others say they have of its log, to it alone.
+
+use super::super::bench::{Bench, identity};
+use super::*;
+use crate::ground::id::Epoch;
+use crate::model::alert::ReceiptRow;
+
+const PEER: u8 = 1;
+
+/// The run of the node under test, and of each of its peers.
+fn run() -> Epoch {
+    Epoch::new(1, 1)
+}
+
+fn receipt(lamport: u64, last: u64) -> LogReceipt {
+    let row = ReceiptRow { epoch: run().0, shown: vec![(1, last)], durable: Vec::new() };
+    let body = ReceiptBody::of([row].into_iter());
+    LogReceipt { lamport, body: minicbor::to_vec(body).expect("into memory"), tag: [0; 16] }
+}
+
+/// Under the key of the two, as the peer makes it.
+fn signed(bench: &Bench, receipt: LogReceipt) -> LogReceipt {
+    let me = bench.node.ctx.me.identity.exchange_key();
+    let secret = identity(PEER).shared_secret(&me).expect("no key of low order");
+    let mut hasher = blake3::Hasher::new_derive_key("kodikon mesh 2026-11 pair");
+    hasher.update(&secret[..]).update(&bench.node.ctx.config.group_key()[..]);
+    hasher.update(&run().0.to_le_bytes()).update(&run().0.to_le_bytes());
+    let tag = receipt.tag_under(hasher.finalize().as_bytes());
+    LogReceipt { tag, ..receipt }
+}
+
+/// Whether the peer is taken to have shown this op of the node's log.
+fn has_shown(bench: &Bench, seq: u64) -> bool {
+    let id = OpId { author: bench.node.ctx.me.id, epoch: run(), seq: crate::ground::id::Seq(seq) };
+    bench.node.alerts.has_shown(&identity(PEER).id(), &id)
+}
+
+#[test]
+fn who_says_to_an_author_alone_what_it_has_is_believed_under_the_key_of_the_two_and_the_newest_word_counts() {
+    let mut bench = Bench::new(3);
+    // (what is said, whether under the key of the two, whether ops 1 and 4 count as shown then, why nothing was taken)
+    let table = [
+        (receipt(5, 3), false, [false, false], Some(Reject::Tag)),
+        (LogReceipt { body: vec![0xff], ..receipt(5, 3) }, true, [false, false], Some(Reject::Malformed)),
+        (receipt(5, 3), true, [true, false], None),
+        (receipt(7, 4), true, [true, true], None),
+        (receipt(6, 3), true, [true, true], None),
+        (receipt(8, 3), true, [true, false], None),
+    ];
+    for (said, by_key, shown, reject) in table {
+        let said = if by_key { signed(&bench, said) } else { said };
+        let dropped = |bench: &Bench| [Reject::Tag, Reject::Malformed].map(|reason| bench.dropped(reason));
+        let before = dropped(&bench);
+        bench.hear(PEER, &Message::LogReceipt(said.clone()));
+        let count = |reason| before[usize::from(reason == Reject::Malformed)] + u64::from(reject == Some(reason));
+        assert_eq!(dropped(&bench), [count(Reject::Tag), count(Reject::Malformed)], "{said:?}");
+        assert_eq!([1, 4].map(|seq| has_shown(&bench, seq)), shown, "{said:?}");
+    }
+}
