@@ -12,6 +12,7 @@ use kodikon_core::model::op::{OpId, OpKind, SignedOp};
 use kodikon_core::model::record::{DTYPE_F16, DTYPE_F32, Embedding, Removed};
 use kodikon_core::model::state::StateEntry;
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
+use kodikon_core::wire::message::LogReceipt;
 use serde_json::{Map, Value, json};
 
 use super::{Decoder, hex};
@@ -284,8 +285,14 @@ fn depth(value: &Value) -> usize {
     }
 }
 
+/// What a node tells another alone that it has of its log.
+pub(super) fn log_receipt(receipt: &LogReceipt) -> Value {
+    let rows = ReceiptBody::read(&receipt.body).map(|body| rows(&body));
+    json!({"lamport": receipt.lamport, "rows": rows, "tag": hex(&receipt.tag)})
+}
+
 /// What a node has of another's log, run by run.
-pub(super) fn rows(body: &ReceiptBody) -> Value {
+fn rows(body: &ReceiptBody) -> Value {
     let row =
         |row: &ReceiptRow| json!({"epoch": row.epoch, "shown": row.shown.clone(), "durable": row.durable.clone()});
     body.all().map(row).collect()

@@ -2,7 +2,6 @@
 
 use kodikon_core::ground::id::{MeshId, NodeId, SessionTag};
 use kodikon_core::ground::time::WallTime;
-use kodikon_core::model::alert::ReceiptBody;
 use kodikon_core::model::op::SignedOp;
 use kodikon_core::wire::cast::{Covered, Half, Spread};
 use kodikon_core::wire::json::{JsonMessage, MessageKind};
@@ -119,10 +118,7 @@ impl Decoder {
             Message::Log(log) => return self.log(log, frame),
             Message::LogPiece(piece) => self.log_piece(piece),
             Message::Bulk(bulk) => json!({"got": bulk.got, "until": bulk.until}),
-            Message::LogReceipt(receipt) => {
-                let rows = ReceiptBody::read(&receipt.body).map(|body| ops::rows(&body));
-                json!({"lamport": receipt.lamport, "rows": rows, "tag": hex(&receipt.tag)})
-            }
+            Message::LogReceipt(receipt) => ops::log_receipt(receipt),
             Message::Canary => json!({}),
         };
         vec![frame.say(name, payload)]
