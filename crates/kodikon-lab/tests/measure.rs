@@ -37,8 +37,9 @@ fn alerts_and_broadcasts_are_awaited_at_all_others_and_counted() {
     let peers = (1..=10).map(|n| format!("n{n}")).collect::<Vec<_>>().join(" ");
     for (part, rows) in [
         (
-            vec!["alerts", "--nodes", "3", "--alerts", "2"],
-            ["alert: shown at each", "alert: all receipts at its sender"],
+            // The stand-in answers no requests.
+            vec!["alerts", "--nodes", "3", "--alerts", "2", "--verb"],
+            ["alert by the verb: shown at each", "alert by the verb: all receipts at its sender"],
         ),
         (
             vec!["broadcasts", "--broadcasts", "2", "--meshes", "10"],

@@ -342,9 +342,9 @@ impl Alerts {
         self.receipts.is_told_alone(now, author, body, ctx)
     }
 
-    /// Authors of whose logs all are to be told now what this node has.
-    pub fn receipts_to_share(&mut self, now: Instant) -> Vec<NodeId> {
-        self.receipts.shares_due(now)
+    /// Authors of whose logs all are to be told by then what this node has, or at all.
+    pub fn receipts_to_share(&mut self, by: Option<Instant>) -> Vec<NodeId> {
+        self.receipts.shares_due(by)
     }
 
     /// Whether a receipt says something that was not told yet.

@@ -41,6 +41,8 @@ const OPS_BYTES: usize = 1_150;
 const EXPIRY: Duration = Duration::from_secs(600);
 /// Lanes at most: the peers' and the own.
 const MAX_LANES: usize = MAX_PEERS + 1;
+/// Of a greater number nothing is learned: a member that says one must not bring others to the end of theirs, from which they could not go on.
+const MAX_HEARD_LAMPORT: u64 = u64::MAX / 2;
 /// How often that is looked at.
 const EXPIRY_LOOK: Duration = Duration::from_secs(30);
 
@@ -154,7 +156,7 @@ impl Replication {
         let floor = self.floors.get(&op.author()).filter(|floor| floor.0 == op.epoch()).map_or(0, |floor| floor.1);
         let make = || Box::new(Lane::new(ctx.mesh, op.author(), op.epoch(), floor));
         let Some(lane) = self.lanes.get_or_insert_with(op.author(), make) else { return Placed::Full };
-        self.lamport = self.lamport.max(op.lamport());
+        self.lamport = self.lamport.max(op.lamport().min(MAX_HEARD_LAMPORT));
         let before = lane.part();
         let author = op.author();
         let placed = lane.place(now, op);
@@ -292,20 +294,16 @@ impl Replication {
         self.lanes.values().filter_map(|lane| lane.get(slot)).cloned().collect()
     }
 
-    /// What this node itself says about a subject, and of whom it hears: its opinion, and of its links the newest that fit one message.
+    /// What this node itself says of whom it hears, the newest first, and before it its opinion on a subject: what fits `count` messages.
     #[must_use]
-    pub fn own_words_on(&self, subject: &NodeId, ctx: &Context) -> Vec<SignedOp> {
+    pub fn own_words_on(&self, subject: &NodeId, count: usize, ctx: &Context) -> Vec<Vec<SignedOp>> {
         let Some(lane) = self.lane(&ctx.me.id) else { return Vec::new() };
         let mut links: Vec<&SignedOp> = lane.ops().filter(|op| op.kind() == OpKind::Links).collect();
         links.sort_by_key(|op| core::cmp::Reverse(op.seq()));
         let opinion = lane.get((OpKind::Opinion, &subject.0[..]));
-        let mut room = OPS_BYTES;
-        let fits = |op: &&SignedOp| {
-            let fits = op.wire_len() <= room;
-            room = room.saturating_sub(op.wire_len());
-            fits
-        };
-        opinion.into_iter().chain(links).take_while(fits).cloned().collect()
+        let mut messages = in_messages(opinion.into_iter().chain(links).cloned().collect());
+        messages.truncate(count);
+        messages
     }
 
     /// When something here is due.

@@ -71,7 +71,10 @@ impl Node {
     }
 
     /// A peer tells this node alone what it has of its log.
-    pub(super) fn on_early_receipt(&mut self, from: NodeId, receipt: &LogReceipt) {
+    pub(super) fn on_early_receipt(&mut self, now: Instant, from: NodeId, receipt: &LogReceipt) {
+        if !self.replication.may_say(now, &from, &mut self.ctx) {
+            return;
+        }
         let Some(body) = ReceiptBody::read(&receipt.body) else { return self.ctx.stats.drop(Reject::Malformed) };
         let Some(epoch) = self.ctx.roster.get(&from).map(Peer::epoch) else { return };
         if !self.messages.is_told_by(&from, receipt, &self.ctx) {
@@ -101,6 +104,14 @@ impl Node {
         true
     }
 
+    /// Tells all what authors were told alone and all are to be told by then, or at all.
+    pub(super) fn share_receipts(&mut self, now: Instant, by: Option<Instant>) {
+        for author in self.alerts.receipts_to_share(by) {
+            let body = self.replication.receipt_for(&author);
+            self.tell_receipt(now, author, &body);
+        }
+    }
+
     fn tell_receipt(&mut self, now: Instant, author: NodeId, body: &ReceiptBody) -> Vec<SignedOp> {
         if !self.alerts.is_news(author, body) {
             return Vec::new();
@@ -122,10 +133,7 @@ impl Node {
                 self.ctx.out.send_again(TWICE_AFTER, Destination::Everyone, message);
             }
         }
-        for author in self.alerts.receipts_to_share(now) {
-            let body = self.replication.receipt_for(&author);
-            self.tell_receipt(now, author, &body);
-        }
+        self.share_receipts(now, Some(now));
         for (alert, id) in self.alerts.retries_due(now) {
             let missed: Vec<NodeId> =
                 self.charges_of(&id.author).into_iter().filter(|peer| !self.alerts.has_shown(peer, &id)).collect();

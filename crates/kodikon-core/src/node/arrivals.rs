@@ -216,7 +216,7 @@ impl Node {
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
             Message::Log(log) => self.replication.on_log(now, id, log, &mut self.ctx),
             Message::LogPiece(piece) => self.replication.on_log_piece(now, id, piece, &mut self.ctx),
-            Message::LogReceipt(receipt) => self.on_early_receipt(id, &receipt),
+            Message::LogReceipt(receipt) => self.on_early_receipt(now, id, &receipt),
             // Streams alone carry them.
             Message::Canary | Message::Bulk(_) => {}
         }

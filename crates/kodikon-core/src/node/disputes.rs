@@ -2,7 +2,7 @@
 //! whoever is asked about a node that it does not hear says whom it hears.
 
 use crate::effect::outbox::Destination;
-use crate::ground::bounded::TokenBucket;
+use crate::ground::bounded::RecentMap;
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
 use crate::model::member::Liveness;
@@ -13,21 +13,25 @@ use crate::wire::message::{Inquiry, Message, Ops};
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Peers asked about at one time: a question that goes along with others takes 21 B.
 const MAX_ASKED: usize = 16;
-/// Answers a second, and at once: each is a datagram for a question of 55 B. A hundred neighbours may ask about one death.
-const ANSWERS_RATE: u32 = 50;
-const ANSWERS_BURST: u32 = 100;
+/// Links are told to a peer that asks once in this time: they are the same whomever it asks about.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Messages of an answer: a list of a hundred members fills one.
+const ANSWER: usize = 2;
+/// Peers that were answered lately; whoever was longest ago makes room.
+const MAX_TOLD: usize = 256;
 
 /// What is asked and answered about those of whom some say one thing and others another.
 #[derive(Debug)]
 pub(super) struct Disputes {
     /// When such a peer was asked about last.
     asked: Option<Instant>,
-    answers: TokenBucket,
+    /// When each peer was told of our links.
+    told: RecentMap<NodeId, Instant>,
 }
 
 impl Default for Disputes {
     fn default() -> Self {
-        Self { asked: None, answers: TokenBucket::new(ANSWERS_RATE, ANSWERS_BURST) }
+        Self { asked: None, told: RecentMap::new(MAX_TOLD) }
     }
 }
 
@@ -43,7 +47,7 @@ impl Node {
                 |witness: &NodeId| self.ctx.roster.get(witness).is_some_and(|held| held.liveness == Liveness::Alive);
             witnesses.is_some_and(|witnesses| witnesses.keys().any(is_credible))
         };
-        let disputed: Vec<NodeId> = far.iter().filter(is_disputed).take(MAX_ASKED).copied().collect();
+        let mut disputed: Vec<NodeId> = far.iter().filter(is_disputed).copied().collect();
         if disputed.is_empty() {
             return None;
         }
@@ -52,7 +56,10 @@ impl Node {
             return Some(due);
         }
         self.disputes.asked = Some(now);
-        for subject in disputed {
+        // Of many others each time: one liar holds whom it likes failed.
+        let first = usize::try_from(self.ctx.random.below(disputed.len() as u64)).unwrap_or(0);
+        disputed.rotate_left(first);
+        for subject in disputed.into_iter().take(MAX_ASKED) {
             // The last relay is who lists it, or hears it on a segment whose namer does; the first may know better where that one is far.
             let Some(way) = self.routing.map().way_to(&subject) else { continue };
             let relays = way.path.split_last().map(|(_, relays)| relays).unwrap_or_default();
@@ -63,13 +70,15 @@ impl Node {
         Some(now + ASK_EVERY)
     }
 
-    /// A peer asks about a node. If that one is not heard here, the peer may show it on our word: it learns what we say by now.
+    /// A peer asks about a node. If that one is known and not heard here, the peer may show it on our word: it learns what we say by now.
     pub(super) fn tell_links(&mut self, now: Instant, subject: &NodeId, to: NodeId) {
-        if self.ctx.roster.is_near(subject) || *subject == self.ctx.me.id {
+        let is_silent = self.ctx.roster.get(subject).is_some_and(|peer| !peer.is_near());
+        let is_told = self.disputes.told.get(&to).is_some_and(|told| now.since(*told) < TELL_EVERY);
+        if !is_silent || is_told {
             return;
         }
-        let ops = self.replication.own_words_on(subject, &self.ctx);
-        if !ops.is_empty() && self.disputes.answers.take(now, 1) {
+        self.disputes.told.insert(to, now);
+        for ops in self.replication.own_words_on(subject, ANSWER, &self.ctx) {
             self.ctx.out.send(Destination::Peer(to), Message::Ops(Ops { ops, covered: Vec::new() }));
         }
     }

@@ -211,6 +211,7 @@ impl Node {
         let bye = Message::Bye(Bye { epoch: me.epoch.0, author: me.id.0, signature });
         self.membership.keep_directory(now, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
+        self.share_receipts(now, None);
         self.replication.write_last(now, &mut self.ctx);
         self.replication.keep_last_state(&mut self.ctx);
         for after in GOODBYES {

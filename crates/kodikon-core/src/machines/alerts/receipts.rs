@@ -20,10 +20,10 @@ pub(super) const MAX_OWED: usize = MAX_PEERS;
 const GAP_A_PEER: Duration = Duration::from_millis(1);
 /// An urgent one waits a while by chance, for each peer: a hundred that answer one datagram at one moment fill a switch's queue.
 const JITTER_A_PEER: Duration = Duration::from_micros(50);
-/// Any other waits so long and then by chance between these for each peer: everybody is shown an alert before it checks what all others
+/// Any other waits so long and then by chance half to all of this for each peer: everybody is shown an alert before it checks what all others
 /// say of it, and by then it is on most disks, which the same receipt tells,
 const WAIT: Duration = Duration::from_millis(10);
-const WAIT_A_PEER: [Duration; 2] = [Duration::from_micros(700), Duration::from_micros(1_400)];
+const WAIT_A_PEER: Duration = Duration::from_micros(1_400);
 /// but no longer than leaves the origin time to hear of it before it tells the alert again (240 ms).
 const WAIT_MOST: Duration = Duration::from_millis(100);
 /// Once it is on disk there is nothing more to wait for, but for what others tell at the same time: by chance, for each peer.
@@ -101,8 +101,9 @@ impl Receipts {
         let at = match news {
             News::Critical => now + ctx.random.span(JITTER_A_PEER.saturating_mul(peers)),
             News::Shown => {
-                let [least, most] = WAIT_A_PEER.map(|wait| wait.saturating_mul(peers).min(WAIT_MOST));
-                gap.max(now + WAIT + least + ctx.random.span(most.saturating_sub(least)))
+                // Half of it is chance, however many there are.
+                let most = WAIT_A_PEER.saturating_mul(peers).min(WAIT_MOST);
+                gap.max(now + WAIT + most / 2 + ctx.random.span(most / 2))
             }
             News::Kept => gap.max(now + ctx.random.span(KEPT_A_PEER.saturating_mul(peers))),
         };
@@ -148,9 +149,10 @@ impl Receipts {
         news
     }
 
-    /// Authors of whose logs all are to be told now what this node has.
-    pub(super) fn shares_due(&mut self, now: Instant) -> Vec<NodeId> {
-        let due: Vec<NodeId> = self.shares.iter().filter(|(_, at)| now >= **at).map(|(author, _)| *author).collect();
+    /// Authors of whose logs all are to be told by then what this node has, or at all.
+    pub(super) fn shares_due(&mut self, by: Option<Instant>) -> Vec<NodeId> {
+        let is_due = |at: &Instant| by.is_none_or(|by| by >= *at);
+        let due: Vec<NodeId> = self.shares.iter().filter(|(_, at)| is_due(at)).map(|(author, _)| *author).collect();
         for author in &due {
             self.shares.remove(author);
         }
@@ -175,10 +177,10 @@ impl Receipts {
     }
 
     pub(super) fn is_news(&mut self, author: NodeId, body: &ReceiptBody) -> bool {
+        self.told_alone.remove(&author);
         let news = is_news(self.told.get(&author), body);
         if news {
             self.told.insert(author, body.clone());
-            self.told_alone.remove(&author);
         }
         news
     }
@@ -241,7 +243,20 @@ pub(super) fn gained(author: NodeId, before: Option<&ReceiptBody>, now: &Receipt
             }
         }
     }
-    gained
+    merged(gained)
+}
+
+/// The same ops, each once: what overlaps is one.
+fn merged(mut spans: Vec<RangeInclusive<OpId>>) -> Vec<RangeInclusive<OpId>> {
+    spans.sort_unstable_by_key(|span| *span.start());
+    let mut merged: Vec<RangeInclusive<OpId>> = Vec::with_capacity(spans.len());
+    for span in spans {
+        match merged.last_mut().filter(|last| span.start() <= last.end()) {
+            Some(last) => *last = *last.start()..=*last.end().max(span.end()),
+            None => merged.push(span),
+        }
+    }
+    merged
 }
 
 /// How far an op has come by a receipt.

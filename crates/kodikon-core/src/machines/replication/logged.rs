@@ -4,7 +4,9 @@ use crate::effect::check::CheckId;
 use crate::effect::context::Context;
 use crate::effect::log::{CommitId, Committed, SavedLog};
 use crate::effect::outbox::Destination;
+use crate::ground::excess::Excess;
 use crate::ground::id::{Epoch, NodeId, StreamId};
+use crate::ground::stats::Reject;
 use crate::ground::time::Instant;
 use crate::machines::replication::Replication;
 use crate::machines::replication::log::{Log, PipeFrame, Said, Wanted};
@@ -196,6 +198,16 @@ impl Replication {
     pub fn receipt_of(&self, peer: &NodeId, author: &NodeId) -> Option<(ReceiptNumber, ReceiptBody)> {
         let op = self.lane(peer)?.get((OpKind::Receipt, &author.0))?;
         ReceiptBody::parse(op).map(|(_, body)| ((op.epoch(), op.lamport()), body))
+    }
+
+    /// Whether a peer may say one more thing about itself, beside its ops and out of their share.
+    pub fn may_say(&mut self, now: Instant, from: &NodeId, ctx: &mut Context) -> bool {
+        let may = self.lanes.get_mut(from).is_some_and(|lane| lane.allowance.take(now, 1));
+        if !may {
+            ctx.offenders.note(from, Excess::Ops);
+            ctx.stats.drop(Reject::Budget);
+        }
+        may
     }
 
     /// The number of what this node says next, beside its ops.

@@ -35,12 +35,13 @@ struct Times {
 /// Half of the alerts are raised as a program beside the node does, half by the verb; a rival's all by its verb.
 #[derive(Default)]
 struct Raised {
-    by_request: Times,
+    /// `None`: all are raised by the verb.
+    by_request: Option<Times>,
     by_verb: Times,
 }
 
-/// Raises alerts one after another in meshes of these sizes.
-pub(crate) fn alerts(contestants: &[Contestant], sizes: &[u16], runs: Runs, report: &mut Report) {
+/// Raises alerts one after another in meshes of these sizes, or all of them by the verb.
+pub(crate) fn alerts(contestants: &[Contestant], (sizes, by_verb): (&[u16], bool), runs: Runs, report: &mut Report) {
     for contestant in contestants {
         if !contestant.is_rival() && !has_verb(contestant, "alert") {
             report.skip("alerts".to_owned(), "this kodikon has no verb `alert`".to_owned());
@@ -49,7 +50,8 @@ pub(crate) fn alerts(contestants: &[Contestant], sizes: &[u16], runs: Runs, repo
         for &nodes in sizes {
             let count = runs.of(contestant);
             eprintln!("{count} alerts among {nodes} {}", contestant.name);
-            let mut raised = Raised::default();
+            let by_request = (!contestant.is_rival() && !by_verb).then(Times::default);
+            let mut raised = Raised { by_request, ..Raised::default() };
             if let Err(error) = raise(contestant, nodes, count, &mut raised) {
                 report.fail(format!("alerts among {nodes} {}", contestant.name), &error);
             }
@@ -63,7 +65,7 @@ fn note(contestant: &Contestant, nodes: u16, raised: Raised, report: &mut Report
     let row = |what, targets: &'static [Target]| Row { what, nodes, unit: "ms", targets };
     let name = contestant.name;
     let Raised { by_request, by_verb } = raised;
-    if !contestant.is_rival() {
+    if let Some(by_request) = by_request {
         let note = || Some("from the first byte of the HTTP request; it is told once it is on disk".to_owned());
         report.add_spans(row("alert: shown at each", target::NO_TARGET), name, by_request.each, None);
         report.add_spans(row("alert: shown at the last", target::ALERT_SHOWN), name, by_request.last, note());
@@ -101,7 +103,7 @@ fn one(
     raised: &mut Raised,
 ) -> Result<()> {
     let data = fleet.data(&ORIGIN.to_string())?.to_owned();
-    let by_verb = contestant.is_rival() || number % 2 == 1;
+    let by_verb = raised.by_request.is_none() || number % 2 == 1;
     let began = Moment::now();
     // Beside the reading of the others' lines: whoever asks waits for the receipts.
     let (asked, shown) = thread::scope(|scope| {
@@ -119,7 +121,7 @@ fn one(
     }
     shown?;
     let spans: Vec<Elapsed> = firsts(fleet.story(), contestant, number, began, asked.mark);
-    let times = if by_verb { &mut raised.by_verb } else { &mut raised.by_request };
+    let times = raised.by_request.as_mut().filter(|_| !by_verb).unwrap_or(&mut raised.by_verb);
     times.last.extend(spans.iter().copied().reduce(Elapsed::later));
     times.each.extend(spans);
     times.receipts.push(Elapsed { told: None, ..asked.ended.since(asked.mark) });

@@ -178,7 +178,9 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
             letters::hops(contestant, *messages, report);
         }),
         What::Echo { plan } => echo::echo(cli.echo.as_deref(), plan, report),
-        What::Alerts { nodes, alerts: count } => alerts::alerts(contestants, nodes, runs(*count, 300), report),
+        What::Alerts { nodes, alerts: count, verb } => {
+            alerts::alerts(contestants, (nodes, *verb), runs(*count, 300), report);
+        }
         What::Broadcasts { meshes, broadcasts: count } => {
             broadcasts::broadcasts(contestants, meshes, runs(*count, 20), report);
         }

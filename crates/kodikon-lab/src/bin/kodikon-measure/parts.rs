@@ -77,9 +77,12 @@ pub(crate) enum What {
         /// How many nodes; several sizes with commas.
         #[arg(long, value_delimiter = ',', default_values_t = [3, 10, 30])]
         nodes: Vec<u16>,
-        /// How many alerts in each.
-        #[arg(long, default_value_t = 1_000)]
+        /// How many alerts in each: half of them as a program beside the node raises them, by HTTP.
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..))]
         alerts: u32,
+        /// All by the verb.
+        #[arg(long)]
+        verb: bool,
     },
     /// Payload datagrams of a broadcast, counted at the switches, in numbers of segments.
     Broadcasts {
@@ -212,7 +215,7 @@ pub(crate) fn messages(quick: bool) -> Vec<What> {
         What::Reroute { cuts: few(300, 2) },
         What::Letters { messages: few(1_000, 200) },
         What::Echo { plan: crate::echo::Plan::all(quick) },
-        What::Alerts { nodes: vec![3, 10, 30], alerts: few(1_000, 20) },
+        What::Alerts { nodes: vec![3, 10, 30], alerts: few(1_000, 20), verb: false },
         What::Broadcasts { meshes: vec![10, 49], broadcasts: few(200, 20) },
     ]
 }
