@@ -515,7 +515,12 @@ impl<'a> Run<'a> {
         let mut quality = Quality::clean();
         // Without mild faults what the scenario says is bad, and nothing else.
         let drawn = !self.scenario.mild
-            || swarm::draw_quality(&self.faults, self.scenario.swarm, &mut quality, &mut self.chance);
+            || swarm::draw_quality(
+                &self.faults,
+                (self.scenario.swarm, self.scenario.nodes),
+                &mut quality,
+                &mut self.chance,
+            );
         for deed in script::spoil(&self.cluster, &quality, drawn, &self.scenario.bad) {
             self.strike(deed);
         }

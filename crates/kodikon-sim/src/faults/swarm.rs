@@ -15,8 +15,19 @@ use crate::moment::Moment;
 use crate::network::host::HostId;
 use crate::network::quality::{Burst, Quality};
 
-/// How bad the links are in one spell of chaos, drawn from the kinds that are on; whether nodes remain healthy.
-pub fn draw_quality(faults: &Faults, swarm: bool, quality: &mut Quality, random: &mut Random) -> bool {
+/// Bytes a second that an interface sends at least, and for each node of the mesh: where less passes than the nodes of a swarm say
+/// (1.5 broadcasts and letters a second of thirty, of up to 64 KiB, and their links under all faults at once), nothing bounds how late
+/// the lists come by which the dead are known.
+const RATE_LEAST: u64 = 20_000;
+const RATE_A_NODE: u64 = 2_000;
+
+/// How bad the links of so many nodes are in one spell of chaos, drawn from the kinds that are on; whether nodes remain healthy.
+pub fn draw_quality(
+    faults: &Faults,
+    (swarm, nodes): (bool, usize),
+    quality: &mut Quality,
+    random: &mut Random,
+) -> bool {
     let mut healthy = true;
     let share = |random: &mut Random, most: f64| most * (random.below(1_000) as f64 + 1.0) / 1_000.0;
     if faults.is_on(Kind::Loss) {
@@ -47,7 +58,7 @@ pub fn draw_quality(faults: &Faults, swarm: bool, quality: &mut Quality, random:
         quality.corrupt = Odds::of(share(random, 0.005));
     }
     if faults.is_on(Kind::Rate) {
-        quality.rate = Some(20_000 + random.below(1_000_000));
+        quality.rate = Some(RATE_LEAST.max(RATE_A_NODE * nodes as u64) + random.below(1_000_000));
         healthy = false;
     }
     if faults.is_on(Kind::MulticastOff) {
