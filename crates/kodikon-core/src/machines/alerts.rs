@@ -338,8 +338,8 @@ impl Alerts {
     }
 
     /// An author is told alone what this node has of its log, and all others later. Whether that is news to it.
-    pub fn is_told_alone(&mut self, now: Instant, author: NodeId, body: &ReceiptBody, ctx: &mut Context) -> bool {
-        self.receipts.is_told_alone(now, author, body, ctx)
+    pub fn note_told_alone(&mut self, now: Instant, author: NodeId, body: &ReceiptBody, ctx: &mut Context) -> bool {
+        self.receipts.note_told_alone(now, author, body, ctx)
     }
 
     /// Authors of whose logs all are to be told by then what this node has, or at all.

@@ -94,7 +94,7 @@ impl Node {
         let mut receipt = LogReceipt { lamport: self.replication.next_lamport(), body: text, tag: [0; 16] };
         let Some(tag) = self.messages.tag_receipt(&author, &receipt, &self.ctx) else { return false };
         receipt.tag = tag;
-        if self.alerts.is_told_alone(now, author, body, &mut self.ctx) {
+        if self.alerts.note_told_alone(now, author, body, &mut self.ctx) {
             let message = Message::LogReceipt(receipt);
             if is_urgent {
                 self.ctx.out.send_again(TWICE_AFTER, Destination::Peer(author), message.clone());

@@ -96,7 +96,7 @@ impl Receipts {
 
     /// An author is owed a receipt.
     pub(super) fn owe(&mut self, now: Instant, author: NodeId, news: News, ctx: &mut Context) {
-        let peers = u32::try_from(ctx.roster.len()).unwrap_or(u32::MAX);
+        let peers = peers(ctx);
         let gap = self.last + GAP_A_PEER.saturating_mul(peers);
         let at = match news {
             News::Critical => now + ctx.random.span(JITTER_A_PEER.saturating_mul(peers)),
@@ -131,7 +131,7 @@ impl Receipts {
     }
 
     /// An author is told alone what this node has of its log, and all others later. Whether that is news to it.
-    pub(super) fn is_told_alone(
+    pub(super) fn note_told_alone(
         &mut self,
         now: Instant,
         author: NodeId,
@@ -142,7 +142,7 @@ impl Receipts {
         let news = is_news(told, body);
         if news {
             self.told_alone.insert(author, body.clone());
-            let peers = u32::try_from(ctx.roster.len()).unwrap_or(u32::MAX);
+            let peers = peers(ctx);
             let at = now + SHARE_AFTER + ctx.random.span(GAP_A_PEER.saturating_mul(peers));
             self.shares.entry(author).or_insert(at);
         }
@@ -217,6 +217,11 @@ impl Receipts {
         }
         (shown, durable)
     }
+}
+
+/// How many there may be that tell something at the same time.
+fn peers(ctx: &Context) -> u32 {
+    u32::try_from(ctx.roster.len()).unwrap_or(u32::MAX)
 }
 
 /// Whether a receipt says something that was not told yet.
