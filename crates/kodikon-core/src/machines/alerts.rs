@@ -317,6 +317,12 @@ impl Alerts {
         }
     }
 
+    /// Whether there were more receipts than are kept.
+    #[must_use]
+    pub fn may_have_forgotten(&self) -> bool {
+        self.receipts.len() >= receipts::MAX_RECEIPTS
+    }
+
     /// A peer is there: whoever was missing may have come.
     pub fn on_up(&mut self, now: Instant) {
         self.floor_at.get_or_insert(now + FLOOR_AFTER);

@@ -54,11 +54,17 @@ impl Node {
             }
         }
         self.alerts.on_logged(now, logged, &mut self.ctx);
-        // Others may have told what they have of it before it came.
+        if self.alerts.may_have_forgotten() {
+            self.recall_receipts(&id.author);
+        }
+    }
+
+    /// What those who are present told of an author's log is known again.
+    fn recall_receipts(&mut self, author: &NodeId) {
         let present: Vec<NodeId> = self.ctx.roster.present().map(|(peer, _)| *peer).collect();
         for peer in present {
-            if let Some((number, receipt)) = self.replication.receipt_of(&peer, &id.author) {
-                self.alerts.on_receipt((peer, id.author), number, receipt, &mut self.ctx);
+            if let Some((number, receipt)) = self.replication.receipt_of(&peer, author) {
+                self.alerts.on_receipt((peer, *author), number, receipt, &mut self.ctx);
             }
         }
     }

@@ -420,7 +420,7 @@ impl Log {
         self.hold(id, held, false);
         match body {
             LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown => self.keep.owe_row_soon(now, id),
-            LogBody::Alert(_) | LogBody::Ack(_) => self.keep.owe_alert(now, id),
+            LogBody::Alert(_) | LogBody::Ack(_) => self.keep.owe_alert(now, id, ctx.roster.len()),
         }
         // What lay on a disk meanwhile may be older than it says, and clocks drift.
         let may_be_older = born.rested || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);

@@ -22,9 +22,12 @@ const CLOCK_EVERY: Duration = Duration::from_secs(60);
 /// What others said of the registry is written after this, with what else came meanwhile: nobody waits for it, it can be fetched
 /// again, and a sync for each of a fleet's sightings wears the disk, and takes the processor from those who have yet to hear of it.
 const GATHER: Duration = Duration::from_millis(100);
-/// What others said of alerts is written after this: their authors wait for the word that it is on disk, but those come first who have
-/// yet to be shown it. By then the nodes of a machine that share its processor have been (thirty on two cores: 8 ms instead of 17).
+/// What others said of alerts is written after this, and so much longer for each peer: their authors wait for the word that it is on
+/// disk, but those come first who have yet to be shown it, and the nodes of a machine share its processor. A receipt waits longer (`alerts/receipts.rs`).
 const GATHER_ALERTS: Duration = Duration::from_millis(5);
+const GATHER_ALERTS_A_PEER: Duration = Duration::from_micros(250);
+/// However many there are.
+const GATHER_ALERTS_MOST: Duration = Duration::from_millis(25);
 
 /// What somebody waits for does not gather.
 const AT_ONCE: Instant = Instant::ZERO;
@@ -93,8 +96,10 @@ impl Keep {
     }
 
     /// An op is to be written once all have been shown it whom it reached with us.
-    pub(super) fn owe_alert(&mut self, now: Instant, id: OpId) {
-        self.owe_row_within(now + GATHER_ALERTS, id);
+    pub(super) fn owe_alert(&mut self, now: Instant, id: OpId, peers: usize) {
+        let peers = u32::try_from(peers).unwrap_or(u32::MAX);
+        let gather = GATHER_ALERTS + GATHER_ALERTS_A_PEER.saturating_mul(peers);
+        self.owe_row_within(now + gather.min(GATHER_ALERTS_MOST), id);
     }
 
     fn owe_row_within(&mut self, end: Instant, id: OpId) {
