@@ -1,13 +1,9 @@
 //! `up`: a node from its settings to its goodbye: mesh, API, `api.json`, events on stdout, signals.
 
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures_core::Stream as _;
 use kodikon::api::{Security, Started};
 use kodikon::settings::{LogFormat, LogLevel, Settings};
 use kodikon::{EventStream, Mesh, StartError};
@@ -20,17 +16,12 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::api_file::{ApiFile, Left};
 use crate::args::{Common, UpArgs};
-use crate::event_line;
-use crate::http::{self, Api, EventRing, Reader, Token};
+use crate::http::{self, Api, EventRing, Token};
 use crate::json_log::JsonLines;
 use crate::log_writer::LogWriter;
 use crate::outcome::{Done, Failure};
-use crate::{metrics_token, places, print};
+use crate::{metrics_token, places, print, printer};
 
-/// Events handed on together at most, so that a signal is noticed between.
-const BATCH: usize = 128;
-/// Bytes of lines that are written together: as many as a pipe holds.
-const PRINTED_AT_ONCE: usize = 65_536;
 /// How long the last lines may take to be read; a reader that stopped reading must not keep the node from ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// So long after the start all that it needed has run.
@@ -72,8 +63,8 @@ async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) 
         LogFormat::Json => log_banner(&started, &settings),
         LogFormat::Text | _ => banner(&started, &settings, log),
     }
-    let mut printed = spawn_printer(json, &started, ring.reader())?;
-    let mut told = tokio::spawn(feed(ring, events));
+    let mut printed = printer::spawn(json, &started, events.clone())?;
+    let mut told = tokio::spawn(ring.feed(events));
     let stay_small = tokio::spawn(stay_small());
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -179,47 +170,6 @@ fn api_dir(mesh: &Mesh, settings: &Settings) -> std::io::Result<PathBuf> {
         (None, Some(dir)) => std::fs::create_dir_all(dir).map(|()| dir.clone()),
         (None, None) => places::make_memory_dir(),
     }
-}
-
-/// Hands events to their readers, the printer and those of the API, until the node has ended: what came at once is handed on at once, since
-/// each waking of another thread costs more than an event.
-async fn feed(ring: EventRing, mut events: EventStream) {
-    while let Some(event) = events.next().await {
-        let mut batch = vec![event];
-        let mut now = Context::from_waker(Waker::noop());
-        while batch.len() < BATCH
-            && let Poll::Ready(Some(event)) = Pin::new(&mut events).poll_next(&mut now)
-        {
-            batch.push(event);
-        }
-        ring.extend(&batch);
-    }
-    ring.close();
-}
-
-/// Prints the first line and then events, on a thread of its own: whoever reads slowly holds up nobody but himself.
-fn spawn_printer(json: bool, started: &Started, mut events: Reader) -> Result<oneshot::Receiver<()>, Failure> {
-    let first = json.then(|| serde_json::to_string(started).expect("its fields are texts and lists of texts"));
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
-    let (done, printed) = oneshot::channel::<()>();
-    let print_all = async move {
-        // Nobody reads any more, now or later: the node lives on.
-        if first.is_some_and(|line| !print::line(&line).unwrap_or(false)) {
-            return;
-        }
-        while let Some(lines) = events.lines(PRINTED_AT_ONCE).await {
-            let lines: Vec<_> =
-                lines.iter().map(|line| if json { line.to_string() } else { event_line::human(line) }).collect();
-            if !print::line(&lines.join("\n")).unwrap_or(false) {
-                break;
-            }
-        }
-        drop(done);
-    };
-    let spawned = thread::Builder::new().name("kodikon-print".into()).spawn(move || runtime.block_on(print_all));
-    spawned.map_err(|error| Failure::Undone(format!("the system gives no thread: {error}")))?;
-    Ok(printed)
 }
 
 /// What a person should know at the start.

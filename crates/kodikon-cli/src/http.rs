@@ -33,7 +33,7 @@ mod view;
 mod tests;
 
 use self::connections::Limits;
-pub(crate) use self::events::{EventRing, Reader};
+pub(crate) use self::events::EventRing;
 pub(crate) use self::guard::Token;
 pub(crate) use self::view::{NodeView, ViewError};
 

@@ -28,6 +28,7 @@ mod npy;
 mod outcome;
 mod places;
 mod print;
+mod printer;
 mod span;
 mod tips;
 

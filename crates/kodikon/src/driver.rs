@@ -676,7 +676,7 @@ impl Driver {
         if self.show.is_due(now, &self.node) {
             self.refresh(now);
         } else if self.show.has_news() {
-            self.show.tell(self.clock.wall());
+            self.show.tell(now, self.clock.wall());
         }
     }
 
@@ -693,6 +693,7 @@ impl Driver {
             self.retry(now);
         }
         self.names.on_wake(now);
+        self.show.on_wake(now);
         self.speak(now);
         self.keeping.answer(now, self.node.kept_state());
     }

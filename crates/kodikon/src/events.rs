@@ -1,14 +1,13 @@
 //! Decides how the application hears what happens: a bounded stream of which a slow reader loses the oldest, and learns how many.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 use serde_json::Value;
-use tokio::sync::watch;
 
 use crate::api::{Event, What};
 use crate::clock::{Clock as _, SystemClock};
@@ -112,33 +111,54 @@ impl EventKind {
 pub(crate) const BYTES_KEPT: usize = 4 << 20;
 
 /// What was told lately, for as long as a reader has not read it: at most [`EVENTS_KEPT`] events and [`BYTES_KEPT`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct EventLog {
     kept: Mutex<Kept>,
-    /// The number of the next event, and whether there will be one.
-    head: watch::Sender<(u64, bool)>,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
+    /// The number of the oldest event that is kept, or of the next.
     first: u64,
     events: VecDeque<(Arc<Event>, usize)>,
     bytes: usize,
-    /// By reader: the event it reads next.
-    readers: BTreeMap<u64, u64>,
+    readers: BTreeMap<u64, Place>,
     next_reader: u64,
+    /// There will be no more.
+    is_over: bool,
+}
+
+/// Where a reader stands.
+#[derive(Debug)]
+struct Place {
+    /// The event it reads next.
+    next: u64,
+    /// Wakes it once so many wait for it.
+    waker: Option<(u64, Waker)>,
+    taker: Option<Taker>,
+}
+
+/// Takes events on the loop before their reader is woken for them.
+struct Taker(Box<dyn FnMut(&Event) -> bool + Send>);
+
+impl std::fmt::Debug for Taker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Taker").finish_non_exhaustive()
+    }
 }
 
 impl EventLog {
-    pub(crate) fn new() -> Self {
-        Self { kept: Mutex::default(), head: watch::Sender::new((0, true)) }
-    }
-
     /// Takes in what all readers are to hear once [`EventLog::announce`] wakes them. Never waits for one: a lock is held for as long as
-    /// it takes to move a pointer.
+    /// it takes to move a pointer, or as a reader's [`EventStream::take_on_loop`] takes.
     pub(crate) fn push(&self, event: Arc<Event>, bytes: usize) {
         let mut kept = self.kept();
-        if kept.readers.is_empty() {
+        let number = kept.next();
+        let mut is_wanted = false;
+        for place in kept.readers.values_mut() {
+            place.next += u64::from(place.next == number && place.takes(&event));
+            is_wanted |= place.next <= number;
+        }
+        if !is_wanted && kept.events.is_empty() {
             kept.first += 1;
             return;
         }
@@ -149,22 +169,23 @@ impl EventLog {
         }
     }
 
-    /// Tells the readers that there is more: once for all that came at once, since to wake another thread costs more than most events.
+    /// Wakes the readers for whom there is more: once for all that came at once, since to wake another thread costs more than most events.
     pub(crate) fn announce(&self) {
-        let kept = self.kept();
-        let (next, is_heard) = (kept.next(), !kept.readers.is_empty());
+        let mut kept = self.kept();
+        let next = kept.next();
+        let wakers: Vec<Waker> = kept.readers.values_mut().filter_map(|place| place.due(next)).collect();
         drop(kept);
-        // Whoever comes to read after the lock was dropped reads from the next event on, and is told of that one.
-        self.head.send_if_modified(|head| {
-            let is_news = head.0 != next;
-            head.0 = next;
-            is_news && is_heard
-        });
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Ends all streams once they have read what there is.
     pub(crate) fn close(&self) {
-        self.head.send_modify(|head| head.1 = false);
+        let mut kept = self.kept();
+        kept.is_over = true;
+        let wakers: Vec<Waker> =
+            kept.readers.values_mut().filter_map(|place| place.waker.take()).map(|(_, waker)| waker).collect();
+        drop(kept);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -172,41 +193,102 @@ impl EventLog {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn subscribe(&self) -> u64 {
+    /// A new reader: of what comes, or of what another has yet to read.
+    fn subscribe(&self, other: Option<u64>) -> u64 {
         let mut kept = self.kept();
-        let (reader, next) = (kept.next_reader, kept.next());
+        let reader = kept.next_reader;
+        let next = other.and_then(|other| kept.readers.get(&other)).map_or_else(|| kept.next(), |other| other.next);
         kept.next_reader += 1;
-        kept.readers.insert(reader, next);
+        kept.readers.insert(reader, Place { next, waker: None, taker: None });
         reader
     }
 
     fn unsubscribe(&self, reader: u64) {
         let mut kept = self.kept();
-        kept.readers.remove(&reader);
+        // Dropped without the lock: whatever it holds may be a stream itself.
+        let place = kept.readers.remove(&reader);
         kept.trim();
+        drop(kept);
+        drop(place);
     }
 
-    /// What a reader finds: an event, how many it missed, or nothing yet and the number to wait for.
-    fn read(&self, reader: u64) -> Found {
+    /// What a reader finds: an event, how many it missed, that it is over, or nothing yet; it is woken then once there is more.
+    fn read(&self, reader: u64, cx: &Context<'_>) -> Poll<Option<Found>> {
         let mut kept = self.kept();
-        let first = kept.first;
-        let Some(next) = kept.readers.get(&reader).copied() else { return Found::Nothing(u64::MAX) };
+        let (first, is_over) = (kept.first, kept.is_over);
+        let Some(next) = kept.readers.get(&reader).map(|place| place.next) else { return Poll::Ready(None) };
         let at = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
         let event = kept.events.get(at).map(|(event, _)| Arc::clone(event));
         let (after, found) = match event {
             _ if next < first => (first, Found::Missed(first - next)),
             Some(event) => (next + 1, Found::Event(event)),
-            None => return Found::Nothing(next),
+            None if is_over => return Poll::Ready(None),
+            None => {
+                kept.wake_with(reader, 1, cx.waker());
+                return Poll::Pending;
+            }
         };
-        kept.readers.insert(reader, after);
+        if let Some(place) = kept.readers.get_mut(&reader) {
+            place.next = after;
+        }
         kept.trim();
-        found
+        Poll::Ready(Some(found))
+    }
+
+    /// Ready once so many events wait for a reader, or when it is over; then with whether any does.
+    fn has(&self, reader: u64, least: u64, cx: &Context<'_>) -> Poll<bool> {
+        let mut kept = self.kept();
+        let (end, is_over) = (kept.next(), kept.is_over);
+        match kept.readers.get(&reader).map(|place| end.saturating_sub(place.next)) {
+            Some(waiting) if waiting >= least || is_over => Poll::Ready(waiting > 0),
+            Some(_) => {
+                kept.wake_with(reader, least, cx.waker());
+                Poll::Pending
+            }
+            None => Poll::Ready(false),
+        }
+    }
+
+    fn set_taker(&self, reader: u64, taker: Taker) {
+        if let Some(place) = self.kept().readers.get_mut(&reader) {
+            place.taker = Some(taker);
+        }
+    }
+}
+
+impl Place {
+    /// What wakes it if enough wait for it, where this is the next event.
+    fn due(&mut self, next: u64) -> Option<Waker> {
+        self.waker.take_if(|(least, _)| next.saturating_sub(self.next) >= *least).map(|(_, waker)| waker)
+    }
+
+    /// Whether its taker takes an event. One that panics is not asked again: the stream has all it did not take.
+    fn takes(&mut self, event: &Event) -> bool {
+        let Some(taker) = &mut self.taker else { return false };
+        let taken = catch_unwind(AssertUnwindSafe(|| (taker.0)(event)));
+        taken.unwrap_or_else(|_| {
+            tracing::error!("what takes events on the loop panicked; they are read from the stream instead");
+            self.taker = None;
+            false
+        })
     }
 }
 
 impl Kept {
     fn next(&self) -> u64 {
         self.first + self.events.len() as u64
+    }
+
+    fn wake_with(&mut self, reader: u64, least: u64, waker: &Waker) {
+        if let Some(place) = self.readers.get_mut(&reader) {
+            match &mut place.waker {
+                Some(held) => {
+                    held.0 = least;
+                    held.1.clone_from(waker);
+                }
+                none => *none = Some((least, waker.clone())),
+            }
+        }
     }
 
     fn drop_oldest(&mut self) {
@@ -218,7 +300,7 @@ impl Kept {
 
     /// Drops what all have read.
     fn trim(&mut self) {
-        let wanted = self.readers.values().copied().min().unwrap_or(u64::MAX);
+        let wanted = self.readers.values().map(|place| place.next).min().unwrap_or(u64::MAX);
         while self.first < wanted && !self.events.is_empty() {
             self.drop_oldest();
         }
@@ -229,7 +311,6 @@ impl Kept {
 enum Found {
     Event(Arc<Event>),
     Missed(u64),
-    Nothing(u64),
 }
 
 /// Bytes that an event takes in memory, about: only states and messages are large.
@@ -268,9 +349,6 @@ fn size_of(value: &Value) -> usize {
     std::mem::size_of::<Value>() + held
 }
 
-type Head = watch::Receiver<(u64, bool)>;
-type Waiting = Pin<Box<dyn Future<Output = (bool, Head)> + Send>>;
-
 /// What happens from the moment it was asked for. It ends when the node has stopped.
 ///
 /// A reader more than [`EVENTS_KEPT`] events or 4 MiB of them behind loses the oldest and finds one [`What::Missed`] in
@@ -278,20 +356,37 @@ type Waiting = Pin<Box<dyn Future<Output = (bool, Head)> + Send>>;
 pub struct EventStream {
     log: Arc<EventLog>,
     reader: u64,
-    waiting: Waiting,
     clock: SystemClock,
 }
 
 impl EventStream {
     pub(crate) fn new(log: &Arc<EventLog>, clock: SystemClock) -> Self {
-        let reader = log.subscribe();
-        let waiting = Box::pin(wait(log.head.subscribe(), 0));
-        Self { log: Arc::clone(log), reader, waiting, clock }
+        Self { log: Arc::clone(log), reader: log.subscribe(None), clock }
     }
 
     /// The next event; `None` once the node has stopped. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Waits until so many events are there to be read (at least one), and reads none; whether any is: `false` once the node has stopped
+    /// and all is read. More than [`EVENTS_KEPT`] are never there.
+    pub async fn has(&mut self, least: u64) -> bool {
+        std::future::poll_fn(|cx| self.log.has(self.reader, least.max(1), cx)).await
+    }
+
+    /// Has events offered on the node's own loop, which saves the waking of a thread: each one before which this stream was read to its
+    /// end. Those for which `taker` returns `true` are not in the stream. While it runs nothing arrives and nobody is heard, so it must
+    /// neither wait nor take more than some microseconds, and it must not read events itself; one that panics is not asked again.
+    pub fn take_on_loop(&mut self, taker: impl FnMut(&Event) -> bool + Send + 'static) {
+        self.log.set_taker(self.reader, Taker(Box::new(taker)));
+    }
+}
+
+/// A clone reads on from where the original stands; neither takes an event from the other.
+impl Clone for EventStream {
+    fn clone(&self) -> Self {
+        Self { log: Arc::clone(&self.log), reader: self.log.subscribe(Some(self.reader)), clock: self.clock }
     }
 }
 
@@ -301,33 +396,16 @@ impl Drop for EventStream {
     }
 }
 
-/// Waits for more than this many events, or for the end; whether more may come.
-async fn wait(mut head: Head, seen: u64) -> (bool, Head) {
-    let open = head.wait_for(|(next, open)| *next > seen || !open).await.is_ok_and(|head| head.1);
-    (open, head)
-}
-
 impl Stream for EventStream {
     type Item = Event;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        loop {
-            let seen = match self.log.read(self.reader) {
-                Found::Event(event) => return Poll::Ready(Some(Arc::unwrap_or_clone(event))),
-                Found::Missed(count) => {
-                    let what = What::Missed { count: Some(count) };
-                    return Poll::Ready(Some(Event { at: self.clock.wall(), what }));
-                }
-                Found::Nothing(seen) => seen,
-            };
-            let Poll::Ready((open, head)) = self.waiting.as_mut().poll(cx) else { return Poll::Pending };
-            // What was told before the end is still read.
-            let is_over = !open && head.borrow().0 <= seen;
-            self.waiting = Box::pin(wait(head, seen));
-            if is_over {
-                return Poll::Ready(None);
-            }
-        }
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.log.read(self.reader, cx).map(|found| {
+            found.map(|found| match found {
+                Found::Event(event) => Arc::unwrap_or_clone(event),
+                Found::Missed(count) => Event { at: self.clock.wall(), what: What::Missed { count: Some(count) } },
+            })
+        })
     }
 }
 
@@ -339,7 +417,28 @@ impl std::fmt::Debug for EventStream {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What a future is ready with at once.
+    fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
 
     fn isolated(n: usize) -> Arc<Event> {
         Arc::new(Event { at: 0.0, what: What::Isolated { isolated: true, reason: n.to_string() } })
@@ -409,8 +508,84 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_clone_reads_what_the_original_has_not_read_yet_and_both_read_all_of_it() {
+        let log = Arc::new(EventLog::default());
+        let mut stream = EventStream::new(&log, SystemClock::new());
+        (0..3).for_each(|n| tell(&log, isolated(n)));
+        assert_eq!(stream.next().await.unwrap(), Arc::unwrap_or_clone(isolated(0)));
+        let mut clone = stream.clone();
+        log.close();
+        for stream in [&mut stream, &mut clone] {
+            assert_eq!(stream.next().await.unwrap(), Arc::unwrap_or_clone(isolated(1)));
+            assert_eq!(stream.next().await.unwrap(), Arc::unwrap_or_clone(isolated(2)));
+            assert_eq!(stream.next().await, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_several_is_woken_for_the_last_of_them_or_at_the_end() {
+        let log = Arc::new(EventLog::default());
+        let mut stream = EventStream::new(&log, SystemClock::new());
+        for n in 0..2 {
+            assert!(at_once(stream.has(3)).is_none(), "{n} are there");
+            tell(&log, isolated(n));
+        }
+        assert_eq!(at_once(stream.has(2)), Some(true));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(pin!(stream.has(4)).poll(&mut Context::from_waker(&waker)).is_pending());
+        tell(&log, isolated(2));
+        assert!(!woken.0.load(Ordering::Relaxed), "three are not four");
+        tell(&log, isolated(3));
+        assert!(woken.0.load(Ordering::Relaxed));
+        assert!(stream.has(4).await);
+        log.close();
+        assert!(stream.has(9).await, "there will be no nine");
+        while stream.next().await.is_some() {}
+        assert!(!stream.has(1).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_on_the_loop_is_not_in_the_stream_and_what_came_before_it_is_read_first() {
+        let log = Arc::new(EventLog::default());
+        let mut stream = EventStream::new(&log, SystemClock::new());
+        let mut other = stream.clone();
+        let (is_busy, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (busy, counted) = (Arc::clone(&is_busy), Arc::clone(&taken));
+        stream.take_on_loop(move |event| {
+            assert_ne!(*event, *isolated(4), "as a user's bug would");
+            let takes = !busy.load(Ordering::Relaxed);
+            counted.fetch_add(usize::from(takes), Ordering::Relaxed);
+            takes
+        });
+        tell(&log, isolated(0));
+        assert!(at_once(stream.has(1)).is_none(), "it was taken");
+        is_busy.store(true, Ordering::Relaxed);
+        tell(&log, isolated(1));
+        is_busy.store(false, Ordering::Relaxed);
+        tell(&log, isolated(2));
+        for n in 1..3 {
+            assert_eq!(
+                stream.next().await.unwrap(),
+                Arc::unwrap_or_clone(isolated(n)),
+                "the later waits for the earlier"
+            );
+        }
+        tell(&log, isolated(3));
+        assert_eq!(taken.load(Ordering::Relaxed), 2);
+        for n in 4..6 {
+            tell(&log, isolated(n));
+            assert_eq!(stream.next().await.unwrap(), Arc::unwrap_or_clone(isolated(n)), "nobody takes them any more");
+        }
+        for n in 0..6 {
+            assert_eq!(other.next().await.unwrap(), Arc::unwrap_or_clone(isolated(n)), "others read all");
+        }
+        assert_eq!(log.kept().events.len(), 0);
+    }
+
+    #[tokio::test]
     async fn a_slow_reader_learns_how_many_it_missed_and_reads_on() {
-        let log = Arc::new(EventLog::new());
+        let log = Arc::new(EventLog::default());
         let mut stream = EventStream::new(&log, SystemClock::new());
         for n in 0..EVENTS_KEPT + 7 {
             tell(&log, isolated(n));
@@ -421,7 +596,7 @@ mod tests {
 
     #[tokio::test]
     async fn large_states_wait_for_a_slow_reader_within_a_limit_of_bytes() {
-        let log = Arc::new(EventLog::new());
+        let log = Arc::new(EventLog::default());
         let mut stream = EventStream::new(&log, SystemClock::new());
         for _ in 0..EVENTS_KEPT {
             tell(&log, state(16 * 1_024));
@@ -436,7 +611,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_all_have_read_and_what_nobody_reads_is_not_kept() {
-        let log = Arc::new(EventLog::new());
+        let log = Arc::new(EventLog::default());
         tell(&log, isolated(0));
         assert_eq!(log.kept().events.len(), 0, "nobody listens");
         let [mut quick, slow] = [0, 1].map(|_| EventStream::new(&log, SystemClock::new()));
@@ -459,7 +634,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_ends_with_its_node_and_stays_ended() {
-        let log = Arc::new(EventLog::new());
+        let log = Arc::new(EventLog::default());
         let mut stream = EventStream::new(&log, SystemClock::new());
         tell(&log, isolated(0));
         log.close();

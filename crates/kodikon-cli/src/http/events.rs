@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::extract::{RawQuery, State};
@@ -12,12 +12,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
-use kodikon::EventKind;
 use kodikon::api::{Event, What};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use kodikon::{EventKind, EventStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::problem::Problem;
 use super::{Api, NodeView};
+use crate::printer;
 
 /// The names of the kinds of event there are.
 pub(crate) fn kinds() -> [&'static str; EventKind::ALL.len()] {
@@ -30,6 +31,12 @@ const MAX_EVENTS: usize = 4_096;
 const MAX_BYTES: usize = 4 << 20;
 /// Readers at once.
 const MAX_READERS: usize = 64;
+/// Events handed on together at most, so that a signal is noticed between.
+const BATCH: usize = 128;
+/// While nobody reads along so many wait in the node's own log: states of 16 KiB, which take several times that there, leave it room.
+const UNREAD: u64 = 32;
+/// Readers that come at once.
+const CALLS: usize = 8;
 
 /// The last events. A clone is the same ring.
 #[derive(Clone, Debug)]
@@ -45,6 +52,8 @@ struct Shared {
     /// The number of the next event, and whether there will be one.
     head: watch::Sender<(u64, bool)>,
     readers: Arc<Semaphore>,
+    /// Where those who begin to read ask for what the node has told so far; nothing before it is fed.
+    calls: OnceLock<mpsc::Sender<oneshot::Sender<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,8 +85,43 @@ impl EventRing {
             kept: Mutex::default(),
             head: watch::Sender::new((0, true)),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
+            calls: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Keeps events for the readers until the node has ended: what came at once is handed on at once, since each waking of another thread
+    /// costs more than an event, and while nobody reads along, only what would be too much for the node's own log.
+    pub(crate) async fn feed(self, mut events: EventStream) {
+        let (sender, mut calls) = mpsc::channel(CALLS);
+        // An error means that it is fed already.
+        let _ = self.shared.calls.set(sender);
+        loop {
+            let least = if self.is_read() { 1 } else { UNREAD };
+            let called = tokio::select! {
+                call = calls.recv() => call,
+                has = events.has(least) => if has { None } else { break },
+            };
+            while let batch = batch(&mut events)
+                && !batch.is_empty()
+            {
+                self.extend(&batch);
+            }
+            // Whoever has gone away meanwhile needs no answer.
+            called.map(|call| call.send(()));
+        }
+        self.close();
+    }
+
+    /// Waits until all that the node has told so far is here.
+    async fn catch_up(&self) {
+        let (call, answer) = oneshot::channel();
+        if let Some(calls) = self.shared.calls.get()
+            && calls.send(call).await.is_ok()
+        {
+            // An error means that the node has ended.
+            let _ = answer.await;
+        }
     }
 
     /// Adds events, and wakes the readers once for all of them; the oldest go where there is no room.
@@ -96,10 +140,9 @@ impl EventRing {
         self.shared.head.send_modify(|head| head.0 = next);
     }
 
-    /// A reader of all there is and will be, beside those of the API.
-    pub(crate) fn reader(&self) -> Reader {
-        let head = self.shared.head.subscribe();
-        Reader { ring: self.clone(), head, next: 0, missing: None, kinds: Vec::new(), _place: None }
+    /// Whether anybody reads along.
+    pub(crate) fn is_read(&self) -> bool {
+        self.shared.readers.available_permits() < MAX_READERS
     }
 
     /// Ends all streams once they have read what there is.
@@ -137,6 +180,11 @@ impl EventRing {
     }
 }
 
+/// The events that are there, so many at most.
+fn batch(events: &mut EventStream) -> Vec<Event> {
+    std::iter::from_fn(|| printer::now(events)).take(BATCH).collect()
+}
+
 /// So many events are gone; none: nobody knows how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Missing(Option<u64>);
@@ -148,25 +196,11 @@ pub(crate) struct Reader {
     next: u64,
     missing: Option<Missing>,
     kinds: Vec<String>,
-    /// Readers from outside take one of a few places.
-    _place: Option<OwnedSemaphorePermit>,
+    /// There are a few.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Reader {
-    /// The next events as lines of JSON, as many as are there: one at least, more only up to so many bytes; none at the end.
-    pub(crate) async fn lines(&mut self, max_bytes: usize) -> Option<Vec<Arc<str>>> {
-        let (_, first) = self.read().await?;
-        let mut bytes = first.json.len();
-        let mut lines = vec![first.json];
-        while bytes < max_bytes
-            && let Some((_, line)) = self.read_now()
-        {
-            bytes += line.json.len();
-            lines.push(line.json);
-        }
-        Some(lines)
-    }
-
     /// The next event of a wanted kind as its number and line; none at the end.
     async fn read(&mut self) -> Option<(u64, Line)> {
         loop {
@@ -266,9 +300,10 @@ pub(crate) async fn stream<N: NodeView>(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many readers", detail)
     })?;
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
+    ring.catch_up().await;
     let head = ring.shared.head.subscribe();
     let (next, missing) = ring.start(last);
-    let reader = Reader { ring: ring.clone(), head, next, missing, kinds, _place: Some(place) };
+    let reader = Reader { ring: ring.clone(), head, next, missing, kinds, _place: place };
     Ok(Sse::new(SseStream::new(reader)).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -308,7 +343,7 @@ mod tests {
             next,
             missing,
             kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
-            _place: None,
+            _place: Arc::clone(&ring.shared.readers).try_acquire_owned().expect("a place"),
         }
     }
 
@@ -374,18 +409,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_printer_is_given_what_is_there_at_once_and_no_more_than_it_takes() {
+    async fn it_is_read_as_long_as_somebody_follows() {
         let ring = EventRing::new("r");
-        let mut printer = ring.reader();
-        let events: Vec<Event> = (0..5).map(event).collect();
-        ring.extend(&events);
-        let lines: Vec<Arc<str>> = events.iter().map(|event| Line::of(event).json).collect();
-        let of_two = lines[0].len() + 1;
-        for expected in [&lines[..2], &lines[2..4], &lines[4..]] {
-            assert_eq!(printer.lines(of_two).await.as_deref(), Some(expected));
-        }
-        ring.close();
-        assert_eq!(printer.lines(of_two).await, None);
+        assert!(!ring.is_read());
+        let reader = reader(&ring, None, &[]);
+        assert!(ring.is_read());
+        drop(reader);
+        assert!(!ring.is_read());
     }
 
     #[tokio::test]

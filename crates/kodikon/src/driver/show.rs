@@ -23,6 +23,9 @@ use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, record_row, ro
 /// A snapshot that a reader was just taking is shown again after this.
 pub(crate) const SHOW_AGAIN: Duration = Duration::from_millis(1);
 
+/// An alert is logged so much later: others who share this processor are shown it first.
+const LOG_AFTER: Duration = Duration::from_millis(10);
+
 /// The ways are worked out at most this often: while nodes come and go the map may change with every datagram.
 const WAYS_EVERY: Duration = REFRESH_READ;
 
@@ -45,6 +48,9 @@ pub(crate) struct Show {
     /// The view could not be pinned up: a reader was taking the one before.
     is_owed: bool,
     pending: Vec<CoreEvent>,
+    /// Alerts that are yet to be logged, and when.
+    unlogged: Vec<CoreEvent>,
+    log_at: Option<Instant>,
     names: Told,
     events: Arc<EventLog>,
     handlers: Vec<Handler>,
@@ -64,8 +70,10 @@ impl Show {
             changed: BTreeSet::new(),
             is_owed: false,
             pending: Vec::new(),
+            unlogged: Vec::new(),
+            log_at: None,
             names: Told::default(),
-            events: Arc::new(EventLog::new()),
+            events: Arc::default(),
             handlers: Vec::new(),
             inline: Vec::new(),
             told: 0,
@@ -158,7 +166,7 @@ impl Show {
         // Where nothing happens the view still tells that the loop turns.
         let view_at = self.view.at + if self.is_owed { SHOW_AGAIN } else { REFRESH_UNREAD };
         let ways_at = self.ways_at.filter(|_| self.are_ways_owed).map(|at| at + WAYS_EVERY);
-        Some(ways_at.map_or(view_at, |at| at.min(view_at)))
+        [Some(view_at), ways_at, self.log_at].into_iter().flatten().min()
     }
 
     fn may_find_ways(&self, now: Instant) -> bool {
@@ -211,11 +219,12 @@ impl Show {
                 self.tell_one(wall, what);
             }
         }
-        self.tell(wall);
+        self.tell(now, wall);
     }
 
     /// Pins up the last view, whoever is reading.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&mut self) {
+        self.log_now();
         self.board.publish_last(Arc::clone(&self.view));
     }
 
@@ -225,20 +234,45 @@ impl Show {
     }
 
     /// Tells what has happened. Without a refresh before it only what [`is_of_no_view`].
-    pub(crate) fn tell(&mut self, wall: f64) {
+    pub(crate) fn tell(&mut self, now: Instant, wall: f64) {
         let mut pending = std::mem::take(&mut self.pending);
-        for event in pending.drain(..) {
-            log(&event);
-            let Some(what) = what(&event, &self.view, &mut self.names) else {
-                self.malformed += u64::from(matches!(event, CoreEvent::Message { .. } | CoreEvent::Broadcast { .. }));
-                continue;
-            };
-            self.tell_one(wall, what);
+        for event in &pending {
+            match what(event, &self.view, &mut self.names) {
+                Some(what) => self.tell_one(wall, what),
+                None if matches!(event, CoreEvent::Message { .. } | CoreEvent::Broadcast { .. }) => self.malformed += 1,
+                None => {}
+            }
         }
         self.events.announce();
+        self.log_soon(now, &mut pending);
         // Kept for its room, unless much had come at once.
         if pending.capacity() <= PENDING_KEPT {
             self.pending = pending;
+        }
+    }
+
+    /// Has events logged: an alert after it was shown to others of this machine, all else at once.
+    fn log_soon(&mut self, now: Instant, events: &mut Vec<CoreEvent>) {
+        for event in events.drain(..) {
+            let may_wait = matches!(event, CoreEvent::Alert { .. }) && self.unlogged.len() < PENDING_KEPT;
+            self.unlogged.push(event);
+            if may_wait {
+                self.log_at.get_or_insert(now + LOG_AFTER);
+            } else {
+                self.log_now();
+            }
+        }
+    }
+
+    fn log_now(&mut self) {
+        self.unlogged.drain(..).for_each(|event| log(&event));
+        self.log_at = None;
+    }
+
+    /// Logs what is due.
+    pub(crate) fn on_wake(&mut self, now: Instant) {
+        if self.log_at.is_some_and(|at| now >= at) {
+            self.log_now();
         }
     }
 
@@ -291,9 +325,17 @@ fn update_states(view: &mut View, node: &Node, changed: &BTreeSet<NodeId>) {
     }
 }
 
-/// Whether an event is told as it is: messages and sightings change no peer that the view shows, and may come a thousand times a second.
+/// Whether an event is told as it is: what others say and see changes no peer that the view shows, and may come a thousand times a second.
+/// What answers this node's own application waits for the view, so that it finds in the counts what it was told.
 fn is_of_no_view(event: &CoreEvent) -> bool {
-    matches!(event, CoreEvent::Message { .. } | CoreEvent::Record(_))
+    matches!(
+        event,
+        CoreEvent::Message { .. }
+            | CoreEvent::Broadcast { .. }
+            | CoreEvent::Alert { .. }
+            | CoreEvent::AlertAck { .. }
+            | CoreEvent::Record(_)
+    )
 }
 
 /// An event as people read it; `None` for what only the log and `doctor` tell, and for messages that no honest peer sends.
@@ -526,6 +568,7 @@ mod tests {
     use kodikon_core::ground::config::Config;
     use kodikon_core::ground::id::Epoch;
     use kodikon_core::ground::time::WallTime;
+    use kodikon_core::model::alert::AlertId;
     use kodikon_core::model::identity::{Identity, Zip215Verifier};
     use kodikon_core::model::letter::Priority;
     use kodikon_core::model::state::NodeSnapshot;
@@ -588,7 +631,7 @@ mod tests {
         };
         show.push(said(b"[1]", ""));
         assert!(!show.is_due(Instant::ZERO, &node), "a view for each message would be a large one for each datagram");
-        show.tell(0.0);
+        show.tell(Instant::ZERO, 0.0);
         assert_eq!(show.told(), 1);
         let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));
         let long = "k".repeat(65);
@@ -597,7 +640,7 @@ mod tests {
         for (payload, kind) in table {
             show.push(said(payload, kind));
         }
-        show.tell(0.0);
+        show.tell(Instant::ZERO, 0.0);
         assert_eq!((show.told(), show.malformed()), (1, 6), "what no honest peer says is dropped and counted");
 
         show.push(CoreEvent::Isolated(true));
@@ -621,5 +664,38 @@ mod tests {
                 assert_eq!((&shown["node_id"], &shown["id"]), (&expected.into(), &id.to_string().into()), "{event:?}");
             }
         }
+    }
+
+    #[test]
+    fn an_alert_is_told_without_a_new_view_and_logged_a_little_later() {
+        let (mut node, mut show) = (node(), Show::new(Arc::default()));
+        let rest = Rest { counts: DriverCounts::default(), own_changes: 0, addresses: &[], interfaces: &[] };
+        show.refresh(Instant::ZERO, 0.0, &mut node, rest);
+        let alert = || CoreEvent::Alert {
+            alert: AlertId(1),
+            from: NodeId([7; 16]),
+            name: "cam".to_owned(),
+            priority: Priority::Critical,
+            payload: b"{}".to_vec(),
+            wall: WallTime(0),
+            late: false,
+            repeated: false,
+        };
+        show.push(alert());
+        assert!(!show.is_due(Instant::ZERO, &node), "it changes no peer");
+        show.tell(Instant::ZERO, 0.0);
+        let later = Instant::ZERO + LOG_AFTER;
+        assert_eq!((show.told(), show.unlogged.len(), show.next_wake()), (1, 1, Some(later)));
+        show.on_wake(later);
+        assert_eq!((show.unlogged.len(), show.log_at), (0, None));
+
+        // What is logged at once takes along what came before it, and many do not wait.
+        show.push(alert());
+        show.push(CoreEvent::Isolated(true));
+        show.tell(later, 0.0);
+        assert!(show.unlogged.is_empty());
+        (0..=PENDING_KEPT).for_each(|_| show.push(alert()));
+        show.tell(later, 0.0);
+        assert!(show.unlogged.is_empty());
     }
 }
