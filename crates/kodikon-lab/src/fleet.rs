@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -22,6 +23,8 @@ use crate::topology::Host;
 const FIRST_API_PORT: u16 = 8888;
 /// How often the processes are looked at while one waits: a node that has ended is a reason to stop waiting.
 const CHECK_EVERY: Duration = Duration::from_millis(200);
+/// Lines that come within this are looked at together.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// Lines that no waiting method has taken yet; at the limit the nodes wait with telling more, and none is lost.
 const UNREAD_LIMIT: usize = 100_000;
 /// How long a verb may take.
@@ -281,7 +284,11 @@ impl<'lab> Fleet<'lab> {
                 bail!("{what}: not within {timeout:?}\n{}{}", self.story.summary(), self.complaints());
             }
             match self.receiver.recv_timeout(remaining.min(CHECK_EVERY)) {
-                Ok(told) => self.learn(told),
+                Ok(told) => {
+                    self.learn(told);
+                    // What comes with it bears its own time: to look at each line by itself would take the processor from the nodes.
+                    thread::sleep(TOGETHER);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the fleet itself holds a sender"),
             }
