@@ -2,18 +2,15 @@
 //! than the line; otherwise on a thread of its own, so that whoever reads slowly holds up nobody but himself.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
-use std::os::fd::AsFd as _;
+use std::io::{self, IoSlice, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt as _;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use futures_core::Stream;
 use kodikon::EventStream;
 use kodikon::api::{Event, Started};
-use rustix::io::{ReadWriteFlags, pwritev2};
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use tokio::sync::oneshot;
 
 use crate::outcome::Failure;
@@ -39,13 +36,14 @@ pub(crate) fn spawn(json: bool, started: &Started, mut events: EventStream) -> R
         }
         // Held by whoever has events that are not printed yet.
         let turn = Arc::new(Mutex::new(()));
-        if stdout_is_pipe() {
+        if let Some(mut pipe) = Pipe::of(io::stdout()) {
             let turn = Arc::clone(&turn);
-            events.take_on_loop(move |event| turn.try_lock().is_ok_and(|_turn| pipe(&shown(event, json))));
+            events.take_on_loop(move |event| turn.try_lock().is_ok_and(|_turn| pipe.takes(event, json)));
         }
-        while events.has(1).await {
+        while events.wait_for(1).await {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            if !print::line(&lines(&mut events, json, AT_ONCE).join("\n")).unwrap_or(false) {
+            let lines = lines(|| events.try_next(), json, AT_ONCE);
+            if !print::line(&lines.join("\n")).unwrap_or(false) {
                 break;
             }
         }
@@ -56,42 +54,79 @@ pub(crate) fn spawn(json: bool, started: &Started, mut events: EventStream) -> R
     Ok(printed)
 }
 
-fn stdout_is_pipe() -> bool {
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
-    stdout.and_then(|file| file.metadata()).is_ok_and(|what| what.file_type().is_fifo())
+/// A pipe into which lines go that have room there at once.
+struct Pipe {
+    end: OwnedFd,
+    /// The system has said that it cannot tell whether a write would wait: Linux before 6.4 of any pipe, and later of one with a name.
+    is_mute: bool,
 }
 
-/// Writes a line into the pipe that stdout is; `false` if that would take time, or cannot be.
-fn pipe(line: &str) -> bool {
-    let line = format!("{line}\n");
-    let written = || pwritev2(io::stdout(), &[IoSlice::new(line.as_bytes())], NEXT, ReadWriteFlags::NOWAIT);
-    line.len() <= PIPE_BUF && written().is_ok()
+impl Pipe {
+    /// The pipe that this is.
+    fn of(file: impl AsFd) -> Option<Self> {
+        let file = File::from(file.as_fd().try_clone_to_owned().ok()?);
+        let is_pipe = file.metadata().is_ok_and(|what| what.file_type().is_fifo());
+        is_pipe.then(|| Self { end: file.into(), is_mute: false })
+    }
+
+    /// Writes an event's line; `false` if that would take time, or cannot be.
+    fn takes(&mut self, event: &Event, json: bool) -> bool {
+        if self.is_mute {
+            return false;
+        }
+        // What is too long is found to be so before it costs anything.
+        let mut line = Bounded(Vec::with_capacity(512));
+        if serde_json::to_writer(&mut line, event).is_err() {
+            return false;
+        }
+        let mut line = line.0;
+        if !json {
+            line = event_line::human(&String::from_utf8_lossy(&line)).into_bytes();
+        }
+        line.push(b'\n');
+        if line.len() > PIPE_BUF {
+            return false;
+        }
+        match pwritev2(&self.end, &[IoSlice::new(&line)], NEXT, ReadWriteFlags::NOWAIT) {
+            Ok(_) => true,
+            Err(Errno::AGAIN | Errno::INTR | Errno::PIPE) => false,
+            Err(_) => {
+                self.is_mute = true;
+                false
+            }
+        }
+    }
 }
 
-/// The next event, if it is there already.
-pub(crate) fn now(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<Event> {
-    match Pin::new(events).poll_next(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(event) => event,
-        Poll::Pending => None,
+/// Takes as much as a pipe does as a whole.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > PIPE_BUF {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// The events that are there, as lines, up to so many bytes and one more.
-fn lines(events: &mut (impl Stream<Item = Event> + Unpin), json: bool, max_bytes: usize) -> Vec<String> {
+fn lines(mut next: impl FnMut() -> Option<Event>, json: bool, max_bytes: usize) -> Vec<String> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     while bytes < max_bytes
-        && let Some(event) = now(events)
+        && let Some(event) = next()
     {
-        let line = shown(&event, json);
+        let line = text(&event);
+        let line = if json { line } else { event_line::human(&line) };
         bytes += line.len();
         lines.push(line);
     }
     lines
-}
-
-fn shown(event: &Event, json: bool) -> String {
-    let line = text(event);
-    if json { line } else { event_line::human(&line) }
 }
 
 fn text(told: &impl serde::Serialize) -> String {
@@ -101,29 +136,55 @@ fn text(told: &impl serde::Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::io::Read as _;
 
     use kodikon::api::What;
 
     use super::*;
 
-    struct There(VecDeque<Event>);
-
-    impl Stream for There {
-        type Item = Event;
-
-        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Event>> {
-            Poll::Ready(self.0.pop_front())
-        }
+    fn event(reason: impl Into<String>) -> Event {
+        Event::new(0.0, What::Isolated { isolated: true, reason: reason.into() })
     }
 
     #[test]
     fn what_is_there_is_printed_at_once_and_no_more_than_is_taken() {
-        let events = (0..5).map(|n| Event::new(0.0, What::Isolated { isolated: true, reason: n.to_string() }));
-        let mut there = There(events.collect());
-        let all: Vec<String> = there.0.iter().map(text).collect();
+        let mut there: VecDeque<Event> = (0..5).map(|n| event(n.to_string())).collect();
+        let all: Vec<String> = there.iter().map(text).collect();
         let of_two = all[0].len() + 1;
         for expected in [&all[..2], &all[2..4], &all[4..], &[]] {
-            assert_eq!(lines(&mut there, true, of_two), expected);
+            assert_eq!(lines(|| there.pop_front(), true, of_two), expected);
         }
+    }
+
+    #[test]
+    fn a_pipe_takes_whole_lines_as_long_as_it_has_room_and_is_read() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let mut pipe = Pipe::of(&writer).expect("it is one");
+        let taken = (0..10_000).take_while(|n| pipe.takes(&event(n.to_string()), true)).count();
+        assert!((100..10_000).contains(&taken), "{taken} until it was full");
+        let empty = text(&event("")).len() + 1;
+        for (bytes, fits) in [(PIPE_BUF, true), (PIPE_BUF + 1, false)] {
+            let mut room = vec![0; 3 * PIPE_BUF];
+            reader.read_exact(&mut room).expect("it is full");
+            assert_eq!(pipe.takes(&event("x".repeat(bytes - empty)), true), fits, "{bytes} bytes");
+        }
+        assert!(pipe.takes(&event("human"), false));
+        drop(writer);
+        drop(pipe);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).expect("text");
+        assert!(rest.ends_with('\n') && rest.contains("isolated"), "{rest:?}");
+        let longest = rest.lines().map(str::len).max();
+        assert_eq!(longest, Some(PIPE_BUF - 1), "a line is whole");
+    }
+
+    #[test]
+    fn what_nobody_reads_is_not_taken_and_a_file_is_no_pipe() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let mut pipe = Pipe::of(&writer).expect("it is one");
+        drop(reader);
+        assert!(!pipe.takes(&event("x"), true));
+        assert!(!pipe.is_mute);
+        assert!(Pipe::of(File::open("/dev/null").expect("it is there")).is_none());
     }
 }

@@ -110,6 +110,10 @@ impl EventKind {
 /// that when read.
 pub(crate) const BYTES_KEPT: usize = 4 << 20;
 
+/// Events that may be taken on the loop between two wakings of the readers. What comes by the hundred is cheaper together, and on the
+/// readers' threads.
+const TAKEN_AT_ONCE: usize = 8;
+
 /// What was told lately, for as long as a reader has not read it: at most [`EVENTS_KEPT`] events and [`BYTES_KEPT`].
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
@@ -124,6 +128,8 @@ struct Kept {
     bytes: usize,
     readers: BTreeMap<u64, Place>,
     next_reader: u64,
+    /// Events that were offered to takers since the readers were woken.
+    offered: usize,
     /// There will be no more.
     is_over: bool,
 }
@@ -149,16 +155,12 @@ impl std::fmt::Debug for Taker {
 
 impl EventLog {
     /// Takes in what all readers are to hear once [`EventLog::announce`] wakes them. Never waits for one: a lock is held for as long as
-    /// it takes to move a pointer, or as a reader's [`EventStream::take_on_loop`] takes.
+    /// it takes to move a pointer.
     pub(crate) fn push(&self, event: Arc<Event>, bytes: usize) {
+        self.offer(&event);
         let mut kept = self.kept();
         let number = kept.next();
-        let mut is_wanted = false;
-        for place in kept.readers.values_mut() {
-            place.next += u64::from(place.next == number && place.takes(&event));
-            is_wanted |= place.next <= number;
-        }
-        if !is_wanted && kept.events.is_empty() {
+        if kept.events.is_empty() && kept.readers.values().all(|place| place.next > number) {
             kept.first += 1;
             return;
         }
@@ -169,11 +171,50 @@ impl EventLog {
         }
     }
 
-    /// Wakes the readers for whom there is more: once for all that came at once, since to wake another thread costs more than most events.
+    /// Offers the next event to those who take them on the loop. They are called, and dropped, without the lock: what they hold may be a
+    /// stream itself.
+    fn offer(&self, event: &Event) {
+        let mut kept = self.kept();
+        let number = kept.next();
+        let mut takers: Vec<(u64, Taker)> = Vec::new();
+        if kept.offered < TAKEN_AT_ONCE {
+            let up_to_date = kept.readers.iter_mut().filter(|(_, place)| place.next == number);
+            takers.extend(up_to_date.filter_map(|(reader, place)| Some((*reader, place.taker.take()?))));
+        }
+        drop(kept);
+        if takers.is_empty() {
+            return;
+        }
+        let answers: Vec<(u64, Taker, bool)> = takers
+            .into_iter()
+            .filter_map(|(reader, taker)| taker.ask(event).map(|(taker, takes)| (reader, taker, takes)))
+            .collect();
+        let mut kept = self.kept();
+        kept.offered += 1;
+        let mut replaced: Vec<Taker> = Vec::new();
+        for (reader, taker, takes) in answers {
+            match kept.readers.get_mut(&reader) {
+                Some(place) => {
+                    place.next += u64::from(takes);
+                    match place.taker {
+                        None => place.taker = Some(taker),
+                        // Another was set meanwhile.
+                        Some(_) => replaced.push(taker),
+                    }
+                }
+                None => replaced.push(taker),
+            }
+        }
+        drop(kept);
+        drop(replaced);
+    }
+
+    /// Wakes the readers for whom there is enough: once for all that came at once, since to wake another thread costs more than most events.
     pub(crate) fn announce(&self) {
         let mut kept = self.kept();
-        let next = kept.next();
-        let wakers: Vec<Waker> = kept.readers.values_mut().filter_map(|place| place.due(next)).collect();
+        kept.offered = 0;
+        let (next, is_pressing) = (kept.next(), kept.is_pressing());
+        let wakers: Vec<Waker> = kept.readers.values_mut().filter_map(|place| place.due(next, is_pressing)).collect();
         drop(kept);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -235,12 +276,13 @@ impl EventLog {
         Poll::Ready(Some(found))
     }
 
-    /// Ready once so many events wait for a reader, or when it is over; then with whether any does.
-    fn has(&self, reader: u64, least: u64, cx: &Context<'_>) -> Poll<bool> {
+    /// Ready once so many events wait for a reader, or any and it is time to read, or when it is over; then with whether any does.
+    fn wait_for(&self, reader: u64, least: u64, cx: &Context<'_>) -> Poll<bool> {
         let mut kept = self.kept();
         let (end, is_over) = (kept.next(), kept.is_over);
+        let enough = if kept.is_pressing() { 1 } else { least };
         match kept.readers.get(&reader).map(|place| end.saturating_sub(place.next)) {
-            Some(waiting) if waiting >= least || is_over => Poll::Ready(waiting > 0),
+            Some(waiting) if waiting >= enough || is_over => Poll::Ready(waiting > 0),
             Some(_) => {
                 kept.wake_with(reader, least, cx.waker());
                 Poll::Pending
@@ -250,33 +292,42 @@ impl EventLog {
     }
 
     fn set_taker(&self, reader: u64, taker: Taker) {
-        if let Some(place) = self.kept().readers.get_mut(&reader) {
-            place.taker = Some(taker);
-        }
+        let mut kept = self.kept();
+        let former = kept.readers.get_mut(&reader).and_then(|place| place.taker.replace(taker));
+        drop(kept);
+        drop(former);
     }
 }
 
 impl Place {
     /// What wakes it if enough wait for it, where this is the next event.
-    fn due(&mut self, next: u64) -> Option<Waker> {
-        self.waker.take_if(|(least, _)| next.saturating_sub(self.next) >= *least).map(|(_, waker)| waker)
+    fn due(&mut self, next: u64, is_pressing: bool) -> Option<Waker> {
+        let waiting = next.saturating_sub(self.next);
+        self.waker.take_if(|(least, _)| waiting >= if is_pressing { 1 } else { *least }).map(|(_, waker)| waker)
     }
+}
 
-    /// Whether its taker takes an event. One that panics is not asked again: the stream has all it did not take.
-    fn takes(&mut self, event: &Event) -> bool {
-        let Some(taker) = &mut self.taker else { return false };
-        let taken = catch_unwind(AssertUnwindSafe(|| (taker.0)(event)));
-        taken.unwrap_or_else(|_| {
-            tracing::error!("what takes events on the loop panicked; they are read from the stream instead");
-            self.taker = None;
-            false
-        })
+impl Taker {
+    /// Itself and whether it takes an event. One that panics is not asked again: the stream has all it did not take.
+    fn ask(mut self, event: &Event) -> Option<(Self, bool)> {
+        match catch_unwind(AssertUnwindSafe(|| (self.0)(event))) {
+            Ok(takes) => Some((self, takes)),
+            Err(_) => {
+                tracing::error!("what takes events on the loop panicked; they are read from the stream instead");
+                None
+            }
+        }
     }
 }
 
 impl Kept {
     fn next(&self) -> u64 {
         self.first + self.events.len() as u64
+    }
+
+    /// Whether readers that wait for several are to read what there is, before the oldest have to go.
+    fn is_pressing(&self) -> bool {
+        self.bytes > BYTES_KEPT / 2 || self.events.len() > EVENTS_KEPT / 2
     }
 
     fn wake_with(&mut self, reader: u64, least: u64, waker: &Waker) {
@@ -369,15 +420,24 @@ impl EventStream {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Waits until so many events are there to be read (at least one), and reads none; whether any is: `false` once the node has stopped
-    /// and all is read. More than [`EVENTS_KEPT`] are never there.
-    pub async fn has(&mut self, least: u64) -> bool {
-        std::future::poll_fn(|cx| self.log.has(self.reader, least.max(1), cx)).await
+    /// The next event, if it is there already.
+    pub fn try_next(&mut self) -> Option<Event> {
+        match Pin::new(self).poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(event) => event,
+            Poll::Pending => None,
+        }
+    }
+
+    /// Waits until so many events are there to be read (at least one), or as many as half of what is kept for slow readers, and reads
+    /// none. Whether any is there: `false` once the node has stopped and all is read.
+    pub async fn wait_for(&mut self, least: u64) -> bool {
+        std::future::poll_fn(|cx| self.log.wait_for(self.reader, least.max(1), cx)).await
     }
 
     /// Has events offered on the node's own loop, which saves the waking of a thread: each one before which this stream was read to its
-    /// end. Those for which `taker` returns `true` are not in the stream. While it runs nothing arrives and nobody is heard, so it must
-    /// neither wait nor take more than some microseconds, and it must not read events itself; one that panics is not asked again.
+    /// end, but of many that come at once the first few alone. Those for which `taker` returns `true` are not in the stream. While it runs
+    /// nothing arrives and nobody is heard, so it must neither wait nor take more than some microseconds; one that panics is not asked
+    /// again.
     pub fn take_on_loop(&mut self, taker: impl FnMut(&Event) -> bool + Send + 'static) {
         self.log.set_taker(self.reader, Taker(Box::new(taker)));
     }
@@ -527,22 +587,22 @@ mod tests {
         let log = Arc::new(EventLog::default());
         let mut stream = EventStream::new(&log, SystemClock::new());
         for n in 0..2 {
-            assert!(at_once(stream.has(3)).is_none(), "{n} are there");
+            assert!(at_once(stream.wait_for(3)).is_none(), "{n} are there");
             tell(&log, isolated(n));
         }
-        assert_eq!(at_once(stream.has(2)), Some(true));
+        assert_eq!(at_once(stream.wait_for(2)), Some(true));
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
-        assert!(pin!(stream.has(4)).poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(pin!(stream.wait_for(4)).poll(&mut Context::from_waker(&waker)).is_pending());
         tell(&log, isolated(2));
         assert!(!woken.0.load(Ordering::Relaxed), "three are not four");
         tell(&log, isolated(3));
         assert!(woken.0.load(Ordering::Relaxed));
-        assert!(stream.has(4).await);
+        assert!(stream.wait_for(4).await);
         log.close();
-        assert!(stream.has(9).await, "there will be no nine");
+        assert!(stream.wait_for(9).await, "there will be no nine");
         while stream.next().await.is_some() {}
-        assert!(!stream.has(1).await);
+        assert!(!stream.wait_for(1).await);
     }
 
     #[tokio::test]
@@ -559,7 +619,7 @@ mod tests {
             takes
         });
         tell(&log, isolated(0));
-        assert!(at_once(stream.has(1)).is_none(), "it was taken");
+        assert!(at_once(stream.wait_for(1)).is_none(), "it was taken");
         is_busy.store(true, Ordering::Relaxed);
         tell(&log, isolated(1));
         is_busy.store(false, Ordering::Relaxed);
@@ -580,6 +640,60 @@ mod tests {
         for n in 0..6 {
             assert_eq!(other.next().await.unwrap(), Arc::unwrap_or_clone(isolated(n)), "others read all");
         }
+        assert_eq!(log.kept().events.len(), 0);
+    }
+
+    #[test]
+    fn who_waits_for_several_is_woken_before_the_oldest_have_to_go() {
+        let log = Arc::new(EventLog::default());
+        let mut stream = EventStream::new(&log, SystemClock::new());
+        let large = || state(512 * 1_024);
+        for n in 1..=4 {
+            assert!(at_once(stream.wait_for(32)).is_none(), "{n}");
+            tell(&log, large());
+        }
+        assert_eq!(at_once(stream.wait_for(32)), Some(true), "they are more than 2 MiB");
+        assert_eq!(
+            (0..9).filter(|_| stream.try_next() == Some(Arc::unwrap_or_clone(large()))).count(),
+            4,
+            "none is missed"
+        );
+        for n in 0..EVENTS_KEPT / 2 {
+            assert!(at_once(stream.wait_for(2_000)).is_none(), "{n}");
+            tell(&log, isolated(n));
+        }
+        tell(&log, isolated(0));
+        assert_eq!(at_once(stream.wait_for(2_000)), Some(true), "so many are never there");
+    }
+
+    #[test]
+    fn of_many_that_come_at_once_the_first_few_are_taken_on_the_loop() {
+        let log = Arc::new(EventLog::default());
+        let mut stream = EventStream::new(&log, SystemClock::new());
+        stream.take_on_loop(|_| true);
+        for round in 0..2 {
+            (0..20).for_each(|n| log.push(isolated(n), 512));
+            log.announce();
+            let read: Vec<Event> = std::iter::from_fn(|| stream.try_next()).collect();
+            assert_eq!((read.len(), &read[0]), (20 - TAKEN_AT_ONCE, &*isolated(TAKEN_AT_ONCE)), "round {round}");
+        }
+    }
+
+    #[test]
+    fn what_takes_events_may_hold_streams_of_the_same_node() {
+        let log = Arc::new(EventLog::default());
+        let mut stream = EventStream::new(&log, SystemClock::new());
+        for _ in 0..2 {
+            let mut held = stream.clone();
+            stream.take_on_loop(move |_| held.clone().try_next().is_none() && held.try_next().is_none());
+        }
+        tell(&log, isolated(0));
+        let held = stream.clone();
+        stream.take_on_loop(move |event| held.log.kept().first > 0 && panic!("{event:?}: as a user's bug would"));
+        tell(&log, isolated(1));
+        tell(&log, isolated(2));
+        assert_eq!(log.kept().readers.len(), 1, "what it held is gone with it");
+        drop(stream);
         assert_eq!(log.kept().events.len(), 0);
     }
 

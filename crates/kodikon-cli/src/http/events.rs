@@ -18,7 +18,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::problem::Problem;
 use super::{Api, NodeView};
-use crate::printer;
 
 /// The names of the kinds of event there are.
 pub(crate) fn kinds() -> [&'static str; EventKind::ALL.len()] {
@@ -31,9 +30,9 @@ const MAX_EVENTS: usize = 4_096;
 const MAX_BYTES: usize = 4 << 20;
 /// Readers at once.
 const MAX_READERS: usize = 64;
-/// Events handed on together at most, so that a signal is noticed between.
+/// Events that are handed on together at most: as many are in memory twice.
 const BATCH: usize = 128;
-/// While nobody reads along so many wait in the node's own log: states of 16 KiB, which take several times that there, leave it room.
+/// While nobody reads along so many wait in the node's own log, or half of what it keeps.
 const UNREAD: u64 = 32;
 /// Readers that come at once.
 const CALLS: usize = 8;
@@ -52,7 +51,7 @@ struct Shared {
     /// The number of the next event, and whether there will be one.
     head: watch::Sender<(u64, bool)>,
     readers: Arc<Semaphore>,
-    /// Where those who begin to read ask for what the node has told so far; nothing before it is fed.
+    /// Where those who begin to read ask for what the node has told so far; unset until the ring is fed.
     calls: OnceLock<mpsc::Sender<oneshot::Sender<()>>>,
 }
 
@@ -100,7 +99,7 @@ impl EventRing {
             let least = if self.is_read() { 1 } else { UNREAD };
             let called = tokio::select! {
                 call = calls.recv() => call,
-                has = events.has(least) => if has { None } else { break },
+                any = events.wait_for(least) => if any { None } else { break },
             };
             while let batch = batch(&mut events)
                 && !batch.is_empty()
@@ -182,7 +181,7 @@ impl EventRing {
 
 /// The events that are there, so many at most.
 fn batch(events: &mut EventStream) -> Vec<Event> {
-    std::iter::from_fn(|| printer::now(events)).take(BATCH).collect()
+    std::iter::from_fn(|| events.try_next()).take(BATCH).collect()
 }
 
 /// So many events are gone; none: nobody knows how many.
@@ -416,6 +415,40 @@ mod tests {
         assert!(ring.is_read());
         drop(reader);
         assert!(!ring.is_read());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_along_is_there_for_whoever_comes() {
+        let fleet = format!("ring-{}", std::process::id());
+        let mesh = kodikon::Mesh::builder("cam").in_memory().mesh_name(&fleet).interfaces(["lo"]);
+        let (mesh, events) = mesh.start_watched().await.expect("a node");
+        let (ring, mut told) = (EventRing::new("r"), events.clone());
+        let count = |ring: &EventRing| ring.kept().lines.iter().filter(|line| line.kind == "state").count();
+        let feeding = tokio::spawn(ring.clone().feed(events));
+        let set = |n: u32| mesh.set_state(serde_json::json!({"n": n})).expect("a state");
+        set(1);
+        while told.next().await.is_some_and(|event| event.what.name() != "state") {}
+        tokio::task::yield_now().await;
+        assert_eq!(count(&ring), 0, "it waits at the node");
+        // More callers than are answered at once, one of whom goes away.
+        let calls: Vec<_> = (0..2 * CALLS)
+            .map(|_| ring.clone())
+            .map(|ring| tokio::spawn(async move { ring.catch_up().await }))
+            .collect();
+        calls[0].abort();
+        for call in calls.into_iter().skip(1) {
+            call.await.expect("it is answered");
+        }
+        assert_eq!(count(&ring), 1);
+
+        let mut reader = reader(&ring, Some("r-0"), &["state"]);
+        ring.catch_up().await;
+        set(2);
+        let (_, line) = reader.read().await.expect("who reads along is fed at once");
+        assert!(line.json.contains(r#""n":2"#) || line.json.contains(r#""n":1"#), "{}", line.json);
+        mesh.shutdown().await;
+        feeding.await.expect("it ends with the node");
+        ring.catch_up().await;
     }
 
     #[tokio::test]

@@ -292,6 +292,8 @@ impl Show {
 
 impl Drop for Show {
     fn drop(&mut self) {
+        // The loop may have panicked: what it did last is wanted most.
+        self.log_now();
         self.events.close();
     }
 }
@@ -326,7 +328,7 @@ fn update_states(view: &mut View, node: &Node, changed: &BTreeSet<NodeId>) {
 }
 
 /// Whether an event is told as it is: what others say and see changes no peer that the view shows, and may come a thousand times a second.
-/// What answers this node's own application waits for the view, so that it finds in the counts what it was told.
+/// The counts of what was heard are as old as the view.
 fn is_of_no_view(event: &CoreEvent) -> bool {
     matches!(
         event,

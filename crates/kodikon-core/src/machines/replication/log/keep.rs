@@ -23,7 +23,8 @@ const CLOCK_EVERY: Duration = Duration::from_secs(60);
 /// again, and a sync for each of a fleet's sightings wears the disk, and takes the processor from those who have yet to hear of it.
 const GATHER: Duration = Duration::from_millis(100);
 /// What others said of alerts is written after this, and so much longer for each peer: their authors wait for the word that it is on
-/// disk, but those come first who have yet to be shown it, and the nodes of a machine share its processor. A receipt waits longer (`alerts/receipts.rs`).
+/// disk, but those come first who have yet to be shown it, and the nodes of a machine share its processor. A receipt that is not critical
+/// waits longer (`alerts/receipts.rs`) and tells of both; a critical alert is told of twice.
 const GATHER_ALERTS: Duration = Duration::from_millis(5);
 const GATHER_ALERTS_A_PEER: Duration = Duration::from_micros(250);
 /// However many there are.
@@ -245,6 +246,20 @@ mod tests {
 
     fn at(ms: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn alerts_are_written_the_later_the_more_share_the_moment_and_no_later_than_what_waits_already() {
+        for (peers, due) in [(0, 5_000), (1, 5_250), (29, 12_250), (79, 24_750), (80, 25_000), (usize::MAX, 25_000)] {
+            let mut keep = Keep::new();
+            keep.owe_alert(at(0), id(1), peers);
+            assert_eq!(keep.next_deadline(), Some(Instant::ZERO + Duration::from_micros(due)), "{peers} peers");
+        }
+        let mut keep = Keep::new();
+        keep.owe_alert(at(0), id(1), 4);
+        keep.owe_alert(at(5), id(2), 80);
+        keep.owe_row_soon(at(5), id(3));
+        assert_eq!(keep.next_deadline(), Some(at(6)));
     }
 
     #[test]
