@@ -42,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mesh = MeshId([7; 16]);
     AUTHOR.with(|author| {
         let op = SignedOp::sign(author, mesh, Epoch::new(1, 2), Seq(u64::from(*how) + 1), statement);
-        assert!(op.verify(&author.public_key(), mesh, &mut Zip215Verifier), "what was signed holds");
+        assert!(op.verify(&author.public_key(), mesh, &mut Zip215Verifier::default()), "what was signed holds");
         let again: SignedOp = minicbor::decode(&minicbor::to_vec(&op).expect("memory takes it")).expect("our own");
         assert!(again.is_same_bytes(&op) && again.kind() == op.kind());
         look_inside(&op);

@@ -39,7 +39,7 @@ impl Scene {
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),
-            verifier: Box::new(Zip215Verifier),
+            verifier: Box::<Zip215Verifier>::default(),
         };
         let mut scene =
             Self { node: Node::new(now, boot), now, tickets: 0, scans: true, jobs: Vec::new(), events: Vec::new() };

@@ -152,7 +152,7 @@ fn node_of_the_paper() -> Node {
         port: 10_000,
         wall: WallTime(0),
         saved: Saved::default(),
-        verifier: Box::new(Zip215Verifier),
+        verifier: Box::<Zip215Verifier>::default(),
     };
     let mut node = Node::new(Instant::ZERO, boot);
     node.handle(Instant::ZERO, Input::Interfaces(&[]));

@@ -175,7 +175,7 @@ impl Decoder {
 
     fn learn_card(&mut self, op: &SignedOp, mesh: MeshId) {
         let Some(card) = Card::parse(op.body()).filter(|_| op.kind() == OpKind::Card) else { return };
-        if op.verify(&card.public_key, mesh, &mut Zip215Verifier) {
+        if op.verify(&card.public_key, mesh, &mut Zip215Verifier::default()) {
             let author = Author { name: card.shown_name(), public_key: card.public_key };
             // At the limit those who come later are shown by their ids. A session keeps its first holder: a card can name any.
             let _ = self.authors.insert(op.author(), author);
@@ -198,7 +198,7 @@ impl Decoder {
     /// Whether the author signed these bytes; `None` without its card.
     fn is_signed(&self, author: &NodeId, bytes: &[u8], signature: &[u8; 64]) -> Option<bool> {
         let public_key = self.authors.get(author)?.public_key;
-        Some(Zip215Verifier.verify(&public_key, bytes, signature))
+        Some(Zip215Verifier::default().verify(&public_key, bytes, signature))
     }
 }
 

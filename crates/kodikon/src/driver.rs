@@ -37,7 +37,7 @@ use kodikon_core::effect::{
 };
 use kodikon_core::ground::config::{Config, Security as CoreSecurity};
 use kodikon_core::ground::time::{Instant, WallTime};
-use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
+use kodikon_core::model::alert::{AckOrder, AlertId, AlertOrder, Raised};
 use kodikon_core::model::cast::CastId;
 use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::record::{Cursor, DeleteOrder, Filter, NewRecord, Page, Stored};
@@ -143,6 +143,7 @@ pub(crate) enum Order {
     },
     /// Tell which alerts are active.
     Alerts(oneshot::Sender<Vec<AlertRow>>),
+    Alert(AlertId, oneshot::Sender<Option<AlertRow>>),
     /// Add a sighting.
     Add {
         /// Which; checked.

@@ -45,7 +45,7 @@ impl Lan {
                 port: 10_000,
                 wall: WALL,
                 saved: Saved::default(),
-                verifier: Box::new(Zip215Verifier),
+                verifier: Box::<Zip215Verifier>::default(),
             };
             lan.nodes.insert(n, Node::new(now, boot));
             let address = InterfaceAddress { address: ip(n), prefix: 24, broadcast: None };

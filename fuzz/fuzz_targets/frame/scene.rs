@@ -60,7 +60,7 @@ pub fn node(n: u8, trusting: bool) -> Node {
         port: 10_000,
         wall: WallTime(1_764_000_000_000),
         saved: Saved::default(),
-        verifier: if trusting { Box::new(Trusting) } else { Box::new(Zip215Verifier) },
+        verifier: if trusting { Box::new(Trusting) } else { Box::<Zip215Verifier>::default() },
     };
     let mut node = Node::new(Instant::ZERO, boot);
     node.handle(Instant::ZERO, Input::Interfaces(&[interface(n, true)]));

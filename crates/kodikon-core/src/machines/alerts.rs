@@ -403,6 +403,13 @@ impl Alerts {
         views
     }
 
+    /// One of them, if it is active.
+    #[must_use]
+    pub fn view_of(&self, now: Instant, id: AlertId, ctx: &Context) -> Option<AlertView> {
+        let active = self.active.get(&id)?;
+        Some(view(now, id, active, self.holders(ctx.me.id, active, &owed(now, ctx))))
+    }
+
     fn holders(&self, me: NodeId, active: &Active, owed: &BTreeMap<NodeId, &'static str>) -> Holders {
         let op = OpId::of(&active.op);
         let (mut delivered, mut durable) = self.receipts.holders(&op);

@@ -96,13 +96,32 @@ pub trait Verifier: Send + fmt::Debug {
 /// ZIP 215 asks whether `[8][s]B = [8]R + [8][k]A`, with `s` below the order of the group and with any encoding of the points. The factor
 /// 8 takes the parts of small order out of both sides, so that a batch and a single check hold of the very same signatures. Under the
 /// rules of RFC 8032 they do not, and nodes that disagree about what is signed never agree again.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Zip215Verifier;
+#[derive(Debug, Default)]
+pub struct Zip215Verifier {
+    /// Keys that were used last, unpacked, which is a tenth of a check; the newest is last.
+    keys: Vec<VerificationKey>,
+}
+
+/// Keys that are kept unpacked, 250 bytes each: those who say something together, as the fleet does at a start.
+const KEYS_KEPT: usize = 32;
+
+impl Zip215Verifier {
+    fn key(&mut self, public_key: &[u8; 32]) -> Option<VerificationKey> {
+        if let Some(key) = self.keys.iter().rev().find(|key| key.as_ref() == public_key) {
+            return Some(*key);
+        }
+        let key = VerificationKey::try_from(*public_key).ok().filter(|_| !is_of_small_order(public_key))?;
+        if self.keys.len() >= KEYS_KEPT {
+            self.keys.remove(0);
+        }
+        self.keys.push(key);
+        Some(key)
+    }
+}
 
 impl Verifier for Zip215Verifier {
     fn verify(&mut self, public_key: &[u8; 32], message: &[u8], signature: &Signature) -> bool {
-        !is_of_small_order(public_key)
-            && VerificationKey::try_from(*public_key).is_ok_and(|key| key.verify(&(*signature).into(), message).is_ok())
+        self.key(public_key).is_some_and(|key| key.verify(&(*signature).into(), message).is_ok())
     }
 
     /// Checks all as one batch. Where that fails each is checked alone, and not by halves: whoever puts a forged one into each batch

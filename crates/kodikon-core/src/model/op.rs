@@ -395,7 +395,7 @@ mod tests {
         let (identity, op) = op(1);
         let read: SignedOp = minicbor::decode(&minicbor::to_vec(&op).unwrap()).unwrap();
         assert_eq!(read, op);
-        assert!(read.verify(&identity.public_key(), MeshId([1; 16]), &mut Zip215Verifier));
+        assert!(read.verify(&identity.public_key(), MeshId([1; 16]), &mut Zip215Verifier::default()));
         assert_eq!((read.seq(), read.kind(), read.body()), (Seq(4), OpKind::State, &b"30"[..]));
     }
 
@@ -415,7 +415,7 @@ mod tests {
     fn an_op_holds_in_its_mesh_and_for_its_author_alone() {
         let (identity, signed) = op(1);
         let (other, _) = op(2);
-        assert!(!signed.verify(&identity.public_key(), MeshId([2; 16]), &mut Zip215Verifier));
-        assert!(!signed.verify(&other.public_key(), MeshId([1; 16]), &mut Zip215Verifier));
+        assert!(!signed.verify(&identity.public_key(), MeshId([2; 16]), &mut Zip215Verifier::default()));
+        assert!(!signed.verify(&other.public_key(), MeshId([1; 16]), &mut Zip215Verifier::default()));
     }
 }

@@ -6,7 +6,7 @@ use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::alerts::Statement;
 use crate::machines::replication::log::Said;
-use crate::model::alert::{AckOrder, AlertOrder, AlertView, ReceiptBody};
+use crate::model::alert::{AckOrder, AlertId, AlertOrder, AlertView, ReceiptBody};
 use crate::model::letter::Ticket;
 use crate::model::logged::LogBody;
 use crate::model::op::{OpId, OpKind, SignedOp};
@@ -177,6 +177,12 @@ impl Node {
     #[must_use]
     pub fn alerts(&self, now: Instant) -> Vec<AlertView> {
         self.alerts.views(now, &self.ctx)
+    }
+
+    /// One of them, if it is active.
+    #[must_use]
+    pub fn alert(&self, now: Instant, id: AlertId) -> Option<AlertView> {
+        self.alerts.view_of(now, id, &self.ctx)
     }
 
     /// Digest of what this node holds of the log; equal on nodes that hold the same.

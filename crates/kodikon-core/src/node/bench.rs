@@ -43,7 +43,7 @@ impl Bench {
             port: 10_000,
             wall: WallTime(0),
             saved: Saved::default(),
-            verifier: Box::new(Zip215Verifier),
+            verifier: Box::<Zip215Verifier>::default(),
         };
         let mut bench = Self { node: Node::new(now, boot), now, counters: [0; 256], out: Vec::new() };
         let address = InterfaceAddress { address: ip(100), prefix: 24, broadcast: None };

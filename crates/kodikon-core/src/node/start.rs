@@ -271,7 +271,10 @@ impl Node {
             port: self.ctx.me.port,
             wall: self.ctx.wall(now),
             saved,
-            verifier: std::mem::replace(&mut self.ctx.verifier, Box::new(crate::model::identity::Zip215Verifier)),
+            verifier: std::mem::replace(
+                &mut self.ctx.verifier,
+                Box::new(crate::model::identity::Zip215Verifier::default()),
+            ),
         };
         let casts = std::mem::replace(&mut self.broadcasts, Broadcasts::new(now));
         let (missed, version) = (self.miss_all(now), self.ctx.roster.version());

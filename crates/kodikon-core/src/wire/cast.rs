@@ -286,7 +286,7 @@ mod tests {
         let mesh = MeshId([1; 16]);
         let (identity, cast) = signed(mesh);
         let holds = |cast: &Cast, mesh| {
-            Zip215Verifier.verify(&identity.public_key(), &cast.signed_bytes(mesh), &cast.signature)
+            Zip215Verifier::default().verify(&identity.public_key(), &cast.signed_bytes(mesh), &cast.signature)
         };
         assert!(holds(&cast, mesh));
         assert!(!holds(&cast, MeshId([2; 16])));

@@ -119,7 +119,7 @@ impl Segments {
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),
-            verifier: Box::new(Zip215Verifier),
+            verifier: Box::<Zip215Verifier>::default(),
         };
         self.nodes.insert(n, Node::new(self.now, boot));
         self.plug(n);

@@ -72,7 +72,7 @@ impl Lan {
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),
-            verifier: Box::new(Zip215Verifier),
+            verifier: Box::<Zip215Verifier>::default(),
         };
         change(&mut boot);
         self.nodes.insert(n, Node::new(self.now, boot));

@@ -223,7 +223,7 @@ impl Decoder {
             "seq": op.seq().0,
             "lamport": op.lamport(),
             "timestamp": op.wall().seconds(),
-            "signed": known.map(|author| op.verify(&author.public_key, mesh, &mut Zip215Verifier)),
+            "signed": known.map(|author| op.verify(&author.public_key, mesh, &mut Zip215Verifier::default())),
         })
     }
 

@@ -85,6 +85,11 @@ pub(crate) fn rows(now: Instant, wall: f64, node: &Node, view: &View) -> Vec<Ale
     node.alerts(now).iter().map(|alert| row(alert, wall, &name)).collect()
 }
 
+/// One of them, if it is active.
+pub(crate) fn row_of(now: Instant, wall: f64, alert: AlertId, node: &Node, view: &View) -> Option<AlertRow> {
+    node.alert(now, alert).map(|alert| row(&alert, wall, namer(now, node, view)))
+}
+
 /// What nodes are called, the departed included.
 pub(crate) fn namer<'a>(now: Instant, node: &Node, view: &'a View) -> impl Fn(&NodeId) -> String + use<'a> {
     let departed: BTreeMap<NodeId, String> =

@@ -103,7 +103,7 @@ pub(crate) fn make_node(
             port,
             wall: wall_time(clock),
             saved: Saved { log: stores.log.begin()?, ..saved::read(stores.files.as_mut(), (id, &config.node_name))? },
-            verifier: Box::new(Zip215Verifier),
+            verifier: Box::<Zip215Verifier>::default(),
         };
         let now = Instant::from_start(clock.now());
         let mut node = Node::new(now, boot);

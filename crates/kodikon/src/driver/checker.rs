@@ -15,7 +15,7 @@ impl Job for CheckJob {
     const WAITING: usize = 8;
 
     fn run(&self) -> Self::Answer {
-        (self.check, Self::run(self, &mut Zip215Verifier))
+        (self.check, Self::run(self, &mut Zip215Verifier::default()))
     }
 
     /// What it was about is not believed.

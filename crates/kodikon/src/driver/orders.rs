@@ -49,6 +49,10 @@ impl Driver {
             Order::Alerts(answer) => {
                 drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
             }
+            Order::Alert(alert, answer) => {
+                let row = alerts::row_of(now, self.clock.wall(), alert, &self.node, self.show.view());
+                drop(answer.send(row));
+            }
             Order::Add { record, unless_held, answer } => self.add(now, *record, unless_held, answer),
             // An error means that nobody waits for the answer any more.
             Order::Find { filter, cursor, most, answer } => drop(answer.send(self.find(now, &filter, cursor, most))),

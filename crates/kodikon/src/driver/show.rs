@@ -588,7 +588,7 @@ mod tests {
             port: 10_000,
             wall: WallTime(0),
             saved: Saved::default(),
-            verifier: Box::new(Zip215Verifier),
+            verifier: Box::<Zip215Verifier>::default(),
         };
         Node::new(Instant::ZERO, boot)
     }

@@ -203,7 +203,10 @@ impl AlertHandle {
     /// # Errors
     /// [`MeshError::Stopped`].
     pub async fn report(&self) -> Result<AlertReport, MeshError> {
-        let row = self.mesh.alerts().await?.into_iter().find(|row| row.alert_id == self.id);
+        let row = match AlertId::parse(&self.id) {
+            Some(id) => self.mesh.ask(|answer| Order::Alert(id, answer)).await?,
+            None => None,
+        };
         let report = row.map(|row| AlertReport {
             delivered: row.delivered,
             durable: row.durable,

@@ -10,11 +10,26 @@ use super::*;
 fn a_signature_holds_for_its_bytes_and_its_signer_alone() {
     let [a, b] = [1, 2].map(|n| Identity::from_secret(&[n; 32]));
     let signature = a.sign(b"seen");
-    let mut verifier = Zip215Verifier;
+    let mut verifier = Zip215Verifier::default();
     assert!(verifier.verify(&a.public_key(), b"seen", &signature));
     assert!(!verifier.verify(&a.public_key(), b"Seen", &signature));
     assert!(!verifier.verify(&b.public_key(), b"seen", &signature));
     assert!(!verifier.verify(&[0; 32], b"seen", &[0; 64]), "the all-zero key signs nothing");
+}
+
+#[test]
+fn more_signers_than_are_kept_unpacked_sign_as_the_first_did_and_a_refused_key_stays_refused() {
+    let signers: Vec<Identity> = (0..2 * KEYS_KEPT).map(|n| Identity::from_secret(&[n as u8 + 1; 32])).collect();
+    let mut verifier = Zip215Verifier::default();
+    for _ in 0..2 {
+        for (signer, next) in signers.iter().zip(signers.iter().cycle().skip(1)) {
+            let signature = signer.sign(b"seen");
+            assert!(verifier.verify(&signer.public_key(), b"seen", &signature));
+            assert!(!verifier.verify(&next.public_key(), b"seen", &signature));
+            assert!(!verifier.verify(&[0; 32], b"seen", &[0; 64]));
+        }
+    }
+    assert_eq!(verifier.keys.len(), KEYS_KEPT);
 }
 
 #[test]
@@ -50,16 +65,19 @@ fn a_batch_and_single_checks_hold_of_the_same_signatures() {
         [Said::by(&Identity::from_secret(&[1; 32]), b"before"), Said::by(&Identity::from_secret(&[2; 32]), b"after")];
     for (name, said, holds) in &cases {
         let claims = [others[0].claim(), said.claim(), others[1].claim()];
-        let single = Zip215Verifier.verify(&said.public_key, &said.message, &said.signature);
+        let single = Zip215Verifier::default().verify(&said.public_key, &said.message, &said.signature);
         assert_eq!(single, *holds, "{name}, alone");
         assert_eq!(holds_as_batch(&claims), *holds, "{name}, in a batch");
-        assert_eq!(Zip215Verifier.verify_all(&claims), [true, *holds, true], "{name}, among others");
+        assert_eq!(Zip215Verifier::default().verify_all(&claims), [true, *holds, true], "{name}, among others");
     }
     // What holds must hold in one batch as well, parts of small order and all.
     let held: Vec<Claim<'_>> = cases.iter().filter(|(_, _, holds)| *holds).map(|(_, said, _)| said.claim()).collect();
     assert!(held.len() > 60 && holds_as_batch(&held));
     let all: Vec<Claim<'_>> = cases.iter().map(|(_, said, _)| said.claim()).collect();
-    assert_eq!(Zip215Verifier.verify_all(&all), cases.iter().map(|(_, _, holds)| *holds).collect::<Vec<_>>());
+    assert_eq!(
+        Zip215Verifier::default().verify_all(&all),
+        cases.iter().map(|(_, _, holds)| *holds).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -71,7 +89,7 @@ fn false_claims_do_not_cancel_each_other_out_in_a_batch() {
     less.add_to_s(-Scalar::ONE);
     let claims = [more.claim(), less.claim()];
     assert!(!holds_as_batch(&claims));
-    assert_eq!(Zip215Verifier.verify_all(&claims), [false, false]);
+    assert_eq!(Zip215Verifier::default().verify_all(&claims), [false, false]);
 }
 
 #[test]
@@ -101,7 +119,7 @@ fn no_key_of_small_order_signs_and_every_other_may() {
         let mut signature = [0; 64];
         signature[0] = 1;
         let said = Said { public_key: *encoding, message: b"anything".to_vec(), signature };
-        assert!(!Zip215Verifier.verify(&said.public_key, &said.message, &said.signature), "{encoding:?}");
+        assert!(!Zip215Verifier::default().verify(&said.public_key, &said.message, &said.signature), "{encoding:?}");
         assert!(!holds_as_batch(&[said.claim(), said.claim()]), "{encoding:?}");
     }
     for n in 0..=255 {

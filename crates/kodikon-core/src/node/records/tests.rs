@@ -124,7 +124,7 @@ fn node(deletes: Deletes) -> Node {
         port: 10_000,
         wall: WallTime(1_800_000_000_000),
         saved: Saved::default(),
-        verifier: Box::new(Zip215Verifier),
+        verifier: Box::<Zip215Verifier>::default(),
     };
     let mut node = Node::new(now(), boot);
     // The ops are signed for the mesh of one policy; what is asked here is what each policy makes of them.
