@@ -161,6 +161,10 @@ mod tests {
         let (mut reader, writer) = io::pipe().expect("a pipe");
         let mut pipe = Pipe::of(&writer).expect("it is one");
         let taken = (0..10_000).take_while(|n| pipe.takes(&event(n.to_string()), true)).count();
+        if pipe.is_mute {
+            // Linux before 6.4: all lines go by the thread.
+            return assert_eq!(taken, 0);
+        }
         assert!((100..10_000).contains(&taken), "{taken} until it was full");
         let empty = text(&event("")).len() + 1;
         for (bytes, fits) in [(PIPE_BUF, true), (PIPE_BUF + 1, false)] {
@@ -182,9 +186,11 @@ mod tests {
     fn what_nobody_reads_is_not_taken_and_a_file_is_no_pipe() {
         let (reader, writer) = io::pipe().expect("a pipe");
         let mut pipe = Pipe::of(&writer).expect("it is one");
+        pipe.takes(&event("read"), true);
+        let was_mute = pipe.is_mute;
         drop(reader);
         assert!(!pipe.takes(&event("x"), true));
-        assert!(!pipe.is_mute);
+        assert_eq!(pipe.is_mute, was_mute, "that nobody reads says nothing of the system");
         assert!(Pipe::of(File::open("/dev/null").expect("it is there")).is_none());
     }
 }
