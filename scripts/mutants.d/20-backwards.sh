@@ -1,4 +1,4 @@
-what='the version of a state is that of its last key, not its newest'
+what='an older state of a peer replaces a newer one that was shown'
 check=version_forward
-runs='crash 0..4'
-replace crates/kodikon-core/src/machines/replication/lane.rs 's/if entry\.version > snapshot\.version/if entry.version != snapshot.version/'
+runs='swarm-10 0..20'
+replace crates/kodikon-core/src/machines/replication/lane.rs 's/if held\.is_some_and\(\|held\| held\.op\.seq\(\) >= seq\)/if held.is_some_and(|held| held.op.seq() == seq)/'

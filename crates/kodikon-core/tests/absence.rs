@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kodikon_core::effect::{Cast, Event, Input};
+use kodikon_core::ground::config::Profile;
 use kodikon_core::ground::time::Duration;
 use kodikon_core::model::op::{OpKind, SignedOp};
 use kodikon_core::wire::message::Message;
@@ -141,4 +142,20 @@ fn a_relay_that_slept_for_long_tells_nobody_of_links_that_it_had_before() {
             "{first}-{relay}-{behind}: {shown:?}"
         );
     }
+}
+
+/// Those who are there take some seconds to call a dead one failed, and until then their lists bear it.
+#[test]
+fn who_comes_after_a_death_that_nobody_noticed_yet_does_not_show_the_dead_of_its_own_segment() {
+    let mut segments = Segments::with_profile(Profile::Wan, &[(1, &[1, 2]), (2, &[1]), (3, &[1]), (4, &[2])]);
+    segments.settle();
+    segments.nodes.remove(&2);
+    segments.homes.insert(5, vec![1]);
+    segments.start(5);
+    segments.run(Duration::from_secs(30));
+    let shown = |whom: u8| {
+        let is_up = |(by, _, event): &&_| *by == 5 && matches!(event, Event::PeerUp { peer, .. } if *peer == id(whom));
+        segments.events.iter().filter(is_up).count()
+    };
+    assert_eq!([1, 2, 3, 4].map(shown), [1, 0, 1, 1], "{:?}", segments.events);
 }

@@ -335,7 +335,7 @@ fn what_is_too_far_or_unknown_is_said_so_at_once() {
     assert_eq!(mesh.heard(1), [(id(1), "3".to_owned())]);
 }
 
-/// Every datagram with a letter so far.
+/// Datagrams as they went.
 type Record = Rc<RefCell<Vec<Flight>>>;
 
 fn recording(mesh: &mut Segments) -> Record {
@@ -378,6 +378,34 @@ fn whatever_is_replayed_is_delivered_once() {
     mesh.run(Duration::from_secs(3));
     assert_eq!(mesh.heard(4).len(), 3);
     tickets.iter().for_each(|ticket| drop(delivered(&mesh, *ticket)));
+}
+
+#[test]
+fn what_a_neighbour_said_on_another_segment_names_nothing_here() {
+    // Node 7 is on both and, since its id is the lowest, names both. Somebody plays on segment 2 what it says on segment 1.
+    let mut mesh = Segments::new(&[(7, &[1, 2]), (2, &[1]), (3, &[2])]);
+    mesh.settle();
+    let said: Record = Rc::default();
+    let kept = Rc::clone(&said);
+    mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+        let names = messages.iter().any(|message| matches!(message, Message::Naming(_)));
+        if (flight.from, flight.segment) == (7, 1) && names {
+            kept.borrow_mut().push(flight.clone());
+        }
+        true
+    });
+    let (mut played, mut taken) = (0, 0);
+    for _ in 0..600 {
+        mesh.run(Duration::from_millis(100));
+        for flight in said.take() {
+            played += 1;
+            mesh.send(Flight { to: 3, segment: 2, ..flight });
+        }
+        let mut routes = mesh.nodes.get_mut(&2).expect("it runs").routes().into_iter();
+        taken += usize::from(routes.any(|route| route.to == id(3) && route.path == [id(7), id(3)]));
+    }
+    assert!(played >= 3, "{played} were played");
+    assert_eq!(taken, 600, "of 600 looks at the way from node 2 to node 3");
 }
 
 #[test]

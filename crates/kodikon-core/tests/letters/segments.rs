@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use kodikon_core::effect::{
     Arrival, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist, SendOrder, Target,
 };
-use kodikon_core::ground::config::Config;
+use kodikon_core::ground::config::{Config, Profile};
 use kodikon_core::ground::id::{Epoch, InterfaceIndex, NodeId, SessionTag};
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
 use kodikon_core::model::identity::{Identity, Zip215Verifier};
@@ -45,10 +45,15 @@ pub(crate) struct Segments {
     tickets: u64,
     pub(crate) filter: Filter,
     group: GroupKey,
+    profile: Profile,
 }
 
 impl Segments {
     pub(crate) fn new(homes: &[(u8, &[u8])]) -> Self {
+        Self::with_profile(Profile::Lan, homes)
+    }
+
+    pub(crate) fn with_profile(profile: Profile, homes: &[(u8, &[u8])]) -> Self {
         let group = GroupKey::new(&Config::new("any").group_key());
         let mut segments = Self {
             now: Instant::ZERO + Duration::from_secs(1),
@@ -61,6 +66,7 @@ impl Segments {
             tickets: 0,
             filter: Box::new(|_, _| true),
             group,
+            profile,
         };
         homes.iter().for_each(|(n, _)| segments.start(*n));
         segments
@@ -111,8 +117,10 @@ impl Segments {
     /// Starts node N in a new run.
     pub(crate) fn start(&mut self, n: u8) {
         self.runs += 1;
+        let mut config = Config::new(&format!("cam{n}"));
+        config.profile = self.profile;
         let boot = Boot {
-            config: Config::new(&format!("cam{n}")),
+            config,
             identity: Identity::from_secret(&[n; 32]),
             epoch: Epoch::new(self.runs, u32::from(n)),
             seed: [n.wrapping_add((self.runs as u8).wrapping_mul(16)); 32],

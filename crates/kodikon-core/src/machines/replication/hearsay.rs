@@ -8,56 +8,141 @@ use crate::wire::message::Interval;
 /// Others whose word about an author's numbers is kept at once.
 const MAX_TELLERS: usize = 4;
 
-/// Intervals kept of one other: a node with more of them is heard again of the last alone.
+/// Intervals kept of one other: of a node that says more the last are kept, and how far there is nothing left to ask it for.
 const MAX_TOLD: usize = 256;
 
 /// What others lately said of an author's numbers; kept until a second says the same.
 #[derive(Debug, Default)]
-pub(super) struct Hearsay(Vec<(NodeId, Intervals)>);
+pub(super) struct Hearsay(Vec<Teller>);
+
+/// What one other said.
+#[derive(Debug)]
+struct Teller {
+    id: NodeId,
+    said: Intervals,
+    /// Up to here everything is covered or was over by its word, whatever of that word is still kept: one number, however many gaps
+    /// there were. Without it each question would begin again where the words that were dropped had been.
+    through: u64,
+}
 
 impl Hearsay {
     /// Of what a teller says that which is believed: the author's own word, or that of two others, so that no single liar
     /// can make a node blind for what the author says. Where all that is known of the author comes by one node (`is_sole`),
-    /// it could keep it back as well.
+    /// it could keep it back as well. `covered` are the author's numbers that need nobody's word.
     pub(super) fn take(
         &mut self,
-        from: NodeId,
-        author: NodeId,
+        (from, author): (NodeId, NodeId),
         intervals: &[Interval],
         is_sole: bool,
+        covered: &Intervals,
     ) -> Vec<Interval> {
         let is_believed = |told: &&Interval| is_sole || from == author || self.is_confirmed(from, told);
         let believed = intervals.iter().filter(is_believed).copied().collect();
-        let before = self.remove(from);
-        self.keep(from, before, intervals);
-        believed
-    }
-
-    /// What one other said, where that is kept.
-    pub(super) fn of(&self, teller: &NodeId) -> Option<&Intervals> {
-        self.0.iter().find(|(held, _)| held == teller).map(|(_, said)| said)
-    }
-
-    fn remove(&mut self, teller: NodeId) -> Intervals {
-        let place = self.0.iter().position(|(held, _)| *held == teller);
-        place.map(|place| self.0.remove(place).1).unwrap_or_default()
-    }
-
-    fn keep(&mut self, teller: NodeId, before: Intervals, intervals: &[Interval]) {
+        let place = self.0.iter().position(|held| held.id == from);
+        let mut teller = place.map_or_else(|| Teller::new(from), |place| self.0.remove(place));
+        teller.hear(intervals, covered);
         if self.0.len() >= MAX_TELLERS {
             self.0.remove(0);
         }
         reserve_few(&mut self.0);
-        let mut said = before;
-        let fits = intervals
-            .iter()
-            .filter(|interval| interval.first > 0)
-            .all(|interval| said.insert_within(interval.first, interval.last, MAX_TOLD));
-        self.0.push((teller, if fits { said } else { Intervals::from_wire(intervals) }));
+        self.0.push(teller);
+        believed
+    }
+
+    /// What there is no use in asking one other for: what is covered, and what it said is over, so far as that is kept.
+    pub(super) fn settled(&self, teller: &NodeId, covered: &Intervals) -> Intervals {
+        let held = self.0.iter().find(|held| held.id == *teller);
+        held.map_or_else(|| covered.clone(), |held| held.settled(covered))
     }
 
     fn is_confirmed(&self, from: NodeId, told: &Interval) -> bool {
         let told = std::slice::from_ref(told);
-        self.0.iter().any(|(teller, said)| *teller != from && said.contains_all(told))
+        self.0.iter().any(|held| held.id != from && held.said.contains_all(told))
+    }
+}
+
+impl Teller {
+    fn new(id: NodeId) -> Self {
+        Self { id, said: Intervals::default(), through: 0 }
+    }
+
+    fn hear(&mut self, intervals: &[Interval], covered: &Intervals) {
+        let fits = intervals
+            .iter()
+            .filter(|interval| interval.first > 0)
+            .all(|interval| self.said.insert_within(interval.first, interval.last, MAX_TOLD));
+        if !fits {
+            self.through = self.reach(covered);
+            self.said = Intervals::from_wire(intervals);
+        }
+    }
+
+    /// Up to where nothing is left to ask for.
+    fn reach(&self, covered: &Intervals) -> u64 {
+        let mut reach = self.through;
+        let beyond = |reach: u64| covered.around(reach + 1).or_else(|| self.said.around(reach + 1));
+        while reach < covered.highest() {
+            let Some(span) = beyond(reach) else { return reach };
+            reach = span.last.min(covered.highest());
+        }
+        reach
+    }
+
+    /// Beyond the highest number that the author was seen to sign a word counts for nothing.
+    fn settled(&self, covered: &Intervals) -> Intervals {
+        let mut settled = covered.clone();
+        let through = Some(Interval { first: 1, last: self.through }).filter(|through| through.last > 0);
+        for interval in through.iter().chain(self.said.to_wire()) {
+            settled.insert_within(interval.first, interval.last.min(covered.highest()), usize::MAX);
+        }
+        settled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> NodeId {
+        NodeId([n; 16])
+    }
+
+    fn one(number: u64) -> Interval {
+        Interval { first: number, last: number }
+    }
+
+    /// Every other number is held, and one other says that the rest is over, some at a time.
+    #[test]
+    fn however_many_gaps_one_other_told_of_it_is_not_asked_for_them_again() {
+        let covered = Intervals::of((1..10_000).filter(|n| n % 2 == 1));
+        let mut hearsay = Hearsay::default();
+        for part in (2..10_000).step_by(2).collect::<Vec<u64>>().chunks(62) {
+            let said: Vec<Interval> = part.iter().copied().map(one).collect();
+            assert!(hearsay.take((id(2), id(1)), &said, false, &covered).is_empty(), "nobody says the same");
+            let settled = hearsay.settled(&id(2), &covered);
+            let through = part.last().expect("no part is empty") + 1;
+            assert_eq!(settled.around(1), Some(Interval { first: 1, last: through.min(covered.highest()) }));
+        }
+        assert_eq!(hearsay.settled(&id(3), &covered), covered, "another is asked for all of it");
+        let last = one(9_998);
+        assert_eq!(
+            hearsay.take((id(3), id(1)), &[one(2), last], false, &covered),
+            [last],
+            "what is kept of it is confirmed"
+        );
+    }
+
+    #[test]
+    fn what_is_lacked_still_and_what_nobody_signed_is_asked_for() {
+        // 301 is lacked, and said by nobody to be over.
+        let covered = Intervals::of((1..1_000).filter(|n| n % 2 == 1 && *n != 301));
+        let mut hearsay = Hearsay::default();
+        for part in (2..2_000).step_by(2).collect::<Vec<u64>>().chunks(62) {
+            let said: Vec<Interval> = part.iter().copied().map(one).collect();
+            hearsay.take((id(2), id(1)), &said, false, &covered);
+        }
+        let settled = hearsay.settled(&id(2), &covered);
+        assert_eq!(settled.around(1), Some(Interval { first: 1, last: 300 }));
+        assert!(!settled.contains(301) && settled.highest() == 999);
     }
 }

@@ -284,7 +284,7 @@ impl Log {
                 ctx.stats.log_bytes_repeated += op.wire_len() as u64;
             }
             match lane.get(id.seq).map(|held| held.op.says_the_same(&op)) {
-                Some(true) => self.raise_age(now, &id, age_ms),
+                Some(true) => self.raise_age(now, &id, age_ms, ctx),
                 Some(false) => self.on_other_words(now, from, (&op, key), checks, ctx),
                 None => {}
             }
@@ -386,7 +386,7 @@ impl Log {
     }
 
     /// Of two nodes that hold an op, the one that ran longer knows better how old it is.
-    fn raise_age(&mut self, now: Instant, id: &OpId, age_ms: u64) {
+    fn raise_age(&mut self, now: Instant, id: &OpId, age_ms: u64, ctx: &mut Context) {
         let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
         let Some(held) = self.lanes.get_mut(&(id.author, id.epoch)).and_then(|lane| lane.get_mut(id.seq)) else {
             return;
@@ -397,7 +397,7 @@ impl Log {
             held.born_ms = born_ms;
             self.ends.insert((held.over_ms(), *id));
             if self.is_kept(id) {
-                self.keep.owe_row_soon(now, *id);
+                self.keep.owe_row_soon(now, *id, &mut ctx.random);
             }
         }
     }
@@ -419,7 +419,9 @@ impl Log {
         let expires = self.moment(held.over_ms());
         self.hold(id, held, false);
         match body {
-            LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown => self.keep.owe_row_soon(now, id),
+            LogBody::Record(_) | LogBody::Delete(_) | LogBody::Unknown => {
+                self.keep.owe_row_soon(now, id, &mut ctx.random);
+            }
             LogBody::Alert(_) | LogBody::Ack(_) => self.keep.owe_alert(now, id, ctx.roster.len()),
         }
         // What lay on a disk meanwhile may be older than it says, and clocks drift.

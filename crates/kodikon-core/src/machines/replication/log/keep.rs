@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::log::{CommitId, Committed};
 use crate::ground::id::{Epoch, NodeId};
+use crate::ground::random::Random;
 use crate::ground::time::{Duration, Instant};
 use crate::model::op::OpId;
 
@@ -19,9 +20,10 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 /// The log's clock is kept this often while something is held: so much of its time an alert may gain by a crash.
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
-/// What others said of the registry is written after this, with what else came meanwhile: nobody waits for it, it can be fetched
-/// again, and a sync for each of a fleet's sightings wears the disk, and takes the processor from those who have yet to hear of it.
-const GATHER: Duration = Duration::from_millis(100);
+/// What others said of the registry is written after this and at most as much longer, with what else came meanwhile: nobody waits for
+/// it, it can be fetched again, and a sync for each of a fleet's sightings wears the disk, and takes the processor from those who have
+/// yet to hear of the next one. Chance, since all heard of it at one moment, and some share a disk.
+const GATHER: Duration = Duration::from_millis(500);
 /// What others said of alerts is written after this, and so much longer for each peer: their authors wait for the word that it is on
 /// disk, but those come first who have yet to be shown it, and the nodes of a machine share its processor. A receipt that is not critical
 /// waits longer (`alerts/receipts.rs`) and tells of both; a critical alert is told of twice.
@@ -92,8 +94,12 @@ impl Keep {
     }
 
     /// An op is to be written soon.
-    pub(super) fn owe_row_soon(&mut self, now: Instant, id: OpId) {
-        self.owe_row_within(now + GATHER, id);
+    pub(super) fn owe_row_soon(&mut self, now: Instant, id: OpId, random: &mut Random) {
+        // It goes with what waits already: of many draws the least would count.
+        if self.owed.is_empty() {
+            self.due = now + GATHER + random.span(GATHER);
+        }
+        self.owe(id);
     }
 
     /// An op is to be written once all have been shown it whom it reached with us.
@@ -258,27 +264,43 @@ mod tests {
         let mut keep = Keep::new();
         keep.owe_alert(at(0), id(1), 4);
         keep.owe_alert(at(5), id(2), 80);
-        keep.owe_row_soon(at(5), id(3));
+        keep.owe_row_soon(at(5), id(3), &mut Random::from_seed([1; 32]));
         assert_eq!(keep.next_deadline(), Some(at(6)));
     }
 
     #[test]
     fn what_others_said_is_written_together_and_what_somebody_waits_for_takes_it_along() {
+        let random = &mut Random::from_seed([1; 32]);
         let mut keep = Keep::new();
-        keep.owe_row_soon(at(0), id(1));
-        keep.owe_row_soon(at(60), id(2));
-        assert_eq!((keep.next(at(99)).is_none(), keep.next_deadline()), (true, Some(at(100))));
-        let (_, batch) = keep.next(at(100)).expect("it has gathered for long enough");
+        keep.owe_row_soon(at(0), id(1), random);
+        let due = keep.next_deadline().expect("it is owed");
+        keep.owe_row_soon(at(300), id(2), random);
+        assert_eq!((keep.next(at(499)).is_none(), keep.next_deadline()), (true, Some(due)));
+        let (_, batch) = keep.next(at(1_000)).expect("it has gathered for long enough");
         assert_eq!((batch.rows.len(), keep.next_deadline()), (2, None));
-        keep.owe_row_soon(at(200), id(3));
+        keep.owe_row_soon(at(2_000), id(3), random);
         keep.owe_row(id(4));
-        assert!(keep.next(at(200)).is_some_and(|(_, batch)| batch.rows.len() == 2));
+        assert!(keep.next(at(2_000)).is_some_and(|(_, batch)| batch.rows.len() == 2));
         // As many as are written at once leave before their time.
-        (5..5 + MAX_ROWS as u64).for_each(|seq| keep.owe_row_soon(at(300), id(seq)));
-        assert!(keep.next(at(300)).is_some_and(|(_, batch)| batch.rows.len() == MAX_ROWS));
-        keep.owe_row_soon(at(400), id(9_999));
+        (5..5 + MAX_ROWS as u64).for_each(|seq| keep.owe_row_soon(at(3_000), id(seq), random));
+        assert!(keep.next(at(3_000)).is_some_and(|(_, batch)| batch.rows.len() == MAX_ROWS));
+        keep.owe_row_soon(at(4_000), id(9_999), random);
         keep.hurry();
-        assert!(keep.next(at(400)).is_some(), "there is no later");
+        assert!(keep.next(at(4_000)).is_some(), "there is no later");
+    }
+
+    #[test]
+    fn nodes_that_heard_of_a_sighting_at_one_moment_do_not_write_it_at_one_moment() {
+        let due: Vec<Instant> = (0..50)
+            .map(|node| {
+                let mut keep = Keep::new();
+                keep.owe_row_soon(at(0), id(1), &mut Random::from_seed([node; 32]));
+                keep.next_deadline().expect("it is owed")
+            })
+            .collect();
+        assert!(due.iter().all(|due| (at(500)..at(1_000)).contains(due)));
+        let within = |from, to| due.iter().filter(|due| (at(from)..at(to)).contains(due)).count();
+        assert!(within(500, 750).abs_diff(within(750, 1_000)) < 25, "{due:?}");
     }
 
     #[test]

@@ -198,11 +198,7 @@ impl LogLane {
     /// What is covered, as it travels. To another what it said itself is over is told as covered: whether that is so or not, it has
     /// nothing of it.
     pub(super) fn cover(&self, to: Option<&NodeId>) -> Cover {
-        let mut covered = self.covered.clone();
-        let said = to.and_then(|to| self.hearsay.of(to)).map(Intervals::to_wire).unwrap_or_default();
-        for interval in said {
-            covered.insert_within(interval.first, interval.last.min(self.covered.highest()), usize::MAX);
-        }
+        let covered = to.map_or_else(|| self.covered.clone(), |to| self.hearsay.settled(to, &self.covered));
         Cover { author: self.author.0, epoch: self.epoch.0, intervals: covered.to_wire().to_vec() }
     }
 
@@ -233,7 +229,7 @@ impl LogLane {
     /// numbers that are lacked here are covered, up to the highest that was seen signed, since nobody would ever send them; those that
     /// are held come back, to be ended. `true` if something was covered.
     pub(super) fn told_over(&mut self, from: NodeId, intervals: &[Interval], is_sole: bool) -> (Vec<OpId>, bool) {
-        let believed = Intervals::from_wire(&self.hearsay.take(from, self.author, intervals, is_sole));
+        let believed = Intervals::from_wire(&self.hearsay.take((from, self.author), intervals, is_sole, &self.covered));
         let most = self.most_intervals();
         let lacked = believed.clone().up_to(self.covered.highest()).without(&self.covered);
         let mut is_news = false;
