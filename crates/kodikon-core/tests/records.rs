@@ -380,3 +380,58 @@ fn a_filter_finds_by_all_that_it_names_and_a_search_goes_on_where_it_stopped() {
         }
     }
 }
+
+/// Of a bucket of more runs than fit a question each part of it was answered with the first runs of the others, again and again.
+#[test]
+fn a_newcomer_gets_all_of_an_author_that_restarted_sixty_times() {
+    let mut lan = started(2);
+    let (runs, each) = (60, 4);
+    for run in 0..runs {
+        for n in 0..each {
+            add(&mut lan, 1, embedded(u64::from(run * each + n)));
+        }
+        lan.run(Duration::from_secs(2));
+        let store = lan.stores[&1].clone();
+        restart(&mut lan, 1, run + 2, store);
+        lan.run(Duration::from_secs(2));
+    }
+    // It counts as flapping, and is let in late.
+    lan.run(Duration::from_secs(1_200));
+    let count = u64::from(runs * each);
+    assert_eq!(lan.nodes[&2].registry().records as u64, count);
+    lan.start(3);
+    lan.run(Duration::from_secs(60));
+    assert_eq!(lan.nodes[&3].registry().records as u64, count);
+    let stats = lan.nodes[&3].stats();
+    let pulled = stats.log_bytes_pulled + stats.log_bytes_piped;
+    assert!(stats.log_bytes_repeated * 4 < pulled, "{} of {pulled} B came twice", stats.log_bytes_repeated);
+}
+
+/// A word that is not kept any more confirmed nothing, and so each of many peers told of the same gaps in vain.
+#[test]
+fn who_begins_again_amid_thousands_of_gaps_gets_the_rest_though_their_author_is_gone() {
+    let mut lan = started(7);
+    let count = 2_000;
+    for n in 0..count {
+        add(&mut lan, 1, NewRecord::new(&format!("hash-{n:08}")));
+        add(&mut lan, 1, NewRecord { ttl: Duration::from_secs(1), ..NewRecord::new("passing by") });
+    }
+    lan.run(Duration::from_secs(30));
+    lan.nodes.remove(&1);
+    lan.start(8);
+    let mut store = None;
+    for _ in 0..1_000 {
+        lan.run(Duration::from_millis(5));
+        store = lan.stores.get(&8).filter(|store| store.rows.len() > 1_000).cloned();
+        if store.is_some() {
+            break;
+        }
+    }
+    let store = store.expect("it had half of them on its disk at some time");
+    assert!(store.rows.len() < count, "it was to be stopped midway: {}", store.rows.len());
+    restart(&mut lan, 8, 2, store);
+    lan.run(Duration::from_secs(60));
+    assert_eq!(lan.nodes[&8].registry().records, count);
+    let roots: BTreeSet<u64> = lan.nodes.values().map(|node| node.log_root()).collect();
+    assert_eq!(roots.len(), 1);
+}

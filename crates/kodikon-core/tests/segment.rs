@@ -3,6 +3,8 @@
 #[path = "segment/lan.rs"]
 mod lan;
 
+use std::collections::BTreeSet;
+
 use kodikon_core::effect::{Command, Event, Input};
 use kodikon_core::ground::time::{Duration, WallTime};
 use kodikon_core::model::member::Liveness;
@@ -111,4 +113,22 @@ fn state_set_before_and_after_reaches_all_and_a_latecomer() {
             ids.iter().map(|id| node.state_of(id).map(|state| (state.version, state.values["fps"].clone()))).collect();
         assert_eq!(fps, [Some((2, "30".to_owned())), Some((1, "20".to_owned()))], "at node {n}");
     }
+}
+
+/// Of what was over in an author's lane always the same first hundred gaps were told, and a newcomer compared in vain for ever.
+#[test]
+fn of_an_author_that_set_and_unset_many_keys_a_newcomer_covers_all() {
+    let mut lan = started(2);
+    for n in 0..200 {
+        for json in [Some("1".to_owned()), None] {
+            let change = StateChange { key: format!("person {n}"), json };
+            lan.hand(1, Input::Command(Command::SetState(vec![change], WallTime(5))));
+            lan.run(Duration::from_millis(200));
+        }
+    }
+    lan.run(Duration::from_secs(3));
+    lan.start(3);
+    lan.run(Duration::from_secs(20));
+    let roots: BTreeSet<u64> = lan.nodes.values().map(|node| node.root()).collect();
+    assert_eq!(roots.len(), 1, "all cover the same");
 }

@@ -291,7 +291,7 @@ impl Hostile {
             scope: u64::MAX,
             sums: Vec::new(),
             question: self.random.below(2) == 0,
-            lane: None,
+            ..Digest::default()
         }
     }
 

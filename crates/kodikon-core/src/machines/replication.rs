@@ -115,8 +115,8 @@ impl Replication {
         // Whoever knows few asks at once; whoever knows many is asked. Nobody far asks.
         let is_far = source.is_some_and(|source| source != id);
         if let Some(source) = source.filter(|_| is_far || ctx.roster.near_count() <= sync::EAGER_PEERS) {
-            let digests = self.digests(true);
-            self.sync.ask_now(now, source, &digests, ctx);
+            let question = self.question(&mut ctx.random);
+            self.sync.ask_now(now, source, &question, ctx);
             self.log.ask_now(now, source, ctx);
         }
         self.log.on_floor(&id, ctx);
@@ -333,8 +333,8 @@ impl Replication {
             push(state, ctx);
         }
         if self.sync.is_due(now) {
-            let digests = self.digests(true);
-            self.sync.on_wake(now, self.roots.all(), &digests, ctx);
+            let question = self.question(&mut ctx.random);
+            self.sync.on_wake(now, self.roots.all(), &question, ctx);
         }
         self.log.on_wake(now, ctx);
     }

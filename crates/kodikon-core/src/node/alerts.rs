@@ -141,6 +141,10 @@ impl Node {
         }
         self.share_receipts(now, Some(now));
         for (alert, id) in self.alerts.retries_due(now) {
+            // Who told that it has it long ago does not tell it again.
+            if self.alerts.may_have_forgotten() {
+                self.recall_receipts(&id.author);
+            }
             let missed: Vec<NodeId> =
                 self.charges_of(&id.author).into_iter().filter(|peer| !self.alerts.has_shown(peer, &id)).collect();
             for peer in &missed {

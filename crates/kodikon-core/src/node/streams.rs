@@ -271,6 +271,7 @@ mod tests {
             sums: Vec::new(),
             question: true,
             lane: Some(OpLane::Log.code()),
+            ..Digest::default()
         };
         bench.hear(1, &Message::Digest(digest));
         bench.hand(Input::StreamOffered { stream: PIPE, from: address(1) });

@@ -16,6 +16,17 @@ pub struct Cover {
     pub intervals: Vec<Interval>,
 }
 
+/// A run of an author.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Run {
+    /// Whose.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub author: [u8; 16],
+    /// Its epoch.
+    #[n(1)]
+    pub epoch: u64,
+}
+
 /// Numbers from the first to the last, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Interval {

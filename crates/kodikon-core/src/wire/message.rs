@@ -10,7 +10,7 @@ use crate::wire::cast::{Covered, Offer, Spread};
 use crate::wire::clock::Ticks;
 use crate::wire::letter::{Back, Carry, Got, Tag, keyed};
 
-pub use crate::wire::cover::{Cover, Interval};
+pub use crate::wire::cover::{Cover, Interval, Run};
 
 /// 16 bytes that only their maker can make again.
 pub type Cookie = [u8; 16];
@@ -216,6 +216,20 @@ pub struct Digest {
     /// Which lane it speaks of; absent: the live one.
     #[n(4)]
     pub lane: Option<u8>,
+    /// Of the authors in `scope` it speaks of the runs from this one on; absent: from the first.
+    #[n(5)]
+    pub from: Option<Run>,
+    /// Up to this one, which another digest speaks of; absent: to the last.
+    #[n(6)]
+    pub until: Option<Run>,
+}
+
+impl Digest {
+    /// Whether it speaks of a run of an author in its scope.
+    #[must_use]
+    pub fn speaks_of(&self, run: Run) -> bool {
+        self.from.is_none_or(|from| from <= run) && self.until.is_none_or(|until| run < until)
+    }
 }
 
 /// Ops of the log passed on: pushed when new, or sent because the receiver lacked them.

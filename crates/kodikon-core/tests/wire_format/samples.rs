@@ -24,7 +24,7 @@ use kodikon_core::wire::letter::{
 };
 use kodikon_core::wire::message::{
     Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Log, LogEntry, LogPiece,
-    LogReceipt, Message, Naming, Ops, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    LogReceipt, Message, Naming, Ops, Ping, Pong, Proof, Refusal, Run, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use kodikon_core::wire::seal::GroupKey;
 use kodikon_core::wire::search::{SearchAnswer, SearchQuery};
@@ -185,6 +185,7 @@ fn logged() -> Vec<Message> {
         sums: vec![0; 64],
         question: true,
         lane: Some(OpLane::Log.code()),
+        ..Digest::default()
     };
     vec![
         Message::Ops(Ops { ops: vec![receipt, card], covered: Vec::new() }),
@@ -194,6 +195,11 @@ fn logged() -> Vec<Message> {
         Message::LogReceipt(LogReceipt { lamport: 9, body: vec![0xa1, 0, 0x80], tag: [7; 16] }),
         Message::LogPiece(LogPiece { key: Some(identity().public_key()), rested: Some(true), ..piece.clone() }),
         Message::LogPiece(piece),
+        Message::Digest(Digest {
+            from: Some(Run { author, epoch: EPOCH.0 }),
+            until: Some(Run { author: [0xff; 16], epoch: u64::MAX }),
+            ..digest.clone()
+        }),
         Message::Digest(digest),
         Message::Beacon(Beacon { root: 0, heard: 0, turn: None, number: None, log_root: Some(1) }),
         Message::Beat(Beat { root: 0, due_ms: 0, log_root: Some(1) }),
@@ -321,13 +327,19 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Bye(Bye { epoch: EPOCH.0, author, signature: goodbye }),
         Message::Ops(Ops { ops: cards, covered: Vec::new() }),
         Message::Ops(Ops { ops, covered: vec![cover.clone()] }),
-        Message::Digest(Digest { covers: vec![cover], scope: u64::MAX, sums: Vec::new(), question: true, lane: None }),
+        Message::Digest(Digest {
+            covers: vec![cover],
+            scope: u64::MAX,
+            sums: Vec::new(),
+            question: true,
+            ..Digest::default()
+        }),
         Message::Digest(Digest {
             covers: Vec::new(),
             scope: u64::MAX,
             sums: vec![u64::MAX; 64],
             question: false,
-            lane: None,
+            ..Digest::default()
         }),
         Message::Refusal(Refusal { max_peers: 256 }),
         Message::Canary,

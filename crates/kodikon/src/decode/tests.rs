@@ -303,7 +303,13 @@ fn covered_numbers_are_shown_by_author_and_interval() {
             json!({"ops": 0, "covered": [cover_json]}),
         ),
         (
-            Message::Digest(Digest { covers: vec![cover], scope: u64::MAX, sums: vec![1], question: true, lane: None }),
+            Message::Digest(Digest {
+                covers: vec![cover],
+                scope: u64::MAX,
+                sums: vec![1],
+                question: true,
+                ..Digest::default()
+            }),
             "DIGEST",
             json!({"covers": [cover_json], "scope": "f".repeat(16), "sums": ["0000000000000001"], "question": true}),
         ),

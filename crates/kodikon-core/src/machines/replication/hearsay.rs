@@ -15,6 +15,15 @@ const MAX_TOLD: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Hearsay(Vec<Teller>);
 
+/// What a word is worth.
+#[derive(Debug)]
+pub(super) struct Heard {
+    /// What is believed of it.
+    pub(super) believed: Vec<Interval>,
+    /// Whether there is more now that whoever said it need not be asked for.
+    pub(super) is_further: bool,
+}
+
 /// What one other said.
 #[derive(Debug)]
 struct Teller {
@@ -35,18 +44,26 @@ impl Hearsay {
         intervals: &[Interval],
         is_sole: bool,
         covered: &Intervals,
-    ) -> Vec<Interval> {
+    ) -> Heard {
         let is_believed = |told: &&Interval| is_sole || from == author || self.is_confirmed(from, told);
-        let believed = intervals.iter().filter(is_believed).copied().collect();
+        let (mut believed, rest): (Vec<Interval>, Vec<Interval>) =
+            intervals.iter().partition(|told| is_believed(&told));
+        // Up to where nothing was left to ask another for, it said of what is not covered that it is over, whether that is kept or not.
+        let through = self.0.iter().filter(|held| held.id != from).map(|held| held.through).max().unwrap_or(0);
+        if rest.iter().any(|told| told.first <= through) {
+            believed.extend(Intervals::from_wire(&rest).up_to(through).without(covered).to_wire());
+        }
         let place = self.0.iter().position(|held| held.id == from);
         let mut teller = place.map_or_else(|| Teller::new(from), |place| self.0.remove(place));
+        let before = teller.through;
         teller.hear(intervals, covered);
+        let is_further = teller.through > before;
         if self.0.len() >= MAX_TELLERS {
             self.0.remove(0);
         }
         reserve_few(&mut self.0);
         self.0.push(teller);
-        believed
+        Heard { believed, is_further }
     }
 
     /// What there is no use in asking one other for: what is covered, and what it said is over, so far as that is kept.
@@ -71,8 +88,8 @@ impl Teller {
             .iter()
             .filter(|interval| interval.first > 0)
             .all(|interval| self.said.insert_within(interval.first, interval.last, MAX_TOLD));
+        self.through = self.reach(covered);
         if !fits {
-            self.through = self.reach(covered);
             self.said = Intervals::from_wire(intervals);
         }
     }
@@ -118,18 +135,21 @@ mod tests {
         let mut hearsay = Hearsay::default();
         for part in (2..10_000).step_by(2).collect::<Vec<u64>>().chunks(62) {
             let said: Vec<Interval> = part.iter().copied().map(one).collect();
-            assert!(hearsay.take((id(2), id(1)), &said, false, &covered).is_empty(), "nobody says the same");
+            let heard = hearsay.take((id(2), id(1)), &said, false, &covered);
+            assert!(heard.believed.is_empty() && heard.is_further, "nobody says the same");
             let settled = hearsay.settled(&id(2), &covered);
             let through = part.last().expect("no part is empty") + 1;
             assert_eq!(settled.around(1), Some(Interval { first: 1, last: through.min(covered.highest()) }));
         }
         assert_eq!(hearsay.settled(&id(3), &covered), covered, "another is asked for all of it");
-        let last = one(9_998);
+        let heard = hearsay.take((id(3), id(1)), &[one(2), one(3), one(9_998)], false, &covered);
         assert_eq!(
-            hearsay.take((id(3), id(1)), &[one(2), last], false, &covered),
-            [last],
-            "what is kept of it is confirmed"
+            heard.believed,
+            [one(9_998), one(2)],
+            "all that the other said is confirmed, and nothing that is held"
         );
+        assert!(heard.is_further);
+        assert!(!hearsay.take((id(3), id(1)), &[one(2), one(8)], false, &covered).is_further, "8 is behind 4");
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Lane {
 
     /// Covers numbers on another's word, up to the highest that the author itself was seen to sign.
     pub(super) fn cover_hearsay(&mut self, from: NodeId, intervals: &[Interval], is_sole: bool) {
-        for interval in self.hearsay.take((from, self.author), intervals, is_sole, &self.covered) {
+        for interval in self.hearsay.take((from, self.author), intervals, is_sole, &self.covered).believed {
             let last = interval.last.min(self.highest_signed);
             if interval.first > 0 && !self.covered.insert(interval.first, last) {
                 break;

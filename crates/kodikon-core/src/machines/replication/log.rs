@@ -620,8 +620,8 @@ impl Log {
         }
         self.keep.watch_clock(now, !self.ends.is_empty());
         if self.sync.is_due(now) {
-            let digests = self.digests(None);
-            self.sync.on_wake(now, self.roots.all(), &digests, ctx);
+            let question = self.question(None, &mut ctx.random);
+            self.sync.on_wake(now, self.roots.all(), &question, ctx);
         }
         self.resume_pull(now, ctx);
         self.wake_pipes(now, ctx);

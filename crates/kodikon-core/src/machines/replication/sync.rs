@@ -7,13 +7,14 @@ use crate::effect::outbox::{Destination, Notice};
 use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PLAIN;
 use crate::ground::id::{Epoch, NodeId};
+use crate::ground::random::Random;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::lane::Lane;
 use crate::machines::replication::roots::{BUCKETS, Roots};
 use crate::machines::replication::{Replication, in_messages};
 use crate::model::op::{OpKind, OpLane, SignedOp};
-use crate::wire::message::{Cover, Digest, Interval, Message, Ops};
+use crate::wire::message::{Cover, Digest, Interval, Message, Ops, Run};
 
 /// A difference younger than this is on its way already.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -68,6 +69,27 @@ pub(super) struct Sync {
     resume: Option<Instant>,
     /// Until when nobody is asked: what is missing comes by another way.
     quiet: Instant,
+    /// The buckets of which the last question left gaps out.
+    cut: u64,
+}
+
+/// What is asked of a peer, or told in answer to its question.
+#[derive(Debug)]
+pub(super) struct Digests {
+    /// What is covered.
+    pub(super) digests: Vec<Digest>,
+    /// The buckets of an author with more gaps than are told at once.
+    pub(super) cut: u64,
+}
+
+impl Digests {
+    /// One part of it, any: each is answered on its own, and each answer would ask for as many more.
+    pub(super) fn one(mut self, random: &mut Random) -> Self {
+        let any = usize::try_from(random.below(self.digests.len() as u64)).unwrap_or(0);
+        self.digests.rotate_left(any);
+        self.digests.truncate(1);
+        self
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +120,7 @@ impl Sync {
             has_news: false,
             resume: None,
             quiet: Instant::ZERO,
+            cut: 0,
         }
     }
 
@@ -171,13 +194,14 @@ impl Sync {
         }
     }
 
-    /// The answer of a peer ends. Whether it is to be asked for the rest at once: it brought news, so that it is no circle.
-    pub(super) fn may_go_on(&mut self, now: Instant, from: NodeId) -> bool {
+    /// The answer of a peer ends, and it has more in these buckets. Of which it is to be asked for the rest at once: it brought news, so
+    /// that it is no circle.
+    pub(super) fn goes_on(&mut self, now: Instant, from: NodeId, more: u64) -> u64 {
         if !self.is_pulled(now, from) {
-            return false;
+            return 0;
         }
         self.resume = None;
-        std::mem::take(&mut self.has_news)
+        if std::mem::take(&mut self.has_news) { more | self.cut } else { 0 }
     }
 
     /// The peer to ask again whose answer stopped short, if it is time.
@@ -187,11 +211,11 @@ impl Sync {
     }
 
     /// Asks for more, whatever this second's share.
-    pub(super) fn go_on(&mut self, now: Instant, from: NodeId, digests: &[Digest], ctx: &mut Context) {
+    pub(super) fn go_on(&mut self, now: Instant, from: NodeId, question: &Digests, ctx: &mut Context) {
         self.expect(now, from);
-        (self.last, self.asked) = (from, Some(now));
+        (self.last, self.asked, self.cut) = (from, Some(now), question.cut);
         ctx.stats.pulls_continued += 1;
-        send_digests(Destination::Peer(from), digests, ctx);
+        send_digests(Destination::Peer(from), &question.digests, ctx);
     }
 
     /// Whether whoever was asked had its time to answer, and did not. It is waited for no longer.
@@ -212,12 +236,12 @@ impl Sync {
         self.sent.len() < PER_SECOND
     }
 
-    fn ask(&mut self, now: Instant, id: NodeId, digests: &[Digest], ctx: &mut Context) {
+    fn ask(&mut self, now: Instant, id: NodeId, question: &Digests, ctx: &mut Context) {
         self.expect(now, id);
-        (self.last, self.asked) = (id, Some(now));
+        (self.last, self.asked, self.cut) = (id, Some(now), question.cut);
         self.sent.push(now);
         ctx.stats.syncs_started += 1;
-        send_digests(Destination::Peer(id), digests, ctx);
+        send_digests(Destination::Peer(id), &question.digests, ctx);
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -250,7 +274,7 @@ impl Sync {
         )
     }
 
-    pub(super) fn on_wake(&mut self, now: Instant, mine: u64, digests: &[Digest], ctx: &mut Context) {
+    pub(super) fn on_wake(&mut self, now: Instant, mine: u64, question: &Digests, ctx: &mut Context) {
         let mut ready: Vec<(NodeId, Candidate)> = self
             .candidates
             .iter()
@@ -270,7 +294,7 @@ impl Sync {
             let rests = self.resting.get(&(mine, candidate.root)).is_some_and(|rest| now < rest.until);
             if candidate.root != mine && !rests {
                 self.rest(now, mine, candidate.root);
-                self.ask(now, id, digests, ctx);
+                self.ask(now, id, question, ctx);
             }
         }
     }
@@ -281,9 +305,9 @@ impl Sync {
     }
 
     /// Asks a peer at once, if this second's share allows.
-    pub(super) fn ask_now(&mut self, now: Instant, id: NodeId, digests: &[Digest], ctx: &mut Context) {
+    pub(super) fn ask_now(&mut self, now: Instant, id: NodeId, question: &Digests, ctx: &mut Context) {
         if self.has_share(now) {
-            self.ask(now, id, digests, ctx);
+            self.ask(now, id, question, ctx);
         }
     }
 
@@ -323,23 +347,41 @@ fn cover_len(cover: &Cover) -> usize {
     COVER_FRAME + cover.intervals.iter().map(interval_len).sum::<usize>()
 }
 
-/// A cover of which what fits half a datagram is told: the rest of very many gaps comes with the next round.
-fn told(mut cover: Cover) -> Cover {
-    let mut room = COVERS_BYTES / 2;
+/// What is told of a cover, and whether gaps were left out. Of more gaps than fit half a datagram some in a row are told, and all the others
+/// are called covered, up to the highest number: so what is new always comes, what is held never comes twice, and a gap that nobody can
+/// close keeps nothing back. In every other question they are the lowest, which are settled in turn; else they begin anywhere.
+fn told(mut cover: Cover, random: &mut Random) -> (Cover, bool) {
+    let len = |interval: &Interval| 1 + number_len(interval.first) + number_len(interval.last);
+    let Some(highest) = cover.intervals.last().map(|interval| interval.last) else { return (cover, false) };
+    let most = COVERS_BYTES / 2;
+    if cover.intervals.iter().map(len).sum::<usize>() <= most {
+        return (cover, false);
+    }
+    let drawn = random.below(2 * cover.intervals.len() as u64);
+    let first = usize::try_from(drawn).unwrap_or(0).saturating_sub(cover.intervals.len());
+    let last_len = number_len(highest);
+    let mut room = most;
     let fits = |interval: &&Interval| {
-        room = room.saturating_sub(1 + number_len(interval.first) + number_len(interval.last));
+        room = room.saturating_sub(1 + number_len(interval.first) + last_len.max(number_len(interval.last)));
         room > 0
     };
-    let count = cover.intervals.iter().take_while(fits).count();
-    cover.intervals.truncate(count);
-    cover
+    let count = cover.intervals[first..].iter().take_while(fits).count();
+    cover.intervals.truncate(first + count);
+    cover.intervals.drain(..first);
+    if let Some(interval) = cover.intervals.first_mut().filter(|_| first > 0) {
+        interval.first = 1;
+    }
+    if let Some(interval) = cover.intervals.last_mut() {
+        interval.last = highest;
+    }
+    (cover, true)
 }
 
-/// Splits covers so that each part fits a datagram.
+/// Splits covers so that each part fits a datagram, as each cover does.
 pub(super) fn in_datagrams(covers: Vec<Cover>) -> Vec<Vec<Cover>> {
     let mut parts: Vec<Vec<Cover>> = Vec::new();
     let mut room = 0;
-    for cover in covers.into_iter().map(told) {
+    for cover in covers {
         let len = cover_len(&cover);
         match parts.last_mut().filter(|_| len <= room) {
             Some(part) => part.push(cover),
@@ -353,8 +395,10 @@ pub(super) fn in_datagrams(covers: Vec<Cover>) -> Vec<Vec<Cover>> {
     parts
 }
 
-/// Bytes of covers in one message: a datagram's text less the message's own fields.
-const COVERS_BYTES: usize = MAX_PLAIN - 48;
+/// Bytes of covers in one message: a datagram's text less the message's own fields, and the runs from and to which a digest speaks.
+const COVERS_BYTES: usize = MAX_PLAIN - 48 - 2 * 28;
+/// Intervals of one cover that fit half of that, whatever their numbers below 2^32.
+pub(super) const MAX_TOLD_OVER: usize = 56;
 /// Bytes of a cover besides its intervals: array, author (17), run (9), length of the list.
 const COVER_FRAME: usize = 30;
 
@@ -408,37 +452,67 @@ fn lane_of<L: Lanes>(_: &L) -> Option<u8> {
 }
 
 /// What is covered: per run where that fits a datagram, else the sums of 64 buckets.
-pub(super) fn digests<L: Lanes>(lanes: &L, question: bool, to: Option<&NodeId>) -> Vec<Digest> {
+pub(super) fn digests<L: Lanes>(lanes: &L, question: bool, to: Option<&NodeId>, random: &mut Random) -> Digests {
     if lanes.count() <= FLAT_AUTHORS {
-        return flat(lanes, EVERYTHING, question, to);
+        return flat(lanes, EVERYTHING, question, to, random);
     }
     let sums = lanes.roots().sums().to_vec();
-    vec![Digest { covers: Vec::new(), scope: EVERYTHING, sums, question, lane: lane_of(lanes) }]
+    let digest = Digest { scope: EVERYTHING, sums, question, lane: lane_of(lanes), ..Digest::default() };
+    Digests { digests: vec![digest], cut: 0 }
 }
 
-/// The covers of all authors in these buckets, in as many digests as they need. A bucket that fills more than one comes
-/// in parts: of those that a part leaves out, whoever reads it sends the cards again, which are few.
-pub(super) fn flat<L: Lanes>(lanes: &L, scope: u64, question: bool, to: Option<&NodeId>) -> Vec<Digest> {
-    let digest = |covers, scope| Digest { covers, scope, sums: Vec::new(), question, lane: lane_of(lanes) };
+/// The covers of all authors in these buckets, in as many digests as they need, or as many of them as are sent at once, any. A bucket
+/// that fills more than one comes in parts, each of which says of which runs it speaks: what is not named there is not held.
+pub(super) fn flat<L: Lanes>(
+    lanes: &L,
+    scope: u64,
+    question: bool,
+    to: Option<&NodeId>,
+    random: &mut Random,
+) -> Digests {
+    let digest = |covers, scope| Digest { covers, scope, question, lane: lane_of(lanes), ..Digest::default() };
     let mut digests = vec![digest(Vec::new(), 0)];
-    let mut room = COVERS_BYTES;
+    let (mut room, mut cut) = (COVERS_BYTES, 0);
     for bucket in (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1) {
-        let mut parts = in_datagrams(lanes.covers_of(bucket, to));
-        let last = digests.last_mut().expect("there is one from the start");
+        let mut told_of = |cover| {
+            let (cover, is_cut) = told(cover, random);
+            cut |= u64::from(is_cut) << bucket;
+            cover
+        };
+        let mut parts = in_datagrams(lanes.covers_of(bucket, to).into_iter().map(&mut told_of).collect());
         let len = parts.first().map_or(0, |part| part.iter().map(cover_len).sum());
-        if parts.len() <= 1 && len <= room {
-            last.covers.extend(parts.pop().unwrap_or_default());
-            last.scope |= 1 << bucket;
-            room -= len;
-        } else {
-            digests.extend(parts.into_iter().map(|covers| digest(covers, 1 << bucket)));
-            let covers = digests.last().map_or(&[][..], |last| &last.covers);
-            room = COVERS_BYTES.saturating_sub(covers.iter().map(cover_len).sum());
+        if parts.len() > 1 {
+            let starts: Vec<Option<Run>> = parts.iter().skip(1).map(|part| part.first().map(run_of::<L>)).collect();
+            let (from, until) = ([None].into_iter().chain(starts.clone()), starts.into_iter().chain([None]));
+            for ((from, until), covers) in from.zip(until).zip(parts) {
+                digests.push(Digest { from, until, ..digest(covers, 1 << bucket) });
+            }
+            // The last part speaks of runs of this bucket alone.
+            digests.push(digest(Vec::new(), 0));
+            room = COVERS_BYTES;
+            continue;
         }
+        if len > room {
+            digests.push(digest(Vec::new(), 0));
+            room = COVERS_BYTES;
+        }
+        let last = digests.last_mut().expect("there is one from the start");
+        last.covers.extend(parts.pop().unwrap_or_default());
+        last.scope |= 1 << bucket;
+        room -= len;
     }
     digests.retain(|digest| digest.scope != 0);
-    digests.truncate(MAX_DIGESTS);
-    digests
+    if digests.len() > MAX_DIGESTS {
+        let any = usize::try_from(random.below(digests.len() as u64)).unwrap_or(0);
+        digests.rotate_left(any);
+        digests.truncate(MAX_DIGESTS);
+    }
+    Digests { digests, cut }
+}
+
+/// The run of a cover. Of the live lane's an author has one, whichever it is.
+fn run_of<L: Lanes>(cover: &Cover) -> Run {
+    Run { author: cover.author, epoch: if L::LANE == OpLane::Live { 0 } else { cover.epoch } }
 }
 
 /// The buckets of which the other's sums are not ours.
@@ -462,8 +536,8 @@ impl Replication {
         self.sync.wake_all();
     }
 
-    pub(super) fn digests(&self, question: bool) -> Vec<Digest> {
-        digests(self, question, None)
+    pub(super) fn question(&self, random: &mut Random) -> Digests {
+        digests(self, true, None, random)
     }
 
     fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&NodeId, &Lane)> {
@@ -498,7 +572,8 @@ impl Replication {
     fn on_sums(&self, from: NodeId, digest: &Digest, ctx: &mut Context) -> bool {
         let differing = differing(self, digest);
         if differing != 0 {
-            send_digests(Destination::Peer(from), &flat(self, differing, true, None), ctx);
+            let question = flat(self, differing, true, None, &mut ctx.random);
+            send_digests(Destination::Peer(from), &question.digests, ctx);
         }
         differing != 0
     }
@@ -506,10 +581,11 @@ impl Replication {
     fn on_covers(&mut self, from: NodeId, digest: &Digest, ctx: &mut Context) -> bool {
         let theirs: BTreeMap<NodeId, &Cover> =
             digest.covers.iter().map(|cover| (NodeId(cover.author), cover)).collect();
-        let mut has_said = self.give(from, digest.scope, &theirs, ctx);
+        let mut has_said = self.give(from, digest, &theirs, ctx);
         if digest.question && self.lacks_any(&theirs, ctx) {
             // An answer to an answer would go on for ever; this one asks nothing.
-            send_digests(Destination::Peer(from), &flat(self, digest.scope, false, None), ctx);
+            let answer = flat(self, digest.scope, false, None, &mut ctx.random);
+            send_digests(Destination::Peer(from), &answer.digests, ctx);
             has_said = true;
         }
         self.sync.drop_candidate(&from);
@@ -518,11 +594,13 @@ impl Replication {
 
     /// Sends what the other lacks of the authors it speaks of: of those it does not name the card alone, since it takes
     /// nothing else of somebody who is not present there. `true` if there was anything.
-    fn give(&self, to: NodeId, scope: u64, theirs: &BTreeMap<NodeId, &Cover>, ctx: &mut Context) -> bool {
+    fn give(&self, to: NodeId, asked: &Digest, theirs: &BTreeMap<NodeId, &Cover>, ctx: &mut Context) -> bool {
         let mut given: Vec<SignedOp> = Vec::new();
         let mut covered: Vec<Cover> = Vec::new();
         let mut bytes = 0;
-        for (author, lane) in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
+        let speaks_of = |author: &NodeId| asked.speaks_of(Run { author: author.0, epoch: 0 });
+        let lanes = in_scope(asked.scope, ctx).flat_map(|bucket| self.bucket(bucket));
+        for (author, lane) in lanes.filter(|(author, _)| speaks_of(author)) {
             let foreign = theirs.get(author).filter(|cover| Epoch(cover.epoch) == lane.epoch);
             if theirs.get(author).is_some_and(|cover| Epoch(cover.epoch) > lane.epoch) || *author == to {
                 continue;
@@ -536,7 +614,10 @@ impl Replication {
             bytes += ops.iter().map(SignedOp::wire_len).sum::<usize>();
             given.extend(ops);
             if theirs.contains_key(author) {
-                covered.push(lane.hollow());
+                let hollow = lane.hollow();
+                let unknown = Intervals::from_wire(&hollow.intervals).without(&known);
+                let parts = unknown.to_wire().chunks(MAX_TOLD_OVER).map(<[_]>::to_vec);
+                covered.extend(parts.map(|intervals| Cover { intervals, ..hollow.clone() }));
             }
             if bytes > MAX_ANSWER {
                 break;
@@ -600,15 +681,106 @@ mod tests {
     #[test]
     fn covers_with_gaps_are_split_so_that_each_part_fits_a_datagram() {
         for intervals in [1, 2, 3, 10, 200] {
-            let covers: Vec<Cover> = (0..60).map(|n| cover(n, intervals)).collect();
+            let random = &mut Random::from_seed([1; 32]);
+            let covers: Vec<Cover> = (0..60).map(|n| told(cover(n, intervals), random).0).collect();
             let parts = in_datagrams(covers);
             assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), 60, "{intervals} intervals");
             for covers in parts {
-                let digest = Digest { covers, scope: EVERYTHING, sums: Vec::new(), question: true, lane: None };
+                let end = Some(Run { author: [0xff; 16], epoch: u64::MAX });
+                let whole = Digest { scope: EVERYTHING, question: true, lane: Some(1), ..Digest::default() };
+                let digest = Digest { covers, from: end, until: end, ..whole };
                 let mut text = Vec::new();
                 codec::encode(&Message::Digest(digest), &mut text);
                 assert!(text.len() <= MAX_PLAIN, "{} bytes, {intervals} intervals", text.len());
             }
+        }
+    }
+
+    #[test]
+    fn of_many_gaps_some_are_told_in_turn_and_all_else_is_called_covered() {
+        let random = &mut Random::from_seed([1; 32]);
+        let whole = cover(1, 300);
+        let gap = |k: u64| 70_000 * k;
+        let (mut asked, mut lowest) = (std::collections::BTreeSet::new(), 0);
+        for _ in 0..200 {
+            let (cover, is_cut) = told(whole.clone(), random);
+            assert!(is_cut && cover_len(&cover) <= COVER_FRAME + COVERS_BYTES / 2);
+            let intervals = Intervals::from_wire(&cover.intervals);
+            assert_eq!(intervals.highest(), gap(300) - 1, "what is new is asked for");
+            assert!(
+                Intervals::from_wire(&whole.intervals).without(&intervals).to_wire().is_empty(),
+                "what is held is not"
+            );
+            let gaps: Vec<u64> = (1..300).filter(|k| !intervals.contains(gap(*k))).collect();
+            assert!(gaps.windows(2).all(|pair| pair[1] == pair[0] + 1), "in a row: {gaps:?}");
+            lowest += usize::from(gaps.first() == Some(&1));
+            asked.extend(gaps);
+        }
+        assert_eq!(asked.len(), 299, "a gap that nobody can close keeps no other back");
+        assert!((60..140).contains(&lowest), "the lowest are asked for in every other question: {lowest}");
+        let few = cover(1, 3);
+        assert_eq!(told(few.clone(), random), (few, false));
+    }
+
+    /// So many covers of so many intervals in each of some buckets.
+    struct Many(Roots, std::ops::Range<usize>, u8, u64);
+
+    impl Lanes for Many {
+        const LANE: OpLane = OpLane::Log;
+
+        fn count(&self) -> usize {
+            self.1.len() * usize::from(self.2)
+        }
+
+        fn roots(&self) -> &Roots {
+            &self.0
+        }
+
+        fn covers_of(&self, bucket: usize, _: Option<&NodeId>) -> Vec<Cover> {
+            let of = |n: u8| Cover { author: ids_of(bucket).0.0, epoch: u64::from(n), ..cover(0, self.3) };
+            (0..self.2).filter(|_| self.1.contains(&bucket)).map(of).collect()
+        }
+    }
+
+    #[test]
+    fn every_run_is_spoken_of_in_one_digest_and_named_there() {
+        let random = &mut Random::from_seed([1; 32]);
+        for lanes in [
+            Many(Roots::new(), 3..4, 100, 1),
+            Many(Roots::new(), 2..5, 50, 1),
+            Many(Roots::new(), 0..64, 2, 1),
+            Many(Roots::new(), 63..64, 1, 50),
+        ] {
+            let Digests { digests, .. } = flat(&lanes, EVERYTHING, true, None, random);
+            assert!(digests.len() <= MAX_DIGESTS);
+            for bucket in 0..BUCKETS {
+                let scope = digests.iter().filter(|digest| digest.scope >> bucket & 1 == 1);
+                let (author, last) = ids_of(bucket);
+                for epoch in 0..u64::from(lanes.2) + 9 {
+                    let run = Run { author: author.0, epoch };
+                    let of: Vec<&Digest> = scope.clone().filter(|digest| digest.speaks_of(run)).collect();
+                    assert_eq!(of.len(), 1, "{run:?}");
+                    let is_named = of[0].covers.iter().any(|cover| run_of::<Many>(cover) == run);
+                    assert_eq!(is_named, lanes.1.contains(&bucket) && epoch < u64::from(lanes.2), "{run:?}");
+                }
+                let run = Run { author: last.0, epoch: u64::MAX };
+                assert_eq!(scope.filter(|digest| digest.speaks_of(run)).count(), 1, "{run:?}");
+            }
+        }
+    }
+
+    /// The lowest were asked for each time, and the others never.
+    #[test]
+    fn of_more_than_is_asked_at_once_any_part_is_asked() {
+        let random = &mut Random::from_seed([1; 32]);
+        for lanes in [Many(Roots::new(), 0..64, 1, 100), Many(Roots::new(), 5..6, 64, 100)] {
+            let mut named = std::collections::BTreeSet::new();
+            for _ in 0..100 {
+                let Digests { digests, .. } = flat(&lanes, EVERYTHING, true, None, random);
+                assert_eq!(digests.len(), MAX_DIGESTS);
+                named.extend(digests.iter().flat_map(|digest| digest.covers.iter().map(run_of::<Many>)));
+            }
+            assert_eq!(named.len(), 64);
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use super::super::bench::{Bench, identity};
 use super::*;
+use crate::effect::log::Committed;
+use crate::effect::{Command, Input, Output};
 use crate::ground::id::Epoch;
-use crate::model::alert::ReceiptRow;
+use crate::model::alert::{AlertOrder, ReceiptRow};
+use crate::model::letter::{Priority, Ticket};
 
 const PEER: u8 = 1;
 
@@ -56,4 +59,38 @@ fn who_says_to_an_author_alone_what_it_has_is_believed_under_the_key_of_the_two_
         assert_eq!(dropped(&bench), [count(Reject::Tag), count(Reject::Malformed)], "{said:?}");
         assert_eq!([1, 4].map(|seq| has_shown(&bench, seq)), shown, "{said:?}");
     }
+}
+
+/// Where many nodes alert, what is known of receipts is forgotten, and whoever had an alert was told it again each five seconds.
+#[test]
+fn whoever_told_that_it_has_an_alert_is_not_told_it_again_though_that_was_forgotten() {
+    let mut bench = Bench::new(1);
+    let order = AlertOrder {
+        ticket: Ticket(1),
+        payload: b"1".to_vec(),
+        priority: Priority::Critical,
+        ttl: Duration::from_secs(3_600),
+    };
+    bench.hand(Input::Command(Command::Raise(order)));
+    let commit = bench.out.iter().find_map(|output| match output {
+        Output::Commit { commit, .. } => Some(*commit),
+        _other => None,
+    });
+    bench.hand(Input::Committed { commit: commit.expect("it is written"), result: Committed::OnDisk });
+    let me = bench.node.ctx.me.id;
+    let said = receipt(9, 1).body;
+    let op = bench.say(PEER, 50, OpKind::Receipt, &me.0, said);
+    bench.hear_op(PEER, op);
+    assert!(has_shown(&bench, 1));
+    let other = ReceiptRow { epoch: run().0, shown: vec![(1, 1)], durable: Vec::new() };
+    for n in 0..20_000_u32 {
+        let mut author = [0; 16];
+        author[..4].copy_from_slice(&n.to_le_bytes());
+        let body = ReceiptBody::of([other.clone()].into_iter());
+        bench.node.alerts.on_receipt((identity(PEER).id(), NodeId(author)), (run(), 1), body, &mut bench.node.ctx);
+    }
+    assert!(!has_shown(&bench, 1), "it is forgotten");
+    bench.node.alerts.on_up(bench.now);
+    bench.pass(Duration::from_secs(1));
+    assert!(has_shown(&bench, 1), "it is known again before the alert is told again");
 }

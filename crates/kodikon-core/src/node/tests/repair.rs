@@ -16,8 +16,10 @@ use std::sync::Arc;
 /// Whom a node tells of when it answers a peer whose sums all differ; what it sends must fit a datagram.
 fn told(bench: &mut Bench, peer: u8) -> BTreeSet<NodeId> {
     let sums = vec![1; 64];
-    bench
-        .hear(peer, &Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true, lane: None }));
+    bench.hear(
+        peer,
+        &Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true, ..Digest::default() }),
+    );
     let mut authors = BTreeSet::new();
     for (_, message) in bench.said() {
         if let Message::Digest(digest) = message {

@@ -96,8 +96,9 @@ fn an_observer_that_asks_at_two_turns_where_it_is_not_spoken_to_is_asked_back() 
 #[test]
 fn a_peer_that_asks_what_we_hold_where_it_is_not_spoken_to_is_asked_back_at_once() {
     let mut bench = with_two_ways();
-    let digest =
-        || Message::Digest(Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question: true, lane: None });
+    let digest = || {
+        Message::Digest(Digest { covers: Vec::new(), scope: 0, sums: Vec::new(), question: true, ..Digest::default() })
+    };
     bench.hear(1, &digest());
     assert_eq!(asked(&bench), [], "it hears us there");
     for (seconds, expected) in [(0, 1), (3, 0), (1, 1)] {

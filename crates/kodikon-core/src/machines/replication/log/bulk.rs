@@ -14,13 +14,13 @@ use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::checks::Checks;
 use crate::machines::replication::log::checking::{Checking, Unchecked};
-use crate::machines::replication::log::giving::{Giving, MAX_GIVING, MAX_ITEMS};
+use crate::machines::replication::log::giving::{Answer, Giving, MAX_GIVING, MAX_ITEMS};
 use crate::machines::replication::log::pipe::{self, Part, PipeFrame};
 use crate::machines::replication::log::{Born, Log, Way};
-use crate::machines::replication::sync;
+use crate::machines::replication::sync::{self, Digests};
 use crate::model::op::OpId;
 use crate::model::roster::Peer;
-use crate::wire::message::{Bulk as BulkWord, Digest, Log as LogMessage, Message};
+use crate::wire::message::{Bulk as BulkWord, Log as LogMessage, Message};
 
 /// From so many bytes on, beyond those of an answer, a pipe is worth its two round trips (design, section 6).
 pub(super) const BULK_FROM: usize = 64 * 1_024;
@@ -68,8 +68,9 @@ pub(super) struct Taking {
     until: u64,
     /// What was asked on it and not answered to the end.
     asked: usize,
-    /// The buckets of which more is owed.
+    /// The buckets of which more is owed, and of which gaps were left out of the last question.
     more: u64,
+    cut: u64,
     has_news: bool,
     /// Whether anything came by it.
     was_of_use: bool,
@@ -151,6 +152,7 @@ impl Log {
             until: WINDOW,
             asked: 0,
             more: 0,
+            cut: 0,
             has_news: false,
             was_of_use: false,
         });
@@ -180,23 +182,24 @@ impl Log {
     /// Asks on the pipe for what is lacked here.
     pub(in crate::machines::replication) fn ask_by_pipe(&mut self, ctx: &mut Context) {
         let peer = self.bulk.taking.as_ref().map(|taking| taking.peer);
-        let digests = self.digests(peer.as_ref());
-        self.ask_piped(digests, ctx);
+        let question = self.question(peer.as_ref(), &mut ctx.random);
+        self.ask_piped(question, ctx);
     }
 
-    fn ask_piped(&mut self, digests: Vec<Digest>, ctx: &mut Context) {
+    fn ask_piped(&mut self, question: Digests, ctx: &mut Context) {
         let Some(taking) = self.bulk.taking.as_mut() else { return };
         let Some(stream) = taking.stream else { return };
-        taking.asked += digests.len();
-        for digest in digests {
+        taking.asked += question.digests.len();
+        taking.cut |= question.cut;
+        for digest in question.digests {
             ctx.out.send(Destination::Pipe(stream), Message::Digest(digest));
         }
     }
 
     /// An answer to what came on a pipe waits in it.
-    pub(super) fn answer_by_pipe(&mut self, stream: StreamId, ops: Vec<OpId>, more: u64) {
+    pub(super) fn answer_by_pipe(&mut self, stream: StreamId, answer: Answer) {
         if let Some(giving) = self.bulk.giving.get_mut(&stream) {
-            giving.answer(ops, more);
+            giving.answer(answer);
         }
     }
 
@@ -235,8 +238,8 @@ impl Log {
         ctx.stats.pipes_failed += 1;
         if taking.was_of_use {
             // What it did not bring is asked for at once, and by the next pipe.
-            let digests = self.digests(Some(&taking.peer));
-            self.sync.go_on(now, taking.peer, &digests, ctx);
+            let question = self.question(Some(&taking.peer), &mut ctx.random);
+            self.sync.go_on(now, taking.peer, &question, ctx);
         } else {
             self.bulk.avoid(now, taking.peer, BROKEN);
         }
@@ -290,8 +293,8 @@ impl Log {
                 }
                 Part::Piece(piece) => self.on_piece_by(now, (peer, Way::Pipe), piece, checks, ctx),
                 Part::Digest(digest) => {
-                    let digests = sync::flat(self, digest.scope, false, Some(&peer));
-                    self.ask_piped(digests, ctx);
+                    let question = sync::flat(self, digest.scope, false, Some(&peer), &mut ctx.random);
+                    self.ask_piped(question, ctx);
                 }
                 // It is this node that says how far it came.
                 Part::Word(_) | Part::Other => {}
@@ -323,14 +326,14 @@ impl Log {
         let is_placed = self.bulk.checking.is_empty();
         let Some(taking) = self.bulk.taking.as_mut().filter(|taking| taking.asked == 0 && is_placed) else { return };
         let Some(stream) = taking.stream else { return };
-        let (more, has_news) = (std::mem::take(&mut taking.more), std::mem::take(&mut taking.has_news));
+        let more = std::mem::take(&mut taking.more) | std::mem::take(&mut taking.cut);
+        let has_news = std::mem::take(&mut taking.has_news);
         if more != 0 && has_news {
             ctx.stats.pulls_continued += 1;
             let peer = taking.peer;
             self.sync.expect(now, peer);
-            let mut digests = sync::flat(self, more, true, Some(&peer));
-            digests.truncate(1);
-            return self.ask_piped(digests, ctx);
+            let question = sync::flat(self, more, true, Some(&peer), &mut ctx.random).one(&mut ctx.random);
+            return self.ask_piped(question, ctx);
         }
         self.bulk.taking = None;
         ctx.out.stream(StreamWish::Close { stream });

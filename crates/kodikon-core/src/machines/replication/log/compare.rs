@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use crate::effect::context::Context;
 use crate::effect::outbox::Destination;
 use crate::ground::id::{Epoch, NodeId, StreamId};
+use crate::ground::random::Random;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::log::Log;
 use crate::machines::replication::log::bulk::BULK_FROM;
+use crate::machines::replication::log::giving::Answer;
 use crate::machines::replication::log::lane::LogLane;
 use crate::machines::replication::log::pipe::{MAX_ROUND, MAX_ROUND_OPS};
 use crate::machines::replication::roots::{BUCKETS, Roots};
-use crate::machines::replication::sync::{self, Lanes, MAX_ANSWER, in_datagrams, in_scope, send_digests};
+use crate::machines::replication::sync::{
+    self, Digests, Lanes, MAX_ANSWER, MAX_TOLD_OVER, in_datagrams, in_scope, send_digests,
+};
 use crate::model::op::{OpId, OpLane};
-use crate::wire::message::{Cover, Digest, Log as LogMessage, Message};
+use crate::wire::message::{Cover, Digest, Log as LogMessage, Message, Run};
 
 /// An answer that comes this soon after a question of the same peer was on its way at the same time: as the settling of news.
 const GIVEN_LATELY: Duration = Duration::from_millis(250);
@@ -50,8 +54,8 @@ impl Log {
 
     /// A new acquaintance is asked at once, where that is worth it.
     pub(in crate::machines::replication) fn ask_now(&mut self, now: Instant, source: NodeId, ctx: &mut Context) {
-        let digests = self.digests(Some(&source));
-        self.sync.ask_now(now, source, &digests, ctx);
+        let question = self.question(Some(&source), &mut ctx.random);
+        self.sync.ask_now(now, source, &question, ctx);
     }
 
     /// A peer is gone.
@@ -61,8 +65,8 @@ impl Log {
     }
 
     /// The question what is lacked here, to one or to anybody.
-    pub(super) fn digests(&self, to: Option<&NodeId>) -> Vec<Digest> {
-        sync::digests(self, true, to)
+    pub(super) fn question(&self, to: Option<&NodeId>, random: &mut Random) -> Digests {
+        sync::digests(self, true, to, random)
     }
 
     fn bucket(&self, bucket: usize) -> impl Iterator<Item = &LogLane> {
@@ -86,7 +90,8 @@ impl Log {
         if digest.sums.len() == BUCKETS {
             let differing = sync::differing(self, digest);
             if differing != 0 {
-                send_digests(to, &sync::flat(self, differing, true, Some(&from)), ctx);
+                let question = sync::flat(self, differing, true, Some(&from), &mut ctx.random);
+                send_digests(to, &question.digests, ctx);
                 // On a pipe every question is answered by an end.
                 has_said = pipe.is_none();
             }
@@ -95,7 +100,7 @@ impl Log {
             let theirs = digest.covers.iter().map(|cover| (run(cover), cover)).collect();
             // Where both ask at once each answers the other's question with what it covers, and has told that as its own question.
             let was_given = pipe.is_none() && self.was_given(now, from, digest);
-            let gives = !was_given && self.give(now, (from, pipe), digest.scope, &theirs, ctx);
+            let gives = !was_given && self.give(now, (from, pipe), digest, &theirs, ctx);
             has_said = gives || pipe.is_some();
             let lacks = |(run, cover): (&(NodeId, Epoch), &&Cover)| {
                 self.lanes.get(run).is_none_or(|lane| lane.lacks(&cover.intervals))
@@ -104,7 +109,8 @@ impl Log {
             if digest.question && pipe.is_none() && theirs.iter().any(lacks) {
                 // An answer to an answer would go on for ever; this one asks nothing.
                 self.sync.expect(now, from);
-                send_digests(to, &sync::flat(self, digest.scope, false, Some(&from)), ctx);
+                let answer = sync::flat(self, digest.scope, false, Some(&from), &mut ctx.random);
+                send_digests(to, &answer.digests, ctx);
                 has_said = true;
             }
             self.sync.drop_candidate(&from);
@@ -131,18 +137,19 @@ impl Log {
         &mut self,
         now: Instant,
         (to, pipe): (NodeId, Option<StreamId>),
-        scope: u64,
+        asked: &Digest,
         theirs: &BTreeMap<(NodeId, Epoch), &Cover>,
         ctx: &mut Context,
     ) -> bool {
-        let Owed { given, beyond, over } = self.owed(pipe.is_some(), scope, theirs, ctx);
+        let Owed { given, beyond, over } = self.owed(pipe.is_some(), asked, theirs, ctx);
         let is_all = beyond == 0;
         // Whoever asked goes on at once.
-        let end = if is_all { 0 } else { scope };
-        let destination = pipe.map_or(Destination::Peer(to), Destination::Pipe);
+        let end = if is_all { 0 } else { asked.scope };
+        let destination = Destination::Peer(to);
         let has_any = !given.is_empty() || !over.is_empty();
+        let over = in_datagrams(over);
         if let Some(stream) = pipe {
-            self.answer_by_pipe(stream, given, end);
+            self.answer_by_pipe(stream, Answer { ops: given, over, more: end, asked: asked.scope });
         } else {
             let mut messages = self.told(now, &given, ctx);
             let pipe = (beyond > BULK_FROM && self.bulk.offer(now, to)).then_some(true);
@@ -154,17 +161,24 @@ impl Log {
                 None => {}
             }
             messages.into_iter().for_each(|message| ctx.out.send(destination, message));
-        }
-        for over in in_datagrams(over) {
-            ctx.out.send(destination, Message::Log(LogMessage { over, ..LogMessage::default() }));
+            for over in over {
+                ctx.out.send(destination, Message::Log(LogMessage { over, ..LogMessage::default() }));
+            }
         }
         has_any
     }
 
     /// What the other lacks, as much as one answer takes.
-    fn owed(&self, by_pipe: bool, scope: u64, theirs: &BTreeMap<(NodeId, Epoch), &Cover>, ctx: &mut Context) -> Owed {
+    fn owed(
+        &self,
+        by_pipe: bool,
+        asked: &Digest,
+        theirs: &BTreeMap<(NodeId, Epoch), &Cover>,
+        ctx: &mut Context,
+    ) -> Owed {
         let (mut lacking, mut lanes) = (Vec::new(), Vec::new());
-        for lane in in_scope(scope, ctx).flat_map(|bucket| self.bucket(bucket)) {
+        let speaks_of = |lane: &&LogLane| asked.speaks_of(Run { author: lane.author.0, epoch: lane.epoch.0 });
+        for lane in in_scope(asked.scope, ctx).flat_map(|bucket| self.bucket(bucket)).filter(speaks_of) {
             let run = (lane.author, lane.epoch);
             let foreign = theirs.get(&run);
             let known = foreign.map(|cover| Intervals::from_wire(&cover.intervals)).unwrap_or_default();
@@ -201,20 +215,19 @@ impl Log {
 
     /// A peer's answer ends: whether it has more, and in which buckets.
     pub(super) fn on_answer_ended(&mut self, now: Instant, from: NodeId, scope: u64, ctx: &mut Context) {
+        let scope = self.sync.goes_on(now, from, scope);
         // What a pipe brings is not asked for in datagrams.
-        if self.sync.may_go_on(now, from) && scope != 0 && !self.bulk.is_taking() {
-            let mut digests = sync::flat(self, scope, true, Some(&from));
-            // One at a time: each is answered on its own, and each answer would ask for two more.
-            digests.truncate(1);
-            self.sync.go_on(now, from, &digests, ctx);
+        if scope != 0 && !self.bulk.is_taking() {
+            let question = sync::flat(self, scope, true, Some(&from), &mut ctx.random).one(&mut ctx.random);
+            self.sync.go_on(now, from, &question, ctx);
         }
     }
 
     /// A peer's answer stopped short: what is missing is asked for again.
     pub(super) fn resume_pull(&mut self, now: Instant, ctx: &mut Context) {
         if let Some(source) = self.sync.take_resumed(now).filter(|_| !self.bulk.is_taking()) {
-            let digests = self.digests(Some(&source));
-            self.sync.go_on(now, source, &digests, ctx);
+            let question = self.question(Some(&source), &mut ctx.random);
+            self.sync.go_on(now, source, &question, ctx);
         }
     }
 }
@@ -234,9 +247,12 @@ struct Owed {
 fn told_over(lane: &LogLane, over: &Intervals, (known, up_to): (&Intervals, u64), ctx: &mut Context) -> Vec<Cover> {
     let gaps = over.without(known).up_to(up_to);
     let mut rest = over.without(&gaps).to_wire().to_vec();
-    if !rest.is_empty() {
-        let first = usize::try_from(ctx.random.below(rest.len() as u64)).unwrap_or(0);
-        rest.rotate_left(first);
+    if rest.len() > MAX_TOLD_OVER {
+        // The longest first, in which the most may be held, and of the others as many.
+        rest.sort_by_key(|interval| core::cmp::Reverse(interval.last - interval.first));
+        let others = &mut rest[MAX_TOLD_OVER / 2..];
+        let first = usize::try_from(ctx.random.below(others.len() as u64)).unwrap_or(0);
+        others.rotate_left(first);
         rest.truncate(MAX_TOLD_OVER);
         rest.sort_by_key(|interval| interval.first);
     }
@@ -247,6 +263,3 @@ fn told_over(lane: &LogLane, over: &Intervals, (known, up_to): (&Intervals, u64)
         .map(|intervals| lane.as_cover(intervals))
         .collect()
 }
-
-/// Intervals that fit half a datagram if each takes 11 B: two numbers below 2^32, and a frame.
-const MAX_TOLD_OVER: usize = 62;

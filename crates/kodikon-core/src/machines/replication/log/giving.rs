@@ -10,12 +10,16 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::log::Log;
 use crate::machines::replication::log::pipe::{self, PipeFrame};
 use crate::model::op::OpId;
-use crate::wire::message::{Bulk as BulkWord, Log as LogMessage, Message};
+use crate::wire::message::{Bulk as BulkWord, Cover, Log as LogMessage, Message};
 
 /// Pipes given at once: a peer beyond them pulls by datagrams and comes again.
 pub(super) const MAX_GIVING: usize = 4;
-/// Ops and ends of answers that wait in one pipe: two answers, since a digest in parts is answered in parts.
-pub(super) const MAX_ITEMS: usize = 2 * (pipe::MAX_ROUND_OPS + 1);
+/// Ops, words of what is over and ends of answers that wait in one pipe: two answers, since a digest in parts is answered in parts, and
+/// the ends of others, which are asked for again.
+pub(super) const MAX_ITEMS: usize = 2 * (pipe::MAX_ROUND_OPS + MAX_OVERS + 1) + MAX_ENDS;
+/// Messages of an answer that tell what is over: of each run some intervals, thirty runs to a message.
+const MAX_OVERS: usize = 256;
+const MAX_ENDS: usize = 16;
 /// A pipe on which nothing happens is of no use to anybody.
 const IDLE: Duration = Duration::from_secs(30);
 /// Bytes of the first burst, and of the shortest and the longest: that one waits in the driver at most, which ends a stream on which
@@ -51,8 +55,29 @@ pub(super) struct Giving {
 #[derive(Debug)]
 enum Item {
     Op(OpId),
+    /// What is over, one message of it: after the ops, which show how far their author counts.
+    Over(Vec<Cover>),
     /// An answer ends: the buckets of which more is owed.
     End(u64),
+}
+
+/// What one burst says of an answer.
+#[derive(Debug, Default)]
+struct Part {
+    ids: Vec<OpId>,
+    over: Vec<Vec<Cover>>,
+    end: Option<u64>,
+}
+
+/// An answer to a question on a pipe.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) ops: Vec<OpId>,
+    pub(super) over: Vec<Vec<Cover>>,
+    /// The buckets of which more is owed.
+    pub(super) more: u64,
+    /// Those that were asked for.
+    pub(super) asked: u64,
 }
 
 impl Giving {
@@ -79,11 +104,15 @@ impl Giving {
         pipe::advance(&mut self.next, counter)
     }
 
-    /// Lets an answer wait. Whoever asks for more than two at once gets no more.
-    pub(super) fn answer(&mut self, ops: Vec<OpId>, more: u64) {
-        if self.items.len() + ops.len() < MAX_ITEMS {
+    /// Lets an answer wait. Whoever asks for more than two at once is told of the others that more is owed.
+    pub(super) fn answer(&mut self, answer: Answer) {
+        let Answer { ops, over, more, asked } = answer;
+        if self.items.len() + ops.len() + over.len() < MAX_ITEMS - MAX_ENDS {
             self.items.extend(ops.into_iter().map(Item::Op));
+            self.items.extend(over.into_iter().map(Item::Over));
             self.items.push_back(Item::End(more));
+        } else if self.items.len() < MAX_ITEMS {
+            self.items.push_back(Item::End(asked));
         }
     }
 
@@ -125,8 +154,8 @@ impl Giving {
 
     fn may_send(&self, now: Instant) -> bool {
         let is_free = self.sent == self.got && now >= self.rests_until;
-        // The end of an answer has no bytes and needs no room.
-        is_free && (self.sent < self.until || matches!(self.items.front(), Some(Item::End(_))))
+        // The end of an answer and what is over have no bytes that count and need no room.
+        is_free && (self.sent < self.until || matches!(self.items.front(), Some(Item::Over(_) | Item::End(_))))
     }
 
     pub(super) fn next_deadline(&self) -> Instant {
@@ -155,10 +184,10 @@ impl Log {
     pub(super) fn give_on(&mut self, now: Instant, stream: StreamId, ctx: &mut Context) {
         let Some(giving) = self.bulk.giving.get_mut(&stream).filter(|giving| giving.may_send(now)) else { return };
         let room = giving.burst.min(giving.until.saturating_sub(giving.sent));
-        let mut parts: Vec<(Vec<OpId>, Option<u64>)> = vec![(Vec::new(), None)];
+        let mut parts: Vec<Part> = vec![Part::default()];
         let mut bytes = 0;
         while let Some(item) = giving.items.pop_front() {
-            let (ids, end) = parts.last_mut().expect("there is one from the start");
+            let Part { ids, over, end } = parts.last_mut().expect("there is one from the start");
             match item {
                 Item::Op(id) => {
                     let lane = self.lanes.get(&(id.author, id.epoch));
@@ -169,15 +198,17 @@ impl Log {
                         break;
                     }
                 }
+                Item::Over(covers) => over.push(covers),
                 Item::End(more) => {
                     *end = Some(more);
-                    parts.push((Vec::new(), None));
+                    parts.push(Part::default());
                 }
             }
         }
         let mut messages = Vec::new();
-        for (ids, end) in parts {
+        for Part { ids, over, end } in parts {
             messages.extend(self.told(now, &ids, ctx));
+            messages.extend(over.into_iter().map(|over| Message::Log(LogMessage { over, ..LogMessage::default() })));
             messages.extend(end.map(|more| Message::Log(LogMessage { more: Some(more), ..LogMessage::default() })));
         }
         let sent: u64 = messages.iter().map(pipe::weight).sum();
@@ -249,17 +280,25 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// The second was dropped, and whoever had asked waited for its end in vain.
+    /// The second was dropped, and whoever had asked waited for its end in vain; the third was, where three digests had been asked.
     #[test]
-    fn two_of_the_largest_answers_wait_and_a_third_does_not() {
+    fn two_of_the_largest_answers_wait_and_of_a_third_that_more_is_owed() {
         let peer = (NodeId([1; 16]), 0);
         let mut giving = Giving::new(Instant::ZERO, peer, BulkWord { got: 0, until: u64::MAX });
         let id = |seq| OpId { author: NodeId([1; 16]), epoch: Epoch(1), seq: Seq(seq) };
-        let answer = || (0..pipe::MAX_ROUND_OPS as u64).map(id).collect::<Vec<OpId>>();
-        for waiting in [1, 2, 2] {
-            giving.answer(answer(), 1);
-            assert_eq!(giving.waiting(), waiting * (pipe::MAX_ROUND_OPS + 1));
+        let ops = || (0..pipe::MAX_ROUND_OPS as u64).map(id).collect::<Vec<OpId>>();
+        let over = || vec![Vec::new(); MAX_OVERS];
+        let whole = pipe::MAX_ROUND_OPS + MAX_OVERS + 1;
+        let mut ends = Vec::new();
+        for (waiting, end) in [(whole, 0), (2 * whole, 0), (2 * whole + 1, 5), (2 * whole + 2, 5)] {
+            giving.answer(Answer { ops: ops(), over: over(), more: 0, asked: 5 });
+            ends.push(end);
+            assert_eq!(giving.waiting(), waiting);
         }
+        let more = |item: &Item| if let Item::End(more) = item { Some(*more) } else { None };
+        assert_eq!(giving.items.iter().filter_map(more).collect::<Vec<u64>>(), ends);
+        (0..2 * MAX_ENDS).for_each(|_| giving.answer(Answer { ops: ops(), over: over(), more: 0, asked: 5 }));
+        assert_eq!(giving.waiting(), MAX_ITEMS);
     }
 
     #[test]

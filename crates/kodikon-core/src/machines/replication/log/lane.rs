@@ -229,10 +229,11 @@ impl LogLane {
     /// numbers that are lacked here are covered, up to the highest that was seen signed, since nobody would ever send them; those that
     /// are held come back, to be ended. `true` if something was covered.
     pub(super) fn told_over(&mut self, from: NodeId, intervals: &[Interval], is_sole: bool) -> (Vec<OpId>, bool) {
-        let believed = Intervals::from_wire(&self.hearsay.take((from, self.author), intervals, is_sole, &self.covered));
+        let heard = self.hearsay.take((from, self.author), intervals, is_sole, &self.covered);
+        let believed = Intervals::from_wire(&heard.believed);
         let most = self.most_intervals();
         let lacked = believed.clone().up_to(self.covered.highest()).without(&self.covered);
-        let mut is_news = false;
+        let mut is_news = heard.is_further;
         for interval in lacked.to_wire() {
             // What was never shown needs to be known as that first: a receipt tells of the rest.
             is_news |= self.refused.insert_within(interval.first, interval.last, most)
