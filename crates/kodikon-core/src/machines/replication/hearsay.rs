@@ -46,8 +46,7 @@ impl Hearsay {
         covered: &Intervals,
     ) -> Heard {
         let is_believed = |told: &&Interval| is_sole || from == author || self.is_confirmed(from, told);
-        let (mut believed, rest): (Vec<Interval>, Vec<Interval>) =
-            intervals.iter().partition(|told| is_believed(&told));
+        let (mut believed, rest): (Vec<Interval>, Vec<Interval>) = intervals.iter().partition(|told| is_believed(told));
         // Up to where nothing was left to ask another for, it said of what is not covered that it is over, whether that is kept or not.
         let through = self.0.iter().filter(|held| held.id != from).map(|held| held.through).max().unwrap_or(0);
         if rest.iter().any(|told| told.first <= through) {

@@ -72,10 +72,10 @@ fn whoever_told_that_it_has_an_alert_is_not_told_it_again_though_that_was_forgot
         ttl: Duration::from_secs(3_600),
     };
     bench.hand(Input::Command(Command::Raise(order)));
-    let commit = bench.out.iter().find_map(|output| match output {
-        Output::Commit { commit, .. } => Some(*commit),
-        _other => None,
-    });
+    let commit = bench
+        .out
+        .iter()
+        .find_map(|output| if let Output::Commit { commit, .. } = output { Some(*commit) } else { None });
     bench.hand(Input::Committed { commit: commit.expect("it is written"), result: Committed::OnDisk });
     let me = bench.node.ctx.me.id;
     let said = receipt(9, 1).body;
