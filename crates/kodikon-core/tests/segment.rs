@@ -54,7 +54,7 @@ fn nobody_is_suspected_on_a_perfect_lan_and_the_idle_traffic_is_small() {
     assert_eq!(suspected, [], "in ten minutes");
     let per_node_minute = (lan.sent - sent) as f64 / 100.0;
     assert!(per_node_minute < 64.0, "{per_node_minute} datagrams per node and minute");
-    let roots: std::collections::BTreeSet<u64> = lan.nodes.values().map(kodikon_core::node::Node::root).collect();
+    let roots: BTreeSet<u64> = lan.nodes.values().map(kodikon_core::node::Node::root).collect();
     assert_eq!(roots.len(), 1, "all agree");
 }
 
