@@ -17,7 +17,7 @@ use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::record::{NewRecord, RecordOrder};
 use kodikon_core::wire::codec;
-use kodikon_core::wire::message::{Cover, Digest, Interval, Log, LogEntry, LogPiece, Message};
+use kodikon_core::wire::message::{Cover, Digest, Interval, Log, LogEntry, LogPiece, Message, Run};
 use libfuzzer_sys::fuzz_target;
 use scene::{NODE, PEERS, Scene};
 
@@ -47,11 +47,13 @@ fuzz_target!(|bytes: &[u8]| {
                 sums: Vec::new(),
                 question: more & 8 == 0,
                 lane,
+                from: (more & 16 != 0).then(|| Run { author: [gap; 16], epoch: u64::from(length) }),
+                until: (more & 32 != 0).then(|| Run { author: [length; 16], epoch: u64::from(gap) }),
             }),
             1 => {
                 let sums =
                     (0..64).map(|bucket| u64::from(bucket % u64::from(gap.max(1)) == 0) * u64::from(first)).collect();
-                Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true, lane })
+                Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true, lane, ..Digest::default() })
             }
             2 => {
                 let entries = (0..u64::from(count % 8))
