@@ -97,7 +97,8 @@ impl Node {
         let mut reached = Vec::new();
         for id in is_far(&self.ctx) {
             // A member that is new on a segment of ours and not heard is taken for a neighbour until we have said that we do not.
-            let relays = self.routing.map().relays_to(&id).filter(|relays| *relays > 0);
+            let cheapest = self.routing.map().relays_to(&id).filter(|relays| *relays > 0);
+            let relays = cheapest.map(|cheapest| self.relays_taken(&id, cheapest));
             reached.extend(relays.map(|_| id));
             let was_lost = self.is_lost(&id);
             self.membership.review(now, id, relays, &mut self.ctx);

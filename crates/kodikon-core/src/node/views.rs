@@ -119,6 +119,15 @@ impl Node {
         Some(nearer.unwrap_or(cheapest))
     }
 
+    /// How many relays a letter passes where the cheapest way has so many.
+    pub(super) fn relays_taken(&mut self, to: &NodeId, cheapest: u8) -> u8 {
+        if cheapest <= self.ctx.config.max_hops {
+            return cheapest;
+        }
+        let taken = self.way_taken(to).map(|way| way.path.len().saturating_sub(1));
+        taken.and_then(|relays| u8::try_from(relays).ok()).unwrap_or(cheapest)
+    }
+
     fn begins_near(&self, way: &Way) -> bool {
         let first = way.path.first().and_then(|hop| self.ctx.roster.get(hop));
         first.is_some_and(|hop| hop.is_near() && hop.best_path().is_some())

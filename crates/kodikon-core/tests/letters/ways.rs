@@ -189,3 +189,24 @@ fn a_way_that_something_came_by_is_not_shown_over_a_link_that_the_map_has_lost()
     }
     assert!(without > 0, "for a while it is present and has no way");
 }
+
+/// Found by random-30, seed 4: `peers` told how many relays the cheapest way has, which are more than a letter may pass.
+#[test]
+fn a_peer_is_shown_with_the_relays_that_a_letter_to_it_passes() {
+    let homes: Vec<(u8, Vec<u8>)> = (1..=8)
+        .map(|n| {
+            let line = (n - 1..=n).filter(|s| (1..=7).contains(s));
+            (n, line.chain([8].into_iter().filter(|_| n == 1 || n == 3)).collect())
+        })
+        .collect();
+    let homes: Vec<(u8, &[u8])> = homes.iter().map(|(n, on)| (*n, &on[..])).collect();
+    let mut mesh = Segments::new(&homes);
+    mesh.settle();
+    lose(&mut mesh, 8, 45);
+    mesh.run(Duration::from_secs(900));
+    assert_eq!(way(&mut mesh, 1, 7).0, [2, 3, 4, 5, 6, 7], "it is cheaper, and five relays are allowed");
+    assert_eq!(way(&mut mesh, 1, 8).0, [3, 4, 5, 6, 7, 8], "the cheaper way has six");
+    let relays =
+        |to: u8| mesh.nodes[&1].peers().into_iter().find(|peer| peer.id == id(to)).and_then(|peer| peer.relays);
+    assert_eq!([7, 8].map(relays), [Some(5), Some(5)]);
+}
