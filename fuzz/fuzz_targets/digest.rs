@@ -53,7 +53,14 @@ fuzz_target!(|bytes: &[u8]| {
             1 => {
                 let sums =
                     (0..64).map(|bucket| u64::from(bucket % u64::from(gap.max(1)) == 0) * u64::from(first)).collect();
-                Message::Digest(Digest { covers: Vec::new(), scope: u64::MAX, sums, question: true, lane, ..Digest::default() })
+                Message::Digest(Digest {
+                    covers: Vec::new(),
+                    scope: u64::MAX,
+                    sums,
+                    question: true,
+                    lane,
+                    ..Digest::default()
+                })
             }
             2 => {
                 let entries = (0..u64::from(count % 8))

@@ -73,13 +73,13 @@ pub fn between(random: &mut Random, least: Duration, most: Duration) -> Duration
 
 /// One of these, or `None` if there are none.
 pub fn pick<'a, T>(random: &mut Random, items: &'a [T]) -> Option<&'a T> {
-    items.get(usize::try_from(random.below(items.len() as u64)).expect("below a length"))
+    items.get(random.place(items.len()))
 }
 
 /// These in another order.
 pub fn shuffle<T>(random: &mut Random, items: &mut [T]) {
     for last in (1..items.len()).rev() {
-        let other = usize::try_from(random.below(last as u64 + 1)).expect("below a length");
+        let other = random.place(last + 1);
         items.swap(last, other);
     }
 }

@@ -153,7 +153,7 @@ impl Hostile {
     /// Something recorded, with a bit bent or its end cut off.
     fn bend(&mut self, cluster: &mut Cluster<Watch>) {
         let Some((_, mut bytes)) = self.recorded(cluster) else { return };
-        let at = usize::try_from(self.random.below(bytes.len().max(1) as u64)).expect("below a length");
+        let at = self.random.place(bytes.len().max(1));
         if self.random.below(2) == 0 {
             bytes.truncate(at);
         } else if let Some(byte) = bytes.get_mut(at) {
@@ -163,7 +163,7 @@ impl Hostile {
     }
 
     fn send_noise(&mut self, cluster: &mut Cluster<Watch>) {
-        let len = usize::try_from(self.random.below(1_500)).expect("below 1,500");
+        let len = self.random.place(1_500);
         let mut bytes: Vec<u8> = Vec::with_capacity(len + 8);
         while bytes.len() < len {
             bytes.extend_from_slice(&self.random.bits().to_le_bytes());
@@ -307,7 +307,7 @@ impl Hostile {
 
     fn recorded(&mut self, cluster: &Cluster<Watch>) -> Option<(SocketAddr, Vec<u8>)> {
         let recorded = &cluster.tap.as_ref()?.recorded;
-        let place = usize::try_from(self.random.below(recorded.len() as u64)).expect("below a length");
+        let place = self.random.place(recorded.len());
         recorded.get(place).cloned()
     }
 

@@ -39,7 +39,7 @@ impl Workload {
 
     /// Which application changes its state now.
     pub fn who(&mut self) -> usize {
-        usize::try_from(self.random.below(self.nodes as u64)).expect("below the number of nodes")
+        self.random.place(self.nodes)
     }
 
     /// What it changes: a few of the keys that real cameras publish, now and then a large one, now and then away.

@@ -34,6 +34,11 @@ impl Random {
         ((u128::from(self.bits()) * u128::from(limit)) >> 64) as u64
     }
 
+    /// A place below `len`; 0 if that is 0.
+    pub fn place(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).unwrap_or(0)
+    }
+
     /// A span between zero and `limit`.
     pub fn span(&mut self, limit: Duration) -> Duration {
         Duration::from_nanos(self.below(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)))

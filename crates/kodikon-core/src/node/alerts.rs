@@ -54,13 +54,14 @@ impl Node {
             }
         }
         self.alerts.on_logged(now, logged, &mut self.ctx);
-        if self.alerts.may_have_forgotten() {
-            self.recall_receipts(&id.author);
-        }
+        self.recall_receipts(&id.author);
     }
 
-    /// What those who are present told of an author's log is known again.
+    /// What those who are present told of an author's log is known again, if it may have been forgotten.
     fn recall_receipts(&mut self, author: &NodeId) {
+        if !self.alerts.may_have_forgotten() {
+            return;
+        }
         let present: Vec<NodeId> = self.ctx.roster.present().map(|(peer, _)| *peer).collect();
         for peer in present {
             if let Some((number, receipt)) = self.replication.receipt_of(&peer, author) {
@@ -140,9 +141,10 @@ impl Node {
             }
         }
         self.share_receipts(now, Some(now));
+        let mut recalled = None;
         for (alert, id) in self.alerts.retries_due(now) {
             // Who told that it has it long ago does not tell it again.
-            if self.alerts.may_have_forgotten() {
+            if recalled.replace(id.author) != Some(id.author) {
                 self.recall_receipts(&id.author);
             }
             let missed: Vec<NodeId> =

@@ -57,7 +57,7 @@ impl Node {
         }
         self.disputes.asked = Some(now);
         // Of many others each time: one liar holds whom it likes failed.
-        let first = usize::try_from(self.ctx.random.below(disputed.len() as u64)).unwrap_or(0);
+        let first = self.ctx.random.place(disputed.len());
         disputed.rotate_left(first);
         for subject in disputed.into_iter().take(MAX_ASKED) {
             // The last relay is who lists it, or hears it on a segment whose namer does; the first may know better where that one is far.

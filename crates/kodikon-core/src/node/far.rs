@@ -142,7 +142,7 @@ impl Node {
         let mut whom: Vec<NodeId> = shown_by.into_iter().filter(|id| near.contains(id)).collect();
         near.retain(|id| !whom.contains(id));
         while whom.len() < ASKED_OF && !near.is_empty() {
-            let drawn = usize::try_from(self.ctx.random.below(near.len() as u64)).unwrap_or(0);
+            let drawn = self.ctx.random.place(near.len());
             whom.push(near.swap_remove(drawn));
         }
         for other in whom {

@@ -100,12 +100,11 @@ fn spread(mut joints: Vec<Vec<usize>>, segments: usize, hosts: usize) -> Vec<Vec
 
 /// Pairs of segments: each with one before it, and half as many again by chance, as far as a third of the hosts go round.
 fn tree(segments: usize, hosts: usize, random: &mut Random) -> Vec<Vec<usize>> {
-    let below = |random: &mut Random, n: usize| usize::try_from(random.below(n as u64)).expect("below a length");
-    let mut pairs: Vec<Vec<usize>> = (1..segments).map(|n| vec![below(random, n), n]).collect();
+    let mut pairs: Vec<Vec<usize>> = (1..segments).map(|n| vec![random.place(n), n]).collect();
     let more = (segments / 2).min((hosts / 3).saturating_sub(pairs.len()));
     let all: Vec<usize> = (0..segments).collect();
     for _ in 0..more {
-        let one = below(random, segments);
+        let one = random.place(segments);
         let others: Vec<usize> = all.iter().copied().filter(|&other| other != one).collect();
         pairs.extend(pick(random, &others).map(|&two| vec![one, two]));
     }

@@ -41,7 +41,7 @@ impl Alerts {
 
     /// Who raises one now, or acknowledges one.
     pub fn who(&mut self) -> usize {
-        usize::try_from(self.random.below(self.nodes as u64)).expect("below the number of nodes")
+        self.random.place(self.nodes)
     }
 
     /// An alert as chance has it.

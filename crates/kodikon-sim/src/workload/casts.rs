@@ -35,7 +35,7 @@ impl Casts {
 
     /// Who says something now.
     pub fn who(&mut self) -> usize {
-        usize::try_from(self.random.below(self.nodes as u64)).expect("below the number of nodes")
+        self.random.place(self.nodes)
     }
 
     /// A cast as chance has it.

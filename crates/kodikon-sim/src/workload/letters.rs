@@ -41,7 +41,7 @@ impl Letters {
 
     /// Who writes now.
     pub fn who(&mut self) -> usize {
-        usize::try_from(self.random.below(self.nodes as u64)).expect("below the number of nodes")
+        self.random.place(self.nodes)
     }
 
     /// To whom it writes: mostly to one of those who ever lived, now and then to itself or to one who never did.
@@ -63,7 +63,7 @@ impl Letters {
             10..30 => 1_000,
             _ => 200,
         };
-        let shorter = usize::try_from(self.random.below(most as u64)).expect("below a length");
+        let shorter = self.random.place(most);
         let len = if most < LONG { shorter } else { most };
         let priority = *pick(&mut self.random, &Priority::ALL).expect("there are four");
         let own_timeout = between(&mut self.random, Duration::from_secs(1), Duration::from_secs(60));

@@ -47,7 +47,7 @@ impl Records {
 
     /// Who orders something now.
     pub fn who(&mut self) -> usize {
-        usize::try_from(self.random.below(self.nodes as u64)).expect("below the number of nodes")
+        self.random.place(self.nodes)
     }
 
     /// What is seen: of two hundred things the n-th as often as 1/n says (Zipf), within a fifth.

@@ -57,7 +57,7 @@ impl Searches {
 
     /// Who does it.
     pub fn who(&mut self) -> usize {
-        usize::try_from(self.random.below(self.nodes as u64)).expect("below the number of nodes")
+        self.random.place(self.nodes)
     }
 
     /// What it does: mostly it records, now and then it deletes, often it searches.

@@ -347,7 +347,7 @@ fn some_there(on: InterfaceIndex, ctx: &mut Context) -> Vec<NodeId> {
         ctx.roster.near_alive().filter(|(_, peer)| is_there(peer)).map(|(id, _)| *id).collect();
     let mut chosen = Vec::new();
     while chosen.len() < OFFERED_TO && !there.is_empty() {
-        let place = usize::try_from(ctx.random.below(there.len() as u64)).unwrap_or(0);
+        let place = ctx.random.place(there.len());
         chosen.push(there.swap_remove(place));
     }
     chosen

@@ -15,7 +15,7 @@ pub(super) fn draw(subject: &NodeId, count: usize, but: impl Fn(&NodeId) -> bool
     let mut drawn = Vec::new();
     for mut group in [beside, elsewhere].map(|group| group.into_iter().map(|(id, _)| *id).collect::<Vec<NodeId>>()) {
         for _ in 0..(count - drawn.len()).min(group.len()) {
-            let n = usize::try_from(ctx.random.below(group.len() as u64)).unwrap_or(0);
+            let n = ctx.random.place(group.len());
             drawn.push(group.swap_remove(n));
         }
     }

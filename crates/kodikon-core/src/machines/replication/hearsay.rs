@@ -106,12 +106,9 @@ impl Teller {
 
     /// Beyond the highest number that the author was seen to sign a word counts for nothing.
     fn settled(&self, covered: &Intervals) -> Intervals {
-        let mut settled = covered.clone();
-        let through = Some(Interval { first: 1, last: self.through }).filter(|through| through.last > 0);
-        for interval in through.iter().chain(self.said.to_wire()) {
-            settled.insert_within(interval.first, interval.last.min(covered.highest()), usize::MAX);
-        }
-        settled
+        let mut settled = self.said.clone();
+        settled.insert_within(1, self.through, usize::MAX);
+        covered.with(&settled.up_to(covered.highest()))
     }
 }
 

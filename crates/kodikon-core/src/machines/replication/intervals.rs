@@ -86,11 +86,25 @@ impl Intervals {
     /// A set of ascending numbers, of any number of intervals: for what is counted here and never grows by what others say.
     #[must_use]
     pub(super) fn of(numbers: impl Iterator<Item = u64>) -> Self {
+        Self::joined(numbers.map(|number| Interval { first: number, last: number }))
+    }
+
+    /// The numbers of both sets.
+    #[must_use]
+    pub(super) fn with(&self, other: &Self) -> Self {
+        let mut all = [self.spans.as_slice(), &other.spans].concat();
+        // Two ascending runs, which this sort merges in one pass.
+        all.sort_by_key(|span| span.first);
+        Self::joined(all.into_iter())
+    }
+
+    /// The set of intervals that begin in ascending order.
+    fn joined(intervals: impl Iterator<Item = Interval>) -> Self {
         let mut spans: Vec<Interval> = Vec::new();
-        for number in numbers {
-            match spans.last_mut().filter(|last| last.last.saturating_add(1) >= number) {
-                Some(last) => last.last = last.last.max(number),
-                None => spans.push(Interval { first: number, last: number }),
+        for span in intervals {
+            match spans.last_mut().filter(|last| last.last.saturating_add(1) >= span.first) {
+                Some(last) => last.last = last.last.max(span.last),
+                None => spans.push(span),
             }
         }
         Self { spans }
@@ -192,7 +206,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]
-        fn the_difference_of_two_sets_is_what_only_the_first_holds(
+        fn two_sets_together_hold_what_either_does_and_their_difference_what_only_the_first_does(
             spans in proptest::collection::vec((1u64..120, 0u64..9), 0..20),
             others in proptest::collection::vec((1u64..120, 0u64..9), 0..20),
         ) {
@@ -202,11 +216,12 @@ mod tests {
                 set
             };
             let (one, two) = (set(&spans), set(&others));
-            let rest = one.without(&two);
+            let (rest, all) = (one.without(&two), one.with(&two));
             for number in 0..140 {
+                prop_assert_eq!(all.contains(number), one.contains(number) || two.contains(number), "{}", number);
                 prop_assert_eq!(rest.contains(number), one.contains(number) && !two.contains(number), "{}", number);
             }
-            for pair in rest.to_wire().windows(2) {
+            for pair in rest.to_wire().windows(2).chain(all.to_wire().windows(2)) {
                 prop_assert!(pair[0].last + 1 < pair[1].first, "adjacent intervals are one");
             }
         }

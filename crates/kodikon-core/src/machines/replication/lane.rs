@@ -218,24 +218,10 @@ impl Lane {
 
     /// What is covered though its op is not held: superseded, expired, or more than a lane may hold. An op that is held
     /// must travel itself: told as covered, it would be lost to whoever misses its datagram.
-    pub(super) fn hollow(&self) -> Cover {
+    pub(super) fn hollow(&self) -> Intervals {
         let mut held: Vec<u64> = self.ops().map(|op| op.seq().0).collect();
         held.sort_unstable();
-        let mut intervals = Vec::new();
-        let mut held = held.into_iter().peekable();
-        for span in self.covered.to_wire() {
-            let mut first = span.first;
-            while let Some(seq) = held.next_if(|seq| *seq <= span.last) {
-                if seq > first {
-                    intervals.push(Interval { first, last: seq - 1 });
-                }
-                first = seq + 1;
-            }
-            if first <= span.last {
-                intervals.push(Interval { first, last: span.last });
-            }
-        }
-        Cover { author: self.author.0, epoch: self.epoch.0, intervals }
+        self.covered.without(&Intervals::of(held.into_iter()))
     }
 
     /// Whether a foreign cover holds a number that this lane lacks.
@@ -370,7 +356,7 @@ mod tests {
                 newcomer.place(Instant::ZERO + AGE, op);
             }
             for teller in [2, 3] {
-                newcomer.cover_hearsay(NodeId([teller; 16]), &old.hollow().intervals, false);
+                newcomer.cover_hearsay(NodeId([teller; 16]), old.hollow().to_wire(), false);
             }
             assert_eq!(newcomer.cover(), old.cover(), "last word {kind:?} {json:?}");
         }

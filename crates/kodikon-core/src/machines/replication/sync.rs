@@ -85,9 +85,7 @@ pub(super) struct Digests {
 impl Digests {
     /// One part of it, any: each is answered on its own, and each answer would ask for as many more.
     pub(super) fn one(mut self, random: &mut Random) -> Self {
-        let any = usize::try_from(random.below(self.digests.len() as u64)).unwrap_or(0);
-        self.digests.rotate_left(any);
-        self.digests.truncate(1);
+        keep_any(&mut self.digests, 1, random);
         self
     }
 }
@@ -341,28 +339,36 @@ fn number_len(number: u64) -> usize {
     }
 }
 
+/// Bytes that an interval takes in a cover.
+fn interval_len(interval: &Interval) -> usize {
+    1 + number_len(interval.first) + number_len(interval.last)
+}
+
 /// Bytes that a cover takes in a message: its author, run and intervals, and their frames.
 fn cover_len(cover: &Cover) -> usize {
-    let interval_len = |interval: &Interval| 1 + number_len(interval.first) + number_len(interval.last);
     COVER_FRAME + cover.intervals.iter().map(interval_len).sum::<usize>()
+}
+
+/// These intervals of a run in as many covers as it takes for each to fit half a datagram.
+pub(super) fn covers_of(run: Run, intervals: &[Interval]) -> impl Iterator<Item = Cover> {
+    let cover =
+        move |intervals: &[Interval]| Cover { author: run.author, epoch: run.epoch, intervals: intervals.to_vec() };
+    intervals.chunks(MAX_TOLD_OVER).map(cover)
 }
 
 /// What is told of a cover, and whether gaps were left out. Of more gaps than fit half a datagram some in a row are told, and all the others
 /// are called covered, up to the highest number: so what is new always comes, what is held never comes twice, and a gap that nobody can
 /// close keeps nothing back. In every other question they are the lowest, which are settled in turn; else they begin anywhere.
 fn told(mut cover: Cover, random: &mut Random) -> (Cover, bool) {
-    let len = |interval: &Interval| 1 + number_len(interval.first) + number_len(interval.last);
     let Some(highest) = cover.intervals.last().map(|interval| interval.last) else { return (cover, false) };
     let most = COVERS_BYTES / 2;
-    if cover.intervals.iter().map(len).sum::<usize>() <= most {
+    if cover.intervals.iter().map(interval_len).sum::<usize>() <= most {
         return (cover, false);
     }
-    let drawn = random.below(2 * cover.intervals.len() as u64);
-    let first = usize::try_from(drawn).unwrap_or(0).saturating_sub(cover.intervals.len());
-    let last_len = number_len(highest);
-    let mut room = most;
+    let first = random.place(2 * cover.intervals.len()).saturating_sub(cover.intervals.len());
+    let mut room = most - number_len(highest);
     let fits = |interval: &&Interval| {
-        room = room.saturating_sub(1 + number_len(interval.first) + last_len.max(number_len(interval.last)));
+        room = room.saturating_sub(interval_len(interval));
         room > 0
     };
     let count = cover.intervals[first..].iter().take_while(fits).count();
@@ -414,7 +420,7 @@ pub(super) fn ids_of(bucket: usize) -> (NodeId, NodeId) {
 /// The buckets that a digest speaks of. They begin anywhere, so that what fills an answer and is not taken does not keep
 /// back the rest for ever.
 pub(super) fn in_scope(scope: u64, ctx: &mut Context) -> impl Iterator<Item = usize> + use<> {
-    let first = usize::try_from(ctx.random.below(BUCKETS as u64)).unwrap_or(0);
+    let first = ctx.random.place(BUCKETS);
     (first..BUCKETS).chain(0..first).filter(move |bucket| scope >> bucket & 1 == 1)
 }
 
@@ -474,12 +480,12 @@ pub(super) fn flat<L: Lanes>(
     let mut digests = vec![digest(Vec::new(), 0)];
     let (mut room, mut cut) = (COVERS_BYTES, 0);
     for bucket in (0..BUCKETS).filter(|bucket| scope >> bucket & 1 == 1) {
-        let mut told_of = |cover| {
+        let covers = lanes.covers_of(bucket, to).into_iter().map(|cover| {
             let (cover, is_cut) = told(cover, random);
             cut |= u64::from(is_cut) << bucket;
             cover
-        };
-        let mut parts = in_datagrams(lanes.covers_of(bucket, to).into_iter().map(&mut told_of).collect());
+        });
+        let mut parts = in_datagrams(covers.collect());
         let len = parts.first().map_or(0, |part| part.iter().map(cover_len).sum());
         if parts.len() > 1 {
             let starts: Vec<Option<Run>> = parts.iter().skip(1).map(|part| part.first().map(run_of::<L>)).collect();
@@ -502,12 +508,17 @@ pub(super) fn flat<L: Lanes>(
         room -= len;
     }
     digests.retain(|digest| digest.scope != 0);
-    if digests.len() > MAX_DIGESTS {
-        let any = usize::try_from(random.below(digests.len() as u64)).unwrap_or(0);
-        digests.rotate_left(any);
-        digests.truncate(MAX_DIGESTS);
-    }
+    keep_any(&mut digests, MAX_DIGESTS, random);
     Digests { digests, cut }
+}
+
+/// Keeps so many of these, in a row from anywhere.
+fn keep_any(digests: &mut Vec<Digest>, most: usize, random: &mut Random) {
+    if digests.len() > most {
+        let first = random.place(digests.len());
+        digests.rotate_left(first);
+        digests.truncate(most);
+    }
 }
 
 /// The run of a cover. Of the live lane's an author has one, whichever it is.
@@ -614,10 +625,8 @@ impl Replication {
             bytes += ops.iter().map(SignedOp::wire_len).sum::<usize>();
             given.extend(ops);
             if theirs.contains_key(author) {
-                let hollow = lane.hollow();
-                let unknown = Intervals::from_wire(&hollow.intervals).without(&known);
-                let parts = unknown.to_wire().chunks(MAX_TOLD_OVER).map(<[_]>::to_vec);
-                covered.extend(parts.map(|intervals| Cover { intervals, ..hollow.clone() }));
+                let run = Run { author: author.0, epoch: lane.epoch.0 };
+                covered.extend(covers_of(run, lane.hollow().without(&known).to_wire()));
             }
             if bytes > MAX_ANSWER {
                 break;

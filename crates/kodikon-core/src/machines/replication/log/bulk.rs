@@ -68,9 +68,8 @@ pub(super) struct Taking {
     until: u64,
     /// What was asked on it and not answered to the end.
     asked: usize,
-    /// The buckets of which more is owed, and of which gaps were left out of the last question.
+    /// The buckets of which more is owed, or gaps were left out of what was asked.
     more: u64,
-    cut: u64,
     has_news: bool,
     /// Whether anything came by it.
     was_of_use: bool,
@@ -152,7 +151,6 @@ impl Log {
             until: WINDOW,
             asked: 0,
             more: 0,
-            cut: 0,
             has_news: false,
             was_of_use: false,
         });
@@ -190,7 +188,7 @@ impl Log {
         let Some(taking) = self.bulk.taking.as_mut() else { return };
         let Some(stream) = taking.stream else { return };
         taking.asked += question.digests.len();
-        taking.cut |= question.cut;
+        taking.more |= question.cut;
         for digest in question.digests {
             ctx.out.send(Destination::Pipe(stream), Message::Digest(digest));
         }
@@ -326,8 +324,7 @@ impl Log {
         let is_placed = self.bulk.checking.is_empty();
         let Some(taking) = self.bulk.taking.as_mut().filter(|taking| taking.asked == 0 && is_placed) else { return };
         let Some(stream) = taking.stream else { return };
-        let more = std::mem::take(&mut taking.more) | std::mem::take(&mut taking.cut);
-        let has_news = std::mem::take(&mut taking.has_news);
+        let (more, has_news) = (std::mem::take(&mut taking.more), std::mem::take(&mut taking.has_news));
         if more != 0 && has_news {
             ctx.stats.pulls_continued += 1;
             let peer = taking.peer;

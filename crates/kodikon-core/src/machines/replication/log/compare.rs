@@ -15,10 +15,10 @@ use crate::machines::replication::log::lane::LogLane;
 use crate::machines::replication::log::pipe::{MAX_ROUND, MAX_ROUND_OPS};
 use crate::machines::replication::roots::{BUCKETS, Roots};
 use crate::machines::replication::sync::{
-    self, Digests, Lanes, MAX_ANSWER, MAX_TOLD_OVER, in_datagrams, in_scope, send_digests,
+    self, Digests, Lanes, MAX_ANSWER, MAX_TOLD_OVER, covers_of, in_datagrams, in_scope, send_digests,
 };
 use crate::model::op::{OpId, OpLane};
-use crate::wire::message::{Cover, Digest, Log as LogMessage, Message, Run};
+use crate::wire::message::{Cover, Digest, Log as LogMessage, Message};
 
 /// An answer that comes this soon after a question of the same peer was on its way at the same time: as the settling of news.
 const GIVEN_LATELY: Duration = Duration::from_millis(250);
@@ -145,7 +145,6 @@ impl Log {
         let is_all = beyond == 0;
         // Whoever asked goes on at once.
         let end = if is_all { 0 } else { asked.scope };
-        let destination = Destination::Peer(to);
         let has_any = !given.is_empty() || !over.is_empty();
         let over = in_datagrams(over);
         if let Some(stream) = pipe {
@@ -160,10 +159,8 @@ impl Log {
                 }
                 None => {}
             }
-            messages.into_iter().for_each(|message| ctx.out.send(destination, message));
-            for over in over {
-                ctx.out.send(destination, Message::Log(LogMessage { over, ..LogMessage::default() }));
-            }
+            messages.extend(over.into_iter().map(|over| Message::Log(LogMessage { over, ..LogMessage::default() })));
+            messages.into_iter().for_each(|message| ctx.out.send(Destination::Peer(to), message));
         }
         has_any
     }
@@ -177,7 +174,7 @@ impl Log {
         ctx: &mut Context,
     ) -> Owed {
         let (mut lacking, mut lanes) = (Vec::new(), Vec::new());
-        let speaks_of = |lane: &&LogLane| asked.speaks_of(Run { author: lane.author.0, epoch: lane.epoch.0 });
+        let speaks_of = |lane: &&LogLane| asked.speaks_of(lane.run());
         for lane in in_scope(asked.scope, ctx).flat_map(|bucket| self.bucket(bucket)).filter(speaks_of) {
             let run = (lane.author, lane.epoch);
             let foreign = theirs.get(&run);
@@ -251,15 +248,9 @@ fn told_over(lane: &LogLane, over: &Intervals, (known, up_to): (&Intervals, u64)
         // The longest first, in which the most may be held, and of the others as many.
         rest.sort_by_key(|interval| core::cmp::Reverse(interval.last - interval.first));
         let others = &mut rest[MAX_TOLD_OVER / 2..];
-        let first = usize::try_from(ctx.random.below(others.len() as u64)).unwrap_or(0);
-        others.rotate_left(first);
+        others.rotate_left(ctx.random.place(others.len()));
         rest.truncate(MAX_TOLD_OVER);
         rest.sort_by_key(|interval| interval.first);
     }
-    gaps.to_wire()
-        .chunks(MAX_TOLD_OVER)
-        .map(<[_]>::to_vec)
-        .chain(Some(rest).filter(|rest| !rest.is_empty()))
-        .map(|intervals| lane.as_cover(intervals))
-        .collect()
+    covers_of(lane.run(), gaps.to_wire()).chain(covers_of(lane.run(), &rest)).collect()
 }

@@ -9,7 +9,7 @@ use crate::machines::replication::intervals::{Intervals, MAX_INTERVALS};
 use crate::model::letter::Priority;
 use crate::model::logged::LogBody;
 use crate::model::op::{OpId, OpKind, SignedOp};
-use crate::wire::message::{Cover, Interval};
+use crate::wire::message::{Cover, Interval, Run};
 
 /// An op that is held.
 #[derive(Debug, Clone)]
@@ -220,9 +220,9 @@ impl LogLane {
         rest
     }
 
-    /// These numbers as a cover of this run.
-    pub(super) fn as_cover(&self, intervals: Vec<Interval>) -> Cover {
-        Cover { author: self.author.0, epoch: self.epoch.0, intervals }
+    /// Which run this is, as it travels.
+    pub(super) fn run(&self) -> Run {
+        Run { author: self.author.0, epoch: self.epoch.0 }
     }
 
     /// Another says what is over, and is believed where it is the author, where a second says the same, or where nobody else can tell:
