@@ -1,5 +1,5 @@
-what='sightings that another lacks are not sent'
+what='of the sightings that another lacks only one'\''s own are sent'
 check=calm_records
-runs='records-load 0..2
-records-disks 0..4'
-replace crates/kodikon-core/src/machines/replication/log/compare.rs 's/lane\.records_beyond\(known\)/lane.records_beyond(known).filter(|held| held.op.author() == to)/'
+runs='records-disks 0..4
+records-load 0..2'
+replace crates/kodikon-core/src/machines/replication/log/compare.rs 's/lane\.records_beyond\(known\)/lane.records_beyond(known).filter(|held| held.op.author() == ctx.me.id)/'

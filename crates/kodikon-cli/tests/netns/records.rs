@@ -3,13 +3,14 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kodikon_lab::{Fleet, Host, Kind, Moment, NodeSpec, Topology};
+use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::scene::{PATIENCE, SEGMENT, Scene, doctor, eventually, number, span};
@@ -145,7 +146,12 @@ fn once_a_full_disk_was_freed_all_hold_one_registry_and_so_does_that_disk() -> R
     eprintln!("equal {whole:?} after the disk was freed");
     ensure!(whole <= FREED, "equal {whole:?} after the disk was freed");
     log_is("ok")?;
-    // All of it is on that disk: nobody else can be asked.
+    eventually("all of it to be on that disk", PATIENCE, || {
+        let rows = rows_in(fleet.data("n5")?, &scene.directory().join("copy"))?;
+        ensure!(rows == 4 * ROWS / NODES, "{rows} rows");
+        Ok(())
+    })?;
+    // Nobody else can be asked.
     fleet.kill("n5")?;
     scene.cut_segment(SEGMENT)?;
     fleet.relaunch("n5")?;
@@ -153,6 +159,16 @@ fn once_a_full_disk_was_freed_all_hold_one_registry_and_so_does_that_disk() -> R
     let stats = fleet.ctl_json("n5", ["stats"])?;
     ensure!(number(&stats, "/registry/records")? == 4 * (ROWS / NODES) as u64, "{stats}");
     Ok(())
+}
+
+/// Ops that a running node's data directory holds: the node keeps its log locked, so a copy is read.
+fn rows_in(data: &Path, copy: &Path) -> Result<usize> {
+    fs::create_dir_all(copy)?;
+    for file in ["log.db", "log.db-wal"] {
+        fs::copy(data.join(file), copy.join(file))?;
+    }
+    let log = Connection::open(copy.join("log.db"))?;
+    Ok(log.query_row("SELECT count(*) FROM ops", [], |row| row.get::<_, i64>(0))?.try_into()?)
 }
 
 /// A file system of a few megabytes, for as long as this lives.

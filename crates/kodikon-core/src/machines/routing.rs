@@ -111,7 +111,9 @@ impl Routing {
         let Some(interface) = ctx.interface(index) else { return };
         // Of this host: an answer to it alone would come by loopback, and from outside nobody speaks with our address.
         let is_ours = interface.addresses.iter().any(|held| held.address == arrival.from.ip());
-        let Some(peer) = ctx.roster.get(&id).filter(|peer| peer.is_near()) else { return };
+        if !ctx.roster.is_near(&id) {
+            return;
+        }
         let ear = self.ears.entry(index).or_insert_with(Ear::new);
         if is_ours || naming.nonce.is_some_and(|nonce| ear.is_answer(&id, nonce)) {
             if ear.note(now, id, naming.segment) {
@@ -119,11 +121,10 @@ impl Routing {
             }
             return;
         }
-        let ways = peer.paths.iter().filter(|path| path.interface == Some(index) && path.heard.is_some());
-        let Some(address) = ways.max_by_key(|path| path.heard).map(|path| path.address) else { return };
+        let Some(destination) = place_of(&id, index, ctx) else { return };
         let nonce = ctx.random.bits();
         if ear.asks(now, id, naming.segment, nonce) {
-            ctx.out.send(Destination::Address(address, Some(index)), Message::Ping(Ping { nonce }));
+            ctx.out.send(destination, Message::Ping(Ping { nonce }));
         }
     }
 
@@ -346,6 +347,11 @@ impl Routing {
             if ear.choose(now, (me, *index), self.is_joint, there, shown) && ear.is_mine() {
                 ctx.out.notice(Notice::Beacon(*index));
             }
+            if let Some((namer, nonce)) = ear.calls(now, &mut ctx.random)
+                && let Some(destination) = place_of(&namer, *index, ctx)
+            {
+                ctx.out.send(destination, Message::Ping(Ping { nonce }));
+            }
             if let Some(at) = ear.next_deadline(&me, self.is_joint, there) {
                 self.look_at = self.look_at.min(at);
             }
@@ -359,6 +365,14 @@ impl Routing {
         let measured = ("links_measured", self.qualities.len(), self.qualities.limit());
         [("namers", fullest, MAX_PEERS), measured].into_iter().chain(self.map.table_sizes()).collect()
     }
+}
+
+/// Where a near peer was heard last on an interface.
+fn place_of(id: &NodeId, index: InterfaceIndex, ctx: &Context) -> Option<Destination> {
+    let peer = ctx.roster.get(id).filter(|peer| peer.is_near())?;
+    let ways = peer.paths.iter().filter(|path| path.interface == Some(index) && path.heard.is_some());
+    let address = ways.max_by_key(|path| path.heard)?.address;
+    Some(Destination::Address(address, Some(index)))
 }
 
 /// The interface by which a near peer is spoken to.

@@ -70,8 +70,8 @@ impl Node {
             Notice::Logged(logged) => self.on_logged(now, *logged),
             Notice::LogKept(ids) => self.alerts.on_kept(now, &ids, &mut self.ctx),
             Notice::LogOver(id) => self.on_log_over(now, &id),
-            Notice::LogSpent(ids) => self.replication.on_spent(&ids),
-            Notice::LogCrowded(id) => self.replication.on_crowded(&id),
+            Notice::LogSpent(ids) => self.replication.on_spent(now, &ids, &mut self.ctx),
+            Notice::LogCrowded(id) => self.replication.on_crowded(now, &id, &mut self.ctx),
             // For the search machine, which keeps what it needs of them.
             Notice::RecordShown(entry) => self.searches.on_shown(entry),
             Notice::RecordGone(id) => self.searches.on_gone(&id),

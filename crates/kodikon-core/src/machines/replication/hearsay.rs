@@ -8,7 +8,8 @@ use crate::wire::message::Interval;
 /// Others whose word about an author's numbers is kept at once.
 const MAX_TELLERS: usize = 4;
 
-/// Intervals kept of one other: of a node that says more the last are kept, and how far there is nothing left to ask it for.
+/// Intervals kept of one other. Of a node that says more, those of its last word are kept, as many as these, and how far there is nothing
+/// left to ask it for.
 const MAX_TOLD: usize = 256;
 
 /// What others lately said of an author's numbers; kept until a second says the same.
@@ -83,14 +84,18 @@ impl Teller {
     }
 
     fn hear(&mut self, intervals: &[Interval], covered: &Intervals) {
-        let fits = intervals
-            .iter()
-            .filter(|interval| interval.first > 0)
-            .all(|interval| self.said.insert_within(interval.first, interval.last, MAX_TOLD));
+        let fits = self.keep(intervals);
         self.through = self.reach(covered);
         if !fits {
-            self.said = Intervals::from_wire(intervals);
+            self.said = Intervals::default();
+            self.keep(intervals);
         }
+    }
+
+    /// Whether there is room for all of it.
+    fn keep(&mut self, intervals: &[Interval]) -> bool {
+        let mut sane = intervals.iter().filter(|interval| interval.first > 0);
+        sane.all(|interval| self.said.insert_within(interval.first, interval.last, MAX_TOLD))
     }
 
     /// Up to where nothing is left to ask for.

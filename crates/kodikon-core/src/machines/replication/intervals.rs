@@ -74,7 +74,9 @@ impl Intervals {
                 if taken.first > first {
                     rest.spans.push(Interval { first, last: taken.first - 1 });
                 }
-                first = first.max(taken.last.saturating_add(1));
+                // Nothing follows the last number there is.
+                let Some(after) = taken.last.checked_add(1) else { return rest };
+                first = first.max(after);
             }
             if first <= span.last {
                 rest.spans.push(Interval { first, last: span.last });
@@ -242,6 +244,30 @@ mod tests {
                 prop_assert!(pair[0].last + 1 < pair[1].first, "adjacent intervals are one");
             }
         }
+    }
+
+    #[test]
+    fn the_last_number_there_is_can_be_held_and_taken_away() {
+        let set = |first, last| {
+            let mut set = Intervals::default();
+            assert!(set.insert(first, last));
+            set
+        };
+        let (all, most) = (set(1, u64::MAX), set(1, u64::MAX - 1));
+        let last = set(u64::MAX, u64::MAX);
+        for (one, other, rest) in [
+            (&all, &all, &Intervals::default()),
+            (&last, &all, &Intervals::default()),
+            (&last, &last, &Intervals::default()),
+            (&all, &last, &most),
+            (&all, &most, &last),
+            (&last, &most, &last),
+        ] {
+            assert_eq!(&one.without(other), rest, "{one:?} without {other:?}");
+        }
+        assert_eq!(most.with(&last), all);
+        assert_eq!((all.gaps(), last.gaps()), (vec![], most.to_wire().to_vec()));
+        assert_eq!((all.count(), all.clone().up_to(u64::MAX - 1)), (u64::MAX, most));
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Log {
                 self.note_news(now, by);
             }
             for id in over {
-                self.end(id, ctx);
+                self.end(now, id, ctx);
             }
         }
         if let Some(scope) = more {
@@ -494,18 +494,19 @@ impl Log {
         true
     }
 
-    /// What never left this node is gone.
-    fn forget_local(&mut self, id: &OpId, ctx: &mut Context) {
-        if self.release(id) {
+    /// Releases an op and tells of it; whether it was held.
+    fn forget(&mut self, id: &OpId, ctx: &mut Context) -> bool {
+        let was_held = self.release(id);
+        if was_held {
             ctx.out.notice(Notice::LogOver(*id));
         }
+        was_held
     }
 
     /// The time of an op is over.
-    fn end(&mut self, id: OpId, ctx: &mut Context) {
-        if self.release(&id) {
-            self.keep.owe_removal(id);
-            ctx.out.notice(Notice::LogOver(id));
+    fn end(&mut self, now: Instant, id: OpId, ctx: &mut Context) {
+        if self.forget(&id, ctx) {
+            self.keep.owe_removal_soon(now, id, &mut ctx.random);
         }
     }
 
@@ -533,7 +534,9 @@ impl Log {
         for run in old {
             let held: Vec<OpId> =
                 self.lanes.get(&run).into_iter().flat_map(LogLane::held).map(|held| OpId::of(&held.op)).collect();
-            held.into_iter().for_each(|id| self.end(id, ctx));
+            for id in held {
+                self.forget(&id, ctx);
+            }
             self.lanes.remove(&run);
             self.keep.owe_end(run);
         }
@@ -616,7 +619,7 @@ impl Log {
         let clock = self.clock(now);
         for _ in 0..MAX_ENDED {
             let Some((_, id)) = self.ends.first().copied().filter(|(at, _)| *at <= clock) else { break };
-            self.end(id, ctx);
+            self.end(now, id, ctx);
         }
         self.keep.watch_clock(now, !self.ends.is_empty());
         if self.sync.is_due(now) {

@@ -133,13 +133,13 @@ impl Replication {
     }
 
     /// Ops of the log say nothing any more.
-    pub fn on_spent(&mut self, ids: &[OpId]) {
-        self.log.spend(ids);
+    pub fn on_spent(&mut self, now: Instant, ids: &[OpId], ctx: &mut Context) {
+        self.log.spend(now, ids, ctx);
     }
 
     /// An op of the log makes room.
-    pub fn on_crowded(&mut self, id: &OpId) {
-        self.log.give_up(id);
+    pub fn on_crowded(&mut self, now: Instant, id: &OpId, ctx: &mut Context) {
+        self.log.give_up(now, id, ctx);
     }
 
     /// The log's store has answered.

@@ -3,6 +3,7 @@
 use crate::ground::bounded::{BoundedMap, RecentMap};
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId};
+use crate::ground::random::Random;
 use crate::ground::time::{Duration, Instant};
 use crate::model::links::SegmentId;
 
@@ -91,6 +92,18 @@ impl Ear {
             self.asked.insert(namer, (nonce, now));
         }
         !is_known && !is_early
+    }
+
+    /// A namer that lists this node no more is called, each second, with a nonce: where all that it did not hear was lost by chance it
+    /// hears this, and no segment changes its name.
+    pub(super) fn calls(&mut self, now: Instant, random: &mut Random) -> Option<(NodeId, u64)> {
+        let is_early = self.asked.get(&self.namer).is_some_and(|(_, at)| now.since(*at) < ASK_EVERY);
+        if is_early || !matches!(self.listing, Listing::NoMore(_)) {
+            return None;
+        }
+        let nonce = random.bits();
+        self.asked.insert(self.namer, (nonce, now));
+        Some((self.namer, nonce))
     }
 
     /// Whether this answers what we asked.
@@ -190,7 +203,10 @@ impl Ear {
     /// When the choice is to be made again, though nothing is heard.
     pub(super) fn next_deadline(&self, me: &NodeId, is_joint: bool, heard: &[NodeId]) -> Option<Instant> {
         let parts = match self.listing {
-            Listing::NoMore(since) => Some(since + UNLISTED),
+            Listing::NoMore(since) => {
+                let call = self.asked.get(&self.namer).map(|(_, at)| *at + ASK_EVERY);
+                Some(call.map_or(since + UNLISTED, |call| call.min(since + UNLISTED)))
+            }
             Listing::NotYet | Listing::Listed => None,
         };
         parts.into_iter().chain(self.names_at(me, is_joint, heard)).min()
@@ -322,7 +338,17 @@ mod tests {
         ear.choose(at(61_000), (id(2), ETH), false, &[id(1), id(3)], lists(true));
         ear.choose(at(70_000), (id(2), ETH), false, &[id(1), id(3)], lists(false));
         assert_eq!(ear.next_deadline(&id(2), false, &[id(1), id(3)]), Some(at(73_000)));
+        let random = &mut Random::from_seed([1; 32]);
+        let mut called = |ear: &mut Ear, ms| ear.calls(at(ms), random).map(|(namer, _)| namer);
+        assert_eq!(called(&mut ear, 70_000), Some(id(1)), "where chance alone was deaf it hears that");
+        assert_eq!(ear.next_deadline(&id(2), false, &[id(1), id(3)]), Some(at(71_000)));
+        assert_eq!(
+            [70_999, 71_000, 71_001, 72_000].map(|ms| called(&mut ear, ms)),
+            [None, Some(id(1)), None, Some(id(1))]
+        );
+        assert_eq!(ear.next_deadline(&id(2), false, &[id(1), id(3)]), Some(at(73_000)));
         ear.choose(at(72_999), (id(2), ETH), false, &[id(1), id(3)], lists(true));
+        assert_eq!(called(&mut ear, 74_000), None, "it is listed");
         ear.choose(at(80_000), (id(2), ETH), false, &[id(1), id(3)], lists(false));
         assert!(
             !ear.choose(at(82_999), (id(2), ETH), false, &[id(1), id(3)], lists(false)),

@@ -6,9 +6,10 @@ use crate::effect::log::{CommitId, Committed};
 use crate::effect::{BroadcastOrder, Cast, Event, Persist};
 use crate::ground::id::{Epoch, NodeId};
 use crate::model::letter::{Priority, Ticket};
+use crate::model::op::OpKind;
 use crate::model::record::{DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
-use crate::wire::message::{Beat, Digest, Hello, Message};
+use crate::wire::message::{Beat, Cover, Digest, Hello, Interval, Message};
 use kodikon_scan::{Mode, Query};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -62,6 +63,27 @@ fn however_many_gaps_there_are_a_digest_fits_its_datagram() {
         (0..*answers).for_each(|_| all = all.difference(&told(&mut bench, peers[0])).copied().collect());
         assert_eq!(all.len(), 0, "left out, {case}");
     }
+}
+
+/// An author may number as it likes; behind the last number there is nothing comes.
+#[test]
+fn an_op_with_the_last_number_there_is_travels_and_is_not_told_as_covered() {
+    let mut bench = Bench::new(2);
+    for seq in [3, 7, u64::MAX] {
+        let op = bench.state(1, seq, "fps", Some("1".to_owned()));
+        bench.hear_op(1, op);
+    }
+    let run = Cover { author: identity(1).id().0, epoch: Epoch::new(1, 1).0, intervals: Vec::new() };
+    let covers = vec![Cover { intervals: vec![Interval { first: 2, last: 2 }], ..run.clone() }];
+    bench.hear(2, &Message::Digest(Digest { covers, scope: u64::MAX, question: true, ..Digest::default() }));
+    let read = |(_, message)| if let Message::Ops(ops) = message { Some(ops) } else { None };
+    let given = bench.said().into_iter().filter_map(read);
+    let (ops, covered): (Vec<_>, Vec<_>) = given.map(|given| (given.ops, given.covered)).unzip();
+    let ops = ops.concat();
+    let numbers: Vec<u64> = ops.iter().filter(|op| op.kind() == OpKind::State).map(|op| op.seq().0).collect();
+    assert_eq!(numbers, [u64::MAX], "of one key the last holds");
+    let over = [Interval { first: 3, last: 3 }, Interval { first: 7, last: 7 }];
+    assert_eq!(covered.concat(), [Cover { intervals: over.to_vec(), ..run }]);
 }
 
 /// Found by swarm-50, seed 70.

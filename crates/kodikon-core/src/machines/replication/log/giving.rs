@@ -55,7 +55,8 @@ pub(super) struct Giving {
 #[derive(Debug)]
 enum Item {
     Op(OpId),
-    /// What is over, one message of it: after the ops, which show how far their author counts.
+    /// What is over, one message of it: after the ops of its answer, which show how far their author counts; of what is over beyond that
+    /// nothing is believed.
     Over(Vec<Cover>),
     /// An answer ends: the buckets of which more is owed.
     End(u64),

@@ -11,6 +11,8 @@ use crate::model::op::OpId;
 
 /// Rows of one transaction at most: what SQLite writes in some 25 ms.
 pub(super) const MAX_ROWS: usize = 512;
+/// Rows at most that nobody waits for in a transaction that somebody does wait for: what SQLite writes in some 3 ms.
+const MAX_BESIDE: usize = 64;
 /// Transactions that wait for their answer; what comes beyond waits here, in fewer and larger ones.
 pub(super) const MAX_PENDING: usize = 64;
 /// After a failure the next try waits a second, then twice as long each time, up to half a minute: a disk is not emptied in a
@@ -20,7 +22,7 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 /// The log's clock is kept this often while something is held: so much of its time an alert may gain by a crash.
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
-/// What others said of the registry is written after this and at most as much longer, with what else came meanwhile: nobody waits for
+/// What others said of the registry, and what is over, is written after this and at most as much longer, with what else came meanwhile: nobody waits for
 /// it, it can be fetched again, and a sync for each of a fleet's sightings wears the disk, and takes the processor from those who have
 /// yet to hear of the next one. Chance, since all heard of it at one moment, and some share a disk.
 const GATHER: Duration = Duration::from_millis(500);
@@ -32,7 +34,7 @@ const GATHER_ALERTS_A_PEER: Duration = Duration::from_micros(250);
 /// However many there are.
 const GATHER_ALERTS_MOST: Duration = Duration::from_millis(25);
 
-/// What somebody waits for does not gather.
+/// When what is owed does not gather.
 const AT_ONCE: Instant = Instant::ZERO;
 
 /// What is owed to the disk, and what is on its way there.
@@ -41,8 +43,10 @@ pub(super) struct Keep {
     last: u64,
     pending: BTreeMap<CommitId, Owed>,
     owed: Owed,
-    /// When what is owed is to be asked for: then, or as soon as it fills a transaction.
-    due: Instant,
+    /// What is owed and waited for: written at once, before the rest.
+    urgent: BTreeSet<OpId>,
+    /// When the rest is to be asked for: then, or as soon as it fills a transaction.
+    due: Option<Instant>,
     failing: Option<(Instant, Duration)>,
     clock_at: Option<Instant>,
 }
@@ -74,7 +78,15 @@ impl Owed {
 
 impl Keep {
     pub(super) fn new() -> Self {
-        Self { last: 0, pending: BTreeMap::new(), owed: Owed::default(), due: AT_ONCE, failing: None, clock_at: None }
+        Self {
+            last: 0,
+            pending: BTreeMap::new(),
+            owed: Owed::default(),
+            urgent: BTreeSet::new(),
+            due: None,
+            failing: None,
+            clock_at: None,
+        }
     }
 
     /// The last transaction that was asked for.
@@ -87,18 +99,15 @@ impl Keep {
         self.last = last.0;
     }
 
-    /// An op is to be written.
+    /// An op is to be written, and somebody waits for it.
     pub(super) fn owe_row(&mut self, id: OpId) {
         self.owe(id);
-        self.due = AT_ONCE;
+        self.urgent.insert(id);
     }
 
     /// An op is to be written soon.
     pub(super) fn owe_row_soon(&mut self, now: Instant, id: OpId, random: &mut Random) {
-        // It goes with what waits already: of many draws the least would count.
-        if self.owed.is_empty() {
-            self.due = now + GATHER + random.span(GATHER);
-        }
+        self.gather(now, random);
         self.owe(id);
     }
 
@@ -106,12 +115,16 @@ impl Keep {
     pub(super) fn owe_alert(&mut self, now: Instant, id: OpId, peers: usize) {
         let peers = u32::try_from(peers).unwrap_or(u32::MAX);
         let gather = GATHER_ALERTS + GATHER_ALERTS_A_PEER.saturating_mul(peers);
-        self.owe_row_within(now + gather.min(GATHER_ALERTS_MOST), id);
+        let end = now + gather.min(GATHER_ALERTS_MOST);
+        self.due = Some(self.due.map_or(end, |due| due.min(end)));
+        self.owe(id);
     }
 
-    fn owe_row_within(&mut self, end: Instant, id: OpId) {
-        self.due = if self.owed.is_empty() { end } else { self.due.min(end) };
-        self.owe(id);
+    /// It goes with what waits already: of many draws the least would count.
+    fn gather(&mut self, now: Instant, random: &mut Random) {
+        if self.due.is_none() {
+            self.due = Some(now + GATHER + random.span(GATHER));
+        }
     }
 
     fn owe(&mut self, id: OpId) {
@@ -119,17 +132,28 @@ impl Keep {
         self.owed.covers.insert((id.author, id.epoch));
     }
 
-    /// Whether what is owed is to be asked for now.
+    /// Whether something of what is owed is to be asked for now.
     fn is_due(&self, now: Instant) -> bool {
-        !self.owed.is_empty() && (now >= self.due || self.owed.rows.len() >= MAX_ROWS)
+        let has_gathered = self.due.is_some_and(|due| now >= due) || self.owed.rows.len() >= MAX_ROWS;
+        !self.owed.is_empty() && (has_gathered || !self.urgent.is_empty())
     }
 
-    /// An op is to be removed; whether it was written does not matter.
+    /// An op is to be removed, and somebody waits for it; whether it was written does not matter.
     pub(super) fn owe_removal(&mut self, id: OpId) {
+        self.remove(id);
+        self.urgent.insert(id);
+    }
+
+    /// An op is to be removed soon: what is over, taken back or had to make room comes back by a crash, and ends again.
+    pub(super) fn owe_removal_soon(&mut self, now: Instant, id: OpId, random: &mut Random) {
+        self.gather(now, random);
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: OpId) {
         self.owed.rows.remove(&id);
         self.owed.removed.insert(id);
         self.owed.covers.insert((id.author, id.epoch));
-        self.due = AT_ONCE;
     }
 
     /// Whether it waits to be asked for that an op is written, or removed.
@@ -141,6 +165,7 @@ impl Keep {
     pub(super) fn forget(&mut self, id: &OpId) {
         self.owed.rows.remove(id);
         self.owed.removed.remove(id);
+        self.urgent.remove(id);
     }
 
     /// A run is to be forgotten.
@@ -148,9 +173,10 @@ impl Keep {
         let of_run = |id: &OpId| (id.author, id.epoch) == run;
         self.owed.rows.retain(|id| !of_run(id));
         self.owed.removed.retain(|id| !of_run(id));
+        self.urgent.retain(|id| !of_run(id));
         self.owed.covers.remove(&run);
         self.owed.ended.insert(run);
-        self.due = AT_ONCE;
+        self.due = Some(AT_ONCE);
     }
 
     /// Something is held, or nothing any more: whether its age must be kept.
@@ -172,29 +198,43 @@ impl Keep {
         if self.clock_at.is_some_and(|at| now >= at) {
             self.clock_at = Some(now + CLOCK_EVERY);
             self.owed.clock = true;
-            self.due = AT_ONCE;
+            self.due = Some(AT_ONCE);
         }
         let may = self.failing.is_none_or(|(at, _)| now >= at && self.pending.is_empty());
         if !self.is_due(now) || !may || self.pending.len() >= MAX_PENDING {
             return None;
         }
-        let mut batch = std::mem::take(&mut self.owed);
-        self.owed.rows = split(&mut batch.rows);
-        self.owed.removed = split(&mut batch.removed);
-        // What is written later covers its numbers then.
-        self.owed.covers.extend(self.owed.rows.iter().map(|id| (id.author, id.epoch)));
-        self.due = AT_ONCE;
+        let batch = self.take();
+        if self.owed.is_empty() {
+            self.due = None;
+        }
         self.last += 1;
         let commit = CommitId(self.last);
         self.pending.insert(commit, batch.clone());
         Some((commit, batch))
     }
 
+    /// A transaction of what is owed: what somebody waits for with a few others, or whatever comes first.
+    fn take(&mut self) -> Owed {
+        let is_urgent = !self.urgent.is_empty();
+        let others = if is_urgent { MAX_BESIDE } else { MAX_ROWS };
+        let rows = take_first(&mut self.owed.rows, &self.urgent, others);
+        let removed = take_first(&mut self.owed.removed, &self.urgent, others);
+        self.urgent.retain(|id| !rows.contains(id) && !removed.contains(id));
+        let covers =
+            if is_urgent { runs_of(&rows).chain(runs_of(&removed)).collect() } else { self.owed.covers.clone() };
+        self.owed.covers.retain(|run| !covers.contains(run));
+        // What is written later covers its numbers then.
+        self.owed.covers.extend(runs_of(&self.owed.rows));
+        let (ended, clock) = (std::mem::take(&mut self.owed.ended), std::mem::take(&mut self.owed.clock));
+        Owed { rows, removed, covers, ended, clock }
+    }
+
     /// There is no later: a disk that failed is tried at once, and how long what is held has lasted is kept with the rest.
     pub(super) fn hurry(&mut self) {
         self.failing = None;
         self.owed.clock |= self.clock_at.is_some();
-        self.due = AT_ONCE;
+        self.due = Some(AT_ONCE);
     }
 
     /// How a transaction ended. What it held, if this node asked for it; it is owed again if it failed.
@@ -213,7 +253,7 @@ impl Keep {
                 self.owed.covers.extend(covers);
                 self.owed.ended.extend(ended);
                 self.owed.clock |= clock;
-                self.due = AT_ONCE;
+                self.due = Some(AT_ONCE);
             }
         }
         Some(batch)
@@ -223,8 +263,8 @@ impl Keep {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let retry = self.failing.filter(|_| self.pending.is_empty() && !self.owed.is_empty()).map(|(at, _)| at);
         let clock = self.clock_at.filter(|_| self.failing.is_none() && self.pending.len() < MAX_PENDING);
-        let gathers = self.due != AT_ONCE && !self.owed.is_empty();
-        let gathered = (gathers && self.failing.is_none() && self.pending.len() < MAX_PENDING).then_some(self.due);
+        let gathered = self.due.filter(|due| *due != AT_ONCE && !self.owed.is_empty());
+        let gathered = gathered.filter(|_| self.failing.is_none() && self.pending.len() < MAX_PENDING);
         [retry, clock, gathered].into_iter().flatten().min()
     }
 
@@ -233,12 +273,17 @@ impl Keep {
     }
 }
 
-/// Leaves the first of a set where they are, and takes out the rest.
-fn split(set: &mut BTreeSet<OpId>) -> BTreeSet<OpId> {
-    match set.iter().nth(MAX_ROWS).copied() {
-        Some(first) => set.split_off(&first),
-        None => BTreeSet::new(),
-    }
+/// Takes the urgent ones out of a set, and so many of the others.
+fn take_first(set: &mut BTreeSet<OpId>, urgent: &BTreeSet<OpId>, others: usize) -> BTreeSet<OpId> {
+    let mut taken: BTreeSet<OpId> = urgent.iter().filter(|id| set.remove(id)).take(MAX_ROWS).copied().collect();
+    let others = others.min(MAX_ROWS - taken.len());
+    taken.extend(std::iter::from_fn(|| set.pop_first()).take(others));
+    taken
+}
+
+/// The runs of ops.
+fn runs_of(ids: &BTreeSet<OpId>) -> impl Iterator<Item = (NodeId, Epoch)> {
+    ids.iter().map(|id| (id.author, id.epoch))
 }
 
 #[cfg(test)]
@@ -266,6 +311,10 @@ mod tests {
         keep.owe_alert(at(5), id(2), 80);
         keep.owe_row_soon(at(5), id(3), &mut Random::from_seed([1; 32]));
         assert_eq!(keep.next_deadline(), Some(at(6)));
+        let mut keep = Keep::new();
+        keep.owe_row_soon(at(0), id(1), &mut Random::from_seed([1; 32]));
+        keep.owe_alert(at(10), id(2), 4);
+        assert_eq!(keep.next_deadline(), Some(at(16)), "an alert takes along what waits longer");
     }
 
     #[test]
@@ -287,6 +336,30 @@ mod tests {
         keep.owe_row_soon(at(4_000), id(9_999), random);
         keep.hurry();
         assert!(keep.next(at(4_000)).is_some(), "there is no later");
+    }
+
+    /// Expiries, deletes of others and what makes room come as often as sightings do.
+    #[test]
+    fn what_is_over_gathers_with_what_is_new_and_what_somebody_waits_for_takes_a_few_of_them_along() {
+        let random = &mut Random::from_seed([1; 32]);
+        let mut keep = Keep::new();
+        keep.owe_removal_soon(at(0), id(1), random);
+        let due = keep.next_deadline().expect("it is owed");
+        assert!((at(500)..at(1_000)).contains(&due) && keep.next(at(499)).is_none());
+        (1_000..1_400).for_each(|seq| keep.owe_row_soon(at(300), id(seq), random));
+        keep.owe_row(id(9_000));
+        keep.owe_removal(id(9_001));
+        let (_, batch) = keep.next(at(300)).expect("somebody waits for it");
+        assert!(batch.rows.contains(&id(9_000)) && batch.removed.contains(&id(9_001)));
+        assert_eq!((batch.rows.len(), batch.removed.len()), (MAX_BESIDE + 1, 2));
+        assert_eq!(
+            (keep.next(at(300)).is_none(), keep.next_deadline()),
+            (true, Some(due)),
+            "nobody waits for the rest"
+        );
+        let (_, batch) = keep.next(due).expect("it has gathered for long enough");
+        assert_eq!((batch.rows.len(), batch.removed.len()), (400 - MAX_BESIDE, 0));
+        assert_eq!((keep.next(at(2_000)).is_none(), keep.next_deadline()), (true, None));
     }
 
     #[test]

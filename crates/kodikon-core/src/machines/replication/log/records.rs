@@ -95,7 +95,7 @@ impl Log {
         }
         for id in removed {
             if let Some(tickets) = self.own.orders.removing.remove(id) {
-                self.forget_local(id, ctx);
+                self.forget(id, ctx);
                 tickets.into_iter().for_each(|ticket| self.own.orders.done(ticket, durable, ctx));
             }
         }
@@ -104,7 +104,7 @@ impl Log {
     /// This run ends: what is to be removed from the disk goes from what is held, and the disk is asked a last time.
     pub(super) fn end_orders(&mut self, ctx: &mut Context) {
         for (id, tickets) in std::mem::take(&mut self.own.orders.removing) {
-            self.forget_local(&id, ctx);
+            self.forget(&id, ctx);
             tickets.into_iter().for_each(|ticket| self.own.orders.done(ticket, false, ctx));
         }
     }
@@ -136,10 +136,10 @@ impl Log {
     }
 
     /// Ops that say nothing any more: others take their place, or took them back. They stay covered, and do not come back.
-    pub(in crate::machines::replication) fn spend(&mut self, ids: &[OpId]) {
+    pub(in crate::machines::replication) fn spend(&mut self, now: Instant, ids: &[OpId], ctx: &mut Context) {
         for id in ids {
             if self.release(id) {
-                self.keep.owe_removal(*id);
+                self.keep.owe_removal_soon(now, *id, &mut ctx.random);
             }
         }
     }

@@ -104,19 +104,19 @@ impl Log {
     pub(super) fn make_room(&mut self, now: Instant, author: &NodeId, kind: OpKind, ctx: &mut Context) {
         while let Some(crowding) = self.room_of(kind).and_then(|room| room.crowding(author)) {
             let Some(victim) = self.least_of(now, &crowding, kind == OpKind::RecordDelete) else { return };
-            self.give_up(&victim);
+            self.give_up(now, &victim, ctx);
             ctx.stats.log_evicted += 1;
             ctx.out.notice(Notice::LogOver(victim));
         }
     }
 
     /// An op makes room though its time is not over. It stays covered: it does not come back.
-    pub(in crate::machines::replication) fn give_up(&mut self, id: &OpId) {
+    pub(in crate::machines::replication) fn give_up(&mut self, now: Instant, id: &OpId, ctx: &mut Context) {
         if self.release(id) {
             if let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) {
                 lane.note_evicted(id.seq);
             }
-            self.keep.owe_removal(*id);
+            self.keep.owe_removal_soon(now, *id, &mut ctx.random);
         }
     }
 
