@@ -587,8 +587,7 @@ impl Watch {
         let Some(person) = self.truth.person(&living.id) else { return };
         // Whoever began after its disk was copied, or was stopped or cut off since, may not have heard the copy, and finds the copy's
         // run beyond its own when that has another identity.
-        let deaf = living.since.max(living.own_trouble).max(living.link_trouble);
-        let copied = person.copied.is_some_and(|at| at <= deaf);
+        let copied = person.copied.is_some_and(|at| at <= living.since.max(living.deaf));
         self.tally.check(now, Check::BackupTrue, person.restored || copied, || {
             format!("node {node} says that its disk was restored from a backup, which it was not")
         });

@@ -32,6 +32,8 @@ pub struct Living {
     pub whole_trouble: Moment,
     /// Until when its links were worse than a healthy node's may be.
     pub link_trouble: Moment,
+    /// Until when it may not have heard what was said to it.
+    pub deaf: Moment,
 }
 
 impl Living {
@@ -102,6 +104,7 @@ impl Truth {
             own_trouble: Moment::START,
             whole_trouble: Moment::START,
             link_trouble: Moment::START,
+            deaf: Moment::START,
         };
         Self {
             nodes: vec![unborn; nodes],
@@ -136,7 +139,8 @@ impl Truth {
     /// All trouble is over.
     pub fn end_trouble(&mut self, now: Moment) {
         for living in &mut self.nodes {
-            for trouble in [&mut living.own_trouble, &mut living.whole_trouble, &mut living.link_trouble] {
+            let Living { own_trouble, whole_trouble, link_trouble, deaf, .. } = living;
+            for trouble in [own_trouble, whole_trouble, link_trouble, deaf] {
                 *trouble = now.min(*trouble);
             }
         }

@@ -264,7 +264,7 @@ fn clone(cluster: &mut Cluster<Watch>, of: usize, onto: usize) {
     cluster.nodes[onto].config = config;
     // Two of one identity are in each other's way until one has made room.
     for node in [of, onto] {
-        own_trouble(cluster, node, CLONE_TROUBLE);
+        whole_trouble(cluster, node, CLONE_TROUBLE);
     }
     cluster.boot(onto);
 }
@@ -390,6 +390,7 @@ fn nic_trouble(cluster: &mut Cluster<Watch>, host: HostId, span: Duration) {
     for node in cluster.nodes_of(host) {
         let living = &mut cluster.observer.truth.nodes[node];
         living.own_trouble = living.own_trouble.max(until);
+        living.deaf = living.deaf.max(until);
     }
 }
 
@@ -398,6 +399,14 @@ fn host_trouble(cluster: &mut Cluster<Watch>, host: HostId, span: Duration) {
 }
 
 fn own_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
+    whole_trouble(cluster, node, span);
+    let until = cluster.now + span;
+    let living = &mut cluster.observer.truth.nodes[node];
+    living.deaf = living.deaf.max(until);
+}
+
+/// Trouble in which it hears all the same.
+fn whole_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
     let until = cluster.now + span;
     let living = &mut cluster.observer.truth.nodes[node];
     living.own_trouble = living.own_trouble.max(until);
@@ -408,6 +417,7 @@ fn link_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
     let until: Moment = cluster.now + span;
     let living = &mut cluster.observer.truth.nodes[node];
     living.link_trouble = living.link_trouble.max(until);
+    living.deaf = living.deaf.max(until);
 }
 
 impl Deed {

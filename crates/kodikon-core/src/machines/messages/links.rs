@@ -31,6 +31,10 @@ const RTO_FULL: Duration = Duration::from_millis(3_200);
 const FULL: u32 = 32;
 /// The same before any round trip was seen: a good Wi-Fi answers within it, and a copy too many does no harm.
 const RTO_FIRST: Duration = Duration::from_millis(50);
+/// The variation of a round trip of which one probe alone tells is half of it (RFC 6298 §2.2), and this at most, which makes it a fifth of a
+/// second more: the one may have been late by half a second, where its host had other things to do, and with three times of it a letter that
+/// is lost twice is too late.
+const VARIATION_FIRST: Duration = Duration::from_millis(50);
 /// So many carryings in a row, none taken in time, are no chance: a fifth of all lost makes them in one of 600 cases.
 const MISSED_IN_A_ROW: u32 = 4;
 /// A GOT may wait this long for others.
@@ -131,7 +135,7 @@ impl Link {
     /// A neighbour whose probes took so long, if they were measured.
     pub(super) fn new(now: Instant, rtt: Option<Duration>) -> Self {
         Self {
-            rtt: rtt.map(|rtt| (rtt, rtt / 2)),
+            rtt: rtt.map(|rtt| (rtt, (rtt / 2).min(VARIATION_FIRST))),
             missed: 0,
             window: WINDOW,
             credit: 0,
@@ -548,6 +552,18 @@ mod tests {
         assert!(!link.on_pong(8), "an answer to somebody else's question");
         assert!(link.on_pong(7), "it is trusted again");
         assert_eq!(link.next_deadline(), None);
+    }
+
+    /// Found by swarm-5, seed 32: one probe had taken 570 ms, and a letter was sent three times in five seconds.
+    #[test]
+    fn one_late_probe_does_not_hold_up_what_is_lost_on_a_fast_way() {
+        for (probe, again) in [(1, 4), (10, 31), (100, 301), (572, 773), (3_000, 3_200)] {
+            let mut link = Link::new(at(0), Some(Duration::from_millis(probe)));
+            pushed(&mut link, Priority::Normal, 1);
+            let piece = link.next_piece(at(0)).expect("it waits");
+            link.launch(at(0), 1, piece, false);
+            assert_eq!(link.next_deadline(), Some(at(again)), "a probe took {probe} ms");
+        }
     }
 
     #[test]
