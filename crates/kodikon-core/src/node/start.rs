@@ -240,13 +240,14 @@ impl Node {
         self.replication.close_pipes(None, &mut self.ctx);
         self.messages.on_end(&mut self.ctx);
         let scans = self.searches.on_end(now, &mut self.ctx);
-        let asked = self.replication.asked();
         self.replication.end_log(now, &mut self.ctx);
         // What the last own words mean is known after this: what a delete takes back must not be held in the next run.
         self.read_notices(now);
         if secret.is_some() {
             self.alerts.disown(now, &mut self.ctx);
         }
+        self.replication.write_owed(now, &mut self.ctx);
+        let asked = self.replication.asked();
         let (state, newest) = (self.replication.kept_state().clone(), self.replication.own_state().clone());
         let saved = Saved {
             log: self.replication.saved_log(now),

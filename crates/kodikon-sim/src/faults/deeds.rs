@@ -144,10 +144,15 @@ pub fn perform(cluster: &mut Cluster<Watch>, deed: Deed) -> Aftermath {
         }
         Deed::Unmute(segment, host) => cluster.network.set_mute(segment, host, false),
         Deed::Quality(segment, quality, healthy) => {
-            cluster.network.set_quality(segment, *quality);
             if !healthy {
                 (0..cluster.nodes.len()).for_each(|node| link_trouble(cluster, node, FOREVER));
             }
+            if quality.loses() {
+                // A copy shows itself once or twice before it makes room.
+                let until = cluster.now + FOREVER;
+                cluster.observer.truth.nodes.iter_mut().for_each(|living| living.deaf = living.deaf.max(until));
+            }
+            cluster.network.set_quality(segment, *quality);
         }
         Deed::Unplug(host, interface, span) => unplug(cluster, host, interface, span),
         Deed::Plug(host, interface) => plug(cluster, host, interface),

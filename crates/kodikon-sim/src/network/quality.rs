@@ -63,6 +63,12 @@ impl Quality {
             && self.corrupt == Odds::NEVER
     }
 
+    /// Whether some of it does not arrive as it was sent.
+    #[must_use]
+    pub fn loses(&self) -> bool {
+        self.loss != Odds::NEVER || self.burst.is_some() || self.corrupt != Odds::NEVER
+    }
+
     /// What happens to one datagram on its way to one receiver.
     pub fn cross(&self, now: Moment, burst: &mut BurstState, random: &mut Random) -> Crossing {
         if self.is_plain() {

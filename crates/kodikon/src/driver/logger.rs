@@ -121,12 +121,13 @@ impl Writer {
     /// Waits for a transaction, and takes with it those that have come since; `None` when no more will come.
     fn gather(&self) -> Option<(Vec<CommitId>, Vec<Batch>)> {
         let (commit, batch) = self.ordered.recv().ok()?;
-        let mut ops = batch.rows.len();
+        let ops_of = |batch: &Batch| batch.rows.len() + batch.removed.len();
+        let mut ops = ops_of(&batch);
         let (mut commits, mut batches) = (vec![commit], vec![batch]);
         while ops < OPS_AT_ONCE
             && let Ok((commit, batch)) = self.ordered.try_recv()
         {
-            ops += batch.rows.len();
+            ops += ops_of(&batch);
             commits.push(commit);
             batches.push(batch);
         }

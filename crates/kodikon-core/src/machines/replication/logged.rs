@@ -233,6 +233,11 @@ impl Replication {
         self.log.end_run(now, ctx);
     }
 
+    /// Asks for all that is owed to the log's store, whatever it said before.
+    pub fn write_owed(&mut self, now: Instant, ctx: &mut Context) {
+        self.log.write_owed(now, ctx);
+    }
+
     /// What the next run of this process begins with, once it is known what the last of this one means.
     #[must_use]
     pub fn saved_log(&self, now: Instant) -> SavedLog {

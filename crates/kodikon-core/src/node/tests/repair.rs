@@ -5,11 +5,12 @@ use super::super::*;
 use crate::effect::log::{CommitId, Committed};
 use crate::effect::{BroadcastOrder, Cast, Event, Persist};
 use crate::ground::id::{Epoch, NodeId};
+use crate::model::alert::AlertBody;
 use crate::model::letter::{Priority, Ticket};
-use crate::model::op::OpKind;
+use crate::model::op::{OpId, OpKind};
 use crate::model::record::{DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder};
 use crate::model::search::{SearchOrder, Target};
-use crate::wire::message::{Beat, Cover, Digest, Hello, Interval, Message};
+use crate::wire::message::{Beat, Cover, Digest, Hello, Interval, Log, LogEntry, Message};
 use kodikon_scan::{Mode, Query};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -223,6 +224,43 @@ fn what_a_delete_takes_back_is_gone_in_the_next_run_also_where_the_disk_has_not_
         bench.node.log_root()
     };
     assert_eq!(roots(false), roots(true));
+}
+
+/// What was asked for since is removed from the disk.
+fn removed(bench: &Bench) -> Vec<OpId> {
+    let asked =
+        |output: &Output| if let Output::Commit { batch, .. } = output { batch.removed.clone() } else { Vec::new() };
+    bench.out.iter().flat_map(asked).collect()
+}
+
+/// The next card may say that the run is over, and others forget what it said: a crash must not bring that back.
+#[test]
+fn what_is_over_of_an_earlier_own_run_leaves_the_disk_at_once() {
+    let mut bench = Bench::new(1);
+    let record = NewRecord { ttl: Duration::from_secs(60), ..NewRecord::new("thing") };
+    bench.hand(Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
+    let (added, over) = (commit(&bench), bench.now + Duration::from_secs(60));
+    bench.hand(Input::Committed { commit: added, result: Committed::OnDisk });
+    begin_another_run(&mut bench);
+    bench.pass(over.since(bench.now) - Duration::from_millis(10));
+    assert_eq!(removed(&bench), []);
+    bench.pass(Duration::from_millis(20));
+    let ids: Vec<NodeId> = removed(&bench).into_iter().map(|id| id.author).collect();
+    assert_eq!(ids, [identity(100).id()]);
+}
+
+/// The next run knows nothing of it: its row would be there until the next start.
+#[test]
+fn what_was_over_and_waited_to_leave_the_disk_when_a_run_ended_leaves_it() {
+    let mut bench = Bench::new(1);
+    let (ttl_ms, left_ms) = (3_600_000, 1_300);
+    let body = AlertBody { priority: Priority::Normal as u8, ttl_ms, source: "cam".to_owned(), payload: vec![b'1'] };
+    let op = bench.say(1, 2, OpKind::Alert, &[], minicbor::to_vec(&body).unwrap());
+    let id = OpId::of(&op);
+    let entry = LogEntry { op, age_ms: ttl_ms - left_ms, key: None, rested: None };
+    bench.hear(1, &Message::Log(Log { entries: vec![entry], ..Log::default() }));
+    begin_another_run(&mut bench);
+    assert_eq!(removed(&bench), [id]);
 }
 
 /// They were numbered, and nothing more was heard of them.

@@ -11,7 +11,7 @@ use crate::model::op::OpId;
 
 /// Rows of one transaction at most: what SQLite writes in some 25 ms.
 pub(super) const MAX_ROWS: usize = 512;
-/// Rows at most that nobody waits for in a transaction that somebody does wait for: what SQLite writes in some 3 ms.
+/// Rows at most that nobody waits for, and as many removals, in a transaction that somebody does wait for: what SQLite writes in some 3 ms.
 const MAX_BESIDE: usize = 64;
 /// Transactions that wait for their answer; what comes beyond waits here, in fewer and larger ones.
 pub(super) const MAX_PENDING: usize = 64;
@@ -105,6 +105,12 @@ impl Keep {
         self.urgent.insert(id);
     }
 
+    /// An op that is in memory alone is to be written, though nobody waits for it.
+    pub(super) fn owe_restored(&mut self, id: OpId) {
+        self.owe(id);
+        self.due = Some(AT_ONCE);
+    }
+
     /// An op is to be written soon.
     pub(super) fn owe_row_soon(&mut self, now: Instant, id: OpId, random: &mut Random) {
         self.gather(now, random);
@@ -134,7 +140,8 @@ impl Keep {
 
     /// Whether something of what is owed is to be asked for now.
     fn is_due(&self, now: Instant) -> bool {
-        let has_gathered = self.due.is_some_and(|due| now >= due) || self.owed.rows.len() >= MAX_ROWS;
+        let fills_one = self.owed.rows.len().max(self.owed.removed.len()) >= MAX_ROWS;
+        let has_gathered = fills_one || self.due.is_some_and(|due| now >= due);
         !self.owed.is_empty() && (has_gathered || !self.urgent.is_empty())
     }
 
@@ -232,8 +239,13 @@ impl Keep {
 
     /// There is no later: a disk that failed is tried at once, and how long what is held has lasted is kept with the rest.
     pub(super) fn hurry(&mut self) {
-        self.failing = None;
         self.owed.clock |= self.clock_at.is_some();
+        self.release();
+    }
+
+    /// What is owed is asked for now, even if the disk failed.
+    pub(super) fn release(&mut self) {
+        self.failing = None;
         self.due = Some(AT_ONCE);
     }
 
@@ -333,6 +345,8 @@ mod tests {
         // As many as are written at once leave before their time.
         (5..5 + MAX_ROWS as u64).for_each(|seq| keep.owe_row_soon(at(3_000), id(seq), random));
         assert!(keep.next(at(3_000)).is_some_and(|(_, batch)| batch.rows.len() == MAX_ROWS));
+        (0..MAX_ROWS as u64).for_each(|seq| keep.owe_removal_soon(at(3_500), id(seq), random));
+        assert!(keep.next(at(3_500)).is_some_and(|(_, batch)| batch.removed.len() == MAX_ROWS));
         keep.owe_row_soon(at(4_000), id(9_999), random);
         keep.hurry();
         assert!(keep.next(at(4_000)).is_some(), "there is no later");
@@ -349,7 +363,8 @@ mod tests {
         (1_000..1_400).for_each(|seq| keep.owe_row_soon(at(300), id(seq), random));
         keep.owe_row(id(9_000));
         keep.owe_removal(id(9_001));
-        let (_, batch) = keep.next(at(300)).expect("somebody waits for it");
+        let (commit, batch) = keep.next(at(300)).expect("somebody waits for it");
+        keep.on_committed(at(300), commit, Committed::OnDisk);
         assert!(batch.rows.contains(&id(9_000)) && batch.removed.contains(&id(9_001)));
         assert_eq!((batch.rows.len(), batch.removed.len()), (MAX_BESIDE + 1, 2));
         assert_eq!(
@@ -357,9 +372,13 @@ mod tests {
             (true, Some(due)),
             "nobody waits for the rest"
         );
-        let (_, batch) = keep.next(due).expect("it has gathered for long enough");
+        let (commit, batch) = keep.next(due).expect("it has gathered for long enough");
         assert_eq!((batch.rows.len(), batch.removed.len()), (400 - MAX_BESIDE, 0));
-        assert_eq!((keep.next(at(2_000)).is_none(), keep.next_deadline()), (true, None));
+        keep.on_committed(due, commit, Committed::Failed);
+        let (commit, batch) = keep.next(due + RETRY_FIRST).expect("it is owed still");
+        assert_eq!(batch.rows.len(), 400 - MAX_BESIDE);
+        keep.on_committed(due + RETRY_FIRST, commit, Committed::OnDisk);
+        assert_eq!((keep.next(at(9_000)).is_none(), keep.next_deadline()), (true, None));
     }
 
     #[test]

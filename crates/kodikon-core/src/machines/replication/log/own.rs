@@ -275,7 +275,7 @@ impl Log {
             }
         }
         if !is_kept {
-            self.keep.owe_row(id);
+            self.keep.owe_restored(id);
         }
         let held = Held::new(op.clone(), &body, (born_ms, true));
         let expires = self.moment(held.over_ms());
@@ -287,6 +287,12 @@ impl Log {
     pub(in crate::machines::replication) fn write_last(&mut self, now: Instant, ctx: &mut Context) {
         self.end_run(now, ctx);
         self.keep.hurry();
+        self.write(now, ctx);
+    }
+
+    /// The next run of this process knows nothing of what waits to leave the disk: it is asked for now.
+    pub(in crate::machines::replication) fn write_owed(&mut self, now: Instant, ctx: &mut Context) {
+        self.keep.release();
         self.write(now, ctx);
     }
 
