@@ -116,12 +116,12 @@ impl Write for Bounded {
 }
 
 /// The events that are there, as lines, up to so many bytes and one more.
-fn lines(mut next: impl FnMut() -> Option<Event>, json: bool, max_bytes: usize) -> Vec<String> {
+fn lines(mut next: impl FnMut() -> Option<Arc<Event>>, json: bool, max_bytes: usize) -> Vec<String> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     while bytes < max_bytes
         && let Some(event) = next()
     {
-        let line = text(&event);
+        let line = text(&*event);
         let line = if json { line } else { event_line::human(&line) };
         bytes += line.len();
         lines.push(line);
@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn what_is_there_is_printed_at_once_and_no_more_than_is_taken() {
-        let mut there: VecDeque<Event> = (0..5).map(|n| event(n.to_string())).collect();
-        let all: Vec<String> = there.iter().map(text).collect();
+        let mut there: VecDeque<Arc<Event>> = (0..5).map(|n| Arc::new(event(n.to_string()))).collect();
+        let all: Vec<String> = there.iter().map(|event| text(&**event)).collect();
         let of_two = all[0].len() + 1;
         for expected in [&all[..2], &all[2..4], &all[4..], &[]] {
             assert_eq!(lines(|| there.pop_front(), true, of_two), expected);

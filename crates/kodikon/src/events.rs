@@ -367,28 +367,31 @@ enum Found {
     Missed(u64),
 }
 
-/// Bytes that an event takes in memory, about: only states and messages are large.
-pub(crate) fn weight(event: &Event) -> usize {
-    const SMALL: usize = 512;
-    match &event.what {
-        What::State { state, .. } => {
-            SMALL + state.iter().map(|(key, value)| key.len() + 64 + size_of(value)).sum::<usize>()
+impl Event {
+    /// Bytes that it takes in memory, about: only states and messages are large.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const SMALL: usize = 512;
+        match &self.what {
+            What::State { state, .. } => {
+                SMALL + state.iter().map(|(key, value)| key.len() + 64 + size_of(value)).sum::<usize>()
+            }
+            What::Message { payload, .. } => SMALL + size_of(payload),
+            What::Alert { alert, .. } => SMALL + size_of(alert),
+            What::Record { record, .. } => {
+                let members = record.metadata.iter().map(|(key, value)| key.len() + 64 + size_of(value)).sum::<usize>();
+                let owned = [&record.ownership_history, &record.transfer_token, &record.location_signature];
+                2 * SMALL + members + owned.into_iter().map(size_of).sum::<usize>()
+            }
+            What::PeerUp { .. }
+            | What::PeerSuspect { .. }
+            | What::PeerFailed { .. }
+            | What::PeerLeft { .. }
+            | What::AlertAck { .. }
+            | What::Isolated { .. }
+            | What::Search { .. }
+            | What::Missed { .. } => SMALL,
         }
-        What::Message { payload, .. } => SMALL + size_of(payload),
-        What::Alert { alert, .. } => SMALL + size_of(alert),
-        What::Record { record, .. } => {
-            let members = record.metadata.iter().map(|(key, value)| key.len() + 64 + size_of(value)).sum::<usize>();
-            let owned = [&record.ownership_history, &record.transfer_token, &record.location_signature];
-            2 * SMALL + members + owned.into_iter().map(size_of).sum::<usize>()
-        }
-        What::PeerUp { .. }
-        | What::PeerSuspect { .. }
-        | What::PeerFailed { .. }
-        | What::PeerLeft { .. }
-        | What::AlertAck { .. }
-        | What::Isolated { .. }
-        | What::Search { .. }
-        | What::Missed { .. } => SMALL,
     }
 }
 
@@ -423,12 +426,23 @@ impl EventStream {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// The next event, if it is there already.
-    pub fn try_next(&mut self) -> Option<Event> {
-        match Pin::new(self).poll_next(&mut Context::from_waker(Waker::noop())) {
+    /// The next event, if it is there already; all readers share it.
+    pub fn try_next(&mut self) -> Option<Arc<Event>> {
+        match self.poll_shared(&Context::from_waker(Waker::noop())) {
             Poll::Ready(event) => event,
             Poll::Pending => None,
         }
+    }
+
+    fn poll_shared(&self, cx: &Context<'_>) -> Poll<Option<Arc<Event>>> {
+        self.log.read(self.reader, cx).map(|found| {
+            found.map(|found| match found {
+                Found::Event(event) => event,
+                Found::Missed(count) => {
+                    Arc::new(Event { at: self.clock.wall(), what: What::Missed { count: Some(count) } })
+                }
+            })
+        })
     }
 
     /// Waits until so many events are there to be read (at least one), or as many as half of what is kept for slow readers, and reads
@@ -463,12 +477,7 @@ impl Stream for EventStream {
     type Item = Event;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.log.read(self.reader, cx).map(|found| {
-            found.map(|found| match found {
-                Found::Event(event) => Arc::unwrap_or_clone(event),
-                Found::Missed(count) => Event { at: self.clock.wall(), what: What::Missed { count: Some(count) } },
-            })
-        })
+        self.poll_shared(cx).map(|event| event.map(Arc::unwrap_or_clone))
     }
 }
 
@@ -514,7 +523,7 @@ mod tests {
     }
 
     fn tell(log: &EventLog, event: Arc<Event>) {
-        let bytes = weight(&event);
+        let bytes = event.weight();
         log.push(event, bytes);
         log.announce();
     }
@@ -656,11 +665,7 @@ mod tests {
             tell(&log, large());
         }
         assert_eq!(at_once(stream.wait_for(32)), Some(true), "they are more than 2 MiB");
-        assert_eq!(
-            (0..9).filter(|_| stream.try_next() == Some(Arc::unwrap_or_clone(large()))).count(),
-            4,
-            "none is missed"
-        );
+        assert_eq!((0..9).filter(|_| stream.try_next() == Some(large())).count(), 4, "none is missed");
         for n in 0..EVENTS_KEPT / 2 {
             assert!(at_once(stream.wait_for(2_000)).is_none(), "{n}");
             tell(&log, isolated(n));
@@ -745,7 +750,7 @@ mod tests {
         let state = [("k".to_owned(), nested)].into_iter().collect();
         let (node_id, source, id) = ("cam".to_owned(), "cam".to_owned(), "c".repeat(32));
         let event = Event { at: 0.0, what: What::State { node_id, source, id, version: 1, state } };
-        assert!(weight(&event) > 501 * std::mem::size_of::<Value>());
+        assert!(event.weight() > 501 * std::mem::size_of::<Value>());
     }
 
     #[tokio::test]

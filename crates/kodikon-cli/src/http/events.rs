@@ -57,23 +57,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Kept {
+    /// The number of the oldest that is kept, or of the next.
     first: u64,
-    lines: VecDeque<Line>,
+    events: VecDeque<Arc<Event>>,
     bytes: usize,
-}
-
-/// An event, ready to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
-    kind: &'static str,
-    json: Arc<str>,
-}
-
-impl Line {
-    fn of(event: &Event) -> Self {
-        let json = serde_json::to_string(event).expect("an event has no keys but strings").into();
-        Self { kind: event.what.name(), json }
-    }
 }
 
 impl EventRing {
@@ -104,7 +91,7 @@ impl EventRing {
             while let batch = batch(&mut events)
                 && !batch.is_empty()
             {
-                self.extend(&batch);
+                self.extend(batch);
             }
             // Whoever has gone away meanwhile needs no answer.
             called.map(|call| call.send(()));
@@ -124,17 +111,17 @@ impl EventRing {
     }
 
     /// Adds events, and wakes the readers once for all of them; the oldest go where there is no room.
-    pub(crate) fn extend(&self, events: &[Event]) {
-        let lines: Vec<Line> = events.iter().map(Line::of).collect();
+    pub(crate) fn extend(&self, events: Vec<Arc<Event>>) {
+        let bytes: usize = events.iter().map(|event| event.weight()).sum();
         let mut kept = self.kept();
-        kept.bytes += lines.iter().map(|line| line.json.len()).sum::<usize>();
-        kept.lines.extend(lines);
-        while kept.lines.len() > MAX_EVENTS || kept.bytes > MAX_BYTES {
-            let Some(oldest) = kept.lines.pop_front() else { break };
-            kept.bytes -= oldest.json.len();
+        kept.bytes += bytes;
+        kept.events.extend(events);
+        while kept.events.len() > MAX_EVENTS || kept.bytes > MAX_BYTES {
+            let Some(oldest) = kept.events.pop_front() else { break };
+            kept.bytes -= oldest.weight();
             kept.first += 1;
         }
-        let next = kept.first + kept.lines.len() as u64;
+        let next = kept.first + kept.events.len() as u64;
         drop(kept);
         self.shared.head.send_modify(|head| head.0 = next);
     }
@@ -157,7 +144,7 @@ impl EventRing {
     /// Where a reader begins: after the event it saw last, or with the next one.
     fn start(&self, last: Option<&str>) -> (u64, Option<Missing>) {
         let kept = self.kept();
-        let next = kept.first + kept.lines.len() as u64;
+        let next = kept.first + kept.events.len() as u64;
         let Some(last) = last else { return (next, None) };
         let number =
             last.strip_prefix(self.shared.run.as_str()).and_then(|rest| rest.strip_prefix('-')?.parse::<u64>().ok());
@@ -169,18 +156,18 @@ impl EventRing {
         }
     }
 
-    fn get(&self, number: u64) -> Result<Option<Line>, Missing> {
+    fn get(&self, number: u64) -> Result<Option<Arc<Event>>, Missing> {
         let kept = self.kept();
         if number < kept.first {
             return Err(Missing(Some(kept.first - number)));
         }
         let at = usize::try_from(number - kept.first).unwrap_or(usize::MAX);
-        Ok(kept.lines.get(at).cloned())
+        Ok(kept.events.get(at).cloned())
     }
 }
 
 /// The events that are there, so many at most.
-fn batch(events: &mut EventStream) -> Vec<Event> {
+fn batch(events: &mut EventStream) -> Vec<Arc<Event>> {
     std::iter::from_fn(|| events.try_next()).take(BATCH).collect()
 }
 
@@ -200,8 +187,8 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The next event of a wanted kind as its number and line; none at the end.
-    async fn read(&mut self) -> Option<(u64, Line)> {
+    /// The next event of a wanted kind and its number; none at the end.
+    async fn read(&mut self) -> Option<(u64, Arc<Event>)> {
         loop {
             if let Some(found) = self.read_now() {
                 return Some(found);
@@ -215,19 +202,19 @@ impl Reader {
     }
 
     /// The same, if there is one already.
-    fn read_now(&mut self) -> Option<(u64, Line)> {
+    fn read_now(&mut self) -> Option<(u64, Arc<Event>)> {
         loop {
             if let Some(Missing(count)) = self.missing.take() {
-                let line = Line::of(&Event::new(now(), What::Missed { count }));
+                let event = Arc::new(Event::new(now(), What::Missed { count }));
                 // It has the number before the next event's: to resume after it is to resume there.
-                return Some((self.next.wrapping_sub(1), line));
+                return Some((self.next.wrapping_sub(1), event));
             }
             match self.ring.get(self.next) {
-                Ok(Some(line)) => {
+                Ok(Some(event)) => {
                     let number = self.next;
                     self.next += 1;
-                    if self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == line.kind) {
-                        return Some((number, line));
+                    if self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == event.what.name()) {
+                        return Some((number, event));
                     }
                 }
                 Ok(None) => return None,
@@ -257,8 +244,9 @@ impl SseStream {
 
     fn reading(mut reader: Reader) -> Reading {
         Box::pin(async move {
-            let (number, line) = reader.read().await?;
-            let mut event = SseEvent::default().event(line.kind).data(&*line.json);
+            let (number, told) = reader.read().await?;
+            let json = serde_json::to_string(&*told).expect("an event has no keys but strings");
+            let mut event = SseEvent::default().event(told.what.name()).data(json);
             if number != u64::MAX {
                 event = event.id(format!("{}-{number}", reader.ring.shared.run));
             }
@@ -330,8 +318,8 @@ fn wanted_kinds(query: &str) -> Result<Vec<String>, Problem> {
 mod tests {
     use super::*;
 
-    fn event(n: usize) -> Event {
-        Event::new(0.0, What::Isolated { isolated: true, reason: n.to_string() })
+    fn event(n: usize) -> Arc<Event> {
+        Arc::new(Event::new(0.0, What::Isolated { isolated: true, reason: n.to_string() }))
     }
 
     fn reader(ring: &EventRing, last: Option<&str>, kinds: &[&str]) -> Reader {
@@ -348,8 +336,8 @@ mod tests {
 
     async fn all(mut reader: Reader) -> Vec<(u64, String)> {
         let mut found = Vec::new();
-        while let Some((number, line)) = reader.read().await {
-            let value: serde_json::Value = serde_json::from_str(&line.json).expect("JSON");
+        while let Some((number, event)) = reader.read().await {
+            let value = serde_json::to_value(&*event).expect("JSON");
             let told = value.get("reason").or(value.get("count")).expect("both kinds used here have one");
             found.push((number, told.to_string()));
         }
@@ -359,7 +347,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_resumes_after_the_event_it_saw_last() {
         let ring = EventRing::new("r");
-        (0..4).for_each(|n| ring.extend(&[event(n)]));
+        (0..4).for_each(|n| ring.extend(vec![event(n)]));
         ring.close();
         let told = |numbers: &[u64]| numbers.iter().map(|n| (*n, format!("\"{n}\""))).collect::<Vec<_>>();
         for (last, expected) in
@@ -372,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn an_id_of_another_run_is_told_and_answered_with_all_there_is() {
         let ring = EventRing::new("r");
-        (0..2).for_each(|n| ring.extend(&[event(n)]));
+        (0..2).for_each(|n| ring.extend(vec![event(n)]));
         ring.close();
         for last in ["s-1", "r-9", "r-", "r-18446744073709551615", "", "nonsense"] {
             let found = all(reader(&ring, Some(last), &[])).await;
@@ -386,7 +374,7 @@ mod tests {
         let ring = EventRing::new("r");
         let late = reader(&ring, None, &[]);
         let resumed = || reader(&ring, Some("r-0"), &[]);
-        (0..MAX_EVENTS + 5).for_each(|n| ring.extend(&[event(n)]));
+        (0..MAX_EVENTS + 5).for_each(|n| ring.extend(vec![event(n)]));
         ring.close();
         let found = all(late).await;
         assert_eq!(found[0], (4, "5".to_owned()));
@@ -398,13 +386,24 @@ mod tests {
     #[test]
     fn large_events_leave_no_more_than_the_limit_of_bytes() {
         let ring = EventRing::new("r");
-        let reason = "x".repeat(MAX_BYTES / 4);
+        let (node_id, id, priority) = ("cam".to_owned(), "c".repeat(32), "normal".to_owned());
+        let what = What::Message {
+            source: node_id.clone(),
+            node_id,
+            id,
+            kind: "door".to_owned(),
+            payload: "x".repeat(MAX_BYTES / 4).into(),
+            priority,
+            path: Vec::new(),
+            sent_to: None,
+        };
+        let event = Arc::new(Event::new(0.0, what));
         for _ in 0..10 {
-            ring.extend(&[Event::new(0.0, What::Isolated { isolated: true, reason: reason.clone() })]);
+            ring.extend(vec![Arc::clone(&event)]);
         }
         let kept = ring.kept();
         assert!(kept.bytes <= MAX_BYTES, "{}", kept.bytes);
-        assert_eq!((kept.lines.len(), kept.first), (3, 7));
+        assert_eq!((kept.events.len(), kept.first), (3, 7));
     }
 
     #[tokio::test]
@@ -423,7 +422,7 @@ mod tests {
         let mesh = kodikon::Mesh::builder("cam").in_memory().mesh_name(&fleet).interfaces(["lo"]);
         let (mesh, events) = mesh.start_watched().await.expect("a node");
         let (ring, mut told) = (EventRing::new("r"), events.clone());
-        let count = |ring: &EventRing| ring.kept().lines.iter().filter(|line| line.kind == "state").count();
+        let count = |ring: &EventRing| ring.kept().events.iter().filter(|event| event.what.name() == "state").count();
         let feeding = tokio::spawn(ring.clone().feed(events));
         let set = |n: u32| mesh.set_state(serde_json::json!({"n": n})).expect("a state");
         set(1);
@@ -444,8 +443,9 @@ mod tests {
         let mut reader = reader(&ring, Some("r-0"), &["state"]);
         ring.catch_up().await;
         set(2);
-        let (_, line) = reader.read().await.expect("who reads along is fed at once");
-        assert!(line.json.contains(r#""n":2"#) || line.json.contains(r#""n":1"#), "{}", line.json);
+        let (_, event) = reader.read().await.expect("who reads along is fed at once");
+        let json = serde_json::to_string(&*event).expect("JSON");
+        assert!(json.contains(r#""n":2"#) || json.contains(r#""n":1"#), "{json}");
         mesh.shutdown().await;
         feeding.await.expect("it ends with the node");
         ring.catch_up().await;
@@ -455,7 +455,7 @@ mod tests {
     async fn only_wanted_kinds_are_read() {
         let ring = EventRing::new("r");
         let (states, isolated) = (reader(&ring, None, &["state"]), reader(&ring, None, &["isolated", "state"]));
-        ring.extend(&[event(0)]);
+        ring.extend(vec![event(0)]);
         ring.close();
         assert!(all(states).await.is_empty());
         assert_eq!(all(isolated).await.len(), 1);

@@ -626,7 +626,7 @@ async fn what_is_described_is_there() {
 async fn events_come_as_they_happen_resume_and_end_with_the_node() {
     let served = served().await;
     let event = |reason: &str| Event::new(1.0, What::Isolated { isolated: true, reason: reason.into() });
-    served.ring.extend(&[event("before")]);
+    served.ring.extend(vec![event("before").into()]);
     let mut stream = TcpStream::connect(served.address).await.expect("it listens");
     let (host, token) = (served.address, served.token.as_str());
     let head = format!(
@@ -644,7 +644,7 @@ async fn events_come_as_they_happen_resume_and_end_with_the_node() {
     };
     assert_eq!(data().await.expect("an event")["event"], json!("missed"));
     assert_eq!(data().await.expect("an event")["reason"], json!("before"));
-    served.ring.extend(&[event("after")]);
+    served.ring.extend(vec![event("after").into()]);
     assert_eq!(data().await.expect("an event")["reason"], json!("after"));
     served.end.send(()).expect("it runs");
     assert_eq!(data().await, None, "the stream ends with the node");

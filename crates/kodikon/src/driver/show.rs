@@ -16,7 +16,7 @@ use crate::api::{Event, What};
 use crate::clock::SystemClock;
 use crate::driver::DriverCounts;
 use crate::driver::told::Told;
-use crate::events::{EventLog, EventStream, weight};
+use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, InlineHandler};
 use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, record_row, row_of, said_by_letter};
 
@@ -278,7 +278,7 @@ impl Show {
 
     fn tell_one(&mut self, wall: f64, what: What) {
         let event = Arc::new(Event { at: wall, what });
-        let bytes = weight(&event);
+        let bytes = event.weight();
         for handler in &mut self.inline {
             handler.call(&event);
         }
