@@ -256,13 +256,14 @@ impl Routing {
 
     /// Looks who is heard where, names segments, and draws the own part of the map.
     fn look(&mut self, now: Instant, ctx: &mut Context) {
-        self.looked = now;
+        let since = core::mem::replace(&mut self.looked, now);
         self.look_at = now + LOOK_EVERY;
         let heard = Heard::look(now, Duration::ZERO, self.floor(), ctx);
         self.note_missed(now, &heard, ctx);
         self.is_joint = heard.is_joint() || self.missed.is_some_and(|at| now < at + MISSED);
         if self.is_mapping() {
             self.choose_segments(now, &heard, ctx);
+            self.ask_fading(since, now, ctx);
         } else {
             self.ears.clear();
             self.qualities.clear();
@@ -355,6 +356,21 @@ impl Routing {
             if let Some(at) = ear.next_deadline(&me, self.is_joint, there) {
                 self.look_at = self.look_at.min(at);
             }
+        }
+    }
+
+    /// Whoever is soon no neighbour by one of several interfaces is asked there: where its beacons were lost by chance it is one still, and no
+    /// way changes.
+    fn ask_fading(&mut self, since: Instant, now: Instant, ctx: &mut Context) {
+        let (asked, next) = own::fading(since, now, ctx);
+        for (id, index) in asked {
+            if let Some(destination) = place_of(&id, index, ctx) {
+                let nonce = ctx.random.bits();
+                ctx.out.send(destination, Message::Ping(Ping { nonce }));
+            }
+        }
+        if let Some(at) = next {
+            self.look_at = self.look_at.min(at);
         }
     }
 

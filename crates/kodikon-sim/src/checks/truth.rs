@@ -37,6 +37,11 @@ pub struct Living {
 }
 
 impl Living {
+    /// It may not hear what is said to it until then.
+    pub fn deafen(&mut self, until: Moment) {
+        self.deaf = self.deaf.max(until);
+    }
+
     /// Whether it is healthy, and has been for as long as trouble takes to be forgotten. Its segments are another matter.
     fn is_sound(&self, now: Moment) -> bool {
         self.up && !self.left && recovered(now, self.whole_trouble.max(self.link_trouble))

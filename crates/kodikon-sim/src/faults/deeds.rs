@@ -150,7 +150,7 @@ pub fn perform(cluster: &mut Cluster<Watch>, deed: Deed) -> Aftermath {
             if quality.loses() {
                 // A copy shows itself once or twice before it makes room.
                 let until = cluster.now + FOREVER;
-                cluster.observer.truth.nodes.iter_mut().for_each(|living| living.deaf = living.deaf.max(until));
+                cluster.observer.truth.nodes.iter_mut().for_each(|living| living.deafen(until));
             }
             cluster.network.set_quality(segment, *quality);
         }
@@ -395,7 +395,7 @@ fn nic_trouble(cluster: &mut Cluster<Watch>, host: HostId, span: Duration) {
     for node in cluster.nodes_of(host) {
         let living = &mut cluster.observer.truth.nodes[node];
         living.own_trouble = living.own_trouble.max(until);
-        living.deaf = living.deaf.max(until);
+        living.deafen(until);
     }
 }
 
@@ -406,8 +406,7 @@ fn host_trouble(cluster: &mut Cluster<Watch>, host: HostId, span: Duration) {
 fn own_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
     whole_trouble(cluster, node, span);
     let until = cluster.now + span;
-    let living = &mut cluster.observer.truth.nodes[node];
-    living.deaf = living.deaf.max(until);
+    cluster.observer.truth.nodes[node].deafen(until);
 }
 
 /// Trouble in which it hears all the same.
@@ -422,7 +421,7 @@ fn link_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
     let until: Moment = cluster.now + span;
     let living = &mut cluster.observer.truth.nodes[node];
     living.link_trouble = living.link_trouble.max(until);
-    living.deaf = living.deaf.max(until);
+    living.deafen(until);
 }
 
 impl Deed {

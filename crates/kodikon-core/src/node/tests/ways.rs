@@ -133,6 +133,28 @@ fn whoever_is_heard_by_one_interface_is_no_neighbour_by_another_only_after_the_h
     }
 }
 
+/// By one of two segments that two neighbours shared six beacons in a row were lost by chance: three hundred ways changed, and back
+/// (lossy-random-30, seed 44).
+#[test]
+fn whoever_is_soon_no_neighbour_by_one_of_two_interfaces_is_asked_there_until_it_answers() {
+    let mut bench = with_two_ways();
+    bench.node.ctx.interfaces.push(Interface { index: OTHER, ..bench.node.ctx.interfaces[0].clone() });
+    bench.node.routing.on_missed(bench.now, &bench.node.ctx);
+    let asked_there = |bench: &mut Bench, seconds: core::ops::Range<u64>| {
+        let mut at = Vec::new();
+        for second in seconds {
+            bench.hear(1, &beat());
+            let asked = asked_in(bench, Duration::from_secs(1));
+            // Before that the bench's silence to its observers' questions has ways compared.
+            at.extend(asked.into_iter().filter(|(to, _)| *to == elsewhere() && second >= 12).map(|_| second + 1));
+        }
+        at
+    };
+    assert_eq!(asked_there(&mut bench, 0..26), [24, 25, 26]);
+    bench.hear_by(1, other_way(), &beat());
+    assert_eq!(asked_there(&mut bench, 0..32), [24, 25, 26, 27, 28, 29], "after the bound it is none there");
+}
+
 /// A node and a peer that is heard by two interfaces, by both of which it is 8 ms away; the first way is in use.
 fn with_two_ways() -> Bench {
     let mut bench = Bench::new(1);
