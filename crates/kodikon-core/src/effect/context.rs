@@ -65,11 +65,21 @@ pub struct Context {
     pub verifier: Box<dyn Verifier>,
     /// The wall clock at the clock's beginning: wall time for people is this plus `now`.
     pub wall_at_start: WallTime,
+    /// When this node first tells others that it lives: at random within a period, so that nodes started by one power switch do not speak at
+    /// one moment.
+    pub first_beat: Instant,
     /// Wishes.
     pub out: Outbox,
 }
 
 impl Context {
+    /// The next of the moments that lie this far from each other, in all machines the same and the heartbeats' own: what is looked at now
+    /// and then is looked at together, since it is the waking that costs.
+    #[must_use]
+    pub fn next_tick(&self, now: Instant, period: Duration) -> Instant {
+        now.next_tick(period, self.first_beat)
+    }
+
     /// Our wall clock, for people.
     #[must_use]
     pub fn wall(&self, now: Instant) -> WallTime {

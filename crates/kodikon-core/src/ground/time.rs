@@ -32,12 +32,12 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The next of the moments that lie this far from each other, in all machines the same: what is looked at now and then is looked
-    /// at together, since it is the waking that costs.
+    /// The next of the moments that lie this far from each other, of which `phase` is one.
     #[must_use]
-    pub fn next_tick(self, period: Duration) -> Self {
+    pub fn next_tick(self, period: Duration, phase: Self) -> Self {
         let period = nanos(period).max(1);
-        Self((self.0 / period + 1).saturating_mul(period))
+        let phase = phase.0 % period;
+        Self((self.0.saturating_add(period - phase) / period).saturating_mul(period).saturating_add(phase))
     }
 }
 

@@ -87,23 +87,21 @@ const MEASURED: usize = 64;
 impl Liveness {
     /// Nobody watched yet.
     #[must_use]
-    pub fn new(now: Instant, ctx: &mut Context) -> Self {
-        // A random phase, so that nodes started by one power switch do not speak at one moment.
-        let phase = ctx.random.span(ctx.config.beat_period());
+    pub fn new(now: Instant, ctx: &Context) -> Self {
         Self {
-            beats: Beats::new(now + phase),
+            beats: Beats::new(ctx.first_beat),
             watches: Watch::new(MAX_PEERS),
             probes: Probes::new(),
             ways: Ways::new(),
             suspicions: Suspicions::new(),
             canaries: Canaries::new(),
-            isolation: Isolation::new(now),
+            isolation: Isolation::new(now, ctx),
             measuring: Measuring::new(now),
             health: Health::default(),
             frozen_until: Instant::ZERO,
             listening: Listening::default(),
             left: false,
-            next_bound: now.next_tick(BOUND_EVERY),
+            next_bound: ctx.next_tick(now, BOUND_EVERY),
             calm: None,
         }
     }
@@ -398,7 +396,7 @@ impl Liveness {
         }
         self.judge(now, ctx);
         if now >= self.next_bound {
-            self.next_bound = now.next_tick(BOUND_EVERY);
+            self.next_bound = ctx.next_tick(now, BOUND_EVERY);
             self.check_bound(now, ctx);
         }
     }

@@ -61,7 +61,7 @@ impl Membership {
             guests: Guests::new(),
             opined: std::collections::BTreeSet::new(),
             directory_changed: None,
-            next_sweep: now.next_tick(SWEEP),
+            next_sweep: now + SWEEP,
         }
     }
 
@@ -330,7 +330,7 @@ impl Membership {
         }
         self.names.on_wake(now, ctx);
         if now >= self.next_sweep {
-            self.next_sweep = now.next_tick(SWEEP);
+            self.next_sweep = ctx.next_tick(now, SWEEP);
             self.weigh_suspects(now, ctx);
             self.sweep(now, ctx);
         }

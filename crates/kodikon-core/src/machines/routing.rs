@@ -257,7 +257,7 @@ impl Routing {
     /// Looks who is heard where, names segments, and draws the own part of the map.
     fn look(&mut self, now: Instant, ctx: &mut Context) {
         let since = core::mem::replace(&mut self.looked, now);
-        self.look_at = now + LOOK_EVERY;
+        self.look_at = ctx.next_tick(now, LOOK_EVERY);
         let heard = Heard::look(now, Duration::ZERO, self.floor(), ctx);
         self.note_missed(now, &heard, ctx);
         self.is_joint = heard.is_joint() || self.missed.is_some_and(|at| now < at + MISSED);

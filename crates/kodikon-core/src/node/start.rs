@@ -64,7 +64,8 @@ impl Node {
         let mut roster = Roster::new(config.max_peers.min(MAX_PEERS));
         let cached = remember(&saved, &mut roster);
         let discovery = Discovery::new(now, random.bytes(), &config.peers, &cached);
-        let mut ctx = Context {
+        let first_beat = now + random.span(config.beat_period());
+        let ctx = Context {
             mesh: config.mesh_id(),
             group: GroupKey::new(&config.group_key()),
             sessions: Sessions::new(config.max_peers.min(MAX_PEERS)),
@@ -76,23 +77,23 @@ impl Node {
             offenders: Offenders::default(),
             verifier,
             wall_at_start: crate::ground::time::WallTime(wall.0.saturating_sub(now.as_nanos() / 1_000_000)),
+            first_beat,
             out: Outbox::default(),
             config,
         };
-        let liveness = Liveness::new(now, &mut ctx);
+        let liveness = Liveness::new(now, &ctx);
         let membership = Membership::new(now, saved.rank.is_some());
         let mut log = saved.log;
         let (rows, unkept) = (std::mem::take(&mut log.rows), std::mem::take(&mut log.unkept));
         let replication = Replication::new(now, (saved.state, saved.unkept_state), log, &ctx);
-        let routing = Routing::new(now, ctx.me.id);
         let outbound = Outbound::new(&ctx);
         let mut node = Self {
+            routing: Routing::new(now, ctx.me.id),
             ctx,
             discovery,
             membership,
             liveness,
             replication,
-            routing,
             messages: Messages::new(Random::from_seed(blake3::derive_key("kodikon mesh 2026-11 places", &seed)).bits()),
             broadcasts: Broadcasts::new(now),
             alerts: Alerts::new(),

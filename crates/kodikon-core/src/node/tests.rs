@@ -450,6 +450,27 @@ fn one_lost_beacon_isolates_nobody_however_short_the_interval() {
     }
 }
 
+/// An idle node woke three times a second and looked at one thing each time; a fifth of its processor time went there.
+#[test]
+fn what_is_looked_at_now_and_then_is_looked_at_with_the_heartbeats() {
+    let mut bench = Bench::new(1);
+    bench.pass(Duration::from_secs(3));
+    let (period, phase) = (Duration::from_secs(1), bench.node.ctx.first_beat);
+    let (mut beats, mut others) = (0, 0);
+    for _ in 0..40 {
+        bench.hear(1, &beat());
+        let end = bench.now.next_tick(period, phase);
+        while let Some(wake) = bench.node.next_wake().filter(|wake| wake.at <= end) {
+            bench.now = bench.now.max(wake.at);
+            bench.hand(Input::Wake);
+            if wake.at == end { beats += 1 } else { others += 1 }
+        }
+        bench.now = end;
+    }
+    // Four of these are for beacons, which are at random moments.
+    assert!(beats == 40 && others < 15, "{beats} and {others}");
+}
+
 #[test]
 fn stalls_at_the_start_lengthen_the_suspicion_of_that_minute_alone() {
     let both_speak = |bench: &mut Bench, seconds: u32| {

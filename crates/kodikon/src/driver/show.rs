@@ -22,6 +22,8 @@ use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, record_row, ro
 
 /// A snapshot that a reader was just taking is shown again after this.
 pub(crate) const SHOW_AGAIN: Duration = Duration::from_millis(1);
+/// For so long a refresh that nobody waits for waits for something else to wake the loop.
+const ALONG: Duration = Duration::from_millis(250);
 
 /// An alert is logged so much later: others who share this processor are shown it first.
 const LOG_AFTER: Duration = Duration::from_millis(10);
@@ -163,8 +165,8 @@ impl Show {
 
     /// When to come back though nothing happens; a refresh then moves it on.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        // Where nothing happens the view still tells that the loop turns.
-        let view_at = self.view.at + if self.is_owed { SHOW_AGAIN } else { REFRESH_UNREAD };
+        // Where nothing happens the view still tells that the loop turns. Something nearly always happens in time.
+        let view_at = self.view.at + if self.is_owed { SHOW_AGAIN } else { REFRESH_UNREAD + ALONG };
         let ways_at = self.ways_at.filter(|_| self.are_ways_owed).map(|at| at + WAYS_EVERY);
         [Some(view_at), ways_at, self.log_at].into_iter().flatten().min()
     }
@@ -606,10 +608,10 @@ mod tests {
         };
         // (time in ms, whether something changes, whether it is due at once and at 100 ms, when to come back)
         for (ms, changes, at_once, later, wake) in [
-            (0, true, false, false, 1_000),
+            (0, true, false, false, 1_250),
             (40, true, false, true, 100),
             (99, false, false, true, 100),
-            (100, false, false, false, 1_100),
+            (100, false, false, false, 1_350),
         ] {
             assert_eq!(refresh(&mut show, ms, changes), (at_once, later, Some(at(wake))), "at {ms} ms");
         }

@@ -65,7 +65,7 @@ impl Beats {
         }
         if self.observers.is_empty() && !drawn.is_empty() {
             // Nobody expects us yet: the first observer need not wait for a whole period.
-            self.next = self.next.min(now + ctx.config.beat_period());
+            self.next = self.next.min(ctx.next_tick(now, ctx.config.beat_period()));
         }
         self.observers = drawn;
     }
@@ -81,7 +81,7 @@ impl Beats {
         }
         let period = ctx.config.beat_period();
         // Fixed steps, unless we slept: then nothing is made up for.
-        self.next = if now.since(self.next) < period { self.next + period } else { now + period };
+        self.next = if now.since(self.next) < period { self.next + period } else { ctx.next_tick(now, period) };
         if self.observers.is_empty() {
             return None;
         }

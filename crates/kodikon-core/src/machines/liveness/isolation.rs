@@ -18,8 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SHORTEST: Duration = Duration::from_secs(2);
 
 impl Isolation {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { last_heard: now, isolated: false, next_look: now.next_tick(LOOK_EVERY) }
+    pub(super) fn new(now: Instant, ctx: &Context) -> Self {
+        Self { last_heard: now, isolated: false, next_look: ctx.next_tick(now, LOOK_EVERY) }
     }
 
     pub(super) fn is_isolated(&self) -> bool {
@@ -68,7 +68,7 @@ impl Isolation {
         if self.isolated && ctx.roster.near_count() == 0 {
             self.tell(false, ctx);
         }
-        let tick = now.next_tick(LOOK_EVERY);
+        let tick = ctx.next_tick(now, LOOK_EVERY);
         self.next_look = if is_deaf { tick } else { tick.max(self.last_heard + silence) };
     }
 }
