@@ -23,15 +23,18 @@ pub(crate) const WAIT_MOST: Duration = Duration::from_secs(3_600);
 
 impl NodeView for Mesh {
     async fn peers(&self, all: bool) -> Result<Vec<PeerRow>, ViewError> {
+        refresh(self).await;
         let peers = if all { self.peers_ever().await.map_err(refusal)? } else { Self::peers(self) };
         Ok(peers.iter().map(Peer::row).collect())
     }
 
     async fn peer(&self, name: &str) -> Result<Option<PeerDetail>, ViewError> {
+        refresh(self).await;
         Ok(Self::peer(self, name).map(|peer| peer.detail()))
     }
 
     async fn routes(&self) -> Result<Vec<RouteRow>, ViewError> {
+        refresh(self).await;
         Ok(Self::routes(self).iter().map(Route::row).collect())
     }
 
@@ -147,6 +150,7 @@ impl NodeView for Mesh {
     }
 
     async fn stats(&self) -> Result<StatsDoc, ViewError> {
+        refresh(self).await;
         Ok(Self::stats(self))
     }
 
@@ -164,6 +168,11 @@ impl NodeView for Mesh {
     fn is_ready(&self) -> bool {
         self.is_running()
     }
+}
+
+/// Has a node show what a person asks for as it is now. One that has stopped shows what was last.
+async fn refresh(mesh: &Mesh) {
+    let _ = mesh.refresh().await;
 }
 
 /// The letter that a caller's words ask for.

@@ -141,6 +141,8 @@ pub(crate) enum Order {
         /// Where to tell what is found.
         finding: Finding,
     },
+    /// Show what is known now.
+    Refresh(oneshot::Sender<()>),
     /// Tell which alerts are active.
     Alerts(oneshot::Sender<Vec<AlertRow>>),
     Alert(AlertId, oneshot::Sender<Option<AlertRow>>),

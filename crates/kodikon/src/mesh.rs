@@ -59,7 +59,7 @@ pub use search::{Query, SEARCH_K_MOST, SEARCH_LEAST, SEARCH_MOST, Search, Search
 pub use send::{Letter, Outcome, PAYLOAD_DEPTH, PAYLOAD_KEYS, SendError, TIMEOUT_LEAST, TIMEOUT_MOST};
 pub(crate) use send::{Waiting, said_by_letter};
 
-/// A loop that has shown nothing for so long is stuck: three times what it may take while nothing happens.
+/// A loop that has not turned for so long is stuck: more than twice what it may take while nothing happens.
 const TURNS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A running node of the mesh.
@@ -286,7 +286,16 @@ impl Mesh {
         EventStream::new(&self.0.events, self.0.clock)
     }
 
-    /// What was counted since the start; up to a second old, or 100 ms while somebody asks often.
+    /// Has the node show itself as it is now. What changes is shown at once in any case; counts, and when a peer was last heard, are up to
+    /// five seconds old otherwise, or 100 ms while somebody asks often.
+    ///
+    /// # Errors
+    /// [`MeshError::Stopped`]; all is as it was last then.
+    pub async fn refresh(&self) -> Result<(), MeshError> {
+        self.ask(Order::Refresh).await
+    }
+
+    /// What was counted since the start, as of the last [`Mesh::refresh`] or the node's own.
     #[must_use]
     #[doc(alias = "get_network_stats")]
     pub fn stats(&self) -> StatsDoc {
@@ -388,10 +397,10 @@ impl Mesh {
         }
     }
 
-    /// Whether its loop turns: it shows itself each second, and has done so within the last 3 s.
+    /// Whether its loop turns: it does so each second, whatever happens, and has within the last 3 s.
     #[must_use]
     pub fn is_turning(&self) -> bool {
-        self.is_running() && self.now().since(self.0.board.read().at) <= TURNS_WITHIN
+        self.is_running() && self.now().since(self.0.board.turned()) <= TURNS_WITHIN
     }
 
     /// Whether it runs.

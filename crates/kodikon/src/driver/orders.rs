@@ -13,7 +13,7 @@ use crate::doctor::LogUse;
 use crate::driver::alerts::{self, Receipts};
 use crate::driver::evidence::Scene;
 use crate::driver::{Driver, ORDERS_A_TURN, Order, SHUT_DOWN};
-use crate::mesh::Waiting;
+use crate::mesh::{REFRESH_READ, Waiting};
 
 impl Driver {
     /// Carries out an order, and those that wait behind it.
@@ -45,6 +45,14 @@ impl Driver {
                 self.follow(now, (ticket, answer, None), Command::Acknowledge(AckOrder { ticket, ..order }));
             }
             Order::Search { order, finding } => self.search(now, *order, finding),
+            Order::Refresh(answer) => {
+                // Whoever asks again and again takes no more than a reader does.
+                if now.since(self.show.view().at) >= REFRESH_READ {
+                    self.refresh(now);
+                }
+                // An error means that nobody waits for the answer any more.
+                let _ = answer.send(());
+            }
             // An error means that nobody waits for the answer any more.
             Order::Alerts(answer) => {
                 drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));

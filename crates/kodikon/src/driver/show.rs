@@ -22,8 +22,8 @@ use crate::mesh::{Board, REFRESH_READ, REFRESH_UNREAD, View, Way, record_row, ro
 
 /// A snapshot that a reader was just taking is shown again after this.
 pub(crate) const SHOW_AGAIN: Duration = Duration::from_millis(1);
-/// For so long a refresh that nobody waits for waits for something else to wake the loop.
-const ALONG: Duration = Duration::from_millis(250);
+/// The loop turns so often whatever happens, and says so. The core's own looks come sooner, so this hardly ever wakes it.
+const TURN_EVERY: Duration = Duration::from_millis(1_250);
 
 /// An alert is logged so much later: others who share this processor are shown it first.
 const LOG_AFTER: Duration = Duration::from_millis(10);
@@ -165,10 +165,10 @@ impl Show {
 
     /// When to come back though nothing happens; a refresh then moves it on.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        // Where nothing happens the view still tells that the loop turns. Something nearly always happens in time.
-        let view_at = self.view.at + if self.is_owed { SHOW_AGAIN } else { REFRESH_UNREAD + ALONG };
+        let view_at = self.view.at + if self.is_owed { SHOW_AGAIN } else { REFRESH_UNREAD };
+        let turn_at = self.board.turned() + TURN_EVERY;
         let ways_at = self.ways_at.filter(|_| self.are_ways_owed).map(|at| at + WAYS_EVERY);
-        [Some(view_at), ways_at, self.log_at].into_iter().flatten().min()
+        [Some(view_at), Some(turn_at), ways_at, self.log_at].into_iter().flatten().min()
     }
 
     fn may_find_ways(&self, now: Instant) -> bool {
@@ -271,8 +271,9 @@ impl Show {
         self.log_at = None;
     }
 
-    /// Logs what is due.
+    /// Logs what is due, and says that the loop turns.
     pub(crate) fn on_wake(&mut self, now: Instant) {
+        self.board.turn(now);
         if self.log_at.is_some_and(|at| now >= at) {
             self.log_now();
         }
@@ -611,7 +612,7 @@ mod tests {
             (0, true, false, false, 1_250),
             (40, true, false, true, 100),
             (99, false, false, true, 100),
-            (100, false, false, false, 1_350),
+            (100, false, false, false, 1_250),
         ] {
             assert_eq!(refresh(&mut show, ms, changes), (at_once, later, Some(at(wake))), "at {ms} ms");
         }
