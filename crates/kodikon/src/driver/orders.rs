@@ -25,6 +25,15 @@ impl Driver {
         }
     }
 
+    /// Shows what is known now to whoever asks for it; asked again and again it does so no more often than for readers.
+    fn show_now(&mut self, now: Instant, answer: oneshot::Sender<()>) {
+        if now.since(self.show.view().at) >= REFRESH_READ {
+            self.refresh(now);
+        }
+        // An error means that nobody waits for the answer any more.
+        let _ = answer.send(());
+    }
+
     fn obey(&mut self, now: Instant, order: Order) {
         match order {
             Order::SetState { changes, wall, number } => {
@@ -45,14 +54,7 @@ impl Driver {
                 self.follow(now, (ticket, answer, None), Command::Acknowledge(AckOrder { ticket, ..order }));
             }
             Order::Search { order, finding } => self.search(now, *order, finding),
-            Order::Refresh(answer) => {
-                // Whoever asks again and again takes no more than a reader does.
-                if now.since(self.show.view().at) >= REFRESH_READ {
-                    self.refresh(now);
-                }
-                // An error means that nobody waits for the answer any more.
-                let _ = answer.send(());
-            }
+            Order::Refresh(answer) => self.show_now(now, answer),
             // An error means that nobody waits for the answer any more.
             Order::Alerts(answer) => {
                 drop(answer.send(alerts::rows(now, self.clock.wall(), &self.node, self.show.view())));
