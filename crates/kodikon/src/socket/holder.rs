@@ -28,7 +28,8 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Finds a process, other than this one, that has a UDP socket bound to `port` in this network namespace.
+/// Finds a process, other than this one, that has a UDP socket bound to `port` in this network namespace: of several that share it the one
+/// that began first, since the others have it from that one.
 #[must_use]
 pub(super) fn find(port: u16) -> Option<Holder> {
     // A dual-stack socket holds the IPv4 port too and is listed under udp6 only. `thread-self`: the process as a whole
@@ -49,7 +50,8 @@ pub(super) fn find(port: u16) -> Option<Holder> {
         .flatten()
         .take(PROCESSES_MAX)
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .find(|&pid| pid != own && has_socket(pid, &inodes))
+        .filter(|&pid| pid != own && has_socket(pid, &inodes))
+        .min_by_key(|&pid| (began(pid), pid))
         .map(|pid| Holder { pid, name: name(pid) })
 }
 
@@ -75,6 +77,18 @@ fn has_socket(pid: u32, inodes: &[u64]) -> bool {
     })
 }
 
+/// When a process began, in ticks since the computer did; one that is gone again began last.
+fn began(pid: u32) -> u64 {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
+    beginning(&stat).unwrap_or(u64::MAX)
+}
+
+/// `starttime` in a line of the form of `/proc/PID/stat`, where only the last bracket ends the name (proc_pid_stat(5)).
+fn beginning(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
 fn name(pid: u32) -> String {
     let name = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm")).unwrap_or_default();
     name.trim_end().chars().take(NAME_MAX).map(|char| if char.is_control() { '?' } else { char }).collect()
@@ -98,6 +112,23 @@ mod tests {
         assert_eq!(holders(table, 1), [0u64; 0]);
         assert_eq!(holders("", 0x270f), [0u64; 0]);
         assert_eq!(holders("\n\n : : : :", 0x270f), [0u64; 0]);
+    }
+
+    /// A child that has not yet become another program holds its parent's sockets too, and its number may be the lower one.
+    #[test]
+    fn when_a_process_began_is_read_behind_a_name_with_brackets_in_it() {
+        let stat = "31001 (a) (b c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21";
+        assert_eq!(beginning(stat), Some(4_711));
+        for broken in
+            ["", "31001 (sh", "31001 (sh) S 1 2", "31001 (sh) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 -1"]
+        {
+            assert_eq!(beginning(broken), None, "{broken:?}");
+        }
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let (own, later) = (began(std::process::id()), began(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(own <= later && later < u64::MAX, "{own} and {later}");
     }
 
     #[test]
