@@ -18,6 +18,8 @@ use serde_json::{Map, Value};
 
 use crate::http::{NodeView, ViewError};
 
+/// How long a loop is waited for that may be stuck: a busy one answers in milliseconds.
+const REFRESH_WITHIN: Duration = Duration::from_millis(250);
 /// How long a caller may wait for receipts.
 pub(crate) const WAIT_MOST: Duration = Duration::from_secs(3_600);
 
@@ -170,9 +172,10 @@ impl NodeView for Mesh {
     }
 }
 
-/// Has a node show what a person asks for as it is now. One that has stopped shows what was last.
+/// Has a node show what a person asks for as it is now. One that has stopped, or whose loop is stuck, shows what was last: it is then
+/// that its counts are looked at.
 async fn refresh(mesh: &Mesh) {
-    let _ = mesh.refresh().await;
+    let _ = tokio::time::timeout(REFRESH_WITHIN, mesh.refresh()).await;
 }
 
 /// The letter that a caller's words ask for.

@@ -27,7 +27,7 @@ impl Driver {
 
     /// Shows what is known now to whoever asks for it; asked again and again it does so no more often than for readers.
     fn show_now(&mut self, now: Instant, answer: oneshot::Sender<()>) {
-        if now.since(self.show.view().at) >= REFRESH_READ {
+        if now.since(self.show.view().at) >= REFRESH_READ || self.show.is_due(now, &self.node) {
             self.refresh(now);
         }
         // An error means that nobody waits for the answer any more.
