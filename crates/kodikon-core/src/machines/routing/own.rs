@@ -50,11 +50,9 @@ impl Heard {
             Liveness::Introduced | Liveness::Failed | Liveness::Left => false,
         };
         for (id, peer) in ctx.roster.near().filter(|(_, peer)| counts(peer)) {
-            let one_by_one = peer.paths.iter().filter_map(|path| path.interface.zip(path.heard));
-            let lately = one_by_one.chain(peer.paths.iter().filter_map(|path| path.group));
             // Whoever is heard elsewhere is no question of death here, and where it only beacons three of these are soon lost in a row.
             let bound = if peer.silence(now) < window { ctx.hard_bound() } else { window };
-            for (interface, _) in lately.filter(|(_, at)| now.since(*at) < bound && *at >= floor) {
+            for (interface, _) in arrivals(peer).filter(|(_, at)| now.since(*at) < bound && *at >= floor) {
                 if ctx.interface(interface).is_none() {
                     continue;
                 }
@@ -103,6 +101,12 @@ impl Heard {
     }
 }
 
+/// By which interfaces a peer was heard last by each of its ways, and when: alone, and as one of a group.
+fn arrivals(peer: &Peer) -> impl Iterator<Item = (InterfaceIndex, Instant)> + '_ {
+    let alone = peer.paths.iter().filter_map(|path| path.interface.zip(path.heard));
+    alone.chain(peer.paths.iter().filter_map(|path| path.group))
+}
+
 /// Neighbours by an interface on which they soon were not heard for so long that they are none there, though they are heard elsewhere:
 /// those who are to be asked there now, where the last look was at `since`, and when the next one is. Nobody asks them otherwise.
 pub(super) fn fading(since: Instant, now: Instant, ctx: &Context) -> (Vec<(NodeId, InterfaceIndex)>, Option<Instant>) {
@@ -112,9 +116,7 @@ pub(super) fn fading(since: Instant, now: Instant, ctx: &Context) -> (Vec<(NodeI
         ctx.roster.near().filter(|(_, peer)| peer.liveness == Liveness::Alive && peer.silence(now) < window)
     {
         for interface in &ctx.interfaces {
-            let one_by_one = peer.paths.iter().filter_map(|path| path.interface.zip(path.heard));
-            let any = one_by_one.chain(peer.paths.iter().filter_map(|path| path.group));
-            let there = any.filter(|(index, _)| *index == interface.index).map(|(_, at)| at);
+            let there = arrivals(peer).filter(|(index, _)| *index == interface.index).map(|(_, at)| at);
             let Some(end) = there.max().map(|at| at + bound) else { continue };
             let mut turns = (1..=FADING_TURNS).rev().map(|turn| end - bound / FADING_PARTS * turn);
             if turns.clone().any(|at| since < at && at <= now) && asked.len() < MAX_FADING {
