@@ -1,6 +1,7 @@
 //! Decides by which relays a node is reached: what links this node tells of, and the shortest ways through those of all.
 
 mod ears;
+mod fading;
 pub mod map;
 mod own;
 mod quality;
@@ -15,6 +16,7 @@ use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::routing::ears::{Ear, Shown};
+use crate::machines::routing::fading::Fading;
 use crate::machines::routing::map::Map;
 use crate::machines::routing::own::{DOUBTFUL, Heard, Lists, Told};
 use crate::machines::routing::quality::Qualities;
@@ -55,6 +57,7 @@ pub struct Routing {
     /// When others last vouched for somebody whom this node does not hear.
     missed: Option<Instant>,
     woken: Option<Woken>,
+    fading: Fading,
     lists: Lists,
     told: Told,
     /// When what changed is to be told.
@@ -76,6 +79,7 @@ impl Routing {
             is_joint: false,
             missed: None,
             woken: None,
+            fading: Fading::new(now),
             lists: Lists::new(),
             told: Told::default(),
             tell_at: None,
@@ -231,7 +235,7 @@ impl Routing {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let woken = self.woken.as_ref().and_then(Woken::next_deadline);
-        [Some(self.look_at), self.tell_at, woken].into_iter().flatten().min()
+        [Some(self.look_at), Some(self.fading.next_deadline()), self.tell_at, woken].into_iter().flatten().min()
     }
 
     /// Does what is due; returns the facts to publish.
@@ -240,6 +244,7 @@ impl Routing {
         if has_listened || now >= self.look_at {
             self.look(now, ctx);
         }
+        self.ask_fading(now, ctx);
         if self.tell_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
@@ -256,14 +261,13 @@ impl Routing {
 
     /// Looks who is heard where, names segments, and draws the own part of the map.
     fn look(&mut self, now: Instant, ctx: &mut Context) {
-        let since = core::mem::replace(&mut self.looked, now);
+        self.looked = now;
         self.look_at = ctx.next_tick(now, LOOK_EVERY);
         let heard = Heard::look(now, Duration::ZERO, self.floor(), ctx);
         self.note_missed(now, &heard, ctx);
         self.is_joint = heard.is_joint() || self.missed.is_some_and(|at| now < at + MISSED);
         if self.is_mapping() {
             self.choose_segments(now, &heard, ctx);
-            self.ask_fading(since, now, ctx);
         } else {
             self.ears.clear();
             self.qualities.clear();
@@ -361,16 +365,13 @@ impl Routing {
 
     /// Whoever is soon no neighbour by one of several interfaces is asked there: where its beacons were lost by chance it is one still, and no
     /// way changes.
-    fn ask_fading(&mut self, since: Instant, now: Instant, ctx: &mut Context) {
-        let (asked, next) = own::fading(since, now, ctx);
-        for (id, index) in asked {
+    fn ask_fading(&mut self, now: Instant, ctx: &mut Context) {
+        let due = self.fading.on_wake(now, ctx);
+        for (id, index) in due.into_iter().filter(|_| self.is_mapping()) {
             if let Some(destination) = place_of(&id, index, ctx) {
                 let nonce = ctx.random.bits();
                 ctx.out.send(destination, Message::Ping(Ping { nonce }));
             }
-        }
-        if let Some(at) = next {
-            self.look_at = self.look_at.min(at);
         }
     }
 

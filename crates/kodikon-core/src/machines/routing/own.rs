@@ -26,14 +26,6 @@ pub(super) const DOUBTFUL: Duration = Duration::from_millis(1_500);
 /// measured again within a minute once letters go to it.
 const RTT_KEPT: Duration = Duration::from_secs(11 * 60);
 
-/// A neighbour by an interface where it soon was not heard for the hard bound is asked so many times before that,
-const FADING_TURNS: u32 = 6;
-/// in turns of a thirtieth of the bound, a second of half a minute: where a fifth is lost each way all six fail with 0.002, and six beacons
-/// in a row are lost with 0.00006, which is once a day between two neighbours.
-const FADING_PARTS: u32 = 30;
-/// So many are asked at once; the others at the next turn.
-const MAX_FADING: usize = 16;
-
 /// Whom this node hears, by interface and id.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard(BTreeMap<InterfaceIndex, Vec<NodeId>>);
@@ -102,30 +94,9 @@ impl Heard {
 }
 
 /// By which interfaces a peer was heard last by each of its ways, and when: alone, and as one of a group.
-fn arrivals(peer: &Peer) -> impl Iterator<Item = (InterfaceIndex, Instant)> + '_ {
+pub(super) fn arrivals(peer: &Peer) -> impl Iterator<Item = (InterfaceIndex, Instant)> + '_ {
     let alone = peer.paths.iter().filter_map(|path| path.interface.zip(path.heard));
     alone.chain(peer.paths.iter().filter_map(|path| path.group))
-}
-
-/// Neighbours by an interface on which they soon were not heard for so long that they are none there, though they are heard elsewhere:
-/// those who are to be asked there now, where the last look was at `since`, and when the next one is. Nobody asks them otherwise.
-pub(super) fn fading(since: Instant, now: Instant, ctx: &Context) -> (Vec<(NodeId, InterfaceIndex)>, Option<Instant>) {
-    let (window, bound) = (ctx.hearing(), ctx.hard_bound());
-    let (mut asked, mut next) = (Vec::new(), None);
-    for (id, peer) in
-        ctx.roster.near().filter(|(_, peer)| peer.liveness == Liveness::Alive && peer.silence(now) < window)
-    {
-        for interface in &ctx.interfaces {
-            let there = arrivals(peer).filter(|(index, _)| *index == interface.index).map(|(_, at)| at);
-            let Some(end) = there.max().map(|at| at + bound) else { continue };
-            let mut turns = (1..=FADING_TURNS).rev().map(|turn| end - bound / FADING_PARTS * turn);
-            if turns.clone().any(|at| since < at && at <= now) && asked.len() < MAX_FADING {
-                asked.push((*id, interface.index));
-            }
-            next = turns.find(|at| *at > now).into_iter().chain(next).min();
-        }
-    }
-    (asked, next)
 }
 
 /// The parts of the segments that this node names.

@@ -1,5 +1,7 @@
 //! Which of two ways to a peer a node holds for one by which it is heard.
 
+use std::collections::BTreeMap;
+
 use super::super::bench::{Bench, address, identity};
 use super::*;
 use crate::effect::Interface;
@@ -150,9 +152,36 @@ fn whoever_is_soon_no_neighbour_by_one_of_two_interfaces_is_asked_there_until_it
         }
         at
     };
-    assert_eq!(asked_there(&mut bench, 0..26), [24, 25, 26]);
+    assert_eq!(asked_there(&mut bench, 0..26), [23, 24, 25, 26]);
     bench.hear_by(1, other_way(), &beat());
-    assert_eq!(asked_there(&mut bench, 0..32), [24, 25, 26, 27, 28, 29], "after the bound it is none there");
+    assert_eq!(asked_there(&mut bench, 0..32), [23, 24, 25, 26, 27, 28, 29], "after the bound it is none there");
+}
+
+/// An interface that hears nothing any more makes a crowd of them.
+#[test]
+fn of_a_crowd_that_is_soon_none_there_all_are_asked_though_few_at_once() {
+    const CROWD: u8 = 80;
+    let there = |n: u8| SocketAddr::from(([10, 0, 1, n], 10_000));
+    let mut bench = Bench::new(CROWD);
+    bench.pass(Duration::from_secs(3));
+    bench.node.ctx.interfaces.push(Interface { index: OTHER, ..bench.node.ctx.interfaces[0].clone() });
+    for n in 1..=CROWD {
+        bench.hear(n, &beat());
+        let peer = bench.node.ctx.roster.get_mut(&identity(n).id()).expect("it was met");
+        peer.learn_path(bench.now, there(n), OTHER);
+    }
+    bench.node.routing.on_missed(bench.now, &bench.node.ctx);
+    let mut asked_of = BTreeMap::new();
+    for second in 0..32 {
+        (1..=CROWD).for_each(|n| bench.hear(n, &beat()));
+        let asked = asked_in(&mut bench, Duration::from_secs(1));
+        let there: Vec<SocketAddr> =
+            asked.into_iter().map(|(to, _)| to).filter(|to| second >= 12 && to.ip() > there(0).ip()).collect();
+        assert!(there.len() <= 32, "{} in one second", there.len());
+        there.into_iter().for_each(|to| *asked_of.entry(to).or_insert(0) += 1);
+    }
+    assert_eq!(asked_of.len(), usize::from(CROWD), "{asked_of:?}");
+    assert!(asked_of.values().all(|asked| (2..=3).contains(asked)), "{asked_of:?}");
 }
 
 /// A node and a peer that is heard by two interfaces, by both of which it is 8 ms away; the first way is in use.
