@@ -108,7 +108,7 @@ async fn run_fleet(
                 turn += 1;
                 fleet.turn(turn, show).await?;
             }
-            _ = tables.tick() => show.table(&fleet.observer().mesh)?,
+            _ = tables.tick() => show.table(&fleet.observer().mesh).await?,
         }
     }
     Ok(())

@@ -302,7 +302,36 @@ fn search_refusal(error: SearchError) -> ViewError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use kodikon::EventKind;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_node_whose_loop_is_stuck_shows_what_was_last() {
+        let fleet = format!("stuck-{}", std::process::id());
+        let mesh = Mesh::builder("cam").in_memory().mesh_name(&fleet).interfaces(["lo"]).start().await.expect("a node");
+        let (held, is_held) = tokio::sync::oneshot::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let mut held = Some(held);
+        let hold = move |_: &kodikon::api::Event| {
+            if let Some(held) = held.take() {
+                held.send(()).expect("the test waits for it");
+                assert!(released.recv().is_err(), "nothing is sent");
+            }
+        };
+        mesh.on_inline(EventKind::State, hold).expect("a handler");
+        mesh.set_state(serde_json::json!({"n": 1})).expect("a state");
+        is_held.await.expect("the loop waits for the test");
+        let shown = tokio::time::timeout(20 * REFRESH_WITHIN, async {
+            (NodeView::peers(&mesh, false).await, NodeView::stats(&mesh).await, NodeView::routes(&mesh).await)
+        });
+        let (peers, stats, routes) = shown.await.expect("no answer waits for the loop");
+        assert_eq!((peers, stats.map(|stats| stats.node_id), routes), (Ok(vec![]), Ok("cam".to_owned()), Ok(vec![])));
+        drop(release);
+        mesh.shutdown().await;
+    }
 
     #[test]
     fn a_span_beyond_its_limits_is_refused_with_what_was_given_and_what_may_be() {

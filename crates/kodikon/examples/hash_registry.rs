@@ -64,6 +64,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
     while !desk.get(hash).await?.is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    gate.refresh().await?;
     println!("{deleted} removed everywhere; both hold {}", gate.stats().registry_content);
 
     desk.shutdown().await;

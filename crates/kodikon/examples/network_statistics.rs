@@ -13,17 +13,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let (a, b) = (node("node_001").await?, node("node_002").await?);
-    // Counters are refreshed each 100 ms while somebody asks.
     let met = tokio::time::timeout(Duration::from_secs(10), async {
         loop {
+            // Counts are as of the last refresh.
+            a.refresh().await?;
             let stats = a.stats();
             if stats.alive_peers == 1 && stats.heartbeats_sent > 0 {
-                return stats;
+                return Ok::<_, kodikon::MeshError>(stats);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
-    let stats = met.await?;
+    let stats = met.await??;
     println!("{} of {} peers alive, running: {}", stats.alive_peers, stats.total_peers, stats.is_running);
     println!(
         "sent {} datagrams ({} B), received {} ({} B), {} heartbeats",

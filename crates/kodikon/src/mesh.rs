@@ -245,7 +245,7 @@ impl Mesh {
     /// The way to every peer that there is one to, by name: the cheapest, and of equally cheap ones that with the fewest relays.
     ///
     /// A peer of [`Mesh::peers`] that is missing here is one without a way. The answer comes from the same snapshot, in which the
-    /// ways may be 100 ms older than the peers. It never fails: where nothing is known it is empty.
+    /// ways may be 100 ms older than the peers, and their costs as old as [`Mesh::refresh`] says. It never fails: where nothing is known it is empty.
     #[must_use]
     pub fn routes(&self) -> Vec<Route> {
         route::routes(&self.0.board.read())

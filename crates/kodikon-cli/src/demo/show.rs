@@ -106,10 +106,12 @@ impl Show {
     }
 
     /// The fleet as the observer knows it.
-    pub(super) fn table(&self, observer: &Mesh) -> Result<(), Failure> {
+    pub(super) async fn table(&self, observer: &Mesh) -> Result<(), Failure> {
         if self.json {
             return Ok(());
         }
+        // One that has stopped shows what was last.
+        let _ = observer.refresh().await;
         let own = observer.state(&observer.name()).unwrap_or_default();
         let mut rows = vec![(Tone::Plain, row(&observer.name(), Liveness::Alive, "-", &own))];
         let mut peers = observer.peers();

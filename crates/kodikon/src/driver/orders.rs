@@ -27,11 +27,12 @@ impl Driver {
 
     /// Shows what is known now to whoever asks for it; asked again and again it does so no more often than for readers.
     fn show_now(&mut self, now: Instant, answer: oneshot::Sender<()>) {
-        if now.since(self.show.view().at) >= REFRESH_READ || self.show.is_due(now, &self.node) {
+        let is_old = now.since(self.show.view().at) >= REFRESH_READ || self.show.is_due(now, &self.node);
+        self.show.add_asker(answer);
+        if is_old {
             self.refresh(now);
         }
-        // An error means that nobody waits for the answer any more.
-        let _ = answer.send(());
+        self.show.answer();
     }
 
     fn obey(&mut self, now: Instant, order: Order) {

@@ -11,6 +11,7 @@ use kodikon_core::model::letter::Priority;
 use kodikon_core::model::search::Searched;
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_core::node::Node;
+use tokio::sync::oneshot;
 
 use crate::api::{Event, What};
 use crate::clock::SystemClock;
@@ -49,6 +50,8 @@ pub(crate) struct Show {
     changed: BTreeSet<NodeId>,
     /// The view could not be pinned up: a reader was taking the one before.
     is_owed: bool,
+    /// Who waits until it is.
+    askers: Vec<oneshot::Sender<()>>,
     pending: Vec<CoreEvent>,
     /// Alerts that are yet to be logged, and when.
     unlogged: Vec<CoreEvent>,
@@ -71,6 +74,7 @@ impl Show {
             are_ways_owed: false,
             changed: BTreeSet::new(),
             is_owed: false,
+            askers: Vec::new(),
             pending: Vec::new(),
             unlogged: Vec::new(),
             log_at: None,
@@ -214,6 +218,7 @@ impl Show {
         }
         self.view = Arc::new(view);
         self.is_owed = !self.board.try_publish(Arc::clone(&self.view));
+        self.answer();
         if is_other_version {
             for (id, from) in self.names.renamed(&self.view) {
                 let what = peer_up(&id, self.view.name_of(&id), Some(from), &self.view);
@@ -222,6 +227,19 @@ impl Show {
             }
         }
         self.tell(now, wall);
+    }
+
+    /// Somebody waits for what is shown now.
+    pub(crate) fn add_asker(&mut self, asker: oneshot::Sender<()>) {
+        self.askers.push(asker);
+    }
+
+    /// Tells those who wait, if it is shown.
+    pub(crate) fn answer(&mut self) {
+        if !self.is_owed {
+            // An error means that nobody waits any more.
+            self.askers.drain(..).for_each(|asker| _ = asker.send(()));
+        }
     }
 
     /// Pins up the last view, whoever is reading.
