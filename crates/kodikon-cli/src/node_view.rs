@@ -174,7 +174,7 @@ impl NodeView for Mesh {
 
 /// Has a node show what a person asks for as it is now. One that has stopped, or whose loop is stuck, shows what was last: it is then
 /// that its counts are looked at.
-async fn refresh(mesh: &Mesh) {
+pub(crate) async fn refresh(mesh: &Mesh) {
     let _ = tokio::time::timeout(REFRESH_WITHIN, mesh.refresh()).await;
 }
 

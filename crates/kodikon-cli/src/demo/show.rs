@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::event_line;
+use crate::node_view;
 use crate::outcome::Failure;
 use crate::print::{self, Tone};
 
@@ -110,8 +111,7 @@ impl Show {
         if self.json {
             return Ok(());
         }
-        // One that has stopped shows what was last.
-        let _ = observer.refresh().await;
+        node_view::refresh(observer).await;
         let own = observer.state(&observer.name()).unwrap_or_default();
         let mut rows = vec![(Tone::Plain, row(&observer.name(), Liveness::Alive, "-", &own))];
         let mut peers = observer.peers();

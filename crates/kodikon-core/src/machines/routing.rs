@@ -79,7 +79,7 @@ impl Routing {
             is_joint: false,
             missed: None,
             woken: None,
-            fading: Fading::new(now),
+            fading: Fading::new(me),
             lists: Lists::new(),
             told: Told::default(),
             tell_at: None,
@@ -235,7 +235,7 @@ impl Routing {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let woken = self.woken.as_ref().and_then(Woken::next_deadline);
-        [Some(self.look_at), Some(self.fading.next_deadline()), self.tell_at, woken].into_iter().flatten().min()
+        [Some(self.look_at), self.fading.next_deadline(), self.tell_at, woken].into_iter().flatten().min()
     }
 
     /// Does what is due; returns the facts to publish.
@@ -268,9 +268,11 @@ impl Routing {
         self.is_joint = heard.is_joint() || self.missed.is_some_and(|at| now < at + MISSED);
         if self.is_mapping() {
             self.choose_segments(now, &heard, ctx);
+            self.fading.plan(now, ctx);
         } else {
             self.ears.clear();
             self.qualities.clear();
+            self.fading.rest();
         }
         let (links, lists) = self.draw(now, Duration::ZERO, ctx);
         if self.map.links_of(&ctx.me.id) != Some(&links) {
@@ -366,8 +368,7 @@ impl Routing {
     /// Whoever is soon no neighbour by one of several interfaces is asked there: where its beacons were lost by chance it is one still, and no
     /// way changes.
     fn ask_fading(&mut self, now: Instant, ctx: &mut Context) {
-        let due = self.fading.on_wake(now, ctx);
-        for (id, index) in due.into_iter().filter(|_| self.is_mapping()) {
+        for (id, index) in self.fading.on_wake(now, ctx) {
             if let Some(destination) = place_of(&id, index, ctx) {
                 let nonce = ctx.random.bits();
                 ctx.out.send(destination, Message::Ping(Ping { nonce }));

@@ -218,7 +218,6 @@ impl Show {
         }
         self.view = Arc::new(view);
         self.is_owed = !self.board.try_publish(Arc::clone(&self.view));
-        self.answer();
         if is_other_version {
             for (id, from) in self.names.renamed(&self.view) {
                 let what = peer_up(&id, self.view.name_of(&id), Some(from), &self.view);
@@ -227,10 +226,12 @@ impl Show {
             }
         }
         self.tell(now, wall);
+        self.answer();
     }
 
     /// Somebody waits for what is shown now.
     pub(crate) fn add_asker(&mut self, asker: oneshot::Sender<()>) {
+        self.askers.retain(|asker| !asker.is_closed());
         self.askers.push(asker);
     }
 
@@ -246,6 +247,8 @@ impl Show {
     pub(crate) fn end(&mut self) {
         self.log_now();
         self.board.publish_last(Arc::clone(&self.view));
+        self.is_owed = false;
+        self.answer();
     }
 
     /// Whether something has happened that was not told.
@@ -634,6 +637,30 @@ mod tests {
         ] {
             assert_eq!(refresh(&mut show, ms, changes), (at_once, later, Some(at(wake))), "at {ms} ms");
         }
+    }
+
+    #[test]
+    fn whoever_asks_for_what_is_known_now_is_answered_once_it_is_shown() {
+        let board = Arc::<Board>::default();
+        let (mut node, mut show) = (node(), Show::new(Arc::clone(&board)));
+        let mut refresh = |show: &mut Show| {
+            let rest = Rest { counts: DriverCounts::default(), own_changes: 0, addresses: &[], interfaces: &[] };
+            show.refresh(Instant::ZERO, 0.0, &mut node, rest);
+        };
+        let (ask, mut answer) = oneshot::channel();
+        show.add_asker(ask);
+        let reading = board.hold();
+        refresh(&mut show);
+        show.answer();
+        assert!(answer.try_recv().is_err(), "a reader holds what was shown before");
+        for _ in 0..3 {
+            let (gone, _) = oneshot::channel();
+            show.add_asker(gone);
+        }
+        assert_eq!(show.askers.len(), 2, "whoever gave up takes no room");
+        drop(reading);
+        refresh(&mut show);
+        assert_eq!(answer.try_recv(), Ok(()));
     }
 
     #[test]

@@ -139,6 +139,12 @@ impl Board {
         age >= REFRESH_UNREAD || (age >= REFRESH_READ && is_wanted())
     }
 
+    /// As a reader that is just taking the snapshot does.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Arc<View>> {
+        self.lock()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Arc<View>> {
         // Nothing can panic while it is held.
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
