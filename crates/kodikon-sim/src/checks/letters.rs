@@ -143,6 +143,11 @@ impl Letters {
         }
     }
 
+    /// How long a node's process was stopped so far.
+    pub(super) fn stopped_for(&self, now: Moment, node: usize) -> Duration {
+        self.writers[node].stopped(now)
+    }
+
     /// A process ended, or said goodbye: it owes nobody anything any more.
     pub(super) fn released(&mut self, node: usize) {
         self.writers[node].open.clear();

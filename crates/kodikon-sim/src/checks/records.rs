@@ -23,6 +23,9 @@ use crate::workload::letters::number_of;
 
 /// A sighting whose time ends within this may be over at one node and not yet at another, as for alerts.
 const END_MARGIN: Duration = Duration::from_secs(10);
+/// Of what is over for two who have run since it was added the others learn as soon as roots are compared: a pair of roots that brought
+/// nothing new rests for a minute before.
+const OVER_WITHIN: Duration = Duration::from_secs(75);
 
 /// A card that was lost on its way is everywhere within this: a root in a heartbeat, and a repair, twice.
 const TOLD: Duration = Duration::from_secs(10);
@@ -46,8 +49,8 @@ pub struct Records {
     named: BTreeMap<Sighting, OpId>,
     /// Sightings whose delete was acknowledged as on disk: up to which op, by whom.
     gone: Vec<(Removed, NodeId, usize)>,
-    /// By node: what its application was told of in this run.
-    told: Vec<BTreeSet<OpId>>,
+    /// By node: what its application was told of in this run, and when.
+    told: Vec<BTreeMap<OpId, Moment>>,
     /// By identity: what it knows to be deleted, having deleted it.
     deleted: BTreeMap<NodeId, BTreeMap<Sighting, OpId>>,
     /// Of which sighting each op tells.
@@ -80,24 +83,43 @@ impl Records {
             newest: BTreeMap::new(),
             named: BTreeMap::new(),
             gone: Vec::new(),
-            told: vec![BTreeSet::new(); nodes],
+            told: vec![BTreeMap::new(); nodes],
             deleted: BTreeMap::new(),
             sightings: BTreeMap::new(),
             since: vec![Moment::START; nodes],
         }
     }
 
-    /// Whether a sighting has just ended or is about to.
-    pub(super) fn is_ending(&self, now: Moment) -> bool {
-        let is_near =
-            |added: &Added| now.since(added.at + added.ttl) < END_MARGIN && added.at + added.ttl < now + END_MARGIN;
-        self.all.values().any(is_near)
+    /// Whether one may show a sighting that another shows no more: it has just ended or is about to, or it is over and fewer than two of
+    /// these have run since it was added. Who was off counts no time meanwhile.
+    fn is_ending(&self, now: Moment, added: &Added, nodes: &[usize]) -> bool {
+        let end = added.at + added.ttl;
+        end < now + END_MARGIN && (now.since(end) < OVER_WITHIN || self.witnesses(added, nodes) < 2)
+    }
+
+    /// The same of what takes back a sighting, which lasts as long as that would have.
+    fn is_delete_ending(&self, now: Moment, nodes: &[usize]) -> bool {
+        let is_gone = |added: &&Added| added.id.is_some_and(|id| self.may_be_gone(&id));
+        self.all.values().filter(is_gone).any(|added| self.is_ending(now, added, nodes))
+    }
+
+    /// How many of these have had it since it was added, in one run: their count of its age is the truth.
+    fn witnesses(&self, added: &Added, nodes: &[usize]) -> usize {
+        let has_it = |node: &usize| {
+            let told = added.id.and_then(|id| self.told[*node].get(&id));
+            added.node == *node || told.is_some_and(|told| *told < added.at + END_MARGIN)
+        };
+        nodes.iter().filter(|node| self.since[**node] < added.at && has_it(node)).count()
     }
 
     /// A process began.
     pub(super) fn booted(&mut self, now: Moment, node: usize) {
         self.told[node].clear();
         self.since[node] = now;
+    }
+
+    fn added(&self, id: &OpId) -> Option<&Added> {
+        self.numbers.get(id).and_then(|number| self.all.get(number))
     }
 
     fn is_lasting(&self, now: Moment, number: u64) -> bool {
@@ -173,7 +195,7 @@ impl Watch {
         if let Some(added) = number_of(view.body.metadata.as_bytes()).and_then(|number| self.records.all.get(&number)) {
             self.metrics.sample("record_shown_ms", millis(now, added.at));
         }
-        let is_first = self.records.told[node].insert(view.id);
+        let is_first = self.records.told[node].insert(view.id, now).is_none();
         self.tally
             .check(now, Check::RecordOnce, is_first, || format!("node {node} is told of {:?} twice in a run", view.id));
         let own = self.truth.nodes[node].id;
@@ -192,9 +214,10 @@ impl Watch {
     fn check_true(&mut self, now: Moment, node: usize, view: &RecordView) {
         let number = number_of(view.body.metadata.as_bytes());
         let found = number.and_then(|number| self.records.all.get(&number));
-        let own = self.truth.nodes[node].id;
-        let is_its =
-            |added: &Added| added.local == view.local && (!added.local || added.by == own || self.rolled_back(&own));
+        let living = &self.truth.nodes[node];
+        // What a copy kept before it took another identity it goes on showing.
+        let is_kept = |added: &Added| living.was.contains(&added.by) || self.rolled_back(&living.id);
+        let is_its = |added: &Added| added.local == view.local && (!added.local || is_kept(added));
         let is_true = found.is_some_and(|added| added.by == view.id.author && added.says == says(&view.body));
         let is_private = found.is_none_or(is_its);
         self.tally.check(now, Check::RecordTrue, is_true && is_private, || {
@@ -318,14 +341,41 @@ fn check_pulled(cluster: &mut Cluster<Watch>, component: &[usize]) {
     }
 }
 
+/// Whether a node of these holds a sighting, or what takes one back, that another may not hold any more.
+pub(super) fn is_ending(cluster: &Cluster<Watch>, component: &[usize]) -> bool {
+    let records = &cluster.observer.records;
+    let views = component.iter().filter_map(|&node| cluster.nodes[node].process.as_ref());
+    let mut views = views.flat_map(|process| process.endpoint.records(process.clock.local(cluster.now)));
+    records.is_delete_ending(cluster.now, component)
+        || views
+            .any(|view| records.added(&view.id).is_some_and(|added| records.is_ending(cluster.now, added, component)))
+}
+
 fn check_equal(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
-    let is_excused = watch.truth.has_hostile() || watch.records.is_ending(now);
-    let contents: Vec<(usize, RegistryView)> = shown.iter().map(|(node, shown)| (*node, shown.numbers)).collect();
-    for pair in contents.windows(2) {
-        let [(a, one), (b, two)] = [pair[0], pair[1]];
-        let is_equal = (one.records, one.content) == (two.records, two.content);
-        watch.tally.check(now, Check::CalmRecords, is_excused || is_equal, || {
-            format!("nodes {a} and {b} show different sightings: {} and {}", one.records, two.records)
+    let is_hostile = watch.truth.has_hostile();
+    let nodes: Vec<usize> = shown.keys().copied().collect();
+    let records = &watch.records;
+    let is_ending = |id: &OpId| records.added(id).is_some_and(|added| records.is_ending(now, added, &nodes));
+    // What only one of the two shows, without what stays on a node.
+    let differ = |one: &Shown, two: &Shown| -> Vec<OpId> {
+        let only = |one: &Shown, two: &Shown| -> Vec<OpId> {
+            let views = one.all.values().filter(|view| !view.local && !two.all.contains_key(&view.id));
+            views.map(|view| view.id).collect()
+        };
+        [only(one, two), only(two, one)].concat()
+    };
+    let mut pairs = Vec::new();
+    for pair in nodes.windows(2) {
+        let (one, two) = (&shown[&pair[0]], &shown[&pair[1]]);
+        let differ = differ(one, two);
+        let are_same = (one.numbers.records, one.numbers.content) == (two.numbers.records, two.numbers.content);
+        let is_excused = is_hostile || (!differ.is_empty() && differ.iter().all(is_ending));
+        pairs.push((pair[0], pair[1], differ, is_excused || are_same));
+    }
+    for (a, b, differ, holds) in pairs {
+        watch.tally.check(now, Check::CalmRecords, holds, || {
+            let some = &differ[..differ.len().min(4)];
+            format!("of nodes {a} and {b} one shows {} sightings that the other does not, as {some:?}", differ.len())
         });
     }
 }
@@ -370,12 +420,13 @@ fn check_gone(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
 
 /// What is over is shown by nobody where two ran all the time: they know how old it is, and their word counts.
 fn check_over(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
-    let Records { all, since, numbers, .. } = &watch.records;
+    let nodes: Vec<usize> = shown.keys().copied().collect();
+    let records = &watch.records;
     for (node, views) in shown {
         for id in views.all.keys() {
-            let Some(added) = numbers.get(id).and_then(|number| all.get(number)) else { continue };
-            let witnesses = shown.keys().filter(|&&node| since[node] < added.at).count();
-            let is_over = now.since(added.at) > added.ttl + END_MARGIN;
+            let Some(added) = records.added(id) else { continue };
+            let witnesses = records.witnesses(added, &nodes);
+            let is_over = now.since(added.at) > added.ttl + OVER_WITHIN;
             watch.tally.check(now, Check::CalmOver, !is_over || witnesses < 2 || added.local, || {
                 format!("node {node} shows {id:?}, whose time is over")
             });

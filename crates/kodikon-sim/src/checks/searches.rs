@@ -22,7 +22,15 @@ const END_MARGIN: Duration = Duration::from_secs(3);
 pub struct Searches {
     /// By who asks: what those who scanned for it hold, in the order in which all of it would be found.
     due: BTreeMap<(usize, Ticket), Due>,
-    ends: BTreeMap<(usize, Ticket), Moment>,
+    ends: BTreeMap<(usize, Ticket), End>,
+}
+
+/// When a search ends at the latest.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    at: Moment,
+    /// How long its node had been stopped before it began: while it is, nothing ends.
+    stopped: Duration,
 }
 
 /// What one search must find.
@@ -60,13 +68,17 @@ impl Searches {
 impl Watch {
     /// A node's application looks for something.
     pub(super) fn expect_end(&mut self, now: Moment, node: usize, order: &SearchOrder) {
-        self.searches.ends.insert((node, order.ticket), now + order.timeout + END_MARGIN);
+        let stopped = self.letters.stopped_for(now, node);
+        self.searches.ends.insert((node, order.ticket), End { at: now + order.timeout + END_MARGIN, stopped });
     }
 
     /// No search goes on for longer than it may.
     pub(super) fn check_ends(&mut self, now: Moment) {
-        let late: Vec<(usize, Ticket)> =
-            self.searches.ends.extract_if(.., |_, end| *end < now).map(|(which, _)| which).collect();
+        let letters = &self.letters;
+        let is_late = |(node, _): &(usize, Ticket), end: &mut End| {
+            end.at + letters.stopped_for(now, *node).saturating_sub(end.stopped) < now
+        };
+        let late: Vec<(usize, Ticket)> = self.searches.ends.extract_if(.., is_late).map(|(which, _)| which).collect();
         for (node, ticket) in late {
             self.searches.due.remove(&(node, ticket));
             self.tally.check(now, Check::SearchEnds, false, || format!("node {node} still searches for {ticket:?}"));

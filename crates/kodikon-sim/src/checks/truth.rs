@@ -22,6 +22,8 @@ pub struct Living {
     pub left: bool,
     /// Who it is.
     pub id: NodeId,
+    /// Who it is and was, on all disks that it had.
+    pub was: BTreeSet<NodeId>,
     /// In which run.
     pub epoch: Epoch,
     /// The segments its host is plugged into.
@@ -104,6 +106,7 @@ impl Truth {
             since: Moment::START,
             left: false,
             id: NodeId::default(),
+            was: BTreeSet::new(),
             epoch: Epoch::default(),
             homes: Vec::new(),
             own_trouble: Moment::START,
@@ -258,6 +261,7 @@ impl Truth {
     pub fn identified(&mut self, node: usize, id: NodeId, epoch: Epoch, own: &NodeSnapshot) {
         self.vacate(node);
         self.nodes[node].id = id;
+        self.nodes[node].was.insert(id);
         self.nodes[node].epoch = epoch;
         self.holders.entry(id).or_default().push(node);
         self.people.entry(id).or_default().epochs.insert(epoch);

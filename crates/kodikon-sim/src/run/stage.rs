@@ -64,6 +64,7 @@ fn base(scenario: &Scenario, seed: u64, random: &mut Random) -> Config {
         config.profile = match random.below(8) {
             0 => Profile::Wan,
             1 => Profile::Eco,
+            2 => Profile::Fast,
             _ => Profile::Lan,
         };
     }
