@@ -355,7 +355,10 @@ fn check_equal(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
     let is_hostile = watch.truth.has_hostile();
     let nodes: Vec<usize> = shown.keys().copied().collect();
     let records = &watch.records;
-    let is_ending = |id: &OpId| records.added(id).is_some_and(|added| records.is_ending(now, added, &nodes));
+    // What was updated or taken back is no question of its time.
+    let is_ending = |id: &OpId| {
+        !records.may_be_gone(id) && records.added(id).is_some_and(|added| records.is_ending(now, added, &nodes))
+    };
     // What only one of the two shows, without what stays on a node.
     let differ = |one: &Shown, two: &Shown| -> Vec<OpId> {
         let only = |one: &Shown, two: &Shown| -> Vec<OpId> {
