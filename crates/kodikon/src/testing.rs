@@ -156,9 +156,14 @@ fn enter() -> bool {
     let Err(error) = sys::enter_empty_namespace() else { return true };
     let required = std::env::var("KODIKON_NETNS").is_ok_and(|value| value == "require");
     assert!(!required, "no network namespace: {error}");
-    // Past the harness, which keeps what a test that passes prints to itself. Whoever closed the output has no interest in it.
-    let _ = writeln!(std::io::stderr(), "skipped: a network namespace needs root ({error})");
+    skipped(&format!("a network namespace needs root ({error})"));
     false
+}
+
+/// Says that a test was left out, past the harness, which keeps what a test that passes prints to itself.
+pub(crate) fn skipped(why: &str) {
+    // Whoever closed the output has no interest in it.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 fn run_to_end(test: impl Future<Output = ()>) {

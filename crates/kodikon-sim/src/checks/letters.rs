@@ -155,7 +155,7 @@ impl Letters {
 
     /// Time since a letter was written in which its writer could have done something.
     fn age(&self, now: Moment, letter: &Letter) -> Duration {
-        let stopped = self.writers[letter.by.node].stopped(now).saturating_sub(letter.stopped);
+        let stopped = self.stopped_for(now, letter.by.node).saturating_sub(letter.stopped);
         now.since(letter.at).saturating_sub(stopped)
     }
 }
@@ -173,7 +173,7 @@ impl Watch {
             bearer,
             begun_for: self.begun_for(now, node, (to, bearer)),
             at: now,
-            stopped: self.letters.writers[node].stopped(now),
+            stopped: self.letters.stopped_for(now, node),
             timeout,
             priority: *priority,
             text: digest_of(kind, payload),

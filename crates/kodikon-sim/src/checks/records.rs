@@ -141,7 +141,7 @@ impl Records {
     /// Whether all others know that its author keeps sightings to itself, if this is one that it keeps: its card has said so for long enough
     /// to be everywhere. Whoever hears a question to all before that answers, and is not waited for.
     pub(super) fn is_asked_for(&self, now: Moment, id: &OpId, asker: &NodeId) -> bool {
-        let Some(added) = self.numbers.get(id).and_then(|number| self.all.get(number)) else { return true };
+        let Some(added) = self.added(id) else { return true };
         let is_told = |other: &Added| other.by == added.by && other.local && other.at + TOLD < now;
         !added.local || added.by == *asker || self.since[added.node] + TOLD < now && self.all.values().any(is_told)
     }

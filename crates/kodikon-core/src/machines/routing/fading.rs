@@ -45,8 +45,7 @@ impl Fading {
     /// Looks when the next turn is.
     pub(super) fn plan(&mut self, now: Instant, ctx: &Context) {
         let bound = ctx.hard_bound();
-        let reached = heard_elsewhere(now, ctx).filter(|(id, index, _)| place_of(id, *index, ctx).is_some());
-        self.at = reached
+        self.at = heard_elsewhere(now, ctx)
             .filter_map(|(_, _, heard)| self.next_turn(heard, bound))
             .filter(|(_, end)| now < *end)
             .map(|(at, _)| at)
@@ -61,8 +60,7 @@ impl Fading {
         let bound = ctx.hard_bound();
         let is_due = |heard: Instant| self.next_turn(heard, bound).is_some_and(|(at, end)| at <= now && now < end);
         let due = heard_elsewhere(now, ctx).filter(|(_, _, heard)| is_due(*heard)).map(|(id, index, _)| (id, index));
-        let mut due: Vec<(NodeId, InterfaceIndex)> =
-            due.filter(|(id, index)| place_of(id, *index, ctx).is_some()).collect();
+        let mut due: Vec<(NodeId, InterfaceIndex)> = due.collect();
         due.sort_unstable();
         let behind = due.partition_point(|asked| *asked <= self.last);
         due.rotate_left(behind);
@@ -89,7 +87,7 @@ fn most(turn: Duration) -> usize {
     usize::try_from(turn.as_millis() * u128::from(MAX_RATE) / 1_000).unwrap_or(usize::MAX).max(1)
 }
 
-/// Live neighbours that were heard lately, by each interface that heard them once, and when it did last.
+/// Live neighbours that were heard lately, by each interface that heard them once and reaches them, and when it did last.
 fn heard_elsewhere(now: Instant, ctx: &Context) -> impl Iterator<Item = (NodeId, InterfaceIndex, Instant)> + '_ {
     let window = ctx.hearing();
     let near =
@@ -97,7 +95,8 @@ fn heard_elsewhere(now: Instant, ctx: &Context) -> impl Iterator<Item = (NodeId,
     near.flat_map(|(id, peer)| {
         ctx.interfaces.iter().filter_map(|interface| {
             let there = arrivals(peer).filter(|(index, _)| *index == interface.index).map(|(_, at)| at);
-            there.max().map(|at| (*id, interface.index, at))
+            let is_reached = |_: &Instant| place_of(id, interface.index, ctx).is_some();
+            there.max().filter(is_reached).map(|at| (*id, interface.index, at))
         })
     })
 }
