@@ -4,7 +4,7 @@ runs='bulk-beside-critical 0..3
 congested-link 0..3'
 replace crates/kodikon-core/src/machines/shaper/classes.rs \
     's/^        \| Message::(Beat|Ping|Pong)\(_\)$//' \
-    's/^( *)Message::Digest\(_\) => \(Class::High, None\),/&\n\1Message::Beat(_) | Message::Ping(_) | Message::Pong(_) => (Class::Low, None),/'
+    's/^( *)Message::Digest\(_\) \| Message::Contents\(_\) => \(Class::High, None\),/&\n\1Message::Beat(_) | Message::Ping(_) | Message::Pong(_) => (Class::Low, None),/'
 replace crates/kodikon-core/src/machines/liveness/beats.rs \
     's/const GRACE: Duration = Duration::from_millis\(250\);/const GRACE: Duration = Duration::from_millis(1);/'
 replace crates/kodikon-core/src/machines/liveness/probes.rs \

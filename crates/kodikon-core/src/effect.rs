@@ -633,6 +633,9 @@ pub enum Event {
     },
     /// What the log's store could not keep, or can again.
     LogKept(bool),
+    /// So many ops of the log do not bear their author's signature any more: the disk spoils what it keeps, or somebody changed it. They
+    /// are dropped, and asked for again.
+    LogRotten(usize),
     /// A peer refused us: its table is full.
     RefusedBy {
         /// The peer's limit.

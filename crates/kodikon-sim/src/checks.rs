@@ -112,6 +112,8 @@ pub enum Check {
     AlertReceipt,
     /// No two ops of the log have one number.
     AlertNumber,
+    /// An alert is with all who have a sound way to its author, within ten seconds.
+    AlertReliable,
     /// A certified search finds what a plain scan of all that those show who were asked finds, in the same order.
     SearchExact,
     /// No search finds what nobody added, or what was added otherwise.
@@ -197,6 +199,7 @@ impl Check {
             Self::AlertTrue => "alert_true",
             Self::AlertReceipt => "alert_receipt",
             Self::AlertNumber => "alert_number",
+            Self::AlertReliable => "alert_reliable",
             Self::SearchExact => "search_exact",
             Self::SearchTrue => "search_true",
             Self::SearchEnds => "search_ends",
@@ -386,6 +389,7 @@ impl Watch {
     pub fn tick(&mut self, now: Moment) {
         self.check_overdue(now);
         self.check_casts(now);
+        self.check_alerts(now);
         self.check_served(now);
         self.check_ends(now);
         let due: Vec<VerdictDue> = self.verdicts_due.extract_if(.., |verdict| verdict.at <= now).collect();
@@ -644,6 +648,7 @@ impl Observer for Watch {
         self.views[node] = View::default();
         self.uncount_subject(&peer);
         self.truth.died(now, node);
+        self.records.stopped(now, node, true);
         self.letters.released(node);
         self.searches.booted(node);
         self.queues.released(node);
@@ -768,6 +773,7 @@ impl Observer for Watch {
 
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool) {
         self.letters.stopped(now, node, stopped);
+        self.records.stopped(now, node, stopped);
     }
 
     fn echo(&mut self, now: Moment, node: usize, other: usize) {

@@ -61,6 +61,8 @@ pub enum Kind {
     DiskLost,
     /// A node comes back with an older disk.
     DiskOld,
+    /// A node comes back with a disk of which some bits changed.
+    DiskRots,
     /// A node's disk is full, or fails, for a while.
     DiskFails,
     /// A second node runs with a copy of another's disk.
@@ -107,7 +109,7 @@ impl Kind {
     ];
 
     /// Those that only a swarm draws.
-    pub const HARSH: [Self; 22] = [
+    pub const HARSH: [Self; 23] = [
         Self::Burst,
         Self::Rate,
         Self::Partition,
@@ -122,6 +124,7 @@ impl Kind {
         Self::Leave,
         Self::DiskLost,
         Self::DiskOld,
+        Self::DiskRots,
         Self::Clone,
         Self::LongPause,
         Self::Sleep,
@@ -159,6 +162,7 @@ impl Kind {
             Self::Leave => "leave",
             Self::DiskLost => "disk-lost",
             Self::DiskOld => "disk-old",
+            Self::DiskRots => "disk-rots",
             Self::DiskFails => "disk-fails",
             Self::Clone => "clone",
             Self::ShortPause => "short-pause",

@@ -230,6 +230,7 @@ fn message_ops(message: &Message) -> &[SignedOp] {
         | Message::LogPiece(_)
         | Message::Bulk(_)
         | Message::LogReceipt(_)
+        | Message::Contents(_)
         | Message::Canary => &[],
     }
 }

@@ -497,7 +497,7 @@ fn count_core(doc: &mut StatsDoc, stats: &Stats) {
 }
 
 /// How often what happened of which there is no field.
-fn counters(stats: &Stats) -> [(&'static str, u64); 36] {
+fn counters(stats: &Stats) -> [(&'static str, u64); 38] {
     [
         ("unknown_messages", stats.unknown_messages),
         ("challenges_sent", stats.challenges_sent),
@@ -509,6 +509,8 @@ fn counters(stats: &Stats) -> [(&'static str, u64); 36] {
         ("syncs_started", stats.syncs_started),
         ("peers_refused", stats.peers_refused),
         ("equivocations", stats.equivocations),
+        ("log_rotten", stats.log_rotten),
+        ("contents_compared", stats.contents_compared),
         ("stalls", stats.stalls),
         ("letters_sent", stats.letters_sent),
         ("letters_received", stats.letters_received),

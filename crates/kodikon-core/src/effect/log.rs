@@ -24,6 +24,19 @@ pub struct LogRow {
     pub born_ms: i64,
 }
 
+impl LogRow {
+    /// Its checksum, which lies beside it: what the disk gives back was given to it.
+    #[must_use]
+    pub fn checksum(&self) -> u64 {
+        self.checksum_by(content_digest(&self.op))
+    }
+
+    /// The signature is left out: it shows by itself whether it is whole.
+    fn checksum_by(&self, digest: u64) -> u64 {
+        digest.wrapping_add(self.born_ms.cast_unsigned())
+    }
+}
+
 /// The numbers of one author's run that were processed, as they lie on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogCover {
@@ -36,6 +49,26 @@ pub struct LogCover {
     /// The numbers, ascending, with gaps between the intervals. Those of rows that lie there belong to them whether they are
     /// named or not.
     pub covered: Vec<Interval>,
+}
+
+impl LogCover {
+    /// Its checksum, which lies beside it.
+    #[must_use]
+    pub fn checksum(&self) -> u64 {
+        let spans = self.covered.iter().flat_map(|span| [span.first, span.last]);
+        checksum([&self.author.0[..], &self.epoch.0.to_le_bytes(), &self.key], spans)
+    }
+}
+
+/// Of bytes and numbers that lie on disk: 64 bits, so that what was spoilt passes for whole once in 10^19 times.
+#[must_use]
+pub fn checksum<'a>(bytes: impl IntoIterator<Item = &'a [u8]>, numbers: impl IntoIterator<Item = u64>) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("kodikon mesh 2026-11 checksum");
+    bytes.into_iter().for_each(|bytes| _ = hasher.update(bytes));
+    numbers.into_iter().for_each(|number| _ = hasher.update(&number.to_le_bytes()));
+    let mut sum = [0; 8];
+    hasher.finalize_xof().fill(&mut sum);
+    u64::from_le_bytes(sum)
 }
 
 /// What one transaction changes. All of it is on disk, or none.
@@ -68,6 +101,7 @@ pub enum Committed {
 #[derive(Debug, Default)]
 pub struct ReadRows {
     pub(crate) rows: Vec<(LogRow, Reckoned)>,
+    pub(crate) lost: Vec<OpId>,
     pub(crate) spaces: Vec<SpaceKey>,
     pub(crate) sketches: Sketches,
 }
@@ -75,8 +109,8 @@ pub struct ReadRows {
 /// What was reckoned of a row.
 #[derive(Debug, Default)]
 pub(crate) struct Reckoned {
-    /// Of a sighting, what it adds to the digest of the content.
-    pub(crate) digest: Option<u64>,
+    /// Its [`content_digest`].
+    pub(crate) digest: u64,
     /// Of one with an embedding, what a scan needs.
     pub(crate) embedding: Option<Embedded>,
 }
@@ -94,7 +128,26 @@ pub(crate) struct Embedded {
 impl ReadRows {
     /// Adds a row.
     pub fn add(&mut self, row: LogRow) {
-        let digest = row.op.kind().is_record().then(|| content_digest(&row.op));
+        let digest = content_digest(&row.op);
+        self.add_reckoned(row, digest);
+    }
+
+    /// Adds a row that lies on disk with its checksum. One that does not bear it is lost.
+    pub fn add_checked(&mut self, row: LogRow, sum: u64) {
+        let digest = content_digest(&row.op);
+        if row.checksum_by(digest) == sum {
+            self.add_reckoned(row, digest);
+        } else {
+            self.add_lost(OpId::of(&row.op));
+        }
+    }
+
+    /// A row of this name lies there and cannot be read: what it held is lacked.
+    pub fn add_lost(&mut self, id: OpId) {
+        self.lost.push(id);
+    }
+
+    fn add_reckoned(&mut self, row: LogRow, digest: u64) {
         let embedding = self.embedding_of(&row.op);
         self.rows.push((row, Reckoned { digest, embedding }));
     }
@@ -112,6 +165,12 @@ impl ReadRows {
         Some(Embedded { space, sketch, entry })
     }
 
+    /// Names of rows that are lost.
+    #[must_use]
+    pub fn lost(&self) -> &[OpId] {
+        &self.lost
+    }
+
     /// The rows as they lay on disk.
     #[must_use]
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &LogRow> {
@@ -124,7 +183,9 @@ impl ReadRows {
 pub struct SavedLog {
     /// The rows.
     pub rows: Vec<LogRow>,
-    /// Those of them that are not on disk, where a run goes on in the memory of the one before.
+    /// Names of rows that lie there and cannot be read.
+    pub lost: Vec<OpId>,
+    /// Those rows that are not on disk, where a run goes on in the memory of the one before.
     pub unkept: BTreeSet<OpId>,
     /// The covered numbers.
     pub covers: Vec<LogCover>,

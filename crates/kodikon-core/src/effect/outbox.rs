@@ -13,6 +13,9 @@ use crate::model::op::{OpId, SignedOp};
 use crate::model::record::RecordEntry;
 use crate::wire::message::Message;
 
+/// What is critical is sent twice, so long apart, by its author and whoever passes it on: a burst that swallows both lasts longer than most.
+pub const TWICE_AFTER: Duration = Duration::from_millis(1);
+
 /// For whom a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {

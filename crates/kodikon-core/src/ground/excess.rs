@@ -19,6 +19,10 @@ pub enum Excess {
     Casts,
     /// Searches that it put to this node.
     Searches,
+    /// Sightings and deletes that it signed, pushed without being asked for.
+    Records,
+    /// Minutes in which it said of many links what their other ends deny.
+    Links,
     /// Facts and casts that it passed on, and sightings in its answers to searches, under a signature that their author did not make: an honest node checks it first.
     Forgeries,
     /// Frames of its session that had come before. Anybody may have recorded them, or a network with a loop have doubled them.
@@ -27,13 +31,15 @@ pub enum Excess {
 
 impl Excess {
     /// All kinds, in the order of their counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Datagrams,
         Self::Ops,
         Self::Alerts,
         Self::Letters,
         Self::Casts,
         Self::Searches,
+        Self::Records,
+        Self::Links,
         Self::Forgeries,
         Self::Replays,
     ];
@@ -48,6 +54,8 @@ impl Excess {
             Self::Letters => "letters_beyond_rate",
             Self::Casts => "broadcasts_beyond_rate",
             Self::Searches => "searches_beyond_rate",
+            Self::Records => "sightings_beyond_rate",
+            Self::Links => "links_denied",
             Self::Forgeries => "forgeries_passed_on",
             Self::Replays => "datagrams_replayed",
         }
@@ -127,7 +135,7 @@ mod tests {
             (0..times).for_each(|_| offenders.note(&id(1), kind));
         }
         let counted = Excess::ALL.map(|kind| offenders.of(&id(1)).of(kind));
-        assert_eq!(counted, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(counted, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         assert_eq!(offenders.of(&id(2)), Excesses::default());
         let names: std::collections::BTreeSet<_> = Excess::ALL.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), Excess::ALL.len());

@@ -154,6 +154,10 @@ pub struct Stats {
     pub ops_applied: u64,
     /// Ops of a number that its author had signed before with other words.
     pub equivocations: u64,
+    /// Ops of the log that were held and bore no signature of their author: spoilt on a disk.
+    pub log_rotten: u64,
+    /// Comparisons of what is held begun, where nothing was lacked and the roots differed.
+    pub contents_compared: u64,
     /// Digests sent because a foreign root differed.
     pub syncs_started: u64,
     /// Peers that asked to be held and were refused.

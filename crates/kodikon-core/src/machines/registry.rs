@@ -11,7 +11,7 @@ use crate::effect::outbox::Notice;
 use crate::ground::config::Deletes;
 use crate::ground::id::NodeId;
 use crate::machines::registry::places::{Places, Rank};
-use crate::model::logged::{LogBody, Logged, content_digest};
+use crate::model::logged::{LogBody, Logged};
 use crate::model::op::{OpId, OpLane, SignedOp};
 use crate::model::record::{
     DeleteBody, MAX_RECORDS, MAX_REMOVED, RecordBody, RecordEntry, RegistryView, Removed, Sighting,
@@ -120,7 +120,7 @@ impl Registry {
             sighting,
             digest: match logged.op.lane() {
                 OpLane::Local => 0,
-                OpLane::Log | OpLane::Live => logged.digest.unwrap_or_else(|| content_digest(&logged.op)),
+                OpLane::Log | OpLane::Live => logged.digest,
             },
         };
         // It stays so for the run: a card is signed anew for all to read, and a node that keeps things to itself does so again.

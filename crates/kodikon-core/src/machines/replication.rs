@@ -68,7 +68,7 @@ impl Replication {
         let (kept, unkept) = state;
         Self {
             own: Own::new(kept, unkept, ctx.me.epoch),
-            log: Log::new(now, log, ctx),
+            log: Log::new(now, log),
             lanes: IdTable::new(MAX_LANES),
             floors: BoundedMap::new(MAX_LANES),
             checks: Checks::new(),
@@ -79,20 +79,24 @@ impl Replication {
         }
     }
 
-    /// Takes in rows that the disk held, each with what it adds to the digest of the content if that was reckoned, and tells of each that is
+    /// Takes in rows that the disk held, each with the digest of its content, and the names of those that are lost, and tells of each that is
     /// of use. So each is read once.
     pub fn restore(
         &mut self,
         now: Instant,
-        rows: impl Iterator<Item = (LogRow, Option<u64>)>,
+        (rows, lost): (impl Iterator<Item = (LogRow, u64)>, &[OpId]),
         unkept: &BTreeSet<OpId>,
-        mut told: impl FnMut(Logged),
+        ctx: &mut Context,
+        mut told: impl FnMut(Logged, &mut Context),
     ) {
         for (row, digest) in rows {
             let is_kept = !unkept.contains(&OpId::of(&row.op));
-            if let Some(logged) = self.log.restore_row(row, digest, is_kept) {
-                told(logged);
+            if let Some(logged) = self.log.restore_row(now, row, (digest, is_kept), ctx) {
+                told(logged, ctx);
             }
+        }
+        if !lost.is_empty() {
+            self.log.lose(now, lost, ctx);
         }
         self.log.restored(now);
     }

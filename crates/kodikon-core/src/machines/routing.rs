@@ -1,5 +1,6 @@
 //! Decides by which relays a node is reached: what links this node tells of, and the shortest ways through those of all.
 
+mod denied;
 mod ears;
 mod fading;
 pub mod map;
@@ -15,6 +16,7 @@ use crate::effect::outbox::{Destination, Notice};
 use crate::ground::config::MAX_PEERS;
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
+use crate::machines::routing::denied::Denied;
 use crate::machines::routing::ears::{Ear, Shown};
 use crate::machines::routing::fading::Fading;
 use crate::machines::routing::map::Map;
@@ -58,6 +60,7 @@ pub struct Routing {
     missed: Option<Instant>,
     woken: Option<Woken>,
     fading: Fading,
+    denied: Denied,
     lists: Lists,
     told: Told,
     /// When what changed is to be told.
@@ -80,6 +83,7 @@ impl Routing {
             missed: None,
             woken: None,
             fading: Fading::new(me),
+            denied: Denied::default(),
             lists: Lists::new(),
             told: Told::default(),
             tell_at: None,
@@ -269,6 +273,7 @@ impl Routing {
         if self.is_mapping() {
             self.choose_segments(now, &heard, ctx);
             self.fading.plan(now, ctx);
+            self.denied.look(now, &self.map, ctx);
         } else {
             self.ears.clear();
             self.qualities.clear();

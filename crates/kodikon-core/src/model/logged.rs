@@ -92,12 +92,12 @@ impl LogBody {
     }
 }
 
-/// What a sighting adds to the digest of the content.
+/// What an op adds to the digest of what is held, and a sighting to that of what is found: of all that its author signed, so that nodes
+/// agree on it where they hold the same words, and not where they hold the same numbers.
 #[must_use]
 pub fn content_digest(op: &SignedOp) -> u64 {
-    let mut hasher = blake3::Hasher::new_derive_key("kodikon mesh 2026-11 registry content");
-    hasher.update(&op.author().0).update(&op.epoch().0.to_le_bytes()).update(&op.seq().0.to_le_bytes());
-    hasher.update(op.body());
+    let mut hasher = blake3::Hasher::new_derive_key("kodikon mesh 2026-11 log content");
+    hasher.update(op.words());
     let mut first = [0; 8];
     hasher.finalize_xof().fill(&mut first);
     u64::from_le_bytes(first)
@@ -110,8 +110,8 @@ pub struct Logged {
     pub op: SignedOp,
     /// What it says.
     pub body: LogBody,
-    /// What a sighting adds to the digest of the content, where that was reckoned already.
-    pub digest: Option<u64>,
+    /// Its [`content_digest`].
+    pub digest: u64,
     /// When its time is over.
     pub expires: Instant,
     /// Whether it is on disk.

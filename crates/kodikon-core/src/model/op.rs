@@ -311,6 +311,12 @@ impl SignedOp {
         self.0.bytes.len() + self.0.signature.len() + 8
     }
 
+    /// What its author signed: all that it says, but for the signature.
+    #[must_use]
+    pub fn words(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
     /// Whether the other has the same words, by whatever signature.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {
@@ -325,7 +331,7 @@ impl SignedOp {
 }
 
 /// One op for ever: its author, the author's run, its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct OpId {
     /// Who said it.
     pub author: NodeId,

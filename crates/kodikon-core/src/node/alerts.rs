@@ -1,21 +1,19 @@
 //! Decides, where alerts, log, map and roster meet, what an order becomes, who is told once more, and what is passed on.
 
-use crate::effect::outbox::Destination;
+use crate::effect::outbox::{Destination, TWICE_AFTER};
 use crate::ground::id::NodeId;
 use crate::ground::stats::Reject;
-use crate::ground::time::{Duration, Instant};
+use crate::ground::time::Instant;
 use crate::machines::alerts::Statement;
 use crate::machines::replication::log::Said;
 use crate::model::alert::{AckOrder, AlertId, AlertOrder, AlertView, ReceiptBody};
-use crate::model::letter::Ticket;
+use crate::model::letter::{Priority, Ticket};
 use crate::model::logged::LogBody;
 use crate::model::op::{OpId, OpKind, SignedOp};
 use crate::model::roster::Peer;
 use crate::node::Node;
 use crate::wire::message::{LogReceipt, Message, Ops};
 
-/// What is critical is acknowledged twice, so long apart.
-const TWICE_AFTER: Duration = Duration::from_millis(1);
 /// Among no more than so many neighbours what is said to one might as well be said to all.
 const FEW: usize = 2;
 
@@ -49,8 +47,9 @@ impl Node {
             return self.on_record(now, &logged);
         }
         if id.author != self.ctx.me.id && self.routing.is_between() {
+            let is_urgent = logged.body.priority() == Priority::Critical;
             for message in self.replication.log_messages(now, &id, &self.ctx) {
-                self.pass_on(now, &id.author, &message);
+                self.pass_on(now, &id.author, &message, is_urgent);
             }
         }
         self.alerts.on_logged(now, logged, &mut self.ctx);

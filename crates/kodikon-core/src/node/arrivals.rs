@@ -216,6 +216,7 @@ impl Node {
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
             Message::Log(log) => self.replication.on_log(now, id, log, &mut self.ctx),
             Message::LogPiece(piece) => self.replication.on_log_piece(now, id, piece, &mut self.ctx),
+            Message::Contents(contents) => self.replication.on_contents(now, id, &contents, &mut self.ctx),
             Message::LogReceipt(receipt) => self.on_early_receipt(now, id, &receipt),
             // Streams alone carry them.
             Message::Canary | Message::Bulk(_) => {}
@@ -349,6 +350,7 @@ impl Node {
                 | Message::LogPiece(_)
                 | Message::Bulk(_)
                 | Message::LogReceipt(_)
+                | Message::Contents(_)
                 | Message::Canary => {}
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::effect::context::Context;
-use crate::effect::outbox::Destination;
+use crate::effect::outbox::{Destination, TWICE_AFTER};
 use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{Epoch, Life, NodeId};
 use crate::ground::time::{Duration, Instant};
@@ -254,27 +254,27 @@ impl Node {
         }
         let Some(peer) = self.ctx.roster.get(&id) else { return };
         let ops = Message::Ops(Ops { ops: vec![peer.signed.clone()], covered: Vec::new() });
-        self.pass_on(now, &id, &ops);
+        self.pass_on(now, &id, &ops, false);
     }
 
     /// An op of a peer is new here: passed on to where we are the nearest that has it.
     pub(super) fn pass_op_on(&mut self, now: Instant, op: &SignedOp) {
         if self.routing.is_between() {
             let ops = Message::Ops(Ops { ops: vec![op.clone()], covered: Vec::new() });
-            self.pass_on(now, &op.author(), &ops);
+            self.pass_on(now, &op.author(), &ops, false);
         }
     }
 
     /// A goodbye, the same.
     pub(super) fn pass_bye_on(&mut self, now: Instant, bye: &Bye) {
         if self.routing.is_between() {
-            self.pass_on(now, &NodeId(bye.author), &Message::Bye(bye.clone()));
+            self.pass_on(now, &NodeId(bye.author), &Message::Bye(bye.clone()), false);
         }
     }
 
     /// Sends what an author said on all our segments on which it was not heard from where it came. Where the map shows which
-    /// nodes get it from us, on their segments alone.
-    pub(super) fn pass_on(&mut self, now: Instant, author: &NodeId, message: &Message) {
+    /// nodes get it from us, on their segments alone. What is critical goes twice, as it does from its author.
+    pub(super) fn pass_on(&mut self, now: Instant, author: &NodeId, message: &Message, is_critical: bool) {
         let near = self.ctx.roster.get(author).filter(|peer| peer.is_near());
         let hearing = self.ctx.hearing();
         let is_heard = |path: &&Path| path.heard.is_some_and(|at| now.since(at) < hearing);
@@ -293,13 +293,20 @@ impl Node {
             // The map knows who there does not hear the author itself.
             if children.as_ref().map_or(!came.contains(&index), has_child) {
                 for cast in self.discovery.best_casts(now, index, &self.ctx) {
-                    self.ctx.out.send(Destination::Segment(index, cast), message.clone());
+                    self.give(Destination::Segment(index, cast), message, is_critical);
                 }
             }
         }
         for (child, _) in children.into_iter().flatten().filter(|(_, on)| on.is_none()) {
-            self.ctx.out.send(Destination::Peer(child), message.clone());
+            self.give(Destination::Peer(child), message, is_critical);
         }
+    }
+
+    fn give(&mut self, to: Destination, message: &Message, is_critical: bool) {
+        if is_critical {
+            self.ctx.out.send_again(TWICE_AFTER, to, message.clone());
+        }
+        self.ctx.out.send(to, message.clone());
     }
 }
 

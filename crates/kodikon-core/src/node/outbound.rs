@@ -303,6 +303,7 @@ fn fill_roots(message: &mut Message, (root, log_root): (u64, Option<u64>)) {
         | Message::LogPiece(_)
         | Message::Bulk(_)
         | Message::LogReceipt(_)
+        | Message::Contents(_)
         | Message::Canary => {}
     }
 }

@@ -74,7 +74,7 @@ impl Node {
         // What was asked for is not passed on: whoever is behind finds it by our root, and at its own pace.
         if !is_own && !logged.pulled && self.routing.is_between() {
             for message in self.replication.log_messages(now, &id, &self.ctx) {
-                self.pass_on(now, &id.author, &message);
+                self.pass_on(now, &id.author, &message, false);
             }
         }
         let is_shown = self.registry.on_logged(logged, &mut self.ctx);

@@ -4,7 +4,7 @@ use core::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::context::{Context, Myself};
-use crate::effect::log::{Embedded, ReadRows, Reckoned};
+use crate::effect::log::{Embedded, LogRow, ReadRows, Reckoned};
 use crate::effect::outbox::{Destination, Notice, Outbox};
 use crate::effect::{Interface, Medium};
 use crate::ground::config::MAX_PEERS;
@@ -85,6 +85,7 @@ impl Node {
         let membership = Membership::new(now, saved.rank.is_some());
         let mut log = saved.log;
         let (rows, unkept) = (std::mem::take(&mut log.rows), std::mem::take(&mut log.unkept));
+        let lost = ReadRows { lost: std::mem::take(&mut log.lost), ..ReadRows::default() };
         let replication = Replication::new(now, (saved.state, saved.unkept_state), log, &ctx);
         let outbound = Outbound::new(&ctx);
         let mut node = Self {
@@ -109,13 +110,18 @@ impl Node {
             latest: now,
             left: false,
         };
+        node.take_in(now, lost, &unkept);
+        node.take_in_all(now, rows, &unkept);
+        node
+    }
+
+    fn take_in_all(&mut self, now: Instant, rows: Vec<LogRow>, unkept: &BTreeSet<OpId>) {
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             let mut part = ReadRows::default();
             rows.by_ref().take(ROWS_AT_ONCE).for_each(|row| part.add(row));
-            node.take_in(now, part, &unkept);
+            self.take_in(now, part, unkept);
         }
-        node
     }
 
     /// Takes in rows that the disk held, before the first input: in parts, so that one is taken in while the next is read, and in any
@@ -127,13 +133,13 @@ impl Node {
     /// The same, where some are not on disk.
     fn take_in(&mut self, now: Instant, rows: ReadRows, unkept: &BTreeSet<OpId>) {
         let Self { replication, alerts, registry, searches, ctx, .. } = self;
-        let ReadRows { rows, spaces, sketches } = rows;
+        let ReadRows { rows, lost, spaces, sketches } = rows;
         let mut embeddings = BTreeMap::new();
         let rows = rows.into_iter().map(|(row, Reckoned { digest, embedding })| {
             embedding.into_iter().for_each(|one| _ = embeddings.insert(OpId::of(&row.op), one));
             (row, digest)
         });
-        replication.restore(now, rows, unkept, |logged| {
+        replication.restore(now, (rows, &lost), unkept, ctx, |logged, ctx| {
             registry.on_logged(&logged, ctx);
             alerts.restore(logged, &ctx.me.id);
         });

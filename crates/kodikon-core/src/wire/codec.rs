@@ -69,6 +69,7 @@ fn write(
         Message::LogPiece(body) => e.u8(24)?.encode(body)?,
         Message::Bulk(body) => e.u8(25)?.encode(body)?,
         Message::LogReceipt(body) => e.u8(26)?.encode(body)?,
+        Message::Contents(body) => e.u8(27)?.encode(body)?,
     };
     Ok(())
 }
@@ -127,6 +128,7 @@ fn read(d: &mut Decoder<'_>) -> Result<Option<Message>, minicbor::decode::Error>
         24 => Message::LogPiece(body(d)?),
         25 => Message::Bulk(body(d)?),
         26 => Message::LogReceipt(body(d)?),
+        27 => Message::Contents(body(d)?),
         _later => {
             d.skip()?;
             return Ok(None);

@@ -250,6 +250,36 @@ pub struct Log {
     pub pipe: Option<bool>,
 }
 
+/// What the sender holds of the log, in sums: where two cover the same and their roots differ they find by it what differs. Either all
+/// buckets, or some parts of runs; it is answered with smaller parts of one that is not equal, or with its ops.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Contents {
+    /// The sums of the 64 buckets of authors, as in a [`Digest`]; or none.
+    #[n(0)]
+    pub sums: Vec<u64>,
+    /// The sums of parts; or none. Those of one run ascend.
+    #[n(1)]
+    pub parts: Vec<PartSum>,
+}
+
+/// The sum of the digests of what is held of a run between two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct PartSum {
+    /// Of whose log.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub author: [u8; 16],
+    /// In which run.
+    #[n(1)]
+    pub epoch: u64,
+    /// Between which numbers, both of them included.
+    #[n(2)]
+    pub numbers: Interval,
+    /// The sum, modulo 2^64.
+    #[n(3)]
+    pub sum: u64,
+}
+
 /// The first frame of a stream that brings much of the log, and what is said on it of how far it came: whoever pulls says both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -417,6 +447,8 @@ pub enum Message {
     Bulk(Bulk),
     /// See [`LogReceipt`].
     LogReceipt(LogReceipt),
+    /// See [`Contents`].
+    Contents(Contents),
     /// The first frame on a stream: its session says whose it is.
     Canary,
 }
@@ -451,6 +483,7 @@ impl Message {
             Self::LogPiece(_) => "LOG_PIECE",
             Self::Bulk(_) => "BULK",
             Self::LogReceipt(_) => "LOG_RECEIPT",
+            Self::Contents(_) => "CONTENTS",
             Self::Canary => "CANARY",
         }
     }

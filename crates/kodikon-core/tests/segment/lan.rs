@@ -85,6 +85,7 @@ impl Lan {
         node.handle(self.now, input);
         let from = SocketAddr::new(ip(n), 10_000);
         let (mut answers, mut kept, mut scans) = (Vec::new(), None, Vec::new());
+        let mut checks = Vec::new();
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Transmit(transmit) => {
@@ -101,8 +102,13 @@ impl Lan {
                 }
                 Output::Persist(Persist::State(state)) => kept = Some(state.version).filter(|_| !self.holds_state),
                 Output::Scan(job) if !self.scans_nothing.contains(&n) => scans.push(job),
-                Output::Persist(_) | Output::Stream(_) | Output::Scan(_) | Output::Check(_) => {}
+                Output::Check(job) => checks.push(job),
+                Output::Persist(_) | Output::Stream(_) | Output::Scan(_) => {}
             }
+        }
+        for job in checks {
+            let holds = job.run(&mut Zip215Verifier::default());
+            self.hand(n, Input::Checked { check: job.check, holds });
         }
         for job in scans {
             self.hand(n, Input::Scanned { scan: job.scan, answers: job.run() });

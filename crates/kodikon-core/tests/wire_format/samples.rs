@@ -23,8 +23,9 @@ use kodikon_core::wire::letter::{
     Back, Carry, DeadLinks, Fragment, Got, KIND_TEXT, Letter, MAX_PIECE, Path, Receipt, Stamp, Text,
 };
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, Log, LogEntry, LogPiece,
-    LogReceipt, Message, Naming, Ops, Ping, Pong, Proof, Refusal, Run, Suspicion, Turn, bye_bytes, proof_bytes,
+    Beacon, Beat, Bulk, Bye, Challenge, Contents, Cover, Digest, Heard, Hello, Inquiry, Interval, Log, LogEntry,
+    LogPiece, LogReceipt, Message, Naming, Ops, PartSum, Ping, Pong, Proof, Refusal, Run, Suspicion, Turn, bye_bytes,
+    proof_bytes,
 };
 use kodikon_core::wire::seal::GroupKey;
 use kodikon_core::wire::search::{SearchAnswer, SearchQuery};
@@ -179,6 +180,8 @@ fn logged() -> Vec<Message> {
     let bytes = vec![b' '; 1_200];
     let piece =
         LogPiece { author, epoch: EPOCH.0, seq: 1, index: 0, count: 14, age_ms: 80, bytes, key: None, rested: None };
+    let numbers = Interval { first: 1, last: u64::MAX };
+    let part = PartSum { author, epoch: u64::MAX, numbers, sum: u64::MAX };
     let digest = Digest {
         covers: Vec::new(),
         scope: u64::MAX,
@@ -193,6 +196,8 @@ fn logged() -> Vec<Message> {
         Message::Log(Log { entries: registered(), ..Log::default() }),
         Message::Bulk(Bulk { got: 0, until: u64::MAX }),
         Message::LogReceipt(LogReceipt { lamport: 9, body: vec![0xa1, 0, 0x80], tag: [7; 16] }),
+        Message::Contents(Contents { sums: vec![u64::MAX; 64], parts: Vec::new() }),
+        Message::Contents(Contents { sums: Vec::new(), parts: vec![part; 20] }),
         Message::LogPiece(LogPiece { key: Some(identity().public_key()), rested: Some(true), ..piece.clone() }),
         Message::LogPiece(piece),
         Message::Digest(Digest {
@@ -378,6 +383,7 @@ pub(crate) fn number_of(message: &Message) -> u64 {
         Message::LogPiece(_) => 24,
         Message::Bulk(_) => 25,
         Message::LogReceipt(_) => 26,
+        Message::Contents(_) => 27,
     }
 }
 

@@ -10,6 +10,7 @@ use kodikon_core::model::alert::{AlertId, AlertOrder, AlertView, Raised};
 use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::model::op::OpId;
 
+use crate::checks::letters::Party;
 use crate::checks::{Check, Watch, reach};
 use crate::cluster::Cluster;
 use crate::metrics::millis;
@@ -20,6 +21,10 @@ use crate::workload::letters::number_of;
 /// An alert whose time ends within this may be over at one node and not yet at another: the drift of their clocks in an hour, and
 /// the turn of a timer.
 const END_MARGIN: Duration = Duration::from_secs(10);
+
+/// By then an alert is with all who have a sound way: its author tells it again every two seconds to whoever has not shown it, and a disk
+/// may take a second before.
+const WITHIN: Duration = Duration::from_secs(10);
 
 /// All alerts of a run.
 #[derive(Debug)]
@@ -38,10 +43,15 @@ pub struct Alerts {
     words: BTreeMap<OpId, u64>,
     /// The process of each node.
     runs: Vec<u32>,
+    /// When it is looked whether one is with all who could have it.
+    due: BTreeSet<(Moment, u64)>,
 }
 
 #[derive(Debug)]
 struct Alert {
+    said: Party,
+    /// Those who lived when it was raised.
+    bearers: Vec<Party>,
     by: NodeId,
     node: usize,
     at: Moment,
@@ -73,6 +83,7 @@ impl Alerts {
             kept: BTreeSet::new(),
             words: BTreeMap::new(),
             runs: vec![0; nodes],
+            due: BTreeSet::new(),
         }
     }
 
@@ -112,9 +123,40 @@ impl Watch {
     pub(super) fn order_alert(&mut self, now: Moment, node: usize, order: &AlertOrder) {
         let AlertOrder { ticket: Ticket(number), payload, priority, ttl } = order;
         let (by, text) = (self.truth.nodes[node].id, digest(payload));
-        let alert = Alert { by, node, at: now, ttl: *ttl, priority: *priority, text, id: None };
+        let bearers: Vec<Party> = self.truth.live().map(|other| self.party(other)).collect();
+        let said = self.party(node);
+        let alert = Alert { said, bearers, by, node, at: now, ttl: *ttl, priority: *priority, text, id: None };
+        if *ttl > WITHIN + END_MARGIN {
+            self.alerts.due.insert((now + WITHIN, *number));
+        }
         self.metrics.count("alerts_ordered");
         self.alerts.all.insert(*number, alert);
+    }
+
+    /// Looks whether alerts are with all who could have them: all who lived, since long, and were joined with its author by sound nodes
+    /// and links from long before it was raised until now.
+    pub(super) fn check_alerts(&mut self, now: Moment) {
+        while let Some(&(at, number)) = self.alerts.due.first().filter(|(at, _)| *at <= now) {
+            self.alerts.due.remove(&(at, number));
+            let alert = &self.alerts.all[&number];
+            let Some(id) = alert.id.filter(|_| self.letters.all_fit && self.lasts(alert.said, alert.at)) else {
+                continue;
+            };
+            let links = self.truth.carrying_links(alert.at, &[alert.node]);
+            let is_due = |bearer: &&Party| {
+                let is_hostile = self.truth.person(&bearer.id).is_some_and(|person| person.hostile);
+                **bearer != alert.said
+                    && links.contains_key(&bearer.node)
+                    && self.lasts(**bearer, alert.at)
+                    && !is_hostile
+            };
+            let due = alert.bearers.iter().filter(is_due);
+            let lacking: Vec<usize> =
+                due.filter(|bearer| !self.alerts.had.contains(&(bearer.id, id))).map(|bearer| bearer.node).collect();
+            self.tally.check(now, Check::AlertReliable, lacking.is_empty(), || {
+                format!("{id:?} of node {}, {:?}: nodes {lacking:?} have not shown it", alert.node, alert.priority)
+            });
+        }
     }
 
     /// A node tells its application something of alerts.

@@ -136,7 +136,7 @@ impl Watch {
         }
         let slack = if self.truth.places.is_tree() { 0 } else { DETOUR };
         let most = u32::from(self.letters.max_hops) + 1;
-        let links = self.truth.steady_links(cast.at, &[cast.by.node]);
+        let links = self.truth.carrying_links(cast.at, &[cast.by.node]);
         let is_near = |bearer: &&Party| links.get(&bearer.node).is_some_and(|links| links + slack <= most);
         let others = cast.bearers.iter().filter(|bearer| **bearer != cast.by).filter(is_near);
         let due = others.filter(|bearer| self.lasts(**bearer, cast.at) && !self.is_hostile(&bearer.id));

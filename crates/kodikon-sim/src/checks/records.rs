@@ -57,6 +57,8 @@ pub struct Records {
     sightings: BTreeMap<OpId, Sighting>,
     /// Since when each node runs.
     since: Vec<Moment>,
+    /// When each did not run, from when until when.
+    off: Vec<Vec<(Moment, Option<Moment>)>>,
 }
 
 #[derive(Debug)]
@@ -87,14 +89,23 @@ impl Records {
             deleted: BTreeMap::new(),
             sightings: BTreeMap::new(),
             since: vec![Moment::START; nodes],
+            off: vec![Vec::new(); nodes],
         }
     }
 
     /// Whether one may show a sighting that another shows no more: it has just ended or is about to, or it is over and fewer than two of
-    /// these have run since it was added. Who was off counts no time meanwhile.
+    /// these have run since it was added. Who was off counts no time meanwhile, and nobody more than all were off.
     fn is_ending(&self, now: Moment, added: &Added, nodes: &[usize]) -> bool {
         let end = added.at + added.ttl;
-        end < now + END_MARGIN && (now.since(end) < OVER_WITHIN || self.witnesses(added, nodes) < 2)
+        let past = now.since(end);
+        let is_unwitnessed = || self.witnesses(added, nodes) < 2 && past < OVER_WITHIN + self.off_since(now, added.at);
+        end < now + END_MARGIN && (past < OVER_WITHIN || is_unwitnessed())
+    }
+
+    /// For how long nodes have not run since then, all together: by so much may one be too young to whom it came by one after the other.
+    fn off_since(&self, now: Moment, then: Moment) -> Duration {
+        let spans = self.off.iter().flatten().map(|(from, until)| until.unwrap_or(now).since(then.max(*from)));
+        spans.sum()
     }
 
     /// The same of what takes back a sighting, which lasts as long as that would have.
@@ -116,6 +127,16 @@ impl Records {
     pub(super) fn booted(&mut self, now: Moment, node: usize) {
         self.told[node].clear();
         self.since[node] = now;
+        self.stopped(now, node, false);
+    }
+
+    /// A node's clock stands, or goes on.
+    pub(super) fn stopped(&mut self, now: Moment, node: usize, stands: bool) {
+        match self.off[node].last_mut().filter(|(_, until)| until.is_none()) {
+            Some((_, until)) if !stands => *until = Some(now),
+            None if stands => self.off[node].push((now, None)),
+            Some(_) | None => {}
+        }
     }
 
     fn added(&self, id: &OpId) -> Option<&Added> {
@@ -359,6 +380,13 @@ fn check_equal(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
     let is_ending = |id: &OpId| {
         !records.may_be_gone(id) && records.added(id).is_some_and(|added| records.is_ending(now, added, &nodes))
     };
+    // An update may end before others saw it. That what it took the place of is over they are told by its author alone, which may go by
+    // another identity since, or not know of it.
+    let is_orphan = |id: &OpId| {
+        let is_there = nodes.iter().any(|node| watch.truth.nodes[*node].id == id.author);
+        records.may_be_gone(id) && (!is_there || watch.rolled_back(&id.author))
+    };
+    let is_excused = |id: &OpId| is_ending(id) || is_orphan(id);
     // What only one of the two shows, without what stays on a node.
     let differ = |one: &Shown, two: &Shown| -> Vec<OpId> {
         let only = |one: &Shown, two: &Shown| -> Vec<OpId> {
@@ -371,14 +399,18 @@ fn check_equal(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
     for pair in nodes.windows(2) {
         let (one, two) = (&shown[&pair[0]], &shown[&pair[1]]);
         let differ = differ(one, two);
+        let first_has = differ.iter().filter(|id| one.all.contains_key(id)).count();
         let are_same = (one.numbers.records, one.numbers.content) == (two.numbers.records, two.numbers.content);
-        let is_excused = is_hostile || (!differ.is_empty() && differ.iter().all(is_ending));
-        pairs.push((pair[0], pair[1], differ, is_excused || are_same));
+        let are_excused = is_hostile || (!differ.is_empty() && differ.iter().all(is_excused));
+        pairs.push((pair[0], pair[1], (differ, first_has), are_excused || are_same));
     }
-    for (a, b, differ, holds) in pairs {
+    for (a, b, (differ, first_has), holds) in pairs {
         watch.tally.check(now, Check::CalmRecords, holds, || {
             let some = &differ[..differ.len().min(4)];
-            format!("of nodes {a} and {b} one shows {} sightings that the other does not, as {some:?}", differ.len())
+            let (only_a, only_b) = (first_has, differ.len() - first_has);
+            format!(
+                "node {a} shows {only_a} sightings that {b} does not, and {b} {only_b} that {a} does not, as {some:?}"
+            )
         });
     }
 }
@@ -411,7 +443,9 @@ fn check_gone(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
         *up_to = (*up_to).max(removed.newest());
     }
     for (node, shown) in shown {
-        for id in shown.all.keys() {
+        // A copy of a disk keeps what stays on it, whatever becomes of the first one's.
+        let is_copy = |id: &OpId| watch.records.added(id).is_some_and(|added| added.local && added.node != *node);
+        for id in shown.all.keys().filter(|id| !is_copy(id)) {
             let sighting = watch.records.sightings.get(id).copied().unwrap_or(Sighting(*id));
             let is_back = gone.get(&sighting).is_some_and(|up_to| up_to >= id);
             watch

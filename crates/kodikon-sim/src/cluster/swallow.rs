@@ -1,6 +1,7 @@
-//! Decides what a member says that takes over others' letters and passes none of them on: all that an honest one says but these.
+//! Decides what a member says that takes over what others say and passes none of it on: all that an honest one says but others' letters,
+//! casts, alerts and sightings.
 //!
-//! It is a whole node, whose frames are opened on their way out and sealed again without the letters of others. So it has all that
+//! It is a whole node, whose frames are opened on their way out and sealed again without what is others'. So it has all that
 //! makes others trust it (links that work, heartbeats, receipts for what it took), which no enemy of a few lines has.
 
 use kodikon_core::effect::Transmit;
@@ -17,7 +18,7 @@ use kodikon_core::wire::seal::GroupKey;
 pub struct Swallower {
     own: NodeId,
     group: GroupKey,
-    /// Carryings of others' letters, and letters given back, that did not leave.
+    /// Messages with letters, casts and entries of others' logs that did not leave.
     pub swallowed: u64,
 }
 
@@ -29,7 +30,7 @@ impl Swallower {
         Self { own, group: GroupKey::new(&config.group_key()), swallowed: 0 }
     }
 
-    /// What leaves of a frame; nothing of one that held others' letters alone.
+    /// What leaves of a frame; nothing of one that held others' words alone.
     pub(super) fn pass(&mut self, transmit: Transmit) -> Option<Transmit> {
         let Ok(header) = Header::decode(&transmit.bytes) else { return Some(transmit) };
         let key = self.group.session(header.tag);
@@ -50,13 +51,19 @@ impl Swallower {
     }
 
     fn keeps(&self, message: &Message) -> bool {
-        let letter = if let Message::Carry(carry) = message {
-            &carry.letter
+        let own = self.own.0;
+        if let Message::Carry(carry) = message {
+            carry.letter.origin != own
         } else if let Message::Back(back) = message {
-            &back.letter
+            back.letter.origin != own
+        } else if let Message::Spread(spread) = message {
+            spread.cast.origin != own
+        } else if let Message::Log(log) = message {
+            log.entries.iter().any(|entry| entry.op.author() != self.own)
+        } else if let Message::LogPiece(piece) = message {
+            piece.author != own
         } else {
-            return false;
-        };
-        letter.origin != self.own.0
+            false
+        }
     }
 }

@@ -1,17 +1,21 @@
 //! Decides what of the log is on a disk after a crash: whole transactions in their order, and of those not yet synced as many as chance
 //! lets through.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use kodikon_core::effect::log::{Batch, CommitId, Committed, SavedLog};
+use kodikon_core::effect::log::{Batch, CommitId, Committed, LogRow, SavedLog};
 use kodikon_core::ground::random::Random;
-use kodikon_core::model::op::OpId;
+use kodikon_core::model::op::{OpId, SignedOp};
+
+use crate::chance::shuffle;
 
 /// The log of one node.
 #[derive(Debug, Clone, Default)]
 pub struct LogDisk {
     /// Synced.
     durable: SavedLog,
+    /// Spoilt, so that they cannot be read.
+    lost: Vec<OpId>,
     /// Asked for, and not synced.
     waiting: VecDeque<(CommitId, Batch)>,
     /// A run has begun and has not ended in order.
@@ -28,7 +32,10 @@ impl LogDisk {
         self.waiting.clear();
         self.is_open = true;
         let was_cut = std::mem::replace(&mut self.is_running, true);
-        SavedLog { was_cut, ..self.durable.clone() }
+        // What is not written again or removed by then stays spoilt.
+        let is_there = |id: &OpId| self.durable.rows.iter().any(|row| OpId::of(&row.op) == *id);
+        self.lost.retain(|id| !is_there(id));
+        SavedLog { was_cut, lost: self.lost.clone(), ..self.durable.clone() }
     }
 
     /// A transaction is asked for; whether it is the only one that waits.
@@ -45,6 +52,7 @@ impl LogDisk {
                 answers.push((commit, Committed::Failed));
             } else {
                 self.durable.apply(&batch);
+                self.lost.retain(|id| !batch.removed.contains(id) && !batch.ended.contains(&(id.author, id.epoch)));
                 kept.extend(batch.rows.iter().map(|row| OpId::of(&row.op)));
                 answers.push((commit, Committed::OnDisk));
             }
@@ -60,6 +68,33 @@ impl LogDisk {
         let (_, kept) = self.sync();
         self.waiting.clear();
         kept
+    }
+
+    /// The ops that lie on it.
+    pub fn ids(&self) -> impl Iterator<Item = OpId> {
+        self.durable.rows.iter().map(|row| OpId::of(&row.op))
+    }
+
+    /// One to three of the rows that are among these lose a bit. Where that is one of the signature the store does not see it.
+    pub fn rot(&mut self, among: &BTreeSet<OpId>, random: &mut Random) {
+        let mut rows: Vec<&mut LogRow> =
+            self.durable.rows.iter_mut().filter(|row| among.contains(&OpId::of(&row.op))).collect();
+        shuffle(random, &mut rows);
+        rows.truncate(1 + random.place(3));
+        let mut lost = Vec::new();
+        for row in rows {
+            let (mut bytes, sum) =
+                (minicbor::to_vec(&row.op).expect("encoding into memory cannot fail"), row.checksum());
+            let bit = random.place(8 * bytes.len());
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let bent = minicbor::decode(&bytes).ok().map(|op: SignedOp| LogRow { op, ..row.clone() });
+            match bent.filter(|bent| OpId::of(&bent.op) == OpId::of(&row.op) && bent.checksum() == sum) {
+                Some(bent) => *row = bent,
+                None => lost.push(OpId::of(&row.op)),
+            }
+        }
+        self.durable.rows.retain(|row| !lost.contains(&OpId::of(&row.op)));
+        self.lost.extend(lost);
     }
 
     /// The process ends in order. Which ops are on disk now that were not. Of a run that has ended already nothing is written any more.
@@ -83,7 +118,7 @@ mod tests {
 
     #[test]
     fn after_a_crash_a_disk_holds_what_was_synced_and_the_first_of_the_rest() {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for seed in 0..64 {
             let mut disk = LogDisk::default();
             assert!(!disk.begin().was_cut);

@@ -1,9 +1,12 @@
 //! Decides how each fault is done to a cluster, and who is not to blame for what follows.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use kodikon_core::effect::Command;
 use kodikon_core::ground::id::InterfaceIndex;
+use kodikon_core::ground::random::Random;
+use kodikon_core::model::op::OpId;
 
 use crate::checks::Watch;
 use crate::checks::detours::Cut;
@@ -24,6 +27,8 @@ pub enum Comeback {
     Lost,
     /// With this old copy.
     Old(Box<Disk>),
+    /// With its own, of which some rows of the log lost a bit: of those that others have, since nobody else could bring them back.
+    Rotten,
 }
 
 /// One thing done to the cluster.
@@ -252,6 +257,13 @@ fn boot(cluster: &mut Cluster<Watch>, node: usize, comeback: Comeback) {
             cluster.observer.truth.restored(identity(&disk));
             cluster.nodes[node].disk = *disk;
         }
+        Comeback::Rotten => {
+            let (disks, seed) = (cluster.nodes.iter().enumerate().filter(|(other, _)| *other != node), cluster.seed());
+            let elsewhere: BTreeSet<OpId> = disks.flat_map(|(_, slot)| slot.disk.log.ids()).collect();
+            let run = (node as u64) << 32 | u64::from(cluster.nodes[node].run);
+            let random = &mut Random::from_seed(crate::chance::fork(seed, "rot", run));
+            cluster.nodes[node].disk.log.rot(&elsewhere, random);
+        }
     }
     cluster.boot(node);
 }
@@ -432,6 +444,7 @@ impl Deed {
             Self::Crash(..) => Kind::Crash,
             Self::PowerOff(_) => Kind::PowerOff,
             Self::Boot(_, Comeback::Lost) => Kind::DiskLost,
+            Self::Boot(_, Comeback::Rotten) => Kind::DiskRots,
             Self::Boot(_, Comeback::Old(_)) => Kind::DiskOld,
             Self::Clone(..) => Kind::Clone,
             Self::Pause(_, span) if *span <= HEALTHY_PAUSE => Kind::ShortPause,

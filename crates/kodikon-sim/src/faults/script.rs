@@ -49,6 +49,8 @@ pub enum What {
     RestoreBackup,
     /// A node comes back without its disk.
     LoseDisk,
+    /// A node comes back with some rows of its log spoilt.
+    RotDisk,
     /// Disks take nothing more for a while.
     DiskFails,
     /// A copy of a node's disk starts on the spare host.
@@ -102,6 +104,7 @@ impl What {
             Self::Leave => Kind::Leave,
             Self::RestoreBackup => Kind::DiskOld,
             Self::LoseDisk => Kind::DiskLost,
+            Self::RotDisk => Kind::DiskRots,
             Self::DiskFails => Kind::DiskFails,
             Self::Clone => Kind::Clone,
             Self::Pause => Kind::LongPause,
@@ -252,7 +255,7 @@ pub fn deeds(step: &ScriptStep, nodes: usize, cluster: &Cluster<Watch>, random: 
                 do_for(at, Deed::Crash(node, 0), Some(Deed::Boot(node, back)));
             }
         }),
-        What::Crash | What::Leave | What::LoseDisk | What::Pause | What::DiskFails => {
+        What::Crash | What::Leave | What::LoseDisk | What::RotDisk | What::Pause | What::DiskFails => {
             for &node in &struck {
                 let at = spread(random);
                 let (deed, undo) = to_process(step.what, node, lasting, random);
@@ -292,7 +295,13 @@ fn to_process(what: What, node: usize, span: Duration, random: &mut Random) -> (
         return (Deed::FailDisk(node, true), Deed::FailDisk(node, false));
     }
     let end = if what == What::Leave { Deed::Leave(node) } else { Deed::Crash(node, fuse) };
-    let comeback = if what == What::LoseDisk { Comeback::Lost } else { Comeback::Own };
+    let comeback = if what == What::LoseDisk {
+        Comeback::Lost
+    } else if what == What::RotDisk {
+        Comeback::Rotten
+    } else {
+        Comeback::Own
+    };
     (end, Deed::Boot(node, comeback))
 }
 

@@ -144,6 +144,7 @@ fn rule(kind: Kind) -> Option<Rule> {
         Kind::PowerOff => rule(What::PowerOff, Who::Half, 120, 1_000, 60_000),
         Kind::Leave => rule(What::Leave, Who::Half, 90, 200, 60_000),
         Kind::DiskLost => rule(What::LoseDisk, Who::One, 180, 500, 30_000),
+        Kind::DiskRots => rule(What::RotDisk, Who::One, 180, 500, 30_000),
         Kind::DiskOld => rule(What::RestoreBackup, Who::One, 240, 500, 10_000),
         Kind::DiskFails => rule(What::DiskFails, Who::Half, 120, 500, 60_000),
         Kind::Clone => rule(What::Clone, Who::One, 300, 1_000, 10_000),

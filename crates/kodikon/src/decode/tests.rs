@@ -15,8 +15,8 @@ use kodikon_core::wire::clock::Ticks;
 use kodikon_core::wire::json::{MessageKind, MessageType, NodeStatePayload};
 use kodikon_core::wire::letter::{Back, Carry, DeadLinks, Fragment, Got, Letter, Path, Receipt, Stamp};
 use kodikon_core::wire::message::{
-    Beacon, Beat, Bulk, Bye, Challenge, Cover, Digest, Heard, Hello, Inquiry, Interval, LogReceipt, Naming, Ops, Ping,
-    Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
+    Beacon, Beat, Bulk, Bye, Challenge, Contents, Cover, Digest, Heard, Hello, Inquiry, Interval, LogReceipt, Naming,
+    Ops, PartSum, Ping, Pong, Proof, Refusal, Suspicion, Turn, bye_bytes, proof_bytes,
 };
 use serde_json::{Value, json};
 
@@ -160,7 +160,26 @@ fn every_message_is_shown_with_its_name_and_all_its_fields() {
         ),
         (Message::Refusal(Refusal { max_peers: 10 }), "REFUSAL", json!({"max_peers": 10})),
         (Message::Canary, "CANARY", json!({})),
+    ];
+    for (message, kind, expected) in table {
+        assert_eq!(payload(message.clone()), (kind.to_owned(), expected), "{message:?}");
+    }
+}
+
+#[test]
+fn what_the_log_and_the_map_say_is_shown_so_too() {
+    let other = json!({"id": hex(&OTHER), "name": null});
+    let part = PartSum { author: OTHER, epoch: 5, numbers: Interval { first: 1, last: 9 }, sum: 0xff };
+    let table = [
         (Message::LogReceipt(receipt()), "LOG_RECEIPT", json!({"lamport": 9, "rows": [], "tag": "cd".repeat(16)})),
+        (
+            Message::Contents(Contents { sums: vec![5], parts: vec![part] }),
+            "CONTENTS",
+            json!({
+                "sums": ["0000000000000005"],
+                "parts": [{"author": other, "epoch": 5, "numbers": [1, 9], "sum": "00000000000000ff"}],
+            }),
+        ),
         (Message::Bulk(Bulk { got: 7, until: 1 << 40 }), "BULK", json!({"got": 7, "until": 1_u64 << 40})),
         (
             Message::Naming(Naming { segment: SegmentId(255), nonce: Some(7) }),

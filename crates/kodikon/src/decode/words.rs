@@ -7,7 +7,7 @@ use kodikon_core::wire::cast::{Covered, Half, Spread};
 use kodikon_core::wire::json::{JsonMessage, MessageKind};
 use kodikon_core::wire::letter::{DeadLinks, Fragment, Letter, Stamp};
 use kodikon_core::wire::message::{
-    Beacon, Bye, Cover, Digest, Log, LogEntry, LogPiece, Message, Ops, Proof, bye_bytes, proof_bytes,
+    Beacon, Bye, Contents, Cover, Digest, Log, LogEntry, LogPiece, Message, Ops, PartSum, Proof, bye_bytes, proof_bytes,
 };
 use serde_json::{Value, json};
 
@@ -117,6 +117,7 @@ impl Decoder {
             Message::Offer(offer) => json!({"covers": self.covers(&offer.holds), "question": offer.question}),
             Message::Log(log) => return self.log(log, frame),
             Message::LogPiece(piece) => self.log_piece(piece),
+            Message::Contents(contents) => self.contents(contents),
             Message::Bulk(bulk) => json!({"got": bulk.got, "until": bulk.until}),
             Message::LogReceipt(receipt) => ops::log_receipt(receipt),
             Message::Canary => json!({}),
@@ -157,6 +158,18 @@ impl Decoder {
             payload["lane"] = lane.into();
         }
         payload
+    }
+
+    fn contents(&self, contents: &Contents) -> Value {
+        let part = |part: &PartSum| {
+            let PartSum { author, epoch, numbers, sum } = *part;
+            let numbers = [numbers.first, numbers.last];
+            json!({"author": self.node(author), "epoch": epoch, "numbers": numbers, "sum": hex64(sum)})
+        };
+        json!({
+            "sums": contents.sums.iter().map(|sum| hex64(*sum)).collect::<Vec<_>>(),
+            "parts": contents.parts.iter().map(part).collect::<Vec<_>>(),
+        })
     }
 
     /// A letter on its way. What it says is for its destination: only its length is shown.

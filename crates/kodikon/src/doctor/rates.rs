@@ -7,6 +7,10 @@ use super::{Finding, Offences, Symptoms, ok, unknown, warn};
 /// Facts of one peer beyond its rate that are worth a word: all that an honest one says may come at once to a newcomer, and what
 /// does not fit is asked for again.
 const OPS_TELL: u64 = 5_000;
+/// Sightings beyond its rate that are worth a word: what waited in the queues of relays may come at once.
+const RECORDS_TELL: u64 = 1_000;
+/// Minutes of links that others deny: it may be that many do not hear it for a while.
+const LINKS_TELL: u64 = 5;
 /// Frames heard again that are worth a word; and for each that was new, more than a host's other interfaces on the same network bring.
 const REPLAYS_TELL: u64 = 1_000;
 const REPLAYS_FOR_EACH: u64 = 4;
@@ -19,6 +23,8 @@ fn words(kind: Excess, count: u64, heard: u64) -> Option<String> {
         Excess::Datagrams | Excess::Alerts | Excess::Letters | Excess::Casts | Excess::Searches | Excess::Forgeries => {
             count > 0
         }
+        Excess::Records => count >= RECORDS_TELL,
+        Excess::Links => count >= LINKS_TELL,
         Excess::Ops => count >= OPS_TELL,
         Excess::Replays => count >= REPLAYS_TELL && count > heard.saturating_mul(REPLAYS_FOR_EACH),
     };
@@ -29,6 +35,8 @@ fn words(kind: Excess, count: u64, heard: u64) -> Option<String> {
         Excess::Letters => "letters by relays beyond 5,000 a second",
         Excess::Casts => "broadcasts beyond 20 a second",
         Excess::Searches => "searches beyond 40 a second",
+        Excess::Records => "sightings told unasked beyond 200 a second",
+        Excess::Links => "minutes in which it told of many links that their other ends deny",
         Excess::Forgeries => "facts or broadcasts of others passed on under signatures that are not theirs",
         Excess::Replays => "frames of its session that had come before",
     };

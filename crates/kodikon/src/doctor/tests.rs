@@ -310,6 +310,9 @@ fn whoever_goes_beyond_its_share_is_named_with_what_it_did_and_how_often() {
         (&[("cam2", Excess::Casts, 30)], Status::Warn, "cam2: 30 broadcasts beyond"),
         (&[("cam2", Excess::Searches, 3)], Status::Warn, "cam2: 3 searches beyond 40 a second"),
         (&[("cam2", Excess::Forgeries, 1)], Status::Warn, "1 facts or broadcasts of others"),
+        (&[("cam2", Excess::Records, 999), ("cam3", Excess::Links, 4)], Status::Ok, "no peer"),
+        (&[("cam2", Excess::Records, 1_000)], Status::Warn, "1000 sightings told unasked"),
+        (&[("cam2", Excess::Links, 5)], Status::Warn, "cam2: 5 minutes in which it told of many links"),
         (&[("cam2", Excess::Ops, 4_999)], Status::Ok, "no peer"),
         (&[("cam2", Excess::Ops, 5_000)], Status::Warn, "5000 facts about itself"),
         // A hundred of its frames were heard.

@@ -141,6 +141,7 @@ impl Show {
             | CoreEvent::Receipt { .. }
             | CoreEvent::AlertOver { .. }
             | CoreEvent::LogKept(_)
+            | CoreEvent::LogRotten(_)
             | CoreEvent::Stored { .. }
             | CoreEvent::Record(_)
             | CoreEvent::Searched { .. }
@@ -422,6 +423,7 @@ fn what(event: &CoreEvent, view: &View, told: &mut Told) -> Option<What> {
         | CoreEvent::Receipt { .. }
         | CoreEvent::AlertOver { .. }
         | CoreEvent::LogKept(_)
+        | CoreEvent::LogRotten(_)
         | CoreEvent::NameClash { .. }
         | CoreEvent::Cloned { .. }
         | CoreEvent::Overtaken { .. }
@@ -559,6 +561,12 @@ fn log(event: &CoreEvent) {
         CoreEvent::AlertOver { alert, .. } => tracing::debug!(%alert, "alert is over"),
         CoreEvent::LogKept(kept) => {
             tracing::warn!(kept, "whether alerts are on disk; they are shown and told all the same")
+        }
+        CoreEvent::LogRotten(entries) => {
+            tracing::error!(
+                entries,
+                "entries of the log do not bear their author's signature any more: look at the disk; they are asked for again"
+            )
         }
         CoreEvent::Isolated(isolated) => tracing::info!(isolated, "whether nobody is heard"),
         CoreEvent::NameClash { other, rank } => {

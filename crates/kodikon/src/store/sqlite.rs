@@ -6,9 +6,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, ReadRows, SavedLog};
-use kodikon_core::ground::id::{Epoch, NodeId};
-use kodikon_core::model::op::SignedOp;
+use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, ReadRows, SavedLog, checksum};
+use kodikon_core::ground::id::{Epoch, NodeId, Seq};
+use kodikon_core::model::op::{OpId, SignedOp};
 use kodikon_core::wire::message::Interval;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params, params_from_iter};
@@ -27,16 +27,22 @@ const REBUILT_FILE: &str = "log.db.rebuilt";
 const DAMAGED_MOST: u32 = 9;
 
 /// Each brings the schema one version further, the first from nothing. The version is `user_version`.
-const MIGRATIONS: [&str; 1] =
-    ["CREATE TABLE ops (author BLOB NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, born_ms INTEGER NOT NULL,
+const MIGRATIONS: [&str; 2] = [
+    "CREATE TABLE ops (author BLOB NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, born_ms INTEGER NOT NULL,
          op BLOB NOT NULL, PRIMARY KEY (author, epoch, seq));
      CREATE TABLE covers (author BLOB NOT NULL, epoch INTEGER NOT NULL, key BLOB NOT NULL, covered BLOB NOT NULL,
          PRIMARY KEY (author, epoch)) WITHOUT ROWID;
-     CREATE TABLE facts (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"];
+     CREATE TABLE facts (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
+    // What was written before has no checksum.
+    "ALTER TABLE ops ADD COLUMN sum INTEGER; ALTER TABLE covers ADD COLUMN sum INTEGER;",
+];
 
 /// Each table of the newest schema, and all its columns.
-const TABLES: [(&str, &str); 3] =
-    [("ops", "author, epoch, seq, born_ms, op"), ("covers", "author, epoch, key, covered"), ("facts", "name, value")];
+const TABLES: [(&str, &str); 3] = [
+    ("ops", "author, epoch, seq, born_ms, op, sum"),
+    ("covers", "author, epoch, key, covered, sum"),
+    ("facts", "name, value"),
+];
 
 /// What holds for the connection: one process alone (its lock is the data directory's), pages of 512 KiB at most in memory, and a
 /// log file that shrinks again after a burst.
@@ -53,6 +59,8 @@ const DAMAGED: &str = "damaged";
 const COMPLAINTS: usize = 50;
 /// The name of the log's clock.
 const CLOCK: &str = "clock_ms";
+/// Its checksum: a clock that ran ahead would end all that is held.
+const CLOCK_SUM: &str = "clock_sum";
 
 /// The log on disk.
 #[derive(Debug)]
@@ -135,20 +143,27 @@ impl SqliteLog {
         let lacks_clock = "SELECT (EXISTS (SELECT 1 FROM ops) OR EXISTS (SELECT 1 FROM covers))
             AND NOT EXISTS (SELECT 1 FROM facts WHERE name = ?1)";
         let lacks_clock: bool = self.connection.query_row(lacks_clock, [CLOCK], |row| row.get(0))?;
-        if fact(DAMAGED)? != 0 || lacks_clock {
+        let (clock_ms, clock_sum) = (fact(CLOCK)?, fact(CLOCK_SUM)?);
+        let is_spoilt = clock_sum != 0 && clock_sum != sum_of_clock(clock_ms);
+        if fact(DAMAGED)? != 0 || lacks_clock || is_spoilt {
             return Err(damage());
         }
         let mut covers =
-            self.connection.prepare("SELECT author, epoch, key, covered FROM covers ORDER BY author, epoch")?;
+            self.connection.prepare("SELECT author, epoch, key, covered, sum FROM covers ORDER BY author, epoch")?;
         let mut found = covers.query([])?;
         while let Some(row) = found.next()? {
             let covered: Vec<(u64, u64)> = minicbor::decode(row.get_ref(3)?.as_blob()?).map_err(|_| damage())?;
-            saved.covers.push(LogCover {
+            let cover = LogCover {
                 author: NodeId(row.get(0)?),
                 epoch: Epoch(row.get::<_, i64>(1)?.cast_unsigned()),
                 key: row.get(2)?,
                 covered: covered.into_iter().map(|(first, last)| Interval { first, last }).collect(),
-            });
+            };
+            // By a wrong one what is lacked would pass for what is over.
+            if row.get::<_, Option<i64>>(4)?.is_some_and(|sum| sum.cast_unsigned() != cover.checksum()) {
+                return Err(damage());
+            }
+            saved.covers.push(cover);
         }
         Ok(saved)
     }
@@ -156,13 +171,20 @@ impl SqliteLog {
     /// Reads all rows.
     fn read_rows(&self, hand: &mut dyn FnMut(ReadRows)) -> rusqlite::Result<()> {
         // As they lie on the disk: by their names each would be looked for, which takes 100,000 of them a second.
-        let mut ops = self.connection.prepare("SELECT born_ms, op FROM ops")?;
+        let mut ops = self.connection.prepare("SELECT born_ms, op, author, epoch, seq, sum FROM ops")?;
         let mut found = ops.query([])?;
         let mut rows = ReadRows::default();
         while let Some(row) = found.next()? {
-            let op: SignedOp = minicbor::decode(row.get_ref(1)?.as_blob()?).map_err(|_| damage())?;
-            rows.add(LogRow { op, born_ms: row.get(0)? });
-            if rows.rows().len() == ROWS {
+            let author: [u8; 16] = row.get(2)?;
+            let unsigned = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+            let id = OpId { author: NodeId(author), epoch: Epoch(unsigned(3)?), seq: Seq(unsigned(4)?) };
+            let op = minicbor::decode(row.get_ref(1)?.as_blob()?).ok().filter(|op: &SignedOp| OpId::of(op) == id);
+            match (op, row.get::<_, Option<i64>>(5)?) {
+                (Some(op), Some(sum)) => rows.add_checked(LogRow { op, born_ms: row.get(0)? }, sum.cast_unsigned()),
+                (Some(op), None) => rows.add(LogRow { op, born_ms: row.get(0)? }),
+                (None, _) => rows.add_lost(id),
+            }
+            if rows.rows().len() + rows.lost().len() == ROWS {
                 hand(std::mem::take(&mut rows));
             }
         }
@@ -345,23 +367,25 @@ impl LogStore for SqliteLog {
 
 fn write(whole: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     let signed = |number: u64| number.cast_signed();
-    let mut add = whole
-        .prepare_cached("INSERT OR REPLACE INTO ops (author, epoch, seq, born_ms, op) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut add = whole.prepare_cached(
+        "INSERT OR REPLACE INTO ops (author, epoch, seq, born_ms, op, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
     for row in &batch.rows {
         let bytes = minicbor::to_vec(&row.op).expect("encoding into memory cannot fail");
         let (author, epoch, seq) = (row.op.author().0, signed(row.op.epoch().0), signed(row.op.seq().0));
-        add.execute(params![author, epoch, seq, row.born_ms, bytes])?;
+        add.execute(params![author, epoch, seq, row.born_ms, bytes, signed(row.checksum())])?;
     }
     let mut remove = whole.prepare_cached("DELETE FROM ops WHERE author = ?1 AND epoch = ?2 AND seq = ?3")?;
     for id in &batch.removed {
         remove.execute(params![id.author.0, signed(id.epoch.0), signed(id.seq.0)])?;
     }
-    let mut cover =
-        whole.prepare_cached("INSERT OR REPLACE INTO covers (author, epoch, key, covered) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut cover = whole.prepare_cached(
+        "INSERT OR REPLACE INTO covers (author, epoch, key, covered, sum) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
     for one in &batch.covers {
         let spans: Vec<(u64, u64)> = one.covered.iter().map(|span| (span.first, span.last)).collect();
         let bytes = minicbor::to_vec(spans).expect("encoding into memory cannot fail");
-        cover.execute(params![one.author.0, signed(one.epoch.0), one.key, bytes])?;
+        cover.execute(params![one.author.0, signed(one.epoch.0), one.key, bytes, signed(one.checksum())])?;
     }
     for (author, epoch) in &batch.ended {
         for table in ["ops", "covers"] {
@@ -369,7 +393,13 @@ fn write(whole: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
             end.execute(params![author.0, signed(epoch.0)])?;
         }
     }
-    set_fact(whole, CLOCK, signed(batch.clock_ms))
+    let clock_ms = signed(batch.clock_ms);
+    set_fact(whole, CLOCK, clock_ms)?;
+    set_fact(whole, CLOCK_SUM, sum_of_clock(clock_ms))
+}
+
+fn sum_of_clock(clock_ms: i64) -> i64 {
+    checksum([], [clock_ms.cast_unsigned()]).cast_signed()
 }
 
 fn set_fact(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {

@@ -12,8 +12,6 @@ pub(super) const RTO_MOST: Duration = Duration::from_millis(400);
 const FULL_AFTER: u32 = 4;
 /// How long an answer takes where none was seen.
 pub(super) const ANSWER_UNKNOWN: Duration = Duration::from_millis(40);
-/// What must not wait is given twice, so far apart.
-pub(super) const TWICE_AFTER: Duration = Duration::from_millis(1);
 /// Answers of a crowd are spread over this for each of its members: a switch brings them one after another.
 const SPREAD_OF_ONE: Duration = Duration::from_micros(50);
 const SPREAD_LEAST: Duration = Duration::from_millis(1);

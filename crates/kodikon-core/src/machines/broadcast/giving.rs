@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::effect::Cast as Way;
 use crate::effect::context::Context;
-use crate::effect::outbox::Destination;
+use crate::effect::outbox::{Destination, TWICE_AFTER};
 use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::Broadcasts;
-use crate::machines::broadcast::duty::{Duty, RTO_MOST, Stage, TWICE_AFTER};
+use crate::machines::broadcast::duty::{Duty, RTO_MOST, Stage};
 use crate::machines::broadcast::held::Held;
 use crate::machines::broadcast::offers::newest;
 use crate::machines::broadcast::ranges::told;

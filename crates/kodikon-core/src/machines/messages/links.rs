@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::effect::outbox::TWICE_AFTER;
 use crate::ground::fair::{FairQueue, Limits, Taken};
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
@@ -39,8 +40,6 @@ const VARIATION_FIRST: Duration = Duration::from_millis(50);
 const MISSED_IN_A_ROW: u32 = 4;
 /// A GOT may wait this long for others.
 pub(super) const GOT_AFTER: Duration = Duration::from_millis(1);
-/// What must not wait is sent twice, so far apart.
-const TWICE_AFTER: Duration = Duration::from_millis(1);
 /// The train of probes after the first timeout: so many, so far apart.
 const PROBES: u32 = 8;
 const PROBE_EVERY: Duration = Duration::from_millis(15);

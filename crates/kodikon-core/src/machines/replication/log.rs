@@ -3,6 +3,7 @@
 mod bulk;
 mod checking;
 mod compare;
+mod contents;
 mod giving;
 mod keep;
 mod lane;
@@ -12,6 +13,7 @@ mod own;
 mod pieces;
 mod pipe;
 mod rates;
+mod recheck;
 mod records;
 mod room;
 
@@ -34,17 +36,19 @@ use crate::ground::time::{Duration, Instant, millis};
 use crate::machines::replication::checks::Checks;
 use crate::machines::replication::log::bulk::Bulk;
 use crate::machines::replication::log::checking::Unchecked;
+use crate::machines::replication::log::contents::Comparing;
 use crate::machines::replication::log::keep::Keep;
 use crate::machines::replication::log::lane::{Held, LogLane};
 use crate::machines::replication::log::local::Local;
 use crate::machines::replication::log::own::Own;
 use crate::machines::replication::log::pieces::Pieces;
 use crate::machines::replication::log::rates::Rates;
+use crate::machines::replication::log::recheck::Recheck;
 use crate::machines::replication::log::room::Room;
 use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
 use crate::model::alert::{MAX_RECEIPT_MORE, MAX_RECEIPT_ROWS, MAX_RECEIPT_RUNS, MAX_RECEIPT_SPANS};
-use crate::model::logged::{LogBody, Logged};
+use crate::model::logged::{LogBody, Logged, content_digest};
 use crate::model::op::{OpId, OpKind, OpLane, SignedOp};
 use crate::wire::message::{Log as LogMessage, LogEntry, LogPiece};
 
@@ -80,6 +84,8 @@ pub struct Log {
     own: Own,
     keep: Keep,
     bulk: Bulk,
+    comparing: Comparing,
+    recheck: Recheck,
     /// Whom lately, and about which buckets, what it lacks was told for a question of its own.
     given: RecentMap<NodeId, (Instant, u64)>,
     began: Instant,
@@ -91,7 +97,7 @@ pub struct Log {
 
 impl Log {
     /// What the disk held, but for its rows: these come one by one.
-    pub(super) fn new(now: Instant, saved: SavedLog, ctx: &Context) -> Self {
+    pub(super) fn new(now: Instant, saved: SavedLog) -> Self {
         let mut log = Self {
             lanes: BTreeMap::new(),
             roots: Roots::new(),
@@ -107,13 +113,15 @@ impl Log {
             own: Own::new(),
             keep: Keep::new(),
             bulk: Bulk::new(),
+            comparing: Comparing::new(),
+            recheck: Recheck::default(),
             given: RecentMap::new(MAX_PEERS),
             began: now,
             clock_ms: saved.clock_ms,
             was_cut: saved.was_cut,
         };
         for cover in saved.covers.into_iter().take(MAX_RUNS) {
-            let lane = LogLane::new(ctx.mesh, cover.author, cover.epoch, cover.key);
+            let lane = LogLane::new(cover.author, cover.epoch, cover.key);
             log.lanes.entry((cover.author, cover.epoch)).or_insert(lane).restore(&cover.covered);
         }
         log
@@ -144,6 +152,7 @@ impl Log {
     /// All rows that the disk held are here.
     pub(super) fn restored(&mut self, now: Instant) {
         self.keep.watch_clock(now, !self.ends.is_empty());
+        self.recheck.begin(now);
     }
 
     /// Whether an op is on disk.
@@ -280,15 +289,16 @@ impl Log {
         }
         let key = self.key_of(&id, key, ctx);
         if let Some(lane) = self.lanes.get(&(id.author, id.epoch)).filter(|lane| lane.covers(id.seq)) {
-            if self.sync.is_pulled(now, from) {
-                ctx.stats.log_bytes_repeated += op.wire_len() as u64;
+            let says_the_same = lane.get(id.seq).map(|held| held.op.says_the_same(&op));
+            if says_the_same != Some(false) || !self.gives_way(now, from, (&op, key), checks, ctx) {
+                if self.sync.is_pulled(now, from) {
+                    ctx.stats.log_bytes_repeated += op.wire_len() as u64;
+                }
+                if says_the_same == Some(true) {
+                    self.raise_age(now, &id, age_ms, ctx);
+                }
+                return None;
             }
-            match lane.get(id.seq).map(|held| held.op.says_the_same(&op)) {
-                Some(true) => self.raise_age(now, &id, age_ms, ctx),
-                Some(false) => self.on_other_words(now, from, (&op, key), checks, ctx),
-                None => {}
-            }
-            return None;
         }
         let Some(body) = LogBody::parse(&op) else { return refuse(Reject::Limit, ctx) };
         if Duration::from_millis(age_ms) >= body.ttl() {
@@ -314,6 +324,11 @@ impl Log {
         // The author's own share is charged for what it did say: whoever forges its ops must not delay them.
         let fits = self.rates.has_room(now, &id.author, &body, (age_ms, rested));
         if !pulled && !self.allowance(id.author, op.kind()).has(now, 1) {
+            // What whoever was asked gives may be as young as what is pushed.
+            if !self.sync.is_pulled(now, from) {
+                ctx.offenders
+                    .note(&id.author, if op.kind().is_of_registry() { Excess::Records } else { Excess::Alerts });
+            }
             return ctx.stats.drop(Reject::Budget);
         }
         let holds = if pulled {
@@ -362,29 +377,6 @@ impl Log {
         held.or_else(carded).or(told.filter(|key| NodeId::of(key) == id.author))
     }
 
-    /// A number that is held comes again with other words.
-    fn on_other_words(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        (op, key): (&SignedOp, Option<[u8; 32]>),
-        checks: &mut Checks,
-        ctx: &mut Context,
-    ) {
-        let Some(key) = key else { return };
-        if !checks.is_signed(now, from, (op, &key), ctx) {
-            return;
-        }
-        ctx.stats.equivocations += 1;
-        let lane = self.lanes.get_mut(&(op.author(), op.epoch()));
-        if lane.is_some_and(LogLane::note_equivocation)
-            && let Some(peer) = ctx.roster.get(&op.author())
-        {
-            let name = peer.card.shown_name();
-            ctx.out.event(Event::Equivocated { peer: op.author(), name });
-        }
-    }
-
     /// Of two nodes that hold an op, the one that ran longer knows better how old it is.
     fn raise_age(&mut self, now: Instant, id: &OpId, age_ms: u64, ctx: &mut Context) {
         let born_ms = self.clock(now).saturating_sub_unsigned(age_ms);
@@ -415,7 +407,8 @@ impl Log {
         ctx.stats.log_applied += 1;
         let age_ms = u64::try_from(self.clock(now).saturating_sub(born.ms)).unwrap_or(0);
         let is_older = Duration::from_millis(age_ms) > now.since(self.began);
-        let (held, kind) = (Held::new(op.clone(), &body, (born.ms, born.rested)), op.kind());
+        let (digest, kind) = (content_digest(&op), op.kind());
+        let held = Held::new((op.clone(), digest), &body, (born.ms, born.rested));
         let expires = self.moment(held.over_ms());
         self.hold(id, held, false);
         match body {
@@ -428,7 +421,7 @@ impl Log {
         let may_be_older = born.rested || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);
         let repeated = may_be_older && self.was_cut;
         let (born_ms, pulled) = (born.ms, born.pulled);
-        let logged = Logged { op, body, digest: None, expires, kept: false, late: is_older, repeated, born_ms, pulled };
+        let logged = Logged { op, body, digest, expires, kept: false, late: is_older, repeated, born_ms, pulled };
         ctx.out.notice(Notice::Logged(Box::new(logged)));
         self.make_room(now, &id.author, kind, ctx);
         self.keep.watch_clock(now, !self.ends.is_empty());
@@ -527,7 +520,7 @@ impl Log {
                 self.lanes.remove(&spare);
                 self.keep.owe_end(spare);
             }
-            self.lanes.insert(run, LogLane::new(ctx.mesh, id.author, id.epoch, key));
+            self.lanes.insert(run, LogLane::new(id.author, id.epoch, key));
         }
         true
     }
@@ -609,8 +602,8 @@ impl Log {
     /// When something here is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let over = self.ends.first().map(|(at, _)| self.moment(*at));
-        let pipes = self.bulk.next_deadline();
-        [over, self.sync.next_deadline(), self.keep.next_deadline(), self.own.next_deadline(), pipes]
+        let (pipes, recheck) = (self.bulk.next_deadline(), self.recheck.next_deadline());
+        [over, self.sync.next_deadline(), self.keep.next_deadline(), self.own.next_deadline(), pipes, recheck]
             .into_iter()
             .flatten()
             .min()
@@ -633,6 +626,7 @@ impl Log {
             self.sync.on_wake(now, self.roots.all(), &question, ctx);
         }
         self.resume_pull(now, ctx);
+        self.recheck(now, ctx);
         self.wake_pipes(now, ctx);
     }
 
@@ -655,6 +649,7 @@ impl Log {
             ("records_unsaid", self.own.waiting_records(), records::MAX_WAITING_RECORDS),
             ("log_resting", self.sync.resting(), super::sync::MAX_RESTING),
             ("log_given", self.given.len(), MAX_PEERS),
+            ("log_compared", self.comparing.len(), MAX_PEERS),
         ];
         tables.into_iter().chain(self.bulk.table_sizes()).collect()
     }

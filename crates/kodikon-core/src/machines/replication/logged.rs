@@ -13,7 +13,7 @@ use crate::machines::replication::log::{Log, PipeFrame, Said, Wanted};
 use crate::model::alert::{ReceiptBody, ReceiptNumber, ReceiptRow};
 use crate::model::letter::Ticket;
 use crate::model::op::{OpId, OpKind};
-use crate::wire::message::{Bulk, Interval, Log as LogMessage, LogPiece, Message};
+use crate::wire::message::{Bulk, Contents, Interval, Log as LogMessage, LogPiece, Message};
 
 impl Replication {
     /// What is held of the log.
@@ -25,6 +25,11 @@ impl Replication {
     /// Ops of the log arrived from a proven peer.
     pub fn on_log(&mut self, now: Instant, from: NodeId, log: LogMessage, ctx: &mut Context) {
         self.log.on_log(now, from, log, &mut self.checks, ctx);
+    }
+
+    /// A peer says in sums what it holds of it.
+    pub fn on_contents(&mut self, now: Instant, from: NodeId, contents: &Contents, ctx: &mut Context) {
+        self.log.on_contents(now, from, contents, ctx);
     }
 
     /// A piece of one arrived.

@@ -202,6 +202,11 @@ impl Sync {
         if std::mem::take(&mut self.has_news) { more | self.cut } else { 0 }
     }
 
+    /// Whether a peer's answer that ends brought nothing.
+    pub(super) fn was_in_vain(&self, now: Instant, from: NodeId) -> bool {
+        self.is_pulled(now, from) && !self.has_news
+    }
+
     /// The peer to ask again whose answer stopped short, if it is time.
     pub(super) fn take_resumed(&mut self, now: Instant) -> Option<NodeId> {
         self.resume.take_if(|at| now >= *at)?;

@@ -426,6 +426,33 @@ impl Map {
         parts.any(|(_, members)| members.contains(&short))
     }
 
+    /// Of how many of its links their other ends know nothing, for whoever says any such: direct ones that a node which told of its own does
+    /// not have, and segments whose namers list others.
+    #[must_use]
+    pub fn denied(&self) -> BTreeMap<NodeId, usize> {
+        let ends = |(id, known): (&NodeId, &Author)| {
+            let short = ShortId::of(id);
+            let peers: Vec<ShortId> = known.links.direct.iter().flat_map(|link| link.peer.0.iter().copied()).collect();
+            peers.into_iter().map(move |peer| (short, peer))
+        };
+        let said: BTreeSet<(ShortId, ShortId)> = self.authors.iter().flat_map(ends).collect();
+        let told = self.authors.iter().filter(|(_, known)| known.has_told);
+        let told: BTreeSet<ShortId> = told.map(|(id, _)| ShortId::of(id)).collect();
+        let mut listed: BTreeMap<SegmentId, BTreeSet<ShortId>> = BTreeMap::new();
+        for ((segment, ..), members) in &self.parts {
+            listed.entry(*segment).or_default().extend(members);
+        }
+        let denied = |(id, known): (&NodeId, &Author)| {
+            let short = ShortId::of(id);
+            let peers = known.links.direct.iter().flat_map(|link| link.peer.0.iter());
+            let direct = peers.filter(|peer| told.contains(peer) && !said.contains(&(**peer, short))).count();
+            let is_left_out = |segment: &SegmentId| listed.get(segment).is_some_and(|listed| !listed.contains(&short));
+            let segments = known.links.segments.iter().filter(|link| is_left_out(&link.segment)).count();
+            (*id, direct + segments)
+        };
+        self.authors.iter().map(denied).filter(|(_, count)| *count > 0).collect()
+    }
+
     fn lists_of(&self, segment: SegmentId) -> impl Iterator<Item = &Vec<ShortId>> {
         let (first, last) = ((segment, NodeId([0; 16]), 0), (segment, NodeId([u8::MAX; 16]), u8::MAX));
         self.parts.range(first..=last).map(|(_, members)| members)

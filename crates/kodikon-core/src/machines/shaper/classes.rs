@@ -38,7 +38,7 @@ pub fn label(message: &Message, me: NodeId, to: Option<NodeId>) -> Label {
         Message::LogPiece(piece) => return Label { class: Class::High, source: NodeId(piece.author), carried: None },
         Message::Ops(ops) => (class_of_ops(ops), None),
         // It repairs what was lost of all kinds, verdicts among them, and is rare.
-        Message::Digest(_) => (Class::High, None),
+        Message::Digest(_) | Message::Contents(_) => (Class::High, None),
         Message::Hello(_)
         | Message::Challenge(_)
         | Message::Proof(_)

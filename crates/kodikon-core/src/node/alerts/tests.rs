@@ -5,6 +5,7 @@ use super::*;
 use crate::effect::log::Committed;
 use crate::effect::{Command, Input, Output};
 use crate::ground::id::Epoch;
+use crate::ground::time::Duration;
 use crate::model::alert::{AlertOrder, ReceiptRow};
 use crate::model::letter::{Priority, Ticket};
 

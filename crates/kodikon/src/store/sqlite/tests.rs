@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use kodikon_core::ground::id::{MeshId, Seq};
+use kodikon_core::ground::id::MeshId;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::identity::Identity;
-use kodikon_core::model::op::{OpId, OpKind, Statement};
+use kodikon_core::model::op::{OpKind, Statement};
 
 use super::*;
 
@@ -50,7 +50,11 @@ fn batches() -> Vec<Batch> {
 fn found(log: &mut SqliteLog) -> SavedLog {
     loop {
         let mut saved = log.begin().unwrap();
-        if log.rows(&mut |rows| saved.rows.extend(rows.rows().cloned())).unwrap() {
+        let hand = &mut |rows: ReadRows| {
+            saved.rows.extend(rows.rows().cloned());
+            saved.lost.extend(rows.lost());
+        };
+        if log.rows(hand).unwrap() {
             saved.rows.sort_by_key(|row| OpId::of(&row.op));
             return saved;
         }
@@ -92,12 +96,12 @@ fn a_log_of_a_later_program_is_refused_by_name_and_left_alone() {
     let home = Home::new();
     drop(SqliteLog::open(home.0.as_path()).unwrap());
     let path = home.0.as_path().join(LOG_FILE);
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let before = std::fs::read(&path).unwrap();
     let Err(StoreError::UnknownVersion { found, known, .. }) = SqliteLog::open(home.0.as_path()) else {
         panic!("refused")
     };
-    assert_eq!((found.as_str(), known), ("2", 1));
+    assert_eq!((found.as_str(), known), ("3", 2));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
@@ -183,19 +187,47 @@ fn whichever_page_is_damaged_a_whole_log_takes_its_place() {
 }
 
 #[test]
-fn a_row_that_is_none_is_damage_and_the_log_begins_anew() {
+fn a_row_that_is_none_or_changed_is_named_as_lost_and_the_others_stand() {
     let home = Home::new();
-    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
-    log.commit(&batches()).unwrap();
-    log.connection.execute("UPDATE ops SET op = x'00' WHERE seq = 2", []).unwrap();
-    drop(log);
-    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
-    let found = found(&mut log);
-    assert_eq!((found.rows.len(), found.was_cut), (0, true));
-    assert!(home.0.as_path().join(DAMAGED_FILE).exists());
-    log.commit(&batches()).unwrap();
-    drop(log);
-    assert_eq!(self::found(&mut SqliteLog::open(home.0.as_path()).unwrap()).rows.len(), 1);
+    let open = || SqliteLog::open(home.0.as_path()).unwrap();
+    let rows: Vec<LogRow> = (1..=5).map(|seq| row(1, seq, 0)).collect();
+    open().commit(&[Batch { rows: rows.clone(), covers: vec![cover(1, 5)], clock_ms: 1, ..Batch::default() }]).unwrap();
+    let bent = minicbor::to_vec(op(1, 3)).unwrap();
+    let at = bent.windows(40).position(|bytes| bytes == [1; 40]).unwrap();
+    let spoil =
+        |what: &str, bytes: &dyn rusqlite::ToSql| open().connection.execute(what, [bytes]).map(|n| assert_eq!(n, 1));
+    spoil("UPDATE ops SET op = x'00' WHERE seq = ?1", &2).unwrap();
+    spoil("UPDATE ops SET op = ?1 WHERE seq = 3", &[&bent[..at], &[9], &bent[at + 1..]].concat()).unwrap();
+    spoil("UPDATE ops SET born_ms = 77 WHERE seq = ?1", &4).unwrap();
+    // Written before there were checksums.
+    spoil("UPDATE ops SET sum = NULL WHERE seq = ?1", &5).unwrap();
+    let found = found(&mut open());
+    assert_eq!(found.rows, [rows[0].clone(), rows[4].clone()]);
+    let lost: Vec<u64> = found.lost.iter().map(|id| id.seq.0).collect();
+    assert_eq!(lost, [2, 3, 4]);
+    assert!(!home.0.as_path().join(DAMAGED_FILE).exists());
+}
+
+#[test]
+fn a_cover_or_a_clock_that_changed_is_damage_and_the_log_begins_anew() {
+    for spoil in [
+        "UPDATE facts SET value = value + 4096 WHERE name = 'clock_ms'",
+        "UPDATE covers SET covered = x'8182011903e8'",
+        "UPDATE covers SET covered = x'00'",
+    ] {
+        let home = Home::new();
+        let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+        log.commit(&batches()).unwrap();
+        assert_eq!(log.connection.execute(spoil, []).unwrap(), 1, "{spoil}");
+        drop(log);
+        let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+        let found = found(&mut log);
+        assert_eq!((found.rows.len(), found.covers.len(), found.was_cut), (0, 0, true), "{spoil}");
+        assert!(home.0.as_path().join(DAMAGED_FILE).exists());
+        log.commit(&batches()).unwrap();
+        drop(log);
+        assert_eq!(self::found(&mut SqliteLog::open(home.0.as_path()).unwrap()).rows.len(), 1);
+    }
 }
 
 #[test]

@@ -343,6 +343,9 @@ impl Log {
         (check, holds): (CheckId, &[bool]),
         ctx: &mut Context,
     ) {
+        if self.on_rechecked(now, (check, holds), ctx) {
+            return;
+        }
         let portion = self.bulk.checking.take(check);
         ctx.stats.signatures_checked += portion.len() as u64;
         for (unchecked, holds) in portion.into_iter().zip(holds.iter().copied().chain(core::iter::repeat(false))) {

@@ -52,12 +52,17 @@ impl Checking {
         self.last = last.0;
     }
 
+    /// The number of the next portion that is asked for, whosever it is.
+    pub(super) fn number(&mut self) -> CheckId {
+        self.last += 1;
+        CheckId(self.last)
+    }
+
     /// Asks for as many checks as may be on their way.
     pub(super) fn go_on(&mut self, ctx: &mut Context) {
         while !self.waiting.is_empty() && self.jobs.len() < MAX_JOBS {
             let portion: Vec<Unchecked> = self.waiting.drain(..PORTION.min(self.waiting.len())).collect();
-            self.last += 1;
-            let check = CheckId(self.last);
+            let check = self.number();
             let ops = portion.iter().map(|unchecked| (unchecked.op.clone(), unchecked.key)).collect();
             self.jobs.insert(check, portion);
             ctx.out.output(Output::Check(CheckJob { check, mesh: ctx.mesh, ops }));

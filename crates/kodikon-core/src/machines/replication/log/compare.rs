@@ -69,7 +69,7 @@ impl Log {
         sync::digests(self, true, to, random)
     }
 
-    fn bucket(&self, bucket: usize) -> impl Iterator<Item = &LogLane> {
+    pub(super) fn bucket(&self, bucket: usize) -> impl Iterator<Item = &LogLane> {
         let (first, last) = sync::ids_of(bucket);
         self.lanes.range((first, Epoch(0))..=(last, Epoch(u64::MAX))).map(|(_, lane)| lane)
     }
@@ -117,7 +117,7 @@ impl Log {
         }
         if digest.question && !has_said {
             // That there is nothing to say is an answer, too.
-            ctx.out.send(to, Message::Log(LogMessage { more: pipe.map(|_| 0), ..LogMessage::default() }));
+            ctx.out.send(to, Message::Log(LogMessage { more: Some(0), ..LogMessage::default() }));
         }
     }
 
@@ -159,7 +159,11 @@ impl Log {
                 }
                 None => {}
             }
+            let has_end = !messages.is_empty();
             messages.extend(over.into_iter().map(|over| Message::Log(LogMessage { over, ..LogMessage::default() })));
+            if !has_end && let Some(Message::Log(last)) = messages.last_mut() {
+                last.more = Some(end);
+            }
             messages.into_iter().for_each(|message| ctx.out.send(Destination::Peer(to), message));
         }
         has_any
@@ -212,7 +216,11 @@ impl Log {
 
     /// A peer's answer ends: whether it has more, and in which buckets.
     pub(super) fn on_answer_ended(&mut self, now: Instant, from: NodeId, scope: u64, ctx: &mut Context) {
+        let was_in_vain = scope == 0 && self.sync.was_in_vain(now, from);
         let scope = self.sync.goes_on(now, from, scope);
+        if was_in_vain {
+            self.compare_contents(now, from, ctx);
+        }
         // What a pipe brings is not asked for in datagrams.
         if scope != 0 && !self.bulk.is_taking() {
             let question = sync::flat(self, scope, true, Some(&from), &mut ctx.random).one(&mut ctx.random);

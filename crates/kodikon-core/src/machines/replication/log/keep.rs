@@ -134,6 +134,8 @@ impl Keep {
     }
 
     fn owe(&mut self, id: OpId) {
+        // One that was lost takes its own place again.
+        self.owed.removed.remove(&id);
         self.owed.rows.insert(id);
         self.owed.covers.insert((id.author, id.epoch));
     }
@@ -258,10 +260,10 @@ impl Keep {
                 let wait = self.failing.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_LAST));
                 self.failing = Some((now + wait, wait));
                 let Owed { rows, removed, covers, ended, clock } = batch.clone();
-                // What was removed since need not be written.
-                let removed_since = self.owed.removed.clone();
+                // What was removed since need not be written, and what came again since is not removed.
+                let (rows_since, removed_since) = (self.owed.rows.clone(), self.owed.removed.clone());
                 self.owed.rows.extend(rows.into_iter().filter(|id| !removed_since.contains(id)));
-                self.owed.removed.extend(removed);
+                self.owed.removed.extend(removed.into_iter().filter(|id| !rows_since.contains(id)));
                 self.owed.covers.extend(covers);
                 self.owed.ended.extend(ended);
                 self.owed.clock |= clock;

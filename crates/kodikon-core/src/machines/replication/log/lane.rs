@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ground::id::{Epoch, MeshId, NodeId, Seq};
+use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::time::millis;
 use crate::machines::replication::hearsay::Hearsay;
 use crate::machines::replication::intervals::{Intervals, MAX_INTERVALS};
@@ -15,6 +15,8 @@ use crate::wire::message::{Cover, Interval, Run};
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) op: SignedOp,
+    /// Its content digest.
+    pub(super) digest: u64,
     pub(super) priority: Priority,
     pub(super) ttl_ms: u64,
     /// When it was made, by the log's clock.
@@ -24,9 +26,9 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(op: SignedOp, body: &LogBody, (born_ms, rested): (i64, bool)) -> Self {
+    pub(super) fn new((op, digest): (SignedOp, u64), body: &LogBody, (born_ms, rested): (i64, bool)) -> Self {
         let ttl_ms = millis(body.ttl());
-        Self { op, priority: body.priority(), ttl_ms, born_ms, rested }
+        Self { op, digest, priority: body.priority(), ttl_ms, born_ms, rested }
     }
 
     /// When its time is over, by the log's clock.
@@ -42,7 +44,6 @@ pub(super) struct LogLane {
     pub(super) epoch: Epoch,
     /// The author's public key: it may be gone when others ask for what it said.
     pub(super) key: [u8; 32],
-    mesh: MeshId,
     /// Processed: shown, its time over, or evicted.
     covered: Intervals,
     /// Given up for want of room: others may hold it still.
@@ -56,6 +57,8 @@ pub(super) struct LogLane {
     records: BTreeMap<u64, Held>,
     /// Held, and not on disk.
     unkept: BTreeSet<u64>,
+    /// Held until their words were found not to be their author's, and wanted again.
+    lost: Intervals,
     /// Whether more was given up than can be remembered: then nobody is told that anything is over.
     gave_up: bool,
     hearsay: Hearsay,
@@ -65,12 +68,11 @@ pub(super) struct LogLane {
 }
 
 impl LogLane {
-    pub(super) fn new(mesh: MeshId, author: NodeId, epoch: Epoch, key: [u8; 32]) -> Self {
+    pub(super) fn new(author: NodeId, epoch: Epoch, key: [u8; 32]) -> Self {
         Self {
             author,
             epoch,
             key,
-            mesh,
             covered: Intervals::default(),
             evicted: Intervals::default(),
             refused: Intervals::default(),
@@ -78,6 +80,7 @@ impl LogLane {
             held: BTreeMap::new(),
             records: BTreeMap::new(),
             unkept: BTreeSet::new(),
+            lost: Intervals::default(),
             gave_up: false,
             hearsay: Hearsay::default(),
             part: 0,
@@ -85,18 +88,39 @@ impl LogLane {
         }
     }
 
-    /// What this lane adds to the root: the sum over what it holds, so that nodes agree whatever of the past they have seen.
+    /// What this lane adds to the root: the sum of the digests of what it holds, so that nodes agree whatever of the past they have seen.
     pub(super) fn part(&self) -> u64 {
         self.part
     }
 
-    fn share(&self, seq: u64) -> u64 {
-        let mut hasher = blake3::Hasher::new_derive_key("kodikon mesh 2026-11 log root");
-        hasher.update(&self.mesh.0).update(&self.author.0);
-        hasher.update(&self.epoch.0.to_le_bytes()).update(&seq.to_le_bytes());
-        let mut bytes = [0; 8];
-        hasher.finalize_xof().fill(&mut bytes);
-        u64::from_le_bytes(bytes)
+    /// The same of the numbers in an interval alone.
+    pub(super) fn part_within(&self, span: Interval) -> u64 {
+        if span == EVERY_NUMBER {
+            return self.part;
+        }
+        self.within(span).fold(0, |sum, (_, held)| sum.wrapping_add(held.digest))
+    }
+
+    /// What is held of the numbers in an interval, sightings last.
+    fn within(&self, span: Interval) -> impl Iterator<Item = (u64, &Held)> {
+        let range = span.first..=span.last.max(span.first);
+        self.held.range(range.clone()).chain(self.records.range(range)).map(|(seq, held)| (*seq, held))
+    }
+
+    /// The numbers of it, ascending.
+    pub(super) fn numbers_within(&self, span: Interval) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.within(span).map(|(seq, _)| seq).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// From a number on, the first so many of what is held, by number.
+    pub(super) fn first_from(&self, first: u64, most: usize) -> Vec<&Held> {
+        let [urgent, records] = [&self.held, &self.records].map(|held| held.range(first..).take(most));
+        let mut found: Vec<&Held> = urgent.chain(records).map(|(_, held)| held).collect();
+        found.sort_unstable_by_key(|held| held.op.seq());
+        found.truncate(most);
+        found
     }
 
     pub(super) fn covers(&self, seq: Seq) -> bool {
@@ -119,18 +143,32 @@ impl LogLane {
         if !is_kept {
             self.unkept.insert(seq);
         }
+        self.lost = self.lost.without(&Intervals::of([seq].into_iter()));
+        let digest = held.digest;
         let place = if held.op.kind().is_record() { &mut self.records } else { &mut self.held };
-        if place.insert(seq, held).is_none() {
-            self.part = self.part.wrapping_add(self.share(seq));
-        }
+        let before = place.insert(seq, held).map_or(0, |before| before.digest);
+        self.part = self.part.wrapping_add(digest).wrapping_sub(before);
     }
 
     /// Lets go of an op; its number stays covered.
     pub(super) fn release(&mut self, seq: Seq) -> Option<Held> {
         let held = self.held.remove(&seq.0).or_else(|| self.records.remove(&seq.0))?;
         self.unkept.remove(&seq.0);
-        self.part = self.part.wrapping_sub(self.share(seq.0));
+        self.part = self.part.wrapping_sub(held.digest);
         Some(held)
+    }
+
+    /// What was held of a number, and is not any more, was not what its author said: it is lacked again.
+    pub(super) fn uncover(&mut self, seq: Seq) {
+        let one = Intervals::of([seq.0].into_iter());
+        self.covered = self.covered.without(&one);
+        self.kept = self.kept.without(&one);
+        self.lost.insert(seq.0, seq.0);
+    }
+
+    /// Whether something is wanted again that was held.
+    pub(super) fn has_lost(&self) -> bool {
+        self.lost.len() > 0
     }
 
     /// It was given up though its time is not over.
@@ -234,6 +272,9 @@ impl LogLane {
         let most = self.most_intervals();
         let lacked = believed.clone().up_to(self.covered.highest()).without(&self.covered);
         let mut is_news = heard.is_further;
+        if self.has_lost() {
+            self.lost = self.lost.without(&believed);
+        }
         for interval in lacked.to_wire() {
             // What was never shown needs to be known as that first: a receipt tells of the rest.
             is_news |= self.refused.insert_within(interval.first, interval.last, most)
@@ -292,6 +333,9 @@ impl LogLane {
     }
 }
 
+/// All numbers that there are.
+pub(super) const EVERY_NUMBER: Interval = Interval { first: 0, last: u64::MAX };
+
 /// Of a set the intervals that certain numbers lie in, and of the others as many as make them `few`. A number that the set had no room
 /// for counts by itself.
 fn most_asked(
@@ -317,15 +361,17 @@ fn most_asked(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::id::MeshId;
     use crate::ground::time::WallTime;
     use crate::model::identity::Identity;
+    use crate::model::logged::content_digest;
     use crate::model::op::Statement;
 
     /// Found by swarm-10, seed 64: a disk failed for longer than an alert lasted, and after the next start the alert was said to be on it.
     #[test]
     fn what_a_disk_lists_as_covered_was_shown_and_only_its_rows_are_on_it() {
         let span = |first, last| Interval { first, last };
-        let mut lane = LogLane::new(MeshId([1; 16]), NodeId([2; 16]), Epoch(3), [4; 32]);
+        let mut lane = LogLane::new(NodeId([2; 16]), Epoch(3), [4; 32]);
         lane.restore(&[span(1, 5), span(8, 9)]);
         lane.note_kept(Seq(9));
         assert_eq!(lane.receipt(6, 9), (vec![span(8, 9), span(1, 5)], vec![span(9, 9)]));
@@ -336,7 +382,7 @@ mod tests {
     #[test]
     fn a_receipt_names_first_what_alerts_lie_in_whatever_else_is_newer() {
         let span = |first, last| Interval { first, last };
-        let mut lane = LogLane::new(MeshId([1; 16]), NodeId([2; 16]), Epoch(3), [4; 32]);
+        let mut lane = LogLane::new(NodeId([2; 16]), Epoch(3), [4; 32]);
         // More islands of sightings than are remembered as kept: the next of them are not.
         (0..600).for_each(|n| lane.note_kept(Seq(3 * n + 100)));
         lane.restore(&[span(1, 5), span(8, 9), span(11, 11), span(20, 3_000)]);
@@ -355,6 +401,7 @@ mod tests {
     fn alert(seq: u64) -> Held {
         let says = Statement { kind: OpKind::Alert, key: Vec::new(), body: Vec::new(), lamport: 1, wall: WallTime(1) };
         let op = SignedOp::sign(&Identity::from_secret(&[5; 32]), MeshId([1; 16]), Epoch(3), Seq(seq), says);
-        Held { op, priority: Priority::Normal, ttl_ms: 1, born_ms: 0, rested: false }
+        let digest = content_digest(&op);
+        Held { op, digest, priority: Priority::Normal, ttl_ms: 1, born_ms: 0, rested: false }
     }
 }

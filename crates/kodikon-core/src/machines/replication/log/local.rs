@@ -49,6 +49,11 @@ impl Local {
         }
     }
 
+    /// What is held, from an op on.
+    pub(super) fn from(&self, first: &OpId) -> impl Iterator<Item = &Held> {
+        self.held.range(first..).map(|(_, (held, _))| held)
+    }
+
     pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
         self.held.values().map(|(held, _)| held)
     }

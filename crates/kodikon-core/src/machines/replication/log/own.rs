@@ -7,7 +7,7 @@ use crate::effect::Output;
 use crate::effect::check::CheckId;
 use crate::effect::context::Context;
 use crate::effect::log::{Batch, CommitId, LogCover, LogRow, SavedLog};
-use crate::effect::outbox::{Destination, Notice};
+use crate::effect::outbox::{Destination, Notice, TWICE_AFTER};
 use crate::ground::config::MAX_PLAIN;
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::machines::replication::log::orders::Orders;
 use crate::machines::replication::log::pieces::cut;
 use crate::model::alert::{AlertId, Raised};
 use crate::model::letter::{Priority, Ticket};
-use crate::model::logged::{LogBody, Logged};
+use crate::model::logged::{LogBody, Logged, content_digest};
 use crate::model::op::{OpId, OpKind, OpLane, SignedOp, Statement};
 use crate::wire::message::{Log as LogMessage, LogEntry, Message};
 
@@ -28,8 +28,6 @@ use crate::wire::message::{Log as LogMessage, LogEntry, Message};
 pub(super) const MAX_WAITING: usize = 1_024;
 /// A disk that has not answered by then is taken for failing: what is urgent is told all the same, as not on disk.
 const COMMIT_WITHIN: Duration = Duration::from_secs(1);
-/// What is critical is told twice, so long apart: a burst that swallows both lasts longer than most.
-const TWICE_AFTER: Duration = Duration::from_millis(1);
 
 /// What this node says in the log.
 #[derive(Debug)]
@@ -119,7 +117,7 @@ impl Log {
         let statement = Statement { kind, key: Vec::new(), body, lamport, wall: ctx.wall(now) };
         let op = SignedOp::sign(&ctx.me.identity, ctx.mesh, epoch, seq, statement);
         let id = OpId::of(&op);
-        let Some(body) = LogBody::parse(&op) else { return false };
+        let (Some(body), digest) = (LogBody::parse(&op), content_digest(&op)) else { return false };
         if !self.open_lane(&id, ctx.me.identity.public_key(), ctx) {
             return false;
         }
@@ -127,7 +125,7 @@ impl Log {
             return false;
         }
         self.own.last = seq.0;
-        let held = Held::new(op, &body, (self.clock(now), false));
+        let held = Held::new((op, digest), &body, (self.clock(now), false));
         self.own.waiting.insert(id, Waiting { since: now, held, body, says });
         self.keep.owe_row(id);
         if self.keep.is_failing() {
@@ -160,6 +158,7 @@ impl Log {
             let Some(Waiting { held, body, says, .. }) = waiting else { continue };
             let expires = self.moment(held.over_ms());
             let (op, priority, born_ms) = (held.op.clone(), held.priority, held.born_ms);
+            let digest = held.digest;
             let (kind, lane) = (op.kind(), op.lane());
             self.hold(*id, held, durable);
             self.keep.watch_clock(now, true);
@@ -167,7 +166,7 @@ impl Log {
             let logged = Logged {
                 op,
                 body,
-                digest: None,
+                digest,
                 expires,
                 kept: durable,
                 late: false,
@@ -235,6 +234,7 @@ impl Log {
             LogCover { author: lane.author, epoch: lane.epoch, key: lane.key, covered: lane.safe_cover(&unkept) }
         });
         SavedLog {
+            lost: Vec::new(),
             unkept: unkept.collect(),
             rows: self.lanes.values().flat_map(|lane| lane.held()).chain(self.local.held()).map(row).collect(),
             covers: covers.collect(),
@@ -257,13 +257,18 @@ impl Log {
     /// A row that the disk held, for the machines that show it; `None` where its run is not known or it makes no sense.
     pub(in crate::machines::replication) fn restore_row(
         &mut self,
+        now: Instant,
         row: LogRow,
-        digest: Option<u64>,
-        is_kept: bool,
+        (digest, is_kept): (u64, bool),
+        ctx: &mut Context,
     ) -> Option<Logged> {
         let LogRow { op, born_ms } = row;
         let id = OpId::of(&op);
-        let body = LogBody::parse(&op)?;
+        let Some(body) = LogBody::parse(&op) else {
+            // What is held can be read.
+            self.lose(now, &[id], ctx);
+            return None;
+        };
         if op.lane() != OpLane::Local {
             let lane = self.lanes.get_mut(&(id.author, id.epoch))?;
             if lane.get(id.seq).is_some() {
@@ -277,7 +282,7 @@ impl Log {
         if !is_kept {
             self.keep.owe_restored(id);
         }
-        let held = Held::new(op.clone(), &body, (born_ms, true));
+        let held = Held::new((op.clone(), digest), &body, (born_ms, true));
         let expires = self.moment(held.over_ms());
         self.hold(id, held, is_kept);
         Some(Logged { op, body, digest, expires, kept: is_kept, late: true, repeated: false, born_ms, pulled: false })
@@ -347,7 +352,8 @@ impl Log {
     pub(in crate::machines::replication) fn own_floor(&self, ctx: &Context) -> Option<Epoch> {
         let (me, epoch) = (ctx.me.id, ctx.me.epoch);
         let earlier = self.lanes.range((me, Epoch(0))..(me, epoch));
-        let active = earlier.clone().find(|(_, lane)| !lane.is_empty()).map(|((_, epoch), _)| *epoch);
+        let active =
+            earlier.clone().find(|(_, lane)| !lane.is_empty() || lane.has_lost()).map(|((_, epoch), _)| *epoch);
         (earlier.count() > 0).then_some(active.unwrap_or(epoch))
     }
 }

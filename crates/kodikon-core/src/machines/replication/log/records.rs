@@ -10,7 +10,7 @@ use crate::machines::replication::log::lane::Held;
 use crate::machines::replication::log::orders::FAILING;
 use crate::machines::replication::log::own::{Said, Waiting};
 use crate::model::letter::Ticket;
-use crate::model::logged::LogBody;
+use crate::model::logged::{LogBody, content_digest};
 use crate::model::op::{OpId, OpKind, OpLane, SignedOp, Statement};
 
 /// Sightings and deletes that wait for the disk at most: two transactions of 512, one on its way and one behind it.
@@ -72,7 +72,7 @@ impl Log {
         let statement = Statement { kind, key: Vec::new(), body, lamport, wall: ctx.wall(now) };
         let op = SignedOp::sign(&ctx.me.identity, ctx.mesh, epoch, seq, statement);
         let id = OpId::of(&op);
-        let body = LogBody::parse(&op)?;
+        let (body, digest) = (LogBody::parse(&op)?, content_digest(&op));
         if !is_local {
             if !self.open_lane(&id, ctx.me.identity.public_key(), ctx) {
                 return None;
@@ -82,7 +82,7 @@ impl Log {
             }
             self.own.last = seq.0;
         }
-        let held = Held::new(op, &body, (self.clock(now), false));
+        let held = Held::new((op, digest), &body, (self.clock(now), false));
         self.own.records.insert(id, Waiting { since: now, held, body, says: Said::Records(ticket) });
         self.keep.owe_row(id);
         Some(id)

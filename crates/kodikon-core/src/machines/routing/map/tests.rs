@@ -466,3 +466,22 @@ fn the_fewest_relays_are_found_where_the_cheapest_way_has_more() {
     }
     assert_eq!(path(map.way_to(&id(5))), Some((ids(&[2, 3, 4, 5]), 40)), "the next is asked for what it costs again");
 }
+
+#[test]
+fn whoever_says_links_that_their_other_ends_deny_is_found_with_their_number() {
+    let direct = |peers: &[u8]| {
+        let link = |peer: &u8| DirectLink { peer: ShortIds(shorts(&[*peer])), cost: 4, loss: LossClass::CLEAN };
+        LinksBody { direct: peers.iter().map(link).collect(), ..LinksBody::default() }
+    };
+    let mut map = Map::new(id(1));
+    map.set_links(id(2), direct(&[3]));
+    map.set_links(id(3), direct(&[2]));
+    map.set_links(id(4), direct(&[2, 3, 5, 6]));
+    assert_eq!(map.denied(), BTreeMap::from([(id(4), 2)]), "of two nobody knows yet what they say");
+    map.set_links(id(5), on(&[(HALL, 5, &[])]));
+    assert_eq!(map.denied(), BTreeMap::from([(id(4), 3)]), "a segment that nobody lists yet may be new");
+    list(&mut map, 9, HALL, &[9]);
+    assert_eq!(map.denied(), BTreeMap::from([(id(4), 3), (id(5), 1)]));
+    list(&mut map, 9, HALL, &[9, 5]);
+    assert_eq!(map.denied(), BTreeMap::from([(id(4), 3)]));
+}

@@ -1,0 +1,4 @@
+what='relays pass no alerts on, and leave them to be pulled'
+check=alert_reliable
+runs='alerts-line-7 0..4'
+replace crates/kodikon-core/src/node/alerts.rs 's/id\.author != self\.ctx\.me\.id && self\.routing\.is_between\(\)/id.author == self.ctx.me.id \&\& self.routing.is_between()/'
