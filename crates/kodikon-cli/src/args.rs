@@ -154,6 +154,12 @@ pub(crate) enum Verb {
     )]
     Demo(DemoArgs),
 
+    /// Measure what this machine does: two nodes on it, with its processor and its disk
+    #[command(
+        after_help = "Two nodes are started in a mesh of their own that leaves this machine by no cable; they write into a folder of its own below the data folder (--data-dir), on the disk that is measured, which is removed afterwards. There is no network between them: what a mesh takes is this and its network's time. Run it while nothing else does.\n\nExample:\n  kodikon bench\n  kodikon bench --records 100000 --data-dir /var/lib/kodikon --json"
+    )]
+    Bench(BenchArgs),
+
     /// Make a mesh key
     #[command(subcommand, after_help = "Example:\n  kodikon key new /etc/kodikon.key")]
     Key(KeyVerb),
@@ -383,6 +389,20 @@ pub(crate) struct DemoArgs {
     /// The demo's discovery port; the cameras' own are free ones of the next 64
     #[arg(long, value_name = "N", default_value_t = 19_999, value_parser = clap::value_parser!(u16).range(1..=65_471))]
     pub(crate) udp_port: u16,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct BenchArgs {
+    /// Sightings that are added, each with an embedding of 512 numbers
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..=100_000))]
+    pub(crate) records: u64,
+    /// Messages, broadcasts, alerts (100 at most), sightings and searches that are timed one by one
+    #[arg(long, value_name = "N", default_value = "100", value_parser = samples)]
+    pub(crate) samples: usize,
+}
+
+fn samples(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=10_000).contains(count)).ok_or_else(|| "a number from 1 to 10,000".to_owned())
 }
 
 #[derive(Clone, Debug, Subcommand)]

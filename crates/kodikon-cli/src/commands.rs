@@ -7,6 +7,7 @@ use crate::args::{AlertsVerb, Args, Common, ConfigVerb, KeyVerb, StateVerb, Verb
 use crate::outcome::{Done, Failure};
 
 mod alerts;
+mod bench;
 mod broadcast;
 mod completions;
 mod config;
@@ -55,6 +56,7 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::Doctor(node) => doctor::run(&common, &node),
         Verb::Decode(decode) => decode::run(&common, &decode),
         Verb::Demo(demo) => crate::demo::run(&common, &demo),
+        Verb::Bench(args) => bench::run(&common, &args),
         Verb::Key(KeyVerb::New { file }) => key::new(&common, file.as_deref()),
         Verb::Config(ConfigVerb::Check { file, config }) => config::check(&common, file.or(config)),
         Verb::Config(ConfigVerb::Show { origin, settings }) => config::show(&common, origin, &settings),

@@ -64,7 +64,8 @@ fn raised(lan: &Lan, n: u8) -> (AlertId, bool) {
 /// Starts a node again with what its store held, in its next run.
 fn restart(lan: &mut Lan, n: u8, counter: u32, was_cut: bool) {
     lan.nodes.remove(&n);
-    let log = SavedLog { was_cut, ..lan.stores.get(&n).cloned().unwrap_or_default() };
+    let log = lan.stores.get(&n).cloned().unwrap_or_default();
+    let log = SavedLog { cut_ms: was_cut.then_some(log.clock_ms), ..log };
     lan.start_with(n, |boot| {
         boot.epoch = Epoch::new(counter, u32::from(n));
         boot.seed = [n ^ 0x80; 32];

@@ -71,7 +71,7 @@ fn restart(lan: &mut Lan, n: u8, counter: u32, log: SavedLog) {
     lan.start_with(n, |boot| {
         boot.epoch = Epoch::new(counter, u32::from(n));
         boot.seed = [n ^ 0x80; 32];
-        boot.saved.log = SavedLog { was_cut: true, ..log };
+        boot.saved.log = SavedLog { cut_ms: Some(log.clock_ms), ..log };
     });
 }
 

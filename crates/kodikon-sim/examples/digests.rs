@@ -110,7 +110,7 @@ fn said(cli: &Cli, authors: u16) -> Vec<Said> {
             LogRow { op: SignedOp::sign(&identity, mesh, epoch, Seq(number.into()), statement), born_ms: 0 }
         };
         let covered = Vec::new();
-        let cover = LogCover { author: identity.id(), epoch, key: identity.public_key(), covered };
+        let cover = LogCover { author: identity.id(), epoch, key: identity.public_key(), covered, lost: Vec::new() };
         Said { cover, rows: (1..=cli.each).map(row).collect() }
     };
     (0..authors).map(by_one).collect()

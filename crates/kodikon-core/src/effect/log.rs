@@ -49,13 +49,18 @@ pub struct LogCover {
     /// The numbers, ascending, with gaps between the intervals. Those of rows that lie there belong to them whether they are
     /// named or not.
     pub covered: Vec<Interval>,
+    /// The numbers of rows that were found spoilt and have not come again: they may have been shown.
+    pub lost: Vec<Interval>,
 }
 
 impl LogCover {
     /// Its checksum, which lies beside it.
     #[must_use]
     pub fn checksum(&self) -> u64 {
-        let spans = self.covered.iter().flat_map(|span| [span.first, span.last]);
+        // An interval ends behind its beginning: the pair between the two lists is none.
+        let (covered, lost) = (self.covered.iter(), self.lost.iter());
+        let spans = covered.map(|span| [span.first, span.last]).chain([[1, 0]]);
+        let spans = spans.chain(lost.map(|span| [span.first, span.last])).flatten();
         checksum([&self.author.0[..], &self.epoch.0.to_le_bytes(), &self.key], spans)
     }
 }
@@ -191,8 +196,9 @@ pub struct SavedLog {
     pub covers: Vec<LogCover>,
     /// The log's clock when it was last kept.
     pub clock_ms: u64,
-    /// Whether the run before may have shown something that it had no time to keep: it did not end in order.
-    pub was_cut: bool,
+    /// Until when, by that clock, earlier runs may have shown something that they had no time to keep: where the last of those ended that did
+    /// not end in order. `None` if all did.
+    pub cut_ms: Option<u64>,
 }
 
 impl SavedLog {

@@ -41,7 +41,8 @@ pub(crate) struct Segments {
     pub(crate) homes: BTreeMap<u8, Vec<u8>>,
     flights: BTreeMap<(Instant, usize), Flight>,
     serial: usize,
-    runs: u32,
+    /// How often each node was started.
+    runs: BTreeMap<u8, u32>,
     tickets: u64,
     pub(crate) filter: Filter,
     group: GroupKey,
@@ -62,7 +63,7 @@ impl Segments {
             homes: homes.iter().map(|(n, on)| (*n, on.to_vec())).collect(),
             flights: BTreeMap::new(),
             serial: 0,
-            runs: 0,
+            runs: BTreeMap::new(),
             tickets: 0,
             filter: Box::new(|_, _| true),
             group,
@@ -116,14 +117,16 @@ impl Segments {
 
     /// Starts node N in a new run.
     pub(crate) fn start(&mut self, n: u8) {
-        self.runs += 1;
+        let runs = self.runs.entry(n).or_default();
+        *runs += 1;
+        let run = *runs;
         let mut config = Config::new(&format!("cam{n}"));
         config.profile = self.profile;
         let boot = Boot {
             config,
             identity: Identity::from_secret(&[n; 32]),
-            epoch: Epoch::new(self.runs, u32::from(n)),
-            seed: [n.wrapping_add((self.runs as u8).wrapping_mul(16)); 32],
+            epoch: Epoch::new(run, u32::from(n)),
+            seed: [n.wrapping_add((run as u8).wrapping_mul(16)); 32],
             port: 10_000,
             wall: WallTime(1_800_000_000_000),
             saved: Saved::default(),

@@ -34,13 +34,14 @@ const MIGRATIONS: [&str; 2] = [
          PRIMARY KEY (author, epoch)) WITHOUT ROWID;
      CREATE TABLE facts (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
     // What was written before has no checksum.
-    "ALTER TABLE ops ADD COLUMN sum INTEGER; ALTER TABLE covers ADD COLUMN sum INTEGER;",
+    "ALTER TABLE ops ADD COLUMN sum INTEGER; ALTER TABLE covers ADD COLUMN lost BLOB;
+     ALTER TABLE covers ADD COLUMN sum INTEGER;",
 ];
 
 /// Each table of the newest schema, and all its columns.
 const TABLES: [(&str, &str); 3] = [
     ("ops", "author, epoch, seq, born_ms, op, sum"),
-    ("covers", "author, epoch, key, covered, sum"),
+    ("covers", "author, epoch, key, covered, lost, sum"),
     ("facts", "name, value"),
 ];
 
@@ -53,6 +54,8 @@ const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = W
 const ROWS: usize = 512;
 /// The name of the fact that a run has begun and not ended in order.
 const RUNNING: &str = "running";
+/// The name of the log's clock when the last run ended that did not end in order.
+const CUT: &str = "cut_ms";
 /// The name of the fact that an earlier run found rows damaged.
 const DAMAGED: &str = "damaged";
 /// Complaints about a damaged database that are looked at.
@@ -129,14 +132,22 @@ impl SqliteLog {
         Ok(self)
     }
 
+    fn fact(&self, name: &str) -> rusqlite::Result<Option<i64>> {
+        self.connection.query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0)).optional()
+    }
+
+    /// See [`SavedLog::cut_ms`].
+    fn cut_ms(&self) -> rusqlite::Result<Option<u64>> {
+        let is_cut = self.lost || self.fact(RUNNING)?.unwrap_or(0) != 0;
+        let cut = if is_cut { Some(self.fact(CLOCK)?.unwrap_or(0)) } else { self.fact(CUT)? };
+        Ok(cut.map(i64::cast_unsigned))
+    }
+
     fn read(&self) -> rusqlite::Result<SavedLog> {
-        let fact = |name: &str| {
-            let value = self.connection.query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0));
-            value.optional().map(Option::<i64>::unwrap_or_default)
-        };
+        let fact = |name: &str| self.fact(name).map(Option::unwrap_or_default);
         let mut saved = SavedLog {
             clock_ms: u64::try_from(fact(CLOCK)?).unwrap_or(0),
-            was_cut: fact(RUNNING)? != 0 || self.lost,
+            cut_ms: self.cut_ms()?,
             ..SavedLog::default()
         };
         // With each row its transaction's clock was kept.
@@ -148,19 +159,24 @@ impl SqliteLog {
         if fact(DAMAGED)? != 0 || lacks_clock || is_spoilt {
             return Err(damage());
         }
-        let mut covers =
-            self.connection.prepare("SELECT author, epoch, key, covered, sum FROM covers ORDER BY author, epoch")?;
+        let mut covers = self
+            .connection
+            .prepare("SELECT author, epoch, key, covered, lost, sum FROM covers ORDER BY author, epoch")?;
         let mut found = covers.query([])?;
         while let Some(row) = found.next()? {
-            let covered: Vec<(u64, u64)> = minicbor::decode(row.get_ref(3)?.as_blob()?).map_err(|_| damage())?;
+            let spans = |bytes: &[u8]| {
+                let spans: Vec<(u64, u64)> = minicbor::decode(bytes).map_err(|_| damage())?;
+                Ok::<_, rusqlite::Error>(spans.into_iter().map(|(first, last)| Interval { first, last }).collect())
+            };
             let cover = LogCover {
                 author: NodeId(row.get(0)?),
                 epoch: Epoch(row.get::<_, i64>(1)?.cast_unsigned()),
                 key: row.get(2)?,
-                covered: covered.into_iter().map(|(first, last)| Interval { first, last }).collect(),
+                covered: spans(row.get_ref(3)?.as_blob()?)?,
+                lost: row.get_ref(4)?.as_blob_or_null()?.map_or(Ok(Vec::new()), spans)?,
             };
             // By a wrong one what is lacked would pass for what is over.
-            if row.get::<_, Option<i64>>(4)?.is_some_and(|sum| sum.cast_unsigned() != cover.checksum()) {
+            if row.get::<_, Option<i64>>(5)?.is_some_and(|sum| sum.cast_unsigned() != cover.checksum()) {
                 return Err(damage());
             }
             saved.covers.push(cover);
@@ -326,6 +342,10 @@ impl LogStore for SqliteLog {
             }
             Err(error) => Err(from_sqlite(&self.path, error)),
             Ok(()) => {
+                // What that run showed and did not keep may come again in any later one.
+                if let Some(cut_ms) = self.cut_ms().map_err(|error| from_sqlite(&self.path, error))? {
+                    self.set_fact(CUT, cut_ms.cast_signed())?;
+                }
                 self.set_fact(RUNNING, 1)?;
                 Ok(true)
             }
@@ -380,12 +400,15 @@ fn write(whole: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
         remove.execute(params![id.author.0, signed(id.epoch.0), signed(id.seq.0)])?;
     }
     let mut cover = whole.prepare_cached(
-        "INSERT OR REPLACE INTO covers (author, epoch, key, covered, sum) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO covers (author, epoch, key, covered, lost, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for one in &batch.covers {
-        let spans: Vec<(u64, u64)> = one.covered.iter().map(|span| (span.first, span.last)).collect();
-        let bytes = minicbor::to_vec(spans).expect("encoding into memory cannot fail");
-        cover.execute(params![one.author.0, signed(one.epoch.0), one.key, bytes, signed(one.checksum())])?;
+        let bytes = |spans: &[Interval]| {
+            let spans: Vec<(u64, u64)> = spans.iter().map(|span| (span.first, span.last)).collect();
+            minicbor::to_vec(spans).expect("encoding into memory cannot fail")
+        };
+        let (covered, lost) = (bytes(&one.covered), bytes(&one.lost));
+        cover.execute(params![one.author.0, signed(one.epoch.0), one.key, covered, lost, signed(one.checksum())])?;
     }
     for (author, epoch) in &batch.ended {
         for table in ["ops", "covers"] {

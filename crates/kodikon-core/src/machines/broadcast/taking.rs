@@ -86,7 +86,7 @@ impl Broadcasts {
         // It is younger than this run by what its giver says, and may be older by how long it may have been kept from us: the next
         // frame that brings it tells.
         let since = now.since(self.born).saturating_sub(FRESH);
-        if age <= since && age.saturating_add(doubt.sum()) > since {
+        if !is_first(ctx) && age <= since && age.saturating_add(doubt.sum()) > since {
             return ctx.stats.drop(Reject::Stale);
         }
         let Spread { cast, hops, path, map, fragment, .. } = spread;
@@ -154,7 +154,8 @@ impl Broadcasts {
         ctx.stats.casts_received += 1;
         self.asked.remove(&id);
         // What its doubt could make older than this run was not taken.
-        let is_ours = way.age.saturating_add(FRESH) <= now.since(self.born);
+        let fresh = if is_first(ctx) { Duration::ZERO } else { FRESH };
+        let is_ours = way.age.saturating_add(fresh) <= now.since(self.born);
         if !is_ours {
             // It was said to whoever ran here before, under this identity or another, and may have handed it over. Others lack it
             // all the same.
@@ -413,6 +414,11 @@ fn running(origin: &NodeId, ctx: &Context) -> Option<Epoch> {
         let entry = ctx.roster.directory().get(origin)?;
         entry.signed.as_ref().map(|_| entry.epoch)
     })
+}
+
+/// Whether this is the first run of its identity: none before it can have been told anything.
+fn is_first(ctx: &Context) -> bool {
+    ctx.me.epoch.counter() == 1
 }
 
 /// An origin whose card was proven.

@@ -91,8 +91,8 @@ pub struct Log {
     began: Instant,
     /// The log's clock when this run began.
     clock_ms: u64,
-    /// Whether an earlier run may have shown what it did not keep.
-    was_cut: bool,
+    /// Before this, by that clock, earlier runs may have shown what they did not keep.
+    cut_ms: Option<u64>,
 }
 
 impl Log {
@@ -118,11 +118,11 @@ impl Log {
             given: RecentMap::new(MAX_PEERS),
             began: now,
             clock_ms: saved.clock_ms,
-            was_cut: saved.was_cut,
+            cut_ms: saved.cut_ms,
         };
         for cover in saved.covers.into_iter().take(MAX_RUNS) {
             let lane = LogLane::new(cover.author, cover.epoch, cover.key);
-            log.lanes.entry((cover.author, cover.epoch)).or_insert(lane).restore(&cover.covered);
+            log.lanes.entry((cover.author, cover.epoch)).or_insert(lane).restore(&cover.covered, &cover.lost);
         }
         log
     }
@@ -401,7 +401,9 @@ impl Log {
             return ctx.stats.drop(Reject::Limit);
         }
         let run = (id.author, id.epoch);
-        if !self.lanes.get_mut(&run).is_some_and(|lane| lane.cover_one(id.seq)) {
+        let Some(lane) = self.lanes.get_mut(&run) else { return };
+        let was_lost = lane.lost(id.seq);
+        if !lane.cover_one(id.seq) {
             return ctx.stats.drop(Reject::Limit);
         }
         ctx.stats.log_applied += 1;
@@ -418,8 +420,8 @@ impl Log {
             LogBody::Alert(_) | LogBody::Ack(_) => self.keep.owe_alert(now, id, ctx.roster.len()),
         }
         // What lay on a disk meanwhile may be older than it says, and clocks drift.
-        let may_be_older = born.rested || Duration::from_millis(age_ms) + DRIFT > now.since(self.began);
-        let repeated = may_be_older && self.was_cut;
+        let is_before = |cut_ms: u64| born.rested || born.ms < i64::try_from(cut_ms).unwrap_or(i64::MAX) + DRIFT_MS;
+        let repeated = was_lost || self.cut_ms.is_some_and(is_before);
         let (born_ms, pulled) = (born.ms, born.pulled);
         let logged = Logged { op, body, digest, expires, kept: false, late: is_older, repeated, born_ms, pulled };
         ctx.out.notice(Notice::Logged(Box::new(logged)));
@@ -684,8 +686,8 @@ struct Born {
 
 type Spans = Vec<crate::wire::message::Interval>;
 
-/// By so much the clocks of two nodes may drift apart in some hours.
-const DRIFT: Duration = Duration::from_secs(1);
+/// By so much the clocks of two nodes may drift apart in the week that an alert may last.
+const DRIFT_MS: i64 = 60_000;
 /// Ages that differ by less are the same: what a datagram takes, or a turn of a timer.
 const AGE_SLACK_MS: i64 = 1_000;
 

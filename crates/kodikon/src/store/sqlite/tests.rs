@@ -22,7 +22,13 @@ fn row(author: u8, seq: u64, born_ms: i64) -> LogRow {
 
 fn cover(author: u8, last: u64) -> LogCover {
     let (author, epoch) = (op(author, 1).author(), Epoch(u64::MAX - 1));
-    LogCover { author, epoch, key: [7; 32], covered: vec![Interval { first: 1, last }] }
+    LogCover {
+        author,
+        epoch,
+        key: [7; 32],
+        covered: vec![Interval { first: 1, last }],
+        lost: vec![Interval { first: 7, last: 7 }],
+    }
 }
 
 /// Transactions that add, correct, remove and end.
@@ -69,15 +75,27 @@ fn after_each_transaction_a_new_process_finds_what_the_core_means_by_it() {
         let mut log = SqliteLog::open(home.0.as_path()).unwrap();
         let found = found(&mut log);
         assert_eq!((&found.rows, &found.covers), (&expected.rows, &expected.covers));
-        assert_eq!((found.clock_ms, found.was_cut), (expected.clock_ms, expected.clock_ms > 0), "the last was killed");
+        assert_eq!(found.clock_ms, expected.clock_ms);
+        assert_eq!(found.cut_ms, Some(expected.clock_ms).filter(|ms| *ms > 0), "the last was killed");
         assert_eq!(log.commit(std::slice::from_ref(&batch)).unwrap(), Committed::OnDisk);
         expected.apply(&batch);
     }
     let mut log = SqliteLog::open(home.0.as_path()).unwrap();
-    assert!(found(&mut log).was_cut);
+    assert_eq!(found(&mut log).cut_ms, Some(40));
     log.end().unwrap();
     drop(log);
-    assert!(!SqliteLog::open(home.0.as_path()).unwrap().begin().unwrap().was_cut, "it ended in order");
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    assert_eq!(
+        log.begin().unwrap().cut_ms,
+        Some(40),
+        "it ended in order, and whatever the one before showed may come again"
+    );
+    let home = Home::new();
+    for _ in 0..2 {
+        let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+        assert_eq!(found(&mut log).cut_ms, None, "all ended in order");
+        log.end().unwrap();
+    }
 }
 
 #[test]
@@ -111,7 +129,7 @@ fn a_damaged_log_is_put_aside_and_what_it_may_have_shown_is_told() {
     let path = home.0.as_path().join(LOG_FILE);
     std::fs::write(&path, vec![b'x'; 8_192]).unwrap();
     let mut log = SqliteLog::open(home.0.as_path()).unwrap();
-    assert!(log.begin().unwrap().was_cut);
+    assert_eq!(log.begin().unwrap().cut_ms, Some(0));
     assert_eq!(std::fs::read(home.0.as_path().join(DAMAGED_FILE)).unwrap(), vec![b'x'; 8_192]);
     log.commit(&batches()).unwrap();
 
@@ -124,7 +142,7 @@ fn a_damaged_log_is_put_aside_and_what_it_may_have_shown_is_told() {
     std::fs::write(&path, &bytes).unwrap();
     let mut log = SqliteLog::open(home.0.as_path()).unwrap();
     let found = found(&mut log);
-    assert_eq!((found.rows.len(), found.was_cut), (0, true));
+    assert_eq!((found.rows.len(), found.cut_ms), (0, Some(0)));
     let second = home.0.as_path().join(format!("{DAMAGED_FILE}-2"));
     assert_eq!(std::fs::read(second).unwrap(), bytes, "and the first is there still");
     assert_eq!(std::fs::read(home.0.as_path().join(DAMAGED_FILE)).unwrap(), vec![b'x'; 8_192]);
@@ -158,7 +176,7 @@ fn whichever_page_is_damaged_a_whole_log_takes_its_place() {
         std::fs::write(&path, &bytes).unwrap();
         let mut log = SqliteLog::open(home.0.as_path()).unwrap();
         let mut read = found(&mut log);
-        assert!(read.was_cut, "page {page}");
+        assert!(read.cut_ms.is_some(), "page {page}");
         let kept = home.0.as_path().join(DAMAGED_FILE);
         // Begun anew, or all rows could be read; the rest of those is made out of them, unless some may be missing.
         assert!(!kept.exists() || read.rows.is_empty(), "page {page}");
@@ -166,7 +184,7 @@ fn whichever_page_is_damaged_a_whole_log_takes_its_place() {
             drop(log);
             log = SqliteLog::open(home.0.as_path()).unwrap();
             read = found(&mut log);
-            assert!(read.was_cut && read.rows.is_empty() && kept.exists(), "page {page}");
+            assert!(read.cut_ms.is_some() && read.rows.is_empty() && kept.exists(), "page {page}");
             log.check().unwrap();
         }
         assert!([0, 100].contains(&read.rows.len()), "page {page}: {} rows", read.rows.len());
@@ -222,7 +240,7 @@ fn a_cover_or_a_clock_that_changed_is_damage_and_the_log_begins_anew() {
         drop(log);
         let mut log = SqliteLog::open(home.0.as_path()).unwrap();
         let found = found(&mut log);
-        assert_eq!((found.rows.len(), found.covers.len(), found.was_cut), (0, 0, true), "{spoil}");
+        assert_eq!((found.rows.len(), found.covers.len(), found.cut_ms), (0, 0, Some(0)), "{spoil}");
         assert!(home.0.as_path().join(DAMAGED_FILE).exists());
         log.commit(&batches()).unwrap();
         drop(log);

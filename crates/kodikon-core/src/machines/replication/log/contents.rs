@@ -192,8 +192,6 @@ impl Log {
             lane.uncover(id.seq);
         }
         self.keep.owe_removal_soon(now, *id, &mut ctx.random);
-        // It comes again, and may have been shown.
-        self.was_cut = true;
     }
 }
 

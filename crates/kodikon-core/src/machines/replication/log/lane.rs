@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::effect::log::LogCover;
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::time::millis;
 use crate::machines::replication::hearsay::Hearsay;
@@ -143,7 +144,9 @@ impl LogLane {
         if !is_kept {
             self.unkept.insert(seq);
         }
-        self.lost = self.lost.without(&Intervals::of([seq].into_iter()));
+        if self.has_lost() {
+            self.lost = self.lost.without(&Intervals::of([seq].into_iter()));
+        }
         let digest = held.digest;
         let place = if held.op.kind().is_record() { &mut self.records } else { &mut self.held };
         let before = place.insert(seq, held).map_or(0, |before| before.digest);
@@ -166,7 +169,12 @@ impl LogLane {
         self.lost.insert(seq.0, seq.0);
     }
 
-    /// Whether something is wanted again that was held.
+    /// Whether a number is wanted again that was held, in this run or one before.
+    pub(super) fn lost(&self, seq: Seq) -> bool {
+        self.lost.contains(seq.0)
+    }
+
+    /// Whether something is.
     pub(super) fn has_lost(&self) -> bool {
         self.lost.len() > 0
     }
@@ -289,10 +297,16 @@ impl LogLane {
         (over, is_news)
     }
 
+    /// What is written down of it, where these are held in memory alone.
+    pub(super) fn for_disk(&self, unkept: &Intervals) -> LogCover {
+        let (covered, lost) = (self.safe_cover(unkept), self.lost.to_wire().to_vec());
+        LogCover { author: self.author, epoch: self.epoch, key: self.key, covered, lost }
+    }
+
     /// What may be written down as covered, beside the rows that lie on disk or are written with it: all but what is held in
     /// memory alone, which must be asked for again after a crash, what was refused, which the next run would take for shown, and what was
     /// given up for want of room, which it would tell others is over.
-    pub(super) fn safe_cover(&self, unkept: &Intervals) -> Vec<Interval> {
+    fn safe_cover(&self, unkept: &Intervals) -> Vec<Interval> {
         if self.gave_up {
             // Of what is not held nobody knows which that was.
             let held: BTreeSet<u64> = self.held.keys().chain(self.records.keys()).copied().collect();
@@ -308,7 +322,8 @@ impl LogLane {
 
     /// What was found on disk as covered. The rows found there are on it; of the rest nobody knows: its time may have been over
     /// before the disk took it.
-    pub(super) fn restore(&mut self, covered: &[Interval]) {
+    pub(super) fn restore(&mut self, covered: &[Interval], lost: &[Interval]) {
+        self.lost = Intervals::from_wire(lost);
         for interval in covered.iter().filter(|interval| interval.first > 0) {
             self.covered.insert_within(interval.first, interval.last, usize::MAX);
         }
@@ -372,7 +387,7 @@ mod tests {
     fn what_a_disk_lists_as_covered_was_shown_and_only_its_rows_are_on_it() {
         let span = |first, last| Interval { first, last };
         let mut lane = LogLane::new(NodeId([2; 16]), Epoch(3), [4; 32]);
-        lane.restore(&[span(1, 5), span(8, 9)]);
+        lane.restore(&[span(1, 5), span(8, 9)], &[]);
         lane.note_kept(Seq(9));
         assert_eq!(lane.receipt(6, 9), (vec![span(8, 9), span(1, 5)], vec![span(9, 9)]));
         assert!(lane.covers(Seq(5)) && !lane.is_kept(Seq(5)), "it is not shown again");
@@ -385,7 +400,7 @@ mod tests {
         let mut lane = LogLane::new(NodeId([2; 16]), Epoch(3), [4; 32]);
         // More islands of sightings than are remembered as kept: the next of them are not.
         (0..600).for_each(|n| lane.note_kept(Seq(3 * n + 100)));
-        lane.restore(&[span(1, 5), span(8, 9), span(11, 11), span(20, 3_000)]);
+        lane.restore(&[span(1, 5), span(8, 9), span(11, 11), span(20, 3_000)], &[]);
         for (seq, is_kept) in [(2, true), (4, true), (8, false), (2_000, true)] {
             lane.hold(alert(seq), is_kept);
         }

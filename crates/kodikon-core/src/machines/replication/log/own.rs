@@ -6,7 +6,7 @@ use crate::effect::Event;
 use crate::effect::Output;
 use crate::effect::check::CheckId;
 use crate::effect::context::Context;
-use crate::effect::log::{Batch, CommitId, LogCover, LogRow, SavedLog};
+use crate::effect::log::{Batch, CommitId, LogRow, SavedLog};
 use crate::effect::outbox::{Destination, Notice, TWICE_AFTER};
 use crate::ground::config::MAX_PLAIN;
 use crate::ground::id::{Epoch, NodeId, Seq};
@@ -231,7 +231,7 @@ impl Log {
             .chain(self.local.unkept());
         let covers = self.lanes.values().map(|lane| {
             let unkept = Intervals::of(lane.unkept().map(|seq| seq.0));
-            LogCover { author: lane.author, epoch: lane.epoch, key: lane.key, covered: lane.safe_cover(&unkept) }
+            lane.for_disk(&unkept)
         });
         SavedLog {
             lost: Vec::new(),
@@ -239,7 +239,7 @@ impl Log {
             rows: self.lanes.values().flat_map(|lane| lane.held()).chain(self.local.held()).map(row).collect(),
             covers: covers.collect(),
             clock_ms: u64::try_from(self.clock(now)).unwrap_or(0),
-            was_cut: false,
+            cut_ms: self.cut_ms,
         }
     }
 
@@ -321,7 +321,7 @@ impl Log {
             let missing: BTreeSet<u64> =
                 lane.unkept().chain(waiting).filter(|seq| !is_written(seq)).map(|seq| seq.0).collect();
             let unkept = Intervals::of(missing.into_iter());
-            Some(LogCover { author: run.0, epoch: run.1, key: lane.key, covered: lane.safe_cover(&unkept) })
+            Some(lane.for_disk(&unkept))
         };
         Batch {
             rows: owed.rows.iter().filter_map(find).map(row).collect(),
