@@ -281,7 +281,8 @@ fn record(prefix: &str, n: u64) -> Record {
 /// One of an identity's views: near its others, and far from those of all else.
 fn embedding(n: u64) -> Vec<f32> {
     let number = |seed: u64, k: usize| {
-        let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(k as u64 * 0xbf58_476d_1ce4_e5b9);
+        let mut x =
+            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add((k as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9));
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((x >> 40) as f32) / (1u64 << 24) as f32 - 0.5

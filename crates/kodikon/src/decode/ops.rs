@@ -95,6 +95,8 @@ impl Decoder {
             Some(LogBody::Record(body)) => {
                 let payload = json!({
                     "op": self.envelope(op, mesh),
+                    // Of all that its author said and had heard by then: of two of one author the later has the greater.
+                    "version": op.lamport(),
                     "hash_value": body.hash_value,
                     "data_type": body.data_type,
                     "name": body.source,

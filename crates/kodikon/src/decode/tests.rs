@@ -398,7 +398,7 @@ fn a_sighting_is_shown_as_the_seeds_registry_message_without_its_numbers_and_wha
             op(OpKind::Record, b"", body),
             "HASH_REGISTRY",
             json!({
-                "op": sealed, "hash_value": "8f3a", "data_type": "person", "name": "cam1-2", "ttl_s": 604_800.0,
+                "op": sealed, "version": 7, "hash_value": "8f3a", "data_type": "person", "name": "cam1-2", "ttl_s": 604_800.0,
                 "confidence": 1.0, "metadata": {"n": 1}, "ownership": {"transfer_token": "t"}, "replaces": null,
                 "embedding": {"model": "m", "dims": 2, "dtype": "f16", "bytes": 4}, "seen": 1_764_000_000.25,
             }),

@@ -150,6 +150,7 @@ impl Mesh {
     /// # Errors
     /// A [`RecordError`]: the value that breaks a limit and the limit, or why the node did not take it. Nothing was told to anybody.
     #[doc(alias = "add_hash")]
+    #[doc(alias = "HashRegistry")]
     pub async fn add(&self, record: Record) -> Result<AddedRow, RecordError> {
         self.add_one(record, false).await
     }

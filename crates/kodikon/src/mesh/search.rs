@@ -253,6 +253,7 @@ impl Mesh {
     /// # Errors
     /// A [`SearchError`] of what was asked for; what the registry cannot answer [`Search::summary`] says.
     #[doc(alias = "search_query")]
+    #[doc(alias = "broadcast_search_query")]
     pub async fn search(&self, query: Query) -> Result<Search, SearchError> {
         let like = match &query.target {
             Wanted::Like(hash) => hash.clone(),

@@ -193,6 +193,7 @@ impl Mesh {
     /// # Errors
     /// A [`SendError`] where it could not be tried at all. That it did not arrive is an [`Outcome`].
     #[doc(alias = "route_message")]
+    #[doc(alias = "MessageRouter")]
     pub fn send(&self, name: impl Into<String>, payload: Value) -> Letter {
         let priority = Priority::default();
         Letter { mesh: self.clone(), to: name.into(), payload, priority, timeout: None, kind: String::new() }
