@@ -21,6 +21,8 @@ mod flood;
 mod letters;
 #[path = "netns/records.rs"]
 mod records;
+#[path = "netns/rot.rs"]
+mod rot;
 #[path = "netns/scene.rs"]
 mod scene;
 #[path = "netns/starts.rs"]

@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -13,11 +12,9 @@ use kodikon_lab::{Fleet, Host, Kind, Moment, NodeSpec, Topology};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::scene::{PATIENCE, SEGMENT, Scene, doctor, eventually, number, span};
+use crate::scene::{EMBEDDINGS, PATIENCE, SEGMENT, Scene, SmallDisk, doctor, eventually, number, span};
 
 const NODES: usize = 5;
-/// The real embeddings: features of photographs of 80 objects, four consecutive rows each.
-const EMBEDDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kodikon-scan/fixtures/embeddings_320x512_f32.npy");
 const ROWS: usize = 320;
 const DIMS: usize = 512;
 const VIEWS: usize = 4;
@@ -169,39 +166,6 @@ fn rows_in(data: &Path, copy: &Path) -> Result<usize> {
     }
     let log = Connection::open(copy.join("log.db"))?;
     Ok(log.query_row("SELECT count(*) FROM ops", [], |row| row.get::<_, i64>(0))?.try_into()?)
-}
-
-/// A file system of a few megabytes, for as long as this lives.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: PathBuf) -> Result<Self> {
-        fs::create_dir(&at)?;
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(&at).status()?;
-        ensure!(mounted.success(), "no disk at {}", at.display());
-        Ok(Self(at))
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-
-    /// Leaves no room.
-    fn fill(&self) -> Result<()> {
-        ensure!(fs::write(self.filler(), vec![0; 32 << 20]).is_err(), "it takes more than it has");
-        Ok(())
-    }
-
-    fn free(&self) -> Result<()> {
-        Ok(fs::remove_file(self.filler())?)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Its nodes may not have ended yet: it goes with the last of them.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 fn name_of(index: usize) -> String {

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -194,4 +196,41 @@ pub(crate) fn expect_all_alive(fleet: &Fleet<'_>) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// The real embeddings: features of photographs of 80 objects, four consecutive rows each.
+pub(crate) const EMBEDDINGS: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../kodikon-scan/fixtures/embeddings_320x512_f32.npy");
+
+/// A file system of a few megabytes, for as long as this lives.
+pub(crate) struct SmallDisk(pub(crate) PathBuf);
+
+impl SmallDisk {
+    pub(crate) fn mount(at: PathBuf) -> Result<Self> {
+        fs::create_dir(&at)?;
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(&at).status()?;
+        ensure!(mounted.success(), "no disk at {}", at.display());
+        Ok(Self(at))
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+
+    /// Leaves no room.
+    pub(crate) fn fill(&self) -> Result<()> {
+        ensure!(fs::write(self.filler(), vec![0; 32 << 20]).is_err(), "it takes more than it has");
+        Ok(())
+    }
+
+    pub(crate) fn free(&self) -> Result<()> {
+        Ok(fs::remove_file(self.filler())?)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Its nodes may not have ended yet: it goes with the last of them.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
 }
