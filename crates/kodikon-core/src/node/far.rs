@@ -9,7 +9,7 @@ use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{Epoch, Life, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::{STILL_LISTED, read_opinion};
-use crate::model::links::SegmentId;
+use crate::model::links::{SegmentId, ShortId};
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
 use crate::model::roster::Path;
@@ -20,6 +20,9 @@ use crate::wire::message::{Bye, Cover, Inquiry, Message, Ops};
 const REVIEW_AFTER: Duration = Duration::from_millis(20);
 /// How often those without a way are looked at: a suspicion is measured in seconds.
 const REVIEW_LOST: Duration = Duration::from_millis(250);
+
+/// Within this a segment whose namer went has another, and all are told.
+const RELISTED: Duration = Duration::from_secs(3);
 
 /// Far authors of whose covers it is asked who else can tell, a second and at once: each may cost a tree of the map, and whoever
 /// names more is believed later.
@@ -41,6 +44,8 @@ pub(super) struct Review {
     silent: RecentMap<NodeId, (Epoch, Instant)>,
     /// What may be asked of the map on a peer's word.
     lookups: TokenBucket,
+    /// When one went last who said who is on its segment, and whom it listed: for a moment nobody lists these.
+    unlisted: Option<(Instant, BTreeSet<ShortId>)>,
 }
 
 impl Default for Review {
@@ -50,6 +55,7 @@ impl Default for Review {
             at: None,
             silent: RecentMap::new(MAX_SILENT),
             lookups: TokenBucket::new(LOOKUPS_RATE, LOOKUPS_BURST),
+            unlisted: None,
         }
     }
 }
@@ -215,10 +221,22 @@ impl Node {
         self.review.silent.remove(id);
     }
 
-    /// Whether others hear a peer that is silent towards us: then it has not failed.
-    pub(super) fn is_heard_elsewhere(&mut self, id: &NodeId, by_anyone: bool) -> bool {
+    /// Whether others hear a peer that is silent towards us: then it has not failed. Or did until whoever listed it went.
+    pub(super) fn is_heard_elsewhere(&mut self, now: Instant, id: &NodeId, by_anyone: bool) -> bool {
+        let was_listed = |(at, listed): &(Instant, BTreeSet<ShortId>)| {
+            now.since(*at) < RELISTED && listed.contains(&ShortId::of(id))
+        };
+        let was_listed = by_anyone && self.review.unlisted.as_ref().is_some_and(was_listed);
         let map = self.routing.map();
-        if by_anyone { map.is_heard_by_others(id) } else { map.is_heard_beyond(id) }
+        was_listed || if by_anyone { map.is_heard_by_others(id) } else { map.is_heard_beyond(id) }
+    }
+
+    /// A peer goes, and with it what it said of who is on its segment.
+    pub(super) fn note_unlisted(&mut self, now: Instant, id: &NodeId) {
+        let listed = self.routing.map().listed_by(id);
+        if !listed.is_empty() {
+            self.review.unlisted = Some((now, listed));
+        }
     }
 
     /// Whom to ask for what a node said: itself, or the next on the way to it.

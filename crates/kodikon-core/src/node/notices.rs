@@ -130,6 +130,7 @@ impl Node {
 
     fn on_down(&mut self, now: Instant, id: NodeId) {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
+        self.note_unlisted(now, &id);
         self.ctx.roster.forget_witness(&id);
         self.broadcasts.on_down(&id);
         self.replication.on_down(&id);
@@ -143,7 +144,7 @@ impl Node {
 
     fn on_verdict(&mut self, now: Instant, subject: NodeId, reason: &'static str) {
         // A process that ended is heard by nobody; who is silent towards us may be heard by others.
-        if reason != REASON_PROCESS && self.is_heard_elsewhere(&subject, reason == REASON_BOUND) {
+        if reason != REASON_PROCESS && self.is_heard_elsewhere(now, &subject, reason == REASON_BOUND) {
             self.membership.withdraw_to_far(now, subject, &mut self.ctx);
             return;
         }

@@ -72,3 +72,29 @@ fn a_silence_is_counted_anew_when_the_node_was_heard_meanwhile() {
     assert!(!node.is_long_silent(at(7_200), &id, epoch));
     assert!(node.is_long_silent(at(7_236), &id, epoch));
 }
+
+/// Found by records-swarm-10, seed 127: of one of two between whom a link was cut the bound fell into the half second after the namer that listed
+/// both had been found dead, in which nobody listed anybody.
+#[test]
+fn who_was_listed_by_a_namer_that_just_went_is_taken_to_be_heard_until_the_next_one_lists_it() {
+    let mut bench = Bench::new(3);
+    let ids = [1, 2, 3].map(|n| identity(n).id());
+    let hall = SegmentId(7 << 40);
+    let map = bench.node.routing.map();
+    map.set_members(ids[0], hall, 0, ids[..2].iter().map(ShortId::of).collect());
+    let now = bench.now;
+    assert!(!bench.node.is_heard_elsewhere(now, &ids[1], true), "a list alone is no link");
+    bench.node.note_unlisted(now, &ids[2]);
+    assert!(!bench.node.is_heard_elsewhere(now, &ids[1], true), "whoever went listed nobody");
+    bench.node.note_unlisted(now, &ids[0]);
+    for (id, by_anyone, ms, expected) in [
+        (&ids[1], true, 0, true),
+        (&ids[1], true, 2_999, true),
+        (&ids[1], false, 0, false),
+        (&ids[2], true, 0, false),
+        (&ids[1], true, 3_000, false),
+    ] {
+        let heard = bench.node.is_heard_elsewhere(now + Duration::from_millis(ms), id, by_anyone);
+        assert_eq!(heard, expected, "{id:?} {by_anyone} {ms} ms");
+    }
+}
