@@ -12,6 +12,7 @@ use kodikon_core::ground::time::Duration;
 use kodikon_core::model::alert::{AckOrder, AlertId, AlertOrder, Raised};
 use kodikon_core::model::letter::{Priority, Ticket};
 use kodikon_core::model::record::{NewRecord, RecordOrder};
+use kodikon_core::wire::message::Interval;
 use lan::Lan;
 
 fn started(nodes: u8) -> Lan {
@@ -323,7 +324,13 @@ fn earlier_runs_of_an_author_are_over_when_its_card_says_so() {
     lan.run(Duration::from_secs(590));
     assert_eq!(runs(&lan), [1, 1], "it may have forgotten what others hold");
     lan.run(Duration::from_secs(30));
-    assert_eq!(runs(&lan), [0, 0]);
+    let all = |n: &u8| lan.stores[n].covers.iter().map(|cover| cover.covered.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        [2, 3].map(|n| all(&n)),
+        [[[Interval { first: 1, last: u64::MAX }]]; 2],
+        "that it is over is remembered"
+    );
+    assert_eq!(runs(&lan), [1, 1]);
 }
 
 /// Found by the fuzzer: the disk answers nothing for a second, and that second was all the time the alert had. What was released

@@ -119,6 +119,32 @@ fn a_latecomer_and_one_that_lost_its_disk_learn_what_there_is_and_nothing_that_w
     assert_eq!(contents(&lan).len(), 1);
 }
 
+/// Found by records-swarm-10, seed 119: all had dropped what they remembered of a run that its author's card had called over, and had
+/// restarted since without it.
+#[test]
+fn what_ended_everywhere_is_brought_back_by_nobody_who_was_away_though_its_author_is_gone() {
+    let mut lan = started(3);
+    add(&mut lan, 1, NewRecord { ttl: Duration::from_secs(20), ..NewRecord::new("over") });
+    lan.run(Duration::from_secs(4));
+    assert_eq!(shown(&lan, "over"), everywhere(3, 1));
+    lan.nodes.remove(&3);
+    let away = lan.stores[&3].clone();
+    lan.run(Duration::from_secs(30));
+    let log = lan.stores[&1].clone();
+    restart(&mut lan, 1, 2, log);
+    // Ten minutes later its card says that the run before is over.
+    lan.run(Duration::from_secs(700));
+    lan.nodes.remove(&1);
+    let log = lan.stores[&2].clone();
+    restart(&mut lan, 2, 2, log);
+    restart(&mut lan, 3, 2, away);
+    assert_eq!(shown(&lan, "over"), BTreeMap::from([(2, 0), (3, 1)]), "its clock stood meanwhile");
+    lan.events.clear();
+    lan.run(Duration::from_secs(5));
+    assert_eq!(shown(&lan, "over"), BTreeMap::from([(2, 0), (3, 0)]));
+    assert!(lan.times(|event| matches!(event, Event::Record(_))).is_empty());
+}
+
 #[test]
 fn what_a_disk_held_before_a_delete_does_not_come_back_with_it() {
     let mut lan = started(4);

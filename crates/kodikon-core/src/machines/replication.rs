@@ -123,7 +123,7 @@ impl Replication {
             self.sync.ask_now(now, source, &question, ctx);
             self.log.ask_now(now, source, ctx);
         }
-        self.log.on_floor(&id, ctx);
+        self.log.on_floor(now, &id, ctx);
     }
 
     /// A peer is gone: its facts and the memory of them go together, so that it can come back.

@@ -171,7 +171,7 @@ impl Node {
             OpKind::Card => {
                 if let Some(card) = read_card(op) {
                     self.membership.renew(now, op.clone(), card, &mut self.ctx);
-                    self.replication.on_card(&op.author(), &mut self.ctx);
+                    self.replication.on_card(now, &op.author(), &mut self.ctx);
                 }
             }
             OpKind::Receipt => self.on_receipt(op),

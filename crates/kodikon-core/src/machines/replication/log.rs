@@ -527,11 +527,14 @@ impl Log {
         true
     }
 
-    /// A peer's card says up to where its earlier runs are over.
-    pub(super) fn on_floor(&mut self, author: &NodeId, ctx: &mut Context) {
-        let Some(floor) = floor_of(author, ctx) else { return };
-        let old: Vec<(NodeId, Epoch)> =
-            self.lanes.range((*author, Epoch(0))..(*author, floor)).map(|(run, _)| *run).collect();
+    /// A peer's card says up to where its earlier runs are over: of these nothing is remembered but that, whoever comes back with what.
+    pub(super) fn on_floor(&mut self, now: Instant, author: &NodeId, ctx: &mut Context) {
+        let card = ctx.roster.newest_card(author).and_then(|op| crate::model::member::Card::parse(op.body()));
+        let Some(key) = card.map(|card| card.public_key) else { return };
+        let Some(floor) = floor_of(author, ctx).filter(|floor| floor.0 > 0) else { return };
+        let closed = (*author, Epoch(floor.0 - 1));
+        let runs = self.lanes.range((*author, Epoch(0))..(*author, floor)).map(|(run, _)| *run);
+        let old: Vec<(NodeId, Epoch)> = runs.filter(|run| *run != closed).collect();
         for run in old {
             let held: Vec<OpId> =
                 self.lanes.get(&run).into_iter().flat_map(LogLane::held).map(|held| OpId::of(&held.op)).collect();
@@ -541,6 +544,18 @@ impl Log {
             self.lanes.remove(&run);
             self.keep.owe_end(run);
         }
+        let id = OpId { author: closed.0, epoch: closed.1, seq: Seq(0) };
+        if self.open_lane(&id, key, ctx)
+            && let Some(lane) = self.lanes.get_mut(&closed).filter(|lane| !lane.is_closed())
+        {
+            lane.close();
+            self.keep.owe_cover_soon(now, closed, &mut ctx.random);
+        }
+    }
+
+    /// Whether it is remembered that a run is over: one of its author's that is no older was closed.
+    pub(super) fn is_closed(&self, (author, epoch): (NodeId, Epoch)) -> bool {
+        self.lanes.range((author, epoch)..=(author, Epoch(u64::MAX))).any(|(_, lane)| lane.is_closed())
     }
 
     /// Whether an author said that nothing of this run counts any more.
@@ -550,7 +565,8 @@ impl Log {
             self.lanes.contains_key(&(id.author, id.epoch))
                 && ctx.roster.get(&id.author).is_some_and(|peer| peer.liveness.is_present())
         };
-        id.author != ctx.me.id && !stands() && floor_of(&id.author, ctx).is_some_and(|floor| id.epoch < floor)
+        let is_below = || floor_of(&id.author, ctx).is_some_and(|floor| id.epoch < floor);
+        id.author != ctx.me.id && !stands() && (is_below() || self.is_closed((id.author, id.epoch)))
     }
 
     /// What is shown, and on disk, of an author's newest runs of which an alert is active: nobody asks after anything else.

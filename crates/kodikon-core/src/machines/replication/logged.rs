@@ -163,8 +163,8 @@ impl Replication {
     }
 
     /// An author's card is new: its earlier runs may be over.
-    pub fn on_card(&mut self, author: &NodeId, ctx: &mut Context) {
-        self.log.on_floor(author, ctx);
+    pub fn on_card(&mut self, now: Instant, author: &NodeId, ctx: &mut Context) {
+        self.log.on_floor(now, author, ctx);
     }
 
     /// The run from which on the own log counts, for the card.

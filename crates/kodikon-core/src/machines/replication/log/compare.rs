@@ -18,7 +18,7 @@ use crate::machines::replication::sync::{
     self, Digests, Lanes, MAX_ANSWER, MAX_TOLD_OVER, covers_of, in_datagrams, in_scope, send_digests,
 };
 use crate::model::op::{OpId, OpLane};
-use crate::wire::message::{Cover, Digest, Log as LogMessage, Message};
+use crate::wire::message::{Cover, Digest, Log as LogMessage, Message, Run};
 
 /// An answer that comes this soon after a question of the same peer was on its way at the same time: as the settling of news.
 const GIVEN_LATELY: Duration = Duration::from_millis(250);
@@ -103,7 +103,7 @@ impl Log {
             let gives = !was_given && self.give(now, (from, pipe), digest, &theirs, ctx);
             has_said = gives || pipe.is_some();
             let lacks = |(run, cover): (&(NodeId, Epoch), &&Cover)| {
-                self.lanes.get(run).is_none_or(|lane| lane.lacks(&cover.intervals))
+                self.lanes.get(run).map_or_else(|| !self.is_closed(*run), |lane| lane.lacks(&cover.intervals))
             };
             // Who gives by a pipe pulls nothing by it.
             if digest.question && pipe.is_none() && theirs.iter().any(lacks) {
@@ -210,7 +210,12 @@ impl Log {
             let up_to = if beyond == 0 { u64::MAX } else { last.unwrap_or(0) };
             told_over(lane, &lane.over(&self.unsaid(run)), (known, up_to), ctx)
         });
-        let over = over.collect();
+        // Of a run that is over whoever does not know that may hold what it says.
+        let is_over = |run: &&(NodeId, Epoch)| !self.lanes.contains_key(run) && self.is_closed(**run);
+        let ended = theirs.iter().filter(|(run, _)| is_over(run));
+        let ended = ended
+            .flat_map(|((author, epoch), cover)| covers_of(Run { author: author.0, epoch: epoch.0 }, &cover.intervals));
+        let over = over.chain(ended).collect();
         Owed { given, beyond, over }
     }
 

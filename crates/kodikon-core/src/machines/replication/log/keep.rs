@@ -126,6 +126,12 @@ impl Keep {
         self.owe(id);
     }
 
+    /// What is covered of a run is to be written soon.
+    pub(super) fn owe_cover_soon(&mut self, now: Instant, run: (NodeId, Epoch), random: &mut Random) {
+        self.gather(now, random);
+        self.owed.covers.insert(run);
+    }
+
     /// It goes with what waits already: of many draws the least would count.
     fn gather(&mut self, now: Instant, random: &mut Random) {
         if self.due.is_none() {

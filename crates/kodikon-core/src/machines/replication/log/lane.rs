@@ -241,6 +241,18 @@ impl LogLane {
         self.get(seq).is_some() && !self.unkept.contains(&seq.0)
     }
 
+    /// Nothing of this run counts any more, nor of any before it.
+    pub(super) fn close(&mut self) {
+        self.covered = Intervals::from_wire(&[Interval { first: 1, last: u64::MAX }]);
+        (self.evicted, self.refused, self.lost, self.gave_up) =
+            (Intervals::default(), Intervals::default(), Intervals::default(), false);
+    }
+
+    /// Whether that was said.
+    pub(super) fn is_closed(&self) -> bool {
+        self.covered.to_wire() == [Interval { first: 1, last: u64::MAX }]
+    }
+
     /// What is covered, as it travels. To another what it said itself is over is told as covered: whether that is so or not, it has
     /// nothing of it.
     pub(super) fn cover(&self, to: Option<&NodeId>) -> Cover {
