@@ -41,11 +41,15 @@ pub(crate) fn run(common: &Common, args: &UpArgs) -> Result<Done, Failure> {
     let log = LogWriter::of_process(settings.log_format.value);
     let log = log.map_err(|error| Failure::Undone(format!("the system gives no thread: {error}")))?;
     start_log(&settings, log.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
-    let outcome = runtime.block_on(live(common.json, args.in_memory, settings, &log));
+    let outcome = event_loop()?.block_on(live(common.json, args.in_memory, settings, &log));
     log.flush(LAST_WORDS);
     outcome
+}
+
+/// The loop of a program that runs nodes: one thread, with network and time.
+pub(crate) fn event_loop() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))
 }
 
 async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) -> Result<Done, Failure> {

@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::args::{Common, DemoArgs};
-use crate::daemon::Signals;
-use crate::demo::camera::{Camera, Chance};
+use crate::daemon::{Signals, event_loop};
+use crate::demo::camera::Camera;
+pub(crate) use crate::demo::camera::Chance;
 use crate::demo::show::Show;
 use crate::demo::sightings::{MODEL, Sighting, Sightings};
 use crate::outcome::{Done, Failure};
+use crate::places::LOOPBACK;
 
 /// A mesh of its own, so that no real node ever hears of it.
 const MESH: &str = "kodikon-demo";
-/// The one interface that leads nowhere.
-const LOOPBACK: &str = if cfg!(target_os = "linux") { "lo" } else { "lo0" };
 /// Between two changes somewhere in the fleet: each is a line, and people can read so many.
 const TURN: Duration = Duration::from_millis(500);
 /// Turns between two of the fleet itself: a camera goes, the next one comes.
@@ -50,9 +50,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs a fleet until it is told to end.
 pub(crate) fn run(common: &Common, args: &DemoArgs) -> Result<Done, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
-    runtime.block_on(live(common.json, args))
+    event_loop()?.block_on(live(common.json, args))
 }
 
 async fn live(json: bool, args: &DemoArgs) -> Result<Done, Failure> {

@@ -50,6 +50,9 @@ fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
+/// The one interface that leads nowhere.
+pub(crate) const LOOPBACK: &str = if cfg!(target_os = "linux") { "lo" } else { "lo0" };
+
 /// The platform's data folder + `/kodikon`.
 pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
     let dirs = BaseDirs::new().ok_or_else(|| {

@@ -9,13 +9,12 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::args::{BenchArgs, Common};
-use crate::daemon::Signals;
+use crate::daemon::{Signals, event_loop};
+use crate::demo::Chance;
 use crate::outcome::{Done, Failure};
-use crate::places;
+use crate::places::{self, LOOPBACK};
 use crate::print::{self, Tone};
 
-/// The one interface that leads nowhere.
-const LOOPBACK: &str = if cfg!(target_os = "linux") { "lo" } else { "lo0" };
 /// Numbers of an embedding, as many as the usual models of persons and faces give.
 const DIMS: usize = 512;
 /// Identities that the embeddings gather around: a search finds several of one.
@@ -67,9 +66,7 @@ impl Row {
 pub(crate) fn run(common: &Common, args: &BenchArgs) -> Result<Done, Failure> {
     // Made first, and gone last.
     let folder = Folder::make(common.data_dir.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Undone(format!("the system gives no event loop: {error}")))?;
-    let measured = runtime.block_on(async {
+    let measured = event_loop()?.block_on(async {
         let mut signals = Signals::listen()?;
         tokio::select! {
             rows = measure(args, &folder.0) => rows,
@@ -280,14 +277,12 @@ fn record(prefix: &str, n: u64) -> Record {
 
 /// One of an identity's views: near its others, and far from those of all else.
 fn embedding(n: u64) -> Vec<f32> {
-    let number = |seed: u64, k: usize| {
-        let mut x =
-            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add((k as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9));
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x >> 40) as f32) / (1u64 << 24) as f32 - 0.5
+    let numbers = |seed: u64| {
+        let mut chance = Chance::new(seed);
+        std::iter::repeat_with(move || chance.below(1 << 24) as f32 / (1 << 24) as f32 - 0.5)
     };
-    (0..DIMS).map(|k| number(n % IDENTITIES + 1, k) + 0.3 * number(n + 1_000_000_007, k)).collect()
+    let (identity, view) = (numbers((n % IDENTITIES) << 32), numbers((n << 32) | (1 << 63)));
+    identity.zip(view).take(DIMS).map(|(identity, view)| identity + 0.3 * view).collect()
 }
 
 #[cfg(test)]

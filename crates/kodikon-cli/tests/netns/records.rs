@@ -1,7 +1,6 @@
 //! One registry on five hosts: whoever is asked holds the same and finds the nearest, also after a partition and through loss.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -12,7 +11,9 @@ use kodikon_lab::{Fleet, Host, Kind, Moment, NodeSpec, Topology};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::scene::{EMBEDDINGS, PATIENCE, SEGMENT, Scene, SmallDisk, doctor, eventually, number, span};
+use crate::scene::{
+    EMBEDDINGS, PATIENCE, SEGMENT, Scene, SmallDisk, await_log, await_one_registry, eventually, number, span,
+};
 
 const NODES: usize = 5;
 const ROWS: usize = 320;
@@ -127,14 +128,7 @@ fn once_a_full_disk_was_freed_all_hold_one_registry_and_so_does_that_disk() -> R
     fleet.wait_full_roster(PATIENCE)?;
     disk.fill()?;
     import(&scene, &fleet, &[0, 1, 2, 3])?;
-    let log_is = |status: &str| {
-        eventually(&format!("the log of n5 {status}"), PATIENCE, || {
-            let found = doctor(&fleet, "n5", "log")?;
-            ensure!(found["status"] == status, "{found}");
-            Ok(())
-        })
-    };
-    log_is("fail")?;
+    await_log(&fleet, "n5", "fail")?;
 
     let freed = Moment::now();
     disk.free()?;
@@ -142,7 +136,7 @@ fn once_a_full_disk_was_freed_all_hold_one_registry_and_so_does_that_disk() -> R
     let whole = Moment::now().since(freed).read;
     eprintln!("equal {whole:?} after the disk was freed");
     ensure!(whole <= FREED, "equal {whole:?} after the disk was freed");
-    log_is("ok")?;
+    await_log(&fleet, "n5", "ok")?;
     eventually("all of it to be on that disk", PATIENCE, || {
         let rows = rows_in(fleet.data("n5")?, &scene.directory().join("copy"))?;
         ensure!(rows == 4 * ROWS / NODES, "{rows} rows");
@@ -159,7 +153,7 @@ fn once_a_full_disk_was_freed_all_hold_one_registry_and_so_does_that_disk() -> R
 }
 
 /// Ops that a running node's data directory holds: the node keeps its log locked, so a copy is read.
-fn rows_in(data: &Path, copy: &Path) -> Result<usize> {
+pub(crate) fn rows_in(data: &Path, copy: &Path) -> Result<usize> {
     fs::create_dir_all(copy)?;
     for file in ["log.db", "log.db-wal"] {
         fs::copy(data.join(file), copy.join(file))?;
@@ -225,17 +219,8 @@ fn import(scene: &Scene, fleet: &Fleet<'_>, nodes: &[usize]) -> Result<()> {
 
 /// Waits until all nodes hold so many sightings, and the same.
 fn await_equal(fleet: &Fleet<'_>, records: usize, limit: Duration) -> Result<()> {
-    eventually("one registry at all", limit, || {
-        let mut held = BTreeMap::new();
-        for index in 0..NODES {
-            let stats = fleet.ctl_json(&name_of(index), ["stats"])?;
-            let content = stats["registry_content"].as_str().context("a digest")?.to_owned();
-            held.insert(name_of(index), (number(&stats, "/registry/records")?, content));
-        }
-        let first = held["n1"].clone();
-        ensure!(held.values().all(|one| *one == first && one.0 == records as u64), "of {records}: {held:?}");
-        Ok(())
-    })
+    let names: Vec<String> = (0..NODES).map(name_of).collect();
+    await_one_registry(fleet, &names, records, limit)
 }
 
 /// What a node holds: hash, and the numbers as they are stored.

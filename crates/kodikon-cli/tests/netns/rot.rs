@@ -10,10 +10,11 @@ use kodikon_lab::{Fleet, Host, Kind, NodeSpec, Topology};
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
-use crate::scene::{EMBEDDINGS, PATIENCE, Scene, SmallDisk, doctor, eventually, number};
+use crate::records::rows_in;
+use crate::scene::{EMBEDDINGS, PATIENCE, Scene, SmallDisk, await_log, await_one_registry, eventually, number};
 
 /// Rows of the real embeddings.
-const ROWS: u64 = 320;
+const ROWS: usize = 320;
 const THREE: [&str; 3] = ["n1", "n2", "n3"];
 /// Where a damaged log is kept.
 const DAMAGED: &str = "log.db.damaged";
@@ -124,16 +125,9 @@ fn an_alert_of_a_node_whose_disk_is_full_reaches_all_and_says_so() -> Result<()>
             |name: &str| story.seen().iter().filter(|seen| seen.event.kind == Kind::Alert && seen.by == name).count();
         ["n2", "n3"].iter().all(|name| shown(name) == 1)
     })?;
-    let log = |status: &str| {
-        eventually(&format!("the log of n1 {status}"), PATIENCE, || {
-            let found = doctor(&fleet, "n1", "log")?;
-            ensure!(found["status"] == status, "{found}");
-            Ok(())
-        })
-    };
-    log("fail")?;
+    await_log(&fleet, "n1", "fail")?;
     disk.free()?;
-    log("ok")
+    await_log(&fleet, "n1", "ok")
 }
 
 /// Three nodes that hold all rows.
@@ -152,25 +146,15 @@ fn fill(fleet: &Fleet<'_>) -> Result<()> {
 }
 
 /// Waits until these nodes hold so many sightings, and the same.
-fn await_equal(fleet: &Fleet<'_>, names: &[&str], records: u64) -> Result<()> {
-    eventually("one registry at all", PATIENCE, || {
-        let held = |name: &&str| {
-            let stats = fleet.ctl_json(name, ["stats"])?;
-            let content = stats["registry_content"].as_str().context("a digest")?.to_owned();
-            Ok((number(&stats, "/registry/records")?, content))
-        };
-        let held = names.iter().map(held).collect::<Result<BTreeSet<_>>>()?;
-        ensure!(held.len() == 1 && held.iter().all(|(count, _)| *count == records), "of {records}: {held:?}");
-        Ok(())
-    })
+fn await_equal(fleet: &Fleet<'_>, names: &[&str], records: usize) -> Result<()> {
+    await_one_registry(fleet, names, records, PATIENCE)
 }
 
 /// Waits until all sightings are on a node's disk: those of others are within a second or two.
 fn await_on_disk(scene: &Scene, fleet: &Fleet<'_>, name: &str) -> Result<()> {
     eventually("the disk to have them", PATIENCE, || {
-        let log = Connection::open(copied(scene, fleet, name)?.join("log.db"))?;
-        let rows: i64 = log.query_row("SELECT count(*) FROM ops", [], |row| row.get(0))?;
-        ensure!(rows.cast_unsigned() == ROWS, "{rows} rows");
+        let rows = rows_in(fleet.data(name)?, &scene.directory().join("copy"))?;
+        ensure!(rows == ROWS, "{rows} rows");
         Ok(())
     })
 }

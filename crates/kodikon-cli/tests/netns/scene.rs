@@ -1,5 +1,6 @@
 //! What a test stands on: a lab, the right to the computer, and how what it measured is judged and told.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -194,6 +195,35 @@ pub(crate) fn expect_all_alive(fleet: &Fleet<'_>) -> Result<()> {
             let lacking: Vec<&&str> = names.iter().filter(|name| *name != reader && !is_alive(name)).collect();
             ensure!(lacking.is_empty() && rows.len() + 1 == names.len(), "{reader} lacks {lacking:?} in {peers}");
         }
+        Ok(())
+    })
+}
+
+/// Waits until these nodes hold so many sightings, and the same.
+pub(crate) fn await_one_registry<S: AsRef<str>>(
+    fleet: &Fleet<'_>,
+    names: &[S],
+    records: usize,
+    limit: Duration,
+) -> Result<()> {
+    eventually("one registry at all", limit, || {
+        let held = |name: &S| {
+            let stats = fleet.ctl_json(name.as_ref(), ["stats"])?;
+            let content = stats["registry_content"].as_str().context("a digest")?.to_owned();
+            Ok((name.as_ref().to_owned(), (number(&stats, "/registry/records")?, content)))
+        };
+        let held = names.iter().map(held).collect::<Result<BTreeMap<_, _>>>()?;
+        let first = held.values().next().context("nobody was asked")?;
+        ensure!(held.values().all(|one| one == first && one.0 == records as u64), "of {records}: {held:?}");
+        Ok(())
+    })
+}
+
+/// Waits until a node says so of its log.
+pub(crate) fn await_log(fleet: &Fleet<'_>, name: &str, status: &str) -> Result<()> {
+    eventually(&format!("the log of {name} {status}"), PATIENCE, || {
+        let found = doctor(fleet, name, "log")?;
+        ensure!(found["status"] == status, "{found}");
         Ok(())
     })
 }

@@ -173,6 +173,14 @@ impl<K: Ord + Copy, V> RecentMap<K, V> {
         self.entries.range(keys).min_by_key(|(_, (number, _))| *number).map(|(key, _)| *key)
     }
 
+    /// The value under a key, to change; stored as the newest if there is none.
+    pub fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
+        if !self.entries.contains_key(&key) {
+            self.insert(key, make());
+        }
+        self.get_mut(&key).expect("there is one, or it was just stored")
+    }
+
     /// The value under a key, to change; it does not become the newest by that.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.entries.get_mut(key).map(|(_, value)| value)

@@ -234,12 +234,7 @@ impl Alerts {
         let (alert, ack) = (AlertId::of(&body.about()), Ack { by: body.by.clone(), wall: op.wall() });
         let acks = match self.active.get_mut(&alert) {
             Some(active) => &mut active.acks,
-            None => {
-                if self.early.get(&alert).is_none() {
-                    self.early.insert(alert, Vec::new());
-                }
-                self.early.get_mut(&alert).expect("it was just stored")
-            }
+            None => self.early.get_or_insert_with(alert, Vec::new),
         };
         if let Some(held) = acks.iter_mut().find(|held| held.by == ack.by) {
             held.wall = held.wall.min(ack.wall);

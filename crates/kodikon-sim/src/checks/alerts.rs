@@ -142,15 +142,7 @@ impl Watch {
             let Some(id) = alert.id.filter(|_| self.letters.all_fit && self.lasts(alert.said, alert.at)) else {
                 continue;
             };
-            let links = self.truth.carrying_links(alert.at, &[alert.node]);
-            let is_due = |bearer: &&Party| {
-                let is_hostile = self.truth.person(&bearer.id).is_some_and(|person| person.hostile);
-                **bearer != alert.said
-                    && links.contains_key(&bearer.node)
-                    && self.lasts(**bearer, alert.at)
-                    && !is_hostile
-            };
-            let due = alert.bearers.iter().filter(is_due);
+            let due = self.sound_bearers((alert.said, alert.at), &alert.bearers, |_| true);
             let lacking: Vec<usize> =
                 due.filter(|bearer| !self.alerts.had.contains(&(bearer.id, id))).map(|bearer| bearer.node).collect();
             self.tally.check(now, Check::AlertReliable, lacking.is_empty(), || {
@@ -167,7 +159,7 @@ impl Watch {
         } else if let Event::Raised { ticket, outcome: Raised::Done { alert, durable } } = event {
             self.raised(now, node, *ticket, (*alert, *durable));
         } else if let Event::Receipt { alert, node: receiver, durable, .. } = event {
-            let hostile = self.truth.person(receiver).is_some_and(|person| person.hostile);
+            let hostile = self.truth.is_hostile(receiver);
             let holders = if *durable { &self.alerts.kept } else { &self.alerts.had };
             let is_so = holders.contains(&(*receiver, *alert)) || hostile;
             self.tally.check(now, Check::AlertReceipt, is_so, || {
@@ -177,7 +169,7 @@ impl Watch {
     }
 
     fn show(&mut self, now: Moment, node: usize, shown: &Shown<'_>) {
-        if self.truth.person(&shown.from).is_some_and(|person| person.hostile) {
+        if self.truth.is_hostile(&shown.from) {
             return;
         }
         let number = number_of(shown.payload);

@@ -115,7 +115,7 @@ fn check_gone(cluster: &mut Cluster<Watch>, sight: &Sight, subjects: &[Subject])
         subjects.iter().filter(|subject| sight.links.contains_key(&subject.node)).map(|subject| &subject.id).collect();
     let watch = &mut cluster.observer;
     for (id, row) in &sight.peers {
-        let hostile = watch.truth.person(id).is_some_and(|person| person.hostile);
+        let hostile = watch.truth.is_hostile(id);
         let sound = reached.contains(id) || hostile || !row.liveness.is_present();
         watch.tally.check(cluster.now, Check::CalmDeadGone, sound, || {
             format!("node {} shows {id:?} as {:?}, who is dead or out of reach", sight.observer, row.liveness)
@@ -138,7 +138,7 @@ fn check_routes(cluster: &mut Cluster<Watch>, sight: &Sight, subjects: &[Subject
         found.push((subject.id, ways.fault(subject.node, route, &sight.peers)));
     }
     for to in shown.keys().filter(|to| bearers.get(to).is_none_or(|node| !sight.links.contains_key(node))) {
-        let hostile = cluster.observer.truth.person(to).is_some_and(|person| person.hostile);
+        let hostile = cluster.observer.truth.is_hostile(to);
         found.push((*to, (!hostile).then_some("leads to one who cannot be reached")));
     }
     for (to, fault) in found {

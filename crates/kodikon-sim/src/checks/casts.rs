@@ -4,7 +4,6 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kodikon_core::effect::BroadcastOrder;
-use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::letter::{Priority, Ticket};
 
 use crate::checks::letters::{DETOUR, Given, Party, digest_of};
@@ -74,7 +73,7 @@ impl Watch {
 
     /// A node tells its application what another said to all.
     pub(super) fn told(&mut self, now: Moment, node: usize, given: &Given<'_>) {
-        if self.truth.person(&given.from).is_some_and(|person| person.hostile) {
+        if self.truth.is_hostile(&given.from) {
             return;
         }
         let receiver = self.party(node);
@@ -136,15 +135,8 @@ impl Watch {
         }
         let slack = if self.truth.places.is_tree() { 0 } else { DETOUR };
         let most = u32::from(self.letters.max_hops) + 1;
-        let links = self.truth.carrying_links(cast.at, &[cast.by.node]);
-        let is_near = |bearer: &&Party| links.get(&bearer.node).is_some_and(|links| links + slack <= most);
-        let others = cast.bearers.iter().filter(|bearer| **bearer != cast.by).filter(is_near);
-        let due = others.filter(|bearer| self.lasts(**bearer, cast.at) && !self.is_hostile(&bearer.id));
+        let due = self.sound_bearers((cast.by, cast.at), &cast.bearers, |links| links + slack <= most);
         due.map(|bearer| bearer.node).filter(|node| !cast.told.contains(node)).collect()
-    }
-
-    fn is_hostile(&self, id: &NodeId) -> bool {
-        self.truth.person(id).is_some_and(|person| person.hostile)
     }
 }
 

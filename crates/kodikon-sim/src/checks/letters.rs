@@ -205,7 +205,7 @@ impl Watch {
 
     /// A node hands its application something that another said.
     pub(super) fn give(&mut self, now: Moment, node: usize, given: &Given<'_>) {
-        if self.truth.person(&given.from).is_some_and(|person| person.hostile) {
+        if self.truth.is_hostile(&given.from) {
             return;
         }
         let receiver = self.party(node);
@@ -331,6 +331,24 @@ impl Watch {
         self.truth.holder(&party.id) == Some(party.node)
             && self.party(party.node) == party
             && super::recovered(at, self.truth.nodes[party.node].since)
+    }
+
+    /// Of those who lived when something was said to all those who could have it: they live since long and still do, and were joined with
+    /// whoever said it by sound nodes and links, few enough.
+    pub(super) fn sound_bearers(
+        &self,
+        (by, at): (Party, Moment),
+        bearers: &[Party],
+        is_near: impl Fn(u32) -> bool,
+    ) -> impl Iterator<Item = Party> {
+        let links = self.truth.carrying_links(at, &[by.node]);
+        let is_due = move |bearer: &&Party| {
+            **bearer != by
+                && links.get(&bearer.node).is_some_and(|links| is_near(*links))
+                && self.lasts(**bearer, at)
+                && !self.truth.is_hostile(&bearer.id)
+        };
+        bearers.iter().filter(is_due).copied()
     }
 
     /// Whether a critical letter that is given now came in its time.

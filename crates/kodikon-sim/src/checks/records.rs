@@ -209,7 +209,7 @@ impl Watch {
     }
 
     fn told_of(&mut self, now: Moment, node: usize, view: &RecordView) {
-        if self.truth.person(&view.id.author).is_some_and(|person| person.hostile) {
+        if self.truth.is_hostile(&view.id.author) {
             return;
         }
         self.check_true(now, node, view);
@@ -329,7 +329,7 @@ pub(super) fn check_calm(cluster: &mut Cluster<Watch>, component: &[usize]) {
     let watch = &mut cluster.observer;
     check_equal(now, watch, &shown);
     for (&node, shown) in &shown {
-        let is_hostile = |id: &OpId| watch.truth.person(&id.author).is_some_and(|person| person.hostile);
+        let is_hostile = |id: &OpId| watch.truth.is_hostile(&id.author);
         let all: Vec<RecordView> = shown.all.values().filter(|view| !is_hostile(&view.id)).cloned().collect();
         for view in &all {
             watch.check_true(now, node, view);

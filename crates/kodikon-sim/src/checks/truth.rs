@@ -332,6 +332,12 @@ impl Truth {
         self.swallowers.insert(node);
     }
 
+    /// Whether an identity is a hostile member's.
+    #[must_use]
+    pub fn is_hostile(&self, id: &NodeId) -> bool {
+        self.person(id).is_some_and(|person| person.hostile)
+    }
+
     /// Whether a hostile member takes part.
     #[must_use]
     pub fn has_hostile(&self) -> bool {

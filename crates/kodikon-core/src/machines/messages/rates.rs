@@ -20,10 +20,7 @@ impl Rates {
 
     /// Charges a piece of a letter of this origin; `false` if it has sent too many.
     pub(super) fn charge(&mut self, now: Instant, origin: NodeId) -> bool {
-        if self.0.get(&origin).is_none() {
-            self.0.insert(origin, TokenBucket::new(RATE, RATE));
-        }
-        self.0.get_mut(&origin).is_some_and(|bucket| bucket.take(now, 1))
+        self.0.get_or_insert_with(origin, || TokenBucket::new(RATE, RATE)).take(now, 1)
     }
 
     pub(super) fn len(&self) -> usize {

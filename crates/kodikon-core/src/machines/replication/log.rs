@@ -49,6 +49,7 @@ use crate::machines::replication::roots::Roots;
 use crate::machines::replication::sync::Sync;
 use crate::model::alert::{MAX_RECEIPT_MORE, MAX_RECEIPT_ROWS, MAX_RECEIPT_RUNS, MAX_RECEIPT_SPANS};
 use crate::model::logged::{LogBody, Logged, content_digest};
+use crate::model::member::Card;
 use crate::model::op::{OpId, OpKind, OpLane, SignedOp};
 use crate::wire::message::{Log as LogMessage, LogEntry, LogPiece};
 
@@ -355,15 +356,12 @@ impl Log {
     }
 
     fn allowance(&mut self, author: NodeId, kind: OpKind) -> &mut TokenBucket {
-        let (allowances, fresh) = if kind.is_of_registry() {
-            (&mut self.record_allowances, TokenBucket::new(RECORD_RATE, RECORD_BURST))
+        let (allowances, rate, burst) = if kind.is_of_registry() {
+            (&mut self.record_allowances, RECORD_RATE, RECORD_BURST)
         } else {
-            (&mut self.allowances, TokenBucket::new(AUTHOR_RATE, AUTHOR_BURST))
+            (&mut self.allowances, AUTHOR_RATE, AUTHOR_BURST)
         };
-        if allowances.get(&author).is_none() {
-            allowances.insert(author, fresh);
-        }
-        allowances.get_mut(&author).expect("it was just stored")
+        allowances.get_or_insert_with(author, || TokenBucket::new(rate, burst))
     }
 
     /// The public key of an author: known here, or told with the op and then its own by its hash.
@@ -373,7 +371,7 @@ impl Log {
         }
         // Whoever names it is named by it: wherever a key of this author is found, it is the one.
         let held = self.lanes.get(&(id.author, id.epoch)).map(|lane| lane.key);
-        let carded = || Some(crate::model::member::Card::parse(ctx.roster.newest_card(&id.author)?.body())?.public_key);
+        let carded = || card_of(&id.author, ctx).map(|card| card.public_key);
         held.or_else(carded).or(told.filter(|key| NodeId::of(key) == id.author))
     }
 
@@ -529,9 +527,11 @@ impl Log {
 
     /// A peer's card says up to where its earlier runs are over: of these nothing is remembered but that, whoever comes back with what.
     pub(super) fn on_floor(&mut self, now: Instant, author: &NodeId, ctx: &mut Context) {
-        let card = ctx.roster.newest_card(author).and_then(|op| crate::model::member::Card::parse(op.body()));
-        let Some(key) = card.map(|card| card.public_key) else { return };
-        let Some(floor) = floor_of(author, ctx).filter(|floor| floor.0 > 0) else { return };
+        let Some(Card { public_key: key, log_floor: Some(floor), .. }) = card_of(author, ctx) else { return };
+        let floor = Epoch(floor);
+        if floor.0 == 0 {
+            return;
+        }
         let closed = (*author, Epoch(floor.0 - 1));
         let runs = self.lanes.range((*author, Epoch(0))..(*author, floor)).map(|(run, _)| *run);
         let old: Vec<(NodeId, Epoch)> = runs.filter(|run| *run != closed).collect();
@@ -709,6 +709,9 @@ const AGE_SLACK_MS: i64 = 1_000;
 
 /// The run from which on an author's log counts, as far as its card says.
 fn floor_of(author: &NodeId, ctx: &Context) -> Option<Epoch> {
-    let card = crate::model::member::Card::parse(ctx.roster.newest_card(author)?.body())?;
-    card.log_floor.map(Epoch)
+    card_of(author, ctx)?.log_floor.map(Epoch)
+}
+
+fn card_of(author: &NodeId, ctx: &Context) -> Option<Card> {
+    Card::parse(ctx.roster.newest_card(author)?.body())
 }

@@ -1,7 +1,7 @@
 //! Boundaries of the checks of casts, each shown on five nodes in a line that live since long.
 
 use kodikon_core::effect::Event;
-use kodikon_core::ground::id::Epoch;
+use kodikon_core::ground::id::{Epoch, NodeId};
 
 use super::*;
 use crate::checks::tests::{broken, line, second};

@@ -48,10 +48,7 @@ impl Comparing {
     }
 
     fn may_answer(&mut self, now: Instant, from: NodeId) -> bool {
-        if self.allowances.get(&from).is_none() {
-            self.allowances.insert(from, TokenBucket::new(RATE, BURST));
-        }
-        self.allowances.get_mut(&from).is_some_and(|allowance| allowance.take(now, 1))
+        self.allowances.get_or_insert_with(from, || TokenBucket::new(RATE, BURST)).take(now, 1)
     }
 }
 
