@@ -6,6 +6,7 @@ mod lan;
 use std::collections::BTreeSet;
 
 use kodikon_core::effect::{Command, Event, Input};
+use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::time::{Duration, WallTime};
 use kodikon_core::model::member::Liveness;
 use kodikon_core::model::state::StateChange;
@@ -42,6 +43,29 @@ fn a_latecomer_is_known_to_all_at_once() {
     assert_eq!(lan.times(is_up).len(), 20, "ten learn of it and it learns of ten, {} datagrams", lan.sent - sent);
     assert!(lan.nodes[&11].peers().iter().all(|peer| peer.liveness == Liveness::Alive));
     assert!(lan.now.since(before) <= Duration::from_millis(50));
+}
+
+/// Nothing said to all is heard and no peer is configured: what the disk remembers is the only way, and one of two is enough.
+#[test]
+fn where_a_peer_was_last_reached_is_enough_to_find_it_again() {
+    for (remembers, expected) in [(true, 2), (false, 0)] {
+        let mut lan = started(2);
+        lan.run(Duration::from_secs(70));
+        let directory = lan.directories.get(&1).filter(|_| remembers).cloned().unwrap_or_default();
+        assert_eq!(directory.len(), usize::from(remembers), "{directory:?}");
+        lan.nodes.clear();
+        lan.events.clear();
+        lan.is_without_groups = true;
+        for (n, directory) in [(1, directory), (2, Vec::new())] {
+            lan.start_with(n, |boot| {
+                boot.epoch = Epoch::new(2, u32::from(n));
+                boot.seed = [100 + n; 32];
+                boot.saved.directory = directory;
+            });
+        }
+        lan.run(Duration::from_secs(2));
+        assert_eq!(lan.times(is_up).len(), expected);
+    }
 }
 
 #[test]

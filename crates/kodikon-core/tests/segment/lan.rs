@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kodikon_core::effect::log::{Committed, SavedLog};
-use kodikon_core::effect::{Arrival, Cast, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist, Target};
+use kodikon_core::effect::{
+    Arrival, Cast, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist, Remembered, Target,
+};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, InterfaceIndex};
 use kodikon_core::ground::time::{Duration, Instant, WallTime};
@@ -33,6 +35,12 @@ pub(crate) struct Lan {
     pub(crate) delay: Duration,
     /// Every so many-th datagram is lost for each receiver; 0: none.
     pub(crate) lose_every: usize,
+    /// Whether what is said to the whole segment is heard by nobody.
+    pub(crate) is_without_groups: bool,
+    /// Whom each node's disk remembers.
+    pub(crate) directories: BTreeMap<u8, Vec<Remembered>>,
+    /// What each node sent last, as it was on the wire.
+    pub(crate) last_frame: BTreeMap<u8, Vec<u8>>,
     flights: BTreeMap<(Instant, usize), Flight>,
     serial: usize,
     handed: usize,
@@ -51,6 +59,9 @@ impl Lan {
             holds_state: false,
             delay: DELAY,
             lose_every: 0,
+            is_without_groups: false,
+            directories: BTreeMap::new(),
+            last_frame: BTreeMap::new(),
             flights: BTreeMap::new(),
             serial: 0,
             handed: 0,
@@ -91,6 +102,7 @@ impl Lan {
                 Output::Transmit(transmit) => {
                     self.sent += 1;
                     self.serial += 1;
+                    self.last_frame.insert(n, transmit.bytes.clone());
                     self.flights.insert((self.now + self.delay, self.serial), (from, transmit.target, transmit.bytes));
                 }
                 Output::Event(event) => self.events.push((n, self.now, event)),
@@ -101,6 +113,7 @@ impl Lan {
                     answers.push(commit);
                 }
                 Output::Persist(Persist::State(state)) => kept = Some(state.version).filter(|_| !self.holds_state),
+                Output::Persist(Persist::Directory(directory)) => _ = self.directories.insert(n, directory),
                 Output::Scan(job) if !self.scans_nothing.contains(&n) => scans.push(job),
                 Output::Check(job) => checks.push(job),
                 Output::Persist(_) | Output::Stream(_) | Output::Scan(_) => {}
@@ -143,6 +156,7 @@ impl Lan {
         let everyone: Vec<u8> = self.nodes.keys().copied().collect();
         let (cast, receivers) = match target {
             Target::Address(to, _) => (Cast::Unicast, everyone.into_iter().filter(|n| ip(*n) == to.ip()).collect()),
+            Target::Segment(..) if self.is_without_groups => return,
             Target::Segment(_, cast) => (cast, everyone),
         };
         for n in receivers {

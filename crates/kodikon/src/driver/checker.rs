@@ -13,6 +13,9 @@ impl Job for CheckJob {
     const THREAD: &'static str = "kodikon-check";
     const WHAT: &'static str = "a check of signatures";
     const WAITING: usize = 8;
+    /// Only what comes in bulk is checked here. On a computer with few cores all that is urgent goes first: the loop of this node,
+    /// and those of others beside it.
+    const NICE: i32 = 10;
 
     fn run(&self) -> Self::Answer {
         (self.check, Self::run(self, &mut Zip215Verifier::default()))

@@ -20,6 +20,8 @@ impl Job for ScanJob {
     const WHAT: &'static str = "a search";
     // One at a time, and the next once the core has the answer.
     const WAITING: usize = 1;
+    // Somebody waits for it.
+    const NICE: i32 = 0;
 
     fn run(&self) -> Self::Answer {
         (self.scan, Self::run(self))

@@ -16,6 +16,8 @@ pub(crate) trait Job: Send + std::fmt::Debug + 'static {
     const WHAT: &'static str;
     /// Jobs that wait at most: the core wants no more at a time.
     const WAITING: usize;
+    /// How far the thread makes way for others, in steps of the system's nice value: of `0` it is as urgent as the loop is.
+    const NICE: i32;
 
     /// Does it.
     fn run(&self) -> Self::Answer;
@@ -41,6 +43,7 @@ impl<J: Job> Worker<J> {
         let (jobs, ordered) = sync_channel::<J>(J::WAITING);
         let (answer, answers) = mpsc::channel(J::WAITING);
         let work = move || {
+            make_way(J::NICE);
             while let Ok(job) = ordered.recv() {
                 let done = catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or_else(|_| {
                     tracing::error!("{} panicked; please report this", J::WHAT);
@@ -87,6 +90,15 @@ impl<J: Job> Worker<J> {
 impl<J: Job> Drop for Worker<J> {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Sets how far this thread makes way: on Linux a nice value is of a thread alone.
+fn make_way(nice: i32) {
+    if nice > 0
+        && let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice)
+    {
+        tracing::debug!("a thread is as urgent as all others: {error}");
     }
 }
 
