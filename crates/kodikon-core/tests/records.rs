@@ -14,7 +14,7 @@ use kodikon_core::ground::time::{Duration, WallTime};
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::{
-    DTYPE_F16, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder, RecordView, Stored, Whose,
+    DTYPE_F16, DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder, RecordView, Stored, Whose,
 };
 use lan::Lan;
 
@@ -101,6 +101,26 @@ fn a_sighting_is_on_every_node_at_once_and_one_that_is_deleted_on_none() {
     assert_eq!(id_of(&delete(&mut lan, 5, "bag", true)), id);
     lan.run(Duration::from_millis(10));
     assert_eq!((shown(&lan, "bag"), contents(&lan).len()), (everywhere(10, 0), 1));
+}
+
+/// What IPv4, UDP and Ethernet add to a datagram.
+const AROUND: usize = 20 + 8 + 14;
+
+#[test]
+fn a_signed_sighting_of_512_numbers_alone_in_its_datagram_is_as_small_as_was_promised() {
+    for (dtype, bytes, most) in [(DTYPE_F16, 2 * 512, 1_330), (DTYPE_I8, 4 + 512, 820)] {
+        let mut lan = started(3);
+        let numbers = (0..bytes).map(|k| u8::try_from(k % 60).expect("below 60")).collect();
+        let embedding = Embedding { model: "mobilenet".to_owned(), dims: 512, dtype, stored: numbers };
+        let sighting = NewRecord { embedding: Some(embedding), ..embedded(1) };
+        let stored = add(&mut lan, 1, sighting);
+        assert!(matches!(stored, Stored::Done { .. }), "{stored:?}");
+        // What it says last: it needs no second one.
+        let frame = lan.last_frame[&1].len() + AROUND;
+        assert!(frame > bytes && frame <= most, "{frame} bytes, {most} allowed");
+        lan.run(Duration::from_millis(10));
+        assert_eq!(shown(&lan, "hash-00000001"), everywhere(3, 1));
+    }
 }
 
 #[test]
