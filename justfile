@@ -37,9 +37,10 @@ netns:
 bench factor="1":
     scripts/bench --factor {{factor}}
 
-# The scan's tests under the address sanitizer, in a directory of their own
+# The tests of what is `unsafe` under the address sanitizer, in a directory of their own: the scan, and the calls of the system
 asan:
     RUSTFLAGS=-Zsanitizer=address RUSTC_BOOTSTRAP=1 cargo test --release -p kodikon-scan --lib --tests --target x86_64-unknown-linux-gnu --target-dir target/asan
+    RUSTFLAGS=-Zsanitizer=address RUSTC_BOOTSTRAP=1 cargo test --release -p kodikon --lib --target x86_64-unknown-linux-gnu --target-dir target/asan sys::
 
 # Searches beside faiss-cpu, hnswlib and usearch, on one core
 rivals *flags:

@@ -2,7 +2,7 @@
 //! answers within its limits, and only with what it holds.
 //!
 //! An input is steps of eight bytes and more, `[what, who, author, first, length, gap, count, more]`: digests of intervals and of sums,
-//! ops with numbers of their author's, pieces, numbers said to be over; and time.
+//! sums of what is held, ops with numbers of their author's, pieces, numbers said to be over; and time.
 
 #![no_main]
 
@@ -17,7 +17,7 @@ use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::record::{NewRecord, RecordOrder};
 use kodikon_core::wire::codec;
-use kodikon_core::wire::message::{Cover, Digest, Interval, Log, LogEntry, LogPiece, Message, Run};
+use kodikon_core::wire::message::{Contents, Cover, Digest, Interval, Log, LogEntry, LogPiece, Message, PartSum, Run};
 use libfuzzer_sys::fuzz_target;
 use scene::{NODE, PEERS, Scene};
 
@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
         let intervals = intervals(first, length, gap, count);
         let cover = Cover { author: author_of(author).id().0, epoch: epoch(author).0, intervals };
         let lane = [None, Some(1), Some(1), Some(2), Some(9)][usize::from(more % 5)];
-        let message = match what % 6 {
+        let message = match what % 7 {
             0 => Message::Digest(Digest {
                 covers: vec![cover],
                 scope: u64::MAX,
@@ -92,6 +92,24 @@ fuzz_target!(|bytes: &[u8]| {
                     key,
                     rested,
                 })
+            }
+            5 => {
+                let sums = if more & 1 == 1 {
+                    (0..u64::from(count)).map(|n| n * u64::from(gap)).collect()
+                } else {
+                    Vec::new()
+                };
+                let part = |interval: &Interval| PartSum {
+                    author: cover.author,
+                    epoch: cover.epoch,
+                    numbers: *interval,
+                    sum: u64::from(gap),
+                };
+                let mut parts: Vec<PartSum> = cover.intervals.iter().map(part).collect();
+                if more & 2 == 2 {
+                    parts.reverse();
+                }
+                Message::Contents(Contents { sums, parts })
             }
             _ => {
                 scene.pass(Duration::from_millis(u64::from(length) * 20));

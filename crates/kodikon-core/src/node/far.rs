@@ -84,6 +84,11 @@ impl Node {
         }
     }
 
+    /// A peer is far from now on. Where the map has no way to it, nothing in the map need change for that to be seen.
+    pub(super) fn on_withdrawn(&mut self, now: Instant) {
+        self.review.hasten(now + REVIEW_AFTER);
+    }
+
     /// A witness spoke about a far peer.
     pub(super) fn on_witnessed(&mut self, now: Instant) {
         self.review.hasten(now + REVIEW_AFTER);
@@ -221,12 +226,14 @@ impl Node {
         self.review.silent.remove(id);
     }
 
-    /// Whether others hear a peer that is silent towards us: then it has not failed. Or did until whoever listed it went.
+    /// Whether others hear a peer that is silent towards us: then it has not failed. Or did until whoever listed it went, and some
+    /// are left who may list it.
     pub(super) fn is_heard_elsewhere(&mut self, now: Instant, id: &NodeId, by_anyone: bool) -> bool {
         let was_listed = |(at, listed): &(Instant, BTreeSet<ShortId>)| {
             now.since(*at) < RELISTED && listed.contains(&ShortId::of(id))
         };
-        let was_listed = by_anyone && self.review.unlisted.as_ref().is_some_and(was_listed);
+        let is_left = || self.ctx.roster.near_alive().any(|(other, _)| other != id);
+        let was_listed = by_anyone && self.review.unlisted.as_ref().is_some_and(was_listed) && is_left();
         let map = self.routing.map();
         was_listed || if by_anyone { map.is_heard_by_others(id) } else { map.is_heard_beyond(id) }
     }

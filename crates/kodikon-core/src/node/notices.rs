@@ -126,6 +126,7 @@ impl Node {
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, false, &self.ctx);
         self.routing.on_far(now, &id, &mut self.ctx);
+        self.on_withdrawn(now);
     }
 
     fn on_down(&mut self, now: Instant, id: NodeId) {

@@ -3,7 +3,7 @@
 use super::super::bench::{Bench, identity};
 use super::*;
 use crate::effect::outbox::Notice;
-use crate::model::member::Liveness as Held;
+use crate::model::member::{Liveness as Held, REASON_BOUND};
 
 /// Found by pair-cut, seed 62: the namer did not hear a member any more and dropped it, and the others told of it three seconds later.
 /// Whoever had not heard it for minutes had called it failed 0.1 s before.
@@ -97,4 +97,33 @@ fn who_was_listed_by_a_namer_that_just_went_is_taken_to_be_heard_until_the_next_
         let heard = bench.node.is_heard_elsewhere(now + Duration::from_millis(ms), id, by_anyone);
         assert_eq!(heard, expected, "{id:?} {by_anyone} {ms} ms");
     }
+    bench.node.ctx.roster.set_liveness(now, &ids[0], Held::Failed, "");
+    assert!(bench.node.is_heard_elsewhere(now, &ids[1], true), "node 3 may list it");
+    bench.node.ctx.roster.set_liveness(now, &ids[2], Held::Suspect, "");
+    assert!(!bench.node.is_heard_elsewhere(now, &ids[1], true), "nobody is left who may list it");
+}
+
+/// Found by swarm-5, seed 27: one that was cut off alone gave up all others but one that had died a second later than they were heard.
+/// It counted as far, there was no way to it, nothing in the map changed for a minute, and so it was shown.
+#[test]
+fn who_is_taken_to_be_heard_and_is_listed_by_nobody_is_looked_at_again() {
+    let mut bench = Bench::new(3);
+    let ids = [1, 2, 3].map(|n| identity(n).id());
+    let map = bench.node.routing.map();
+    map.set_members(ids[0], SegmentId(7 << 40), 0, ids[..2].iter().map(ShortId::of).collect());
+    let began = bench.now;
+    bench.node.note_unlisted(began, &ids[0]);
+    bench.node.routing.map().set_members(ids[0], SegmentId(7 << 40), 0, Vec::new());
+    // All that changed in the map was looked at.
+    bench.node.note_map(began);
+    bench.node.review_far(began + REVIEW_AFTER);
+    bench.node.ctx.out.notice(Notice::Verdict(ids[1], REASON_BOUND));
+    bench.node.settle(began);
+    let held = |bench: &Bench| bench.node.ctx.roster.get(&ids[1]).map(|peer| (peer.liveness, peer.far.is_some()));
+    assert_eq!(held(&bench), Some((Held::Alive, true)));
+    for s in 1..=31 {
+        bench.now = began + Duration::from_secs(s);
+        bench.node.review_far(bench.now);
+    }
+    assert_eq!(held(&bench), Some((Held::Failed, true)));
 }
