@@ -2,6 +2,7 @@
 //!
 //! Every rule is a function from text to complaints, shown by a test of its own to complain about a bad string; then it
 //! is applied to the whole tree. A complaint names the place and what to do.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "what the core may not do, its watchman must")]
 
 mod imports;
 mod papers;
