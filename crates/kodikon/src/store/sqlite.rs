@@ -194,11 +194,19 @@ impl SqliteLog {
             let author: [u8; 16] = row.get(2)?;
             let unsigned = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
             let id = OpId { author: NodeId(author), epoch: Epoch(unsigned(3)?), seq: Seq(unsigned(4)?) };
-            let op = minicbor::decode(row.get_ref(1)?.as_blob()?).ok().filter(|op: &SignedOp| OpId::of(op) == id);
-            match (op, row.get::<_, Option<i64>>(5)?) {
-                (Some(op), Some(sum)) => rows.add_checked(LogRow { op, born_ms: row.get(0)? }, sum.cast_unsigned()),
-                (Some(op), None) => rows.add(LogRow { op, born_ms: row.get(0)? }),
-                (None, _) => rows.add_lost(id),
+            let op: Option<SignedOp> = minicbor::decode(row.get_ref(1)?.as_blob()?).ok();
+            let sum = row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned);
+            match (op, sum) {
+                // Where what it lies under is not its name and it is whole, the name was spoilt: its own number is not lacked.
+                (Some(op), Some(sum)) => {
+                    let (own, op) = (OpId::of(&op), LogRow { op, born_ms: row.get(0)? });
+                    if own != id && op.checksum() != sum {
+                        rows.add_lost(id);
+                    }
+                    rows.add_checked(op, sum);
+                }
+                (Some(op), None) if OpId::of(&op) == id => rows.add(LogRow { op, born_ms: row.get(0)? }),
+                (_, None) | (None, _) => rows.add_lost(id),
             }
             if rows.rows().len() + rows.lost().len() == ROWS {
                 hand(std::mem::take(&mut rows));
