@@ -195,18 +195,14 @@ impl SqliteLog {
             let unsigned = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
             let id = OpId { author: NodeId(author), epoch: Epoch(unsigned(3)?), seq: Seq(unsigned(4)?) };
             let op: Option<SignedOp> = minicbor::decode(row.get_ref(1)?.as_blob()?).ok();
+            let read = op.map(|op| Ok::<_, rusqlite::Error>(LogRow { op, born_ms: row.get(0)? })).transpose()?;
             let sum = row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned);
-            match (op, sum) {
-                // Where what it lies under is not its name and it is whole, the name was spoilt: its own number is not lacked.
-                (Some(op), Some(sum)) => {
-                    let (own, op) = (OpId::of(&op), LogRow { op, born_ms: row.get(0)? });
-                    if own != id && op.checksum() != sum {
-                        rows.add_lost(id);
-                    }
-                    rows.add_checked(op, sum);
-                }
-                (Some(op), None) if OpId::of(&op) == id => rows.add(LogRow { op, born_ms: row.get(0)? }),
-                (_, None) | (None, _) => rows.add_lost(id),
+            let is_named = |row: &LogRow| OpId::of(&row.op) == id;
+            match (read, sum) {
+                // If it is whole and lies under another name than its own, that one was spoilt, and its own number is not lacked.
+                (Some(row), Some(sum)) if is_named(&row) || row.checksum() == sum => rows.add_checked(row, sum),
+                (Some(row), None) if is_named(&row) => rows.add(row),
+                (Some(_) | None, _) => rows.add_lost(id),
             }
             if rows.rows().len() + rows.lost().len() == ROWS {
                 hand(std::mem::take(&mut rows));
