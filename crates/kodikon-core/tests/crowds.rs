@@ -15,7 +15,7 @@ use kodikon_core::model::identity::Identity;
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::member::Liveness;
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
-use kodikon_core::model::record::{Confidence, NewRecord, RecordBody, RecordOrder};
+use kodikon_core::model::record::{NewRecord, RecordOrder};
 use kodikon_core::wire::codec;
 use kodikon_core::wire::header::Header;
 use kodikon_core::wire::message::{Log, LogEntry, Message};
@@ -115,18 +115,7 @@ fn a_member_that_pushes_sightings_without_end_is_held_to_its_share_and_named_and
 /// One more of node 4's sightings.
 fn pushed(number: u64) -> LogEntry {
     let author = Identity::from_secret(&[4; 32]);
-    let body = RecordBody {
-        hash_value: format!("pushed-{number}"),
-        data_type: String::new(),
-        source: "cam4".to_owned(),
-        ttl_ms: 600_000,
-        confidence: Confidence::FULL,
-        metadata: "{}".to_owned(),
-        embedding: None,
-        ownership: None,
-        seen_ms: None,
-        replaces: None,
-    };
+    let body = NewRecord { ttl: Duration::from_secs(600), ..NewRecord::new(&format!("pushed-{number}")) }.body("cam4");
     let body = minicbor::to_vec(body).expect("memory takes it");
     let statement = Statement { kind: OpKind::Record, key: Vec::new(), body, lamport: number, wall: WallTime(0) };
     let mesh = Config::new("x").mesh_id();

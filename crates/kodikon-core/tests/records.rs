@@ -76,8 +76,13 @@ fn restart(lan: &mut Lan, n: u8, counter: u32, log: SavedLog) {
 }
 
 fn embedded(n: u64) -> NewRecord {
-    let stored = (0..1_024).map(|k| u8::try_from((n + k) % 60).expect("below 60")).collect();
-    let embedding = Some(Embedding { model: "mobilenet".to_owned(), dims: 512, dtype: DTYPE_F16, stored });
+    embedded_in(n, DTYPE_F16, 2 * 512)
+}
+
+/// The same, with 512 numbers that are stored in so many bytes.
+fn embedded_in(n: u64, dtype: u8, bytes: u64) -> NewRecord {
+    let stored = (0..bytes).map(|k| u8::try_from((n + k) % 60).expect("below 60")).collect();
+    let embedding = Some(Embedding { model: "mobilenet".to_owned(), dims: 512, dtype, stored });
     NewRecord { embedding, data_type: "person".to_owned(), ..NewRecord::new(&format!("hash-{n:08}")) }
 }
 
@@ -110,13 +115,10 @@ const AROUND: usize = 20 + 8 + 14;
 fn a_signed_sighting_of_512_numbers_alone_in_its_datagram_is_as_small_as_was_promised() {
     for (dtype, bytes, most) in [(DTYPE_F16, 2 * 512, 1_330), (DTYPE_I8, 4 + 512, 820)] {
         let mut lan = started(3);
-        let numbers = (0..bytes).map(|k| u8::try_from(k % 60).expect("below 60")).collect();
-        let embedding = Embedding { model: "mobilenet".to_owned(), dims: 512, dtype, stored: numbers };
-        let sighting = NewRecord { embedding: Some(embedding), ..embedded(1) };
-        let stored = add(&mut lan, 1, sighting);
+        let stored = add(&mut lan, 1, embedded_in(1, dtype, bytes));
         assert!(matches!(stored, Stored::Done { .. }), "{stored:?}");
         // What it says last: it needs no second one.
-        let frame = lan.last_frame[&1].len() + AROUND;
+        let frame = (lan.last_frame[&1].len() + AROUND) as u64;
         assert!(frame > bytes && frame <= most, "{frame} bytes, {most} allowed");
         lan.run(Duration::from_millis(10));
         assert_eq!(shown(&lan, "hash-00000001"), everywhere(3, 1));

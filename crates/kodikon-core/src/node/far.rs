@@ -84,13 +84,9 @@ impl Node {
         }
     }
 
-    /// A peer is far from now on. Where the map has no way to it, nothing in the map need change for that to be seen.
-    pub(super) fn on_withdrawn(&mut self, now: Instant) {
-        self.review.hasten(now + REVIEW_AFTER);
-    }
-
-    /// A witness spoke about a far peer.
-    pub(super) fn on_witnessed(&mut self, now: Instant) {
+    /// The far peers are to be looked at though nothing in the map changed: a witness spoke about one of them, or another became one,
+    /// to which there may be no way.
+    pub(super) fn review_soon(&mut self, now: Instant) {
         self.review.hasten(now + REVIEW_AFTER);
     }
 

@@ -65,7 +65,7 @@ impl Node {
             Notice::Near(id) => self.on_near(now, id),
             Notice::Far(id) => self.on_far(now, id),
             Notice::Silent(id) => self.on_silent(now, id),
-            Notice::Witnessed => self.on_witnessed(now),
+            Notice::Witnessed => self.review_soon(now),
             Notice::Proven { peer, rate, queued } => self.on_proven(now, &peer, rate, queued),
             Notice::Logged(logged) => self.on_logged(now, *logged),
             Notice::LogKept(ids) => self.alerts.on_kept(now, &ids, &mut self.ctx),
@@ -126,7 +126,7 @@ impl Node {
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, false, &self.ctx);
         self.routing.on_far(now, &id, &mut self.ctx);
-        self.on_withdrawn(now);
+        self.review_soon(now);
     }
 
     fn on_down(&mut self, now: Instant, id: NodeId) {

@@ -38,6 +38,10 @@ struct Volume {
     records: u32,
 }
 
+fn row(what: &'static str, unit: &'static str, targets: &'static [Target]) -> Row {
+    Row { what, nodes: 0, unit, targets }
+}
+
 impl Volume {
     fn begin(binary: &Path, records: u32) -> Result<Self> {
         let lab = Lab::up("volume", &Topology::flat(2))?;
@@ -45,7 +49,6 @@ impl Volume {
     }
 
     fn run(&self, runs: u32, report: &mut Report) -> Result<()> {
-        let row = |what, unit, targets: &'static [Target]| Row { what, nodes: 0, unit, targets };
         let each = f64::from(self.records);
         let file = self.lab.directory().join("sightings.npy");
         write_embeddings(&file, self.records, DIMS)?;
@@ -87,7 +90,6 @@ impl Volume {
 
     /// A newcomer fetches all of it, so many times.
     fn fetch(&self, runs: u32, report: &mut Report) -> Result<()> {
-        let row = |what, unit, targets: &'static [Target]| Row { what, nodes: 0, unit, targets };
         let each = f64::from(self.records);
         let (mut held, mut kept) = (Vec::new(), Vec::new());
         let (mut overhead, mut payload) = (Vec::new(), Vec::new());
