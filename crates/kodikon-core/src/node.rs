@@ -124,7 +124,7 @@ impl Node {
         if let Some(planned) = planned.filter(|planned| now.since(planned.at) > STALL) {
             self.liveness.on_stall(now, now.since(planned.at), &mut self.ctx);
             self.routing.on_stall(now, now.since(planned.at), &self.ctx);
-            self.missed.put_off(now, self.ctx.config.heartbeat_timeout);
+            self.missed.postpone(now.since(planned.at));
         }
         if self.left {
             self.handle_after_goodbye(now, input);

@@ -82,6 +82,8 @@ pub enum Notice {
     Silent(NodeId),
     /// A peer holds another failed that is present by the map alone.
     Witnessed,
+    /// A neighbour has been silent for most of the hard bound.
+    Quiet(NodeId),
     /// The segment on this interface has another name: a beacon says so at once.
     Beacon(InterfaceIndex),
     /// A neighbour has what this node said to all.

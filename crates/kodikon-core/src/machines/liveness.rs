@@ -2,6 +2,7 @@
 
 mod beats;
 mod canary;
+mod freeze;
 mod health;
 mod isolation;
 mod listening;
@@ -22,6 +23,7 @@ use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::liveness::beats::{Beats, Watch};
 use crate::machines::liveness::canary::Canaries;
+use crate::machines::liveness::freeze::{FREEZE, Freeze};
 use crate::machines::liveness::health::Health;
 use crate::machines::liveness::isolation::Isolation;
 use crate::machines::liveness::listening::Listening;
@@ -58,7 +60,7 @@ pub struct Liveness {
     isolation: Isolation,
     measuring: Measuring,
     health: Health,
-    frozen_until: Instant,
+    freeze: Freeze,
     listening: Listening,
     left: bool,
     /// Peers whose last sealed packet decides the hard bound, by when it strikes.
@@ -75,8 +77,6 @@ struct Calm {
     until: Instant,
 }
 
-/// For so long after an own stall nobody is judged: what was queued meanwhile must be read first.
-const FREEZE: Duration = Duration::from_secs(2);
 /// How often the hard bound is looked at; a second in thirty.
 const BOUND_EVERY: Duration = Duration::from_secs(1);
 /// Quiet peers asked each time the bound is looked at; the others are asked the next time.
@@ -98,7 +98,7 @@ impl Liveness {
             isolation: Isolation::new(now, ctx),
             measuring: Measuring::new(now),
             health: Health::default(),
-            frozen_until: Instant::ZERO,
+            freeze: Freeze::default(),
             listening: Listening::default(),
             left: false,
             next_bound: ctx.next_tick(now, BOUND_EVERY),
@@ -346,7 +346,7 @@ impl Liveness {
         if self.left {
             return None;
         }
-        let frozen = |at: Instant| at.max(self.frozen_until);
+        let frozen = |at: Instant| at.max(self.freeze.until);
         let judging = [
             self.watches.next_deadline(),
             self.probes.next_deadline(self.health.steps()),
@@ -382,7 +382,7 @@ impl Liveness {
         }
         self.isolation.on_wake(now, ctx);
         self.health.look(now);
-        if now < self.frozen_until {
+        if now < self.freeze.until {
             return;
         }
         for id in self.watches.take_missed(now) {
@@ -405,8 +405,9 @@ impl Liveness {
     pub fn on_stall(&mut self, now: Instant, late: Duration, ctx: &mut Context) {
         ctx.stats.stalls += 1;
         self.health.worsen();
-        self.frozen_until = now + FREEZE;
-        self.watches.postpone(now + FREEZE);
+        if self.freeze.begin(now, late, ctx.hard_bound()) {
+            self.watches.postpone(now + FREEZE);
+        }
         self.suspicions.postpone(late);
         if Listening::is_long(late, ctx.hard_bound()) {
             self.listening.begin(now, ctx.hard_bound());
@@ -544,13 +545,16 @@ impl Liveness {
             if silence >= bound && may_judge {
                 overdue.push(*id);
             } else if (silence >= bound * 2 / 5 || peer.liveness == Held::Suspect) && quiet.len() < MAX_ASKED {
-                quiet.push(*id);
+                quiet.push((*id, silence >= bound * 4 / 5));
             }
         }
         let left = (bound * 2 / 5).saturating_sub(longest);
         self.calm = (!has_suspect).then(|| Calm { roster: ctx.roster.version(), bound, until: now + left });
-        for id in quiet {
+        for (id, is_nearly_over) in quiet {
             self.ask(now, id, ctx);
+            if is_nearly_over {
+                ctx.out.notice(Notice::Quiet(id));
+            }
         }
         for id in overdue {
             self.suspicions.remove(&id);

@@ -156,7 +156,7 @@ impl Membership {
             None => (op, card),
         };
         let known = ctx.roster.get(&id).map(|peer| (peer.card.session(), peer.epoch(), peer.liveness));
-        if known.is_none() && ctx.roster.is_full() {
+        if known.is_none() && ctx.roster.is_full() && !self.make_room(now, ctx) {
             self.refuse(id, &card, ctx);
             return false;
         }
@@ -243,7 +243,13 @@ impl Membership {
         match peer.liveness {
             // What a node sent before its goodbye may arrive after it.
             Liveness::Left | Liveness::Introduced => {}
-            Liveness::Alive if peer.far.is_none() && peer.silence(now) < hearing => peer.note_heard(now),
+            Liveness::Alive if peer.far.is_none() && peer.silence(now) < hearing => {
+                peer.heard = Some(now);
+                if !peer.witnesses.is_empty() {
+                    // Somebody holds it failed, and what we hear may have been said to others before it was.
+                    self.introductions.begin_if_none(now, id, ctx);
+                }
+            }
             Liveness::Alive | Liveness::Failed | Liveness::Suspect => {
                 self.introductions.begin_if_none(now, id, ctx);
             }
@@ -366,16 +372,29 @@ impl Membership {
             .filter(|(_, peer)| now >= peer.since + ctx.config.heartbeat_timeout)
             .map(|(id, _)| *id)
             .collect();
-        for id in gone {
-            if let Some(peer) = ctx.roster.remove(&id) {
-                ctx.sessions.forget(peer.card.session());
-                self.file(now, id, peer, ctx);
-            }
-        }
+        gone.into_iter().for_each(|id| self.put_away(now, id, ctx));
         let oldest = ctx.wall(now).0.saturating_sub(DIRECTORY_AGE_MS);
         ctx.roster.retain_directory(|_, entry| entry.wall.0 >= oldest);
         if self.directory_changed.is_some_and(|since| now >= since + DIRECTORY_EVERY) {
             self.keep_directory(now, ctx);
+        }
+    }
+
+    /// Of a full table whoever failed or left longest ago makes room at once for one that is here.
+    fn make_room(&mut self, now: Instant, ctx: &mut Context) -> bool {
+        let gone = ctx.roster.iter().filter(|(_, peer)| matches!(peer.liveness, Liveness::Failed | Liveness::Left));
+        let Some((id, _)) = gone.min_by_key(|(_, peer)| peer.since) else { return false };
+        let id = *id;
+        self.put_away(now, id, ctx);
+        true
+    }
+
+    /// Moves a row to the directory.
+    fn put_away(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
+        if let Some(peer) = ctx.roster.remove(&id) {
+            ctx.sessions.forget(peer.card.session());
+            self.introductions.end(&id);
+            self.file(now, id, peer, ctx);
         }
     }
 

@@ -123,7 +123,8 @@ impl Node {
         if let Some(peer) = self.ctx.roster.get_mut(&id).filter(|_| is_group(arrival.cast)) {
             peer.group_heard = Some(now);
         }
-        let counts = self.ctx.roster.get(&id).is_some_and(|peer| peer.heard == Some(now));
+        // Whom somebody holds failed must answer.
+        let counts = self.ctx.roster.get(&id).is_some_and(|peer| peer.heard == Some(now) && peer.witnesses.is_empty());
         self.liveness.on_heard(now, id, counts, &mut self.ctx);
         if source == Source::Unproven && self.lacks_a_way(now, &id) {
             let tag = self.ctx.roster.get(&id).map(|peer| peer.card.session());
@@ -282,6 +283,8 @@ impl Node {
         let asked = self.liveness.on_pong(now, (id, arrival.from), pong.nonce, &mut self.ctx);
         if let Some(asked) = asked.or_else(|| self.membership.asked_at(&id, pong.nonce)) {
             self.membership.answered(now, id, &mut self.ctx);
+            let counts = self.ctx.roster.get(&id).is_some_and(|peer| peer.heard == Some(now));
+            self.liveness.on_heard(now, id, counts, &mut self.ctx);
             if let Some((session, clock)) = self.ctx.sessions.get_mut(tag).zip(pong.clock) {
                 session.clock.learn(asked, clock);
             }

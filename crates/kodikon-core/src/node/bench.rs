@@ -14,7 +14,7 @@ use crate::model::state::StateEntry;
 use crate::wire::clock::Ticks;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Message, Ops};
+use crate::wire::message::{Message, Ops, Pong};
 use std::net::{IpAddr, SocketAddr};
 
 /// Everything that nodes numbered 1 and up say to one node.
@@ -194,6 +194,17 @@ impl Bench {
             messages.into_iter().map(|message| (sent.target, message)).collect::<Vec<_>>()
         };
         self.sent().flat_map(read).collect()
+    }
+
+    /// Node N answers what it was asked by the last input.
+    pub(super) fn answer(&mut self, n: u8) {
+        let asked = self.said().into_iter().filter_map(|(to, message)| match message {
+            Message::Ping(ping) if to == Target::Address(address(n), None) => Some(ping.nonce),
+            _others => None,
+        });
+        for nonce in asked.collect::<Vec<u64>>() {
+            self.hear(n, &Message::Pong(Pong { nonce, root: None, wall_ms: None, log_root: None, clock: None }));
+        }
     }
 
     pub(super) fn dropped(&self, reason: Reject) -> u64 {

@@ -21,8 +21,10 @@ const REVIEW_AFTER: Duration = Duration::from_millis(20);
 /// How often those without a way are looked at: a suspicion is measured in seconds.
 const REVIEW_LOST: Duration = Duration::from_millis(250);
 
-/// Within this a segment whose namer went has another, and all are told.
+/// Within this a segment whose namer went, or that is named anew, has its ways again, and all are told.
 const RELISTED: Duration = Duration::from_secs(3);
+/// Quiet peers of whom it is remembered that others heard them; the one noted longest ago makes room.
+const MAX_HEARD: usize = 1_024;
 
 /// Far authors of whose covers it is asked who else can tell, a second and at once: each may cost a tree of the map, and whoever
 /// names more is believed later.
@@ -44,8 +46,8 @@ pub(super) struct Review {
     silent: RecentMap<NodeId, (Epoch, Instant)>,
     /// What may be asked of the map on a peer's word.
     lookups: TokenBucket,
-    /// When one went last who said who is on its segment, and whom it listed: for a moment nobody lists these.
-    unlisted: Option<(Instant, BTreeSet<ShortId>)>,
+    /// When the map last showed that others hear a peer that is quiet here: while a segment gets another name there are no ways along it.
+    heard: RecentMap<NodeId, Instant>,
 }
 
 impl Default for Review {
@@ -55,7 +57,7 @@ impl Default for Review {
             at: None,
             silent: RecentMap::new(MAX_SILENT),
             lookups: TokenBucket::new(LOOKUPS_RATE, LOOKUPS_BURST),
-            unlisted: None,
+            heard: RecentMap::new(MAX_HEARD),
         }
     }
 }
@@ -181,7 +183,14 @@ impl Node {
     /// A live peer vouches for a node. `true` if it counts at once, since others hear it and we cannot.
     pub(super) fn take_far(&mut self, now: Instant, op: &SignedOp, card: &Card, from: NodeId) -> bool {
         let id = op.author();
-        if !self.is_beyond(&id, card) || self.is_witnessed(&id, op.epoch(), card.life()) {
+        // Where the run before was not heard here this one need not be either.
+        let was_far = self
+            .ctx
+            .roster
+            .get(&id)
+            .is_some_and(|peer| peer.liveness.is_present() && peer.far.is_some() && peer.epoch() < op.epoch());
+        let is_far = self.is_beyond(&id, card) || was_far && self.routing.map().is_listed(&id);
+        if !is_far || self.is_witnessed(&id, op.epoch(), card.life()) {
             return false;
         }
         self.membership.admit_far(now, op.clone(), card.clone(), from, &mut self.ctx);
@@ -191,6 +200,11 @@ impl Node {
     /// A node that was vouched for answers no probe: it counts if others hear it all the same.
     pub(super) fn on_silent(&mut self, now: Instant, id: NodeId) {
         let Some(peer) = self.ctx.roster.get(&id) else { return };
+        if peer.is_near() && peer.liveness == Liveness::Alive && !peer.witnesses.is_empty() {
+            // Frames of it come, and no answer: they may be recordings.
+            self.liveness.doubt(now, id, &mut self.ctx);
+            return;
+        }
         let (epoch, life, card) = (peer.epoch(), peer.life(), peer.card.clone());
         let is_waiting = matches!(peer.liveness, Liveness::Introduced | Liveness::Failed);
         let may_live = is_waiting && !self.is_witnessed(&id, epoch, life);
@@ -220,25 +234,23 @@ impl Node {
     /// A node is heard: when it is silent again that begins anew.
     pub(super) fn hear_of(&mut self, id: &NodeId) {
         self.review.silent.remove(id);
+        self.review.heard.remove(id);
     }
 
-    /// Whether others hear a peer that is silent towards us: then it has not failed. Or did until whoever listed it went, and some
-    /// are left who may list it.
+    /// Whether others hear a peer that is silent towards us: then it has not failed. Or did a moment ago, and some are left who may.
     pub(super) fn is_heard_elsewhere(&mut self, now: Instant, id: &NodeId, by_anyone: bool) -> bool {
-        let was_listed = |(at, listed): &(Instant, BTreeSet<ShortId>)| {
-            now.since(*at) < RELISTED && listed.contains(&ShortId::of(id))
-        };
+        if !by_anyone {
+            return self.routing.map().is_heard_beyond(id);
+        }
         let is_left = || self.ctx.roster.near_alive().any(|(other, _)| other != id);
-        let was_listed = by_anyone && self.review.unlisted.as_ref().is_some_and(was_listed) && is_left();
-        let map = self.routing.map();
-        was_listed || if by_anyone { map.is_heard_by_others(id) } else { map.is_heard_beyond(id) }
+        let was_heard = self.review.heard.get(id).is_some_and(|at| now.since(*at) < RELISTED) && is_left();
+        was_heard || self.routing.map().is_heard_by_others(id)
     }
 
-    /// A peer goes, and with it what it said of who is on its segment.
-    pub(super) fn note_unlisted(&mut self, now: Instant, id: &NodeId) {
-        let listed = self.routing.map().listed_by(id);
-        if !listed.is_empty() {
-            self.review.unlisted = Some((now, listed));
+    /// A peer will soon have been silent for the hard bound: it is noted whether others hear it.
+    pub(super) fn on_quiet(&mut self, now: Instant, id: NodeId) {
+        if self.routing.map().is_heard_by_others(&id) {
+            self.review.heard.insert(id, now);
         }
     }
 

@@ -14,11 +14,17 @@ use crate::node::Node;
 /// How long a rival may take to prove that it lives, before the signature is taken for our own past.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
+/// Runs begun because of signatures that nobody answered for, after which whoever makes them lives: each run is above all that were
+/// known, and of a restored backup two may come to light in turn, its own and what half of a mesh knew alone.
+const MAX_RISEN: u32 = 2;
+
 /// A signature of ours that we do not remember.
 #[derive(Debug, Default)]
 pub(super) struct Ghosts {
     seen: Option<(Epoch, Instant)>,
     rival: Option<Rival>,
+    /// How many runs were begun above such a signature.
+    risen: u32,
 }
 
 /// A second node with our identity. It makes room without a word, and others go on holding its run for ours.
@@ -116,25 +122,38 @@ impl Node {
         }
         self.ghosts.note_rival(op.epoch(), true);
         if rekeyed {
-            let secret = self.ctx.random.bytes();
-            self.ctx.out.persist(Persist::Identity(NewSecret(secret)));
-            let epoch = Epoch::new(self.ctx.me.epoch.counter(), self.ctx.random.bits() as u32);
-            self.begin_run(now, Some(secret), epoch);
+            self.begin_anew(now);
         }
+    }
+
+    /// Makes room for a second node with our identity, under a new one.
+    fn begin_anew(&mut self, now: Instant) {
+        let secret = self.ctx.random.bytes();
+        self.ctx.out.persist(Persist::Identity(NewSecret(secret)));
+        let epoch = Epoch::new(self.ctx.me.epoch.counter(), self.ctx.random.bits() as u32);
+        self.begin_run(now, Some(secret), epoch);
     }
 
     /// No rival answers: the signature is of one that has made room, or our own from before the disk was set back. Others
     /// hold that run for ours, and hear none below it.
     pub(super) fn on_ghost_unanswered(&mut self, now: Instant) {
         let Some((seen, _)) = self.ghosts.seen.take() else { return };
+        let rival = self.ghosts.rival.filter(|rival| seen <= rival.epoch);
+        if rival.is_none() && self.ghosts.risen >= MAX_RISEN {
+            // It goes above us as we go above it: a copy that lives where none of our questions leads.
+            self.ctx.out.event(Event::Cloned { rekeyed: true });
+            self.begin_anew(now);
+            return;
+        }
+        let risen = self.ghosts.risen + u32::from(rival.is_none());
         let counter = seen.counter().saturating_add(1);
         let epoch = Epoch::new(counter, self.ctx.random.bits() as u32);
         self.ctx.out.persist(Persist::EpochCounter(counter));
-        let rival = self.ghosts.rival.filter(|rival| seen <= rival.epoch);
         if rival.is_some_and(|rival| !rival.told) {
             self.ctx.out.event(Event::Cloned { rekeyed: false });
         }
         self.ctx.out.event(if rival.is_some() { Event::Overtaken { epoch } } else { Event::Restored { epoch } });
         self.begin_run(now, None, epoch);
+        self.ghosts.risen = risen;
     }
 }

@@ -35,7 +35,12 @@ impl Missed {
         }
     }
 
-    /// This node was away itself, or has other ways from now on: they have as long as they had.
+    /// This node stood for so long, in which it could meet nobody.
+    pub(super) fn postpone(&mut self, by: Duration) {
+        self.until = self.until.map(|until| until + by);
+    }
+
+    /// This node slept, or has other ways from now on: they have as long as they had.
     pub(super) fn put_off(&mut self, now: Instant, bound: Duration) {
         self.until = self.until.map(|_| now + bound);
     }

@@ -66,6 +66,7 @@ impl Node {
             Notice::Far(id) => self.on_far(now, id),
             Notice::Silent(id) => self.on_silent(now, id),
             Notice::Witnessed => self.review_soon(now),
+            Notice::Quiet(id) => self.on_quiet(now, id),
             Notice::Proven { peer, rate, queued } => self.on_proven(now, &peer, rate, queued),
             Notice::Logged(logged) => self.on_logged(now, *logged),
             Notice::LogKept(ids) => self.alerts.on_kept(now, &ids, &mut self.ctx),
@@ -103,6 +104,9 @@ impl Node {
         self.replication.on_up(now, id, source, &mut self.ctx);
         if self.ctx.roster.is_near(&id) {
             self.on_near(now, id);
+        } else {
+            // There may be no way to it.
+            self.review_soon(now);
         }
         self.membership.note_change(now);
         self.alerts.on_up(now);
@@ -126,12 +130,15 @@ impl Node {
         self.liveness.on_down(now, id, &mut self.ctx);
         self.discovery.on_down(now, &id, false, &self.ctx);
         self.routing.on_far(now, &id, &mut self.ctx);
+        // What others said of it counts once there is no way to it.
+        for opinion in self.replication.opinions_about(&id) {
+            self.membership.on_opinion(now, &opinion, &mut self.ctx);
+        }
         self.review_soon(now);
     }
 
     fn on_down(&mut self, now: Instant, id: NodeId) {
         let failed = self.ctx.roster.get(&id).is_some_and(|peer| peer.liveness == Held::Failed);
-        self.note_unlisted(now, &id);
         self.ctx.roster.forget_witness(&id);
         self.broadcasts.on_down(&id);
         self.replication.on_down(&id);

@@ -149,7 +149,7 @@ fn two_who_say_that_a_process_ended_do_not_bury_whom_we_just_heard() {
     }
     assert_eq!(bench.held(4), Held::Alive);
     assert!(bench.node.stats().probes_started > 0, "it is asked");
-    bench.hear(4, &beat());
+    bench.answer(4);
     bench.pass(Duration::from_millis(1_500));
     assert_eq!(bench.held(4), Held::Alive, "it answered");
     // The same word of others, and nobody listens at its address.
@@ -580,4 +580,47 @@ fn whoever_asks_again_about_a_third_node_makes_this_one_ask_again() {
         bench.hear(1, &inquiry);
         assert_eq!(usize::from(bench.sent_to(address(2)) > 0), pings, "after {after_ms} ms");
     }
+}
+/// What a peer had said to others before it died, played frame by frame, kept it alive for as long as there was any.
+#[test]
+fn a_peer_whose_failure_is_told_must_answer_though_frames_of_it_come() {
+    for answers in [true, false] {
+        let mut bench = Bench::new(3);
+        for second in 0..20 {
+            for n in 1..=3 {
+                bench.hear(n, &Message::Beat(Beat { root: 0, due_ms: 0, log_root: None }));
+            }
+            if second == 1 {
+                bench.opine(2, 2, 1, REASON_SILENCE);
+            }
+            for _ in 0..10 {
+                if answers {
+                    bench.answer(1);
+                }
+                bench.pass(Duration::from_millis(100));
+            }
+        }
+        assert_eq!(bench.held(1), if answers { Held::Alive } else { Held::Failed }, "answers: {answers}");
+        assert_eq!((bench.held(2), bench.held(3)), (Held::Alive, Held::Alive), "nobody said anything of these");
+    }
+}
+
+/// Whoever failed keeps its row for the hard bound, and a full table took nobody for as long.
+#[test]
+fn of_a_full_table_whoever_failed_first_makes_room_at_once() {
+    let mut bench = Bench::with(3, |config| config.max_peers = 3);
+    let known = |bench: &Bench, n: u8| bench.node.ctx.roster.get(&identity(n).id()).is_some();
+    for (n, came) in [(4, false), (5, true), (6, true), (7, false)] {
+        if n > 4 && n < 7 {
+            let failed = identity(n - 3).id();
+            bench.now = bench.now + Duration::from_millis(10);
+            bench.node.ctx.roster.set_liveness(bench.now, &failed, Held::Failed, REASON_SILENCE);
+        }
+        let (op, card) = bench.card(n, ip(n));
+        let arrival = Arrival { from: address(n), interface: InterfaceIndex(2), cast: Cast::Unicast };
+        let taken = bench.node.membership.prove(bench.now, op, card, arrival, &mut bench.node.ctx);
+        assert_eq!((taken, known(&bench, n)), (came, came), "node {n}");
+    }
+    assert!(known(&bench, 1) && !known(&bench, 2) && !known(&bench, 3));
+    assert!(bench.node.ctx.roster.directory().contains_key(&identity(2).id()));
 }

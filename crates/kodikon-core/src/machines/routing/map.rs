@@ -453,14 +453,6 @@ impl Map {
         self.authors.iter().map(denied).filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Whom a node lists, on all segments that it names.
-    #[must_use]
-    pub fn listed_by(&self, namer: &NodeId) -> BTreeSet<ShortId> {
-        let parts = self.authors.get(namer).into_iter().flat_map(|known| known.parts.iter());
-        let lists = parts.filter_map(|(segment, part)| self.parts.get(&(*segment, *namer, *part)));
-        lists.flatten().copied().collect()
-    }
-
     fn lists_of(&self, segment: SegmentId) -> impl Iterator<Item = &Vec<ShortId>> {
         let (first, last) = ((segment, NodeId([0; 16]), 0), (segment, NodeId([u8::MAX; 16]), u8::MAX));
         self.parts.range(first..=last).map(|(_, members)| members)

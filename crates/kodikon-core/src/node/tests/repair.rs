@@ -121,6 +121,27 @@ fn a_copy_that_was_heard_itself_is_no_backup_even_where_it_proves_nothing() {
     }
 }
 
+/// Two copies on segments between which no question leads began a run above each other's each few seconds, without end.
+#[test]
+fn a_copy_that_no_question_reaches_is_given_the_identity_when_it_comes_a_third_time() {
+    let mut bench = Bench::new(2);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let above = bench.node.epoch().counter() + 1;
+        let copy = bench.own_card(9, Epoch::new(above, 1));
+        bench.hear_op(1, copy);
+        bench.pass(Duration::from_secs(2));
+        let read = |event: &&Event| match event {
+            Event::Restored { .. } => Some("restored"),
+            Event::Cloned { rekeyed: true } => Some("cloned"),
+            _others => None,
+        };
+        told.extend(bench.events().iter().filter_map(read));
+    }
+    assert_eq!(told, ["restored", "restored", "cloned"], "what comes after the third is another's");
+    assert_ne!(bench.node.id(), identity(100).id());
+}
+
 /// Searches waited without end, and a scan that was still under way for one answered another.
 #[test]
 fn searches_end_with_the_run_and_what_is_scanned_for_it_answers_no_other() {
