@@ -169,6 +169,7 @@ impl<'a> Run<'a> {
             .bad
             .kinds()
             .chain(scenario.step.iter().map(|step| step.what.kind()))
+            .chain(scenario.faults.iter().copied())
             .for_each(|kind| faults.switch_on(kind));
         if scenario.hostile {
             faults.switch_on(Kind::Hostile);

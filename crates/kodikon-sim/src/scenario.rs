@@ -5,6 +5,7 @@ use kodikon_core::ground::config::MAX_PAYLOAD;
 use kodikon_core::model::letter::Priority;
 use serde::Deserialize;
 
+use crate::faults::Kind;
 use crate::faults::script::{Bad, ScriptStep};
 use crate::network::topology::{Homes, MOST_INTERFACES};
 
@@ -94,6 +95,9 @@ pub struct Scenario {
     /// Whether mild faults may be in the background.
     #[serde(default = "yes")]
     pub mild: bool,
+    /// Kinds of fault that are on under every seed.
+    #[serde(default)]
+    pub faults: Vec<Kind>,
     /// Seconds of one cycle; 0: the whole run is one.
     #[serde(default)]
     pub cycle_s: f64,
@@ -364,6 +368,25 @@ mod tests {
             let scenario = find(name).unwrap_or_else(|error| panic!("{name}: {error:#}"));
             let most = if name == "records-partition" { 24.0 } else { 2.0 };
             assert!(scenario.hours <= most, "{name}");
+        }
+    }
+
+    #[test]
+    fn where_no_mild_faults_are_drawn_a_scenario_brings_two_kinds_of_its_own() {
+        for name in names() {
+            let scenario = find(name).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+            let steps = scenario.step.iter().map(|step| step.what.kind());
+            let mut kinds: Vec<Kind> =
+                scenario.bad.kinds().chain(steps).chain(scenario.faults.iter().copied()).collect();
+            let flags = [
+                (scenario.hostile, Kind::Hostile),
+                (scenario.swallower, Kind::Swallows),
+                (scenario.name_clash, Kind::NameClash),
+            ];
+            kinds.extend(flags.into_iter().filter(|(on, _)| *on).map(|(_, kind)| kind));
+            kinds.sort_unstable();
+            kinds.dedup();
+            assert!(scenario.mild || kinds.len() >= 2, "{name} has {kinds:?}");
         }
     }
 

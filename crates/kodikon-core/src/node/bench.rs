@@ -198,10 +198,9 @@ impl Bench {
 
     /// Node N answers what it was asked by the last input.
     pub(super) fn answer(&mut self, n: u8) {
-        let asked = self.said().into_iter().filter_map(|(to, message)| match message {
-            Message::Ping(ping) if to == Target::Address(address(n), None) => Some(ping.nonce),
-            _others => None,
-        });
+        let nonce = |message| if let Message::Ping(ping) = message { Some(ping.nonce) } else { None };
+        let said = self.said().into_iter().filter(|(to, _)| *to == Target::Address(address(n), None));
+        let asked = said.filter_map(|(_, message)| nonce(message));
         for nonce in asked.collect::<Vec<u64>>() {
             self.hear(n, &Message::Pong(Pong { nonce, root: None, wall_ms: None, log_root: None, clock: None }));
         }

@@ -9,7 +9,7 @@ use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{Epoch, Life, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::membership::{STILL_LISTED, read_opinion};
-use crate::model::links::{SegmentId, ShortId};
+use crate::model::links::SegmentId;
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
 use crate::model::roster::Path;

@@ -3,7 +3,7 @@
 use super::super::bench::{Bench, identity};
 use super::*;
 use crate::effect::outbox::Notice;
-use crate::model::links::{DirectLink, LinksBody, LossClass, ShortIds};
+use crate::model::links::{DirectLink, LinksBody, LossClass, ShortId, ShortIds};
 use crate::model::member::{Liveness as Held, REASON_BOUND};
 use crate::model::op::OpKind;
 
