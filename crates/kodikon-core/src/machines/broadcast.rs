@@ -1,6 +1,7 @@
 //! Decides how something said to all reaches each node once: who gives it to whom, until all have it or its time is over.
 
 mod answers;
+mod asked;
 mod duty;
 mod giving;
 mod held;
@@ -20,6 +21,7 @@ use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::answers::Answers;
+use crate::machines::broadcast::asked::{Asked, MAX_ASKED};
 use crate::machines::broadcast::duty::{Duty, Stage};
 use crate::machines::broadcast::held::{Doubt, Held, Store, knowing};
 use crate::machines::broadcast::offers::Offers;
@@ -42,8 +44,6 @@ const BACKUP_SPREAD: Duration = Duration::from_millis(20);
 const REPLAN_AFTER: Duration = Duration::from_millis(50);
 /// Origins whose rates are kept, by each neighbour that gives their casts; the one heard longest ago makes room.
 const MAX_RATES: usize = 2 * MAX_PEERS;
-/// Casts that were asked for lately; the one asked for longest ago makes room.
-const MAX_ASKED: usize = 1_024;
 /// Bytes a second that a node gives to those who want what they lack, and at once: some twenty of the longest casts.
 const SERVED_RATE: u32 = 2 * 1_024 * 1_024;
 
@@ -104,7 +104,7 @@ pub struct Broadcasts {
     offers: Offers,
     ways: Ways,
     rates: RecentMap<(NodeId, NodeId), TokenBucket>,
-    asked: RecentMap<CastId, Instant>,
+    asked: Asked,
     served: TokenBucket,
     /// Those for which it is to be found who gets them from here.
     unplanned: VecDeque<CastId>,
@@ -127,7 +127,7 @@ impl Broadcasts {
             offers: Offers::default(),
             ways: Ways::default(),
             rates: RecentMap::new(MAX_RATES),
-            asked: RecentMap::new(MAX_ASKED),
+            asked: Asked::default(),
             served: TokenBucket::new(SERVED_RATE, SERVED_RATE),
             unplanned: VecDeque::new(),
             map: 0,

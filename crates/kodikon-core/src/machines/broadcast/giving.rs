@@ -352,6 +352,3 @@ fn some_there(on: InterfaceIndex, ctx: &mut Context) -> Vec<NodeId> {
     }
     chosen
 }
-
-/// How long a neighbour may take to give what it was asked for before another is asked.
-pub(super) const ASKED_FOR: Duration = Duration::from_millis(150);

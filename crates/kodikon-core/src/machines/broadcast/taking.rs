@@ -12,7 +12,6 @@ use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::Broadcasts;
 use crate::machines::broadcast::duty::{Stage, spread};
-use crate::machines::broadcast::giving::ASKED_FOR;
 use crate::machines::broadcast::held::{Doubt, Held, knowing};
 use crate::machines::broadcast::ranges::{names, run_of};
 use crate::model::cast::{CAST_RATE, CastId};
@@ -152,7 +151,7 @@ impl Broadcasts {
     fn take(&mut self, now: Instant, (cast, content): (Cast, Content), came: Came, way: Onward, ctx: &mut Context) {
         let id = cast.id();
         ctx.stats.casts_received += 1;
-        self.asked.remove(&id);
+        self.asked.forget(&id);
         // What its doubt could make older than this run was not taken.
         let fresh = if is_first(ctx) { Duration::ZERO } else { FRESH };
         let is_ours = way.age.saturating_add(fresh) <= now.since(self.born);
@@ -329,7 +328,7 @@ impl Broadcasts {
                 for id in (first..=interval.last).map(|number| CastId { number, ..any }) {
                     let is_new = self.windows.standing(&origin, epoch, id.number) == Arrived::New;
                     let is_wanted = is_new || !offer.question && self.store.get(&id).is_some_and(Held::is_astray);
-                    if is_wanted && left > 0 && self.may_ask(now, id) {
+                    if is_wanted && left > 0 && self.asked.may_ask(now, id, from) {
                         left -= 1;
                         self.answers.want((now, ctx.random.span(spread(1))), from, id, !is_new);
                     } else if !is_new && offer.question {
@@ -346,15 +345,6 @@ impl Broadcasts {
             self.answers.say_everywhere(&from);
         }
         self.yield_turn(now, arrival, offer, ctx);
-    }
-
-    /// Whether a cast that is lacking was not asked for a moment ago.
-    fn may_ask(&mut self, now: Instant, id: CastId) -> bool {
-        let is_free = self.asked.get(&id).is_none_or(|at| now.since(*at) >= ASKED_FOR);
-        if is_free {
-            self.asked.insert(id, now);
-        }
-        is_free
     }
 
     /// Another offered on a segment all that this node would.
