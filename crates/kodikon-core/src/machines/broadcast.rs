@@ -308,6 +308,7 @@ impl Broadcasts {
             ("cast_answers", self.answers.len(), MAX_PEERS),
             ("cast_rates", self.rates.len(), MAX_RATES),
             ("casts_asked_for", self.asked.len(), MAX_ASKED),
+            ("cast_answer_times", self.ways.len(), MAX_PEERS),
         ];
         own.into_iter().chain(self.store.table_sizes()).chain(self.own.table_sizes()).collect()
     }

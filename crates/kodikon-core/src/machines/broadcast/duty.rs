@@ -126,6 +126,11 @@ impl Duty {
         self.given.filter(|_| is_first).map(|given| now.since(given))
     }
 
+    /// The same of the first word of somebody who has a part of it.
+    pub(super) fn took_half(&self, now: Instant, id: &NodeId) -> Option<Duration> {
+        self.took(now, id).filter(|_| self.missing.get(id) == Some(&None))
+    }
+
     /// Somebody has it.
     pub(super) fn settle(&mut self, id: &NodeId) {
         let was_missing = self.missing.remove(id).is_some();

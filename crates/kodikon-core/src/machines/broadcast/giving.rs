@@ -198,7 +198,10 @@ impl Broadcasts {
     /// Looks again when all could have answered.
     fn wait(&mut self, now: Instant, (id, on): (CastId, Option<InterfaceIndex>), ctx: &Context) {
         let Some(duty) = self.store.get(&id).and_then(|held| held.duties.get(&on)) else { return };
-        let rtt = |member: &NodeId| ctx.roster.get(member).and_then(|peer| peer.best_path()?.rtt);
+        let rtt = |member: &NodeId| {
+            let path = ctx.roster.get(member)?.best_path()?;
+            Some(self.ways.round_trip(member, (path.measured, path.rtt?)))
+        };
         let (rtts, answering) = (duty.missing.keys().filter_map(rtt), duty.missing.len());
         if answering == 0 {
             return self.store.change(id, on, |duty| duty.due = None);

@@ -235,7 +235,10 @@ impl Broadcasts {
         let duties: Vec<Option<InterfaceIndex>> = held.duties.keys().copied().collect();
         for on in duties {
             let took = self.store.get(id).and_then(|held| held.duties.get(&on)?.took(now, &who));
-            took.into_iter().for_each(|took| self.ways.note_answer(on, took));
+            if let Some(took) = took {
+                self.ways.note_answer(on, took);
+                self.ways.note_latest(now, who, took);
+            }
             let mut heard = None;
             self.store.change(*id, on, |duty| {
                 duty.settle(&who);
@@ -287,6 +290,8 @@ impl Broadcasts {
             let id = half_of(half);
             let duties: Vec<_> = self.store.get(&id).into_iter().flat_map(|held| held.duties.keys().copied()).collect();
             for on in duties {
+                let took = self.store.get(&id).and_then(|held| held.duties.get(&on)?.took_half(now, &from));
+                took.into_iter().for_each(|took| self.ways.note_latest(now, from, took));
                 self.store.change(id, on, |duty| duty.note_half(now, &from, half.have));
             }
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::effect::Cast as Way;
-use crate::ground::bounded::TokenBucket;
-use crate::ground::id::InterfaceIndex;
+use crate::ground::bounded::{RecentMap, TokenBucket};
+use crate::ground::config::MAX_PEERS;
+use crate::ground::id::{InterfaceIndex, NodeId};
 use crate::ground::time::{Duration, Instant};
 use crate::machines::broadcast::duty::{ANSWER_UNKNOWN, REACHED_OF, RTO_MOST};
 use crate::machines::broadcast::pace::{FORGOTTEN, Pace};
@@ -41,12 +42,20 @@ const ANSWER_MOST: Duration = Duration::from_secs(2);
 const AVERAGED: u32 = 32;
 
 /// What is known of the segments of this node's interfaces.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ways {
     /// There are as many as interfaces.
     segments: BTreeMap<InterfaceIndex, Segment>,
     /// `None`: of those who are told one by one.
     answers: BTreeMap<Option<InterfaceIndex>, Answering>,
+    /// When each neighbour answered last what it was given for the first time, and after how long. Who answered longest ago makes room.
+    latest: RecentMap<NodeId, (Instant, Duration)>,
+}
+
+impl Default for Ways {
+    fn default() -> Self {
+        Self { segments: BTreeMap::new(), answers: BTreeMap::new(), latest: RecentMap::new(MAX_PEERS) }
+    }
 }
 
 /// How long answers take.
@@ -177,6 +186,23 @@ impl Ways {
         }));
     }
 
+    /// A neighbour answered, with all of it or a part, after so long what it was given for the first time.
+    pub(super) fn note_latest(&mut self, now: Instant, who: NodeId, took: Duration) {
+        self.latest.insert(who, (now, took));
+    }
+
+    /// How long an answer of a neighbour takes whose round trip was measured then: a probe that was answered after a pause says for
+    /// a minute that all of them take so long, and answers since say that they do not.
+    pub(super) fn round_trip(&self, who: &NodeId, (measured, rtt): (Option<Instant>, Duration)) -> Duration {
+        let since = self.latest.get(who).filter(|(at, _)| measured.is_none_or(|measured| *at > measured));
+        since.map_or(rtt, |(_, took)| rtt.min(*took))
+    }
+
+    /// How many of them are known.
+    pub(super) fn len(&self) -> usize {
+        self.latest.len()
+    }
+
     /// By when nearly all answers are there, to what the group was told or each alone.
     pub(super) fn answer_after(
         &self,
@@ -282,6 +308,21 @@ mod tests {
         );
         ways.note(&[]);
         assert_eq!(ways.answer_after(at(0), (Some(ON), true)), None, "its interface is gone");
+    }
+
+    /// A piece was lost twice in a row, and given twice within five seconds: a probe had been answered after a pause of half a second.
+    #[test]
+    fn answers_since_a_round_trip_was_measured_say_how_long_they_take_now() {
+        let (who, ms) = (NodeId([1; 16]), Duration::from_millis);
+        let mut ways = ways(Some(Way::Multicast4), false);
+        let round_trip = |ways: &Ways, measured| ways.round_trip(&who, (measured, ms(430))).as_millis();
+        assert_eq!(round_trip(&ways, Some(at(5))), 430, "no answer yet");
+        ways.note_latest(at(7), who, ms(2));
+        for (measured, expected) in [(Some(at(6)), 2), (Some(at(7)), 430), (Some(at(8)), 430), (None, 2)] {
+            assert_eq!(round_trip(&ways, measured), expected, "{measured:?}");
+        }
+        ways.note_latest(at(9), who, ms(900));
+        assert_eq!(round_trip(&ways, Some(at(6))), 430, "it waited for others");
     }
 
     #[test]
