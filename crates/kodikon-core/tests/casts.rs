@@ -322,6 +322,28 @@ fn where_the_group_is_dead_though_it_seemed_proven_all_are_told_one_by_one() {
     }
 }
 
+/// Found by swarm-10, seed 84: whoever gives nothing by the group does not learn that it is dead, and offered the cast by it three times.
+#[test]
+fn where_the_group_is_dead_who_does_not_hear_the_origin_is_offered_it_alone() {
+    for to in 2..=9 {
+        let mut mesh = Segments::lan(9);
+        mesh.filter =
+            Box::new(|flight: &Flight, messages: &[Message]| flight.cast == Way::Unicast || !is_of_casts(messages));
+        for payload in ["1", "2", "3", "4"] {
+            announce(&mut mesh, 1, payload);
+            mesh.run(Duration::from_millis(500));
+        }
+        mesh.events.clear();
+        mesh.filter = Box::new(move |flight: &Flight, messages: &[Message]| {
+            let is_cut = flight.cast != Way::Unicast || (flight.from, flight.to) == (1, to);
+            !is_cut || !is_of_casts(messages)
+        });
+        announce(&mut mesh, 1, "5");
+        mesh.run(Duration::from_secs(5));
+        assert_told_once(&mesh, 2..=9, "5", "by who does not cast");
+    }
+}
+
 /// Found by multicast-off, seeds 74 and 75 (an enemy played single pieces to all, whose answers were taken for the group's), and by
 /// swarm-10, seed 31 (somebody on the origin's own host heard it, as what is sent to the group is looped back there).
 #[test]

@@ -29,7 +29,7 @@ const FEW_PIECES: usize = 4;
 const DESPERATE: u32 = 3;
 /// Casts that one round of offers tells of at most: the newest.
 const MAX_OFFERED: usize = 256;
-/// Where no group reaches a segment, so many of its members are offered it in each round.
+/// Where no group reaches a segment, or none seems to, so many of its members are offered it alone in each round.
 const OFFERED_TO: usize = 3;
 
 impl Broadcasts {
@@ -262,11 +262,10 @@ impl Broadcasts {
             return self.offers.end(on);
         }
         let covers = told(&ids);
-        let group = self.ways.group(now, on, 0);
-        let to: Vec<Destination> = match group {
-            Some(way) => vec![Destination::Segment(on, way)],
-            None => some_there(on, ctx).into_iter().map(Destination::Peer).collect(),
-        };
+        let mut to = Vec::from_iter(self.ways.group(now, on, 0).map(|way| Destination::Segment(on, way)));
+        if to.is_empty() || self.ways.seems_dead(on) {
+            to.extend(some_there(on, ctx).into_iter().map(Destination::Peer));
+        }
         for holds in covers.chunks(MAX_HOLDS) {
             for to in &to {
                 ctx.stats.casts_offered += 1;

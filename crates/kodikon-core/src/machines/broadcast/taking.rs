@@ -152,6 +152,7 @@ impl Broadcasts {
         let id = cast.id();
         ctx.stats.casts_received += 1;
         self.asked.forget(&id);
+        self.ways.note_came(came.on, came.by_group);
         // What its doubt could make older than this run was not taken.
         let fresh = if is_first(ctx) { Duration::ZERO } else { FRESH };
         let is_ours = way.age.saturating_add(fresh) <= now.since(self.born);

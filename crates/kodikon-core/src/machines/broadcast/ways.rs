@@ -101,6 +101,8 @@ struct Segment {
     /// First group datagrams in a row that nobody acknowledged.
     unheard: u32,
     shy_until: Option<Instant>,
+    /// Casts in a row that came here first from somebody there who gave them to this node alone.
+    alone: u32,
     late: Vec<Duration>,
     next: usize,
 }
@@ -115,6 +117,7 @@ impl Segment {
             missing: 0,
             unheard: 0,
             shy_until: None,
+            alone: 0,
             late: Vec::new(),
             next: 0,
         }
@@ -220,6 +223,19 @@ impl Ways {
     pub(super) fn pace(&mut self, on: Option<InterfaceIndex>, by_group: bool) -> &mut Pace {
         let answering = self.answers.entry(on).or_default();
         if by_group { &mut answering.by_group } else { &mut answering.alone }
+    }
+
+    /// A cast that is new here came from somebody on a segment, to the group or to this node alone.
+    pub(super) fn note_came(&mut self, on: InterfaceIndex, by_group: bool) {
+        if let Some(segment) = self.segments.get_mut(&on) {
+            segment.alone = if by_group { 0 } else { segment.alone.saturating_add(1) };
+        }
+    }
+
+    /// Whether what is said to the group seems to reach nobody there, though it is proven and whoever gives nothing by it is acknowledged
+    /// nothing: what is lost comes alone now and then, and not what came so many times in a row.
+    pub(super) fn seems_dead(&self, on: InterfaceIndex) -> bool {
+        self.segments.get(&on).is_some_and(|segment| segment.alone >= MOST_UNHEARD)
     }
 
     /// The forwarder of a segment was heard so late.
@@ -362,6 +378,24 @@ mod tests {
         assert_eq!(after(&[], 15_000), Some(40));
         assert_eq!(after(&[15_000], 15_000), Some(80), "it begins anew");
         assert_eq!(after(&[24_999], 34_998), Some(160), "each time counts");
+    }
+
+    #[test]
+    fn a_group_seems_dead_once_three_casts_in_a_row_came_alone() {
+        let mut ways = ways(Some(Way::Multicast4), false);
+        for (by_group, seems_dead) in [
+            (false, false),
+            (false, false),
+            (true, false),
+            (false, false),
+            (false, false),
+            (false, true),
+            (true, false),
+        ] {
+            ways.note_came(ON, by_group);
+            ways.note_came(InterfaceIndex(9), false);
+            assert_eq!(ways.seems_dead(ON), seems_dead);
+        }
     }
 
     #[test]
