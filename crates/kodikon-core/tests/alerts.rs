@@ -120,6 +120,26 @@ fn an_alert_of_sixteen_kilobytes_reaches_everyone_whatever_is_lost() {
     }
 }
 
+/// Found by swarm-10, seed 14: without a map an author took nobody for whom it was to tell, and what was lost waited for the roots.
+#[test]
+fn on_one_lan_an_author_tells_again_whoever_has_not_shown_its_alert_and_nobody_else() {
+    for priority in Priority::ALL {
+        let mut lan = started(4);
+        lan.run(Duration::from_secs(8));
+        let repeated = |lan: &Lan| lan.nodes[&1].stats().alerts_repeated;
+        raise(&mut lan, 1, "1", priority);
+        lan.run(Duration::from_secs(20));
+        assert_eq!((shown(&lan), repeated(&lan)), (once("1", 2..=4), 0), "{priority:?}: nothing is lost");
+        lan.events.clear();
+        lan.lose_every = 1;
+        raise(&mut lan, 1, "2", priority);
+        lan.run(Duration::from_millis(50));
+        lan.lose_every = 0;
+        lan.run(Duration::from_millis(250));
+        assert_eq!((shown(&lan), repeated(&lan)), (once("2", 2..=4), 3), "{priority:?}: the first word is lost");
+    }
+}
+
 #[test]
 fn a_latecomer_is_shown_what_is_active_and_nothing_that_is_over() {
     let mut lan = started(3);

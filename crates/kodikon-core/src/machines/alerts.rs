@@ -197,7 +197,7 @@ impl Alerts {
                 let (priority, is_late) = (logged.body.priority(), logged.late);
                 self.activate(logged, &ctx.me.id);
                 if !is_late || is_own {
-                    self.retry.watch(now, alert, priority);
+                    self.retry.watch(now, alert, priority, ctx.roster.len());
                 }
             }
             LogBody::Ack(ack) => {
@@ -323,7 +323,7 @@ impl Alerts {
         self.floor_at.get_or_insert(now + FLOOR_AFTER);
         let urgent = self.active.iter().filter(|(_, active)| active.priority == Priority::Critical);
         for (alert, active) in urgent {
-            self.retry.watch(now, *alert, active.priority);
+            self.retry.watch(now, *alert, active.priority, 0);
         }
     }
 

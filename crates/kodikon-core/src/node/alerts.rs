@@ -158,14 +158,18 @@ impl Node {
         }
     }
 
-    /// Who hears from us what an author says: those next to us on its tree; of our own, while there is no map, all who hear us.
+    /// Who hears from us what an author says: those next to us on its tree; of our own also all who hear us and are not on the map, since
+    /// on one LAN nobody tells of links.
     fn charges_of(&mut self, author: &NodeId) -> Vec<NodeId> {
-        let is_near = |id: &NodeId, node: &Self| node.ctx.roster.get(id).is_some_and(Peer::is_near);
-        match self.routing.map().children_of(author) {
-            Some(children) => children.into_iter().map(|(id, _)| id).filter(|id| is_near(id, self)).collect(),
-            None if *author == self.ctx.me.id => self.ctx.roster.near().map(|(id, _)| *id).collect(),
-            None => Vec::new(),
+        let map = self.routing.map();
+        let children = map.children_of(author).unwrap_or_default();
+        let mut charges: Vec<NodeId> = children.into_iter().map(|(id, _)| id).collect();
+        if *author == self.ctx.me.id {
+            let near = self.ctx.roster.near().map(|(id, _)| *id);
+            charges.extend(near.filter(|id| map.next_hop(id).is_none()));
         }
+        charges.retain(|id| self.ctx.roster.get(id).is_some_and(Peer::is_near));
+        charges
     }
 
     /// The time of an op of the log is over.

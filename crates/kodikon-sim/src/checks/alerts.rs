@@ -22,8 +22,8 @@ use crate::workload::letters::number_of;
 /// the turn of a timer.
 const END_MARGIN: Duration = Duration::from_secs(10);
 
-/// By then an alert is with all who have a sound way: its author tells it again every two seconds to whoever has not shown it, and a disk
-/// may take a second before.
+/// By then an alert is with all who have a sound way: whoever told it tells it again 0.24, 0.7, 1.7, 3.6 and 7.4 s later to those who have
+/// not shown it, and a disk may take a second before.
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// All alerts of a run.
