@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use kodikon_core::effect::log::{Batch, CommitId, LogCover, LogRow};
-use kodikon_core::effect::scan::ScanJob;
+use kodikon_core::effect::scan::{ScanId, ScanJob};
 use kodikon_core::effect::{BroadcastOrder, Event, SendOrder};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::id::{Epoch, Seq};
@@ -230,6 +230,7 @@ impl Observer for Nobody {
     fn deleting(&mut self, _: usize, _: &DeleteOrder) {}
     fn committing(&mut self, _: Moment, _: usize, _: &Batch) {}
     fn scanning(&mut self, _: usize, _: &ScanJob, _: &[RecordView]) {}
+    fn scanned(&mut self, _: usize, _: ScanId) {}
     fn synced(&mut self, _: Moment, _: usize, _: &[OpId]) {}
     fn stopped(&mut self, _: Moment, _: usize, _: bool) {}
     fn is_peer(&self, _: usize, _: usize) -> bool {

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod calm;
 pub mod casts;
+pub mod copies;
 pub mod detours;
 pub mod letters;
 pub mod queues;
@@ -19,7 +20,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use kodikon_core::effect::log::Batch;
-use kodikon_core::effect::scan::ScanJob;
+use kodikon_core::effect::scan::{ScanId, ScanJob};
 use kodikon_core::effect::{BroadcastOrder, Event, PeerView, SendOrder};
 use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::model::alert::AlertOrder;
@@ -586,24 +587,6 @@ impl Watch {
         self.truth.seen_version(&peer, snapshot.version);
     }
 
-    fn check_backup(&mut self, now: Moment, node: usize) {
-        let living = &self.truth.nodes[node];
-        let Some(person) = self.truth.person(&living.id) else { return };
-        // Whoever began after its disk was copied, or was stopped or cut off since, may not have heard the copy, and finds the copy's
-        // run beyond its own when that has another identity.
-        let copied = person.copied.is_some_and(|at| at <= living.since.max(living.deaf));
-        self.tally.check(now, Check::BackupTrue, person.restored || copied, || {
-            format!("node {node} says that its disk was restored from a backup, which it was not")
-        });
-    }
-
-    fn check_copy(&mut self, now: Moment, node: usize) {
-        let copied = self.truth.person(&self.truth.nodes[node].id).is_none_or(|person| person.rolled_back);
-        self.tally.check(now, Check::CopyTrue, copied, || {
-            format!("node {node} says that its identity was copied, which it was not")
-        });
-    }
-
     fn forget_view(&mut self, node: usize) {
         self.pairs -= self.views[node].counted();
         self.views[node] = View::default();
@@ -747,6 +730,10 @@ impl Observer for Watch {
 
     fn scanning(&mut self, node: usize, job: &ScanJob, shown: &[RecordView]) {
         self.expect_nearest(node, job, shown);
+    }
+
+    fn scanned(&mut self, node: usize, scan: ScanId) {
+        self.expect_asked(node, scan);
     }
 
     fn adding(&mut self, now: Moment, node: usize, order: &RecordOrder) {

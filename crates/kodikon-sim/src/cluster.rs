@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use kodikon_core::effect::check::CheckJob;
 use kodikon_core::effect::log::{Batch, CommitId};
-use kodikon_core::effect::scan::ScanJob;
+use kodikon_core::effect::scan::{ScanId, ScanJob};
 use kodikon_core::effect::{BroadcastOrder, Command, Event, Input, Output, SendOrder, StreamWish, Transmit};
 use kodikon_core::ground::config::Config;
 use kodikon_core::ground::random::Random;
@@ -160,6 +160,8 @@ pub trait Observer {
     fn committing(&mut self, now: Moment, node: usize, batch: &Batch);
     /// A node's embeddings are to be scanned; this is all that it shows.
     fn scanning(&mut self, node: usize, job: &ScanJob, shown: &[RecordView]);
+    /// A node is told what a scan of its embeddings found.
+    fn scanned(&mut self, node: usize, scan: ScanId);
     /// Ops are on a node's disk.
     fn synced(&mut self, now: Moment, node: usize, kept: &[OpId]);
     /// A process was stopped, or goes on.
@@ -468,7 +470,10 @@ impl<O: Observer> Cluster<O> {
             Deferred::Disturbed => process.endpoint.handle(now, Input::Disturbed),
             Deferred::Unreachable(address) => process.endpoint.handle(now, Input::Unreachable(address)),
             Deferred::StateKept(version) => process.endpoint.handle(now, Input::StateKept { version }),
-            Deferred::Scanned(scan, answers) => process.endpoint.handle(now, Input::Scanned { scan, answers }),
+            Deferred::Scanned(scan, answers) => {
+                self.observer.scanned(node, scan);
+                process.endpoint.handle(now, Input::Scanned { scan, answers });
+            }
             Deferred::Checked(check, holds) => process.endpoint.handle(now, Input::Checked { check, holds }),
             Deferred::Committed(commit, result) => process.endpoint.handle(now, Input::Committed { commit, result }),
             Deferred::Command(command) => {

@@ -2,10 +2,11 @@
 
 use core::cmp::Ordering;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kodikon_core::effect::Event;
-use kodikon_core::effect::scan::{Question, ScanJob};
+use kodikon_core::effect::scan::{Question, ScanId, ScanJob};
+use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::{DTYPE_F16, DTYPE_I8, Embedding, RecordBody, RecordView};
@@ -20,8 +21,10 @@ const END_MARGIN: Duration = Duration::from_secs(3);
 /// What searches that go on must find, and when they must end.
 #[derive(Debug, Default)]
 pub struct Searches {
-    /// By who asks: what those who scanned for it hold, in the order in which all of it would be found.
+    /// By who asks: what those who scanned for it hold.
     due: BTreeMap<(usize, Ticket), Due>,
+    /// Which searches of its own a node's scan is for.
+    scans: BTreeMap<(usize, ScanId), Vec<Ticket>>,
     ends: BTreeMap<(usize, Ticket), End>,
 }
 
@@ -37,7 +40,23 @@ struct End {
 #[derive(Debug, Default)]
 struct Due {
     k: usize,
-    all: Vec<Near>,
+    /// What is here.
+    here: Vec<Near>,
+    /// What is elsewhere, by who holds it. A question to all reaches some who were not meant, too.
+    elsewhere: BTreeMap<NodeId, Vec<Near>>,
+    /// Who was asked: all whom the node showed as present when it had looked here.
+    asked: BTreeSet<NodeId>,
+}
+
+impl Due {
+    /// What those hold who were asked, in the order in which all of it would be found.
+    fn all(&self) -> Vec<Near> {
+        let asked = self.elsewhere.iter().filter(|(by, _)| self.asked.contains(by));
+        let mut all: Vec<Near> = self.here.iter().chain(asked.flat_map(|(_, held)| held)).cloned().collect();
+        all.sort_by(Near::order);
+        all.dedup();
+        all
+    }
 }
 
 /// A record and what it scores.
@@ -61,6 +80,7 @@ impl Searches {
     /// A process began, or ended: what it was looking for is of no interest any more.
     pub(super) fn booted(&mut self, node: usize) {
         self.due.retain(|(of, _), _| *of != node);
+        self.scans.retain(|(of, _), _| *of != node);
         self.ends.retain(|(of, _), _| *of != node);
     }
 }
@@ -70,6 +90,9 @@ impl Watch {
     pub(super) fn expect_end(&mut self, now: Moment, node: usize, order: &SearchOrder) {
         let stopped = self.letters.stopped_for(now, node);
         self.searches.ends.insert((node, order.ticket), End { at: now + order.timeout + END_MARGIN, stopped });
+        // Where nothing has as many dimensions nothing is scanned here, and others are asked at once.
+        let due = Due { k: order.k, asked: self.views[node].present().collect(), ..Due::default() };
+        self.searches.due.insert((node, order.ticket), due);
     }
 
     /// No search goes on for longer than it may.
@@ -87,17 +110,32 @@ impl Watch {
 
     /// A node's embeddings are scanned; this is all that the node shows.
     pub(super) fn expect_nearest(&mut self, node: usize, job: &ScanJob, shown: &[RecordView]) {
+        let own = self.truth.nodes[node].id;
+        // What a copy keeps to itself under its former identity nobody would take from it, and it is no part of what it is asked for.
+        let is_told = |view: &&RecordView| !view.local || view.id.author == own;
+        let told: Vec<RecordView> = shown.iter().filter(is_told).cloned().collect();
         for question in &job.questions {
-            let asker = question.asker.map_or(Some(node), |asker| self.truth.holder(&asker));
-            let Some(asker) = asker else { continue };
-            if question.asker.is_some() && !self.searches.ends.contains_key(&(asker, question.ticket)) {
+            let Some(asker) = question.asker else {
+                if let Some(due) = self.searches.due.get_mut(&(node, question.ticket)) {
+                    due.here = nearest(question, shown);
+                    self.searches.scans.entry((node, job.scan)).or_default().push(question.ticket);
+                }
                 continue;
+            };
+            let Some(asker) = self.truth.holder(&asker) else { continue };
+            if let Some(due) = self.searches.due.get_mut(&(asker, question.ticket)) {
+                due.elsewhere.entry(own).or_default().extend(nearest(question, &told));
             }
-            let due = self.searches.due.entry((asker, question.ticket)).or_default();
-            due.k = question.k;
-            due.all.extend(nearest(question, shown));
-            due.all.sort_by(Near::order);
-            due.all.dedup();
+        }
+    }
+
+    /// A node is told what it holds itself of what it looks for, and now asks others.
+    pub(super) fn expect_asked(&mut self, node: usize, scan: ScanId) {
+        let view = &self.views[node];
+        for ticket in self.searches.scans.remove(&(node, scan)).unwrap_or_default() {
+            if let Some(due) = self.searches.due.get_mut(&(node, ticket)) {
+                due.asked = view.present().collect();
+            }
         }
     }
 
@@ -139,7 +177,8 @@ impl Watch {
         };
         let told = searched.found.iter().map(|found| (OpId::of(found.entry.op()), found.score.0));
         let found = settled(&mut told.into_iter());
-        let due = due.map(|Due { k, all }| {
+        let due = due.map(|due| {
+            let (k, all) = (due.k, due.all());
             let mut due = settled(&mut all.iter().map(|near| (near.id, near.score)));
             // What is taken back since may stand in the place of others.
             due.truncate(if searched.found.len() < k || searched.of == 1 { k } else { found.len() });
@@ -225,27 +264,4 @@ fn score(query: &[f32], stored: &[f64]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_are_read_as_the_standard_has_them() {
-        for (bits, expected) in [
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x3000, 0.125),
-            (0x0001, 2f64.powi(-24)),
-            (0x7bff, 65_504.0),
-            (0x0400, 2f64.powi(-14)),
-        ] {
-            assert_eq!(half(bits), expected, "{bits:04x}");
-        }
-    }
-
-    #[test]
-    fn a_score_is_the_cosine() {
-        assert_eq!(score(&[3.0, 4.0], &[3.0, 4.0]), 1.0);
-        assert_eq!(score(&[1.0, 0.0], &[0.0, 2.0]), 0.0);
-        assert_eq!(score(&[1.0, 0.0], &[-2.0, 0.0]), -1.0);
-    }
-}
+mod tests;

@@ -59,6 +59,11 @@ impl View {
         self.rows.get(peer)
     }
 
+    /// Who is shown as present.
+    pub fn present(&self) -> impl Iterator<Item = NodeId> {
+        self.rows.iter().filter(|(_, row)| row.standing.is_present()).map(|(peer, _)| *peer)
+    }
+
     /// A peer was reported up; `current` if this is the run it is really in. What was seen of its state stays seen, in its next runs
     /// too, but where it `forgets`: its disk was set back, or it is an enemy.
     pub fn met(&mut self, peer: NodeId, (epoch, life): (Epoch, u32), current: bool, forgets: bool) {
