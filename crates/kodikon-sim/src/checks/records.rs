@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kodikon_core::effect::Event;
 use kodikon_core::effect::log::Batch;
-use kodikon_core::ground::id::NodeId;
+use kodikon_core::ground::id::{NodeId, Seq};
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::logged::LogBody;
 use kodikon_core::model::op::{OpId, OpKind};
@@ -47,6 +47,11 @@ pub struct Records {
     newest: BTreeMap<Sighting, OpId>,
     /// Up to which op a sighting was ever to be taken back.
     named: BTreeMap<Sighting, OpId>,
+    /// By op: up to which ones it takes which sightings back, or takes their place.
+    takes: BTreeMap<OpId, Vec<(Sighting, OpId)>>,
+    /// The same of those that are, or were, on a disk: up to which op a sighting was taken back or updated. What was lost before nobody was
+    /// told.
+    taken: BTreeMap<Sighting, OpId>,
     /// Sightings whose delete was acknowledged as on disk: up to which op, by whom.
     gone: Vec<(Removed, NodeId, usize)>,
     /// By node: what its application was told of in this run, and when.
@@ -84,6 +89,8 @@ impl Records {
             on_disk: BTreeSet::new(),
             newest: BTreeMap::new(),
             named: BTreeMap::new(),
+            takes: BTreeMap::new(),
+            taken: BTreeMap::new(),
             gone: Vec::new(),
             told: vec![BTreeMap::new(); nodes],
             deleted: BTreeMap::new(),
@@ -172,6 +179,12 @@ impl Records {
         let Some(sighting) = self.sightings.get(id) else { return true };
         self.named.get(sighting).is_some_and(|up_to| up_to >= id)
             || self.newest.get(sighting).is_some_and(|newest| newest > id)
+    }
+
+    /// Whether an op was taken back or updated, as others may know.
+    fn is_taken(&self, id: &OpId) -> bool {
+        let sighting = self.sightings.get(id).copied().unwrap_or(Sighting(*id));
+        self.taken.get(&sighting).is_some_and(|up_to| up_to >= id)
     }
 }
 
@@ -281,8 +294,14 @@ impl Watch {
                     self.records.sightings.insert(id, sighting);
                     let newest = self.records.newest.entry(sighting).or_insert(id);
                     *newest = (*newest).max(id);
+                    let before = OpId { seq: Seq(id.seq.0.saturating_sub(1)), ..id };
+                    if sighting != Sighting(id) {
+                        self.records.takes.insert(id, vec![(sighting, before)]);
+                    }
                 }
                 Some(LogBody::Delete(body)) if row.op.kind() == OpKind::RecordDelete => {
+                    let takes = body.removes.iter().map(|removed| (removed.sighting(), removed.newest()));
+                    self.records.takes.insert(id, takes.collect());
                     for removed in body.removes {
                         let up_to = self.records.named.entry(removed.sighting()).or_insert(removed.newest());
                         *up_to = (*up_to).max(removed.newest());
@@ -306,6 +325,10 @@ impl Watch {
     pub(super) fn keep_records(&mut self, node: usize, kept: &[OpId]) {
         let own = self.truth.nodes[node].id;
         self.records.on_disk.extend(kept.iter().map(|id| (own, *id)));
+        for (sighting, id) in kept.iter().filter_map(|id| self.records.takes.get(id)).flatten() {
+            let up_to = self.records.taken.entry(*sighting).or_insert(*id);
+            *up_to = (*up_to).max(*id);
+        }
     }
 }
 
@@ -378,13 +401,13 @@ fn check_equal(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
     let records = &watch.records;
     // What was updated or taken back is no question of its time.
     let is_ending = |id: &OpId| {
-        !records.may_be_gone(id) && records.added(id).is_some_and(|added| records.is_ending(now, added, &nodes))
+        !records.is_taken(id) && records.added(id).is_some_and(|added| records.is_ending(now, added, &nodes))
     };
     // An update may end before others saw it. That what it took the place of is over they are told by its author alone, which may go by
     // another identity since, or not know of it.
     let is_orphan = |id: &OpId| {
         let is_there = nodes.iter().any(|node| watch.truth.nodes[*node].id == id.author);
-        records.may_be_gone(id) && (!is_there || watch.rolled_back(&id.author))
+        records.is_taken(id) && (!is_there || watch.rolled_back(&id.author))
     };
     let is_excused = |id: &OpId| is_ending(id) || is_orphan(id);
     // What only one of the two shows, without what stays on a node.
@@ -467,6 +490,47 @@ fn check_over(now: Moment, watch: &mut Watch, shown: &BTreeMap<usize, Shown>) {
             watch.tally.check(now, Check::CalmOver, !is_over || witnesses < 2 || added.local, || {
                 format!("node {node} shows {id:?}, whose time is over")
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kodikon_core::effect::log::LogRow;
+    use kodikon_core::ground::id::{Epoch, MeshId};
+    use kodikon_core::ground::time::WallTime;
+    use kodikon_core::model::identity::Identity;
+    use kodikon_core::model::op::{SignedOp, Statement};
+    use kodikon_core::model::record::{DeleteBody, NewRecord};
+
+    use super::*;
+    use crate::checks::tests::line;
+
+    /// Found by records-swarm-10, seeds 258 and 697.
+    #[test]
+    fn what_was_to_be_taken_back_is_so_once_that_is_on_a_disk() {
+        let (mut watch, _) = line();
+        let author = Identity::from_secret(&[9; 32]);
+        let op = |seq: u64, kind: OpKind, body: Vec<u8>| {
+            let says = Statement { kind, key: Vec::new(), body, lamport: seq, wall: WallTime(1) };
+            SignedOp::sign(&author, MeshId([1; 16]), Epoch(1), Seq(seq), says)
+        };
+        let body = NewRecord::new("a").body("");
+        let [first, second] = [1, 2].map(|seq| op(seq, OpKind::Record, minicbor::to_vec(&body).unwrap()));
+        let update = RecordBody { replaces: Some((1, 1)), ..body.clone() };
+        let update = op(3, OpKind::Record, minicbor::to_vec(update).unwrap());
+        let removes = vec![Removed::up_to(OpId::of(&second), Sighting(OpId::of(&second)))];
+        let delete = DeleteBody { hash_value: "a".to_owned(), removes, ttl_ms: 1_000 };
+        let delete = op(4, OpKind::RecordDelete, minicbor::to_vec(delete).unwrap());
+        for (taken, by) in [(first, update), (second, delete)] {
+            let (id, by_id) = (OpId::of(&taken), OpId::of(&by));
+            let rows = [taken, by].map(|op| LogRow { op, born_ms: 0 }).to_vec();
+            watch.write_records(&Batch { rows, ..Batch::default() });
+            assert!(watch.records.may_be_gone(&id) && !watch.records.is_taken(&id));
+            watch.keep_records(0, &[id]);
+            assert!(!watch.records.is_taken(&id));
+            watch.keep_records(0, &[by_id]);
+            assert!(watch.records.is_taken(&id) && !watch.records.is_taken(&by_id));
         }
     }
 }
