@@ -215,7 +215,10 @@ impl Node {
             Message::Covered(covered) => self.broadcasts.on_covered(now, id, &covered, &mut self.ctx),
             Message::Offer(offer) => self.broadcasts.on_offer(now, id, arrival, &offer, &mut self.ctx),
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
-            Message::Log(log) => self.replication.on_log(now, id, log, &mut self.ctx),
+            Message::Log(log) => {
+                let sole = self.told_by_one(now, &id, &log.over);
+                self.replication.on_log(now, id, log, &sole, &mut self.ctx);
+            }
             Message::LogPiece(piece) => self.replication.on_log_piece(now, id, piece, &mut self.ctx),
             Message::Contents(contents) => self.replication.on_contents(now, id, &contents, &mut self.ctx),
             Message::LogReceipt(receipt) => self.on_early_receipt(now, id, &receipt),

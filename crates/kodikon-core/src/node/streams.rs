@@ -8,7 +8,7 @@ use crate::machines::replication::log::PipeFrame;
 use crate::node::Node;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Bulk, Message};
+use crate::wire::message::{Bulk, Cover, Message};
 use crate::wire::seal::Carrier;
 
 impl Node {
@@ -95,7 +95,10 @@ impl Node {
         }
         let text = session.key.open_from(Carrier::Pipe, &header, frame)?;
         let messages = codec::decode(text)?.messages;
-        let frame = PipeFrame { counter: header.counter, messages };
+        let over = |message: &Message| if let Message::Log(log) = message { log.over.clone() } else { Vec::new() };
+        let over: Vec<Cover> = messages.iter().flat_map(over).collect();
+        let sole = self.told_by_one(now, &peer, &over);
+        let frame = PipeFrame { counter: header.counter, messages, sole };
         let is_new = self.replication.on_pipe_frame(now, stream, frame, &mut self.ctx);
         if is_new { Ok(()) } else { Err(Reject::Replay) }
     }

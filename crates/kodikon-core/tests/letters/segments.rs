@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use kodikon_core::effect::log::Committed;
 use kodikon_core::effect::{
     Arrival, Cast, Command, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist, SendOrder, Target,
 };
@@ -172,14 +173,14 @@ impl Segments {
     pub(crate) fn hand(&mut self, n: u8, input: Input<'_>) {
         let Some(node) = self.nodes.get_mut(&n) else { return };
         node.handle(self.now, input);
-        let (mut sent, mut kept) = (Vec::new(), None);
+        let (mut sent, mut kept, mut commits) = (Vec::new(), None, Vec::new());
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Transmit(transmit) => sent.push(transmit),
                 Output::Event(event) => self.events.push((n, self.now, event)),
                 Output::Persist(Persist::State(state)) => kept = Some(state.version),
-                Output::Persist(_) | Output::Stream(_) | Output::Commit { .. } | Output::Scan(_) | Output::Check(_) => {
-                }
+                Output::Commit { commit, .. } => commits.push(commit),
+                Output::Persist(_) | Output::Stream(_) | Output::Scan(_) | Output::Check(_) => {}
             }
         }
         for (table, held, limit) in node.table_sizes() {
@@ -196,6 +197,10 @@ impl Segments {
         }
         if let Some(version) = kept {
             self.hand(n, Input::StateKept { version });
+        }
+        // What is said is on nobody's disk.
+        for commit in commits {
+            self.hand(n, Input::Committed { commit, result: Committed::InMemory });
         }
     }
 

@@ -166,21 +166,28 @@ impl Log {
         &mut self,
         now: Instant,
         from: NodeId,
-        log: LogMessage,
+        (log, sole): (LogMessage, &BTreeSet<NodeId>),
         checks: &mut Checks,
         ctx: &mut Context,
     ) {
         self.sync.on_answer(now, from);
         let owes_much = log.pipe == Some(true);
-        self.on_log_by(now, (from, Way::Datagram), log, checks, ctx);
+        self.on_log_by(now, (from, Way::Datagram), (log, sole), checks, ctx);
         if owes_much {
             self.want_pipe(now, from, ctx);
         }
     }
 
-    fn on_log_by(&mut self, now: Instant, by: (NodeId, Way), log: LogMessage, checks: &mut Checks, ctx: &mut Context) {
+    fn on_log_by(
+        &mut self,
+        now: Instant,
+        by: (NodeId, Way),
+        (log, sole): (LogMessage, &BTreeSet<NodeId>),
+        checks: &mut Checks,
+        ctx: &mut Context,
+    ) {
         let (from, more) = (by.0, log.more);
-        let is_sole = ctx.roster.present().all(|(id, _)| *id == from);
+        let is_alone = ctx.roster.present().all(|(id, _)| *id == from);
         for entry in log.entries {
             self.on_entry(now, by, entry, checks, ctx);
         }
@@ -189,6 +196,7 @@ impl Log {
             // Of its present run nobody knows more than this node; of one before it was off for a while.
             let is_mine = run == (ctx.me.id, ctx.me.epoch);
             let Some(lane) = self.lanes.get_mut(&run).filter(|_| !is_mine) else { continue };
+            let is_sole = is_alone || sole.contains(&run.0);
             let (over, is_news) = lane.told_over(from, &cover.intervals, is_sole);
             if is_news {
                 self.note_news(now, by);

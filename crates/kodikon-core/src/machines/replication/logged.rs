@@ -1,5 +1,7 @@
 //! Decides which doors of the log the node has: what arrives, what is said, what is told to whom, and what is written.
 
+use std::collections::BTreeSet;
+
 use crate::effect::check::CheckId;
 use crate::effect::context::Context;
 use crate::effect::log::{CommitId, Committed, SavedLog};
@@ -22,9 +24,9 @@ impl Replication {
         &self.log
     }
 
-    /// Ops of the log arrived from a proven peer.
-    pub fn on_log(&mut self, now: Instant, from: NodeId, log: LogMessage, ctx: &mut Context) {
-        self.log.on_log(now, from, log, &mut self.checks, ctx);
+    /// Ops of the log arrived from a proven peer. `sole` are the authors of whom nobody else can tell this node.
+    pub fn on_log(&mut self, now: Instant, from: NodeId, log: LogMessage, sole: &BTreeSet<NodeId>, ctx: &mut Context) {
+        self.log.on_log(now, from, (log, sole), &mut self.checks, ctx);
     }
 
     /// A peer says in sums what it holds of it.

@@ -143,7 +143,7 @@ fn hear(node: &mut Node, ops: &[SignedOp], part: usize) {
             rested: None,
         };
         let log = Log { entries: ops.iter().map(entry).collect(), ..Log::default() };
-        node.replication.on_log(now(), NodeId([9; 16]), log, &mut node.ctx);
+        node.replication.on_log(now(), NodeId([9; 16]), log, &BTreeSet::new(), &mut node.ctx);
         node.read_notices(now());
     }
 }

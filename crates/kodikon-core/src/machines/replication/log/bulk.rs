@@ -287,7 +287,8 @@ impl Log {
                         taking.asked = taking.asked.saturating_sub(1);
                         taking.more |= more;
                     }
-                    self.on_log_by(now, (peer, Way::Pipe), LogMessage { more: None, ..log }, checks, ctx);
+                    let log = LogMessage { more: None, ..log };
+                    self.on_log_by(now, (peer, Way::Pipe), (log, &frame.sole), checks, ctx);
                 }
                 Part::Piece(piece) => self.on_piece_by(now, (peer, Way::Pipe), piece, checks, ctx),
                 Part::Digest(digest) => {

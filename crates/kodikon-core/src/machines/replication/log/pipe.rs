@@ -1,5 +1,8 @@
 //! Decides what may be said on a pipe, by either of its ends, and how both count it.
 
+use std::collections::BTreeSet;
+
+use crate::ground::id::NodeId;
 use crate::wire::message::{Bulk as BulkWord, Digest, Log as LogMessage, LogPiece, Message};
 
 /// Bytes and ops of one answer in a pipe: a tenth of a second of them, so that what is new and urgent meanwhile comes first in the next.
@@ -13,6 +16,8 @@ pub struct PipeFrame {
     pub counter: u64,
     /// What it says.
     pub messages: Vec<Message>,
+    /// The authors of whom nobody else can tell this node.
+    pub sole: BTreeSet<NodeId>,
 }
 
 /// What may be said on a pipe.
