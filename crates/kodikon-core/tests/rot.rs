@@ -13,7 +13,7 @@ use kodikon_core::ground::id::Epoch;
 use kodikon_core::ground::time::Duration;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::letter::Ticket;
-use kodikon_core::model::op::{OpId, SignedOp, Statement};
+use kodikon_core::model::op::{OpId, OpLane, SignedOp, Statement};
 use kodikon_core::model::record::{NewRecord, RecordOrder};
 use lan::Lan;
 
@@ -103,6 +103,29 @@ fn what_a_disk_lost_or_spoilt_comes_back_from_others_and_is_told() {
         (log_roots(&lan).len(), lan.nodes[&4].stats().dropped(kodikon_core::ground::stats::Reject::Signature)),
         (1, 0)
     );
+}
+
+/// A spoilt sighting that stays on its node was waited for: its author's cards told for ever that its run was not over.
+#[test]
+fn what_stays_on_a_node_and_is_spoilt_is_waited_for_by_nobody() {
+    let mut lan = Lan::new();
+    (1..=2).for_each(|n| lan.start(n));
+    lan.run(Duration::from_secs(2));
+    let here = NewRecord { local: true, ..NewRecord::new("here") };
+    let short = NewRecord { ttl: Duration::from_secs(10), ..NewRecord::new("short") };
+    for record in [here, short] {
+        lan.hand(1, Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
+    }
+    lan.run(Duration::from_secs(2));
+    let mut log = lan.stores[&1].clone();
+    let stays = log.rows.iter().position(|row| row.op.lane() == OpLane::Local).expect("it is on the disk");
+    let lost = log.rows.remove(stays);
+    log.lost.push(OpId::of(&lost.op));
+    restart(&mut lan, 1, log);
+    assert_eq!(lan.times(|event| matches!(event, Event::LogRotten(1))).len(), 1);
+    lan.run(Duration::from_secs(60));
+    let covers = &lan.stores[&1].covers;
+    assert!(covers.iter().all(|cover| cover.lost.is_empty()), "{covers:?}");
 }
 
 #[test]

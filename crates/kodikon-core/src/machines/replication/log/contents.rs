@@ -15,6 +15,7 @@ use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::checks::Checks;
 use crate::machines::replication::log::Log;
 use crate::machines::replication::log::lane::{EVERY_NUMBER, LogLane};
+use crate::machines::replication::log::local::Local;
 use crate::machines::replication::roots::BUCKETS;
 use crate::model::op::{OpId, SignedOp};
 use crate::wire::message::{Contents, Interval, Message, PartSum};
@@ -183,9 +184,11 @@ impl Log {
     }
 
     fn let_go(&mut self, now: Instant, id: &OpId, ctx: &mut Context) {
-        let stays_here = self.local.get(id).is_some();
         self.forget(id, ctx);
-        if !stays_here && let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch)) {
+        // Of what stays here nobody else has it: it is not waited for.
+        if !Local::is_of(id)
+            && let Some(lane) = self.lanes.get_mut(&(id.author, id.epoch))
+        {
             lane.uncover(id.seq);
         }
         self.keep.owe_removal_soon(now, *id, &mut ctx.random);

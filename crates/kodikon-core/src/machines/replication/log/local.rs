@@ -26,6 +26,11 @@ impl Local {
         FIRST + self.given
     }
 
+    /// Whether an op stays here, held or not.
+    pub(super) fn is_of(id: &OpId) -> bool {
+        id.seq.0 >= FIRST
+    }
+
     pub(super) fn hold(&mut self, id: OpId, held: Held, is_kept: bool) {
         self.held.insert(id, (held, is_kept));
     }
