@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::effect::context::Context;
 use crate::effect::outbox::Notice;
 use crate::ground::config::Deletes;
-use crate::ground::id::NodeId;
+use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::machines::registry::places::{Places, Rank};
 use crate::model::logged::{LogBody, Logged};
 use crate::model::op::{OpId, OpLane, SignedOp};
@@ -56,8 +56,9 @@ pub struct Registry {
     places: Places,
     /// Of sightings whose newest word is not their first: which it is.
     updated: BTreeMap<Sighting, OpId>,
-    /// What was taken back, by which delete, up to which op: also of sightings that have not come yet.
-    dead: BTreeMap<Sighting, BTreeMap<OpId, OpId>>,
+    /// What was taken back, by which delete, up to which op: also of sightings that have not come yet. One table, since a table for each
+    /// sighting, of mostly one delete, would take ten times as much.
+    dead: BTreeMap<(Sighting, OpId), OpId>,
     /// What each delete that is held names.
     deletes: BTreeMap<OpId, Vec<Removed>>,
     holds_local: bool,
@@ -99,7 +100,7 @@ impl Registry {
 
     fn on_record(&mut self, id: OpId, logged: &Logged, body: &RecordBody, ctx: &mut Context) -> bool {
         let sighting = sighting_of(id, body);
-        let is_dead = self.dead.get(&sighting).is_some_and(|deletes| deletes.values().any(|up_to| *up_to >= id));
+        let is_dead = self.is_dead(&sighting, &id);
         let current = self.current(&sighting);
         if current == Some(id) {
             return true;
@@ -143,7 +144,7 @@ impl Registry {
         }
         for removed in &removes {
             let (sighting, newest) = (removed.sighting(), removed.newest());
-            let up_to = self.dead.entry(sighting).or_default().entry(id).or_insert(newest);
+            let up_to = self.dead.entry((sighting, id)).or_insert(newest);
             *up_to = (*up_to).max(newest);
             if let Some(current) = self.current(&sighting).filter(|current| *current <= newest) {
                 self.hide(&current, ctx);
@@ -160,14 +161,15 @@ impl Registry {
             self.hide(id, ctx);
         }
         for removed in self.deletes.remove(id).unwrap_or_default() {
-            let sighting = removed.sighting();
-            if let Some(deletes) = self.dead.get_mut(&sighting) {
-                deletes.remove(id);
-                if deletes.is_empty() {
-                    self.dead.remove(&sighting);
-                }
-            }
+            self.dead.remove(&(removed.sighting(), *id));
         }
+    }
+
+    /// Whether a delete that is held takes an op of a sighting back.
+    fn is_dead(&self, sighting: &Sighting, id: &OpId) -> bool {
+        let op = |byte: u8, number: u64| OpId { author: NodeId([byte; 16]), epoch: Epoch(number), seq: Seq(number) };
+        let deletes = (*sighting, op(0, 0))..=(*sighting, op(u8::MAX, u64::MAX));
+        self.dead.range(deletes).any(|(_, up_to)| up_to >= id)
     }
 
     /// The newest op that is shown of a sighting.
@@ -215,8 +217,7 @@ impl Registry {
     #[must_use]
     pub fn is_past(&self, id: OpId, body: &RecordBody) -> bool {
         let sighting = sighting_of(id, body);
-        let is_dead = self.dead.get(&sighting).is_some_and(|deletes| deletes.values().any(|up_to| *up_to >= id));
-        is_dead || self.current(&sighting).is_some_and(|current| current > id)
+        self.is_dead(&sighting, &id) || self.current(&sighting).is_some_and(|current| current > id)
     }
 
     /// Whether this node may keep one more sighting to itself.
@@ -294,10 +295,6 @@ impl Registry {
 
 /// Of which sighting an op tells.
 fn sighting_of(id: OpId, body: &RecordBody) -> Sighting {
-    let first = body.replaces.map(|(epoch, seq)| OpId {
-        author: id.author,
-        epoch: crate::ground::id::Epoch(epoch),
-        seq: crate::ground::id::Seq(seq),
-    });
+    let first = body.replaces.map(|(epoch, seq)| OpId { author: id.author, epoch: Epoch(epoch), seq: Seq(seq) });
     Sighting(first.unwrap_or(id))
 }
