@@ -55,6 +55,8 @@ use crate::wire::message::{Log as LogMessage, LogEntry, LogPiece};
 
 /// Runs of authors known at most, all authors together; one of which nothing is held makes room.
 pub(super) const MAX_RUNS: usize = 16_384;
+/// Of these so many are for this node's own, or others' would leave it without a word.
+const OWN_RUNS: usize = 64;
 /// Ops of one author checked a second, and at once: all that one may have active, as a late joiner gets it, takes some seconds.
 const AUTHOR_RATE: u32 = 100;
 const AUTHOR_BURST: u32 = 2_000;
@@ -187,6 +189,7 @@ impl Log {
         ctx: &mut Context,
     ) {
         let (from, more) = (by.0, log.more);
+        let mut ended = 0;
         let is_alone = ctx.roster.present().all(|(id, _)| *id == from);
         for entry in log.entries {
             self.on_entry(now, by, entry, checks, ctx);
@@ -202,7 +205,13 @@ impl Log {
                 self.note_news(now, by);
             }
             for id in over {
-                self.end(now, id, ctx);
+                // The rest in turns of their own.
+                if ended < MAX_ENDED {
+                    self.end(now, id, ctx);
+                } else {
+                    self.expire(now, &id);
+                }
+                ended += 1;
             }
         }
         if let Some(scope) = more {
@@ -517,12 +526,22 @@ impl Log {
         }
     }
 
+    /// The time of an op is over, and it ends when it is its turn.
+    fn expire(&mut self, now: Instant, id: &OpId) {
+        let clock = self.clock(now);
+        let lane = self.lanes.get_mut(&(id.author, id.epoch));
+        let Some(held) = lane.and_then(|lane| lane.get_mut(id.seq)) else { return };
+        self.ends.remove(&(held.over_ms(), *id));
+        held.born_ms = held.born_ms.min(clock.saturating_sub_unsigned(held.ttl_ms));
+        self.ends.insert((held.over_ms(), *id));
+    }
+
     /// A run has its lane, or gets one.
     fn open_lane(&mut self, id: &OpId, key: [u8; 32], ctx: &Context) -> bool {
         let run = (id.author, id.epoch);
         if !self.lanes.contains_key(&run) {
-            if self.lanes.len() >= MAX_RUNS {
-                let me = ctx.me.id;
+            let me = ctx.me.id;
+            if self.lanes.len() >= if id.author == me { MAX_RUNS } else { MAX_RUNS - OWN_RUNS } {
                 let spare = self.lanes.values().find(|lane| lane.is_empty() && lane.author != me);
                 let Some(spare) = spare.map(|lane| (lane.author, lane.epoch)) else { return false };
                 self.lanes.remove(&spare);

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use crate::effect::log::{LogCover, LogRow, SavedLog};
+use crate::effect::{Command, Event, Input, Output};
 use crate::ground::config::{Config, Deletes};
 use crate::ground::id::{Epoch, NodeId, Seq};
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::identity::{Identity, Zip215Verifier};
+use crate::model::letter::Ticket;
 use crate::model::op::{OpId, OpKind, SignedOp, Statement};
-use crate::model::record::{DeleteBody, Filter, NewRecord, Removed, Sighting};
+use crate::model::record::{DeleteBody, Filter, NewRecord, RecordOrder, Removed, Sighting, Stored};
 use crate::node::{Boot, Node, Saved};
-use crate::wire::message::{Log, LogEntry};
+use crate::wire::message::{Cover, Interval, Log, LogEntry};
 
 const AUTHORS: u8 = 3;
 
@@ -114,6 +117,10 @@ fn identity(author: u8) -> Identity {
 }
 
 fn node(deletes: Deletes) -> Node {
+    node_with(deletes, Saved::default())
+}
+
+fn node_with(deletes: Deletes, saved: Saved) -> Node {
     let mut config = Config::new("listener");
     config.deletes = deletes;
     let boot = Boot {
@@ -123,7 +130,7 @@ fn node(deletes: Deletes) -> Node {
         seed: [1; 32],
         port: 10_000,
         wall: WallTime(1_800_000_000_000),
-        saved: Saved::default(),
+        saved,
         verifier: Box::<Zip215Verifier>::default(),
     };
     let mut node = Node::new(now(), boot);
@@ -180,4 +187,58 @@ proptest! {
         prop_assert_eq!(shown(&one), shown(&two));
         prop_assert!(two.find(now() + Duration::from_secs(1), &Filter::default(), None, 1).records.len() <= 1);
     }
+}
+
+#[test]
+fn however_much_is_said_to_be_over_a_turn_ends_some_of_it_and_the_next_the_rest() {
+    let mut node = node(Deletes::All);
+    let mut said = Said::default();
+    (0..600).for_each(|_| said.tell(0, None));
+    hear(&mut node, &said.ops, 50);
+    assert_eq!(shown(&node).len(), 600);
+    let (author, epoch) = (identity(0).id().0, Epoch::new(1, 0).0);
+    let over = |first, last| Cover { author, epoch, intervals: vec![Interval { first, last }] };
+    let log = Log { over: vec![over(1, 200), over(201, 600)], ..Log::default() };
+    node.replication.on_log(now(), NodeId([9; 16]), log, &BTreeSet::new(), &mut node.ctx);
+    node.read_notices(now());
+    let mut left = vec![shown(&node).len()];
+    for _ in 0..2 {
+        node.handle(now(), Input::Wake);
+        left.push(shown(&node).len());
+    }
+    assert_eq!(left, [344, 88, 0]);
+}
+
+#[test]
+fn however_many_runs_of_others_hold_something_this_node_can_say_something() {
+    let author = identity(0);
+    let body = minicbor::to_vec(NewRecord::new("seen").body("cam")).unwrap();
+    let say = |run: u32| {
+        let statement =
+            Statement { kind: OpKind::Record, key: Vec::new(), body: body.clone(), lamport: 1, wall: WallTime(1) };
+        SignedOp::sign(&author, Config::new("").mesh_id(), Epoch::new(run, 0), Seq(1), statement)
+    };
+    let rows: Vec<LogRow> = (1..=16_320).map(|run| LogRow { op: say(run), born_ms: 0 }).collect();
+    let cover = |row: &LogRow| LogCover {
+        author: author.id(),
+        epoch: row.op.epoch(),
+        key: author.public_key(),
+        covered: vec![Interval { first: 1, last: 1 }],
+        lost: Vec::new(),
+    };
+    let covers = rows.iter().map(cover).collect();
+    let log = SavedLog { rows, covers, ..SavedLog::default() };
+    let mut node = node_with(Deletes::All, Saved { log, ..Saved::default() });
+    assert_eq!(shown(&node).len(), 16_320);
+    hear(&mut node, &(20_001..=20_064).map(say).collect::<Vec<_>>(), 10);
+    assert_eq!(node.ctx.stats.dropped(crate::ground::stats::Reject::Limit), 64);
+    while node.poll_output().is_some() {}
+    let order = RecordOrder { ticket: Ticket(1), record: NewRecord::new("own") };
+    node.handle(now(), Input::Command(Command::Add(order)));
+    let is_refusal =
+        |output: &Output| matches!(output, Output::Event(Event::Stored { outcome: Stored::Refused { .. }, .. }));
+    let outputs: Vec<Output> = std::iter::from_fn(|| node.poll_output()).collect();
+    assert!(!outputs.iter().any(is_refusal), "{outputs:?}");
+    let writes = |output: &Output| if let Output::Commit { batch, .. } = output { batch.rows.len() } else { 0 };
+    assert_eq!(outputs.iter().map(writes).sum::<usize>(), 1);
 }
