@@ -52,8 +52,12 @@ mod tests {
     #[test]
     fn a_node_that_stalls_without_end_judges_once_in_a_hard_bound() {
         assert_eq!(judged(1_000, 6), 600, "no stall in this minute");
-        assert_eq!(judged(300, 6), 600 - 2 * 20 - 6 + 1, "two, and nobody is judged for two seconds each");
-        for (every, late) in [(10, 6), (19, 6), (8, 7), (40, 21)] {
+        assert_eq!(
+            judged(300, 6),
+            600 - 2 * 6 - 20 - 1,
+            "two, the second at the end, and nobody is judged for two seconds after each"
+        );
+        for (every, late) in [(10, 6), (19, 6), (20, 12), (40, 21)] {
             let judged = judged(every, late);
             assert!((1..200).contains(&judged), "a stall of {late} each {every} tenths: {judged}");
         }
