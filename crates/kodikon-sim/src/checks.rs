@@ -690,11 +690,11 @@ impl Observer for Watch {
                 self.forget_view(node);
             }
             Event::Overtaken { .. } | Event::Cloned { rekeyed: true } => {
-                self.check_copy(now, node);
+                self.check_copy(now, node, matches!(event, Event::Cloned { .. }));
                 self.records.booted(now, node);
                 self.forget_view(node);
             }
-            Event::Cloned { rekeyed: false } => self.check_copy(now, node),
+            Event::Cloned { rekeyed: false } => self.check_copy(now, node, false),
             _ => {}
         }
     }

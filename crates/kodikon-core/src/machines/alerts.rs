@@ -319,11 +319,11 @@ impl Alerts {
     }
 
     /// A peer is there: whoever was missing may have come.
-    pub fn on_up(&mut self, now: Instant) {
+    pub fn on_up(&mut self, now: Instant, known: usize) {
         self.floor_at.get_or_insert(now + FLOOR_AFTER);
         let urgent = self.active.iter().filter(|(_, active)| active.priority == Priority::Critical);
         for (alert, active) in urgent {
-            self.retry.watch(now, *alert, active.priority, 0);
+            self.retry.watch(now, *alert, active.priority, known);
         }
     }
 

@@ -271,6 +271,10 @@ impl Liveness {
         } else if is_news {
             self.settle_doubt(&subject);
         }
+        if let Some(peer) = ctx.roster.get_mut(&subject).filter(|_| is_news) {
+            // A third node says so once it has answered.
+            peer.contested = false;
+        }
     }
 
     /// Another node suspects somebody; maybe us.
@@ -532,7 +536,7 @@ impl Liveness {
         }
         let may_judge = self.listening.is_over(now, bound);
         let mut overdue = Vec::new();
-        let mut quiet = Vec::new();
+        let (mut quiet, mut nearly_over) = (Vec::new(), Vec::new());
         let mut longest = Duration::ZERO;
         let mut has_suspect = false;
         for (id, peer) in ctx.roster.near() {
@@ -545,16 +549,17 @@ impl Liveness {
             if silence >= bound && may_judge {
                 overdue.push(*id);
             } else if (silence >= bound * 2 / 5 || peer.liveness == Held::Suspect) && quiet.len() < MAX_ASKED {
-                quiet.push((*id, silence >= bound * 4 / 5));
+                quiet.push(*id);
+            }
+            if silence >= bound * 4 / 5 {
+                nearly_over.push(*id);
             }
         }
         let left = (bound * 2 / 5).saturating_sub(longest);
         self.calm = (!has_suspect).then(|| Calm { roster: ctx.roster.version(), bound, until: now + left });
-        for (id, is_nearly_over) in quiet {
+        nearly_over.into_iter().for_each(|id| ctx.out.notice(Notice::Quiet(id)));
+        for id in quiet {
             self.ask(now, id, ctx);
-            if is_nearly_over {
-                ctx.out.notice(Notice::Quiet(id));
-            }
         }
         for id in overdue {
             self.suspicions.remove(&id);

@@ -21,7 +21,7 @@ use crate::model::op::{OpKind, SignedOp};
 use crate::model::roster::{DirectoryEntry, Peer};
 use crate::wire::message::{Message, Ops};
 
-pub use far::STILL_LISTED;
+pub use far::{RELISTED, STILL_LISTED};
 pub use names::Names;
 pub use verdicts::{OpinionBody, read_opinion};
 
@@ -74,6 +74,9 @@ impl Membership {
         }
         let is_newer =
             ctx.roster.get(&id).is_none_or(|peer| (op.epoch(), op.seq()) > (peer.epoch(), peer.signed.seq()));
+        if ctx.roster.is_full() && ctx.roster.get(&id).is_none() {
+            self.make_room(now, ctx);
+        }
         if is_newer && !self.take_in(now, op, card, Liveness::Introduced, ctx) {
             self.guests.admit(now, tag);
             return false;
@@ -122,6 +125,7 @@ impl Membership {
     pub fn answered(&mut self, now: Instant, id: NodeId, ctx: &mut Context) {
         self.introductions.end(&id);
         let Some(peer) = ctx.roster.get_mut(&id) else { return };
+        peer.contested = false;
         let was_far = peer.far.is_some() && peer.liveness.is_present();
         match peer.liveness {
             Liveness::Alive => peer.note_heard(now),
@@ -156,7 +160,7 @@ impl Membership {
             None => (op, card),
         };
         let known = ctx.roster.get(&id).map(|peer| (peer.card.session(), peer.epoch(), peer.liveness));
-        if known.is_none() && ctx.roster.is_full() && !self.make_room(now, ctx) {
+        if known.is_none() && ctx.roster.is_full() {
             self.refuse(id, &card, ctx);
             return false;
         }
@@ -244,9 +248,9 @@ impl Membership {
             // What a node sent before its goodbye may arrive after it.
             Liveness::Left | Liveness::Introduced => {}
             Liveness::Alive if peer.far.is_none() && peer.silence(now) < hearing => {
-                peer.heard = Some(now);
-                if !peer.witnesses.is_empty() {
-                    // Somebody holds it failed, and what we hear may have been said to others before it was.
+                peer.note_heard(now);
+                if peer.contested {
+                    // What we hear may have been said to others before it failed.
                     self.introductions.begin_if_none(now, id, ctx);
                 }
             }
@@ -380,13 +384,12 @@ impl Membership {
         }
     }
 
-    /// Of a full table whoever failed or left longest ago makes room at once for one that is here.
-    fn make_room(&mut self, now: Instant, ctx: &mut Context) -> bool {
+    /// Of a full table whoever failed or left longest ago makes room at once for one that has proven that it is here.
+    fn make_room(&mut self, now: Instant, ctx: &mut Context) {
         let gone = ctx.roster.iter().filter(|(_, peer)| matches!(peer.liveness, Liveness::Failed | Liveness::Left));
-        let Some((id, _)) = gone.min_by_key(|(_, peer)| peer.since) else { return false };
-        let id = *id;
-        self.put_away(now, id, ctx);
-        true
+        if let Some(id) = gone.min_by_key(|(_, peer)| peer.since).map(|(id, _)| *id) {
+            self.put_away(now, id, ctx);
+        }
     }
 
     /// Moves a row to the directory.

@@ -82,6 +82,8 @@ pub struct Peer {
     pub paths: Vec<Path>,
     /// Who says that it failed, and since when, by the author's newest op.
     pub witnesses: BTreeMap<NodeId, Instant>,
+    /// Somebody said that it failed, and it has answered no question since.
+    pub contested: bool,
     /// Why it is suspect or failed, in words for people.
     pub reason: &'static str,
     /// How often it came back from suspicion in its last spell of flapping, and when last: see [`Peer::flaps`].
@@ -150,6 +152,7 @@ impl Peer {
             heard: None,
             paths: Vec::new(),
             witnesses: BTreeMap::new(),
+            contested: false,
             reason: "",
             returns: None,
             skew_ms: None,

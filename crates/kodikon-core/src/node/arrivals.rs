@@ -124,7 +124,7 @@ impl Node {
             peer.group_heard = Some(now);
         }
         // Whom somebody holds failed must answer.
-        let counts = self.ctx.roster.get(&id).is_some_and(|peer| peer.heard == Some(now) && peer.witnesses.is_empty());
+        let counts = self.ctx.roster.get(&id).is_some_and(|peer| peer.heard == Some(now) && !peer.contested);
         self.liveness.on_heard(now, id, counts, &mut self.ctx);
         if source == Source::Unproven && self.lacks_a_way(now, &id) {
             let tag = self.ctx.roster.get(&id).map(|peer| peer.card.session());

@@ -8,7 +8,8 @@ use crate::effect::outbox::{Destination, TWICE_AFTER};
 use crate::ground::bounded::{RecentMap, TokenBucket};
 use crate::ground::id::{Epoch, Life, NodeId};
 use crate::ground::time::{Duration, Instant};
-use crate::machines::membership::{STILL_LISTED, read_opinion};
+use crate::machines::membership::{RELISTED, STILL_LISTED, read_opinion};
+use crate::machines::routing::map::Map;
 use crate::model::links::SegmentId;
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
@@ -21,8 +22,6 @@ const REVIEW_AFTER: Duration = Duration::from_millis(20);
 /// How often those without a way are looked at: a suspicion is measured in seconds.
 const REVIEW_LOST: Duration = Duration::from_millis(250);
 
-/// Within this a segment whose namer went, or that is named anew, has its ways again, and all are told.
-const RELISTED: Duration = Duration::from_secs(3);
 /// Quiet peers of whom it is remembered that others heard them; the one noted longest ago makes room.
 const MAX_HEARD: usize = 1_024;
 
@@ -200,7 +199,7 @@ impl Node {
     /// A node that was vouched for answers no probe: it counts if others hear it all the same.
     pub(super) fn on_silent(&mut self, now: Instant, id: NodeId) {
         let Some(peer) = self.ctx.roster.get(&id) else { return };
-        if peer.is_near() && peer.liveness == Liveness::Alive && !peer.witnesses.is_empty() {
+        if peer.is_near() && peer.liveness == Liveness::Alive && peer.contested {
             // Frames of it come, and no answer: they may be recordings.
             self.liveness.doubt(now, id, &mut self.ctx);
             return;
@@ -272,8 +271,10 @@ impl Node {
             }
             let map = self.routing.map();
             let Some(ours) = map.way_from(&author, &self.ctx.me.id) else { continue };
+            let is_nearer =
+                |map: &mut Map, id: &NodeId| map.way_from(&author, id).is_some_and(|way| way.cost < ours.cost);
             let mut others = self.ctx.roster.near().map(|(id, _)| *id).filter(|id| id != teller);
-            if !others.any(|other| map.way_from(&author, &other).is_some_and(|way| way.cost < ours.cost)) {
+            if is_nearer(map, teller) && !others.any(|other| is_nearer(map, &other)) {
                 sole.insert(author);
             }
         }

@@ -14,17 +14,19 @@ use crate::node::Node;
 /// How long a rival may take to prove that it lives, before the signature is taken for our own past.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// Runs begun because of signatures that nobody answered for, after which whoever makes them lives: each run is above all that were
-/// known, and of a restored backup two may come to light in turn, its own and what half of a mesh knew alone.
-const MAX_RISEN: u32 = 2;
+/// Runs begun in a row because of signatures that nobody answered for, after which whoever makes them lives. Of a restored backup some
+/// of its own runs may come to light in turn, each by a neighbour that knew it alone: not so many, and not each within a minute.
+const MAX_RISEN: u32 = 16;
+/// They are in a row if each comes so soon after the last.
+const IN_A_ROW: Duration = Duration::from_secs(60);
 
 /// A signature of ours that we do not remember.
 #[derive(Debug, Default)]
 pub(super) struct Ghosts {
     seen: Option<(Epoch, Instant)>,
     rival: Option<Rival>,
-    /// How many runs were begun above such a signature.
-    risen: u32,
+    /// How many runs in a row were begun above such a signature, and the last when.
+    risen: Option<(u32, Instant)>,
 }
 
 /// A second node with our identity. It makes room without a word, and others go on holding its run for ours.
@@ -139,13 +141,14 @@ impl Node {
     pub(super) fn on_ghost_unanswered(&mut self, now: Instant) {
         let Some((seen, _)) = self.ghosts.seen.take() else { return };
         let rival = self.ghosts.rival.filter(|rival| seen <= rival.epoch);
-        if rival.is_none() && self.ghosts.risen >= MAX_RISEN {
+        let in_a_row = self.ghosts.risen.filter(|(_, at)| now.since(*at) < IN_A_ROW).map_or(0, |(runs, _)| runs);
+        if rival.is_none() && in_a_row >= MAX_RISEN {
             // It goes above us as we go above it: a copy that lives where none of our questions leads.
             self.ctx.out.event(Event::Cloned { rekeyed: true });
             self.begin_anew(now);
             return;
         }
-        let risen = self.ghosts.risen + u32::from(rival.is_none());
+        let risen = rival.is_none().then_some((in_a_row + 1, now));
         let counter = seen.counter().saturating_add(1);
         let epoch = Epoch::new(counter, self.ctx.random.bits() as u32);
         self.ctx.out.persist(Persist::EpochCounter(counter));

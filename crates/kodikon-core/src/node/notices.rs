@@ -109,7 +109,9 @@ impl Node {
             self.review_soon(now);
         }
         self.membership.note_change(now);
-        self.alerts.on_up(now);
+        // More are about to come, who have told of it before and do so again.
+        let known = self.ctx.roster.len().max(self.ctx.roster.directory().len());
+        self.alerts.on_up(now, known);
         self.withdraw(now, id);
         self.show_across(now, id);
     }

@@ -1,5 +1,6 @@
 //! Decides what a node may say of its own identity: that its disk was restored from a backup, or that it was copied.
 
+use crate::checks::truth::Person;
 use crate::checks::{Check, Watch};
 use crate::moment::Moment;
 
@@ -15,8 +16,9 @@ impl Watch {
         });
     }
 
-    pub(super) fn check_copy(&mut self, now: Moment, node: usize) {
-        let copied = self.truth.person(&self.truth.nodes[node].id).is_none_or(|person| person.rolled_back);
+    pub(super) fn check_copy(&mut self, now: Moment, node: usize, rekeyed: bool) {
+        let is_so = |person: &Person| person.copied.is_some() || !rekeyed && person.rolled_back;
+        let copied = self.truth.person(&self.truth.nodes[node].id).is_none_or(is_so);
         self.tally.check(now, Check::CopyTrue, copied, || {
             format!("node {node} says that its identity was copied, which it was not")
         });

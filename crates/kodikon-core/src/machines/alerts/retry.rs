@@ -16,8 +16,12 @@ const FIRST: Duration = Duration::from_millis(60);
 const FIRST_LATER: Duration = Duration::from_millis(240);
 /// And so long for each peer at least: where many are, one tells no more often than once in a millisecond for each what it has.
 const A_PEER: Duration = Duration::from_millis(2);
-/// The longest pause: a heartbeat's interval.
+/// The same of what is critical, of which each tells at once, over 50 µs a peer: what many sockets and one processor take besides.
+const A_PEER_CRITICAL: Duration = Duration::from_micros(500);
+/// The longest pause of what is critical, and up to which what is low is told again: a heartbeat's interval.
 const LAST: Duration = Duration::from_secs(5);
+/// The longest pause of all else: whoever does not show it by then is of another version, lies, or has said so long ago.
+const LAST_LATER: Duration = Duration::from_secs(300);
 
 /// What is told again, and when.
 #[derive(Debug, Default)]
@@ -35,8 +39,12 @@ struct Due {
 impl Retry {
     /// An alert is told again, if somebody has not shown it by then.
     pub(super) fn watch(&mut self, now: Instant, alert: AlertId, priority: Priority, peers: usize) {
-        let all_told = A_PEER * u32::try_from(peers).unwrap_or(u32::MAX);
-        let pause = if priority == Priority::Critical { FIRST } else { FIRST_LATER.max(all_told).min(LAST) };
+        let peers = u32::try_from(peers).unwrap_or(u32::MAX);
+        let pause = match priority {
+            Priority::Critical => FIRST + A_PEER_CRITICAL.saturating_mul(peers),
+            Priority::Low | Priority::Normal | Priority::High => FIRST_LATER.max(A_PEER.saturating_mul(peers)),
+        };
+        let pause = pause.min(LAST);
         if self.due.contains_key(&alert) {
             return;
         }
@@ -61,7 +69,8 @@ impl Retry {
         let goes_on = |due: &&mut Due| is_missed && (due.priority > Priority::Low || due.pause < LAST);
         match self.due.get_mut(&alert).filter(goes_on) {
             Some(due) => {
-                due.pause = (due.pause * 2).min(LAST);
+                let last = if due.priority == Priority::Critical { LAST } else { LAST_LATER };
+                due.pause = (due.pause * 2).min(last);
                 due.at = now + due.pause;
             }
             None => _ = self.due.remove(&alert),
@@ -89,7 +98,7 @@ mod tests {
     fn pauses_double_up_to_five_seconds_and_end_when_all_have_shown_it() {
         let mut retry = Retry::default();
         let (alert, mut now) = (AlertId(1), Instant::ZERO);
-        retry.watch(now, alert, Priority::Critical, 1_000);
+        retry.watch(now, alert, Priority::Critical, 0);
         for pause in [60, 120, 240, 480, 960, 1_920, 3_840, 5_000, 5_000] {
             now = now + Duration::from_millis(pause);
             assert_eq!(retry.next_deadline(), Some(now), "after a pause of {pause} ms");
@@ -122,6 +131,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn whoever_never_shows_what_is_not_critical_is_told_it_ever_more_rarely() {
+        let mut retry = Retry::default();
+        let (alert, mut now) = (AlertId(1), Instant::ZERO);
+        retry.watch(now, alert, Priority::High, 1);
+        let mut pauses = Vec::new();
+        for _ in 0..13 {
+            let due = retry.next_deadline().expect("it is missed");
+            pauses.push(due.since(now).as_millis());
+            now = due;
+            retry.go_on(now, alert, true);
+        }
+        assert_eq!(pauses[..3], [240, 480, 960]);
+        assert_eq!(pauses[10..], [245_760, 300_000, 300_000]);
+    }
+
     /// Of one in fourteen pieces nearly every hop loses some: left to roots and digests from the start it was hardly past the fourth of six
     /// hops after ten seconds, and each question of each who lacked it was answered with all of it.
     #[test]
@@ -129,7 +154,7 @@ mod tests {
         let mut retry = Retry::default();
         let (alert, mut now) = (AlertId(1), Instant::ZERO);
         retry.watch(now, alert, Priority::Low, 120);
-        for pause in [240, 480, 960, 1_920, 3_840, 5_000] {
+        for pause in [240, 480, 960, 1_920, 3_840, 7_680] {
             now = now + Duration::from_millis(pause);
             assert_eq!(retry.next_deadline(), Some(now), "after a pause of {pause} ms");
             retry.go_on(now, alert, true);
@@ -143,7 +168,9 @@ mod tests {
             (120, Priority::Normal, 240),
             (500, Priority::Normal, 1_000),
             (4_000, Priority::High, 5_000),
-            (4_000, Priority::Critical, 60),
+            (30, Priority::Critical, 75),
+            (1_000, Priority::Critical, 560),
+            (4_000, Priority::Critical, 2_060),
         ] {
             let mut retry = Retry::default();
             retry.watch(Instant::ZERO, AlertId(1), priority, peers);

@@ -18,6 +18,9 @@ pub const STILL_LISTED: (u32, u32) = (6, 5);
 /// (docs/machines/routing.md).
 const BRIEF: Duration = Duration::from_secs(6);
 
+/// Within this a segment whose namer went, or that is named anew, has its ways again, and all are told.
+pub const RELISTED: Duration = Duration::from_secs(3);
+
 impl Membership {
     /// A node that others hear counts here too. Its card was checked.
     pub fn admit_far(&mut self, now: Instant, op: SignedOp, card: Card, shown_by: NodeId, ctx: &mut Context) {
@@ -76,7 +79,10 @@ impl Membership {
         let Some(peer) = ctx.roster.get(&id) else { return };
         let is_credible =
             |witness: &NodeId| ctx.roster.get(witness).is_some_and(|held| held.liveness == Liveness::Alive);
-        if peer.witnesses.keys().any(is_credible) {
+        // Whom others heard when the hard bound was over here they may hear still, and tell so in a moment.
+        let was_over = |silent: &Instant| lost >= *silent + ctx.hard_bound() * 4 / 5 && is_late(silent);
+        let is_listed_soon = far.silent.as_ref().is_some_and(was_over) && now < lost + RELISTED;
+        if !is_listed_soon && peer.witnesses.keys().any(is_credible) {
             self.fail(now, id, REASON_SILENCE, ctx);
         } else if now >= bound {
             self.fail(now, id, REASON_NO_WAY, ctx);

@@ -105,17 +105,14 @@ impl Membership {
             ctx.out.notice(Notice::Witnessed);
             return;
         }
+        peer.contested = peer.liveness == Liveness::Alive;
         let heard_lately = peer.heard.is_some_and(|heard| now.since(heard) < OWN_EARS);
         let is_end = opinion.reason() == REASON_PROCESS;
         let is_open = peer.liveness == Liveness::Alive && !(is_end && peer.seems_ended());
         // What it said while it was away from us may be true of its own side alone.
         let is_new = ctx.roster.get(&witness).is_some_and(|witness| now.since(witness.since) < BACK_LATELY);
         if is_open && (heard_lately || is_new) {
-            if let Some(peer) = ctx.roster.get_mut(&subject).filter(|_| is_end || !is_new) {
-                // It counts until the subject answers: what we hear of it may have been recorded, and two liars may say so too.
-                peer.witnesses.insert(witness, now);
-            }
-            self.question(subject, (witness, is_end), heard_lately, ctx);
+            self.question(now, subject, (witness, is_end), heard_lately, ctx);
             return;
         }
         let Some(peer) = ctx.roster.get_mut(&subject) else { return };
@@ -124,15 +121,21 @@ impl Membership {
     }
 
     /// Somebody's word that a peer failed is not enough here: the peer is asked.
-    fn question(&self, subject: NodeId, (witness, is_end): (NodeId, bool), heard_lately: bool, ctx: &mut Context) {
+    fn question(&mut self, now: Instant, subject: NodeId, by: (NodeId, bool), heard_lately: bool, ctx: &mut Context) {
+        let (witness, is_end) = by;
         if is_end {
-            // A process may well have ended a moment after it was heard, and whoever says so saw it: its port is asked.
+            // A process may well have ended a moment after it was heard, and whoever says so saw it. But two liars can say so
+            // too: its port is asked, and their word counts until it is heard again.
+            if let Some(peer) = ctx.roster.get_mut(&subject) {
+                peer.witnesses.insert(witness, now);
+            }
             ctx.out.notice(Notice::Claimed(subject));
         } else if !heard_lately {
             ctx.out.notice(Notice::Doubted(subject));
         }
         if heard_lately {
-            // Whoever holds it failed wants more than our word: the subject is asked, and the witness told if it answers.
+            // Whoever holds it failed wants more than our word: the subject is asked, and the witness told if it answers. So are we.
+            self.introductions.begin_if_none(now, subject, ctx);
             ctx.out.notice(Notice::Disputed(subject, witness));
         }
     }

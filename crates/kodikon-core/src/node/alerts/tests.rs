@@ -91,7 +91,7 @@ fn whoever_told_that_it_has_an_alert_is_not_told_it_again_though_that_was_forgot
         bench.node.alerts.on_receipt((identity(PEER).id(), NodeId(author)), (run(), 1), body, &mut bench.node.ctx);
     }
     assert!(!has_shown(&bench, 1), "it is forgotten");
-    bench.node.alerts.on_up(bench.now);
+    bench.node.alerts.on_up(bench.now, 0);
     bench.pass(Duration::from_secs(1));
     assert!(has_shown(&bench, 1), "it is known again before the alert is told again");
 }

@@ -208,3 +208,22 @@ fn a_peer_that_comes_and_is_not_heard_is_looked_at() {
     assert!(bench.node.ctx.roster.get(&id).is_some_and(|peer| peer.far.is_some() && peer.liveness.is_present()));
     assert!(bench.node.review.at.is_some());
 }
+
+/// A liar's word that was there already would have ended a neighbour while its segment got another name.
+#[test]
+fn a_witness_counts_once_the_ways_along_a_segment_are_told_anew() {
+    // (seconds for which it was silent here, milliseconds from then)
+    for (silent, ms, held) in
+        [(30, 0, Held::Alive), (30, 2_999, Held::Alive), (30, 3_000, Held::Failed), (5, 0, Held::Failed)]
+    {
+        let mut bench = Bench::new(3);
+        let (id, lost) = (identity(1).id(), bench.now + Duration::from_secs(silent));
+        let Bench { node, now, .. } = &mut bench;
+        node.ctx.roster.get_mut(&id).expect("it was met").note_heard(*now);
+        node.membership.withdraw_to_far(lost, id, &mut node.ctx);
+        node.ctx.roster.get_mut(&id).expect("it was met").witnesses.insert(identity(2).id(), lost);
+        node.membership.review(lost, id, None, &mut node.ctx);
+        node.membership.review(lost + Duration::from_millis(ms), id, None, &mut node.ctx);
+        assert_eq!(node.ctx.roster.get(&id).expect("it was met").liveness, held, "{silent} s, {ms} ms");
+    }
+}
