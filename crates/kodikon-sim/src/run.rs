@@ -165,21 +165,7 @@ impl<'a> Run<'a> {
     fn new(scenario: &'a Scenario, order: &Order) -> Self {
         let mut chance = source(order.seed, "faults");
         let mut faults = if scenario.mild { Faults::draw(&mut chance, scenario.swarm) } else { Faults::default() };
-        scenario
-            .bad
-            .kinds()
-            .chain(scenario.step.iter().map(|step| step.what.kind()))
-            .chain(scenario.faults.iter().copied())
-            .for_each(|kind| faults.switch_on(kind));
-        if scenario.hostile {
-            faults.switch_on(Kind::Hostile);
-        }
-        if scenario.swallower {
-            faults.switch_on(Kind::Swallows);
-        }
-        if scenario.name_clash {
-            faults.switch_on(Kind::NameClash);
-        }
+        scenario.kinds().for_each(|kind| faults.switch_on(kind));
         let mut cluster = stage::build(scenario, order, &faults);
         swarm::drift(&faults, &mut cluster, &mut chance);
         if scenario.swallower {

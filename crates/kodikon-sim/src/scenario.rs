@@ -313,6 +313,15 @@ pub fn find(name: &str) -> Result<Scenario> {
 }
 
 impl Scenario {
+    /// Kinds of fault that it brings itself, beside those that a seed draws; some more than once.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let flags =
+            [(self.hostile, Kind::Hostile), (self.swallower, Kind::Swallows), (self.name_clash, Kind::NameClash)];
+        let flagged = flags.into_iter().filter(|(on, _)| *on).map(|(_, kind)| kind);
+        let steps = self.step.iter().map(|step| step.what.kind());
+        self.bad.kinds().chain(steps).chain(self.faults.iter().copied()).chain(flagged)
+    }
+
     /// Seconds of one cycle.
     #[must_use]
     pub fn cycle(&self) -> f64 {
@@ -360,6 +369,8 @@ impl Scenario {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -375,17 +386,7 @@ mod tests {
     fn where_no_mild_faults_are_drawn_a_scenario_brings_two_kinds_of_its_own() {
         for name in names() {
             let scenario = find(name).unwrap_or_else(|error| panic!("{name}: {error:#}"));
-            let steps = scenario.step.iter().map(|step| step.what.kind());
-            let mut kinds: Vec<Kind> =
-                scenario.bad.kinds().chain(steps).chain(scenario.faults.iter().copied()).collect();
-            let flags = [
-                (scenario.hostile, Kind::Hostile),
-                (scenario.swallower, Kind::Swallows),
-                (scenario.name_clash, Kind::NameClash),
-            ];
-            kinds.extend(flags.into_iter().filter(|(on, _)| *on).map(|(_, kind)| kind));
-            kinds.sort_unstable();
-            kinds.dedup();
+            let kinds: BTreeSet<Kind> = scenario.kinds().collect();
             assert!(scenario.mild || kinds.len() >= 2, "{name} has {kinds:?}");
         }
     }

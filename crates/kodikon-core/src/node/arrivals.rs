@@ -10,6 +10,7 @@ use crate::machines::membership::{Source, read_card, vouch};
 use crate::model::member::{Card, Liveness};
 use crate::model::op::SignedOp;
 use crate::node::Node;
+use crate::node::far::authors_of;
 use crate::node::outbound::is_group;
 use crate::wire::clock::Ticks;
 use crate::wire::codec::{self, Batch};
@@ -123,15 +124,18 @@ impl Node {
         if let Some(peer) = self.ctx.roster.get_mut(&id).filter(|_| is_group(arrival.cast)) {
             peer.group_heard = Some(now);
         }
-        // Whom somebody holds failed must answer.
-        let counts = self.ctx.roster.get(&id).is_some_and(|peer| peer.heard == Some(now) && !peer.contested);
-        self.liveness.on_heard(now, id, counts, &mut self.ctx);
+        self.liveness.on_heard(now, id, self.counts(now, &id), &mut self.ctx);
         if source == Source::Unproven && self.lacks_a_way(now, &id) {
             let tag = self.ctx.roster.get(&id).map(|peer| peer.card.session());
             if let Some(tag) = tag {
                 self.discovery.on_stranger(now, tag, arrival, None, &mut self.ctx);
             }
         }
+    }
+
+    /// Whether what a peer said just now is a sign of life: one that somebody holds failed must answer.
+    fn counts(&self, now: Instant, id: &NodeId) -> bool {
+        self.ctx.roster.get(id).is_some_and(|peer| peer.heard == Some(now) && !peer.contested)
     }
 
     fn on_peer_messages(
@@ -198,7 +202,7 @@ impl Node {
             }
             Message::Bye(bye) => self.on_bye(now, id, &bye),
             Message::Ops(ops) => {
-                let sole = self.told_by_one(now, &id, &ops.covered);
+                let sole = self.told_by_one(now, &id, authors_of(&ops.covered));
                 self.replication.on_ops(now, id, ops, &sole, &mut self.ctx);
             }
             Message::Digest(digest) => {
@@ -216,7 +220,7 @@ impl Node {
             Message::Offer(offer) => self.broadcasts.on_offer(now, id, arrival, &offer, &mut self.ctx),
             Message::Back(back) => self.messages.on_back(now, id, back, &mut self.ctx),
             Message::Log(log) => {
-                let sole = self.told_by_one(now, &id, &log.over);
+                let sole = self.told_by_one(now, &id, authors_of(&log.over));
                 self.replication.on_log(now, id, log, &sole, &mut self.ctx);
             }
             Message::LogPiece(piece) => self.replication.on_log_piece(now, id, piece, &mut self.ctx),
@@ -285,9 +289,11 @@ impl Node {
         self.messages.on_pong(&id, pong.nonce);
         let asked = self.liveness.on_pong(now, (id, arrival.from), pong.nonce, &mut self.ctx);
         if let Some(asked) = asked.or_else(|| self.membership.asked_at(&id, pong.nonce)) {
+            let counted = self.counts(now, &id);
             self.membership.answered(now, id, &mut self.ctx);
-            let counts = self.ctx.roster.get(&id).is_some_and(|peer| peer.heard == Some(now));
-            self.liveness.on_heard(now, id, counts, &mut self.ctx);
+            if !counted && self.counts(now, &id) {
+                self.liveness.on_heard(now, id, true, &mut self.ctx);
+            }
             if let Some((session, clock)) = self.ctx.sessions.get_mut(tag).zip(pong.clock) {
                 session.clock.learn(asked, clock);
             }

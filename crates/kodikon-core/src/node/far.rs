@@ -260,12 +260,16 @@ impl Node {
     }
 
     /// Of which of these authors this peer alone can tell us: of those that are far, and that no other of our neighbours is
-    /// nearer to than we are. (Neighbours as far as we would wait for our word as we for theirs.)
-    pub(super) fn told_by_one(&mut self, now: Instant, teller: &NodeId, covers: &[Cover]) -> BTreeSet<NodeId> {
+    /// nearer to than we are, as it is itself. (Neighbours as far as we would wait for our word as we for theirs.)
+    pub(super) fn told_by_one(
+        &mut self,
+        now: Instant,
+        teller: &NodeId,
+        authors: impl Iterator<Item = NodeId>,
+    ) -> BTreeSet<NodeId> {
         let is_far = |author: &NodeId, ctx: &Context| ctx.roster.get(author).is_some_and(|peer| peer.far.is_some());
-        let authors: Vec<NodeId> = covers.iter().map(|cover| NodeId(cover.author)).collect();
         let mut sole = BTreeSet::new();
-        for author in authors.into_iter().filter(|author| is_far(author, &self.ctx)) {
+        for author in authors.filter(|author| is_far(author, &self.ctx)) {
             if !self.review.lookups.take(now, 1) {
                 break;
             }
@@ -342,6 +346,11 @@ impl Node {
         }
         self.ctx.out.send(to, message.clone());
     }
+}
+
+/// Of whom it is said that numbers are covered.
+pub(super) fn authors_of(covers: &[Cover]) -> impl Iterator<Item = NodeId> {
+    covers.iter().map(|cover| NodeId(cover.author))
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use crate::ground::stats::Reject;
 use crate::ground::time::Instant;
 use crate::machines::replication::log::PipeFrame;
 use crate::node::Node;
+use crate::node::far::authors_of;
 use crate::wire::codec;
 use crate::wire::header::Header;
-use crate::wire::message::{Bulk, Cover, Message};
+use crate::wire::message::{Bulk, Message};
 use crate::wire::seal::Carrier;
 
 impl Node {
@@ -95,9 +96,9 @@ impl Node {
         }
         let text = session.key.open_from(Carrier::Pipe, &header, frame)?;
         let messages = codec::decode(text)?.messages;
-        let over = |message: &Message| if let Message::Log(log) = message { log.over.clone() } else { Vec::new() };
-        let over: Vec<Cover> = messages.iter().flat_map(over).collect();
-        let sole = self.told_by_one(now, &peer, &over);
+        let over =
+            messages.iter().filter_map(|message| if let Message::Log(log) = message { Some(&log.over) } else { None });
+        let sole = self.told_by_one(now, &peer, over.flat_map(|over| authors_of(over)));
         let frame = PipeFrame { counter: header.counter, messages, sole };
         let is_new = self.replication.on_pipe_frame(now, stream, frame, &mut self.ctx);
         if is_new { Ok(()) } else { Err(Reject::Replay) }

@@ -581,6 +581,7 @@ fn whoever_asks_again_about_a_third_node_makes_this_one_ask_again() {
         assert_eq!(usize::from(bench.sent_to(address(2)) > 0), pings, "after {after_ms} ms");
     }
 }
+
 /// What a peer had said to others before it died, played frame by frame, kept it alive for as long as there was any.
 #[test]
 fn a_peer_whose_failure_is_told_must_answer_though_frames_of_it_come() {

@@ -188,6 +188,12 @@ impl Records {
     }
 }
 
+/// A sighting is known up to this op at least.
+fn raise(up_to: &mut BTreeMap<Sighting, OpId>, sighting: Sighting, id: OpId) {
+    let known = up_to.entry(sighting).or_insert(id);
+    *known = (*known).max(id);
+}
+
 /// What must arrive as it was ordered.
 fn says(body: &RecordBody) -> u64 {
     let embedding = body.embedding.as_ref().map_or(0, |embedding| digest(&embedding.stored));
@@ -292,8 +298,7 @@ impl Watch {
                         Removed { author: id.author.0, epoch, seq, first: None }.sighting()
                     });
                     self.records.sightings.insert(id, sighting);
-                    let newest = self.records.newest.entry(sighting).or_insert(id);
-                    *newest = (*newest).max(id);
+                    raise(&mut self.records.newest, sighting, id);
                     let before = OpId { seq: Seq(id.seq.0.saturating_sub(1)), ..id };
                     if sighting != Sighting(id) {
                         self.records.takes.insert(id, vec![(sighting, before)]);
@@ -303,8 +308,7 @@ impl Watch {
                     let takes = body.removes.iter().map(|removed| (removed.sighting(), removed.newest()));
                     self.records.takes.insert(id, takes.collect());
                     for removed in body.removes {
-                        let up_to = self.records.named.entry(removed.sighting()).or_insert(removed.newest());
-                        *up_to = (*up_to).max(removed.newest());
+                        raise(&mut self.records.named, removed.sighting(), removed.newest());
                     }
                 }
                 Some(_) | None => {}
@@ -326,8 +330,7 @@ impl Watch {
         let own = self.truth.nodes[node].id;
         self.records.on_disk.extend(kept.iter().map(|id| (own, *id)));
         for (sighting, id) in kept.iter().filter_map(|id| self.records.takes.get(id)).flatten() {
-            let up_to = self.records.taken.entry(*sighting).or_insert(*id);
-            *up_to = (*up_to).max(*id);
+            raise(&mut self.records.taken, *sighting, *id);
         }
     }
 }

@@ -19,7 +19,7 @@ impl Freeze {
     /// This node stalled for `late` until now. `false` if it has judged nobody for as long as the hard bound, not counted while it stood:
     /// who lives was heard in between.
     pub(super) fn begin(&mut self, now: Instant, late: Duration, bound: Duration) -> bool {
-        let stood = Instant::ZERO + now.since(Instant::ZERO).saturating_sub(late);
+        let stood = now - late;
         let is_renewed = stood < self.until;
         self.spent = if is_renewed { self.spent + stood.since(self.since) } else { Duration::ZERO };
         let may_freeze = self.spent < bound;

@@ -400,9 +400,7 @@ impl Log {
         };
         // Milliseconds are the way's.
         if born_ms < held.born_ms.saturating_sub(AGE_SLACK_MS) {
-            self.ends.remove(&(held.over_ms(), *id));
-            held.born_ms = born_ms;
-            self.ends.insert((held.over_ms(), *id));
+            change_birth(&mut self.ends, *id, held, born_ms);
             if self.is_kept(id) {
                 self.keep.owe_row_soon(now, *id, &mut ctx.random);
             }
@@ -531,9 +529,8 @@ impl Log {
         let clock = self.clock(now);
         let lane = self.lanes.get_mut(&(id.author, id.epoch));
         let Some(held) = lane.and_then(|lane| lane.get_mut(id.seq)) else { return };
-        self.ends.remove(&(held.over_ms(), *id));
-        held.born_ms = held.born_ms.min(clock.saturating_sub_unsigned(held.ttl_ms));
-        self.ends.insert((held.over_ms(), *id));
+        let born_ms = held.born_ms.min(clock.saturating_sub_unsigned(held.ttl_ms));
+        change_birth(&mut self.ends, *id, held, born_ms);
     }
 
     /// A run has its lane, or gets one.
@@ -741,4 +738,11 @@ fn floor_of(author: &NodeId, ctx: &Context) -> Option<Epoch> {
 
 fn card_of(author: &NodeId, ctx: &Context) -> Option<Card> {
     Card::parse(ctx.roster.newest_card(author)?.body())
+}
+
+/// An op is of another age than was known: its time ends at another moment.
+fn change_birth(ends: &mut BTreeSet<(i64, OpId)>, id: OpId, held: &mut Held, born_ms: i64) {
+    ends.remove(&(held.over_ms(), id));
+    held.born_ms = born_ms;
+    ends.insert((held.over_ms(), id));
 }

@@ -204,12 +204,19 @@ fn whichever_page_is_damaged_a_whole_log_takes_its_place() {
     assert!(rebuilt >= 2, "an index and free pages: {rebuilt} of {pages}");
 }
 
+/// The first rows of author 1, all on disk.
+fn commit_first(log: &mut SqliteLog, count: u64) -> Vec<LogRow> {
+    let rows: Vec<LogRow> = (1..=count).map(|seq| row(1, seq, 0)).collect();
+    let batch = Batch { rows: rows.clone(), covers: vec![cover(1, count)], clock_ms: 1, ..Batch::default() };
+    log.commit(&[batch]).unwrap();
+    rows
+}
+
 #[test]
 fn a_row_that_is_none_or_changed_is_named_as_lost_and_the_others_stand() {
     let home = Home::new();
     let open = || SqliteLog::open(home.0.as_path()).unwrap();
-    let rows: Vec<LogRow> = (1..=5).map(|seq| row(1, seq, 0)).collect();
-    open().commit(&[Batch { rows: rows.clone(), covers: vec![cover(1, 5)], clock_ms: 1, ..Batch::default() }]).unwrap();
+    let rows = commit_first(&mut open(), 5);
     let bent = minicbor::to_vec(op(1, 3)).unwrap();
     let at = bent.windows(40).position(|bytes| bytes == [1; 40]).unwrap();
     let spoil =
@@ -231,8 +238,7 @@ fn a_row_that_is_none_or_changed_is_named_as_lost_and_the_others_stand() {
 fn a_whole_row_under_another_name_is_taken_under_its_own() {
     let home = Home::new();
     let open = || SqliteLog::open(home.0.as_path()).unwrap();
-    let rows: Vec<LogRow> = (1..=4).map(|seq| row(1, seq, 0)).collect();
-    open().commit(&[Batch { rows: rows.clone(), covers: vec![cover(1, 4)], clock_ms: 1, ..Batch::default() }]).unwrap();
+    let rows = commit_first(&mut open(), 4);
     let renamed = minicbor::to_vec(op(1, 4_100)).unwrap();
     for (spoil, bytes) in [
         ("UPDATE ops SET seq = seq + 4096 WHERE seq = 2 AND ?1 IS NULL", None),
