@@ -105,7 +105,7 @@ impl Membership {
     pub fn introduce(&mut self, now: Instant, op: SignedOp, card: Card, ctx: &mut Context) {
         let id = op.author();
         if ctx.roster.is_over(&id, op.epoch())
-            || self.introductions.is_full()
+            || self.introductions.is_crowded()
             || ctx.roster.get(&id).is_some_and(|peer| peer.liveness.is_present())
         {
             return;

@@ -121,11 +121,17 @@ pub enum Unsearched {
     },
 }
 
+/// A model as it can be read in a sentence: the one without a name, too.
+fn shown(model: &str) -> &str {
+    if model.is_empty() { "\"\"" } else { model }
+}
+
 impl fmt::Display for Unsearched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchHash => write!(f, "no sighting of this hash has an embedding here"),
             Self::Models(models) => {
+                let models: Vec<&str> = models.iter().map(|model| shown(model)).collect();
                 write!(
                     f,
                     "embeddings of several models have so many dimensions, and cannot be compared: name one of {}",
@@ -133,8 +139,11 @@ impl fmt::Display for Unsearched {
                 )
             }
             Self::Dims { given, known } => {
-                let known: Vec<String> = known.iter().map(|(model, dims)| format!("{dims} ({model})")).collect();
-                write!(f, "the query has {given} dimensions: the embeddings here have {}", known.join(", "))
+                let is_other_model = known.iter().any(|(_, dims)| usize::from(*dims) == *given);
+                let known: Vec<String> =
+                    known.iter().map(|(model, dims)| format!("{dims} ({})", shown(model))).collect();
+                let other = if is_other_model { " of another model" } else { "" };
+                write!(f, "the query has {given} dimensions{other}: the embeddings here have {}", known.join(", "))
             }
             Self::Busy { limit } => write!(f, "{limit} searches wait already: try again"),
         }

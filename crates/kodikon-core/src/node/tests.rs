@@ -625,3 +625,25 @@ fn of_a_full_table_whoever_failed_first_makes_room_at_once() {
     assert!(known(&bench, 1) && !known(&bench, 2) && !known(&bench, 3));
     assert!(bench.node.ctx.roster.directory().contains_key(&identity(2).id()));
 }
+
+#[test]
+fn whoever_vouches_for_ever_more_nodes_keeps_no_known_one_from_being_asked() {
+    let mut bench = Bench::new(2);
+    for n in 10..=99 {
+        let (op, card) = bench.card(n, ip(n));
+        bench.node.membership.introduce(bench.now, op, card, &mut bench.node.ctx);
+    }
+    for n in 101..=250 {
+        let (op, card) = bench.card(n, ip(n));
+        bench.node.membership.introduce(bench.now, op, card, &mut bench.node.ctx);
+    }
+    let vouched = bench.node.ctx.roster.iter().filter(|(_, peer)| peer.liveness == Held::Introduced).count();
+    assert_eq!(vouched, 192, "of 240");
+    bench.node.ctx.roster.get_mut(&identity(2).id()).expect("it was met").liveness = Held::Failed;
+    bench.hear(2, &beat());
+    let pings = bench
+        .said()
+        .into_iter()
+        .filter(|(to, message)| *to == Target::Address(address(2), None) && matches!(message, Message::Ping(_)));
+    assert_eq!(pings.count(), 1, "it is to answer itself");
+}

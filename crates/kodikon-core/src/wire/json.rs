@@ -26,7 +26,7 @@ mod node_state;
 mod reader;
 mod reject;
 
-/// The longest text that is read as one message: 64 KiB, what the fragments of one message carry (design, section 7).
+/// The longest text that is read as one message: 64 KiB, what the fragments of one message carry (`docs/wire-format.md`).
 pub const MAX_BYTES: usize = 64 * 1024;
 
 /// How many arrays and objects may lie in one another: those of a payload, and the message's own object.

@@ -29,10 +29,10 @@ pub const MAX_NAMED: usize = 16;
 /// Conditions on fields of one query at most, as many as a person would write; and bytes of each.
 const MAX_CONDITIONS: usize = 64;
 const MAX_CONDITION: usize = 1_024;
-/// Parts of one answer at most, each a text: as many records of 512 numbers as can be asked for.
+/// Parts of one answer at most, each a text of its own: they take as many records as can be asked for.
 pub const MAX_PARTS: u8 = 32;
-/// Records of one part at most: their signatures are checked in one turn, in some 3 ms.
-pub const MAX_PART: usize = 64;
+/// Records of one part at most: their signatures are checked in one turn, which is to take less than 2 ms. A thousand fit into as many parts as may be.
+pub const MAX_PART: usize = 32;
 /// Bytes of the records of one part: what remains of a text holds the rest.
 pub const MAX_PART_BYTES: usize = MAX_PAYLOAD - 1_024;
 

@@ -11,6 +11,8 @@ use crate::wire::message::{Message, Ping};
 
 /// Nodes vouched for and not yet heard at once; what exceeds it comes back with the next digest.
 const MAX_INTRODUCED: usize = 256;
+/// Of these so many are for those whom this node knows itself: a liar that vouches for ever more nodes keeps no known one from being asked.
+const KNOWN: usize = 64;
 /// How long a node that was vouched for may take to answer: seven probes, of which a slow Wi-Fi passes one.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// When it is probed, after the introduction: at 20 % loss all seven fail once in a thousand times.
@@ -52,8 +54,13 @@ impl Introduction {
 }
 
 impl Introductions {
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.waiting.len() >= MAX_INTRODUCED
+    }
+
+    /// Whether no place is left for one that another vouches for.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.waiting.len() >= MAX_INTRODUCED - KNOWN
     }
 
     pub(super) fn begin(&mut self, now: Instant, peer: NodeId, ctx: &mut Context) {

@@ -41,7 +41,7 @@ use crate::machines::replication::log::keep::Keep;
 use crate::machines::replication::log::lane::{Held, LogLane};
 use crate::machines::replication::log::local::Local;
 use crate::machines::replication::log::own::Own;
-use crate::machines::replication::log::pieces::Pieces;
+use crate::machines::replication::log::pieces::{Added, Pieces};
 use crate::machines::replication::log::rates::Rates;
 use crate::machines::replication::log::recheck::Recheck;
 use crate::machines::replication::log::room::Room;
@@ -57,6 +57,8 @@ use crate::wire::message::{Log as LogMessage, LogEntry, LogPiece};
 pub(super) const MAX_RUNS: usize = 16_384;
 /// Of these so many are for this node's own, or others' would leave it without a word.
 const OWN_RUNS: usize = 64;
+/// Of one author: that of a node which restarts every ten minutes for a month, each time with a sighting that lasts as long.
+const MAX_RUNS_OF_ONE: usize = 4_096;
 /// Ops of one author checked a second, and at once: all that one may have active, as a late joiner gets it, takes some seconds.
 const AUTHOR_RATE: u32 = 100;
 const AUTHOR_BURST: u32 = 2_000;
@@ -76,6 +78,8 @@ pub struct Log {
     roots: Roots,
     /// When the time of what is held is over, by the log's clock.
     ends: BTreeSet<(i64, OpId)>,
+    /// Runs that count no more, of which something is held still.
+    ended: BTreeSet<(NodeId, Epoch)>,
     room: Room,
     deletes: Room,
     local: Local,
@@ -105,6 +109,7 @@ impl Log {
             lanes: BTreeMap::new(),
             roots: Roots::new(),
             ends: BTreeSet::new(),
+            ended: BTreeSet::new(),
             room: Room::new(room::ALERTS),
             deletes: Room::new(room::DELETES),
             local: Local::default(),
@@ -254,8 +259,10 @@ impl Log {
             return;
         }
         match self.pieces.add(by.0, piece) {
-            Ok(Some(entry)) => self.on_entry(now, by, entry, checks, ctx),
-            Ok(None) => {}
+            Ok(Added::Whole(entry)) => self.on_entry(now, by, entry, checks, ctx),
+            // Where the next one is lost the peer is asked for the rest soon, and not when its root is compared again.
+            Ok(Added::Piece) => self.note_news(now, by),
+            Ok(Added::Again) => {}
             Err(()) => ctx.stats.drop(Reject::Malformed),
         }
     }
@@ -538,8 +545,12 @@ impl Log {
         let run = (id.author, id.epoch);
         if !self.lanes.contains_key(&run) {
             let me = ctx.me.id;
-            if self.lanes.len() >= if id.author == me { MAX_RUNS } else { MAX_RUNS - OWN_RUNS } {
-                let spare = self.lanes.values().find(|lane| lane.is_empty() && lane.author != me);
+            let most = if id.author == me { MAX_RUNS } else { MAX_RUNS - OWN_RUNS };
+            let has_room = self.lanes.len() < most;
+            if !has_room || (id.author != me && self.runs_of(&id.author).count() >= MAX_RUNS_OF_ONE) {
+                let is_spare = |lane: &&LogLane| lane.is_empty() && lane.author != me;
+                let spare =
+                    if has_room { self.runs_of(&id.author).find(is_spare) } else { self.lanes.values().find(is_spare) };
                 let Some(spare) = spare.map(|lane| (lane.author, lane.epoch)) else { return false };
                 self.lanes.remove(&spare);
                 self.keep.owe_end(spare);
@@ -547,6 +558,11 @@ impl Log {
             self.lanes.insert(run, LogLane::new(id.author, id.epoch, key));
         }
         true
+    }
+
+    /// The runs of an author, the oldest first.
+    fn runs_of(&self, author: &NodeId) -> impl Iterator<Item = &LogLane> {
+        self.lanes.range((*author, Epoch(0))..=(*author, Epoch(u64::MAX))).map(|(_, lane)| lane)
     }
 
     /// A peer's card says up to where its earlier runs are over: of these nothing is remembered but that, whoever comes back with what.
@@ -558,22 +574,34 @@ impl Log {
         }
         let closed = (*author, Epoch(floor.0 - 1));
         let runs = self.lanes.range((*author, Epoch(0))..(*author, floor)).map(|(run, _)| *run);
-        let old: Vec<(NodeId, Epoch)> = runs.filter(|run| *run != closed).collect();
-        for run in old {
-            let held: Vec<OpId> =
-                self.lanes.get(&run).into_iter().flat_map(LogLane::held).map(|held| OpId::of(&held.op)).collect();
-            for id in held {
-                self.forget(&id, ctx);
-            }
-            self.lanes.remove(&run);
-            self.keep.owe_end(run);
-        }
+        self.ended.extend(runs.filter(|run| *run != closed));
+        self.drop_ended(ctx);
         let id = OpId { author: closed.0, epoch: closed.1, seq: Seq(0) };
         if self.open_lane(&id, key, ctx)
             && let Some(lane) = self.lanes.get_mut(&closed).filter(|lane| !lane.is_closed())
         {
             lane.close();
             self.keep.owe_cover_soon(now, closed, &mut ctx.random);
+        }
+    }
+
+    /// Lets go of what runs hold of which nothing counts any more, as much as fits a turn, and of those of which nothing is left.
+    fn drop_ended(&mut self, ctx: &mut Context) {
+        let mut most = MAX_ENDED;
+        while most > 0
+            && let Some(run) = self.ended.first().copied()
+        {
+            let held = self.lanes.get(&run).into_iter().flat_map(LogLane::held).map(|held| OpId::of(&held.op));
+            let ids: Vec<OpId> = held.take(most).collect();
+            most = most.saturating_sub(ids.len() + 1);
+            for id in &ids {
+                self.forget(id, ctx);
+            }
+            if self.lanes.get(&run).is_none_or(LogLane::is_empty) {
+                self.ended.remove(&run);
+                self.lanes.remove(&run);
+                self.keep.owe_end(run);
+            }
         }
     }
 
@@ -586,7 +614,9 @@ impl Log {
     fn is_ended(&self, id: &OpId, ctx: &Context) -> bool {
         // What the card of a present author says ends lanes as soon as it is heard: where one stands no card need be read for each op.
         let stands = || {
-            self.lanes.contains_key(&(id.author, id.epoch))
+            let run = (id.author, id.epoch);
+            self.lanes.contains_key(&run)
+                && !self.ended.contains(&run)
                 && ctx.roster.get(&id.author).is_some_and(|peer| peer.liveness.is_present())
         };
         let is_below = || floor_of(&id.author, ctx).is_some_and(|floor| id.epoch < floor);
@@ -644,8 +674,9 @@ impl Log {
     /// When something here is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let over = self.ends.first().map(|(at, _)| self.moment(*at));
+        let ended = self.ended.first().map(|_| self.began);
         let (pipes, recheck) = (self.bulk.next_deadline(), self.recheck.next_deadline());
-        [over, self.sync.next_deadline(), self.keep.next_deadline(), self.own.next_deadline(), pipes, recheck]
+        [over, ended, self.sync.next_deadline(), self.keep.next_deadline(), self.own.next_deadline(), pipes, recheck]
             .into_iter()
             .flatten()
             .min()
@@ -662,6 +693,7 @@ impl Log {
             let Some((_, id)) = self.ends.first().copied().filter(|(at, _)| *at <= clock) else { break };
             self.end(now, id, ctx);
         }
+        self.drop_ended(ctx);
         self.keep.watch_clock(now, !self.ends.is_empty());
         if self.sync.is_due(now) {
             let question = self.question(None, &mut ctx.random);

@@ -8,6 +8,7 @@ use crate::ground::bounded::BoundedMap;
 use crate::ground::config::MAX_PLAIN;
 use crate::ground::id::{Epoch, NodeId};
 use crate::ground::random::Random;
+use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::intervals::Intervals;
 use crate::machines::replication::lane::Lane;
@@ -563,6 +564,9 @@ impl Replication {
 
     /// A peer says what it covers.
     pub fn on_digest(&mut self, now: Instant, from: NodeId, digest: &Digest, ctx: &mut Context) {
+        if !self.log.reads_digest(now, from) {
+            return ctx.stats.drop(Reject::Budget);
+        }
         match digest.lane.map_or(Some(OpLane::Live), OpLane::from_code) {
             Some(OpLane::Live) => {
                 self.sync.on_answer(now, from);

@@ -8,13 +8,16 @@ use crate::effect::log::{LogCover, LogRow, SavedLog};
 use crate::effect::{Command, Event, Input, Output};
 use crate::ground::config::{Config, Deletes};
 use crate::ground::id::{Epoch, NodeId, Seq};
+use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant, WallTime};
 use crate::model::identity::{Identity, Zip215Verifier};
 use crate::model::letter::Ticket;
-use crate::model::op::{OpId, OpKind, SignedOp, Statement};
+use crate::model::member::Card;
+use crate::model::op::{OpId, OpKind, OpLane, SignedOp, Statement};
 use crate::model::record::{DeleteBody, Filter, NewRecord, RecordOrder, Removed, Sighting, Stored};
+use crate::node::bench::{Bench, identity as bench_identity, ip};
 use crate::node::{Boot, Node, Saved};
-use crate::wire::message::{Cover, Interval, Log, LogEntry};
+use crate::wire::message::{Cover, Digest, Interval, Log, LogEntry};
 
 const AUTHORS: u8 = 3;
 
@@ -181,7 +184,7 @@ proptest! {
         prop_assert_eq!(shown(&two), expected, "in another order, twice");
         prop_assert_eq!(one.registry().content, two.registry().content);
         prop_assert_eq!(one.log_root(), two.log_root(), "and what is held is the same");
-        prop_assert_eq!(one.ctx.stats.dropped(crate::ground::stats::Reject::Signature), 0);
+        prop_assert_eq!(one.ctx.stats.dropped(Reject::Signature), 0);
         // What was over for one is over for the other: it does not come back with what is said again.
         hear(&mut one, &shuffled, parts.1);
         prop_assert_eq!(shown(&one), shown(&two));
@@ -231,7 +234,7 @@ fn however_many_runs_of_others_hold_something_this_node_can_say_something() {
     let mut node = node_with(Deletes::All, Saved { log, ..Saved::default() });
     assert_eq!(shown(&node).len(), 16_320);
     hear(&mut node, &(20_001..=20_064).map(say).collect::<Vec<_>>(), 10);
-    assert_eq!(node.ctx.stats.dropped(crate::ground::stats::Reject::Limit), 64);
+    assert_eq!(node.ctx.stats.dropped(Reject::Limit), 64);
     while node.poll_output().is_some() {}
     let order = RecordOrder { ticket: Ticket(1), record: NewRecord::new("own") };
     node.handle(now(), Input::Command(Command::Add(order)));
@@ -241,4 +244,76 @@ fn however_many_runs_of_others_hold_something_this_node_can_say_something() {
     assert!(!outputs.iter().any(is_refusal), "{outputs:?}");
     let writes = |output: &Output| if let Output::Commit { batch, .. } = output { batch.rows.len() } else { 0 };
     assert_eq!(outputs.iter().map(writes).sum::<usize>(), 1);
+}
+
+#[test]
+fn however_much_runs_hold_that_a_card_ends_a_turn_ends_some_of_it_and_nothing_is_added() {
+    let mut bench = Bench::new(1);
+    let (author, old) = (bench_identity(1), Epoch::new(1, 1));
+    let body = minicbor::to_vec(NewRecord::new("seen").body("cam")).unwrap();
+    let say = |bench: &Bench, seq| bench.say_in(old, 1, seq, (OpKind::Record, &[], body.clone()));
+    let entry = |op| LogEntry { op, age_ms: 0, key: Some(author.public_key()), rested: None };
+    for part in 0..12 {
+        let entries = (1..=50).map(|seq| entry(say(&bench, 50 * part + seq))).collect();
+        let log = Log { entries, ..Log::default() };
+        bench.node.replication.on_log(bench.now, author.id(), log, &BTreeSet::new(), &mut bench.node.ctx);
+        bench.node.read_notices(bench.now);
+    }
+    assert_eq!(shown(&bench.node).len(), 600);
+    let (_, card) = bench.card(1, ip(1));
+    let card = Card { log_floor: Some(Epoch::new(3, 1).0), life: 1, ..card };
+    bench.hear_op(1, bench.say(1, 2, OpKind::Card, &[], minicbor::to_vec(&card).unwrap()));
+    let left = shown(&bench.node).len();
+    assert!((1..600).contains(&left), "{left} of 600");
+    let log = Log { entries: vec![entry(say(&bench, 601))], ..Log::default() };
+    bench.node.replication.on_log(bench.now, author.id(), log, &BTreeSet::new(), &mut bench.node.ctx);
+    bench.node.read_notices(bench.now);
+    assert!(shown(&bench.node).len() <= left);
+    for _ in 0..3 {
+        bench.hand(Input::Wake);
+    }
+    assert_eq!(shown(&bench.node).len(), 0);
+    assert_eq!(bench.node.log_root(), node(Deletes::All).log_root(), "nothing is held any more");
+}
+
+#[test]
+fn an_author_of_ever_more_runs_leaves_room_for_others() {
+    let body = minicbor::to_vec(NewRecord::new("seen").body("cam")).unwrap();
+    let say = |author: u8, run: u32| {
+        let statement =
+            Statement { kind: OpKind::Record, key: Vec::new(), body: body.clone(), lamport: 1, wall: WallTime(1) };
+        SignedOp::sign(&identity(author), Config::new("").mesh_id(), Epoch::new(run, 0), Seq(1), statement)
+    };
+    let rows: Vec<LogRow> = (1..=4_096).map(|run| LogRow { op: say(0, run), born_ms: 0 }).collect();
+    let cover = |row: &LogRow| LogCover {
+        author: identity(0).id(),
+        epoch: row.op.epoch(),
+        key: identity(0).public_key(),
+        covered: vec![Interval { first: 1, last: 1 }],
+        lost: Vec::new(),
+    };
+    let covers = rows.iter().map(cover).collect();
+    let log = SavedLog { rows, covers, ..SavedLog::default() };
+    let mut node = node_with(Deletes::All, Saved { log, ..Saved::default() });
+    hear(&mut node, &[say(0, 5_000), say(1, 1), say(2, 1)], 3);
+    assert_eq!(node.ctx.stats.dropped(Reject::Limit), 1);
+    assert_eq!(shown(&node).len(), 4_096 + 2);
+}
+
+#[test]
+fn a_peer_that_asks_without_end_is_answered_at_its_rate() {
+    let mut node = node(Deletes::All);
+    let digest = |lane| Digest { scope: u64::MAX, question: true, lane, ..Digest::default() };
+    let mut ask = |at: Instant, from: u8| {
+        let before = node.ctx.stats.dropped(Reject::Budget);
+        for n in 0..3_000 {
+            let lane = (n % 2 == 0).then_some(OpLane::Log.code());
+            node.replication.on_digest(at, NodeId([from; 16]), &digest(lane), &mut node.ctx);
+        }
+        while node.poll_output().is_some() {}
+        node.ctx.stats.dropped(Reject::Budget) - before
+    };
+    assert_eq!(ask(now(), 8), 2_000);
+    assert_eq!(ask(now(), 9), 2_000, "each peer has its own");
+    assert_eq!(ask(now() + Duration::from_secs(2), 8), 2_600);
 }

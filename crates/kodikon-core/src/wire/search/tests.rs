@@ -73,12 +73,12 @@ fn an_answer_is_split_into_texts_that_a_letter_holds_and_what_is_left_out_is_sai
     // (records, bytes of each, whether all of them were told)
     let table = [
         (0_usize, 0, true),
-        (64, 10, true),
-        (65, 10, true),
+        (32, 10, true),
+        (33, 10, true),
         (90, 1_300, true),
         (1_000, 1_300, true),
-        (2_048, 10, true),
-        (2_049, 10, false),
+        (1_024, 10, true),
+        (1_025, 10, false),
     ];
     for (count, bytes, is_whole) in table {
         let of_one = (MAX_PART_BYTES / (entry(bytes).op.wire_len() + ENTRY_FRAME)).min(MAX_PART);

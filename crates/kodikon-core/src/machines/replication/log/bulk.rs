@@ -22,7 +22,7 @@ use crate::model::op::OpId;
 use crate::model::roster::Peer;
 use crate::wire::message::{Bulk as BulkWord, Log as LogMessage, Message};
 
-/// From so many bytes on, beyond those of an answer, a pipe is worth its two round trips (design, section 6).
+/// From so many bytes on, beyond those of an answer, a pipe is worth its two round trips.
 pub(super) const BULK_FROM: usize = 64 * 1_024;
 /// Whoever was told to come by a pipe may do so within this: two tries of a SYN, and what a connection takes.
 const OFFER: Duration = Duration::from_secs(10);

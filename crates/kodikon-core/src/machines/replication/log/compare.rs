@@ -74,6 +74,11 @@ impl Log {
         self.lanes.range((first, Epoch(0))..=(last, Epoch(u64::MAX))).map(|(_, lane)| lane)
     }
 
+    /// Whether one more digest of a peer is read, of whichever lane.
+    pub(in crate::machines::replication) fn reads_digest(&mut self, now: Instant, from: NodeId) -> bool {
+        self.comparing.reads_digest(now, from)
+    }
+
     /// A peer says what it covers, in a datagram or on a pipe, on which it is answered then.
     pub(in crate::machines::replication) fn on_digest(
         &mut self,

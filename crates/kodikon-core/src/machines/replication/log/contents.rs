@@ -31,21 +31,31 @@ const BEGUN_EVERY: Duration = Duration::from_secs(1);
 /// Messages of one peer answered a second, and at once: each may go through all that is held, which takes a millisecond or two.
 const RATE: u32 = 8;
 const BURST: u32 = 16;
+/// The same of digests, for each of which what is held is gone through, too. Whoever pulls by datagrams has 48 KiB for each of its
+/// questions: 10 MB a second; and who asks first tells a hundred runs in a digest.
+const DIGEST_RATE: u32 = 200;
+const DIGEST_BURST: u32 = 1_000;
 
 /// Comparisons of what is held.
 #[derive(Debug)]
 pub(super) struct Comparing {
     begun: Option<Instant>,
     allowances: RecentMap<NodeId, TokenBucket>,
+    digests: RecentMap<NodeId, TokenBucket>,
 }
 
 impl Comparing {
     pub(super) fn new() -> Self {
-        Self { begun: None, allowances: RecentMap::new(MAX_PEERS) }
+        Self { begun: None, allowances: RecentMap::new(MAX_PEERS), digests: RecentMap::new(MAX_PEERS) }
     }
 
     pub(super) fn len(&self) -> usize {
         self.allowances.len()
+    }
+
+    /// Whether one more digest of a peer is read.
+    pub(super) fn reads_digest(&mut self, now: Instant, from: NodeId) -> bool {
+        self.digests.get_or_insert_with(from, || TokenBucket::new(DIGEST_RATE, DIGEST_BURST)).take(now, 1)
     }
 
     fn may_answer(&mut self, now: Instant, from: NodeId) -> bool {

@@ -15,10 +15,10 @@ pub(super) const MAX_ROWS: usize = 512;
 const MAX_BESIDE: usize = 64;
 /// Transactions that wait for their answer; what comes beyond waits here, in fewer and larger ones.
 pub(super) const MAX_PENDING: usize = 64;
-/// After a failure the next try waits a second, then twice as long each time, up to half a minute: a disk is not emptied in a
-/// millisecond, and whoever empties it wants to see `doctor` well within the minute.
+/// After a failure the next try waits a second, then twice as long each time, up to five: a disk is not emptied in a millisecond, and
+/// whoever has emptied it adds the next sighting within seconds, which is refused until a try succeeds.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_LAST: Duration = Duration::from_secs(30);
+const RETRY_LAST: Duration = Duration::from_secs(5);
 /// The log's clock is kept this often while something is held: so much of its time an alert may gain by a crash.
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
@@ -408,7 +408,7 @@ mod tests {
         let mut keep = Keep::new();
         keep.owe_row(id(1));
         let mut now = 0;
-        for pause in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
+        for pause in [1_000, 2_000, 4_000, 5_000, 5_000] {
             let (commit, batch) = keep.next(at(now)).expect("it is owed");
             assert_eq!(batch.rows.len(), 1);
             keep.owe_row(id(1));

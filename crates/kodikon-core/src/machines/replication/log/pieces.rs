@@ -26,6 +26,17 @@ struct Set {
     age_ms: u64,
 }
 
+/// What came of a piece.
+#[derive(Debug, PartialEq)]
+pub(super) enum Added {
+    /// It was the last that was missing.
+    Whole(LogEntry),
+    /// It was lacked, and so are others.
+    Piece,
+    /// It was here.
+    Again,
+}
+
 impl Pieces {
     pub(super) fn new() -> Self {
         Self { sets: RecentMap::new(MAX_SETS) }
@@ -35,8 +46,8 @@ impl Pieces {
         self.sets.len()
     }
 
-    /// Adds a piece. The whole op if it is the last that was missing; `Err` if the pieces make no sense.
-    pub(super) fn add(&mut self, from: NodeId, piece: LogPiece) -> Result<Option<LogEntry>, ()> {
+    /// Adds a piece; `Err` if the pieces make no sense.
+    pub(super) fn add(&mut self, from: NodeId, piece: LogPiece) -> Result<Added, ()> {
         let (count, index) = (usize::from(piece.count), usize::from(piece.index));
         if !(2..=MAX_PIECES).contains(&count) || index >= count || piece.bytes.len() > PIECE {
             return Err(());
@@ -55,10 +66,10 @@ impl Pieces {
             self.sets.insert((from, id), Set { parts: vec![None; count], age_ms: 0 });
         }
         let Some(set) = self.sets.get_mut(&(from, id)) else { return Err(()) };
-        set.parts[index] = Some(piece.bytes);
+        let was_here = set.parts[index].replace(piece.bytes).is_some();
         set.age_ms = set.age_ms.max(piece.age_ms);
         if set.parts.iter().any(Option::is_none) {
-            return Ok(None);
+            return Ok(if was_here { Added::Again } else { Added::Piece });
         }
         let set = self.sets.remove(&(from, id)).ok_or(())?;
         let bytes = set.parts.into_iter().flatten().collect::<Vec<_>>().concat();
@@ -66,7 +77,7 @@ impl Pieces {
         if OpId::of(&op) != id {
             Err(())
         } else {
-            Ok(Some(LogEntry { op, age_ms: set.age_ms, key: piece.key, rested: piece.rested }))
+            Ok(Added::Whole(LogEntry { op, age_ms: set.age_ms, key: piece.key, rested: piece.rested }))
         }
     }
 }
@@ -103,6 +114,13 @@ mod tests {
     use crate::model::op::{OpKind, Statement};
     use crate::wire::codec;
 
+    fn whole_of(added: Added) -> Option<LogEntry> {
+        match added {
+            Added::Whole(entry) => Some(entry),
+            Added::Piece | Added::Again => None,
+        }
+    }
+
     fn entry(bytes: usize) -> LogEntry {
         let payload = (0..bytes).map(|n| b'a' + u8::try_from(n % 26).unwrap()).collect();
         let body = AlertBody { priority: 3, ttl_ms: u64::MAX, source: "s".repeat(MAX_NAME), payload };
@@ -132,7 +150,7 @@ mod tests {
             let again = parts[0].clone();
             parts.insert(1, again);
             let found: Vec<_> =
-                parts.into_iter().filter_map(|piece| table.add(NodeId([1; 16]), piece).unwrap()).collect();
+                parts.into_iter().filter_map(|piece| whole_of(table.add(NodeId([1; 16]), piece).unwrap())).collect();
             assert_eq!((found, table.len()), (vec![whole], 0), "{bytes} B");
         }
     }
@@ -143,9 +161,10 @@ mod tests {
         let parts = pieces(&whole);
         let mut bent = parts[0].clone();
         bent.bytes[0] ^= 1;
-        assert_eq!(table.add(NodeId([2; 16]), bent), Ok(None));
-        assert_eq!(table.add(NodeId([1; 16]), parts[0].clone()), Ok(None));
-        assert_eq!(table.add(NodeId([1; 16]), parts[1].clone()), Ok(Some(whole)));
+        assert_eq!(table.add(NodeId([2; 16]), bent), Ok(Added::Piece));
+        assert_eq!(table.add(NodeId([1; 16]), parts[0].clone()), Ok(Added::Piece));
+        assert_eq!(table.add(NodeId([1; 16]), parts[0].clone()), Ok(Added::Again));
+        assert_eq!(table.add(NodeId([1; 16]), parts[1].clone()), Ok(Added::Whole(whole)));
         assert_eq!(table.add(NodeId([2; 16]), parts[1].clone()), Err(()));
         for (index, count) in [(0, 0), (0, 1), (2, 2), (0, 23)] {
             assert_eq!(table.add(NodeId([1; 16]), LogPiece { index, count, ..parts[0].clone() }), Err(()));
@@ -156,11 +175,11 @@ mod tests {
     fn no_more_sets_are_open_than_the_limit() {
         let (mut table, piece) = (Pieces::new(), pieces(&entry(2_000)).remove(0));
         for seq in 1..=2 * MAX_OF_SENDER as u64 {
-            assert_eq!(table.add(NodeId([1; 16]), LogPiece { seq, ..piece.clone() }), Ok(None));
+            assert_eq!(table.add(NodeId([1; 16]), LogPiece { seq, ..piece.clone() }), Ok(Added::Piece));
         }
         assert_eq!(table.len(), MAX_OF_SENDER);
         for sender in 0..=255 {
-            assert_eq!(table.add(NodeId([sender; 16]), piece.clone()), Ok(None));
+            assert_eq!(table.add(NodeId([sender; 16]), piece.clone()), Ok(Added::Piece));
         }
         assert_eq!(table.len(), MAX_SETS);
     }
