@@ -20,11 +20,24 @@ const FEW_PHASES: Duration = Duration::from_millis(200);
 /// Frames lost, in percent, where a goodbye must come through in spite of it.
 const LOSS: f64 = 10.0;
 
+/// Which deaths are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Of {
+    /// All kinds, with the usual profile.
+    All,
+    /// Silent ones alone.
+    Silence,
+    /// The same with the profile `fast`, which rivals do not have.
+    SilenceFast,
+}
+
 /// How a node dies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Death {
     /// Its frames vanish; it and its host run on.
     Silence,
+    /// The same of nodes with the profile `fast`.
+    SilenceFast,
     /// SIGKILL; its host runs on.
     Crash,
     /// It is asked to end.
@@ -52,14 +65,21 @@ struct Plan {
 }
 
 /// Kills one node after another in each of the ways; a new one takes the place of the dead.
-pub(crate) fn deaths(contestants: &[Contestant], nodes: u16, kills: Runs, report: &mut Report) {
-    for death in [Death::Silence, Death::Crash, Death::Goodbye, Death::LossyGoodbye] {
+pub(crate) fn deaths(contestants: &[Contestant], (nodes, of): (u16, Of), kills: Runs, report: &mut Report) {
+    let kinds: &[Death] = match of {
+        Of::All => &[Death::Silence, Death::Crash, Death::Goodbye, Death::LossyGoodbye],
+        Of::Silence => &[Death::Silence],
+        Of::SilenceFast => &[Death::SilenceFast],
+    };
+    for &death in kinds {
         for contestant in contestants {
             let plan = Plan { nodes, kills: kills.of(contestant) };
             // To a rival without a second sign a crash is a silence.
-            if contestant.is_rival() && matches!(death, Death::Crash | Death::LossyGoodbye) {
+            let is_ours_alone = matches!(death, Death::Crash | Death::LossyGoodbye | Death::SilenceFast);
+            if contestant.is_rival() && is_ours_alone {
                 continue;
             }
+            let contestant = &Contestant { args: death.args(), ..contestant.clone() };
             eprintln!("{} of {nodes} {}, {} times", death.name(), contestant.name, plan.kills);
             let mut verdicts = Verdicts::default();
             if let Err(error) = kill(contestant, death, plan, &mut verdicts) {
@@ -74,17 +94,30 @@ impl Death {
     fn name(self) -> &'static str {
         match self {
             Self::Silence => "silence",
+            Self::SilenceFast => "silence with profile `fast`",
             Self::Crash => "process crash",
             Self::Goodbye => "goodbye",
             Self::LossyGoodbye => "goodbye at 10 % loss",
         }
     }
 
+    /// With what the nodes are started.
+    fn args(self) -> &'static [&'static str] {
+        match self {
+            Self::SilenceFast => &["--profile", "fast"],
+            Self::Silence | Self::Crash | Self::Goodbye | Self::LossyGoodbye => &[],
+        }
+    }
+
+    fn is_silent(self) -> bool {
+        matches!(self, Self::Silence | Self::SilenceFast)
+    }
+
     /// The events by which the others tell it. Those who miss a goodbye call its sender FAILED: they are counted, and
     /// they have their time too.
     fn events(self) -> &'static [Kind] {
         match self {
-            Self::Silence | Self::Crash => &[Kind::PeerFailed],
+            Self::Silence | Self::SilenceFast | Self::Crash => &[Kind::PeerFailed],
             Self::Goodbye | Self::LossyGoodbye => &[Kind::PeerLeft, Kind::PeerFailed],
         }
     }
@@ -95,6 +128,10 @@ impl Death {
             Self::Silence => {
                 [("silence: FAILED at each", target::FAILED_AT_EACH), ("silence: FAILED at all", target::FAILED_AT_ALL)]
             }
+            Self::SilenceFast => [
+                ("silence, profile `fast`: FAILED at each", target::NO_TARGET),
+                ("silence, profile `fast`: FAILED at all", target::FAST_FAILED_AT_ALL),
+            ],
             Self::Crash => {
                 [("process crash: FAILED at each", target::CRASH), ("process crash: FAILED at all", target::CRASH)]
             }
@@ -108,15 +145,20 @@ impl Death {
 
     fn phases(self) -> Duration {
         match self {
-            Self::Silence => PHASES,
+            Self::Silence | Self::SilenceFast => PHASES,
             Self::Crash | Self::Goodbye | Self::LossyGoodbye => FEW_PHASES,
         }
     }
 
     fn note(self, verdicts: Verdicts, program: &'static str, nodes: u16, report: &mut Report) {
         let row = |what, targets: &'static [Target]| Row { what, nodes, unit: "ms", targets };
-        if self == Self::Silence {
-            let first = row("silence: SUSPECT at the first", target::SUSPECT);
+        if self.is_silent() {
+            let first = match self {
+                Self::SilenceFast => row("silence, profile `fast`: SUSPECT at the first", target::NO_TARGET),
+                Self::Silence | Self::Crash | Self::Goodbye | Self::LossyGoodbye => {
+                    row("silence: SUSPECT at the first", target::SUSPECT)
+                }
+            };
             report.add_spans(first, program, verdicts.first_suspect, None);
         }
         let [(each, of_each), (all, of_all)] = self.rows();
@@ -127,6 +169,7 @@ impl Death {
             let wrong = verdicts.false_failed as f64;
             let name = match self {
                 Self::Silence => "silence: FAILED of nodes that live",
+                Self::SilenceFast => "silence, profile `fast`: FAILED of nodes that live",
                 Self::Crash => "process crash: FAILED of nodes that live",
                 Self::Goodbye | Self::LossyGoodbye => "goodbye: FAILED of anybody",
             };
@@ -152,7 +195,8 @@ fn kill(contestant: &Contestant, death: Death, plan: Plan, verdicts: &mut Verdic
         // A new name each time: the dead one's belongs to the dead for a while.
         let victim = format!("victim{}", verdicts.kills);
         for (lab, fleet) in &mut *group {
-            fleet.launch(NodeSpec::on(host).named(&victim).data(lab.directory().join(&victim)))?;
+            let spec = NodeSpec::on(host).named(&victim).data(lab.directory().join(&victim));
+            fleet.launch(contestant.with_args(spec))?;
         }
         for (_, fleet) in &mut *group {
             fleet.wait_full_roster(ROSTER_LIMIT).with_context(|| format!("before {victim}"))?;
@@ -172,7 +216,7 @@ fn kill(contestant: &Contestant, death: Death, plan: Plan, verdicts: &mut Verdic
 /// Lets one die, and gathers what the others say of it.
 fn strike(lab: &Lab, fleet: &mut Fleet<'_>, (death, victim): (Death, &str), verdicts: &mut Verdicts) -> Result<()> {
     let mark = match death {
-        Death::Silence => {
+        Death::Silence | Death::SilenceFast => {
             // Before the switch is told: its few milliseconds count as silence.
             let mark = Moment::now();
             lab.silence(SEGMENT, fleet.host(victim)?)?;
@@ -187,7 +231,7 @@ fn strike(lab: &Lab, fleet: &mut Fleet<'_>, (death, victim): (Death, &str), verd
     verdicts.first_suspect.extend(suspects.min_by_key(Elapsed::longer));
     verdicts.last.push(spans.iter().copied().reduce(Elapsed::later).context("nobody was left to tell")?);
     verdicts.each.extend(spans);
-    if death == Death::Silence {
+    if death.is_silent() {
         fleet.kill(victim)?;
         lab.heal(SEGMENT)?;
     }

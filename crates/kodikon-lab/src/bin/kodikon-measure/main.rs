@@ -56,6 +56,12 @@ struct Cli {
     /// The binary that is given away; without it its size is not told.
     #[arg(long)]
     dist: Option<PathBuf>,
+    /// Seconds that a release build of it took from nothing; without them that is not told.
+    #[arg(long)]
+    build_s: Option<f64>,
+    /// Of how many packages it was built.
+    #[arg(long)]
+    packages: Option<u32>,
     /// The library's echo program (`cargo bench -p kodikon --bench echo`); without it there is no echo.
     #[arg(long)]
     echo: Option<PathBuf>,
@@ -124,12 +130,14 @@ impl Field {
             // A path without a slash would be looked for in PATH.
             let binary =
                 fs::canonicalize(&cli.binary).with_context(|| format!("no binary {}", cli.binary.display()))?;
-            field.contestants.push(Contestant { name: "kodikon", program: Program::Kodikon(binary) });
+            field.contestants.push(Contestant { name: "kodikon", program: Program::Kodikon(binary), args: &[] });
         }
         for rival in &cli.rival {
             match trial::find_program(rival) {
                 Some(path) if rival == "babeld" => field.babeld = Some(path),
-                Some(path) => field.contestants.push(Contestant { name: "serf", program: Program::Serf(path) }),
+                Some(path) => {
+                    field.contestants.push(Contestant { name: "serf", program: Program::Serf(path), args: &[] });
+                }
                 None if cli.rival_only => bail!("{rival} is not installed (package {rival})"),
                 None => eprintln!("{rival} is not installed (package {rival}): measured without it"),
             }
@@ -166,7 +174,7 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
         What::LateJoiner { nodes, runs: newcomers } => {
             joins::late_joiner(contestants, *nodes, runs(*newcomers, 11), report);
         }
-        What::Deaths { nodes, kills } => deaths::deaths(contestants, *nodes, runs(*kills, 10), report),
+        What::Deaths { nodes, kills, of } => deaths::deaths(contestants, (*nodes, *of), runs(*kills, 10), report),
         What::Heal { nodes, runs: partitions, hold } => {
             let hold = Duration::from_secs(*hold);
             heal::heal(contestants, heal::Partition { nodes: *nodes, runs: runs(*partitions, 3), hold }, report);
@@ -201,6 +209,7 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
         What::Simulator { plan } => simulator::simulate(&cli.simulator, plan, report),
         What::Size => {
             cli.dist.iter().for_each(|binary| size(binary, report));
+            build(cli, report);
         }
         What::Mesh { quick, plan } => {
             report.title = "The mesh";
@@ -217,6 +226,18 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
         What::Clean => {}
     }
     Ok(())
+}
+
+/// What the script has timed and counted.
+fn build(cli: &Cli, report: &mut Report) {
+    if let Some(seconds) = cli.build_s {
+        let row = Row { what: "release build from nothing", nodes: 0, unit: "min", targets: target::BUILD };
+        report.add_value(row, "kodikon", seconds / 60.0, Some("`cargo build --release --bin kodikon`".to_owned()));
+    }
+    if let Some(packages) = cli.packages {
+        let row = Row { what: "packages that it is built of", nodes: 0, unit: "1", targets: target::PACKAGES };
+        report.add_value(row, "kodikon", packages.into(), Some("`cargo tree`".to_owned()));
+    }
 }
 
 fn size(binary: &Path, report: &mut Report) {

@@ -188,6 +188,7 @@ mod tests {
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["measurements"][0]["read"]["max"], 151.0);
         assert_eq!(json["measurements"][0]["told"]["n"], 1);
-        assert_eq!(json["measurements"][0]["targets"][0]["at_most"], 150.0);
+        assert_eq!(json["measurements"][0]["targets"][0]["limit"], 150.0);
+        assert_eq!(json["measurements"][0]["targets"][0]["bound"], "at_most");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
+use crate::deaths::Of;
 use crate::idle;
 use crate::simulator;
 
@@ -40,6 +41,9 @@ pub(crate) enum What {
         /// How many deaths of each kind.
         #[arg(long, default_value_t = 50)]
         kills: u32,
+        /// Of which kinds.
+        #[arg(long, value_enum, default_value_t = Of::All)]
+        of: Of,
     },
     /// From the end of a silent partition in two halves to the `peer_up` of each about each of the other half.
     Heal {
@@ -144,12 +148,12 @@ pub(crate) enum What {
         #[command(flatten)]
         minutes: Minutes,
     },
-    /// What an idle mesh of 100 or 1,000 sends, by the simulator, and how fast that is.
+    /// What an idle mesh of 100 or 1,000 sends, and how soon all of it know who comes and goes, by the simulator, and how fast that is.
     Simulator {
         #[command(flatten)]
         plan: simulator::Plan,
     },
-    /// The size of the binary that is given away: see --dist.
+    /// The size of the binary that is given away, and what its build takes: see --dist, --build-s, --packages.
     Size,
     /// How a mesh forms, who lives, what idling costs: all parts but those of `messages`. Half an hour.
     Mesh {
@@ -200,7 +204,10 @@ pub(crate) fn mesh(quick: bool, plan: &simulator::Plan) -> Vec<What> {
         What::ColdStart { nodes: vec![3, 10, 30], runs: few(20, 3), loss: 0.0 },
         What::ColdStart { nodes: vec![10], runs: few(20, 3), loss: 20.0 },
         What::LateJoiner { nodes: 30, runs: few(50, 5) },
-        What::Deaths { nodes: 10, kills: few(50, 5) },
+        What::Deaths { nodes: 10, kills: few(50, 5), of: Of::All },
+        // Of thirty nodes each death has 29 samples.
+        What::Deaths { nodes: 30, kills: few(12, 2), of: Of::Silence },
+        What::Deaths { nodes: 10, kills: few(35, 5), of: Of::SilenceFast },
         What::Heal { nodes: 10, runs: few(10, 3), hold: few(40, 2).into() },
         What::Idle { nodes: vec![3, 10, 30], minutes },
         What::Simulator { plan: plan.clone() },

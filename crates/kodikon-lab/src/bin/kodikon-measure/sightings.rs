@@ -32,7 +32,12 @@ struct Added {
     /// The same from the launch of the verb.
     last_of_verb: Spans,
     wire: Vec<f64>,
+    /// The same with a byte a number.
+    small_wire: Vec<f64>,
 }
+
+/// How many are added with a byte a number.
+const SMALL: u32 = 50;
 
 /// Adds sightings one after another in meshes of these sizes: half of them as a program beside the node does, half by the verb.
 pub(crate) fn sightings(contestant: &Contestant, sizes: &[u16], count: u32, report: &mut Report) {
@@ -66,7 +71,14 @@ pub(crate) fn sightings(contestant: &Contestant, sizes: &[u16], count: u32, repo
             targets: target::RECORD,
         };
         let wire = note("of all it sends meanwhile, less what it sends when idle; Ethernet headers included");
-        report.add(bytes, contestant.name, Distribution::of(added.wire), wire);
+        report.add(bytes, contestant.name, Distribution::of(added.wire), wire.clone());
+        let bytes = Row {
+            what: "sighting of 512 numbers, i8: its author sends",
+            nodes,
+            unit: "bytes",
+            targets: target::SMALL_RECORD,
+        };
+        report.add(bytes, contestant.name, Distribution::of(added.small_wire), wire);
     }
 }
 
@@ -116,10 +128,26 @@ fn add(contestant: &Contestant, (nodes, count): (u16, u32), added: &mut Added) -
             added.each.extend(spans);
         }
     }
-    let seconds = began.elapsed().as_secs_f64();
-    added.wire.push((bytes_sent(&lab)? - before - idle * seconds) / f64::from(count));
+    added.wire.push(per_one(&lab, (before, began), idle, count)?);
+    let (before, began) = (bytes_sent(&lab)?, std::time::Instant::now());
+    for number in count..count + SMALL {
+        fleet.listen(PAUSE)?;
+        let embedding = json!({"model": "m", "dtype": "i8", "numbers": row_of(&embeddings, (count, number % count))});
+        let record = json!({"hash_value": format!("s{number}"), "embedding": embedding});
+        let request = Request::new(fleet.data(&ORIGIN.to_string())?, "/v1/records", &record)?;
+        let mark = Moment::now();
+        lab.inside(ORIGIN, || request.ask())??;
+        fleet.wait("the sighting at all", SHOWN_LIMIT, |story| shown(story, number, mark).count() >= others)?;
+    }
+    added.small_wire.push(per_one(&lab, (before, began), idle, SMALL)?);
     ensure!(fleet.story().unkept() == 0, "more was told than is kept");
     fleet.kill_all()
+}
+
+/// Bytes that the origin has sent for each of so many sightings since a moment, at which it had sent so many.
+fn per_one(lab: &Lab, (before, began): (f64, std::time::Instant), idle: f64, count: u32) -> Result<f64> {
+    let seconds = began.elapsed().as_secs_f64();
+    Ok((bytes_sent(lab)? - before - idle * seconds) / f64::from(count))
 }
 
 /// The numbers of one row of a `.npy` file, which are the last that it holds.

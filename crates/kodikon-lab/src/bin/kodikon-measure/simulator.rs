@@ -9,7 +9,7 @@ use kodikon_lab::Distribution;
 use serde_json::Value;
 
 use crate::report::{Report, Row};
-use crate::target::{IDLE, Target};
+use crate::target::{self, IDLE, SPEED, Target};
 
 /// To whom the figures belong.
 const US: &str = "kodikon";
@@ -28,6 +28,9 @@ pub(crate) struct Plan {
     /// Virtual hours of each of them, where not as many as the scenario says. They run half as long again.
     #[arg(long)]
     pub(crate) hours: Option<f64>,
+    /// Sizes of meshes in which nodes come and go; several with commas.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1_000])]
+    pub(crate) events: Vec<u16>,
     /// Scenarios whose node-hours per CPU-second are counted; several with commas.
     #[arg(long, value_delimiter = ',', default_values = ["swarm-5", "swarm-10", "swarm-30"])]
     pub(crate) speed: Vec<String>,
@@ -36,12 +39,77 @@ pub(crate) struct Plan {
     pub(crate) seeds: u32,
 }
 
+/// Something that happens to a mesh in a scenario, some times within [`EVENT_HOURS`], and how long all take to know it.
+struct Event {
+    scenario: &'static str,
+    figures: &'static [Told],
+}
+
+/// A figure of a run, and the row that is made of it.
+struct Told {
+    pointer: &'static str,
+    what: &'static str,
+    targets: &'static [Target],
+}
+
+const EVENT_HOURS: f64 = 0.05;
+const EVENTS: [Event; 4] = [
+    Event {
+        scenario: "late-joiner",
+        // Of the last one: those of the cold start are counted with the others.
+        figures: &[told("full_roster_ms", "late joiner: known to all", target::LATE_JOINER)],
+    },
+    Event {
+        scenario: "power-off",
+        figures: &[
+            told("suspect_first_ms/p50", "silence: SUSPECT at the first, p50", target::SUSPECT),
+            told("silent_failed_ms/p50", "silence: FAILED at each, p50", target::FAILED_P50),
+            told("silent_failed_ms/p99", "silence: FAILED at each, p99", target::FAILED_AT_EACH),
+        ],
+    },
+    Event {
+        scenario: "crash",
+        figures: &[told("crash_failed_ms/p99", "process crash: FAILED at each, p99", target::CRASH)],
+    },
+    Event { scenario: "goodbye", figures: &[told("left_ms/p99", "goodbye: LEFT at each, p99", target::GOODBYE)] },
+];
+
+const fn told(pointer: &'static str, what: &'static str, targets: &'static [Target]) -> Told {
+    Told { pointer, what, targets }
+}
+
+impl Event {
+    fn measure(&self, program: &Path, nodes: u16, report: &mut Report) -> Result<()> {
+        let mut command = Command::new(program);
+        command.args(["run", "--no-mild", "--json", "--scenario", self.scenario, &format!("--nodes={nodes}")]);
+        command.arg(format!("--hours={EVENT_HOURS}"));
+        let run = runs(&mut command)?.pop().context("no run")?;
+        for Told { pointer, what, targets } in self.figures {
+            let value = number(&run, &format!("/metrics/{pointer}"))?;
+            let samples =
+                pointer.split_once('/').and_then(|(of, _)| run.pointer(&format!("/metrics/{of}/n"))?.as_u64());
+            let of = samples.map_or_else(String::new, |samples| format!(", of {samples} samples"));
+            let note = Some(format!("simulated, virtual time{of}"));
+            report.add_value(Row { what, nodes, unit: "ms", targets }, US, value, note);
+        }
+        Ok(())
+    }
+}
+
 /// Runs the simulator: what an idle mesh sends, and how fast it is itself.
 pub(crate) fn simulate(program: &Path, plan: &Plan, report: &mut Report) {
     for &nodes in &plan.idle {
         eprintln!("{nodes} idle nodes, simulated");
         if let Err(error) = idle(program, nodes, plan.hours, report) {
             report.fail(format!("{nodes} idle nodes, simulated"), &error);
+        }
+    }
+    for &nodes in &plan.events {
+        for event in &EVENTS {
+            eprintln!("{} of {nodes} nodes, simulated", event.scenario);
+            if let Err(error) = event.measure(program, nodes, report) {
+                report.fail(format!("{} of {nodes} nodes, simulated", event.scenario), &error);
+            }
         }
     }
     if plan.speed.is_empty() {
@@ -111,7 +179,7 @@ fn speed(program: &Path, plan: &Plan, report: &mut Report) -> Result<()> {
     }
     let note =
         format!("{}; {node_hours:.0} node-hours in {cpu_s:.1} s: {:.1}", plan.speed.join(", "), node_hours / cpu_s);
-    let row = Row { what: "simulator: node-hours per CPU-second", nodes: 0, unit: "1/s", targets: &[] };
+    let row = Row { what: "simulator: node-hours per CPU-second", nodes: 0, unit: "1/s", targets: SPEED };
     report.add(row, US, Distribution::of(speeds), Some(note));
     Ok(())
 }

@@ -15,12 +15,24 @@ pub(crate) enum Figure {
     Mean,
 }
 
-/// What a figure must not exceed, in the unit of its row.
+/// What a figure must not exceed, or fall below, in the unit of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Target {
     figure: Figure,
-    at_most: f64,
+    bound: Bound,
+    limit: f64,
 }
+
+/// On which side of its limit a figure belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+/// Of fewer samples than these a p99 is little more than the worst.
+const ENOUGH: usize = 300;
 
 /// Nothing is asked for.
 pub(crate) const NO_TARGET: &[Target] = &[];
@@ -32,7 +44,10 @@ pub(crate) const LATE_JOINER: &[Target] = &[p50(50.0), p99(150.0)];
 /// A silent death: ms.
 pub(crate) const SUSPECT: &[Target] = &[p50(2000.0)];
 pub(crate) const FAILED_AT_EACH: &[Target] = &[p99(7000.0)];
+pub(crate) const FAILED_P50: &[Target] = &[p50(5200.0)];
 pub(crate) const FAILED_AT_ALL: &[Target] = &[p50(5200.0), p99(7000.0)];
+/// The same with the profile for small networks.
+pub(crate) const FAST_FAILED_AT_ALL: &[Target] = &[p50(3600.0)];
 /// The end of a process on a host that lives: ms.
 pub(crate) const CRASH: &[Target] = &[p99(300.0)];
 /// A goodbye, also where a tenth of all frames is lost: ms.
@@ -72,6 +87,7 @@ pub(crate) const DATAGRAMS_AT_20: &[Target] = &[mean(5.0)];
 /// A sighting to the last node: ms. Its bytes on the wire.
 pub(crate) const SEARCHABLE: &[Target] = &[p50(5.0), p99(50.0)];
 pub(crate) const RECORD: &[Target] = &[max(1_330.0)];
+pub(crate) const SMALL_RECORD: &[Target] = &[max(820.0)];
 /// A question that all answer: ms.
 pub(crate) const QUESTION: &[Target] = &[p50(15.0)];
 /// With 100,000 sightings: a restart in ms; a newcomer's fetch in s, and in bytes of what it fetches.
@@ -85,22 +101,34 @@ pub(crate) const ALERT_SLOWED: &[Target] = &[max(2.0)];
 /// A node with ten peers: MB, percent.
 pub(crate) const RSS: &[Target] = &[max(8.0)];
 pub(crate) const CPU: &[Target] = &[mean(0.05)];
-/// The binary: MB.
+/// The binary: MB. Its build from nothing in release, in minutes, and of how many packages.
 pub(crate) const BINARY: &[Target] = &[max(9.0)];
+pub(crate) const BUILD: &[Target] = &[max(4.0)];
+pub(crate) const PACKAGES: &[Target] = &[max(200.0)];
+/// Node-hours that the simulator runs in a second of a core.
+pub(crate) const SPEED: &[Target] = &[Target { figure: Figure::P50, bound: Bound::AtLeast, limit: 10.0 }];
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.figure {
-            Figure::P50 => "p50",
-            Figure::P99 => "p99",
-            Figure::Max => "max",
-            Figure::Mean => "mean",
+        let name = self.name();
+        let sign = match self.bound {
+            Bound::AtMost => "≤",
+            Bound::AtLeast => "≥",
         };
-        write!(f, "{name} ≤ {}", self.at_most)
+        write!(f, "{name} {sign} {}", self.limit)
     }
 }
 
 impl Target {
+    fn name(self) -> &'static str {
+        match self.figure {
+            Figure::P50 => "p50",
+            Figure::P99 => "p99",
+            Figure::Max => "max",
+            Figure::Mean => "mean",
+        }
+    }
+
     /// Which of the figures is judged.
     pub(crate) fn figure(self) -> Figure {
         self.figure
@@ -114,8 +142,17 @@ impl Target {
             Figure::Max => figures.max,
             Figure::Mean => figures.mean,
         };
-        // Nothing of nothing allowed is all of it, and not no number.
-        if measured <= self.at_most && self.at_most == 0.0 { 1.0 } else { measured / self.at_most }
+        match self.bound {
+            // Nothing of nothing allowed is all of it, and not no number.
+            Bound::AtMost if measured <= self.limit && self.limit == 0.0 => 1.0,
+            Bound::AtMost => measured / self.limit,
+            Bound::AtLeast => self.limit / measured,
+        }
+    }
+
+    /// Whether it is judged by fewer samples than tell it. A single value is what another program made of many.
+    fn is_of_few(self, figures: &Figures) -> bool {
+        self.figure == Figure::P99 && (2..ENOUGH).contains(&figures.n)
     }
 }
 
@@ -125,27 +162,32 @@ pub(crate) fn verdict(targets: &[Target], figures: &Figures) -> Option<String> {
         .iter()
         .map(|target| (target, target.share(figures)))
         .max_by(|(_, one), (_, other)| one.total_cmp(other))?;
-    Some(if share <= 1.0 { "holds".to_owned() } else { format!("**missed** ({worst}: {share:.2}×)") })
+    let few = targets.iter().find(|target| target.is_of_few(figures));
+    Some(match few {
+        _ if share > 1.0 => format!("**missed** ({worst}: {share:.2}×)"),
+        Some(target) => format!("holds ({} of {} samples)", target.name(), figures.n),
+        None => "holds".to_owned(),
+    })
 }
 
 /// The median must not exceed this.
-const fn p50(at_most: f64) -> Target {
-    Target { figure: Figure::P50, at_most }
+const fn p50(limit: f64) -> Target {
+    Target { figure: Figure::P50, bound: Bound::AtMost, limit }
 }
 
 /// Ninety-nine of a hundred must not exceed this.
-const fn p99(at_most: f64) -> Target {
-    Target { figure: Figure::P99, at_most }
+const fn p99(limit: f64) -> Target {
+    Target { figure: Figure::P99, bound: Bound::AtMost, limit }
 }
 
 /// None may exceed this.
-const fn max(at_most: f64) -> Target {
-    Target { figure: Figure::Max, at_most }
+const fn max(limit: f64) -> Target {
+    Target { figure: Figure::Max, bound: Bound::AtMost, limit }
 }
 
 /// The mean must not exceed this.
-const fn mean(at_most: f64) -> Target {
-    Target { figure: Figure::Mean, at_most }
+const fn mean(limit: f64) -> Target {
+    Target { figure: Figure::Mean, bound: Bound::AtMost, limit }
 }
 
 #[cfg(test)]
@@ -162,11 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn what_must_not_fall_below_its_limit_is_missed_by_how_much_it_does() {
+        let verdict_of = |value: f64| verdict(SPEED, &Distribution::of([value]).figures().unwrap());
+        assert_eq!(verdict_of(10.0).as_deref(), Some("holds"));
+        assert_eq!(verdict_of(4.0).as_deref(), Some("**missed** (p50 ≥ 10: 2.50×)"));
+    }
+
+    #[test]
     fn the_worst_miss_is_told() {
         let figures = Distribution::of([10.0, 20.0, 90.0]).figures().unwrap();
-        let table: [(&[Target], Option<&str>); 5] = [
+        let table: [(&[Target], Option<&str>); 6] = [
             (&[], None),
-            (&[p50(20.0), p99(90.0), max(90.0), mean(40.0)], Some("holds")),
+            (&[p50(20.0), max(90.0), mean(40.0)], Some("holds")),
+            (&[p50(20.0), p99(90.0)], Some("holds (p99 of 3 samples)")),
             (&[p50(19.0)], Some("**missed** (p50 ≤ 19: 1.05×)")),
             (&[p50(20.0), p99(60.0)], Some("**missed** (p99 ≤ 60: 1.50×)")),
             (&[p50(10.0), p99(60.0), mean(39.0)], Some("**missed** (p50 ≤ 10: 2.00×)")),

@@ -21,6 +21,8 @@ pub(crate) const WATCHED: Duration = Duration::from_secs(6);
 pub(crate) struct Contestant {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
+    /// What each of its nodes is started with besides.
+    pub(crate) args: &'static [&'static str],
 }
 
 /// How often something is done: a rival is there to compare with, so that fewer samples of it are enough.
@@ -67,7 +69,14 @@ impl Contestant {
 
     /// A node called like its host, with data of this trial only.
     fn spec(&self, lab: &Lab, host: Host, trial: u32) -> NodeSpec {
-        NodeSpec::on(host).data(lab.directory().join(format!("{}-{trial}", self.name)).join(host.to_string()))
+        self.with_args(
+            NodeSpec::on(host).data(lab.directory().join(format!("{}-{trial}", self.name)).join(host.to_string())),
+        )
+    }
+
+    /// A node as this contestant's are started.
+    pub(crate) fn with_args(&self, spec: NodeSpec) -> NodeSpec {
+        self.args.iter().fold(spec, |spec, arg| spec.arg(*arg))
     }
 }
 
