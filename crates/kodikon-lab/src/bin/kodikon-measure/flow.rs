@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use kodikon_lab::{Elapsed, Fleet, Host, Kind, Lab, Line, Moment, Process};
 use serde_json::Value;
 
-/// Time between two messages: the pace at which issue and contract try a mesh.
+/// Time between two messages: the pace at which the laboratory's tests try a mesh.
 pub(crate) const PACE: Duration = Duration::from_millis(10);
 /// As long as this a flow must keep its pace on a link to count as running there.
 const STEADY: Duration = Duration::from_secs(1);
