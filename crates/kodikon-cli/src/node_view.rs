@@ -242,7 +242,6 @@ fn refusal(error: MeshError) -> ViewError {
         MeshError::NotAnObject { .. }
         | MeshError::State(_)
         | MeshError::TooManyHandlers { .. }
-        | MeshError::Unheard { .. }
         | MeshError::NoThread(_)
         | _ => ViewError::Refused(error.to_string()),
     }

@@ -39,10 +39,7 @@ pub(crate) struct HandlerCounts {
 struct Place(Arc<HandlerCounts>);
 
 impl Place {
-    fn take(counts: &Arc<HandlerCounts>, topic: &Topic) -> Result<Self, MeshError> {
-        if let Some(kind) = topic.unheard() {
-            return Err(MeshError::Unheard { kind });
-        }
+    fn take(counts: &Arc<HandlerCounts>) -> Result<Self, MeshError> {
         let set = counts.set.fetch_add(1, Ordering::Relaxed);
         // Dropped where it is one too many.
         let place = Self(Arc::clone(counts));
@@ -70,13 +67,13 @@ impl Handler {
     /// Gives a handler its thread.
     ///
     /// # Errors
-    /// [`MeshError::Unheard`], [`MeshError::TooManyHandlers`] and [`MeshError::NoThread`].
+    /// [`MeshError::TooManyHandlers`] and [`MeshError::NoThread`].
     pub(crate) fn spawn(
         topic: Topic,
         counts: &Arc<HandlerCounts>,
         mut call: impl FnMut(&Event) + Send + 'static,
     ) -> Result<Self, MeshError> {
-        let place = Place::take(counts, &topic)?;
+        let place = Place::take(counts)?;
         let (queue, waiting) = sync_channel::<(Arc<Event>, usize)>(HANDLER_QUEUE);
         let bytes = Arc::new(AtomicUsize::new(0));
         let handled = Arc::clone(&bytes);
@@ -129,13 +126,13 @@ pub(crate) struct InlineHandler {
 
 impl InlineHandler {
     /// # Errors
-    /// [`MeshError::Unheard`] and [`MeshError::TooManyHandlers`].
+    /// [`MeshError::TooManyHandlers`].
     pub(crate) fn new(
         topic: Topic,
         counts: &Arc<HandlerCounts>,
         call: impl FnMut(&Event) + Send + 'static,
     ) -> Result<Self, MeshError> {
-        let place = Place::take(counts, &topic)?;
+        let place = Place::take(counts)?;
         Ok(Self { topic, call: Box::new(call), place, is_warned: false })
     }
 
@@ -169,7 +166,6 @@ impl std::fmt::Debug for InlineHandler {
 
 #[cfg(test)]
 mod tests {
-    use kodikon_core::wire::json::MessageType;
 
     use super::*;
     use crate::api::What;
@@ -231,17 +227,6 @@ mod tests {
         handlers.pop();
         assert!(inline().is_ok());
         assert!(spawn().is_ok());
-    }
-
-    #[test]
-    fn a_handler_that_would_never_be_called_is_refused() {
-        let counts = Arc::new(HandlerCounts::default());
-        for kind in [MessageType::Heartbeat, MessageType::Ack] {
-            let refused = MeshError::Unheard { kind };
-            assert_eq!(Handler::spawn(kind.into(), &counts, |_| {}).err(), Some(refused.clone()));
-            assert_eq!(InlineHandler::new(kind.into(), &counts, |_| {}).err(), Some(refused));
-        }
-        assert_eq!(counts.set.load(Ordering::Relaxed), 0, "and takes no place");
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Mesh {
     /// A handler that keeps a clone of this `Mesh` keeps the node running until [`Mesh::shutdown`].
     ///
     /// # Errors
-    /// [`MeshError::Unheard`], [`MeshError::TooManyHandlers`], [`MeshError::NoThread`], [`MeshError::Busy`], [`MeshError::Stopped`].
+    /// [`MeshError::TooManyHandlers`], [`MeshError::NoThread`], [`MeshError::Busy`], [`MeshError::Stopped`].
     pub fn on(&self, topic: impl Into<Topic>, handler: impl FnMut(&Event) + Send + 'static) -> Result<(), MeshError> {
         self.order(Order::On(Handler::spawn(topic.into(), &self.0.handlers, handler)?))
     }
@@ -181,7 +181,7 @@ impl Mesh {
     /// that hand the event on. One that takes longer holds up the node, and is counted (`inline_overruns`).
     ///
     /// # Errors
-    /// [`MeshError::Unheard`], [`MeshError::TooManyHandlers`], [`MeshError::Busy`], [`MeshError::Stopped`].
+    /// [`MeshError::TooManyHandlers`], [`MeshError::Busy`], [`MeshError::Stopped`].
     pub fn on_inline(
         &self,
         topic: impl Into<Topic>,

@@ -12,12 +12,12 @@ use crate::events::EventKind;
 ///
 /// | type | a handler for it hears |
 /// |---|---|
-/// | `HEARTBEAT` | nothing, and is refused: heartbeats are counted (`heartbeats_sent`), and what they tell is [`EventKind::PeerUp`], [`EventKind::PeerSuspect`], [`EventKind::PeerFailed`] |
+/// | `HEARTBEAT` | what heartbeats tell: [`EventKind::PeerUp`], [`EventKind::PeerSuspect`], [`EventKind::PeerFailed`], [`EventKind::PeerLeft`]; they themselves are counted (`heartbeats_sent`) |
 /// | `PEER_DISCOVERY` | [`EventKind::PeerUp`] |
 /// | `NODE_STATE_SYNC` | [`EventKind::State`] |
 /// | `ALERT` | [`EventKind::Alert`] |
 /// | `HASH_REGISTRY` | [`EventKind::Record`] |
-/// | `ACK` | nothing, and is refused: that a message arrived is the [`Outcome`](crate::Outcome) of sending it, that an alert was shown a [`Receipt`](crate::Receipt) |
+/// | `ACK` | [`EventKind::AlertAck`]; that a message arrived is the [`Outcome`](crate::Outcome) of sending it, that an alert was shown a [`Receipt`](crate::Receipt) |
 /// | `ROUTE_BROADCAST` | messages to one or to all for which no type was named |
 /// | `SEARCH_QUERY`, `TRANSFER_EVENT`, `OWNERSHIP_VOTE`, `LOCATION_SIGNATURE`, `FACE_SEARCH_REQUEST`, `FACE_SEARCH_RESULT` | messages that applications send under that name ([`Letter::kind`](crate::Letter::kind)) |
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +25,9 @@ pub struct Topic(Wanted);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
-    Events(EventKind),
+    Events(&'static [EventKind]),
+    Event(EventKind),
     Messages(String),
-    Nothing(MessageType),
 }
 
 impl Topic {
@@ -35,17 +35,9 @@ impl Topic {
     #[must_use]
     pub fn covers(&self, what: &What) -> bool {
         match &self.0 {
-            Wanted::Events(kind) => kind.covers(what),
+            Wanted::Events(kinds) => kinds.iter().any(|kind| kind.covers(what)),
+            Wanted::Event(kind) => kind.covers(what),
             Wanted::Messages(wanted) => matches!(what, What::Message { kind, .. } if kind == wanted),
-            Wanted::Nothing(_) => false,
-        }
-    }
-
-    /// The type of which no event tells, if it is one.
-    pub(crate) fn unheard(&self) -> Option<MessageType> {
-        match &self.0 {
-            Wanted::Events(_) | Wanted::Messages(_) => None,
-            Wanted::Nothing(kind) => Some(*kind),
         }
     }
 }
@@ -62,7 +54,7 @@ fn seeds(name: &str) -> Option<MessageType> {
 
 impl From<EventKind> for Topic {
     fn from(kind: EventKind) -> Self {
-        Self(Wanted::Events(kind))
+        Self(Wanted::Event(kind))
     }
 }
 
@@ -73,7 +65,13 @@ impl From<MessageType> for Topic {
             MessageType::NodeStateSync => EventKind::State.into(),
             MessageType::Alert => EventKind::Alert.into(),
             MessageType::HashRegistry => EventKind::Record.into(),
-            MessageType::Heartbeat | MessageType::Ack => Self(Wanted::Nothing(kind)),
+            MessageType::Heartbeat => Self(Wanted::Events(&[
+                EventKind::PeerUp,
+                EventKind::PeerSuspect,
+                EventKind::PeerFailed,
+                EventKind::PeerLeft,
+            ])),
+            MessageType::Ack => EventKind::AlertAck.into(),
             MessageType::SearchQuery
             | MessageType::RouteBroadcast
             | MessageType::TransferEvent
@@ -135,12 +133,23 @@ mod tests {
         }
     }
 
+    fn alert_ack() -> What {
+        What::AlertAck {
+            node_id: "cam".into(),
+            id: ID.into(),
+            source: "cam".into(),
+            alert_id: "00000000000000ff".into(),
+            by: "guard".into(),
+            timestamp: 0.0,
+        }
+    }
+
     fn record() -> What {
         What::Record { node_id: "cam".into(), id: ID.into(), source: "cam".into(), record: Box::default() }
     }
 
     #[test]
-    fn each_type_of_the_seed_stands_for_an_event_for_messages_of_its_name_or_for_nothing() {
+    fn each_type_of_the_seed_stands_for_events_or_for_messages_of_its_name() {
         let (node_id, id) = ("cam".to_owned(), ID.to_owned());
         let up = What::PeerUp {
             node_id: node_id.clone(),
@@ -151,35 +160,36 @@ mod tests {
         };
         let state = What::State { node_id, id, source: "cam".into(), version: 1, state: serde_json::Map::new() };
         let (message, alert, record) = (message, alert(), record());
-        // (type, the event that a handler for it hears, whether the name is the mesh's own)
+        let left = What::PeerLeft { node_id: "cam".into(), id: ID.into(), reason: "goodbye".into() };
+        let seen = alert_ack();
+        // (type, the events that a handler for it hears, whether the name is the mesh's own)
         let table = [
-            (MessageType::Heartbeat, None, true),
-            (MessageType::PeerDiscovery, Some(&up), true),
-            (MessageType::NodeStateSync, Some(&state), true),
-            (MessageType::SearchQuery, None, false),
-            (MessageType::Alert, Some(&alert), true),
-            (MessageType::HashRegistry, Some(&record), true),
-            (MessageType::RouteBroadcast, None, false),
-            (MessageType::Ack, None, true),
-            (MessageType::TransferEvent, None, false),
-            (MessageType::OwnershipVote, None, false),
-            (MessageType::LocationSignature, None, false),
-            (MessageType::FaceSearchRequest, None, false),
-            (MessageType::FaceSearchResult, None, false),
+            (MessageType::Heartbeat, &[&up, &left][..], true),
+            (MessageType::PeerDiscovery, &[&up], true),
+            (MessageType::NodeStateSync, &[&state], true),
+            (MessageType::SearchQuery, &[], false),
+            (MessageType::Alert, &[&alert], true),
+            (MessageType::HashRegistry, &[&record], true),
+            (MessageType::RouteBroadcast, &[], false),
+            (MessageType::Ack, &[&seen], true),
+            (MessageType::TransferEvent, &[], false),
+            (MessageType::OwnershipVote, &[], false),
+            (MessageType::LocationSignature, &[], false),
+            (MessageType::FaceSearchRequest, &[], false),
+            (MessageType::FaceSearchResult, &[], false),
         ];
         assert_eq!(table.map(|(kind, ..)| kind), MessageType::ALL, "one row for each");
-        for (kind, event, is_own) in table {
+        for (kind, events, is_own) in table {
             let topic = Topic::from(kind);
             assert_eq!(topic, kind.name().into(), "{kind:?}: the name says the same");
-            for other in [&up, &state, &alert, &record] {
-                assert_eq!(topic.covers(other), event == Some(other), "{kind:?} and {}", other.name());
+            for other in [&up, &left, &state, &alert, &seen, &record] {
+                assert_eq!(topic.covers(other), events.contains(&other), "{kind:?} and {}", other.name());
             }
             for named in MessageType::ALL {
                 let expected = named == kind && !is_own;
                 assert_eq!(topic.covers(&message(named.name())), expected, "{kind:?} and a message of type {named:?}");
             }
             assert_eq!(reserved(kind.name()), is_own.then_some(kind));
-            assert_eq!(topic.unheard(), Some(kind).filter(|_| is_own && event.is_none()));
         }
     }
 

@@ -3,7 +3,6 @@
 use std::io;
 
 use kodikon_core::model::state::StateError;
-use kodikon_core::wire::json::MessageType;
 
 use crate::settings::Problems;
 use crate::socket::OpenError;
@@ -70,12 +69,6 @@ pub enum MeshError {
     TooManyHandlers {
         /// How many there are.
         limit: usize,
-    },
-    /// No event tells of what the handler is set on.
-    #[error("no event tells of a {}: see the table of `Topic`", .kind.name())]
-    Unheard {
-        /// What.
-        kind: MessageType,
     },
     /// The disk has not taken the own state for a second. It is set here, and told to the others when the disk takes it; it is tried
     /// again each second.
