@@ -75,7 +75,9 @@ impl Membership {
         // lists it when its dead are off the lists has heard it since: then it runs from when they ceased.
         let is_late = |silent: &Instant| lost < *silent + ctx.hard_bound() * STILL_LISTED.0 / STILL_LISTED.1;
         let doubt = lost + ctx.config.profile.suspicion();
-        let bound = doubt.max(far.silent.filter(is_late).unwrap_or(lost) + ctx.hard_bound());
+        // Whom its namer hears no more and drops waits before it names a part of the segment anew, and who does not hear that one either
+        // learns of the name when roots are compared: a suspicion is shorter than that.
+        let bound = (doubt + RELISTED).max(far.silent.filter(is_late).unwrap_or(lost) + ctx.hard_bound());
         let Some(peer) = ctx.roster.get(&id) else { return };
         let is_credible =
             |witness: &NodeId| ctx.roster.get(witness).is_some_and(|held| held.liveness == Liveness::Alive);

@@ -8,11 +8,12 @@ use crate::model::member::{Liveness as Held, REASON_BOUND};
 use crate::model::op::OpKind;
 
 /// Found by pair-cut, seed 62: the namer did not hear a member any more and dropped it, and the others told of it three seconds later.
-/// Whoever had not heard it for minutes had called it failed 0.1 s before.
+/// Whoever had not heard it for minutes had called it failed 0.1 s before. Found by records-swarm-10, seed 1003: who heard neither that
+/// member nor the one that then named a part of the segment was told of the name five seconds later.
 #[test]
 fn the_bound_of_a_far_peer_runs_from_its_silence_only_while_those_who_list_it_may_be_as_late_as_we() {
     // (seconds from its silence here until there is no way, seconds from then until it is called failed)
-    for (listed, failed) in [(0, 30), (10, 20), (29, 3), (35, 3), (36, 30), (460, 30)] {
+    for (listed, failed) in [(0, 30), (10, 20), (26, 6), (29, 6), (35, 6), (36, 30), (460, 30)] {
         let mut bench = Bench::new(2);
         let (id, lost) = (identity(1).id(), bench.now + Duration::from_secs(listed));
         let Bench { node, now, .. } = &mut bench;
@@ -24,7 +25,7 @@ fn the_bound_of_a_far_peer_runs_from_its_silence_only_while_those_who_list_it_ma
         let moments = [
             (lost, Held::Alive),
             (lost + Duration::from_millis(2_999), Held::Alive),
-            (bound - Duration::from_millis(1), if failed > 3 { Held::Suspect } else { Held::Alive }),
+            (bound - Duration::from_millis(1), Held::Suspect),
             (bound, Held::Failed),
         ];
         for (at, held) in moments {
