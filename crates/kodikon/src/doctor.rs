@@ -24,7 +24,9 @@ pub struct Symptoms {
     pub uptime: Option<Duration>,
     /// `mesh.udp_port`.
     pub discovery_port: u16,
-    /// What became of it.
+    /// The node's own port, UDP and TCP.
+    pub own_port: Option<u16>,
+    /// What became of the discovery port.
     pub port: Option<PortUse>,
     /// The interfaces of this machine, the unusable ones too.
     pub interfaces: Option<Vec<InterfaceUse>>,
@@ -399,18 +401,23 @@ fn firewall_rules(symptoms: &Symptoms) -> Finding {
         None => unknown("not looked at"),
         Some(firewall::Rules::Unreadable(why)) => unknown(format!("the rules cannot be read: {why}")),
         Some(firewall::Rules::Read { tool, text }) => {
-            let suspects = firewall::suspects(text, symptoms.discovery_port);
-            if suspects.is_empty() {
-                return ok(format!("{tool} shows no rule against the mesh"));
+            let discovery = symptoms.discovery_port;
+            let (low, high) = firewall::own_ports(discovery);
+            let own = symptoms.own_port.unwrap_or(low);
+            let verdict = firewall::judge(text, firewall::Ports { discovery, own });
+            if !verdict.suspects.is_empty() {
+                return warn(
+                    format!("{tool}: {}", verdict.suspects.join("; ")),
+                    format!("let in UDP {discovery} and {low}-{high}, and TCP {low}-{high}, from the local network"),
+                );
             }
-            let (low, high) = firewall::own_ports(symptoms.discovery_port);
-            warn(
-                format!("{tool}: {}", suspects.join("; ")),
-                format!(
-                    "let in UDP {} and {low}-{high}, and TCP {low}-{high}, from the local network",
-                    symptoms.discovery_port
-                ),
-            )
+            if !verdict.doubts.is_empty() {
+                let doubts = verdict.doubts.join("; ");
+                return unknown(format!(
+                    "{tool} does not tell whether these rules let in what the mesh needs: {doubts}"
+                ));
+            }
+            ok(format!("{tool} shows no rule against the mesh"))
         }
     }
 }

@@ -4,23 +4,35 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::firewall::Rules;
+use super::firewall::{self, Rules};
 
 /// A firewall's rules are a few pages; what is longer is cut.
 const MAX_RULES: u64 = 1 << 20;
 /// A tool that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Reads the firewall's rules with `nft`, or else with `iptables-save`. Takes up to some seconds: not for the loop.
+
+/// The tools that tell rules. The kernel keeps those of the older tools where `nft` does not see them, and `iptables-save` may be the
+/// one that shows `nft`'s.
+const TOOLS: [(&str, &[&str]); 3] =
+    [("nft", &["list", "ruleset"]), ("iptables-save", &[]), ("iptables-legacy-save", &[])];
+
+/// Reads the firewall's rules: those of the first tool that knows some for what comes in. Takes up to some seconds: not for the loop.
 #[must_use]
 pub fn firewall_rules() -> Rules {
-    let mut why = Vec::new();
-    for (tool, arguments) in [("nft", &["list", "ruleset"][..]), ("iptables-save", &[][..])] {
-        match output(tool, arguments, PATIENCE) {
-            Ok(text) => return Rules::Read { tool, text },
+    first_that_judges(TOOLS.into_iter().map(|(tool, arguments)| (tool, output(tool, arguments, PATIENCE))))
+}
+
+/// The rules of the first tool that has some for what comes in, or else of the first that could be asked.
+fn first_that_judges(told: impl IntoIterator<Item = (&'static str, Result<String, String>)>) -> Rules {
+    let (mut first, mut why) = (None, Vec::new());
+    for (tool, text) in told {
+        match text {
+            Ok(text) if firewall::judges_input(&text) => return Rules::Read { tool, text },
+            Ok(text) => first = first.or(Some(Rules::Read { tool, text })),
             Err(reason) => why.push(reason),
         }
     }
-    Rules::Unreadable(why.join("; "))
+    first.unwrap_or_else(|| Rules::Unreadable(why.join("; ")))
 }
 
 /// Runs a tool and reads what it prints, but no longer than patience and no more than a limit.
@@ -66,5 +78,29 @@ mod tests {
         assert_eq!(output("false", &[], PATIENCE), Err("false needs more rights (try sudo kodikon doctor)".into()));
         assert_eq!(output("sleep", &["30"], Duration::ZERO), Err("sleep does not end".into()));
         assert_eq!(output("echo", &["rules"], PATIENCE), Ok("rules\n".into()));
+    }
+
+    #[test]
+    fn a_tool_that_shows_no_rules_for_what_comes_in_does_not_hide_those_of_another() {
+        let (none, open) = ("", "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n");
+        let shut = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\nCOMMIT\n";
+        let nat = "table ip nat {\n\tchain POSTROUTING {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n\t}\n}\n";
+        let input = "table ip f {\n\tchain i {\n\t\ttype filter hook input priority 0; policy drop;\n\t}\n}\n";
+        let bridge = input.replace("table ip ", "table bridge ");
+        let ok = |text: &str| Ok(text.to_owned());
+        let no = |reason: &str| Err(reason.to_owned());
+        let read = |tool, text: &str| Rules::Read { tool, text: text.to_owned() };
+        for (told, expected) in [
+            ([ok(input), ok(shut), no("c")], read("nft", input)),
+            ([ok(none), ok(shut), no("c")], read("iptables-save", shut)),
+            ([ok(nat), ok(open), ok(shut)], read("iptables-legacy-save", shut)),
+            ([no("a"), ok(open), no("c")], read("iptables-save", open)),
+            ([ok(bridge.as_str()), ok(shut), no("c")], read("iptables-save", shut)),
+            ([ok(none), no("b"), no("c")], read("nft", none)),
+            ([no("a"), no("b"), no("c")], Rules::Unreadable("a; b; c".into())),
+        ] {
+            let told: Vec<_> = TOOLS.iter().map(|(tool, _)| *tool).zip(told).collect();
+            assert_eq!(first_that_judges(told.clone()), expected, "{told:?}");
+        }
     }
 }

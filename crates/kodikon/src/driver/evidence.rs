@@ -123,6 +123,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) discovery: &'a Discovery,
     pub(crate) udp: &'a UnicastSockets,
     pub(crate) discovery_port: u16,
+    pub(crate) own_port: u16,
     pub(crate) own_name: &'a str,
     pub(crate) max_peers: usize,
     pub(crate) max_peers_origin: Option<&'a str>,
@@ -223,6 +224,7 @@ impl Evidence {
         Symptoms {
             uptime: Some(view.at.since(Instant::ZERO)),
             discovery_port: scene.discovery_port,
+            own_port: Some(scene.own_port),
             port: Some(port_use(scene.discovery)),
             interfaces: Some(self.interfaces.iter().map(|interface| self.interface_use(interface, scene)).collect()),
             firewall: None,

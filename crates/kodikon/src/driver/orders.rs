@@ -83,6 +83,7 @@ impl Driver {
                     discovery: &self.discovery,
                     udp: &self.udp,
                     discovery_port: self.facts.discovery_port,
+                    own_port: self.facts.port,
                     own_name: &self.facts.name,
                     max_peers: self.facts.max_peers,
                     max_peers_origin: self.facts.max_peers_origin.as_deref(),
