@@ -1,6 +1,6 @@
 //! `api.json`: how the verbs find a running node and what they must show it; mode 0600, there as long as the node runs.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
+use crate::places;
 
 /// Its name.
 pub(crate) const API_FILE: &str = "api.json";
+/// What a node that runs holds locked in its data folder, with its pid in it.
+const LOCK_FILE: &str = "lock";
 /// No such file is larger.
 const MAX_BYTES: u64 = 64 << 10;
 
@@ -23,6 +26,16 @@ pub(crate) struct ApiFile {
     pub(crate) token: String,
     /// The node's process.
     pub(crate) pid: u32,
+}
+
+/// Whether the node that wrote an `api.json` runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Runs,
+    /// It has ended, and whatever answers at its address is somebody else.
+    Over,
+    /// The folder does not tell.
+    Untold,
 }
 
 /// There may be such a file, and this user may not read it.
@@ -56,6 +69,27 @@ impl ApiFile {
             Ok(_) => Ok(serde_json::from_str(&text).ok()),
             Err(error) => Self::missing(path, &error),
         }
+    }
+
+    /// Whether the node that wrote it runs. The lock of the data folder tells it, whatever has become of the port: the kernel ends it
+    /// with the process, and the pid in it is that of whoever holds it.
+    pub(crate) fn standing(&self, dir: &Path) -> Standing {
+        let Ok(lock) = File::open(dir.join(LOCK_FILE)) else {
+            // A node that keeps nothing locks nothing; its folder is its own, so that a pid that is gone tells enough.
+            let is_over = places::is_memory_dir(dir) && !Path::new("/proc").join(self.pid.to_string()).exists();
+            return if is_over { Standing::Over } else { Standing::Untold };
+        };
+        // Held for a moment where nobody holds it: a node that starts just then tries again.
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {}
+            Ok(()) => return Standing::Over,
+            Err(TryLockError::Error(_)) => return Standing::Untold,
+        }
+        let mut text = String::new();
+        let read = lock.take(16).read_to_string(&mut text);
+        // It may run, and not have written its own file yet: then this one is of the run before.
+        let is_ours = read.is_ok() && text.trim().parse() == Ok(self.pid);
+        if is_ours { Standing::Runs } else { Standing::Over }
     }
 
     fn missing(path: PathBuf, error: &io::Error) -> Result<Option<Self>, Hidden> {
@@ -143,6 +177,28 @@ mod tests {
         drop(other_left);
         assert_eq!(ApiFile::read(&dir), Ok(None));
         fs::remove_dir(&dir).expect("nothing else was left");
+    }
+
+    #[test]
+    fn the_lock_of_the_folder_tells_whether_the_node_runs() {
+        let dir = std::env::temp_dir().join(format!("kodikon-standing-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("the temporary folder is writable");
+        let of = |pid| ApiFile { url: "http://127.0.0.1:1".into(), token: "t".into(), pid };
+        assert_eq!(of(7).standing(&dir), Standing::Untold, "no lock");
+        fs::write(dir.join(LOCK_FILE), "7\n").expect("writable");
+        assert_eq!(of(7).standing(&dir), Standing::Over, "nobody holds it");
+        let held = File::open(dir.join(LOCK_FILE)).expect("written");
+        held.lock().expect("nobody holds it");
+        assert_eq!(of(7).standing(&dir), Standing::Runs);
+        assert_eq!(of(8).standing(&dir), Standing::Over, "another process holds it");
+        drop(held);
+        assert_eq!(of(7).standing(&dir), Standing::Over);
+        fs::remove_dir_all(&dir).expect("ours");
+        let (own, gone) = (std::process::id(), u32::MAX);
+        let memory = places::make_memory_dir().expect("the runtime folder is writable");
+        assert_eq!(of(own).standing(&memory), Standing::Untold);
+        assert_eq!(of(gone).standing(&memory), Standing::Over);
+        fs::remove_dir(&memory).expect("ours");
     }
 
     #[test]

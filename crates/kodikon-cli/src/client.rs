@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::api_file::ApiFile;
+use crate::api_file::{ApiFile, Standing};
 use crate::args::NodeArgs;
 use crate::outcome::Failure;
 use crate::places;
@@ -40,32 +40,53 @@ struct ProblemDocument {
 impl Client {
     /// Finds the node: `--api URL` first, else the data folder's.
     pub(crate) fn find(node: &NodeArgs, data_dir: Option<&Path>) -> Result<Self, Failure> {
-        let dirs = places::candidate_dirs(data_dir)?;
+        Self::among(&places::candidate_dirs(data_dir)?, node.api.as_deref())
+    }
+
+    fn among(dirs: &[PathBuf], api: Option<&str>) -> Result<Self, Failure> {
         let mut hidden = None;
+        // The file of a node that has ended leads to whoever has its port now, who is shown no token.
         let mut known = dirs.iter().filter_map(|dir| {
-            ApiFile::read(dir).unwrap_or_else(|unread| {
+            let file = ApiFile::read(dir).unwrap_or_else(|unread| {
                 hidden.get_or_insert(unread);
                 None
-            })
+            })?;
+            let standing = file.standing(dir);
+            (standing != Standing::Over).then_some((file, standing))
         });
-        if let Some(url) = &node.api {
+        if let Some(url) = api {
             let (authority, base) = split_url(url)?;
             // The token belongs to one node: it is shown to that one only.
-            let same = |file: &ApiFile| split_url(&file.url).is_ok_and(|(other, _)| other == authority);
-            let token = known.find(same).map(|file| file.token);
+            let same = |(file, _): &(ApiFile, _)| split_url(&file.url).is_ok_and(|(other, _)| other == authority);
+            let token = known.find(same).map(|(file, _)| file.token);
             return match hidden.filter(|_| token.is_none()) {
                 Some(hidden) => Err(hidden.into()),
                 None => Ok(Self { authority, base, token }),
             };
         }
-        for file in known {
-            let (authority, base) = split_url(&file.url)?;
+        for (file, standing) in known {
+            let Ok((authority, base)) = split_url(&file.url) else { continue };
             let client = Self { authority, base, token: Some(file.token) };
-            if client.connect().is_ok() {
+            let is_there = if standing == Standing::Runs { client.connect().is_ok() } else { client.is_of_a_node() };
+            if is_there {
                 return Ok(client);
             }
         }
-        Err(hidden.map_or_else(|| no_node(&dirs), Failure::from))
+        Err(hidden.map_or_else(|| no_node(dirs), Failure::from))
+    }
+
+    /// Whether a node answers there. It is asked without the token.
+    fn is_of_a_node(&self) -> bool {
+        let stranger = Self { token: None, ..self.clone() };
+        let Ok(answer) = stranger.open("GET", "/healthz", None, Some(CONNECT_TIMEOUT)) else { return false };
+        let mut text = Vec::new();
+        let Ok(_) = answer.body.take(MAX_LINE).read_to_end(&mut text) else { return false };
+        // One whose loop is stuck says so in a problem document.
+        match serde_json::from_slice::<Value>(&text) {
+            Ok(told) if answer.status == 200 => told == json!({"status": "ok"}),
+            Ok(told) => answer.status == 503 && told["title"] == "Stuck",
+            Err(_) => false,
+        }
     }
 
     /// Asks for a document.

@@ -95,6 +95,11 @@ pub(crate) fn make_memory_dir() -> io::Result<PathBuf> {
     Ok(dir)
 }
 
+/// Whether a folder is one of a process that keeps nothing.
+pub(crate) fn is_memory_dir(dir: &Path) -> bool {
+    dir.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(MEMORY_PREFIX))
+}
+
 /// Folders of nodes without a data folder. In a temporary folder anyone may leave anything: only the user's own count.
 fn memory_dirs() -> Vec<PathBuf> {
     let owner = fs::metadata("/proc/self").map(|of| of.uid()).ok();

@@ -108,3 +108,49 @@ fn a_name_becomes_one_segment_of_a_path() {
     assert_eq!(segment("cam-1@a3f0"), "cam-1@a3f0");
     assert_eq!(segment("a/b ü?"), "a%2Fb%20%C3%BC%3F");
 }
+
+/// A folder with the `api.json` of a node, and with a lock that says so if it runs.
+fn folder(name: &str, client: &Client, lock: Option<&str>) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("kodikon-client-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("the temporary folder is writable");
+    let token = client.token.clone().expect("it has one");
+    let file = ApiFile { url: format!("http://{}", client.authority), token, pid: 7 };
+    std::fs::write(dir.join("api.json"), serde_json::to_string(&file).expect("texts")).expect("writable");
+    if let Some(lock) = lock {
+        std::fs::write(dir.join("lock"), lock).expect("writable");
+    }
+    dir
+}
+
+#[test]
+fn the_file_of_a_node_that_has_ended_leads_nobody_to_whoever_has_its_port_now() {
+    let fine = "HTTP/1.0 200 OK\r\n\r\n{\"status\":\"ok\"}";
+    let (stranger, _) = answering("HTTP/1.0 404 Not Found\r\n\r\n");
+    let (unlocked, asked_stranger) = answering("HTTP/1.0 401 Unauthorized\r\n\r\n<html>");
+    let (copied, asked_node) = answering(fine);
+    let dirs = [
+        // Ended: not even called.
+        folder("ended", &stranger, Some("7\n")),
+        // Without a lock: asked who it is, and it is no node.
+        folder("other", &unlocked, None),
+        // The same, and it is one.
+        folder("copied", &copied, None),
+    ];
+    let found = Client::among(&dirs, None).expect("the last one");
+    assert_eq!((&found.authority, found.token.as_deref()), (&copied.authority, Some("secret")));
+    for asked in [asked_stranger, asked_node] {
+        let asked = asked.join().expect("no panic");
+        assert!(asked.starts_with("GET /healthz ") && !asked.contains("secret"), "a stranger reads no token: {asked}");
+    }
+    // Of one that runs the lock is held.
+    let held = std::fs::File::open(dirs[0].join("lock")).expect("written");
+    held.lock().expect("nobody holds it");
+    let found = Client::among(&dirs, None).expect("it runs");
+    assert_eq!(found.authority, stranger.authority);
+    drop(held);
+    assert!(matches!(Client::among(&dirs[..1], None), Err(Failure::NoNode(_))));
+    // Nor does --api show the token of a run that has ended.
+    let found = Client::among(&dirs[..1], Some(&stranger.authority)).expect("a right address");
+    assert_eq!(found.token, None);
+    dirs.iter().for_each(|dir| std::fs::remove_dir_all(dir).expect("ours"));
+}

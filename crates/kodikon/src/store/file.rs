@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::sqlite::LOG_FILE;
 use super::{FILE_MAX, IdentitySeed, Store, StoreError, check_name, epoch_after};
@@ -18,6 +19,8 @@ const LOCK: &str = "lock";
 const FORMAT_FILE: &str = "format";
 const IDENTITY: &str = "identity.key";
 const EPOCH: &str = "epoch";
+/// Far longer than a look at the lock takes.
+const LOOKED_AT: Duration = Duration::from_millis(10);
 /// How many directories `open_first_free` tries: as many as there are unicast ports.
 const DIRECTORIES: u32 = 64;
 
@@ -216,7 +219,13 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
     let fail = |source| StoreError::from_io(path.clone(), source);
     // Not truncated yet: until the lock is ours, the pid inside is somebody else's.
     let mut file = private().read(true).truncate(false).open(&path).map_err(fail)?;
-    match file.try_lock() {
+    // A verb that looks whether a node runs here holds it for a moment.
+    let mut locked = file.try_lock();
+    if matches!(locked, Err(TryLockError::WouldBlock)) {
+        std::thread::sleep(LOOKED_AT);
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
