@@ -11,8 +11,8 @@ use kodikon::api::{
 };
 use kodikon::doctor::{self, Symptoms};
 use kodikon::{
-    AlertError, Filter, Found, Letter, Mesh, MeshError, Peer, Priority, Query, Record, RecordError, Route, SearchError,
-    SendError, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
+    AlertError, Broadcast, Filter, Found, Letter, Mesh, MeshError, Peer, Priority, Query, Record, RecordError, Route,
+    SearchError, SendError, TIMEOUT_LEAST, TIMEOUT_MOST, TTL_LEAST, TTL_MOST,
 };
 use serde_json::{Map, Value};
 
@@ -71,12 +71,12 @@ impl NodeView for Mesh {
         self.nearest_name(name)
     }
 
+    fn check_broadcast(&self, message: &BroadcastDoc) -> Result<(), ViewError> {
+        announcement(self, message.clone())?.check().map_err(unsent)
+    }
+
     async fn broadcast(&self, message: BroadcastDoc, n: Option<u32>) -> Result<BroadcastRow, ViewError> {
-        let mut broadcast = Self::broadcast(self, message.payload).priority(priority_of(message.priority)?);
-        if let Some(kind) = kind_of(message.kind)? {
-            broadcast = broadcast.kind(kind);
-        }
-        Ok(broadcast.await.map_err(unsent)?.row(n))
+        Ok(announcement(self, message)?.await.map_err(unsent)?.row(n))
     }
 
     async fn alert(&self, doc: AlertDoc) -> Result<AlertReport, ViewError> {
@@ -187,6 +187,15 @@ fn letter(mesh: &Mesh, message: MessageDoc) -> Result<Letter, ViewError> {
     Ok(match kind_of(message.kind)? {
         Some(kind) => letter.kind(kind),
         None => letter,
+    })
+}
+
+/// What a caller's words say to all.
+fn announcement(mesh: &Mesh, message: BroadcastDoc) -> Result<Broadcast, ViewError> {
+    let broadcast = mesh.broadcast(message.payload).priority(priority_of(message.priority)?);
+    Ok(match kind_of(message.kind)? {
+        Some(kind) => broadcast.kind(kind),
+        None => broadcast,
     })
 }
 

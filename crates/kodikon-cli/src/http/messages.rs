@@ -65,6 +65,8 @@ pub(crate) async fn broadcast<N: NodeView>(
 ) -> Result<Response, Problem> {
     let message: BroadcastDoc = read(&whole(body)?, "{\"payload\", …}")?;
     let Some(series) = Series::of(message.repeat, message.interval_ms, (false, &message.payload))? else {
+    let last = BroadcastDoc { payload: numbered(message.payload.clone(), series.count), ..message.clone() };
+    api.node.check_broadcast(&last)?;
         return Ok(Json(api.node.broadcast(message, None).await?).into_response());
     };
     Ok(series.run(move |n| {

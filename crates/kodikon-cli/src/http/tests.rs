@@ -131,6 +131,10 @@ impl NodeView for Fake {
         (name == "cam-2").then(|| "cam2".to_owned())
     }
 
+    fn check_broadcast(&self, message: &BroadcastDoc) -> Result<(), ViewError> {
+        if message.kind.is_some() { Err(ViewError::Refused("no such type".into())) } else { Ok(()) }
+    }
+
     async fn broadcast(&self, message: BroadcastDoc, n: Option<u32>) -> Result<BroadcastRow, ViewError> {
         match message.priority.as_deref() {
             Some("busy") => Err(ViewError::Busy("too many".into())),
@@ -435,6 +439,7 @@ async fn a_broadcast_is_answered_with_its_name_and_a_series_line_by_line() {
         (r#"{"payload": 1, "repeat": 0}"#, 400, "1000000"),
         ("[", 400, "payload"),
         (r#"{"payload": 1, "priority": "busy"}"#, 503, "too many"),
+        (r#"{"payload": 1, "type": "ALERT", "repeat": 2}"#, 422, "no such type"),
     ] {
         let (status, kind, text) = served.call("POST", "/v1/broadcasts", "", body).await;
         assert_eq!((status, kind.as_str()), (expected, "application/problem+json"), "{body}: {text}");

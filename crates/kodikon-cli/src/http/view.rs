@@ -39,6 +39,9 @@ pub(crate) trait NodeView: Send + Sync + 'static {
     /// Who was probably meant by a name that nobody bears.
     fn nearest(&self, name: &str) -> Option<String>;
 
+    /// Whether something that is to be said to all breaks a limit or a rule; nothing is said.
+    fn check_broadcast(&self, message: &BroadcastDoc) -> Result<(), ViewError>;
+
     /// Says something to all; `n` says which of a series it is.
     fn broadcast(
         &self,

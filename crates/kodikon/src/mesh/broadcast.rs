@@ -82,6 +82,14 @@ impl Broadcast {
         self
     }
 
+    /// Whether it may be said as it is; nothing is said.
+    ///
+    /// # Errors
+    /// As [`Mesh::broadcast`].
+    pub fn check(&self) -> Result<(), SendError> {
+        check(&self.payload, &self.kind).map(drop)
+    }
+
     async fn announce(self) -> Result<Announced, SendError> {
         let payload = check(&self.payload, &self.kind)?;
         let order = BroadcastOrder { ticket: Ticket(0), kind: self.kind, payload, priority: self.priority };
