@@ -4,10 +4,11 @@
 //! metrics alone, that from `metrics.token`), and a browser is let in from no page but the node's own. `/healthz` and `/readyz` tell nothing and need no token.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -17,6 +18,7 @@ use kodikon::settings::ApiAddress;
 use tokio::net::TcpListener;
 
 mod alerts;
+mod body;
 mod connections;
 mod events;
 mod guard;
@@ -116,10 +118,10 @@ pub(crate) async fn serve<N: NodeView>(
         end.await;
         events.close();
     };
-    connections::serve(listener, router(api), Limits::USUAL, end).await;
+    connections::serve(listener, router(api, body::WITHIN), Limits::USUAL, end).await;
 }
 
-fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {
+fn router<N: NodeView>(api: Arc<Api<N>>, body_within: Duration) -> Router {
     Router::new()
         .route("/v1/peers", get(handlers::peers::<N>))
         .route("/v1/peers/{name}", get(handlers::peer::<N>))
@@ -143,6 +145,7 @@ fn router<N: NodeView>(api: Arc<Api<N>>) -> Router {
         .fallback(handlers::no_such_path)
         .method_not_allowed_fallback(handlers::no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::map_request(move |request| ready(body::in_time(request, body_within))))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::check::<N>))
         .with_state(api)
 }

@@ -3,6 +3,7 @@
 //! Fields may be added, never renamed or dropped. Times are seconds since 1970; a duration carries its unit in its name.
 
 mod alerts;
+mod named;
 mod records;
 mod search;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use alerts::{AckDoc, AckRow, AlertDoc, AlertReport, AlertRow, MissingRow};
+pub use named::Named;
 pub use records::{AddedOrNot, AddedRow, DeletedRow, EmbeddingRow, RecordDoc, RecordRow};
 pub use search::{FoundRow, SearchDoc, SearchReport};
 

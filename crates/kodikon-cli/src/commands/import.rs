@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-use kodikon::api::{AddedOrNot, EmbeddingRow, RecordDoc};
+use kodikon::api::{AddedOrNot, EmbeddingRow, Named, RecordDoc};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -304,7 +304,7 @@ impl Lines {
     }
 
     fn record(&self, line: &[u8]) -> Result<RecordDoc, String> {
-        let record: RecordDoc = serde_json::from_slice(line).map_err(|error| {
+        let Named(record) = serde_json::from_slice(line).map_err(|error| {
             let is_json = serde_json::from_slice::<Value>(line).is_ok();
             let why = error.to_string();
             // There is but one line: where it is, its number says.

@@ -12,23 +12,24 @@ use axum::response::{IntoResponse, Response};
 use kodikon::api::{FindingRow, PeerDetail, PeerRow, RouteRow, StateDoc, StatsDoc};
 use serde_json::{Map, Value};
 
+use super::body::whole;
 use super::problem::Problem;
-use super::{Api, MAX_BODY, NodeView, metrics as open_metrics};
+use super::{Api, NodeView, metrics as open_metrics};
 
 type Shared<N> = State<Arc<Api<N>>>;
 type Answer<T> = Result<Json<T>, Problem>;
 
-/// The name of a node in a path.
+/// What names one of several in a path: a node, a hash, an alert.
 #[derive(Debug)]
-pub(crate) struct Name(String);
+pub(crate) struct Segment(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Name {
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path(name) = Path::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|_| Problem::bad_request("the name in the path is no percent-encoded UTF-8 text"))?;
+            .map_err(|_| Problem::bad_request("what stands in the path is no percent-encoded UTF-8 text"))?;
         Ok(Self(name))
     }
 }
@@ -47,7 +48,7 @@ pub(crate) async fn peers<N: NodeView>(State(api): Shared<N>, RawQuery(query): R
 }
 
 /// `GET /v1/peers/{name}`.
-pub(crate) async fn peer<N: NodeView>(State(api): Shared<N>, Name(name): Name) -> Answer<PeerDetail> {
+pub(crate) async fn peer<N: NodeView>(State(api): Shared<N>, Segment(name): Segment) -> Answer<PeerDetail> {
     api.node.peer(&name).await?.map(Json).ok_or_else(|| Problem::no_such_node(&name, api.node.nearest(&name)))
 }
 
@@ -62,7 +63,7 @@ pub(crate) async fn states<N: NodeView>(State(api): Shared<N>) -> Answer<StateDo
 }
 
 /// `GET /v1/state/{name}`.
-pub(crate) async fn state<N: NodeView>(State(api): Shared<N>, Name(name): Name) -> Answer<StateDoc> {
+pub(crate) async fn state<N: NodeView>(State(api): Shared<N>, Segment(name): Segment) -> Answer<StateDoc> {
     api.node.state(&name).await?.map(Json).ok_or_else(|| Problem::no_such_node(&name, api.node.nearest(&name)))
 }
 
@@ -77,7 +78,7 @@ pub(crate) async fn change_state<N: NodeView>(
 /// `PATCH /v1/state/{name}`: the same, where the name is the node's own.
 pub(crate) async fn change_named_state<N: NodeView>(
     State(api): Shared<N>,
-    Name(name): Name,
+    Segment(name): Segment,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<StateDoc> {
     if !api.node.is_own_name(&name) {
@@ -138,17 +139,6 @@ pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(100).collect();
     let detail = format!("`{path}` does not take {method}; /openapi.json lists what it takes");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "No such method", detail)
-}
-
-/// A body that arrived whole and within the limit.
-pub(super) fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = format!("a body has at most {MAX_BODY} bytes");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail)
-        }
-        _ => Problem::bad_request("the body did not arrive whole"),
-    })
 }
 
 /// Reads a body that sets and removes keys.

@@ -15,15 +15,13 @@ use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
 use kodikon::SENDS_WAITING;
 use kodikon::api::{BroadcastDoc, MessageDoc};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::handlers::whole;
+use super::body::{document, whole};
 use super::problem::Problem;
 use super::{Api, NodeView, ViewError};
-use crate::outcome::why_not_json;
 
 /// Messages of a series at most: a hundred a second for nearly three hours.
 const MAX_SERIES: u32 = 1_000_000;
@@ -38,7 +36,7 @@ pub(crate) async fn send<N: NodeView>(
     State(api): State<Arc<Api<N>>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let message: MessageDoc = read(&whole(body)?, "{\"to\", \"payload\", …}")?;
+    let message: MessageDoc = document(&whole(body)?, "{\"to\", \"payload\", …}")?;
     let Some(series) = Series::of(message.repeat, message.interval_ms, (message.progress, &message.payload))? else {
         return Ok(Json(api.node.send(message, None).await?).into_response());
     };
@@ -63,12 +61,12 @@ pub(crate) async fn broadcast<N: NodeView>(
     State(api): State<Arc<Api<N>>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let message: BroadcastDoc = read(&whole(body)?, "{\"payload\", …}")?;
+    let message: BroadcastDoc = document(&whole(body)?, "{\"payload\", …}")?;
     let Some(series) = Series::of(message.repeat, message.interval_ms, (false, &message.payload))? else {
-    let last = BroadcastDoc { payload: numbered(message.payload.clone(), series.count), ..message.clone() };
-    api.node.check_broadcast(&last)?;
         return Ok(Json(api.node.broadcast(message, None).await?).into_response());
     };
+    let last = BroadcastDoc { payload: numbered(message.payload.clone(), series.count), ..message.clone() };
+    api.node.check_broadcast(&last)?;
     Ok(series.run(move |n| {
         let one = BroadcastDoc { payload: numbered(message.payload.clone(), n), ..message.clone() };
         let api = Arc::clone(&api);
@@ -80,16 +78,6 @@ pub(crate) async fn broadcast<N: NodeView>(
             }
         }
     }))
-}
-
-/// Reads what is to be said.
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8], wanted: &str) -> Result<T, Problem> {
-    let wrong = |why: String| Problem::bad_request(format!("the body must be {wanted}: {why}"));
-    // The fields in their order, without names, would be taken, too.
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
-        return Err(wrong("an object is wanted and not a list".to_owned()));
-    }
-    serde_json::from_slice(body).map_err(|error| wrong(why_not_json(&error)))
 }
 
 /// A numbered series.

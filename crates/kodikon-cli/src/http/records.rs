@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use kodikon::api::{AddedOrNot, DeletedRow, RecordDoc, RecordRow};
+use kodikon::api::{AddedOrNot, DeletedRow, Named, RecordDoc, RecordRow};
 use kodikon::{Filter, Found};
 use serde_json::Value;
 
-use super::handlers::whole;
+use super::body::whole;
+use super::handlers::Segment;
 use super::problem::Problem;
 use super::{Api, NodeView};
 
@@ -43,7 +44,7 @@ pub(crate) async fn add<N: NodeView>(
     if is_list {
         return Ok(Json(add_all(&api, &body, unless_held).await?).into_response());
     }
-    let record: RecordDoc = serde_json::from_slice(&body).map_err(|error| wrong(&error))?;
+    let Named(record) = serde_json::from_slice(&body).map_err(|error| wrong(&error))?;
     Ok(Json(api.node.add(record, unless_held).await?).into_response())
 }
 
@@ -52,9 +53,9 @@ async fn add_all<N: NodeView>(api: &Api<N>, body: &[u8], unless_held: bool) -> R
         let detail = format!("a list of {count} records: at most {MAX_LIST} are taken");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Too many", detail)
     };
-    if let Ok(records) = serde_json::from_slice::<Vec<RecordDoc>>(body) {
+    if let Ok(records) = serde_json::from_slice::<Vec<Named<RecordDoc>>>(body) {
         let count = records.len();
-        let records = records.into_iter().map(Ok).collect();
+        let records = records.into_iter().map(|Named(record)| Ok(record)).collect();
         return if count > MAX_LIST {
             Err(too_many(count))
         } else {
@@ -66,7 +67,10 @@ async fn add_all<N: NodeView>(api: &Api<N>, body: &[u8], unless_held: bool) -> R
     if values.len() > MAX_LIST {
         return Err(too_many(values.len()));
     }
-    let read = |value| serde_json::from_value::<RecordDoc>(value).map_err(|error| error.to_string());
+    let read = |value| match serde_json::from_value(value) {
+        Ok(Named(record)) => Ok(record),
+        Err(error) => Err(error.to_string()),
+    };
     Ok(api.node.add_all(values.into_iter().map(read).collect(), unless_held).await?)
 }
 
@@ -92,10 +96,9 @@ pub(crate) async fn find<N: NodeView>(State(api): Shared<N>, RawQuery(query): Ra
 /// `GET /v1/records/{hash}`, `?with_embedding=true` for the numbers of the embeddings.
 pub(crate) async fn get<N: NodeView>(
     State(api): Shared<N>,
-    path: Result<Path<String>, axum::extract::rejection::PathRejection>,
+    Segment(hash): Segment,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Vec<RecordRow>>, Problem> {
-    let hash = hash_of(path)?;
     let mut with_embedding = false;
     for (key, value) in pairs(query.as_deref())? {
         match key.as_str() {
@@ -113,10 +116,9 @@ pub(crate) async fn get<N: NodeView>(
 /// `DELETE /v1/records/{hash}`: those seen here; `?all=true` for others' too, where the mesh allows it.
 pub(crate) async fn delete<N: NodeView>(
     State(api): Shared<N>,
-    path: Result<Path<String>, axum::extract::rejection::PathRejection>,
+    Segment(hash): Segment,
     RawQuery(query): RawQuery,
 ) -> Result<Json<DeletedRow>, Problem> {
-    let hash = hash_of(path)?;
     let mut all = false;
     for (key, value) in pairs(query.as_deref())? {
         match key.as_str() {
@@ -125,11 +127,6 @@ pub(crate) async fn delete<N: NodeView>(
         }
     }
     Ok(Json(api.node.delete(&hash, all).await?))
-}
-
-fn hash_of(path: Result<Path<String>, axum::extract::rejection::PathRejection>) -> Result<String, Problem> {
-    path.map(|Path(hash)| hash)
-        .map_err(|_| Problem::bad_request("the hash in the path is no percent-encoded UTF-8 text"))
 }
 
 fn unseen(hash: &str) -> Problem {

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use kodikon::api::{SearchDoc, SearchReport};
 
-use super::handlers::whole;
+use super::body::{document, whole};
 use super::problem::Problem;
 use super::{Api, NodeView};
 
@@ -17,7 +17,6 @@ pub(crate) async fn search<N: NodeView>(
     State(api): State<Arc<Api<N>>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<SearchReport>, Problem> {
-    let doc: SearchDoc = serde_json::from_slice(&whole(body)?)
-        .map_err(|error| Problem::bad_request(format!("the body must be {{\"embedding\" or \"like\", …}}: {error}")))?;
+    let doc: SearchDoc = document(&whole(body)?, "{\"embedding\" or \"like\", …}")?;
     Ok(Json(api.node.search(doc).await?))
 }

@@ -458,6 +458,7 @@ async fn an_alert_is_raised_listed_and_acknowledged() {
     assert_eq!((status, &alerts[0]["alert"]["door"]), (200, &json!(3)));
     for (id, body, expected) in [
         (ALERT, "", 400),
+        (ALERT, r#"["anna"]"#, 400),
         (ALERT, "{}", 400),
         (ALERT, r#"{"by": "anna"}"#, 200),
         (ALERT, r#"{"who": 1}"#, 400),
@@ -466,7 +467,9 @@ async fn an_alert_is_raised_listed_and_acknowledged() {
         let status = served.call("POST", &format!("/v1/alerts/{id}/ack"), "", body).await.0;
         assert_eq!(status, expected, "{id} {body}");
     }
-    assert_eq!(served.call("POST", "/v1/alerts", "", r#"{"payload": 1}"#).await.0, 400);
+    for body in [r#"{"payload": 1}"#, r#"[{"a": 1}, "high", 10, 0]"#, "[]"] {
+        assert_eq!(served.call("POST", "/v1/alerts", "", body).await.0, 400, "{body}");
+    }
 }
 
 #[tokio::test]
@@ -487,6 +490,11 @@ async fn a_record_is_added_found_and_removed_and_of_a_list_each_is_answered() {
         ("[", 400),
     ] {
         assert_eq!(add("/v1/records", body).await.0, expected, "{body}");
+    }
+    for list in [r#"[["a", "bag"]]"#, r#"[["a", "bag"], 7]"#] {
+        let (status, rows) = add("/v1/records", list).await;
+        let error = rows[0]["error"].as_str().unwrap_or_default();
+        assert_eq!((status, error.contains("expected an object")), (200, true), "{rows}");
     }
     let list = r#" [{"hash_value": "a"}, {"hash": "b"}, 7, {"hash_value": "c"}]"#;
     let (status, rows) = add("/v1/records?unless_held=true", list).await;
@@ -525,6 +533,7 @@ async fn a_search_is_answered_with_records_and_scores_and_refused_in_words() {
         (r#"{"like": "nobody"}"#, 404),
         (r#"{"embedding": [1, 1e300]}"#, 422),
         (r#"{"embedding": "x"}"#, 400),
+        (r#"[null, "8f3a"]"#, 400),
         (r#"{"like": "8f3a", "nearest": 3}"#, 400),
         ("", 400),
     ] {
@@ -587,6 +596,10 @@ async fn every_refusal_is_a_problem_document() {
         ("GET", "/v1/state/%ff", "", "", 400),
         ("GET", "/v1/peers/%ff", "", "", 400),
         ("PATCH", "/v1/state/%ff", "", "{}", 400),
+        ("POST", "/v1/alerts/%ff/ack", "", r#"{"by": "anna"}"#, 400),
+        ("GET", "/v1/records/%ff", "", "", 400),
+        ("DELETE", "/v1/records/%ff", "", "", 400),
+        ("POST", "/v1/search", "", "[]", 400),
         ("DELETE", "/v1/peers", "", "", 405),
         ("GET", "/v1/peers?al=true", "", "", 400),
         ("GET", "/v1/events?type=party", "", "", 400),
@@ -606,6 +619,30 @@ async fn every_refusal_is_a_problem_document() {
         assert_eq!(problem["status"], json!(expected), "{body}");
         assert!(problem["title"].is_string() && problem["detail"].is_string(), "{body}");
         assert_eq!(body.contains("did you mean `cam2`?"), path.ends_with("cam-2"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for_and_its_connection_ends() {
+    let served = served().await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let within = Duration::from_millis(300);
+    let router = router(Arc::clone(&served.api), within);
+    tokio::spawn(connections::serve(listener, router, Limits::USUAL, std::future::pending()));
+    // Nothing of it, and a part of it.
+    for body in ["", "{"] {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let token = served.token.as_str();
+        let head = format!(
+            "POST /v1/alerts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Length: 20"
+        );
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        let ended = tokio::time::timeout(within * 20, stream.read_to_string(&mut answer)).await;
+        assert!(matches!(ended, Ok(Ok(_))), "{ended:?}: {answer}");
+        let head = answer.to_lowercase();
+        assert!(head.starts_with("http/1.1 408 ") && head.contains("application/problem+json"), "{answer}");
     }
 }
 

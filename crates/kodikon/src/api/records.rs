@@ -91,7 +91,7 @@ pub struct RecordDoc {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_type: Option<String>,
     /// Its embedding with its numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::named::named")]
     pub embedding: Option<EmbeddingRow>,
     /// An object of at most 4 KiB, 32 deep.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -215,7 +215,7 @@ fn build() -> Value {
         "info": {
             "title": "Kodikon node",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The API of one node, on its machine's loopback. The token lies in `api.json` in the node's data folder; the one in `metrics.token` opens `/metrics` alone.",
+            "description": "The API of one node, on its machine's loopback. The token lies in `api.json` in the node's data folder; the one in `metrics.token` opens `/metrics` alone. A refusal is a problem document (RFC 9457); but what is no HTTP request (400), or has too long an address (414) or head (431), is answered with an empty body before anything of the API reads it.",
         },
         "paths": paths,
         "components": {
