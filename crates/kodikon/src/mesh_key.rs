@@ -76,6 +76,13 @@ impl MeshKey {
         Self::parse(&bytes).map_err(|why| MeshKeyError::Content { path: path.to_owned(), why })
     }
 
+    /// What is odd about a key file, though its key can be used.
+    pub(crate) fn doubt(path: &Path) -> Option<&'static str> {
+        let file = std::fs::metadata(path).ok()?;
+        let is_open = std::os::unix::fs::MetadataExt::mode(&file) & 0o077 != 0;
+        is_open.then_some("others than its owner may read or write the mesh's key, and join with it: chmod 600")
+    }
+
     /// Writes a new key file that only its owner can read, and never over another.
     ///
     /// # Errors

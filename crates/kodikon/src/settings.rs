@@ -185,6 +185,7 @@ impl Settings {
         if problems.is_empty() {
             settings.check_times(&mut problems);
             settings.note_limit();
+            settings.note_key_file();
         }
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
@@ -407,6 +408,14 @@ impl Settings {
                 self.most_peers()
             );
             self.notices.push(Notice { origin, text });
+        }
+    }
+
+    fn note_key_file(&mut self) {
+        let Some(path) = self.mesh_key.value.as_deref() else { return };
+        if let Some(doubt) = MeshKey::doubt(path) {
+            let text = format!("mesh.key: {}: {doubt}", path.display());
+            self.notices.push(Notice { origin: self.mesh_key.origin.clone(), text });
         }
     }
 }

@@ -141,6 +141,21 @@ fn later_layers_override_earlier_ones_and_each_value_knows_its_own() {
 #[test]
 fn every_mistake_names_its_line_and_column_and_what_would_be_right() {
     let table: &[(&str, &[&str])] = &[
+#[test]
+fn a_key_file_that_others_may_read_is_told() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    let key = folder.file("mesh.key", &format!("{}\n", "0".repeat(64))).path;
+    let file = folder.file("kodikon.yaml", "mesh:\n  key: mesh.key\n");
+    for (mode, is_told) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o644, true)] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("our own file");
+        let settings = Settings::load(&Sources { files: vec![file.clone()], ..Sources::default() });
+        let notices: Vec<String> = settings.expect("a right page").notices().iter().map(Notice::to_string).collect();
+        assert_eq!(notices.len(), usize::from(is_told), "{mode:o}: {notices:?}");
+        assert!(notices.iter().all(|notice| notice.contains("kodikon.yaml:2:8") && notice.contains("chmod 600")));
+    }
+}
+
         ("", &[]),
         ("# nothing\n", &[]),
         ("mesh:\n", &[]),
