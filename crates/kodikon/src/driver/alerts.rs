@@ -1,5 +1,6 @@
 //! Decides who is told what became of an alert: whoever raised it, for as long as anybody listens.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -91,12 +92,21 @@ pub(crate) fn row_of(now: Instant, wall: f64, alert: AlertId, node: &Node, view:
 }
 
 /// What nodes are called, the departed included.
-pub(crate) fn namer<'a>(now: Instant, node: &Node, view: &'a View) -> impl Fn(&NodeId) -> String + use<'a> {
-    let departed: BTreeMap<NodeId, String> =
-        node.directory(now).into_iter().map(|entry| (entry.id, entry.name)).collect();
+fn namer<'a>(now: Instant, node: &'a Node, view: &'a View) -> impl Fn(&NodeId) -> String + use<'a> {
+    // An alert of a large mesh names all its nodes, and the directory has up to 4,096 entries: it is copied for those alone that
+    // are no peers any more.
+    let shown: BTreeMap<NodeId, &str> = view.peers.iter().map(|peer| (peer.id, peer.name.as_str())).collect();
+    let departed = OnceCell::new();
     move |id: &NodeId| {
-        let is_shown = *id == view.id || view.peers.iter().any(|peer| peer.id == *id);
-        if is_shown { view.name_of(id) } else { departed.get(id).cloned().unwrap_or_else(|| view.name_of(id)) }
+        if *id == view.id {
+            return view.name.clone();
+        }
+        if let Some(name) = shown.get(id) {
+            return (*name).to_owned();
+        }
+        let departed: &BTreeMap<NodeId, String> =
+            departed.get_or_init(|| node.directory(now).into_iter().map(|entry| (entry.id, entry.name)).collect());
+        departed.get(id).cloned().unwrap_or_else(|| view.name_of(id))
     }
 }
 

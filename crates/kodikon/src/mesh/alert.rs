@@ -246,6 +246,8 @@ impl AlertHandle {
             }
             // Whether a receipt came or the time passed does not matter: it is looked at again. The stream ends with the alert.
             let _ = tokio::time::timeout_at(end.min(now + LOOK_EVERY), self.next()).await;
+            // Those that came with it are looked at with it: receipts of a large mesh come many at once, and each look names all its nodes.
+            while self.receipts.try_recv().is_ok() {}
         }
     }
 }
