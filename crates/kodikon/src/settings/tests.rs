@@ -92,6 +92,40 @@ fn the_page_of_the_contract_is_the_default() {
 }
 
 #[test]
+fn the_page_of_operations_names_every_key_with_its_default_and_its_range() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let page = fs::read_to_string(page).expect("it is part of the repository");
+    let (_, section) = page.split_once("## Configuration").expect("its section");
+    let (section, _) = section.split_once("\n## ").expect("another follows");
+    let cells = |row: &str| row.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = section.lines().filter(|line| line.starts_with("| `")).map(cells).collect();
+    let named: Vec<&str> = rows.iter().map(|row| row[1].trim_matches('`')).collect();
+    assert_eq!(named, Key::ALL.map(Key::path));
+    for ((key, value, _), row) in Settings::default().rows().into_iter().zip(&rows) {
+        match value {
+            Value::String(word) => assert_eq!(row[2], format!("`{word}`")),
+            Value::Number(number) => assert!(row[2].contains(&number.to_string()), "{row:?}: {number}"),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {}
+        }
+        // What is refused says what is not.
+        let wrong = if key.is_list() { "a:1,".repeat(300) } else { "99999999999".to_owned() };
+        let refused = Settings::default().set(key, &wrong).err();
+        match refused.iter().flat_map(|problems| problems.list()).map(|problem| &problem.wrong).next() {
+            Some(Wrong::Range { high, .. }) if key.is_list() => assert!(row[3].contains(&format!("at most {high}"))),
+            Some(Wrong::Range { low, high, .. }) => assert!(row[3].starts_with(&format!("{low} to {high}")), "{row:?}"),
+            Some(Wrong::Choice { allowed, .. }) => {
+                let mut written: Vec<&str> = row[3].split(", ").map(|word| word.trim_matches('`')).collect();
+                let mut allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
+                written.sort_unstable();
+                allowed.sort_unstable();
+                assert_eq!(written, allowed, "{key}");
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+#[test]
 fn the_row_of_max_peers_says_what_counts() {
     for (page, expected) in [
         ("{}", 256),
