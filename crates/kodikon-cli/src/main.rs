@@ -36,7 +36,7 @@ mod tips;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    // clap exits by itself with 2 on wrong usage and 0 on `--help`, as the contract wants it.
+    // clap exits by itself with 2 on wrong usage and 0 on `--help`, as any verb does.
     let words = || std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let args = Args::try_parse().unwrap_or_else(|error| tips::guess(error, words()).exit());
     match commands::run(args) {

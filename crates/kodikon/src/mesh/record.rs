@@ -21,7 +21,7 @@ pub const RECORD_TTL_LEAST: Duration = Duration::from_millis(1);
 pub const RECORD_TTL_MOST: Duration = MAX_TTL;
 /// Seconds since 1970 that a sighting may bear at most: the year 9999, as RFC 3339 has it.
 const SEEN_MOST: f64 = 253_402_300_799.0;
-/// The fields of a record that tell of ownership, as the contract names them.
+/// The fields of a record that tell of ownership, by the names that they have in its row ([`RecordRow`](crate::api::RecordRow)).
 const OWNERSHIP: [&str; 5] =
     ["ownership_history", "transfer_token", "last_update", "source_node_id", "location_signature"];
 

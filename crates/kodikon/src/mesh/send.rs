@@ -26,9 +26,9 @@ pub const PAYLOAD_DEPTH: usize = kodikon_core::model::json::MAX_DEPTH;
 pub const PAYLOAD_KEYS: usize = 1_024;
 /// The least that a message may be given: the time that is left goes with it in whole milliseconds.
 pub const TIMEOUT_LEAST: Duration = Duration::from_millis(1);
-/// The most that a message may be given: what a critical one has unasked, the longest deadline of the design. Until then it holds its
-/// room here, its number among the 1,024 that its destination remembers, and custody on the way; and whoever is not back by then is
-/// better told how things are by node state than how they were by old messages.
+/// The most that a message may be given: what a critical one has unasked. Until then it holds its room here, its number among the
+/// 1,024 that its destination remembers, and custody on the way; and whoever is not back by then is better told how things are by
+/// node state than how they were by old messages.
 pub const TIMEOUT_MOST: Duration = Duration::from_secs(30);
 
 /// What became of a message.

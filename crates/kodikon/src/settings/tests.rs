@@ -80,7 +80,7 @@ fn the_seeds_file_is_accepted_unchanged_and_says_what_ten_peers_mean() {
 }
 
 #[test]
-fn the_page_of_the_contract_is_the_default() {
+fn a_file_that_writes_the_defaults_down_changes_nothing() {
     let page = "mesh:\n  name: kodikon\n  broadcast_interval: 5\n  heartbeat_interval: 5\n  heartbeat_timeout: 30\n  \
                 max_peers: 4096\n  udp_port: 9999\n  max_hops: 5\n  profile: lan\nregistry:\n  deletes: all\n";
     let (written, default) = (load(page).expect("a right page"), Settings::default());
@@ -142,6 +142,21 @@ fn the_row_of_max_peers_says_what_counts() {
 }
 
 #[test]
+fn a_key_file_that_others_may_read_is_told() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    let key = folder.file("mesh.key", &format!("{}\n", "0".repeat(64))).path;
+    let file = folder.file("kodikon.yaml", "mesh:\n  key: mesh.key\n");
+    for (mode, is_told) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o644, true)] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("our own file");
+        let settings = Settings::load(&Sources { files: vec![file.clone()], ..Sources::default() });
+        let notices: Vec<String> = settings.expect("a right page").notices().iter().map(Notice::to_string).collect();
+        assert_eq!(notices.len(), usize::from(is_told), "{mode:o}: {notices:?}");
+        assert!(notices.iter().all(|notice| notice.contains("kodikon.yaml:2:8") && notice.contains("chmod 600")));
+    }
+}
+
+#[test]
 fn later_layers_override_earlier_ones_and_each_value_knows_its_own() {
     let folder = Folder::new();
     let low = folder.file("low.yaml", "mesh: {udp_port: 1001, max_hops: 2, profile: eco, name: low}\n");
@@ -175,21 +190,6 @@ fn later_layers_override_earlier_ones_and_each_value_knows_its_own() {
 #[test]
 fn every_mistake_names_its_line_and_column_and_what_would_be_right() {
     let table: &[(&str, &[&str])] = &[
-#[test]
-fn a_key_file_that_others_may_read_is_told() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = Folder::new();
-    let key = folder.file("mesh.key", &format!("{}\n", "0".repeat(64))).path;
-    let file = folder.file("kodikon.yaml", "mesh:\n  key: mesh.key\n");
-    for (mode, is_told) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o644, true)] {
-        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("our own file");
-        let settings = Settings::load(&Sources { files: vec![file.clone()], ..Sources::default() });
-        let notices: Vec<String> = settings.expect("a right page").notices().iter().map(Notice::to_string).collect();
-        assert_eq!(notices.len(), usize::from(is_told), "{mode:o}: {notices:?}");
-        assert!(notices.iter().all(|notice| notice.contains("kodikon.yaml:2:8") && notice.contains("chmod 600")));
-    }
-}
-
         ("", &[]),
         ("# nothing\n", &[]),
         ("mesh:\n", &[]),

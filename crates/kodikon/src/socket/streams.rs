@@ -22,7 +22,7 @@ use super::listener::Listeners;
 use super::ways::scoped;
 use crate::interfaces::Admission;
 
-/// Streams at once, of both directions (design: limits).
+/// Streams at once, of both directions (`docs/operations.md`, Limits).
 const STREAMS_MAX: usize = 64;
 /// Of these, at most so many that others opened and have not said anything on: strangers must not take the place of our
 /// own.
