@@ -23,6 +23,9 @@
 //! | `discover_peers()` | [`Mesh::peers`] |
 //! | `PeerInfo`, `is_alive()`, last heartbeat | [`Peer`], [`Peer::is_alive`], [`Peer::last_heard`] |
 //! | `update_node_state({…})` | [`Mesh::set_state`] |
+//! | `send_message()` | [`Mesh::send`] |
+//! | `broadcast_message()` | [`Mesh::broadcast`] |
+//! | `broadcast_search_query()` | [`Mesh::search`] |
 //! | `get_network_stats()` | [`Mesh::stats`] |
 //! | `add_hash()`, `HashRegistry` | [`Mesh::add`], [`Mesh::get`], [`Mesh::find`], [`Mesh::delete`] |
 //! | `RegistrationRecord` | [`Record::registration`] |

@@ -192,6 +192,7 @@ impl Mesh {
     ///
     /// # Errors
     /// A [`SendError`] where it could not be tried at all. That it did not arrive is an [`Outcome`].
+    #[doc(alias = "send_message")]
     #[doc(alias = "route_message")]
     #[doc(alias = "MessageRouter")]
     pub fn send(&self, name: impl Into<String>, payload: Value) -> Letter {
