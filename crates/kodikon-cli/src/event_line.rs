@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value};
 
+use crate::moment;
+
 /// An event as a line for people: time, what, who, and the rest.
 pub(crate) fn human(event: &str) -> String {
     let Ok(Value::Object(mut fields)) = serde_json::from_str::<Value>(event) else { return event.to_owned() };
-    let at = fields.remove("at").and_then(|at| at.as_f64()).map(clock).unwrap_or_default();
+    let at = fields.remove("at").and_then(|at| at.as_f64()).map(moment::shown_to_ms).unwrap_or_default();
     let mut take = |name: &str| fields.remove(name).map(|value| bare(&value)).unwrap_or_default();
     let (kind, node) = (take("event"), take("node_id"));
     let _ = (take("id"), take("source"));
@@ -32,14 +34,6 @@ fn bare(value: &Value) -> String {
     }
 }
 
-/// The time of day in UTC, to the millisecond.
-#[expect(clippy::cast_possible_truncation, reason = "a day has 86,400,000 ms")]
-fn clock(at: f64) -> String {
-    let ms = (at.rem_euclid(86_400.0) * 1_000.0) as i64;
-    let (seconds, ms) = (ms / 1_000, ms % 1_000);
-    format!("{:02}:{:02}:{:02}.{ms:03}Z", seconds / 3_600, seconds / 60 % 60, seconds % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,9 +41,15 @@ mod tests {
     #[test]
     fn an_event_is_a_line_with_time_name_and_the_rest() {
         let event = r#"{"event":"peer_failed","at":1764000000.25,"node_id":"cam1","id":"00","witnesses":["cam2"],"reason":"silent\n"}"#;
-        assert_eq!(human(event), "16:00:00.250Z peer_failed  cam1             reason=silent? witnesses=[\"cam2\"]");
+        assert_eq!(
+            human(event),
+            "2025-11-24T16:00:00.250Z peer_failed  cam1             reason=silent? witnesses=[\"cam2\"]"
+        );
         let event = r#"{"event":"isolated","at":0,"isolated":true,"reason":"no carrier"}"#;
-        assert_eq!(human(event), "00:00:00.000Z isolated                      isolated=true reason=no carrier");
+        assert_eq!(
+            human(event),
+            "1970-01-01T00:00:00.000Z isolated                      isolated=true reason=no carrier"
+        );
         assert_eq!(human("not JSON"), "not JSON");
     }
 }

@@ -7,6 +7,10 @@ use crate::span::seconds;
 /// Ago at most: a hundred years.
 const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 
+/// The years 1 to 9999, which RFC 3339 can write. Whose clock says something else is shown at the end of them.
+const FIRST: f64 = -62_135_596_800.0;
+const LAST: f64 = 253_402_300_799.0;
+
 /// Reads a moment as seconds since 1970.
 pub(crate) fn moment(text: &str) -> Result<f64, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -15,9 +19,20 @@ pub(crate) fn moment(text: &str) -> Result<f64, String> {
 
 /// A moment as people read it: RFC 3339 in UTC, to the second.
 pub(crate) fn shown(seconds: f64) -> String {
-    let whole = seconds.floor() as i64;
+    written(seconds.clamp(FIRST, LAST).floor() as i64, "")
+}
+
+/// The same, to the millisecond.
+pub(crate) fn shown_to_ms(seconds: f64) -> String {
+    let ms = (seconds.clamp(FIRST, LAST) * 1_000.0).round() as i64;
+    written(ms.div_euclid(1_000), &format!(".{:03}", ms.rem_euclid(1_000)))
+}
+
+/// RFC 3339 in UTC: whole seconds since 1970, and what is written behind them.
+fn written(whole: i64, fraction: &str) -> String {
     let (mut day, second) = (whole.div_euclid(86_400), whole.rem_euclid(86_400));
-    let mut year = 1_970 + day / 366;
+    // No later than the right year, which the loop finds.
+    let mut year = 1_970 + day.div_euclid(if day < 0 { 365 } else { 366 });
     while days_before(year + 1, 1, 1) <= day {
         year += 1;
     }
@@ -28,7 +43,7 @@ pub(crate) fn shown(seconds: f64) -> String {
         month += 1;
     }
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", day + 1)
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z", day + 1)
 }
 
 fn at(text: &str, now: f64) -> Result<f64, String> {
@@ -109,9 +124,26 @@ mod tests {
             (1_795_680_000.25, "2026-11-26T08:00:00Z"),
             (4_102_444_799.0, "2099-12-31T23:59:59Z"),
             (253_402_300_799.0, "9999-12-31T23:59:59Z"),
+            (-1.0, "1969-12-31T23:59:59Z"),
+            (-62_135_596_800.0, "0001-01-01T00:00:00Z"),
         ] {
             assert_eq!(shown(seconds), expected);
             assert_eq!(rfc_3339(expected), Some(seconds.floor()), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_shown_to_the_millisecond_and_the_last_one_is_not_lost() {
+        for (seconds, expected) in [
+            (0.0, "1970-01-01T00:00:00.000Z"),
+            (1_795_680_000.25, "2026-11-26T08:00:00.250Z"),
+            (1_764_413_788.64, "2025-11-29T10:56:28.640Z"),
+            (1_764_413_788.999_9, "2025-11-29T10:56:29.000Z"),
+            (-0.001, "1969-12-31T23:59:59.999Z"),
+            (f64::MAX, "9999-12-31T23:59:59.000Z"),
+            (f64::MIN, "0001-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(shown_to_ms(seconds), expected);
         }
     }
 
