@@ -130,7 +130,7 @@ impl FileStore {
             Ok(_) => None,
             // A new folder has neither. Whoever removed the one and left the other may have meant it, or lost a file.
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.directory.join(EPOCH).exists() => Some(
-                "this folder has been a node's, and its identity is gone: the node starts as a new one;                  if that was not meant, stop it and restore the file from a backup",
+                "this folder has been a node's, and its identity is gone: the node starts as a new one; if that was not meant, stop it and restore the file from a backup",
             ),
             Err(_) => None,
         }
