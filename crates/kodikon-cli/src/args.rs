@@ -28,7 +28,7 @@ Example, in two terminals or on two machines of one LAN:
   kodikon up
   kodikon peers
 
-Exit codes: 0 done, 1 it could not be done, 2 wrong usage or configuration, 3 no running node found")]
+Exit codes: 0 done, 1 it could not be done, 2 wrong usage or configuration, 3 no running node found, 130 ended by Ctrl-C")]
 pub(crate) struct Args {
     /// Print JSON for programs: one document, or one object a line for streams
     #[arg(long, global = true)]
