@@ -60,6 +60,9 @@ pub(crate) fn run(args: Args) -> Result<Done, Failure> {
         Verb::Key(KeyVerb::New { file }) => key::new(&common, file.as_deref()),
         Verb::Config(ConfigVerb::Check { file, config }) => config::check(&common, file.or(config)),
         Verb::Config(ConfigVerb::Show { origin, settings }) => config::show(&common, origin, &settings),
+        Verb::Completions { .. } | Verb::Man { .. } if common.json => Err(Failure::Usage(
+            "--json: a shell's script and the manual are texts for other programs, there is no JSON of them".to_owned(),
+        )),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(dir.as_deref()),
     }
