@@ -559,9 +559,8 @@ fn log(event: &CoreEvent) {
         CoreEvent::Raised { outcome, .. } => tracing::debug!(?outcome, "alert ordered"),
         CoreEvent::Receipt { alert, name, durable, .. } => tracing::debug!(%alert, %name, durable, "alert has arrived"),
         CoreEvent::AlertOver { alert, .. } => tracing::debug!(%alert, "alert is over"),
-        CoreEvent::LogKept(kept) => {
-            tracing::warn!(kept, "whether alerts are on disk; they are shown and told all the same")
-        }
+        CoreEvent::LogKept(kept) if *kept => tracing::info!("alerts are on disk again"),
+        CoreEvent::LogKept(_) => tracing::warn!("alerts are not on disk; they are shown and told all the same"),
         CoreEvent::LogRotten(entries) => {
             tracing::error!(
                 entries,
