@@ -47,7 +47,7 @@ pub enum LogLevel {
     Info,
     /// Decisions.
     Debug,
-    /// Every packet.
+    /// Each datagram that the system did not send, too.
     Trace,
 }
 
