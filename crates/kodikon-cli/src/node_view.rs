@@ -121,7 +121,7 @@ impl NodeView for Mesh {
                 Ok(Ok(row)) => AddedOrNot::Added(row),
                 Ok(Err(RecordError::Stopped)) | Err(_) => return Err(ViewError::Stopped),
                 Ok(Err(error)) => {
-                    let again = matches!(error, RecordError::Refused { .. });
+                    let again = matches!(error, RecordError::Refused { .. } | RecordError::NotKept);
                     AddedOrNot::Not { error: error.to_string(), again }
                 }
             });
@@ -139,7 +139,12 @@ impl NodeView for Mesh {
     }
 
     async fn delete(&self, hash: &str, all: bool) -> Result<DeletedRow, ViewError> {
-        Self::delete(self, hash, all).await.map_err(record_refusal)
+        let deleted = Self::delete(self, hash, all).await;
+        if matches!(deleted, Err(RecordError::Unknown { .. })) {
+            let others = Self::find(self, Filter::new().hash(hash).limit(1)).await.map_err(record_refusal)?;
+            return Err(ViewError::Unknown(none_deleted(hash, !others.records.is_empty())));
+        }
+        deleted.map_err(record_refusal)
     }
 
     async fn search(&self, doc: SearchDoc) -> Result<SearchReport, ViewError> {
@@ -272,12 +277,25 @@ async fn add_one(mesh: &Mesh, record: Result<RecordDoc, String>, unless_held: bo
     if unless_held { mesh.add_unless_held(record).await } else { mesh.add(record).await }
 }
 
+/// Why no sighting of something was deleted.
+fn none_deleted(hash: &str, has_others: bool) -> String {
+    let hash: String = hash.chars().take(100).collect();
+    if has_others {
+        return format!(
+            "no sighting of `{hash}` was added here; those that other nodes added go with `--all` (`?all=true`)"
+        );
+    }
+    format!("no sighting of `{hash}` is held here")
+}
+
 fn record_refusal(error: RecordError) -> ViewError {
     match error {
         RecordError::Stopped => ViewError::Stopped,
+        RecordError::NotKept => ViewError::NotKept(error.to_string()),
         RecordError::Refused { .. } => ViewError::Busy(error.to_string()),
         RecordError::Unknown { .. } => ViewError::Unknown(error.to_string()),
         RecordError::Text { .. }
+        | RecordError::Control { .. }
         | RecordError::Embedding(_)
         | RecordError::Dims { .. }
         | RecordError::Dtype { .. }

@@ -134,3 +134,24 @@ async fn a_list_is_found_in_parts_newest_first_with_none_twice_and_none_left_out
     mesh.shutdown().await;
     assert_eq!(mesh.add(Record::new("h")).await, Err(RecordError::Stopped));
 }
+
+/// Adds so many sightings, all on their way at once.
+async fn add_all(mesh: &Mesh, count: usize, record: fn(usize) -> Record) {
+    let add = |n| {
+        let mesh = mesh.clone();
+        tokio::spawn(async move { mesh.add(record(n)).await })
+    };
+    for add in (0..count).map(add).collect::<Vec<_>>() {
+        within(add).await.expect("no panic").expect("it is taken");
+    }
+}
+
+#[tokio::test]
+async fn a_delete_removes_all_sightings_of_a_thing_however_many_they_are() {
+    const COUNT: usize = 8_300;
+    let mesh = Fleet::new().node("a").start().await.unwrap();
+    add_all(&mesh, COUNT, |n| Record::new("h").seen(n as f64)).await;
+    assert_eq!(within(mesh.delete("h", false)).await.unwrap().deleted, COUNT as u64);
+    assert!(mesh.get("h").await.unwrap().is_empty());
+    mesh.shutdown().await;
+}

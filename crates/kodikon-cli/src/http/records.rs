@@ -131,7 +131,7 @@ pub(crate) async fn delete<N: NodeView>(
 
 fn unseen(hash: &str) -> Problem {
     let hash: String = hash.chars().take(100).collect();
-    Problem::new(StatusCode::NOT_FOUND, "Not found", format!("no sighting of `{hash}` is held here that is meant"))
+    Problem::new(StatusCode::NOT_FOUND, "Not found", format!("no sighting of `{hash}` is held here"))
 }
 
 /// What a query asks for.

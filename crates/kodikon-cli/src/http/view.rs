@@ -105,7 +105,7 @@ pub(crate) enum ViewError {
     Busy(String),
     /// What was asked for breaks a limit or a rule.
     Refused(String),
-    /// It is done, and not on disk.
+    /// The disk does not take it.
     NotKept(String),
     /// There is nothing of that name.
     Unknown(String),

@@ -25,12 +25,12 @@ const SEEN_MOST: f64 = 253_402_300_799.0;
 const OWNERSHIP: [&str; 5] =
     ["ownership_history", "transfer_token", "last_update", "source_node_id", "location_signature"];
 
-/// Why a record was not added, found or removed. Nothing was changed.
+/// Why a record was not added, found or removed. Nothing was changed, but where a delete of very many says so.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// A text that is too long, has control characters, or is missing.
-    #[error("{field} has {bytes} bytes: {least} to {most} are taken, without control characters")]
+    /// A text that is too long, or missing.
+    #[error("{field} has {bytes} bytes: {least} to {most} are taken")]
     Text {
         /// Which field.
         field: &'static str,
@@ -40,6 +40,16 @@ pub enum RecordError {
         least: usize,
         /// How long it may be.
         most: usize,
+    },
+    /// A text with a control character, as the end of a line.
+    #[error("{field} has the control character U+{:04X} at byte {at}: none is taken", u32::from(*found))]
+    Control {
+        /// Which field.
+        field: &'static str,
+        /// Which character.
+        found: char,
+        /// Where it stands, counted from 0.
+        at: usize,
     },
     /// The embedding's numbers, or how many there are.
     #[error("embedding: {0}")]
@@ -97,6 +107,9 @@ pub enum RecordError {
         /// How deep it may be.
         most: usize,
     },
+    /// The disk is full or failing.
+    #[error("the disk does not take it: nothing was kept; free some room, `kodikon doctor` says which disk")]
+    NotKept,
     /// The node does not take it now.
     #[error("{reason}")]
     Refused {
@@ -117,8 +130,8 @@ pub enum RecordError {
         /// What was given, shortened.
         given: String,
     },
-    /// Nothing that is meant is held here.
-    #[error("no sighting of `{hash}` is held here that is meant")]
+    /// Nothing that is meant is held here: what is replaced, or deleted without `all`, is what this node added itself.
+    #[error("no sighting of `{hash}` is here, or none that this node added")]
     Unknown {
         /// Of what, shortened.
         hash: String,
@@ -433,8 +446,13 @@ pub(super) fn parse_op(name: &str) -> Option<OpId> {
 }
 
 pub(super) fn text(field: &'static str, given: &str, least: usize, most: usize) -> Result<(), RecordError> {
-    let is_fine = (least..=most).contains(&given.len()) && !given.chars().any(char::is_control);
-    if is_fine { Ok(()) } else { Err(RecordError::Text { field, bytes: given.len(), least, most }) }
+    if !(least..=most).contains(&given.len()) {
+        return Err(RecordError::Text { field, bytes: given.len(), least, most });
+    }
+    match given.char_indices().find(|(_, character)| character.is_control()) {
+        Some((at, found)) => Err(RecordError::Control { field, found, at }),
+        None => Ok(()),
+    }
 }
 
 fn number(field: &'static str, given: f64, least: f64, most: f64) -> Result<f64, RecordError> {
@@ -495,7 +513,7 @@ mod tests {
         let refused = [
             (Record::new(""), "hash_value has 0 bytes: 1 to 256"),
             (Record::new(long(257)), "hash_value has 257 bytes: 1 to 256"),
-            (Record::new("a\nb"), "without control characters"),
+            (Record::new("a\nb"), "hash_value has the control character U+000A at byte 1: none is taken"),
             (plain().data_type(long(65)), "data_type has 65 bytes: 0 to 64"),
             (plain().confidence(1.001), "confidence is 1.001: 0 to 1"),
             (plain().confidence(-0.001), "confidence is -0.001: 0 to 1"),

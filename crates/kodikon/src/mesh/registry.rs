@@ -23,6 +23,11 @@ pub const CONDITIONS_MOST: usize = 16;
 /// Bytes of a condition's name, and of its pattern, at most.
 const CONDITION_MOST: usize = 256;
 
+/// How the core says that the disk is why an order is refused.
+const DISK_FAILS: &str = "the disk does not take it: nothing was kept";
+/// Sightings that one order deletes of those that others know of; the rest takes further ones.
+const DELETED_AT_ONCE: usize = 8_192;
+
 /// Which sightings are wanted: see [`Mesh::find`](crate::Mesh::find). All conditions must hold.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use = "it says what to look for"]
@@ -193,7 +198,7 @@ impl Mesh {
                 Ok(row(id, seen.unwrap_or(wall).seconds(), durable, false))
             }
             Added::Stored(Stored::Unknown, _) => Err(RecordError::Unknown { hash: shorten(&hash_value) }),
-            Added::Stored(Stored::Refused { reason }, _) => Err(RecordError::Refused { reason: reason.to_owned() }),
+            Added::Stored(Stored::Refused { reason }, _) => Err(refusal(reason)),
         }
     }
 
@@ -261,19 +266,40 @@ impl Mesh {
     }
 
     /// Removes this node's own sightings of something, here and everywhere; with `all` those of others, too, where the mesh's policy
-    /// (`registry.deletes`) allows it. A sighting that is added later lives.
+    /// (`registry.deletes`) allows it. A sighting that is added later lives. Very many go some at a time: where it fails on the way, those
+    /// before are gone, and the same call goes on.
     ///
     /// # Errors
-    /// [`RecordError::Unknown`] where there is none, [`RecordError::Refused`], [`RecordError::Stopped`].
+    /// [`RecordError::Unknown`] where there is none, [`RecordError::NotKept`], [`RecordError::Refused`], [`RecordError::Stopped`].
     pub async fn delete(&self, hash_value: &str, all: bool) -> Result<DeletedRow, RecordError> {
-        let order = DeleteOrder { ticket: Ticket(0), hash_value: hash_value.to_owned(), all };
-        let stored = self.ask(|answer| Order::Delete { order, answer }).await.map_err(|_| RecordError::Stopped)?;
-        match stored {
-            Stored::Done { ids, durable } => Ok(DeletedRow { deleted: ids.len() as u64, durable }),
-            Stored::Unknown => Err(RecordError::Unknown { hash: shorten(hash_value) }),
-            Stored::Refused { reason } => Err(RecordError::Refused { reason: reason.to_owned() }),
+        let mut row = DeletedRow { deleted: 0, durable: true };
+        loop {
+            let order = DeleteOrder { ticket: Ticket(0), hash_value: hash_value.to_owned(), all };
+            let stored = self.ask(|answer| Order::Delete { order, answer }).await.map_err(|_| RecordError::Stopped)?;
+            match stored {
+                Stored::Done { ids, durable } => {
+                    row.deleted += ids.len() as u64;
+                    row.durable &= durable;
+                    // What is added from now on is not meant: asked again is only where some had to be left.
+                    if ids.len() < DELETED_AT_ONCE {
+                        return Ok(row);
+                    }
+                }
+                Stored::Unknown if row.deleted > 0 => return Ok(row),
+                Stored::Unknown => return Err(RecordError::Unknown { hash: shorten(hash_value) }),
+                Stored::Refused { reason } if row.deleted > 0 => {
+                    let reason = format!("{} are deleted, and not the rest: {}", row.deleted, refusal(reason));
+                    return Err(RecordError::Refused { reason });
+                }
+                Stored::Refused { reason } => return Err(refusal(reason)),
+            }
         }
     }
+}
+
+/// Why the core does not take an order.
+fn refusal(reason: &str) -> RecordError {
+    if reason == DISK_FAILS { RecordError::NotKept } else { RecordError::Refused { reason: reason.to_owned() } }
 }
 
 impl Filter {
