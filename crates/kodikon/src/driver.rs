@@ -67,8 +67,8 @@ use keeper::Keeper;
 use keeping::Keeping;
 use logger::Logger;
 use names::{Answer, Names};
-pub(crate) use registry::Added;
 use registry::Storing;
+pub(crate) use registry::{Added, Unless};
 use searches::Searching;
 use show::{Rest, Show};
 use strangers::OtherPolicy;
@@ -150,8 +150,8 @@ pub(crate) enum Order {
     Add {
         /// Which; checked.
         record: Box<NewRecord>,
-        /// Whether one that says the same is left as it is, and nothing is added.
-        unless_held: bool,
+        /// What leaves it as it is, so that nothing is added.
+        unless: Unless,
         /// Where to tell what became of it.
         answer: oneshot::Sender<Added>,
     },

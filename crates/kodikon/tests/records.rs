@@ -147,6 +147,22 @@ async fn add_all(mesh: &Mesh, count: usize, record: fn(usize) -> Record) {
 }
 
 #[tokio::test]
+async fn what_is_held_is_left_out_however_many_sightings_its_thing_has() {
+    const COUNT: usize = 1_500;
+    let mesh = Fleet::new().node("a").start().await.unwrap();
+    // By their time, and where they do not say it by their words.
+    let timed = |n: usize| Record::new("timed").seen(1e9 + n as f64);
+    let plain = |n: usize| Record::new("plain").metadata(json!({"n": n}));
+    for record in [timed as fn(usize) -> Record, plain] {
+        add_all(&mesh, COUNT, record).await;
+        for (n, expected) in [(0, true), (1, true), (COUNT / 2, true), (COUNT - 1, true), (COUNT, false)] {
+            assert_eq!(within(mesh.add_unless_held(record(n))).await.unwrap().skipped, expected, "{n}");
+        }
+    }
+    mesh.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_delete_removes_all_sightings_of_a_thing_however_many_they_are() {
     const COUNT: usize = 8_300;
     let mesh = Fleet::new().node("a").start().await.unwrap();

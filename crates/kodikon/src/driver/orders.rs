@@ -64,7 +64,7 @@ impl Driver {
                 let row = alerts::row_of(now, self.clock.wall(), alert, &self.node, self.show.view());
                 drop(answer.send(row));
             }
-            Order::Add { record, unless_held, answer } => self.add(now, *record, unless_held, answer),
+            Order::Add { record, unless, answer } => self.add(now, record, unless, answer),
             // An error means that nobody waits for the answer any more.
             Order::Find { filter, cursor, most, answer } => drop(answer.send(self.find(now, &filter, cursor, most))),
             Order::Delete { order, answer } => self.delete(now, order, answer),

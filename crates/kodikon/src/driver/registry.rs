@@ -15,16 +15,28 @@ use crate::driver::{Driver, wall_time};
 
 /// Sightings that a search looks at in one turn: with 4 KiB of metadata each, a millisecond.
 const LOOKED_AT: usize = 128;
-/// Sightings of one thing with which a further one is compared: the newest, in two milliseconds.
-const COMPARED: usize = 1_024;
+/// Sightings of one thing with which a further one is compared at a time: half a millisecond, or less where it says when it was seen. A
+/// turn carries out many orders.
+const COMPARED: usize = 256;
 /// Bytes that it finds in one turn at most; the loop copies them.
 const FOUND_BYTES: usize = 1 << 20;
+
+/// What is to keep a sighting from being added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unless {
+    /// Nothing.
+    Nothing,
+    /// That one which says the same is held, from there on in the list of its thing.
+    Held(Option<Cursor>),
+}
 
 /// What became of an order to add.
 #[derive(Debug)]
 pub(crate) enum Added {
     /// It was held already.
     Held(Box<RecordView>),
+    /// It is not among those that one turn compares; the next one goes on there.
+    Compared(Cursor),
     /// The core's answer, and when it was seen.
     Stored(Stored, WallTime),
 }
@@ -64,28 +76,35 @@ impl Storing {
 
 impl Driver {
     /// Adds a sighting, unless one with its content is held and that is to be left as it is.
-    pub(super) fn add(&mut self, now: Instant, record: NewRecord, unless_held: bool, answer: oneshot::Sender<Added>) {
-        if unless_held && let Some(held) = self.held(now, &record) {
+    pub(super) fn add(&mut self, now: Instant, record: Box<NewRecord>, unless: Unless, answer: oneshot::Sender<Added>) {
+        if let Unless::Held(from) = unless
+            && let Some(told) = self.held(now, &record, from)
+        {
             // An error means that nobody waits for the answer any more.
-            return drop(answer.send(Added::Held(Box::new(held))));
+            return drop(answer.send(told));
         }
         let (ticket, wall) = (self.next_ticket(), wall_time(&self.clock));
         self.storing.waiting.insert(ticket, Waiter::Adds(answer, wall));
-        self.node.handle(now, Input::Command(Command::Add(RecordOrder { ticket, record })));
+        self.node.handle(now, Input::Command(Command::Add(RecordOrder { ticket, record: *record })));
         self.carry_out();
     }
 
-    /// A sighting that says the same. When it was seen counts where the record says it.
-    fn held(&self, now: Instant, record: &NewRecord) -> Option<RecordView> {
+    /// Looks for a sighting that says the same, as far as one turn goes; `None`: there is none. When it was seen counts where the record
+    /// says it.
+    fn held(&self, now: Instant, record: &NewRecord, from: Option<Cursor>) -> Option<Added> {
         let says_the_same = |view: &RecordView| {
             let RecordBody { data_type, confidence, metadata, embedding, ownership, .. } = &view.body;
-            let is_then = record.seen.is_none_or(|seen| view.wall == seen);
             let (same_type, same_share) = (*data_type == record.data_type, *confidence == record.confidence);
             let same_words = *metadata == record.metadata && *ownership == record.ownership;
-            is_then && same_type && same_share && same_words && *embedding == record.embedding
+            same_type && same_share && same_words && *embedding == record.embedding
         };
-        let of_this = Filter { hash: Some(record.hash_value.clone()), ..Filter::default() };
-        self.node.find(now, &of_this, None, COMPARED).records.into_iter().find(says_the_same)
+        let (hash, seen) = (Some(record.hash_value.clone()), record.seen);
+        let of_this = Filter { hash, since: seen, until: seen, ..Filter::default() };
+        let Page { records, next } = self.node.find(now, &of_this, from, COMPARED);
+        match records.into_iter().find(says_the_same) {
+            Some(held) => Some(Added::Held(Box::new(held))),
+            None => next.map(Added::Compared),
+        }
     }
 
     /// Removes sightings.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::record::{Record, RecordError, dtype_by, name_of, parse_op, text};
 use super::{Mesh, View, is_called};
 use crate::api::{AddedRow, DeletedRow, EmbeddingRow, RecordRow};
-use crate::driver::{Added, Order};
+use crate::driver::{Added, Order, Unless};
 
 /// Records that may wait for the disk at once; whoever adds one more waits for its turn. The core takes twice as many.
 pub(crate) const ADDS_WAITING: usize = 512;
@@ -22,7 +22,6 @@ pub const FOUND_DEFAULT: usize = 100;
 pub const CONDITIONS_MOST: usize = 16;
 /// Bytes of a condition's name, and of its pattern, at most.
 const CONDITION_MOST: usize = 256;
-
 /// How the core says that the disk is why an order is refused.
 const DISK_FAILS: &str = "the disk does not take it: nothing was kept";
 /// Sightings that one order deletes of those that others know of; the rest takes further ones.
@@ -157,28 +156,21 @@ impl Mesh {
     #[doc(alias = "add_hash")]
     #[doc(alias = "HashRegistry")]
     pub async fn add(&self, record: Record) -> Result<AddedRow, RecordError> {
-        self.add_one(record, false).await
+        self.add_one(record, Unless::Nothing).await
     }
 
-    /// The same, but leaves out what is held already: a sighting of the same thing with the same content, whoever's it is, among the newest
-    /// 1,024 of that thing. So a file can be imported again after a break.
+    /// The same, but leaves out what is held already: a sighting of the same thing with the same content, whoever's it is, and at the same
+    /// time, where the record says when it was seen. So a file can be imported again after a break.
     ///
     /// # Errors
     /// As [`Mesh::add`].
     pub async fn add_unless_held(&self, record: Record) -> Result<AddedRow, RecordError> {
-        self.add_one(record, true).await
+        self.add_one(record, Unless::Held(None)).await
     }
 
-    async fn add_one(&self, record: Record, unless_held: bool) -> Result<AddedRow, RecordError> {
+    async fn add_one(&self, record: Record, mut unless: Unless) -> Result<AddedRow, RecordError> {
         let record = record.for_core()?;
         let (hash_value, data_type, seen) = (record.hash_value.clone(), record.data_type.clone(), record.seen);
-        // Whoever adds one too many waits here, and the core's own table never overflows. It is never closed.
-        let place = self.0.adds.acquire().await.map_err(|_| RecordError::Stopped)?;
-        let added = self
-            .ask(|answer| Order::Add { record: Box::new(record), unless_held, answer })
-            .await
-            .map_err(|_| RecordError::Stopped)?;
-        drop(place);
         let row = |id, timestamp, durable, skipped| AddedRow {
             node_id: self.name(),
             hash_value: hash_value.clone(),
@@ -188,17 +180,24 @@ impl Mesh {
             id,
             skipped,
         };
-        match added {
-            Added::Held(view) => {
-                let (id, seen) = (name_of(&view.id), view.wall.seconds());
-                Ok(AddedRow { node_id: view.source, ..row(id, seen, view.kept, true) })
+        // Whoever adds one too many waits here, and the core's own table never overflows. It is never closed.
+        let _place = self.0.adds.acquire().await.map_err(|_| RecordError::Stopped)?;
+        loop {
+            let record = Box::new(record.clone());
+            let added = self.ask(|answer| Order::Add { record, unless, answer }).await;
+            match added.map_err(|_| RecordError::Stopped)? {
+                Added::Compared(next) => unless = Unless::Held(Some(next)),
+                Added::Held(view) => {
+                    let (id, seen) = (name_of(&view.id), view.wall.seconds());
+                    return Ok(AddedRow { node_id: view.source, ..row(id, seen, view.kept, true) });
+                }
+                Added::Stored(Stored::Done { ids, durable }, wall) => {
+                    let id = ids.first().map(name_of).unwrap_or_default();
+                    return Ok(row(id, seen.unwrap_or(wall).seconds(), durable, false));
+                }
+                Added::Stored(Stored::Unknown, _) => return Err(RecordError::Unknown { hash: shorten(&hash_value) }),
+                Added::Stored(Stored::Refused { reason }, _) => return Err(refusal(reason)),
             }
-            Added::Stored(Stored::Done { ids, durable }, wall) => {
-                let id = ids.first().map(name_of).unwrap_or_default();
-                Ok(row(id, seen.unwrap_or(wall).seconds(), durable, false))
-            }
-            Added::Stored(Stored::Unknown, _) => Err(RecordError::Unknown { hash: shorten(&hash_value) }),
-            Added::Stored(Stored::Refused { reason }, _) => Err(refusal(reason)),
         }
     }
 
