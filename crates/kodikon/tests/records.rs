@@ -171,3 +171,15 @@ async fn a_delete_removes_all_sightings_of_a_thing_however_many_they_are() {
     assert!(mesh.get("h").await.unwrap().is_empty());
     mesh.shutdown().await;
 }
+
+#[tokio::test]
+async fn what_was_just_added_is_counted() {
+    let mesh = Fleet::new().node("a").start().await.unwrap();
+    for count in 1..=20 {
+        within(mesh.add(Record::new("h"))).await.unwrap();
+        within(mesh.refresh()).await.unwrap();
+        let stats = mesh.stats();
+        assert_eq!((stats.registry["records"], stats.registry_version), (count, count));
+    }
+    mesh.shutdown().await;
+}
