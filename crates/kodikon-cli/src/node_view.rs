@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use kodikon::api::{
@@ -162,9 +163,17 @@ impl NodeView for Mesh {
     }
 
     async fn doctor(&self) -> Result<Vec<FindingRow>, ViewError> {
-        let symptoms = self.symptoms().await.map_err(refusal)?;
-        // It starts a program and waits for it. A panic there leaves the rules unread.
-        let firewall = tokio::task::spawn_blocking(doctor::host::firewall_rules).await.ok();
+        let mut symptoms = self.symptoms().await.map_err(refusal)?;
+        let directory = self.data_dir().map(Path::to_owned);
+        // It waits for a program and for the disk. A panic there leaves the rules unread.
+        let look = move || {
+            let damaged = directory.map(|directory| doctor::host::damaged_logs(&directory)).unwrap_or_default();
+            (doctor::host::firewall_rules(), damaged)
+        };
+        let (firewall, damaged) = tokio::task::spawn_blocking(look).await.ok().unzip();
+        if let Some(log) = &mut symptoms.log {
+            log.damaged = damaged.unwrap_or_default();
+        }
         Ok(doctor::examine(&Symptoms { firewall, ..symptoms }))
     }
 

@@ -65,6 +65,8 @@ pub struct LogUse {
     pub failures: u64,
     /// Active alerts that are in memory alone.
     pub unkept: usize,
+    /// Earlier logs that were damaged, and lie beside this one: see [`host::damaged_logs`].
+    pub damaged: Vec<String>,
 }
 
 /// What became of the discovery port.
@@ -246,20 +248,29 @@ fn fail(evidence: impl Into<String>, cure: impl Into<String>) -> Finding {
 
 fn log(symptoms: &Symptoms) -> Finding {
     let Some(log) = &symptoms.log else { return unknown("not looked at") };
-    match &log.problem {
-        Some(problem) => fail(
+    if let Some(problem) = &log.problem {
+        return fail(
             format!(
-                "alerts are not on disk ({problem}); {} transactions failed, {} active alerts are in memory alone",
+                "alerts and sightings are not on disk ({problem}); {} transactions failed, {} active alerts are in memory alone",
                 log.failures, log.unkept
             ),
-            "make room on the disk or replace it: the node tries again by itself; until then a crash may show alerts again, or lose \
-             what was raised here and nobody has heard",
-        ),
-        None if log.failures > 0 => {
-            ok(format!("alerts are kept; {} transactions failed and were made good", log.failures))
-        }
-        None => ok("alerts are kept"),
+            "make room on the disk or replace it: the node tries again by itself; until then it takes no sighting, and a crash may show \
+             alerts again, or lose what was raised here and nobody has heard",
+        );
     }
+    let made_good = match log.failures {
+        0 => String::new(),
+        failures => format!("; {failures} transactions failed and were made good"),
+    };
+    let kept = format!("alerts and sightings are kept{made_good}");
+    if log.damaged.is_empty() {
+        return ok(kept);
+    }
+    warn(
+        format!("{kept}; an earlier log was damaged, and lies aside: {}", log.damaged.join(", ")),
+        "look at the disk, which has spoilt it (`smartctl -a`); what was --local here is in that file alone: keep it or delete it, and \
+         this goes",
+    )
 }
 
 fn discovery_port(symptoms: &Symptoms) -> Finding {

@@ -12,7 +12,7 @@ mod sqlite;
 pub(crate) use file::FileStore;
 pub(crate) use log::{LogStore, MemoryLog};
 pub(crate) use memory::MemoryStore;
-pub(crate) use sqlite::SqliteLog;
+pub(crate) use sqlite::{DAMAGED_FILE, SqliteLog};
 
 /// The longest file a store takes or gives back.
 ///

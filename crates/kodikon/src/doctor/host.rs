@@ -1,10 +1,12 @@
-//! What this machine tells about itself to the doctor: what the firewall's rules are.
+//! What this machine tells about itself to the doctor: what the firewall's rules are, and what lies in the data directory.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::firewall::{self, Rules};
+use crate::store::DAMAGED_FILE;
 
 /// A firewall's rules are a few pages; what is longer is cut.
 const MAX_RULES: u64 = 1 << 20;
@@ -15,6 +17,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// one that shows `nft`'s.
 const TOOLS: [(&str, &[&str]); 3] =
     [("nft", &["list", "ruleset"]), ("iptables-save", &[]), ("iptables-legacy-save", &[])];
+
+/// The damaged logs that were put aside in a data directory. It looks at the disk: not for the loop.
+#[must_use]
+pub fn damaged_logs(directory: &Path) -> Vec<String> {
+    // What cannot be looked at says nothing; that it cannot be written to is said elsewhere.
+    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_one = |name: &String| name.starts_with(DAMAGED_FILE) && !name.ends_with("-wal");
+    let mut found: Vec<String> = names.filter(is_one).map(|name| directory.join(name).display().to_string()).collect();
+    found.sort();
+    found
+}
 
 /// Reads the firewall's rules: those of the first tool that knows some for what comes in. Takes up to some seconds: not for the loop.
 #[must_use]
@@ -71,6 +85,19 @@ fn output(tool: &str, arguments: &[&str], patience: Duration) -> Result<String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn damaged_logs_are_found_by_their_names_and_without_what_belongs_to_them() {
+        let home = std::env::temp_dir().join(format!("kodikon-damaged-{}", std::process::id()));
+        assert_eq!(damaged_logs(&home), Vec::<String>::new(), "it is not there");
+        std::fs::create_dir_all(&home).expect("writable");
+        for name in ["log.db", "log.db-wal", "log.db.damaged", "log.db.damaged-wal", "log.db.damaged-2"] {
+            std::fs::write(home.join(name), "").expect("writable");
+        }
+        let expected = ["log.db.damaged", "log.db.damaged-2"].map(|name| home.join(name).display().to_string());
+        assert_eq!(damaged_logs(&home), expected);
+        std::fs::remove_dir_all(&home).expect("it is there");
+    }
 
     #[test]
     fn a_tool_that_is_not_there_or_fails_or_hangs_is_no_answer() {

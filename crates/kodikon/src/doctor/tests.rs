@@ -48,6 +48,23 @@ fn a_taken_discovery_port_names_its_holder() {
 }
 
 #[test]
+fn a_log_that_is_not_kept_fails_and_an_earlier_one_that_was_damaged_is_named_while_it_lies_there() {
+    let good = LogUse::default();
+    let damaged = LogUse { damaged: vec!["/data/log.db.damaged".into()], ..good.clone() };
+    let full = LogUse { problem: Some("no space left for /data/log.db".into()), failures: 3, ..damaged.clone() };
+    for (log, status, says) in [
+        (good.clone(), Status::Ok, "alerts and sightings are kept"),
+        (LogUse { failures: 2, ..good }, Status::Ok, "2 transactions failed and were made good"),
+        (damaged, Status::Warn, "lies aside: /data/log.db.damaged"),
+        (full, Status::Fail, "alerts and sightings are not on disk (no space left for /data/log.db)"),
+    ] {
+        let (found, evidence) = found(&Symptoms { log: Some(log.clone()), ..Symptoms::default() }, "log");
+        assert_eq!(found, status, "{log:?}");
+        assert!(evidence.contains(says), "{evidence}");
+    }
+}
+
+#[test]
 fn no_interface_is_a_failure_and_loopback_alone_a_warning() {
     let down = InterfaceUse { unused: Some("no carrier".into()), neighbours: 0, ..interface("eth0", vec![]) };
     for (interfaces, status, says) in [

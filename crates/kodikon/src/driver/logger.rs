@@ -4,9 +4,10 @@
 //! It waits for no more to come: while one transaction is synced the next gathers, so a single alert is on disk after one sync and a
 //! burst after two.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use kodikon_core::effect::log::{Batch, CommitId, Committed};
 use tokio::sync::mpsc;
@@ -15,6 +16,8 @@ use crate::store::LogStore;
 
 /// Ops of one transaction at most: about 25 ms of SQLite. The core waits for 64 transactions of 512 at most.
 const OPS_AT_ONCE: usize = 512;
+/// While nothing is written it is looked so often whether the log is in its place: two system calls.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// The loop's end of the thread that writes the log.
 #[derive(Debug)]
@@ -119,8 +122,14 @@ impl Writer {
     }
 
     /// Waits for a transaction, and takes with it those that have come since; `None` when no more will come.
-    fn gather(&self) -> Option<(Vec<CommitId>, Vec<Batch>)> {
-        let (commit, batch) = self.ordered.recv().ok()?;
+    fn gather(&mut self) -> Option<(Vec<CommitId>, Vec<Batch>)> {
+        let (commit, batch) = loop {
+            match self.ordered.recv_timeout(LOOK_EVERY) {
+                Ok(ordered) => break ordered,
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.look(),
+            }
+        };
         let ops_of = |batch: &Batch| batch.rows.len() + batch.removed.len();
         let mut ops = ops_of(&batch);
         let (mut commits, mut batches) = (vec![commit], vec![batch]);
@@ -132,6 +141,15 @@ impl Writer {
             batches.push(batch);
         }
         Some((commits, batches))
+    }
+
+    /// Looks whether the log is in its place. That it is says nothing of a disk that failed before.
+    fn look(&mut self) {
+        if let Err(error) = self.store.look()
+            && self.note(Some(error.to_string()))
+        {
+            tracing::error!(%error, "the log is not where the next run looks for it");
+        }
     }
 
     /// Notes how it goes; `true` where it begins to go wrong.
@@ -166,6 +184,10 @@ mod tests {
         }
 
         fn check(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn look(&mut self) -> Result<(), StoreError> {
             Ok(())
         }
 

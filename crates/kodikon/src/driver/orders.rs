@@ -97,6 +97,8 @@ impl Driver {
                         problem: self.logger.problem(),
                         failures: self.node.stats().commits_failed,
                         unkept: self.node.alerts(now).iter().filter(|alert| !alert.kept).count(),
+                        // The loop looks at no disk.
+                        damaged: Vec::new(),
                     },
                 };
                 drop(answer.send(self.evidence.symptoms(&scene)));

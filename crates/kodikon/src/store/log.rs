@@ -27,6 +27,12 @@ pub(crate) trait LogStore: Send + fmt::Debug {
     /// When it is damaged and could not be made anew: what is committed from now on may be lost.
     fn check(&mut self) -> Result<(), StoreError>;
 
+    /// Looks whether what is written is where the next run looks for it, and writes it there anew where it was removed.
+    ///
+    /// # Errors
+    /// When it is not, and could not be written there.
+    fn look(&mut self) -> Result<(), StoreError>;
+
     /// Carries out several transactions as one: all of it is durable when this returns, or nothing was changed.
     ///
     /// # Errors
@@ -54,6 +60,10 @@ impl LogStore for MemoryLog {
     }
 
     fn check(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! node does not depend on what the machine has. WAL with `synchronous=FULL`: a commit is one append and one `fdatasync`.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use kodikon_core::effect::log::{Batch, Committed, LogCover, LogRow, ReadRows, SavedLog, checksum};
@@ -20,7 +21,7 @@ use crate::store::log::LogStore;
 /// The database's name in the data directory.
 pub(crate) const LOG_FILE: &str = "log.db";
 /// Under this name a damaged one is kept, with its write-ahead log: what was seen here alone is nowhere else. Further ones have a number.
-const DAMAGED_FILE: &str = "log.db.damaged";
+pub(crate) const DAMAGED_FILE: &str = "log.db.damaged";
 /// Under this name one is made anew, until it is whole.
 const REBUILT_FILE: &str = "log.db.rebuilt";
 /// Damaged ones that are kept at most. A disk that has spoilt so many is to be looked at before it spoils more.
@@ -70,8 +71,24 @@ const CLOCK_SUM: &str = "clock_sum";
 pub(crate) struct SqliteLog {
     path: PathBuf,
     connection: Connection,
+    /// What is written. Behind the connection, whose locks go when one of them is closed.
+    files: Files,
     /// A damaged database was put aside: what it held may have been shown.
     lost: bool,
+}
+
+/// A database and its write-ahead log, as they were opened.
+type Files = [Option<File>; 2];
+
+/// What bears the name of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The file.
+    Own,
+    /// Nothing.
+    Empty,
+    /// Another one.
+    Others,
 }
 
 impl SqliteLog {
@@ -85,7 +102,7 @@ impl SqliteLog {
         // A run that was cut off may have left half of one.
         let _ = std::fs::remove_file(path.with_file_name(REBUILT_FILE));
         match Self::connect(&path) {
-            Ok(connection) => Ok(Self { path, connection, lost: false }),
+            Ok(connection) => Ok(Self { files: files_of(&path), path, connection, lost: false }),
             Err(error) if is_damage(&error) => Self::renewed(path, &error),
             Err(error) => Err(from_sqlite(&path, error)),
         }
@@ -100,7 +117,7 @@ impl SqliteLog {
             "the log is damaged: it is kept under another name, and begun anew; the others still have what lasts"
         );
         let connection = Self::connect(&path).map_err(|error| from_sqlite(&path, error))?;
-        Ok(Self { path, connection, lost: true })
+        Ok(Self { files: files_of(&path), path, connection, lost: true })
     }
 
     fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -244,10 +261,42 @@ impl SqliteLog {
         let renamed = std::fs::rename(fresh, &self.path).and_then(|()| sync_directory(&self.path));
         // Whichever bears the name now.
         self.connection = Self::connect(&self.path).map_err(|error| from_sqlite(&self.path, error))?;
+        self.files = files_of(&self.path);
         renamed.map_err(fail)?;
         tracing::error!(
             path = %self.path.display(), kept = %kept.display(),
             "the log was damaged where no row shows it: it is kept under another name, and was made anew out of its rows"
+        );
+        Ok(())
+    }
+
+    /// Writes the log anew under its name, which was taken from the file that is open. What that one takes is gone with this process.
+    fn put_back(&mut self) -> Result<(), StoreError> {
+        let fresh = self.path.with_file_name(REBUILT_FILE);
+        let put = self.put_back_by(&fresh);
+        if put.is_err() {
+            // As in `rebuild`.
+            let _ = std::fs::remove_file(&fresh);
+        }
+        put
+    }
+
+    fn put_back_by(&mut self, fresh: &Path) -> Result<(), StoreError> {
+        let fail = |source| StoreError::from_io(fresh, source);
+        let fail_sqlite = |error| from_sqlite(&self.path, error);
+        private().truncate(true).open(fresh).map_err(fail)?;
+        self.copy_to(fresh).map_err(fail_sqlite)?;
+        File::open(fresh).and_then(|file| file.sync_all()).map_err(fail)?;
+        let nobody = Connection::open_in_memory().map_err(fail_sqlite)?;
+        // A write-ahead log that was left would be played into the new file: all of it is in there.
+        std::fs::remove_file(ahead_of(&self.path)).or_else(absent).map_err(fail)?;
+        std::fs::rename(fresh, &self.path).and_then(|()| sync_directory(&self.path)).map_err(fail)?;
+        drop(std::mem::replace(&mut self.connection, nobody));
+        self.connection = Self::connect(&self.path).map_err(|error| from_sqlite(&self.path, error))?;
+        self.files = files_of(&self.path);
+        tracing::error!(
+            path = %self.path.display(),
+            "the log's file was removed while this node wrote it: all that is known was written anew; look who removes files there"
         );
         Ok(())
     }
@@ -376,7 +425,33 @@ impl LogStore for SqliteLog {
         })
     }
 
+    fn look(&mut self) -> Result<(), StoreError> {
+        let [log, ahead] = &mut self.files;
+        if ahead.is_none() {
+            // SQLite makes it when it is first needed.
+            *ahead = File::open(ahead_of(&self.path)).ok();
+        }
+        let of = |file: &Option<File>, path: &Path| {
+            file.as_ref()
+                .map_or(Ok(Place::Own), |file| place_of(file, path))
+                .map_err(|error| StoreError::from_io(path, error))
+        };
+        match (of(log, &self.path)?, of(ahead, &ahead_of(&self.path))?) {
+            (Place::Own, Place::Own) => Ok(()),
+            (Place::Others, Place::Own | Place::Empty | Place::Others) => Err(StoreError::Damaged {
+                path: self.path.clone(),
+                problem: "another file than the one that this node writes",
+                cure: "stop the node, see which of both is wanted, and start it again",
+            }),
+            (Place::Empty, Place::Own | Place::Empty | Place::Others) | (Place::Own, Place::Empty | Place::Others) => {
+                self.put_back()
+            }
+        }
+    }
+
     fn commit(&mut self, batches: &[Batch]) -> Result<Committed, StoreError> {
+        // What is written into a file without a name is on disk, and not found by the next run.
+        self.look()?;
         let whole = self.connection.transaction().and_then(|whole| {
             batches.iter().try_for_each(|batch| write(&whole, batch))?;
             whole.commit()
@@ -479,14 +554,36 @@ fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
         path.with_file_name(name)
     };
     let fail = |source| StoreError::from_io(path, source);
-    let done = |result: std::io::Result<()>| match result {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fail(error)),
-        Ok(()) | Err(_) => Ok(()),
-    };
     std::fs::rename(path, &free).map_err(fail)?;
-    done(std::fs::rename(with(path, "-wal"), with(&free, "-wal")))?;
-    done(std::fs::remove_file(with(path, "-shm")))?;
+    std::fs::rename(with(path, "-wal"), with(&free, "-wal")).or_else(absent).map_err(fail)?;
+    std::fs::remove_file(with(path, "-shm")).or_else(absent).map_err(fail)?;
     Ok(free)
+}
+
+/// What is not there need not go.
+fn absent(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// The write-ahead log of a database.
+fn ahead_of(path: &Path) -> PathBuf {
+    path.with_file_name(format!("{LOG_FILE}-wal"))
+}
+
+/// What lies under the names of a log.
+fn files_of(path: &Path) -> Files {
+    [path.to_owned(), ahead_of(path)].map(|path| File::open(path).ok())
+}
+
+/// What bears the name of a file now. Its numbers are asked for anew: some file systems change them.
+fn place_of(file: &File, path: &Path) -> std::io::Result<Place> {
+    let numbers = |found: &std::fs::Metadata| (found.dev(), found.ino());
+    match std::fs::metadata(path) {
+        Ok(there) if numbers(&there) == numbers(&file.metadata()?) => Ok(Place::Own),
+        Ok(_) => Ok(Place::Others),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Place::Empty),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes what was renamed beside a file durable.

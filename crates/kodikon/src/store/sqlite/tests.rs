@@ -320,3 +320,40 @@ impl Drop for Home {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+#[test]
+fn a_log_that_is_removed_while_it_is_written_is_written_anew_and_another_in_its_place_is_left_alone() {
+    // Its file, what is written ahead of it, or both.
+    for removed in [&[LOG_FILE][..], &["log.db-wal"], &[LOG_FILE, "log.db-wal"]] {
+        let home = Home::new();
+        let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+        found(&mut log);
+        let mut rows = commit_first(&mut log, 50);
+        removed.iter().for_each(|name| std::fs::remove_file(home.0.as_path().join(name)).unwrap());
+        rows.push(row(1, 51, 0));
+        let batch = Batch { rows: vec![row(1, 51, 0)], clock_ms: 2, ..Batch::default() };
+        assert_eq!(log.commit(&[batch]).unwrap(), Committed::OnDisk, "{removed:?}");
+        // Killed: nothing of what is open is closed.
+        std::mem::forget(log);
+        let copy = Home::new();
+        for name in [LOG_FILE, "log.db-wal"] {
+            std::fs::copy(home.0.as_path().join(name), copy.0.as_path().join(name)).unwrap();
+        }
+        let mut log = SqliteLog::open(copy.0.as_path()).unwrap();
+        let read = found(&mut log);
+        assert_eq!((read.rows, read.covers.len(), read.clock_ms), (rows, 1, 2), "{removed:?}");
+        assert_eq!(log.complaints().unwrap(), Vec::<String>::new(), "{removed:?}");
+    }
+
+    let home = Home::new();
+    let path = home.0.as_path().join(LOG_FILE);
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    found(&mut log);
+    commit_first(&mut log, 5);
+    let other = home.0.as_path().join("other");
+    std::fs::write(&other, b"somebody's").unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    let refused = log.commit(&[Batch { rows: vec![row(1, 6, 0)], clock_ms: 2, ..Batch::default() }]);
+    assert!(refused.is_err_and(|error| error.to_string().contains("another file than the one that this node writes")));
+    assert_eq!(std::fs::read(&path).unwrap(), b"somebody's");
+}
