@@ -33,7 +33,7 @@ pub(crate) struct AddArgs {
     #[arg(long, value_name = "JSON")]
     pub(crate) metadata: Option<String>,
     /// How sure it is: 0 to 1 [default: 1]
-    #[arg(long, value_name = "C", allow_negative_numbers = true)]
+    #[arg(long, value_name = "C", value_parser = confidence, allow_negative_numbers = true)]
     pub(crate) confidence: Option<f64>,
     /// How long it lasts: seconds, or with a unit as 90s, 2h, 7d [default: 7d; at most 90d]
     #[arg(long, value_name = "D", value_parser = ttl, allow_negative_numbers = true)]
@@ -126,7 +126,7 @@ pub(crate) struct FindArgs {
 
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct ImportArgs {
-    /// JSON Lines of records as `export` writes them, or a .npy file of embeddings
+    /// JSON Lines of records as `export` writes them, from stdin as -, or a .npy file of embeddings
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// The kind of those that name none
@@ -143,7 +143,7 @@ pub(crate) struct ImportArgs {
 
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct ExportArgs {
-    /// JSON Lines, or a .npy file with --prefix
+    /// JSON Lines, to stdout as -, or a .npy file with --prefix
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// How the hashes begin that go into a .npy file; the number behind that is the row
@@ -153,6 +153,13 @@ pub(crate) struct ExportArgs {
     pub(crate) filter: FilterArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+/// How sure somebody is.
+fn confidence(text: &str) -> Result<f64, String> {
+    let given: f64 = text.parse().map_err(|_| format!("`{text}` is no number: 0 to 1 is taken"))?;
+    // NaN is in no range.
+    if (0.0..=1.0).contains(&given) { Ok(given) } else { Err(format!("confidence is {given}: 0 to 1 is taken")) }
 }
 
 /// Seconds for which a record may last.

@@ -4,7 +4,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
-use kodikon::api::{AddedRow, DeletedRow, RecordRow};
+use kodikon::Record;
+use kodikon::api::{AddedRow, DeletedRow, EmbeddingRow, RecordDoc, RecordRow};
 use serde_json::{Value, json};
 
 use super::Common;
@@ -24,37 +25,11 @@ const MAX_TEXT: u64 = 256 << 10;
 const SHOWN: usize = 60;
 
 pub(crate) fn add(common: &Common, args: &AddArgs) -> Result<Done, Failure> {
-    let mut record = super::with_options(
-        json!({"hash_value": args.hash}),
-        [
-            ("data_type", args.data_type.clone().map(Value::from)),
-            ("confidence", args.confidence.map(Value::from)),
-            ("ttl_s", args.ttl.map(Value::from)),
-            ("local", args.local.then_some(Value::from(true))),
-        ],
-    );
-    if let Some(metadata) = &args.metadata {
-        record["metadata"] = serde_json::from_str(metadata).map_err(|error| {
-            let why = why_not_json(&error);
-            Failure::Usage(format!("the metadata is no JSON ({why}): write for example '{{\"camera\": \"gate\"}}'"))
-        })?;
-    }
-    match &args.embedding {
-        Some(place) => {
-            record["embedding"] = json!({
-                "model": args.space.model.clone().unwrap_or_default(),
-                "dtype": args.space.dtype.clone().unwrap_or_default(),
-                "numbers": numbers(place, args.row)?,
-            });
-        }
-        None if args.space.model.is_some() || args.space.dtype.is_some() => {
-            return Err(Failure::Usage(
-                "--model and --dtype say what an embedding is: name one with --embedding".into(),
-            ));
-        }
-        None => {}
-    }
-    let document = Client::find(&args.node, common.data_dir.as_deref())?.post("/v1/records", &record, PATIENCE)?;
+    let record = record(args)?;
+    // Here a number that is none has its place yet: JSON knows no NaN.
+    check(&record).map_err(Failure::Usage)?;
+    let document =
+        Client::find(&args.node, common.data_dir.as_deref())?.post("/v1/records", &json!(record), PATIENCE)?;
     let added: AddedRow = super::understand(&document)?;
     if common.json {
         print::json(&document)?;
@@ -65,8 +40,44 @@ pub(crate) fn add(common: &Common, args: &AddArgs) -> Result<Done, Failure> {
     Ok(Done::Well)
 }
 
-/// The numbers of an embedding: a JSON array in a file or on stdin, or a row of a `.npy` file.
-pub(super) fn numbers(place: &str, row: Option<u64>) -> Result<Value, Failure> {
+/// The record that is wanted.
+fn record(args: &AddArgs) -> Result<RecordDoc, Failure> {
+    let mut record = RecordDoc::default();
+    record.hash_value.clone_from(&args.hash);
+    record.data_type.clone_from(&args.data_type);
+    (record.confidence, record.ttl_s, record.local) = (args.confidence, args.ttl, args.local);
+    if let Some(metadata) = &args.metadata {
+        let metadata = serde_json::from_str(metadata).map_err(|error| {
+            let why = why_not_json(&error);
+            Failure::Usage(format!("the metadata is no JSON ({why}): write for example '{{\"camera\": \"gate\"}}'"))
+        })?;
+        record.metadata = Some(metadata);
+    }
+    match &args.embedding {
+        Some(place) => {
+            let mut embedding = EmbeddingRow::default();
+            embedding.model = args.space.model.clone().unwrap_or_default();
+            embedding.dtype = args.space.dtype.clone().unwrap_or_default();
+            embedding.numbers = Some(numbers(place, args.row)?);
+            record.embedding = Some(embedding);
+        }
+        None if args.space.model.is_some() || args.space.dtype.is_some() => {
+            return Err(Failure::Usage(
+                "--model and --dtype say what an embedding is: name one with --embedding".into(),
+            ));
+        }
+        None => {}
+    }
+    Ok(record)
+}
+
+/// Whether the node would take a record, as far as that is up to the record.
+pub(super) fn check(record: &RecordDoc) -> Result<(), String> {
+    Record::try_from(record.clone()).and_then(|record| record.check()).map_err(|error| error.to_string())
+}
+
+/// The numbers of an embedding: a JSON array in a file or on stdin, or a row of a `.npy` file. They may be none that an embedding has.
+pub(super) fn numbers(place: &str, row: Option<u64>) -> Result<Vec<f32>, Failure> {
     let unread = |why: String| Failure::Usage(format!("the embedding cannot be read from {place}: {why}"));
     let is_npy = Path::new(place).extension().is_some_and(|end| end.eq_ignore_ascii_case("npy"));
     if is_npy {
@@ -76,7 +87,7 @@ pub(super) fn numbers(place: &str, row: Option<u64>) -> Result<Value, Failure> {
             (None, 1) => 0,
             (None, count) => return Err(unread(format!("it has {count} rows: say which with --row N"))),
         };
-        return Ok(json!(rows.row(row).map_err(unread)?));
+        return rows.row(row).map_err(unread);
     }
     if row.is_some() {
         return Err(Failure::Usage("--row is for a .npy file".into()));
@@ -93,7 +104,7 @@ pub(super) fn numbers(place: &str, row: Option<u64>) -> Result<Value, Failure> {
     }
     let numbers: Vec<f64> = serde_json::from_slice(&text)
         .map_err(|error| unread(format!("it is no JSON array of numbers: {}", why_not_json(&error))))?;
-    Ok(json!(numbers))
+    Ok(numbers.into_iter().map(|number| number as f32).collect())
 }
 
 pub(crate) fn get(common: &Common, args: &GetArgs) -> Result<Done, Failure> {

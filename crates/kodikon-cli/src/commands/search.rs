@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kodikon::api::{FoundRow, SearchReport};
+use kodikon::{Dtype, Record};
 use serde_json::{Map, Value, json};
 
 use super::Common;
@@ -18,10 +19,10 @@ const MARGIN: Duration = Duration::from_secs(10);
 const USUAL: f64 = 5.0;
 
 pub(crate) fn run(common: &Common, args: &SearchArgs) -> Result<Done, Failure> {
-    let embedding = args.embedding.as_ref().map(|place| super::records::numbers(place, args.row)).transpose()?;
+    let embedding = args.embedding.as_ref().map(|place| embedding(place, args.row)).transpose()?;
     let matching = matching(&args.traits.conditions)?;
     let options = [
-        ("embedding", embedding),
+        ("embedding", embedding.map(Value::from)),
         ("like", args.like.clone().map(Value::from)),
         ("model", args.model.clone().map(Value::from)),
         ("type", args.traits.data_type.clone().map(Value::from)),
@@ -45,6 +46,14 @@ pub(crate) fn run(common: &Common, args: &SearchArgs) -> Result<Done, Failure> {
     print::table(&["score", "hash", "type", "seen by", "confidence", "metadata"], &rows)?;
     eprintln!("{}", words(&report));
     Ok(Done::Well)
+}
+
+/// The numbers that are sought. What JSON cannot tell the node, which knows no NaN, is refused here, by its place.
+fn embedding(place: &str, row: Option<u64>) -> Result<Vec<f32>, Failure> {
+    let numbers = super::records::numbers(place, row)?;
+    let wanted = Record::new("query").embedding(numbers.as_slice(), "").dtype(Dtype::F32);
+    wanted.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(numbers)
 }
 
 /// The conditions on fields of the metadata.
