@@ -209,7 +209,8 @@ struct Answer {
 impl Answer {
     fn read(mut body: BufReader<TcpStream>) -> Result<Self, Failure> {
         let foreign = || Failure::Undone("what answers there does not speak HTTP: is it a Kodikon node?".into());
-        let first = read_line(&mut body).map_err(|error| broken(&error))?.ok_or_else(foreign)?;
+        let ended = || Failure::Undone("the node stopped just now, before it answered".into());
+        let first = read_line(&mut body).map_err(|error| broken(&error))?.ok_or_else(ended)?;
         let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
         let status = status.ok_or_else(foreign)?;
         let (mut length, mut next) = (None, None);

@@ -52,6 +52,17 @@ pub(crate) enum Failure {
     NoNode(String),
 }
 
+impl Failure {
+    /// The same, and what there is to say behind it.
+    pub(crate) fn with(self, more: &str) -> Self {
+        match self {
+            Self::Undone(text) => Self::Undone(text + more),
+            Self::Usage(text) => Self::Usage(text + more),
+            Self::NoNode(text) => Self::NoNode(text + more),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -38,7 +38,7 @@ fn an_answer_is_read_to_its_length_and_the_token_is_shown() {
 #[test]
 fn bad_answers_are_failures_and_each_says_which() {
     for (bytes, expected) in [
-        ("", "does not speak HTTP"),
+        ("", "the node stopped just now"),
         ("SSH-2.0-OpenSSH\r\n", "does not speak HTTP"),
         ("HTTP/1.0 200 OK\r\n", "does not speak HTTP"),
         ("HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\n[]", "incomplete"),
