@@ -55,6 +55,75 @@ fn lines(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count()
 }
 
+#[test]
+fn an_export_makes_a_file_and_replaces_nothing_that_is_none() {
+    let home = Home::new("files-targets");
+    let mut node = up(&home, "cam1");
+    for hash in ["a", "b", "c"] {
+        ask(&home, "cam1", &["add", hash]);
+    }
+    let (code, stdout, stderr) = home.run(&["export", "-", "--data-dir", "cam1"]);
+    assert_eq!((code, lines(stdout.as_bytes())), (0, 3), "{stdout}");
+    assert!(stderr.contains("3 exported to standard output"), "{stderr}");
+
+    pipe(&home, "pipe");
+    let cat = Command::new("cat").arg(home.0.join("pipe")).stdout(Stdio::piped()).spawn().expect("it is there");
+    assert_eq!(ask(&home, "cam1", &["export", "pipe"])["exported"], 3);
+    assert_eq!(lines(&cat.wait_with_output().expect("it ends").stdout), 3);
+    assert!(fs::metadata(home.0.join("pipe")).expect("there").file_type().is_fifo());
+
+    symlink("real.jsonl", home.0.join("link")).expect("writable");
+    for _ in 0..2 {
+        assert_eq!(ask(&home, "cam1", &["export", "link"])["exported"], 3);
+        assert!(fs::symlink_metadata(home.0.join("link")).expect("there").is_symlink());
+        assert_eq!(lines(&fs::read(home.0.join("real.jsonl")).expect("there")), 3);
+    }
+
+    fs::create_dir(home.0.join("folder")).expect("writable");
+    for (file, said) in [("folder", "it is a folder: name a file in it"), ("absent/file", "absent is no folder")] {
+        let (code, _, stderr) = home.run(&["export", file, "--data-dir", "cam1"]);
+        assert!(code == 2 && stderr.contains(said), "{file}: {code} {stderr}");
+    }
+    pipe(&home, "rows.npy");
+    let (code, _, stderr) = home.run(&["export", "rows.npy", "--prefix", "o", "--data-dir", "cam1"]);
+    assert!(code == 2 && stderr.contains("name a file"), "{code} {stderr}");
+    let names = names(&home);
+    assert!(!names.iter().any(|name| name == "-" || name.ends_with(".part")), "{names:?}");
+    assert_eq!(node.end(), 0);
+}
+
+#[test]
+fn what_was_begun_of_another_nodes_list_is_begun_anew_and_whoever_waits_for_a_pipe_can_be_ended() {
+    let home = Home::new("files-part");
+    let mut node = up(&home, "cam1");
+    ask(&home, "cam1", &["add", "a"]);
+    let note = json!({"bytes": 4, "lines": 1, "after": "7.place", "node": "another", "begun": 1e9});
+    fs::write(home.0.join("out.jsonl.cbf29ce484222325.part"), "old\n").expect("writable");
+    fs::write(home.0.join("out.jsonl.cbf29ce484222325.note"), note.to_string()).expect("writable");
+    let (code, stdout, stderr) = home.run(&["export", "out.jsonl", "--data-dir", "cam1"]);
+    assert!(code == 0 && stdout.starts_with("1 exported to out.jsonl\n"), "{code} {stdout}");
+    assert!(stderr.contains("what was begun is of another node"), "{stderr}");
+    let found = fs::read_to_string(home.0.join("out.jsonl")).expect("there");
+    assert!(lines(found.as_bytes()) == 1 && !found.contains("old"), "{found}");
+
+    // Numbers that have no row are counted.
+    let embedding = |number: &str| {
+        format!("{{\"hash_value\": \"o{number}\", \"embedding\": {{\"model\": \"m\", \"numbers\": [1, 2]}}}}\n")
+    };
+    fs::write(home.0.join("in.jsonl"), ["1", "200000", "7000000"].map(embedding).concat()).expect("writable");
+    ask(&home, "cam1", &["import", "in.jsonl"]);
+    let report = ask(&home, "cam1", &["export", "out.npy", "--prefix", "o"]);
+    assert_eq!((&report["exported"], &report["missing"], &report["beyond"]), (&json!(1), &json!(1), &json!(2)));
+
+    pipe(&home, "pipe");
+    let export = begin(&home, &["export", "pipe", "--json", "--data-dir", "cam1"]);
+    until("it waits for a reader", || tasks(&export) > 2);
+    signal("-INT", &export);
+    let (code, report, said) = end(export);
+    assert_eq!((code, &report["exported"]), (130, &json!(0)), "{said}");
+    assert_eq!(node.end(), 0);
+}
+
 /// Threads of a process.
 fn tasks(child: &Child) -> usize {
     fs::read_dir(format!("/proc/{}/task", child.id())).map(Iterator::count).unwrap_or_default()

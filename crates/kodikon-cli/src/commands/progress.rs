@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use crate::outcome::Failure;
 
 /// A person sees no more than ten pictures a second move.
 const EVERY: Duration = Duration::from_millis(100);
+/// Whoever pressed Ctrl-C waits no longer than that for what is slow.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Columns of the bar.
 const WIDTH: usize = 30;
 
@@ -24,6 +27,28 @@ impl Stop {
     /// Whether the work is to end as soon as what was begun is whole.
     pub(super) fn is_wanted(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Does what takes as long as others want, as writing into a pipe; none where the work is to end before that. It is then left to itself.
+    pub(super) fn or<T: Send + 'static>(
+        &self,
+        slow: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, Failure> {
+        let (told, done) = channel();
+        // An error means that nobody waits any more.
+        let run = move || drop(told.send(slow()));
+        let thread = thread::Builder::new().name("kodikon-slow".into()).spawn(run);
+        thread.map_err(|error| Failure::Undone(format!("the system gives no thread: {error}")))?;
+        loop {
+            match done.recv_timeout(LOOK_EVERY) {
+                Ok(result) => return Ok(Some(result)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Failure::Undone("the work ended without a word; please report this".into()));
+                }
+                Err(RecvTimeoutError::Timeout) if self.is_wanted() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 }
 
@@ -106,6 +131,15 @@ fn picture(verb: &str, done: u64, part: Option<f64>, spent: Duration) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_slow_is_waited_for_until_the_work_is_to_end() {
+        let stop = Stop::default();
+        assert_eq!(stop.or(|| 7), Ok(Some(7)));
+        stop.0.store(true, Ordering::Relaxed);
+        let (_held, never) = channel::<()>();
+        assert_eq!(stop.or(move || never.recv()), Ok(None));
+    }
 
     #[test]
     fn a_bar_shows_the_part_that_is_done_and_how_fast_it_grows() {
