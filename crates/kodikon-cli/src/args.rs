@@ -112,13 +112,13 @@ pub(crate) enum Verb {
 
     /// Take sightings from a file, as fast as the disk takes them
     #[command(
-        after_help = "JSON Lines: one record a line, as `export` and `get --json --with-embedding` write it; whoever imports it is its author. Of a .npy file each row is an embedding of the hash PREFIX and the row's number. Lines that are no record are told by their number, and the rest goes on; then the exit code is 1. What is held already is skipped, so that the same command goes on after Ctrl-C (130) or any other end.\n\nExample:\n  kodikon import sightings.jsonl\n  kodikon import views.npy --type person --prefix object- --model mobilenet_v2"
+        after_help = "JSON Lines: one record a line, as `export` writes it, or a list of them, as `get`, `find` and `search` print it with --json --with-embedding; whoever imports it is its author. `-` reads from standard input. Of a .npy file each row is an embedding of the hash PREFIX and the row's number. Lines that are no record are told by their number, and the rest goes on; then the exit code is 1. What is held already is skipped, so that the same command goes on after Ctrl-C (130) or any other end; the report says how far it came.\n\nExample:\n  kodikon import sightings.jsonl\n  kodikon import views.npy --type person --prefix object- --model mobilenet_v2"
     )]
     Import(ImportArgs),
 
-    /// Write the sightings into a file
+    /// Write the sightings into a file or a pipe
     #[command(
-        after_help = "JSON Lines, newest first, with the numbers of their embeddings; or the embeddings alone as the rows of a .npy file, each in the place that the number behind PREFIX says. The file is there when all is in it; after Ctrl-C (130) the same command goes on with JSON Lines, and begins anew with a .npy file.\n\nExample:\n  kodikon export sightings.jsonl --type person --since 7d\n  kodikon export views.npy --prefix object-"
+        after_help = "JSON Lines, newest first, with the numbers of their embeddings; or the embeddings alone as the rows of a .npy file, each in the place that the number behind PREFIX says, below 200,000. The file is there when all is in it; after Ctrl-C (130) the same command goes on with JSON Lines, and begins anew with a .npy file. Where it goes on, what was written before is as it was then: the closing line says since when, and what was added or deleted meanwhile is not in it. A pipe, a device or `-`, which is standard output, takes the records as they come; there nothing goes on.\n\nExample:\n  kodikon export sightings.jsonl --type person --since 7d\n  kodikon export views.npy --prefix object-\n  kodikon export - | jq -r .hash_value"
     )]
     Export(ExportArgs),
 
