@@ -17,6 +17,8 @@ use crate::print::{self, Tone};
 
 /// A disk that does not answer costs a second, and many may wait for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// A delete of very many goes some at a time, each with a sync of the disk.
+const DELETE_PATIENCE: Duration = Duration::from_secs(300);
 /// Records of one question: what the node gives at once.
 const PAGE: usize = 1_024;
 /// Bytes of an embedding's text at most: 4,096 numbers and their blanks.
@@ -121,7 +123,7 @@ pub(crate) fn get(common: &Common, args: &GetArgs) -> Result<Done, Failure> {
 pub(crate) fn delete(common: &Common, args: &DeleteArgs) -> Result<Done, Failure> {
     let client = Client::find(&args.node, common.data_dir.as_deref())?;
     let query = if args.all { "?all=true" } else { "" };
-    let document = client.delete(&format!("/v1/records/{}{query}", segment(&args.hash)), PATIENCE)?;
+    let document = client.delete(&format!("/v1/records/{}{query}", segment(&args.hash)), DELETE_PATIENCE)?;
     let deleted: DeletedRow = super::understand(&document)?;
     if common.json {
         print::json(&document)?;
