@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 /// What an embedding is: in what space it lies, and its numbers where they are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an embedding, which is an object")]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct EmbeddingRow {
@@ -20,15 +20,7 @@ pub struct EmbeddingRow {
     /// The numbers as they are stored; left out where they were not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "rounded")]
     pub numbers: Option<Vec<f32>>,
-    #[serde(flatten, skip_serializing)]
-    #[cfg_attr(feature = "openapi", schema(ignore))]
-    pub(crate) object: AnObject,
 }
-
-/// Has what contains it read out of an object alone: it has no fields of its own to add. Else serde takes an array as well, whose elements
-/// are the fields in their order, and a list of two texts would be a record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(crate) struct AnObject {}
 
 /// Reads numbers of any size: one that is too large for an `f32` is an infinity then, and is refused by its place and not as bad JSON.
 pub(super) fn rounded<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<f32>>, D::Error> {
@@ -89,14 +81,11 @@ pub struct RecordRow {
 
 /// What `POST /v1/records` takes: one of these, or a list of them. A [`RecordRow`] with the numbers of its embedding is one as well.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a record, which is an object")]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct RecordDoc {
     /// What was seen: 1 to 256 bytes.
-    // Whether it is there is looked at later: a misspelt field is told by its name.
-    #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub hash_value: String,
     /// What kind of thing it is: at most 64 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,9 +144,6 @@ pub struct RecordDoc {
     /// Of a record that was exported: left aside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<bool>,
-    #[serde(flatten, skip_serializing)]
-    #[cfg_attr(feature = "openapi", schema(ignore))]
-    pub(crate) object: AnObject,
 }
 
 /// What became of a record that was added, as `kodikon add` and `POST /v1/records` tell it.
@@ -209,29 +195,4 @@ pub struct DeletedRow {
     pub deleted: u64,
     /// Whether that is on this node's disk.
     pub durable: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_is_an_object_and_no_array_of_its_fields() {
-        let whole = r#"{"hash_value": "h", "embedding": {"model": "m", "numbers": [1.0]}}"#;
-        assert_eq!(serde_json::from_str::<RecordDoc>(whole).expect("a record").hash_value, "h");
-        for (text, said) in [
-            (r#"["h", "person"]"#, "expected a record, which is an object"),
-            (r#""h""#, "expected a record, which is an object"),
-            (
-                r#"{"hash_value": "h", "embedding": ["m", 1, "f16", [1.0]]}"#,
-                "expected an embedding, which is an object",
-            ),
-            (r#"{"hash": "h"}"#, "unknown field `hash`"),
-            (r#"{"hash_value": "h", "object": {}}"#, "unknown field `object`"),
-            (r#"{"hash_value": "h", "embedding": {"model": "m", "number": [1.0]}}"#, "unknown field `number`"),
-        ] {
-            let error = serde_json::from_str::<RecordDoc>(text).expect_err(text).to_string();
-            assert!(error.contains(said), "{error} should say {said}");
-        }
-    }
 }

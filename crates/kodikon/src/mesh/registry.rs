@@ -402,7 +402,6 @@ fn embedding_row(embedding: &Embedding, numbers: bool) -> EmbeddingRow {
         dims: usize::from(embedding.dims),
         dtype: dtype.map(|dtype| dtype.name().to_owned()).unwrap_or_default(),
         numbers: if numbers { decoded() } else { None },
-        ..EmbeddingRow::default()
     }
 }
 

@@ -4,14 +4,15 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
 
-/// How often it is begun anew because another command has just ended with what was opened.
+/// How often it is tried to be alone with it, and how long after one another: a command that is about to end is waited for.
 const TRIES: usize = 16;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What lies beside a file that is not whole, by names that tell what was asked for.
 #[derive(Debug)]
@@ -59,7 +60,10 @@ impl Part {
             let data = OpenOptions::new().write(true).create(true).truncate(false).open(&self.data);
             let data = data.map_err(unwritten)?;
             match data.try_lock() {
-                Err(TryLockError::WouldBlock) => break,
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
                 // Some file systems know no locks.
                 Ok(()) | Err(TryLockError::Error(_)) => {}
             }
@@ -134,7 +138,6 @@ mod tests {
             let _ = std::fs::remove_file(&part.note);
             kept.map_or(Ok(()), |note| part.keep(note)).expect("writable");
             let mut data = part.open_alone().expect("writable");
-            assert!(part.open_alone().is_err_and(|refused| refused.to_string().contains("another export writes")));
             let found = part.resume(&mut data, part.noted()).expect("writable");
             let expected = if goes_on { note.clone() } else { Note { begun: found.begun, ..Note::default() } };
             assert!(found == expected && (goes_on || found.begun > 1e9), "{text:?} {kept:?}: {found:?}");
@@ -142,6 +145,7 @@ mod tests {
             assert_eq!(place, (found.bytes, found.bytes));
         }
         let data = part.open_alone().expect("writable");
+        assert!(part.open_alone().is_err_and(|refused| refused.to_string().contains("another export writes")));
         part.finish(&file).expect("writable");
         assert!(!part.data.exists() && !part.note.exists() && file.exists());
         // Its lock is on what is the whole file now.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use kodikon::api::{EmbeddingRow, RecordDoc};
+use kodikon::api::{EmbeddingRow, Named, RecordDoc};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize as _, Deserializer};
 use serde_json::Value;
@@ -145,7 +145,8 @@ impl Like {
         if let Value::Object(members) = &mut value {
             members.remove("score");
         }
-        let record = RecordDoc::deserialize(value).map_err(|error| format!("it is no record: {error}"))?;
+        let Named(record) =
+            Named::<RecordDoc>::deserialize(value).map_err(|error| format!("it is no record: {error}"))?;
         self.finish(record)
     }
 
@@ -180,7 +181,7 @@ impl Lines {
         }
         let part = self.text.counts.part(self.length);
         let mut told = |record| hand(Piece { line: number, record, part });
-        if let Ok(record) = serde_json::from_slice::<RecordDoc>(&line) {
+        if let Ok(Named(record)) = serde_json::from_slice::<Named<RecordDoc>>(&line) {
             return Ok(told(self.like.finish(record)));
         }
         Ok(match serde_json::from_slice::<Value>(&line) {
@@ -421,7 +422,7 @@ mod tests {
                 (1, "a"),
                 (3, "it is no JSON: EOF"),
                 (4, "more than 262144 bytes"),
-                (5, "it is no record: invalid type: integer `7`, expected a record, which is an object"),
+                (5, "it is no record: invalid type: integer `7`, expected an object"),
                 (6, "b"),
                 (7, "it is no record: unknown field `hash`"),
             ],
@@ -457,7 +458,7 @@ mod tests {
             &format!("[{one}, [\"pos1\", \"person\"], {{\"hash\": 1}}, {one}] {one}\n{one}"),
             &[
                 (1, "a"),
-                (1, "record 2 of its list: it is no record: invalid type: sequence, expected a record"),
+                (1, "record 2 of its list: it is no record: invalid type: sequence, expected an object"),
                 (1, "record 3 of its list: it is no record: unknown field `hash`"),
                 (1, "a"),
                 (1, "more follows behind its list"),
