@@ -2,7 +2,7 @@
 
 use crate::bound::Angle;
 use crate::kernel::{MAX_WORD, Planes};
-use crate::rotation::{rotate, signs};
+use crate::rotation::{ROUNDING_TAN, signs, turn};
 use crate::sketch::{deviation, greatest, round};
 use crate::space::{Dtype, MAX_DIMS, ValueError, check_numbers};
 
@@ -29,17 +29,15 @@ impl Query {
             return Err(ValueError::Dims { given: numbers.len() });
         }
         check_numbers(numbers.len(), Dtype::F32, numbers)?;
-        let largest = greatest(numbers);
+        let mut turned = numbers.to_vec();
+        turn(&mut turned);
         // Whatever the codes are, the sum of products then fits 32 bits.
         let limit = MAX_WORD.min(i32::MAX / (127 * numbers.len() as i32));
-        let factor = f64::from(limit) / f64::from(largest);
-        let words: Vec<i16> = numbers.iter().map(|number| round(f64::from(*number) * factor) as i16).collect();
+        let factor = f64::from(limit) / f64::from(greatest(&turned));
+        let words: Vec<i16> = turned.iter().map(|number| round(f64::from(*number) * factor) as i16).collect();
         let wide: Vec<f64> = words.iter().map(|word| f64::from(*word)).collect();
-        let (length, tan) = deviation(numbers, &wide);
+        let (length, tan) = deviation(&turned, &wide);
         let square: f64 = numbers.iter().map(|number| f64::from(*number) * f64::from(*number)).sum();
-        let mut turned: Vec<f32> =
-            numbers.iter().map(|number| (f64::from(*number) / f64::from(largest)) as f32).collect();
-        rotate(&mut turned);
         let mut turned_signs = Vec::new();
         signs(&turned, &mut turned_signs);
         Ok(Self {
@@ -47,7 +45,7 @@ impl Query {
             norm: square.sqrt(),
             planes: Planes::new(&words),
             scale: 1.0 / length,
-            off: Angle::from_tan(tan),
+            off: Angle::from_tan(tan).plus(Angle::from_tan(ROUNDING_TAN)),
             signs: turned_signs,
         })
     }

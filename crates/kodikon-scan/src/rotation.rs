@@ -1,5 +1,11 @@
-//! Decides how an embedding is turned before its signs are taken: by one fixed rotation, so that no dimension counts more
-//! than another and numbers that are all positive have signs too.
+//! Decides how an embedding is turned before its codes and signs are taken: by one fixed rotation, so that no dimension counts
+//! more than another and numbers that are all positive have signs too.
+
+use crate::sketch::greatest;
+
+/// The tangent of the greatest angle between what comes of a rotation in `f32` and what would come of it without rounding: 2^-17. The
+/// proof is in `docs/machines/search.md`.
+pub(crate) const ROUNDING_TAN: f64 = 1.0 / (1u64 << 17) as f64;
 
 /// Flips signs by these seeds, for ever: bits of two nodes are never compared, those of one run always. Three times: where an
 /// embedding uses few of its dimensions, one turn mixes these into few different sums only, and the signs repeat each other.
@@ -9,7 +15,7 @@ const SEEDS: [u64; 3] = [0x006b_6f64_696b_6f6e, 0x9216_d5d9_8979_fb1b, 0xd131_0b
 /// Indyk, Laarhoven, Razenshteyn and Schmidt 2015). Where the dimensions are no power of two, first the front and then the
 /// back are mixed, which overlap.
 #[inline(always)]
-pub(crate) fn rotate(numbers: &mut [f32]) {
+fn rotate(numbers: &mut [f32]) {
     let dims = numbers.len();
     let width = 1 << dims.ilog2();
     for seed in SEEDS {
@@ -20,6 +26,14 @@ pub(crate) fn rotate(numbers: &mut [f32]) {
             mix(&mut numbers[dims - width..]);
         }
     }
+}
+
+/// The numbers, of a largest of 1 so that nothing overflows on the way, and rotated.
+#[inline(always)]
+pub(crate) fn turn(numbers: &mut [f32]) {
+    let inverse = 1.0 / f64::from(greatest(numbers));
+    numbers.iter_mut().for_each(|number| *number = (f64::from(*number) * inverse) as f32);
+    rotate(numbers);
 }
 
 /// A bit a number, set where it is below zero: a word for 64 of them.
@@ -89,6 +103,58 @@ fn halves<const APART: usize>(eight: [f32; 8]) -> [f32; 8] {
     })
 }
 
+/// The rotation without rounding, as far as `f64` goes, and its reverse.
+#[cfg(test)]
+pub(crate) mod plain {
+    use super::{SEEDS, flip};
+
+    pub(crate) fn rotated(mut numbers: Vec<f64>) -> Vec<f64> {
+        let (dims, width) = (numbers.len(), 1 << numbers.len().ilog2());
+        for seed in SEEDS {
+            flipped(&mut numbers, seed);
+            mixed(&mut numbers[..width]);
+            if width < dims {
+                flipped(&mut numbers, !seed);
+                mixed(&mut numbers[dims - width..]);
+            }
+        }
+        numbers
+    }
+
+    /// Each step is its own reverse.
+    pub(crate) fn rotated_back(mut numbers: Vec<f64>) -> Vec<f64> {
+        let (dims, width) = (numbers.len(), 1 << numbers.len().ilog2());
+        for seed in SEEDS.into_iter().rev() {
+            if width < dims {
+                mixed(&mut numbers[dims - width..]);
+                flipped(&mut numbers, !seed);
+            }
+            mixed(&mut numbers[..width]);
+            flipped(&mut numbers, seed);
+        }
+        numbers
+    }
+
+    fn flipped(numbers: &mut [f64], seed: u64) {
+        let mut ones = vec![1.0; numbers.len()];
+        flip(&mut ones, seed);
+        numbers.iter_mut().zip(ones).for_each(|(number, one)| *number *= f64::from(one));
+    }
+
+    fn mixed(numbers: &mut [f64]) {
+        let mut half = 1;
+        while half < numbers.len() {
+            for block in numbers.chunks_exact_mut(2 * half) {
+                let (front, back) = block.split_at_mut(half);
+                for (a, b) in front.iter_mut().zip(back) {
+                    (*a, *b) = ((*a + *b) * 0.5f64.sqrt(), (*a - *b) * 0.5f64.sqrt());
+                }
+            }
+            half *= 2;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +193,36 @@ mod tests {
             assert!(off < 1e-5, "{dims}: off by {off}");
             assert!((product(&turned_a, &turned_a) / product(&a, &a) - 1.0).abs() < 1e-5, "{dims}: the length");
         }
+    }
+
+    #[test]
+    fn a_rotation_is_off_by_no_greater_an_angle_than_is_said() {
+        let (mut random, mut greatest) = (Random::new(12), 0.0f64);
+        for dims in [1, 2, 3, 5, 64, 100, 512, 768, 1_536, 4_095, 4_096] {
+            for spread in [0, 3, 37] {
+                // Of all magnitudes that there are, and one alone.
+                let numbers: Vec<f32> = (0..dims)
+                    .map(|_| {
+                        (random.normal() * 10f64.powi((random.next() % (2 * spread + 1)) as i32 - spread as i32)) as f32
+                    })
+                    .collect();
+                let mut turned = numbers.clone();
+                turn(&mut turned);
+                let exact = plain::rotated(numbers.iter().map(|number| f64::from(*number)).collect());
+                let again = plain::rotated_back(exact.clone());
+                let length = numbers.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
+                let same = |(number, again): (&f32, &f64)| (f64::from(*number) - again).abs() <= 1e-12 * length;
+                assert!(numbers.iter().zip(&again).all(same), "{dims}: and back");
+                let turned: Vec<f64> = turned.into_iter().map(f64::from).collect();
+                let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                let multiple = product(&turned, &exact) / product(&exact, &exact);
+                let rest: Vec<f64> = turned.iter().zip(&exact).map(|(a, b)| a - multiple * b).collect();
+                let tan = (product(&rest, &rest) / product(&exact, &exact)).sqrt() / multiple;
+                assert!(multiple > 0.0 && tan < ROUNDING_TAN, "{dims}, spread {spread}: {tan:e}");
+                greatest = greatest.max(tan);
+            }
+        }
+        assert!(greatest > 1e-8, "f32 is not exact: {greatest:e}");
     }
 
     #[test]

@@ -222,6 +222,7 @@ mod tests {
     use super::*;
     use crate::arena::Arena;
     use crate::generated::{Random, Sightings};
+    use crate::rotation::plain;
     use crate::sketch::Sketches;
     use crate::source::MemorySource;
     use crate::space::{Dtype, Space};
@@ -243,8 +244,8 @@ mod tests {
         sketches.add(space, stored).expect("an embedding");
         let sketch = sketches.get(0).expect("it was added");
         space.decode(stored, &mut numbers).expect("an embedding");
-        let codes: Vec<f64> =
-            sketch.codes.iter().flat_map(|line| line.0).map(|byte| f64::from((byte ^ 128) as i8)).collect();
+        let codes = sketch.codes.iter().flat_map(|line| line.0).map(|byte| f64::from((byte ^ 128) as i8)).collect();
+        let codes = plain::rotated_back(codes);
         let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let numbers: Vec<f64> = numbers.into_iter().map(f64::from).collect();
         let multiple = product(&numbers, &codes) / product(&codes, &codes);

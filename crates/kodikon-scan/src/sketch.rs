@@ -1,10 +1,11 @@
-//! Decides what an arena keeps of an embedding: a byte a number, a bit a number, and how far the bytes lie from the truth.
+//! Decides what an arena keeps of an embedding, which is turned first: a byte a number, a bit a number, and how far the bytes lie from the
+//! truth.
 
 use std::fmt;
 
 use crate::kernel::{Kernel, Line, Work, ZERO_CODE};
-use crate::rotation::{rotate, signs};
-use crate::space::{Dtype, MAX_CODE, Space, ValueError, check_finite};
+use crate::rotation::{ROUNDING_TAN, signs, turn};
+use crate::space::{MAX_CODE, Space, ValueError, check_finite};
 
 /// What an arena keeps of one embedding.
 #[derive(Clone, Copy)]
@@ -81,11 +82,10 @@ impl Sketches {
     /// From numbers that have been checked.
     #[inline(always)]
     fn make(&mut self, space: Space) {
-        let largest = greatest(&self.numbers);
+        turn(&mut self.numbers);
         let first = self.codes.len();
         self.codes.resize(first + space.dims().div_ceil(64), Line([ZERO_CODE; 64]));
-        // Numbers of `i8` are their codes already.
-        let factor = if space.dtype() == Dtype::I8 { 1.0 } else { f64::from(MAX_CODE) / f64::from(largest) };
+        let factor = f64::from(MAX_CODE) / f64::from(greatest(&self.numbers));
         self.wide.clear();
         self.wide.resize(self.numbers.len(), 0.0);
         let lines = self.numbers.chunks(64).zip(self.wide.chunks_mut(64));
@@ -99,11 +99,9 @@ impl Sketches {
             }
         }
         let (length, tan) = deviation(&self.numbers, &self.wide);
+        // The angles of the codes and of the rotation added up.
+        let tan = (tan + ROUNDING_TAN) / (1.0 - tan * ROUNDING_TAN);
         let scale = ((1.0 + tan * tan).sqrt() / length) as f32;
-        // A largest of 1: so nothing overflows on the way.
-        let inverse = 1.0 / f64::from(largest);
-        self.numbers.iter_mut().for_each(|number| *number = (f64::from(*number) * inverse) as f32);
-        rotate(&mut self.numbers);
         signs(&self.numbers, &mut self.signs);
         let (codes_end, signs_end) = (self.codes.len(), self.signs.len());
         self.heads.push(Head { space, codes_end, signs_end, scale, tan: round_up(tan) });
@@ -195,62 +193,55 @@ pub(crate) fn deviation(numbers: &[f32], codes: &[f64]) -> (f64, f64) {
     (length, rest.sqrt() / (multiple * length))
 }
 
-/// Up to the next `f32`, and by as much again as the sums in `f64` may be off (2^-40 relative, and 2^-44 where nothing remains).
+/// Up to the next `f32`, and by as much again as the sums in `f64` may be off (2^-40 relative).
 fn round_up(tan: f64) -> f32 {
-    if tan < 1.0 / (1u64 << 44) as f64 {
-        tan as f32
-    } else {
-        ((tan * (1.0 + 1.0 / (1u64 << 40) as f64)) as f32).next_up()
-    }
+    ((tan * (1.0 + 1.0 / (1u64 << 40) as f64)) as f32).next_up()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::generated::Random;
+    use crate::space::Dtype;
 
-    fn sketch(dtype: Dtype, numbers: &[f32]) -> (Head, Vec<f64>) {
-        let space = Space::new(numbers.len(), dtype).expect("fits");
+    /// What is kept of an embedding, its codes, and the turned numbers.
+    fn sketch(numbers: &[f32]) -> (Head, Vec<f64>, Vec<f64>) {
+        let space = Space::new(numbers.len(), Dtype::F32).expect("fits");
         let (mut stored, mut sketches) = (Vec::new(), Sketches::default());
         space.encode(numbers, &mut stored).expect("an embedding");
         sketches.add(space, &stored).expect("as stored");
         let codes = sketches.codes.iter().flat_map(|line| &line.0);
-        (sketches.heads[0], codes.map(|byte| f64::from((byte ^ ZERO_CODE) as i8)).collect())
-    }
-
-    #[test]
-    fn codes_of_i8_are_its_own_and_off_by_nothing() {
-        let (sketch, codes) = sketch(Dtype::I8, &[0.1, -0.2, 0.05]);
-        assert_eq!(codes[..4], [64.0, -127.0, 32.0, 0.0]);
-        assert_eq!((sketch.tan, codes.len()), (0.0, 64));
-        let length = (64.0f64 * 64.0 + 127.0 * 127.0 + 32.0 * 32.0).sqrt();
-        assert!((f64::from(sketch.scale) * length - 1.0).abs() < 1e-7);
+        let codes = codes.map(|byte| f64::from((byte ^ ZERO_CODE) as i8)).collect();
+        let mut turned = numbers.to_vec();
+        turn(&mut turned);
+        (sketches.heads[0], codes, turned.into_iter().map(f64::from).collect())
     }
 
     #[test]
     fn the_angle_between_numbers_and_codes_is_not_understated_and_never_above_a_quarter() {
         let mut random = Random::new(9);
-        // The worst there is: one number of 127 steps, and all others half a step off.
-        let mut worst = vec![0.4999f32; 4_096];
-        worst[0] = 127.0;
-        let mut cases = vec![worst, vec![1.0], vec![1.0, 0.5]];
+        let mut cases = vec![vec![1.0], vec![1.0, 0.5], vec![1.0; 4_096], lonely(512), lonely(4_096)];
         cases.extend((0..50).map(|_| (0..200).map(|_| random.normal() as f32).collect()));
         for numbers in cases {
-            let (sketch, codes) = sketch(Dtype::F32, &numbers);
-            let pairs = || numbers.iter().map(|number| f64::from(*number)).zip(&codes);
+            let (sketch, codes, turned) = sketch(&numbers);
+            let pairs = || turned.iter().zip(&codes);
             let along: f64 = pairs().map(|(number, code)| number * code).sum();
-            let (a, b): (f64, f64) = (pairs().map(|(a, _)| a * a).sum(), codes.iter().map(|b| b * b).sum());
+            let (a, b): (f64, f64) = (pairs().map(|(a, _)| a * a).sum(), pairs().map(|(_, b)| b * b).sum());
             // By the cosine, which is another way, and good to 1e-8 here.
             let cosine = along / (a * b).sqrt();
-            let tan = (1.0 / (cosine * cosine) - 1.0).max(0.0).sqrt();
-            assert!(
-                f64::from(sketch.tan) >= tan - 3e-8 && f64::from(sketch.tan) < tan + 1e-7,
-                "{} for {tan}",
-                sketch.tan
-            );
-            assert!(sketch.tan < 0.26, "{}", sketch.tan);
-            assert!((f64::from(sketch.scale) * cosine * b.sqrt() - 1.0).abs() < 1e-7, "the scale");
+            let tan = (1.0 / (cosine * cosine) - 1.0).max(0.0).sqrt() + ROUNDING_TAN;
+            let said = f64::from(sketch.tan);
+            assert!(said >= tan - 3e-8 && said < tan + 1.7e-5 && said < 0.26, "{said} for {tan}");
+            let scale = f64::from(sketch.scale) * b.sqrt() / (1.0 + said * said).sqrt();
+            assert!((scale - 1.0).abs() < 2e-7, "the scale: {scale}");
         }
+    }
+
+    /// A single number that is not zero.
+    fn lonely(dims: usize) -> Vec<f32> {
+        let mut numbers = vec![0.0; dims];
+        numbers[dims / 3] = -7.0;
+        numbers
     }
 
     #[test]
