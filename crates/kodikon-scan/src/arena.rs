@@ -319,10 +319,14 @@ mod tests {
             arena.insert(EntryId(at as u64), &stored(space, &made, at)).expect("there is room");
         }
         let memory = arena.memory();
-        assert_eq!(memory.entry_bytes, 512 + 64 + 8 + 8, "codes, signs, scale and angle, number");
+        assert_eq!(memory.entry_bytes, 512 + 64 + 16 + 8, "codes, signs, two scales and angles, number");
         assert_eq!(Body::capacity(space), 256);
-        assert!((512 * 592..512 * 594).contains(&memory.bytes), "two chunks: {memory}");
-        assert_eq!(memory.to_string(), format!("300 entries of 592 B, {} B in all", memory.bytes));
+        assert!((512 * 600..512 * 602).contains(&memory.bytes), "two chunks: {memory}");
+        assert_eq!(memory.to_string(), format!("300 entries of 600 B, {} B in all", memory.bytes));
+        for (dims, bytes) in [(1, 128 + 8 + 24), (128, 128 + 16 + 24), (129, 256 + 24 + 24), (4_096, 4_096 + 512 + 24)]
+        {
+            assert_eq!(Body::entry_bytes(Space::new(dims, Dtype::F16).expect("fits")), bytes, "{dims} dims");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::bound::Angle;
 use crate::kernel::{MAX_WORD, Planes};
 use crate::rotation::{ROUNDING_TAN, signs, turn};
 use crate::sketch::{deviation, greatest, round};
-use crate::space::{Dtype, MAX_DIMS, ValueError, check_numbers};
+use crate::space::{Dtype, MAX_CODE, MAX_DIMS, ValueError, check_numbers};
 
 /// Numbers to which the nearest are sought.
 #[derive(Clone)]
@@ -16,6 +16,10 @@ pub struct Query {
     pub(crate) scale: f64,
     /// Between the numbers and the words.
     pub(crate) off: Angle,
+    /// 1 / (twice the length of the bytes).
+    pub(crate) coarse_scale: f64,
+    /// Between the numbers and the bytes.
+    pub(crate) coarse_off: Angle,
     pub(crate) signs: Vec<u64>,
 }
 
@@ -31,21 +35,30 @@ impl Query {
         check_numbers(numbers.len(), Dtype::F32, numbers)?;
         let mut turned = numbers.to_vec();
         turn(&mut turned);
+        let largest = greatest(&turned);
         // Whatever the codes are, the sum of products then fits 32 bits.
         let limit = MAX_WORD.min(i32::MAX / (127 * numbers.len() as i32));
-        let factor = f64::from(limit) / f64::from(greatest(&turned));
-        let words: Vec<i16> = turned.iter().map(|number| round(f64::from(*number) * factor) as i16).collect();
-        let wide: Vec<f64> = words.iter().map(|word| f64::from(*word)).collect();
+        let whole = |limit: f64| {
+            let factor = limit / f64::from(largest);
+            turned.iter().map(|number| round(f64::from(*number) * factor)).collect::<Vec<f64>>()
+        };
+        let (wide, coarse_wide) = (whole(f64::from(limit)), whole(f64::from(MAX_CODE)));
+        let words: Vec<i16> = wide.iter().map(|word| *word as i16).collect();
+        let bytes: Vec<i8> = coarse_wide.iter().map(|byte| *byte as i8).collect();
         let (length, tan) = deviation(&turned, &wide);
+        let (coarse_length, coarse_tan) = deviation(&turned, &coarse_wide);
+        let turning = Angle::from_tan(ROUNDING_TAN);
         let square: f64 = numbers.iter().map(|number| f64::from(*number) * f64::from(*number)).sum();
         let mut turned_signs = Vec::new();
         signs(&turned, &mut turned_signs);
         Ok(Self {
             numbers: numbers.to_vec(),
             norm: square.sqrt(),
-            planes: Planes::new(&words),
+            planes: Planes::new(&words, &bytes),
             scale: 1.0 / length,
-            off: Angle::from_tan(tan).plus(Angle::from_tan(ROUNDING_TAN)),
+            off: Angle::from_tan(tan).plus(turning),
+            coarse_scale: 0.5 / coarse_length,
+            coarse_off: Angle::from_tan(coarse_tan).plus(turning),
             signs: turned_signs,
         })
     }

@@ -1,9 +1,10 @@
-//! Decides what an arena keeps of an embedding, which is turned first: a byte a number, a bit a number, and how far the bytes lie from the
-//! truth.
+//! Decides what an arena keeps of an embedding, which is turned first: a byte a number, a bit a number, and how far the bytes, and their
+//! upper halves alone, lie from the truth.
 
 use std::fmt;
 
-use crate::kernel::{Kernel, Line, Work, ZERO_CODE};
+use crate::bound::MAX_TAN;
+use crate::kernel::{Codes, Kernel, LINE_DIMS, Line, Work, ZERO_CODE, split};
 use crate::rotation::{ROUNDING_TAN, signs, turn};
 use crate::space::{MAX_CODE, Space, ValueError, check_finite};
 
@@ -12,10 +13,19 @@ use crate::space::{MAX_CODE, Space, ValueError, check_finite};
 pub struct Sketch<'a> {
     pub(crate) space: Space,
     /// The codes, each 128 too high, to the end of the last line with the code 0.
-    pub(crate) codes: &'a [Line],
+    pub(crate) codes: Codes<'a>,
     /// The signs after the rotation, set where below zero.
     pub(crate) signs: &'a [u64],
-    /// 1 / (length of the codes * cosine of the angle between the codes and the embedding).
+    /// How the codes stand for the embedding,
+    pub(crate) off: Off,
+    /// and how the coarse numbers of their upper halves do.
+    pub(crate) coarse_off: Off,
+}
+
+/// How whole numbers stand for an embedding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Off {
+    /// 1 / (their length * cosine of the angle between them and the embedding).
     pub(crate) scale: f32,
     /// The tangent of that angle, rounded up.
     pub(crate) tan: f32,
@@ -31,12 +41,17 @@ impl fmt::Debug for Sketch<'_> {
 #[derive(Clone, Default)]
 pub struct Sketches {
     heads: Vec<Head>,
-    codes: Vec<Line>,
+    /// The upper halves of codes,
+    coarse: Vec<Line>,
+    /// and as many lines of the lower ones.
+    fine: Vec<Line>,
     signs: Vec<u64>,
     /// Of the last one, its numbers,
     numbers: Vec<f32>,
-    /// and the codes of these alone, as they are reckoned with.
+    /// the codes of these alone, as they are reckoned with,
     wide: Vec<f64>,
+    /// and the coarse numbers.
+    coarse_wide: Vec<f64>,
 }
 
 /// Of one sketch, where its codes and signs end and the next one's begin, and the rest of it.
@@ -45,8 +60,8 @@ struct Head {
     space: Space,
     codes_end: usize,
     signs_end: usize,
-    scale: f32,
-    tan: f32,
+    off: Off,
+    coarse_off: Off,
 }
 
 impl Sketches {
@@ -66,16 +81,18 @@ impl Sketches {
     /// The sketch at a place.
     #[must_use]
     pub fn get(&self, at: usize) -> Option<Sketch<'_>> {
-        let Head { space, codes_end, signs_end, scale, tan } = *self.heads.get(at)?;
+        let Head { space, codes_end, signs_end, off, coarse_off } = *self.heads.get(at)?;
         let before = at.checked_sub(1).and_then(|before| self.heads.get(before));
         let (codes, signs) = before.map_or((0, 0), |before| (before.codes_end, before.signs_end));
-        Some(Sketch { space, codes: &self.codes[codes..codes_end], signs: &self.signs[signs..signs_end], scale, tan })
+        let codes = Codes { coarse: &self.coarse[codes..codes_end], fine: &self.fine[codes..codes_end] };
+        Some(Sketch { space, codes, signs: &self.signs[signs..signs_end], off, coarse_off })
     }
 
     /// Forgets all; their room stays.
     pub(crate) fn clear(&mut self) {
         self.heads.clear();
-        self.codes.clear();
+        self.coarse.clear();
+        self.fine.clear();
         self.signs.clear();
     }
 
@@ -83,28 +100,35 @@ impl Sketches {
     #[inline(always)]
     fn make(&mut self, space: Space) {
         turn(&mut self.numbers);
-        let first = self.codes.len();
-        self.codes.resize(first + space.dims().div_ceil(64), Line([ZERO_CODE; 64]));
         let factor = f64::from(MAX_CODE) / f64::from(greatest(&self.numbers));
         self.wide.clear();
         self.wide.resize(self.numbers.len(), 0.0);
-        let lines = self.numbers.chunks(64).zip(self.wide.chunks_mut(64));
-        for (line, (numbers, wide)) in self.codes[first..].iter_mut().zip(lines) {
-            for ((place, wide), number) in line.0.iter_mut().zip(wide).zip(numbers) {
+        self.coarse_wide.clear();
+        self.coarse_wide.resize(self.numbers.len(), 0.0);
+        let wide = self.wide.chunks_mut(LINE_DIMS).zip(self.coarse_wide.chunks_mut(LINE_DIMS));
+        for (numbers, (wide, coarse_wide)) in self.numbers.chunks(LINE_DIMS).zip(wide) {
+            let mut codes = [ZERO_CODE; LINE_DIMS];
+            for ((code, number), (wide, coarse_wide)) in
+                codes.iter_mut().zip(numbers).zip(wide.iter_mut().zip(coarse_wide))
+            {
                 // At most 127 in magnitude. Where no place is left for a fraction, the lowest places are the whole number's own: a
                 // conversion to an integer would ask each one whether it fits.
                 let shifted = f64::from(*number) * factor + SHIFT;
                 *wide = shifted - SHIFT;
-                *place = shifted.to_bits() as u8 ^ ZERO_CODE;
+                // 7.5 below a code the nearest multiple of 16 is the lowest of the codes that share its upper half, and no tie; 7.5 above
+                // that lies their middle.
+                *coarse_wide = *wide - 7.5 + COARSE_SHIFT - COARSE_SHIFT + 7.5;
+                *code = shifted.to_bits() as u8 ^ ZERO_CODE;
             }
+            let (coarse, fine) = split(&codes);
+            self.coarse.push(coarse);
+            self.fine.push(fine);
         }
-        let (length, tan) = deviation(&self.numbers, &self.wide);
-        // The angles of the codes and of the rotation added up.
-        let tan = (tan + ROUNDING_TAN) / (1.0 - tan * ROUNDING_TAN);
-        let scale = ((1.0 + tan * tan).sqrt() / length) as f32;
+        let off = Off::of(&self.numbers, &self.wide);
+        let coarse_off = Off::of(&self.numbers, &self.coarse_wide);
         signs(&self.numbers, &mut self.signs);
-        let (codes_end, signs_end) = (self.codes.len(), self.signs.len());
-        self.heads.push(Head { space, codes_end, signs_end, scale, tan: round_up(tan) });
+        let (codes_end, signs_end) = (self.coarse.len(), self.signs.len());
+        self.heads.push(Head { space, codes_end, signs_end, off, coarse_off });
     }
 }
 
@@ -141,6 +165,20 @@ impl Work for Adding<'_> {
     }
 }
 
+impl Off {
+    /// Of whole numbers that stand for turned ones. What lies too far off to rule anything out has no scale: then all reach.
+    #[inline(always)]
+    fn of(turned: &[f32], whole: &[f64]) -> Self {
+        let (length, tan) = deviation(turned, whole);
+        // The angles of the codes and of the rotation added up.
+        let tan = (tan + ROUNDING_TAN) / (1.0 - tan * ROUNDING_TAN);
+        if !(0.0..=MAX_TAN).contains(&tan) {
+            return Self { scale: 0.0, tan: f32::INFINITY };
+        }
+        Self { scale: ((1.0 + tan * tan).sqrt() / length) as f32, tan: round_up(tan) }
+    }
+}
+
 /// Sums that are taken beside each other: a processor adds several at once, and each sum waits for itself alone.
 const LANES: usize = 8;
 
@@ -174,6 +212,8 @@ fn sum(numbers: &[f32], codes: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
 
 /// 3 * 2^51: what is added to it has no place for a fraction.
 const SHIFT: f64 = 6_755_399_441_055_744.0;
+/// 16 times as much: what is added to it is rounded to a multiple of 16.
+const COARSE_SHIFT: f64 = 16.0 * SHIFT;
 
 /// To the nearest whole number, ties to the even one, for magnitudes below 2^51. The standard library's own is a function call
 /// without SSE4.1.
@@ -204,36 +244,57 @@ mod tests {
     use crate::generated::Random;
     use crate::space::Dtype;
 
-    /// What is kept of an embedding, its codes, and the turned numbers.
-    fn sketch(numbers: &[f32]) -> (Head, Vec<f64>, Vec<f64>) {
+    /// How an embedding's codes and its coarse numbers stand for it, the codes, and the turned numbers.
+    fn sketch(numbers: &[f32]) -> ([Off; 2], Vec<f64>, Vec<f64>) {
         let space = Space::new(numbers.len(), Dtype::F32).expect("fits");
         let (mut stored, mut sketches) = (Vec::new(), Sketches::default());
         space.encode(numbers, &mut stored).expect("an embedding");
         sketches.add(space, &stored).expect("as stored");
-        let codes = sketches.codes.iter().flat_map(|line| &line.0);
-        let codes = codes.map(|byte| f64::from((byte ^ ZERO_CODE) as i8)).collect();
+        let Sketch { codes, off, coarse_off, .. } = sketches.get(0).expect("it was added");
+        let codes = codes.bytes().into_iter().map(|byte| f64::from((byte ^ ZERO_CODE) as i8)).collect();
         let mut turned = numbers.to_vec();
         turn(&mut turned);
-        (sketches.heads[0], codes, turned.into_iter().map(f64::from).collect())
+        ([off, coarse_off], codes, turned.into_iter().map(f64::from).collect())
+    }
+
+    /// What the upper half of a code stands for.
+    fn coarse_number(code: f64) -> f64 {
+        (code / 16.0).floor() * 16.0 + 7.5
     }
 
     #[test]
-    fn the_angle_between_numbers_and_codes_is_not_understated_and_never_above_a_quarter() {
+    fn the_angle_between_numbers_and_what_stands_for_them_is_not_understated() {
         let mut random = Random::new(9);
         let mut cases = vec![vec![1.0], vec![1.0, 0.5], vec![1.0; 4_096], lonely(512), lonely(4_096)];
         cases.extend((0..50).map(|_| (0..200).map(|_| random.normal() as f32).collect()));
         for numbers in cases {
-            let (sketch, codes, turned) = sketch(&numbers);
-            let pairs = || turned.iter().zip(&codes);
-            let along: f64 = pairs().map(|(number, code)| number * code).sum();
-            let (a, b): (f64, f64) = (pairs().map(|(a, _)| a * a).sum(), pairs().map(|(_, b)| b * b).sum());
-            // By the cosine, which is another way, and good to 1e-8 here.
-            let cosine = along / (a * b).sqrt();
-            let tan = (1.0 / (cosine * cosine) - 1.0).max(0.0).sqrt() + ROUNDING_TAN;
-            let said = f64::from(sketch.tan);
-            assert!(said >= tan - 3e-8 && said < tan + 1.7e-5 && said < 0.26, "{said} for {tan}");
-            let scale = f64::from(sketch.scale) * b.sqrt() / (1.0 + said * said).sqrt();
-            assert!((scale - 1.0).abs() < 2e-7, "the scale: {scale}");
+            let ([off, coarse_off], codes, turned) = sketch(&numbers);
+            let coarse: Vec<f64> = codes.iter().map(|code| coarse_number(*code)).collect();
+            assert_eq!(codes.len(), numbers.len().div_ceil(LINE_DIMS) * LINE_DIMS);
+            assert!(codes[numbers.len()..].iter().all(|code| *code == 0.0), "the rest of the line is empty");
+            for (off, whole, most) in [(off, codes, 0.26), (coarse_off, coarse, 1.0)] {
+                let pairs = || turned.iter().zip(&whole);
+                let along: f64 = pairs().map(|(number, code)| number * code).sum();
+                let (a, b): (f64, f64) = (pairs().map(|(a, _)| a * a).sum(), pairs().map(|(_, b)| b * b).sum());
+                // By the cosine, which is another way, and good to 1e-8 here.
+                let cosine = along / (a * b).sqrt();
+                let tan = (1.0 / (cosine * cosine) - 1.0).max(0.0).sqrt() + ROUNDING_TAN;
+                let said = f64::from(off.tan);
+                assert!(said >= tan - 3e-8 && said < tan + 1.7e-5 && said < most, "{said} for {tan}");
+                let scale = f64::from(off.scale) * b.sqrt() / (1.0 + said * said).sqrt();
+                assert!((scale - 1.0).abs() < 2e-7, "the scale: {scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn coarse_numbers_that_lie_too_far_off_rule_nothing_out() {
+        let numbers = [1.0, 0.0, 0.0];
+        let whole = |other: f64| Off::of(&numbers, &[119.5, other, 7.5]);
+        assert!(whole(100.0).tan < 1.0 && whole(100.0).scale > 0.0);
+        for far in [whole(119.5), whole(f64::NAN), Off::of(&numbers, &[-119.5, 7.5, 7.5]), Off::of(&numbers, &[0.0; 3])]
+        {
+            assert_eq!(far, Off { scale: 0.0, tan: f32::INFINITY });
         }
     }
 
@@ -257,8 +318,8 @@ mod tests {
                     let mut sketches = Sketches::default();
                     sketches.add_by(kernel, space, &stored).expect("as stored");
                     let sketch = sketches.get(0).expect("it was added");
-                    let codes: Vec<u8> = sketch.codes.iter().flat_map(|line| line.0).collect();
-                    (codes, sketch.signs.to_vec(), sketch.scale.to_bits(), sketch.tan.to_bits())
+                    let offs = [sketch.off, sketch.coarse_off].map(|off| (off.scale.to_bits(), off.tan.to_bits()));
+                    (sketch.codes.bytes(), sketch.signs.to_vec(), offs)
                 };
                 let plain = of(Kernel::Scalar);
                 for kernel in Kernel::available() {

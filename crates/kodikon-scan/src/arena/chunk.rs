@@ -1,8 +1,9 @@
-//! Decides how some hundred entries lie side by side: codes an entry at a time, signs eight entries at a time, the rest in columns.
+//! Decides how some hundred entries lie side by side: the halves of codes apart, each an entry at a time, signs eight entries at a time,
+//! the rest in columns.
 
 use std::sync::Arc;
 
-use crate::kernel::{BLOCK, Line, Octet, ZERO_CODE};
+use crate::kernel::{BLOCK, Codes, LINE_DIMS, Line, Octet};
 use crate::sketch::Sketch;
 use crate::source::EntryId;
 use crate::space::Space;
@@ -30,13 +31,16 @@ impl Chunk {
         debug_assert!(!self.is_live(at), "place {at} is free");
         self.live[at / BLOCK] |= 1 << (at % BLOCK);
         let body = Arc::make_mut(&mut self.body);
-        let (lines, words) = (sketch.codes.len(), sketch.signs.len());
-        body.codes[at * lines..][..lines].copy_from_slice(sketch.codes);
+        let (lines, words) = (sketch.codes.coarse.len(), sketch.signs.len());
+        body.coarse[at * lines..][..lines].copy_from_slice(sketch.codes.coarse);
+        body.fine[at * lines..][..lines].copy_from_slice(sketch.codes.fine);
         for (octet, word) in body.signs[at / 8 * words..].iter_mut().zip(sketch.signs) {
             octet.0[at % 8] = *word;
         }
-        body.scales[at] = sketch.scale;
-        body.tans[at] = sketch.tan;
+        body.scales[at] = sketch.off.scale;
+        body.tans[at] = sketch.off.tan;
+        body.coarse_scales[at] = sketch.coarse_off.scale;
+        body.coarse_tans[at] = sketch.coarse_off.tan;
         body.ids[at] = id;
     }
 
@@ -57,10 +61,15 @@ impl Chunk {
 /// What a chunk's entries are, in places that may be empty.
 #[derive(Clone)]
 pub(crate) struct Body {
-    pub(crate) codes: Vec<Line>,
+    /// The upper halves of the codes, read of every entry,
+    pub(crate) coarse: Vec<Line>,
+    /// and the lower ones, of few.
+    pub(crate) fine: Vec<Line>,
     pub(crate) signs: Vec<Octet>,
     pub(crate) scales: Vec<f32>,
     pub(crate) tans: Vec<f32>,
+    pub(crate) coarse_scales: Vec<f32>,
+    pub(crate) coarse_tans: Vec<f32>,
     pub(crate) ids: Vec<EntryId>,
 }
 
@@ -69,23 +78,27 @@ impl Body {
         let capacity = Self::capacity(space);
         let lines = lines(space);
         Self {
-            codes: vec![Line([ZERO_CODE; 64]); capacity * lines],
-            signs: vec![Octet([0; 8]); capacity / 8 * lines],
+            coarse: vec![Line([0; 64]); capacity * lines],
+            fine: vec![Line([0; 64]); capacity * lines],
+            signs: vec![Octet([0; 8]); capacity / 8 * words(space)],
             scales: vec![0.0; capacity],
             tans: vec![0.0; capacity],
+            coarse_scales: vec![0.0; capacity],
+            coarse_tans: vec![0.0; capacity],
             ids: vec![EntryId(0); capacity],
         }
     }
 
     /// Entries of a chunk: a power of two and a multiple of [`BLOCK`].
     pub(crate) fn capacity(space: Space) -> usize {
-        let fitting = CHUNK_BYTES / (lines(space) * 64);
+        let fitting = CHUNK_BYTES / (2 * lines(space) * size_of::<Line>());
         (1 << fitting.ilog2()).clamp(BLOCK, MAX_CAPACITY)
     }
 
     /// Bytes an entry takes.
     pub(crate) fn entry_bytes(space: Space) -> usize {
-        lines(space) * (size_of::<Line>() + size_of::<u64>()) + 2 * size_of::<f32>() + size_of::<EntryId>()
+        let halves = 2 * lines(space) * size_of::<Line>();
+        halves + words(space) * size_of::<u64>() + 4 * size_of::<f32>() + size_of::<EntryId>()
     }
 
     /// Bytes a chunk takes.
@@ -98,18 +111,24 @@ impl Body {
         self.ids.len() / BLOCK
     }
 
-    /// The codes of an entry.
-    pub(crate) fn codes_of(&self, at: usize) -> &[Line] {
-        &self.codes[at * self.lines()..][..self.lines()]
+    /// The codes of the entries of a block.
+    pub(crate) fn codes(&self, block: usize) -> Codes<'_> {
+        let lines = BLOCK * self.lines();
+        Codes { coarse: &self.coarse[block * lines..][..lines], fine: &self.fine[block * lines..][..lines] }
     }
 
-    /// Lines of an entry.
-    pub(crate) fn lines(&self) -> usize {
-        self.codes.len() / self.ids.len()
+    /// Lines of either half of an entry's codes.
+    fn lines(&self) -> usize {
+        self.coarse.len() / self.ids.len()
     }
 }
 
-/// Lines of an entry's codes, and words of its signs.
+/// Lines of either half of an entry's codes.
 fn lines(space: Space) -> usize {
+    space.dims().div_ceil(LINE_DIMS)
+}
+
+/// Words of an entry's signs.
+fn words(space: Space) -> usize {
     space.dims().div_ceil(64)
 }

@@ -1,17 +1,42 @@
 //! Decides what the kernels answer: plain loops over whole numbers, which every other path must equal.
 
-use super::{BLOCK, Line, Octet, Planes};
+use super::{Ahead, BLOCK, COARSE_STEP, Codes, Line, Octet, Planes, fetch};
+use crate::bound::{Estimates, Test};
 
-pub(super) fn products(codes: &[Line], places: u64, query: &Planes, out: &mut [i32; BLOCK]) {
-    for (at, (entry, out)) in codes.chunks_exact(query.lines()).zip(out).enumerate() {
+pub(super) fn coarse(coarse: &[Line], ahead: Ahead<'_>, places: u64, query: &Planes, out: &mut [i32; BLOCK]) {
+    fetch(ahead.0);
+    fetch(ahead.1);
+    for (at, (entry, out)) in coarse.chunks_exact(query.lines()).zip(out).enumerate() {
         if places >> at & 1 == 0 {
             continue;
         }
         let mut sum = 0i32;
-        for (codes, words) in entry.iter().zip(&query.words) {
-            for (code, word) in codes.0.iter().zip(&words.0) {
+        for (halves, [low, high]) in entry.iter().zip(query.bytes.as_chunks().0) {
+            for ((both, low), high) in halves.0.iter().zip(&low.0).zip(&high.0) {
+                sum += i32::from(both & 15) * i32::from(*low as i8) + i32::from(both >> 4) * i32::from(*high as i8);
+            }
+        }
+        *out = COARSE_STEP * sum - query.coarse_bias;
+    }
+}
+
+pub(super) fn reaching(estimates: Estimates<'_>, test: Test) -> u64 {
+    (0..BLOCK).rev().fold(0, |places, at| places << 1 | u64::from(estimates.reach(at, test)))
+}
+
+pub(super) fn products(codes: Codes<'_>, places: u64, query: &Planes, out: &mut [i32; BLOCK]) {
+    let entries = codes.coarse.chunks_exact(query.lines()).zip(codes.fine.chunks_exact(query.lines()));
+    for (at, ((coarse, fine), out)) in entries.zip(out).enumerate() {
+        if places >> at & 1 == 0 {
+            continue;
+        }
+        let mut sum = 0i32;
+        for ((coarse, fine), [low, high]) in coarse.iter().zip(fine).zip(query.words.as_chunks().0) {
+            for at in 0..64 {
+                let (coarse, fine) = (coarse.0[at], fine.0[at]);
                 // Codes lie 128 too high; what that adds is taken away at the end. What overflows on the way comes back.
-                sum = sum.wrapping_add(i32::from(*code) * i32::from(*word));
+                sum = sum.wrapping_add(i32::from(coarse << 4 | fine & 15) * i32::from(low.0[at]));
+                sum = sum.wrapping_add(i32::from(coarse & 0xf0 | fine >> 4) * i32::from(high.0[at]));
             }
         }
         *out = sum.wrapping_sub(query.bias);

@@ -3,9 +3,11 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::slice::from_ref;
 
-use crate::bound::{Angle, Limits, Test};
-use crate::kernel::BLOCK;
+use crate::arena::Body;
+use crate::bound::{Angle, Estimates, Limits, Test};
+use crate::kernel::{BLOCK, Line, fetch};
 use crate::search::{Answer, Certificate, Hit, Search, bits};
 use crate::source::{EntryId, Source};
 use crate::space::Space;
@@ -13,14 +15,39 @@ use crate::space::Space;
 /// Candidates from which on those are dropped that the floor has left below itself.
 const PRUNE_FROM: usize = 1_024;
 
-/// Entries of one block, and the sums of products of their codes with the query's words.
-pub(super) struct Offer<'a> {
-    /// Which of them are offered.
+/// Where coarse numbers do not rule out half of a block, so many blocks are not asked: their codes are looked at in a row.
+const UNASKED: u32 = 3;
+
+/// Some entries of a block.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) body: &'a Body,
+    pub(super) block: usize,
     pub(super) places: u64,
-    pub(super) products: &'a [i32; BLOCK],
-    pub(super) scales: &'a [f32; BLOCK],
-    pub(super) tans: &'a [f32; BLOCK],
-    pub(super) ids: &'a [EntryId; BLOCK],
+}
+
+impl Part<'_> {
+    /// Fetches the coarse halves of codes: those of a whole block come with the ones before them.
+    pub(super) fn fetch_coarse(self) {
+        let coarse = self.body.codes(self.block).coarse;
+        bits(self.places).for_each(|at| fetch(row(coarse, at)));
+    }
+
+    /// Fetches what is wanted besides them when the entries are offered.
+    pub(super) fn fetch_fine(self) {
+        let fine = self.body.codes(self.block).fine;
+        for at in bits(self.places) {
+            fetch(row(fine, at));
+            fetch(from_ref(&self.body.scales[self.block * BLOCK + at]));
+            fetch(from_ref(&self.body.tans[self.block * BLOCK + at]));
+        }
+    }
+}
+
+/// The lines of one entry of a block.
+fn row(lines: &[Line], at: usize) -> &[Line] {
+    let each = lines.len() / BLOCK;
+    &lines[at * each..][..each]
 }
 
 /// What one search has found so far.
@@ -29,7 +56,12 @@ pub(super) struct Collector<'a> {
     /// The highest lower bounds.
     floor: Highest,
     test: Test,
-    scale: f32,
+    /// What the coarse numbers of an entry must reach for its codes to be looked at.
+    coarse_test: Option<Test>,
+    /// Blocks that are yet to be looked at without asking.
+    unasked: u32,
+    /// Entries that are to be offered next: their codes are on the way.
+    pub(super) waiting: Option<Part<'a>>,
     candidates: Vec<Candidate>,
     prune_at: usize,
     allowed: usize,
@@ -47,7 +79,9 @@ impl<'a> Collector<'a> {
             search,
             floor: Highest::new(search.k),
             test: Test::NONE,
-            scale: search.query.scale as f32,
+            coarse_test: None,
+            unasked: 0,
+            waiting: None,
             candidates: Vec::new(),
             prune_at: PRUNE_FROM,
             allowed: 0,
@@ -65,41 +99,56 @@ impl<'a> Collector<'a> {
         self.floor.last()
     }
 
-    pub(super) fn offer(&mut self, offer: Offer<'_>) {
-        self.bounded += offer.places.count_ones() as usize;
-        // Of a few each is asked; of many first whether any of them passes, for which there is no branch.
-        if offer.places.count_ones() as usize >= BLOCK / 4 && self.passing(&offer) == 0 {
-            return;
+    /// Counts entries that are bounded, by their coarse numbers or by their codes.
+    pub(super) fn bound(&mut self, places: u64) {
+        self.bounded += places.count_ones() as usize;
+    }
+
+    /// What coarse numbers must reach for the codes to be looked at; `None` where all are.
+    pub(super) fn coarse_test(&mut self) -> Option<Test> {
+        if self.unasked == 0 {
+            return self.coarse_test;
         }
-        for at in bits(offer.places) {
-            if self.passes(&offer, at) {
-                self.take(&offer, at);
+        self.unasked -= 1;
+        None
+    }
+
+    /// How many of a block's coarse numbers reached what was asked for decides whether the next ones are asked.
+    pub(super) fn learn(&mut self, shown: u64, reaching: u64) {
+        if 2 * reaching.count_ones() > shown.count_ones() {
+            self.unasked = UNASKED;
+        }
+    }
+
+    /// Whether nobody can be ruled out yet: then what comes next is better known when all that is shown has been offered.
+    pub(super) fn is_open(&self) -> bool {
+        self.coarse_test.is_none()
+    }
+
+    /// Takes entries of a block whose codes say that they may be among the nearest.
+    pub(super) fn offer(&mut self, places: u64, estimates: Estimates<'_>, ids: &[EntryId; BLOCK]) {
+        for at in bits(places) {
+            if estimates.reach(at, self.test) {
+                self.take(estimates, at, ids[at]);
             }
         }
     }
 
-    /// How many of the whole block pass, places that are not offered included: in most blocks none.
-    fn passing(&self, offer: &Offer<'_>) -> u32 {
-        (0..BLOCK).map(|at| u32::from(self.passes(offer, at))).sum()
-    }
-
-    fn passes(&self, offer: &Offer<'_>, at: usize) -> bool {
-        offer.products[at] as f32 * self.scale * offer.scales[at] >= self.test.cos - self.test.sin * offer.tans[at]
-    }
-
-    fn take(&mut self, offer: &Offer<'_>, at: usize) {
+    fn take(&mut self, estimates: Estimates<'_>, at: usize, id: EntryId) {
         let query = self.search.query;
-        let entry = Angle::from_tan(f64::from(offer.tans[at]));
-        let x = f64::from(offer.products[at]) * query.scale * f64::from(offer.scales[at]) * entry.cos;
+        let Estimates { products, scales, tans, .. } = estimates;
+        let entry = Angle::from_tan(f64::from(tans[at]));
+        let x = f64::from(products[at]) * query.scale * f64::from(scales[at]) * entry.cos;
         let limits = Limits::around(x, entry.plus(query.off));
         if self.floor.last().is_some_and(|floor| limits.upper < floor) {
             return;
         }
-        self.candidates.push(Candidate { id: offer.ids[at], limits });
+        self.candidates.push(Candidate { id, limits });
         if self.floor.push(limits.lower)
             && let Some(floor) = self.floor.last()
         {
             self.test = Test::reaching(floor, query.off);
+            self.coarse_test = Some(Test::reaching(floor, query.coarse_off)).filter(|test| test.rules_out());
         }
         if self.candidates.len() >= self.prune_at {
             self.prune();

@@ -4,9 +4,9 @@
 //! Williamson 1995, Charikar 2002). So first those are bounded whose signs differ least; their k-th lower bound is a score,
 //! and an angle; and then all whose signs differ in no more places than that angle, and some deviations, explain.
 
-use crate::arena::{Chunk, Snapshot};
-use crate::kernel::{BLOCK, fetch};
-use crate::search::collector::Collector;
+use crate::arena::Snapshot;
+use crate::kernel::BLOCK;
+use crate::search::collector::{Collector, Part};
 use crate::search::{bits, block_of};
 
 /// Entries bounded first, for each that is wanted. More of them make the floor better and the rest fewer.
@@ -133,21 +133,25 @@ impl Snapshot {
     fn show_between(&self, cascade: &mut Cascade<'_, '_>, least: usize, most: usize) {
         let (blocks, _) = cascade.distances.as_chunks::<BLOCK>();
         let mut blocks = blocks.iter();
-        let mut waiting: Option<(&Chunk, usize, u64)> = None;
+        let mut waiting: Option<Part<'_>> = None;
         for chunk in &self.chunks {
-            for (block, distances) in (0..chunk.body.blocks()).zip(&mut blocks) {
+            let body = &chunk.body;
+            for (block, distances) in (0..body.blocks()).zip(&mut blocks) {
                 let places = self.kernel.between(distances, least as u16, most as u16);
                 if places == 0 {
                     continue;
                 }
-                bits(places).for_each(|at| fetch(chunk.body.codes_of(block * BLOCK + at)));
-                if let Some((chunk, block, places)) = waiting.replace((chunk, block, places)) {
-                    self.show(chunk, block, places, cascade.collector);
+                let part = Part { body, block, places };
+                part.fetch_coarse();
+                part.fetch_fine();
+                cascade.collector.bound(places);
+                if let Some(part) = waiting.replace(part) {
+                    self.offer(part, cascade.collector);
                 }
             }
         }
-        if let Some((chunk, block, places)) = waiting {
-            self.show(chunk, block, places, cascade.collector);
+        if let Some(part) = waiting {
+            self.offer(part, cascade.collector);
         }
     }
 }
