@@ -3,11 +3,17 @@
 use core::cmp::Reverse;
 use std::sync::Arc;
 
+use minicbor::Decoder;
+use minicbor::data::Type;
+
 use crate::ground::id::NodeId;
 use crate::ground::time::WallTime;
 use crate::machines::registry::Registry;
 use crate::model::op::{OpId, SignedOp};
 use crate::model::record::{Cursor, Filter, RecordBody, Traits};
+
+/// The field of a sighting's body in which its time stands ([`RecordBody::seen_ms`]).
+const SEEN: u64 = 8;
 
 /// What one turn of a search looked at.
 #[derive(Debug, Default)]
@@ -48,6 +54,9 @@ impl Registry {
             }
             last = Some(Cursor { born_ms: born.0, id });
             let Some(entry) = self.shown.get(&id).filter(|entry| !filter.local || entry.is_local()) else { continue };
+            if !is_in_time(filter, &entry.op) {
+                continue;
+            }
             let Ok(body) = minicbor::decode::<RecordBody>(entry.op.body()) else { continue };
             let author = entry.op.author();
             let (data_type, source, metadata) = (&body.data_type, &body.source, &body.metadata);
@@ -60,8 +69,57 @@ impl Registry {
     }
 }
 
+/// Whether a sighting may be of the time that is asked for: found out without reading the rest, a tenth of a microsecond and not two.
+fn is_in_time(filter: &Filter, op: &SignedOp) -> bool {
+    if filter.since.is_none() && filter.until.is_none() {
+        return true;
+    }
+    // What cannot be read is left to who reads it all.
+    let Ok(seen) = told_time(op.body()) else { return true };
+    let seen = seen.map_or(op.wall(), WallTime);
+    filter.since.is_none_or(|since| seen >= since) && filter.until.is_none_or(|until| seen <= until)
+}
+
+/// The time that the body of a sighting says, if it does.
+fn told_time(body: &[u8]) -> Result<Option<u64>, minicbor::decode::Error> {
+    let mut decoder = Decoder::new(body);
+    let fields = decoder.map()?.unwrap_or(u64::MAX);
+    for _ in 0..fields {
+        if decoder.datatype()? == Type::Break {
+            return Ok(None);
+        }
+        if decoder.u64()? == SEEN {
+            return if decoder.datatype()? == Type::Null { Ok(None) } else { decoder.u64().map(Some) };
+        }
+        decoder.skip()?;
+    }
+    Ok(None)
+}
+
 /// When something was seen, as far as anybody says.
 #[must_use]
 pub fn seen_at(op: &SignedOp, body: &RecordBody) -> WallTime {
     body.seen_ms.map_or(op.wall(), WallTime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::record::NewRecord;
+
+    #[test]
+    fn the_time_of_a_sighting_is_read_without_the_rest() {
+        for seen in [None, Some(0), Some(1), Some(u64::MAX)] {
+            let mut body = NewRecord::new("seen").body("cam");
+            body.metadata = "{\"a\":[1,2,3]}".to_owned();
+            body.seen_ms = seen;
+            body.replaces = Some((1, 2));
+            assert_eq!(told_time(&minicbor::to_vec(&body).expect("into memory")).ok(), Some(seen));
+        }
+        for text in ["", "a0", "ff", "a108", "bf08f6ff", "bf01f6ff", "a10181"] {
+            let bytes: Vec<u8> =
+                (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect();
+            assert!(!matches!(told_time(&bytes), Ok(Some(_))), "{text}");
+        }
+    }
 }

@@ -260,8 +260,9 @@ impl Log {
         }
         match self.pieces.add(by.0, piece) {
             Ok(Added::Whole(entry)) => self.on_entry(now, by, entry, checks, ctx),
-            // Where the next one is lost the peer is asked for the rest soon, and not when its root is compared again.
-            Ok(Added::Piece) => self.note_news(now, by),
+            Ok(Added::Piece) if by.1 == Way::Datagram => self.sync.note_piece(now, by.0),
+            // Nothing of a pipe is lost.
+            Ok(Added::Piece) => {}
             Ok(Added::Again) => {}
             Err(()) => ctx.stats.drop(Reject::Malformed),
         }
@@ -577,7 +578,12 @@ impl Log {
         self.ended.extend(runs.filter(|run| *run != closed));
         self.drop_ended(ctx);
         let id = OpId { author: closed.0, epoch: closed.1, seq: Seq(0) };
-        if self.open_lane(&id, key, ctx)
+        // What is over makes room for this one as soon as it is let go of.
+        let has_room = !self.ended.is_empty() && self.lanes.len() < MAX_RUNS;
+        if has_room {
+            self.lanes.entry(closed).or_insert_with(|| LogLane::new(closed.0, closed.1, key));
+        }
+        if (has_room || self.open_lane(&id, key, ctx))
             && let Some(lane) = self.lanes.get_mut(&closed).filter(|lane| !lane.is_closed())
         {
             lane.close();
@@ -724,6 +730,7 @@ impl Log {
             ("log_resting", self.sync.resting(), super::sync::MAX_RESTING),
             ("log_given", self.given.len(), MAX_PEERS),
             ("log_compared", self.comparing.len(), MAX_PEERS),
+            ("log_digests", self.comparing.readers(), MAX_PEERS),
         ];
         tables.into_iter().chain(self.bulk.table_sizes()).collect()
     }

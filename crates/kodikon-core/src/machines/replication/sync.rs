@@ -19,6 +19,8 @@ use crate::wire::message::{Cover, Digest, Interval, Message, Ops, Run};
 
 /// A difference younger than this is on its way already.
 const SETTLE: Duration = Duration::from_millis(250);
+/// Pieces for which a peer is asked on before it has brought a whole op again: those of two of the longest.
+const MAX_PIECES_UNPROVEN: u8 = 44;
 /// Digests sent a second.
 const PER_SECOND: usize = 2;
 /// A question is answered within this, or twice as long as the last one took; each one that is not doubles that, up to the most.
@@ -66,6 +68,8 @@ pub(super) struct Sync {
     source_until: Instant,
     /// Whether the source brought news since it was asked last.
     has_news: bool,
+    /// Pieces of ops that it brought since it last brought a whole one: nobody has signed a piece.
+    pieces: u8,
     /// When it is asked again if it says no more.
     resume: Option<Instant>,
     /// Until when nobody is asked: what is missing comes by another way.
@@ -117,6 +121,7 @@ impl Sync {
             source: NodeId::default(),
             source_until: Instant::ZERO,
             has_news: false,
+            pieces: 0,
             resume: None,
             quiet: Instant::ZERO,
             cut: 0,
@@ -189,7 +194,16 @@ impl Sync {
     /// A peer brought something new.
     pub(super) fn note_news(&mut self, now: Instant, from: NodeId) {
         if self.is_pulled(now, from) {
-            (self.has_news, self.resume) = (true, Some(now + RESUME));
+            (self.has_news, self.resume, self.pieces) = (true, Some(now + RESUME), 0);
+        }
+    }
+
+    /// A peer brought a piece of a longer op. Where the next ones are lost it is asked for the rest soon, and not when its root is compared
+    /// again; but not for ever, since a liar makes pieces of what nobody said.
+    pub(super) fn note_piece(&mut self, now: Instant, from: NodeId) {
+        if self.is_pulled(now, from) && self.pieces < MAX_PIECES_UNPROVEN {
+            self.pieces += 1;
+            self.resume = Some(now + RESUME);
         }
     }
 
@@ -199,8 +213,11 @@ impl Sync {
         if !self.is_pulled(now, from) {
             return 0;
         }
-        self.resume = None;
-        if std::mem::take(&mut self.has_news) { more | self.cut } else { 0 }
+        let has_news = std::mem::take(&mut self.has_news);
+        if has_news || self.pieces == 0 {
+            self.resume = None;
+        }
+        if has_news { more | self.cut } else { 0 }
     }
 
     /// Whether a peer's answer that ends brought nothing.
@@ -211,7 +228,7 @@ impl Sync {
     /// The peer to ask again whose answer stopped short, if it is time.
     pub(super) fn take_resumed(&mut self, now: Instant) -> Option<NodeId> {
         self.resume.take_if(|at| now >= *at)?;
-        std::mem::take(&mut self.has_news).then_some(self.source)
+        (std::mem::take(&mut self.has_news) || self.pieces > 0).then_some(self.source)
     }
 
     /// Asks for more, whatever this second's share.
@@ -671,6 +688,31 @@ mod tests {
     fn cover(n: u8, intervals: u64) -> Cover {
         let interval = |k: u64| Interval { first: 70_000 * k + 1, last: 70_000 * (k + 1) - 1 };
         Cover { author: [n; 16], epoch: u64::MAX, intervals: (0..intervals).map(interval).collect() }
+    }
+
+    #[test]
+    fn pieces_have_a_peer_asked_on_for_a_while_and_a_whole_op_for_as_long_again() {
+        let (mut now, from) = (Instant::ZERO + Duration::from_secs(9), NodeId([1; 16]));
+        let mut sync = Sync::new();
+        let mut resumed = |sync: &mut Sync| {
+            (0..200)
+                .filter(|_| {
+                    sync.expect(now, from);
+                    sync.note_piece(now, from);
+                    assert_eq!(sync.goes_on(now, from, u64::MAX), 0, "nothing whole came");
+                    now = now + RESUME;
+                    sync.take_resumed(now) == Some(from)
+                })
+                .count()
+        };
+        assert_eq!(resumed(&mut sync), 44);
+        assert_eq!(resumed(&mut sync), 0);
+        sync.pieces = 0;
+        assert_eq!(resumed(&mut sync), 44);
+        let now = now + RESUME;
+        sync.expect(now, from);
+        sync.note_news(now, from);
+        assert_eq!((sync.pieces, sync.goes_on(now, from, 5), sync.resume), (0, 5, None));
     }
 
     /// Where an answer was lost and what was lacked came by another way, every search asked everybody from then on.

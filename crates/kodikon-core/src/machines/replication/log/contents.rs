@@ -53,6 +53,10 @@ impl Comparing {
         self.allowances.len()
     }
 
+    pub(super) fn readers(&self) -> usize {
+        self.digests.len()
+    }
+
     /// Whether one more digest of a peer is read.
     pub(super) fn reads_digest(&mut self, now: Instant, from: NodeId) -> bool {
         self.digests.get_or_insert_with(from, || TokenBucket::new(DIGEST_RATE, DIGEST_BURST)).take(now, 1)
