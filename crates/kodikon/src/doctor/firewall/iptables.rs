@@ -24,6 +24,9 @@ const GOES_ON: [&str; 16] = [
     "CT",
 ];
 
+/// Matches that ask for nothing where no option follows.
+const ASK_NOTHING: [&str; 2] = ["tcp", "udp"];
+
 pub(super) fn tables(text: &str) -> Vec<Table> {
     let mut tables = Vec::new();
     let mut filters = false;
@@ -104,8 +107,19 @@ fn read(line: &str, probe: &Probe) -> Rule {
                 rule.and(Fits::No.unless(negated));
             }
             "--invert" => rule.and(Fits::No),
-            "-m" | "--comment" | "--limit-burst" => drop(next()),
-            _ if word.starts_with("--") => rule.and(Fits::Perhaps),
+            // What a neighbour sends first fits one packet: it is in no fragments.
+            "-f" => rule.and(Fits::No.unless(negated)),
+            "-m" => {
+                let name = next();
+                // One that asks for something says what; one that asks for nothing is a condition of its own.
+                let asks = words.peek().is_some_and(|next| *next == "!" || next.starts_with("--"));
+                if !asks && !ASK_NOTHING.contains(&name) {
+                    rule.and(Fits::Perhaps);
+                }
+            }
+            "--comment" | "--limit-burst" => drop(next()),
+            _ if word.starts_with('-') => rule.and(Fits::Perhaps),
+            // What belongs to an option that is not known.
             _ => {}
         }
     }

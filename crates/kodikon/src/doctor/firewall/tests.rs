@@ -91,6 +91,7 @@ fn a_last_rule_that_refuses_all_is_as_good_as_a_policy() {
     };
     let reject = "reject with icmpx admin-prohibited";
     let reply = "INPUT -j REJECT --reject-with icmp-host-prohibited";
+    let doubt = |rule: &str| format!("UDP 9999, UDP 10000, TCP 10000 by `{rule}`");
     check(&[
         (nft("accept", &["tcp dport 22 accept", reject]), &[&by(reject, "UDP 9999, UDP 10000, TCP 10000")], &[]),
         (nft("accept", &["jump mesh", reject]), &[], &[]),
@@ -120,6 +121,25 @@ fn a_last_rule_that_refuses_all_is_as_good_as_a_policy() {
         ),
         (iptables("ACCEPT", &["INPUT -j mesh", reply]), &[], &[]),
         (iptables("ACCEPT", &["FORWARD -j DROP"]), &[], &[]),
+        // Later fragments, which no first packet is, and matches whose names alone ask for something.
+        (iptables("ACCEPT", &["INPUT -f -j DROP"]), &[], &[]),
+        (
+            iptables("ACCEPT", &["INPUT ! -f -j DROP"]),
+            &[&format!("chain INPUT drops by `-A INPUT ! -f -j DROP` what no rule lets in, and {ALL}")],
+            &[],
+        ),
+        (iptables("ACCEPT", &["INPUT -m socket -j DROP"]), &[], &[&doubt("-A INPUT -m socket -j DROP")]),
+        (
+            iptables("ACCEPT", &["INPUT -m socket -m comment --comment -x -j DROP"]),
+            &[],
+            &[&doubt("-A INPUT -m socket -m comment --comment -x -j DROP")],
+        ),
+        (iptables("DROP", &["INPUT -4 -j ACCEPT"]), &[], &[&doubt("-A INPUT -4 -j ACCEPT")]),
+        (
+            iptables("ACCEPT", &["INPUT -p tcp -m tcp -j DROP"]),
+            &["chain INPUT drops by `-A INPUT -p tcp -m tcp -j DROP` what no rule lets in, and none lets in TCP 10000"],
+            &[],
+        ),
     ]);
 }
 
