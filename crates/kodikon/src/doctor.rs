@@ -411,24 +411,32 @@ fn firewall_rules(symptoms: &Symptoms) -> Finding {
     match &symptoms.firewall {
         None => unknown("not looked at"),
         Some(firewall::Rules::Unreadable(why)) => unknown(format!("the rules cannot be read: {why}")),
-        Some(firewall::Rules::Read { tool, text }) => {
+        Some(firewall::Rules::Read(shown)) => {
             let discovery = symptoms.discovery_port;
             let (low, high) = firewall::own_ports(discovery);
             let own = symptoms.own_port.unwrap_or(low);
-            let verdict = firewall::judge(text, firewall::Ports { discovery, own });
-            if !verdict.suspects.is_empty() {
+            let (mut suspects, mut doubts) = (Vec::new(), Vec::new());
+            for firewall::Shown { tool, text } in shown {
+                let verdict = firewall::judge(text, firewall::Ports { discovery, own });
+                for (said, all) in [(verdict.suspects, &mut suspects), (verdict.doubts, &mut doubts)] {
+                    if !said.is_empty() {
+                        all.push(format!("{tool}: {}", said.join("; ")));
+                    }
+                }
+            }
+            // What lets it through beside a rule that keeps it out helps nobody: the kernel asks them all.
+            if !suspects.is_empty() {
                 return warn(
-                    format!("{tool}: {}", verdict.suspects.join("; ")),
+                    suspects.join("; "),
                     format!("let in UDP {discovery} and {low}-{high}, and TCP {low}-{high}, from the local network"),
                 );
             }
-            if !verdict.doubts.is_empty() {
-                let doubts = verdict.doubts.join("; ");
-                return unknown(format!(
-                    "{tool} does not tell whether these rules let in what the mesh needs: {doubts}"
-                ));
+            if !doubts.is_empty() {
+                let doubts = doubts.join("; ");
+                return unknown(format!("it cannot be told whether these rules let in what the mesh needs: {doubts}"));
             }
-            ok(format!("{tool} shows no rule against the mesh"))
+            let tools: Vec<&str> = shown.iter().map(|shown| shown.tool).collect();
+            ok(format!("{}: no rule against the mesh", tools.join(", ")))
         }
     }
 }

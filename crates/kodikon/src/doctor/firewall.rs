@@ -23,13 +23,17 @@ use rule::{Deed, Fits, Rule};
 pub enum Rules {
     /// Nothing: no tool, or no right to look.
     Unreadable(String),
-    /// The rules as a tool prints them.
-    Read {
-        /// `nft`, `iptables-save` or `iptables-legacy-save`.
-        tool: &'static str,
-        /// What it printed.
-        text: String,
-    },
+    /// The rules of each tool that could be asked; at least one's.
+    Read(Vec<Shown>),
+}
+
+/// The rules as a tool prints them. The kernel asks those of all tools, and one tool may print what another does, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// `nft`, `iptables-save` or `iptables-legacy-save`.
+    pub tool: &'static str,
+    /// What it printed.
+    pub text: String,
 }
 
 /// The ports of a node that must be reached.
@@ -61,13 +65,6 @@ const MAX_STEPS: usize = 20_000;
 #[must_use]
 pub fn own_ports(discovery: u16) -> (u16, u16) {
     (discovery.saturating_add(1), discovery.saturating_add(crate::settings::PORTS_TRIED))
-}
-
-/// Whether rules judge what comes in: a tool that shows none may look past those of another.
-#[must_use]
-pub fn judges_input(text: &str) -> bool {
-    let judges = |chain: &Chain| chain.hook == Some(Hook::Input) && (chain.drops || !chain.lines.is_empty());
-    tables(text).iter().any(|table| !table.families.is_empty() && table.chains.values().any(judges))
 }
 
 /// What the rules make of a node with these ports.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::firewall::{self, Rules};
+use super::firewall::{Rules, Shown};
 use crate::store::DAMAGED_FILE;
 
 /// A firewall's rules are a few pages; what is longer is cut.
@@ -30,23 +30,22 @@ pub fn damaged_logs(directory: &Path) -> Vec<String> {
     found
 }
 
-/// Reads the firewall's rules: those of the first tool that knows some for what comes in. Takes up to some seconds: not for the loop.
+/// Reads the firewall's rules, by all tools that tell some. Takes up to some seconds: not for the loop.
 #[must_use]
 pub fn firewall_rules() -> Rules {
-    first_that_judges(TOOLS.into_iter().map(|(tool, arguments)| (tool, output(tool, arguments, PATIENCE))))
+    all_told(TOOLS.into_iter().map(|(tool, arguments)| (tool, output(tool, arguments, PATIENCE))))
 }
 
-/// The rules of the first tool that has some for what comes in, or else of the first that could be asked.
-fn first_that_judges(told: impl IntoIterator<Item = (&'static str, Result<String, String>)>) -> Rules {
-    let (mut first, mut why) = (None, Vec::new());
+/// The rules of all tools that could be asked: none hides those of another, since the kernel asks them all.
+fn all_told(told: impl IntoIterator<Item = (&'static str, Result<String, String>)>) -> Rules {
+    let (mut shown, mut why) = (Vec::new(), Vec::new());
     for (tool, text) in told {
         match text {
-            Ok(text) if firewall::judges_input(&text) => return Rules::Read { tool, text },
-            Ok(text) => first = first.or(Some(Rules::Read { tool, text })),
+            Ok(text) => shown.push(Shown { tool, text }),
             Err(reason) => why.push(reason),
         }
     }
-    first.unwrap_or_else(|| Rules::Unreadable(why.join("; ")))
+    if shown.is_empty() { Rules::Unreadable(why.join("; ")) } else { Rules::Read(shown) }
 }
 
 /// Runs a tool and reads what it prints, but no longer than patience and no more than a limit.
@@ -108,26 +107,20 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_shows_no_rules_for_what_comes_in_does_not_hide_those_of_another() {
-        let (none, open) = ("", "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n");
-        let shut = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\nCOMMIT\n";
-        let nat = "table ip nat {\n\tchain POSTROUTING {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n\t}\n}\n";
-        let input = "table ip f {\n\tchain i {\n\t\ttype filter hook input priority 0; policy drop;\n\t}\n}\n";
-        let bridge = input.replace("table ip ", "table bridge ");
+    fn the_rules_of_each_tool_that_could_be_asked_are_told() {
         let ok = |text: &str| Ok(text.to_owned());
         let no = |reason: &str| Err(reason.to_owned());
-        let read = |tool, text: &str| Rules::Read { tool, text: text.to_owned() };
+        let read = |shown: &[(&'static str, &str)]| {
+            Rules::Read(shown.iter().map(|(tool, text)| Shown { tool, text: (*text).to_owned() }).collect())
+        };
         for (told, expected) in [
-            ([ok(input), ok(shut), no("c")], read("nft", input)),
-            ([ok(none), ok(shut), no("c")], read("iptables-save", shut)),
-            ([ok(nat), ok(open), ok(shut)], read("iptables-legacy-save", shut)),
-            ([no("a"), ok(open), no("c")], read("iptables-save", open)),
-            ([ok(bridge.as_str()), ok(shut), no("c")], read("iptables-save", shut)),
-            ([ok(none), no("b"), no("c")], read("nft", none)),
+            ([ok("1"), ok("2"), ok("3")], read(&[("nft", "1"), ("iptables-save", "2"), ("iptables-legacy-save", "3")])),
+            ([ok("1"), no("b"), ok("")], read(&[("nft", "1"), ("iptables-legacy-save", "")])),
+            ([no("a"), ok("2"), no("c")], read(&[("iptables-save", "2")])),
             ([no("a"), no("b"), no("c")], Rules::Unreadable("a; b; c".into())),
         ] {
             let told: Vec<_> = TOOLS.iter().map(|(tool, _)| *tool).zip(told).collect();
-            assert_eq!(first_that_judges(told.clone()), expected, "{told:?}");
+            assert_eq!(all_told(told.clone()), expected, "{told:?}");
         }
     }
 }

@@ -178,7 +178,7 @@ fn what_a_firewall_keeps_out_is_a_warning_and_what_its_rules_do_not_tell_is_unkn
         )
     };
     for (text, own_port, status, says) in [
-        (String::new(), Some(10_000), Status::Ok, "nft shows no rule against the mesh"),
+        (String::new(), Some(10_000), Status::Ok, "nft: no rule against the mesh"),
         (nft("udp dport { 9999, 10000 } accept\ntcp dport 10000 accept\n"), Some(10_000), Status::Ok, "no rule"),
         (nft("udp dport { 9999, 10000 } accept\ntcp dport 10000 accept\n"), None, Status::Ok, "no rule"),
         (
@@ -189,10 +189,41 @@ fn what_a_firewall_keeps_out_is_a_warning_and_what_its_rules_do_not_tell_is_unkn
         ),
         (nft("jump elsewhere\n"), None, Status::Unknown, "UDP 9999, UDP 10000, TCP 10000 by `jump elsewhere`"),
     ] {
-        let firewall = Some(firewall::Rules::Read { tool: "nft", text: text.clone() });
+        let shown = firewall::Shown { tool: "nft", text: text.clone() };
+        let firewall = Some(firewall::Rules::Read(vec![shown]));
         let symptoms = Symptoms { discovery_port: 9_999, own_port, firewall, ..Symptoms::default() };
         let (found, evidence) = found(&symptoms, "firewall");
         assert_eq!(found, status, "{text}: {evidence}");
+        assert!(evidence.contains(says), "{evidence}");
+    }
+}
+
+#[test]
+fn the_kernel_asks_the_rules_of_all_tools_and_the_worst_of_them_counts() {
+    let nft = "table ip f {\n\tchain i {\n\t\ttype filter hook input priority 0; policy accept;\n\t\ttcp dport 22 accept\n\t}\n}\n";
+    let rules = |rule: &str| format!("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT {rule}\nCOMMIT\n");
+    for (save, legacy, status, says) in [
+        (
+            "-p tcp --dport 22 -j DROP",
+            "-p icmp -j ACCEPT",
+            Status::Ok,
+            "nft, iptables-save, iptables-legacy-save: no rule",
+        ),
+        (
+            "-p tcp --dport 22 -j DROP",
+            "-m socket -j DROP",
+            Status::Unknown,
+            "iptables-legacy-save: UDP 9999, UDP 10000",
+        ),
+        ("-m socket -j DROP", "-p udp --dport 9999 -j DROP", Status::Warn, "iptables-legacy-save: `-A INPUT -p udp"),
+        ("-j DROP", "-j DROP", Status::Warn, "none lets in UDP 9999, UDP 10000, TCP 10000"),
+    ] {
+        let texts = [("nft", nft.to_owned()), ("iptables-save", rules(save)), ("iptables-legacy-save", rules(legacy))];
+        let shown = texts.map(|(tool, text)| firewall::Shown { tool, text });
+        let firewall = Some(firewall::Rules::Read(shown.into()));
+        let symptoms = Symptoms { discovery_port: 9_999, own_port: Some(10_000), firewall, ..Symptoms::default() };
+        let (found, evidence) = found(&symptoms, "firewall");
+        assert_eq!(found, status, "{save}, {legacy}: {evidence}");
         assert!(evidence.contains(says), "{evidence}");
     }
 }
