@@ -73,6 +73,8 @@ pub(crate) struct SqliteLog {
     connection: Connection,
     /// What is written. Behind the connection, whose locks go when one of them is closed.
     files: Files,
+    /// The connection stands in for that of the first of the files, which could not be opened yet.
+    stands_in: bool,
     /// A damaged database was put aside: what it held may have been shown.
     lost: bool,
 }
@@ -102,7 +104,7 @@ impl SqliteLog {
         // A run that was cut off may have left half of one.
         let _ = std::fs::remove_file(path.with_file_name(REBUILT_FILE));
         match Self::connect(&path) {
-            Ok(connection) => Ok(Self { files: files_of(&path), path, connection, lost: false }),
+            Ok(connection) => Ok(Self { files: files_of(&path), path, connection, stands_in: false, lost: false }),
             Err(error) if is_damage(&error) => Self::renewed(path, &error),
             Err(error) => Err(from_sqlite(&path, error)),
         }
@@ -117,7 +119,7 @@ impl SqliteLog {
             "the log is damaged: it is kept under another name, and begun anew; the others still have what lasts"
         );
         let connection = Self::connect(&path).map_err(|error| from_sqlite(&path, error))?;
-        Ok(Self { files: files_of(&path), path, connection, lost: true })
+        Ok(Self { files: files_of(&path), path, connection, stands_in: false, lost: true })
     }
 
     fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -247,7 +249,7 @@ impl SqliteLog {
         let kept = free_name(&self.path)?;
         private().truncate(true).open(fresh).map_err(fail)?;
         self.copy_to(fresh).map_err(fail_sqlite)?;
-        File::open(fresh).and_then(|file| file.sync_all()).map_err(fail)?;
+        let made = File::open(fresh).and_then(|file| file.sync_all().map(|()| file)).map_err(fail)?;
         // All that was committed is in the damaged one then, and no write-ahead log stands beside the new one.
         let is_busy = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
         let busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], is_busy).map_err(fail_sqlite)?;
@@ -257,12 +259,14 @@ impl SqliteLog {
         let nobody = Connection::open_in_memory().map_err(fail_sqlite)?;
         // Some file systems know no second names.
         std::fs::hard_link(&self.path, &kept).or_else(|_| std::fs::copy(&self.path, &kept).map(drop)).map_err(fail)?;
-        drop(std::mem::replace(&mut self.connection, nobody));
-        let renamed = std::fs::rename(fresh, &self.path).and_then(|()| sync_directory(&self.path));
-        // Whichever bears the name now.
-        self.connection = Self::connect(&self.path).map_err(|error| from_sqlite(&self.path, error))?;
-        self.files = files_of(&self.path);
-        renamed.map_err(fail)?;
+        self.let_go(nobody);
+        let renamed = std::fs::rename(fresh, &self.path);
+        // Whichever bears the name now. The handle of the old one stays open if that one does: closed later it would end the locks.
+        if renamed.is_ok() {
+            self.files = [Some(made), None];
+        }
+        self.reopen()?;
+        renamed.and_then(|()| sync_directory(&self.path)).map_err(fail)?;
         tracing::error!(
             path = %self.path.display(), kept = %kept.display(),
             "the log was damaged where no row shows it: it is kept under another name, and was made anew out of its rows"
@@ -286,18 +290,33 @@ impl SqliteLog {
         let fail_sqlite = |error| from_sqlite(&self.path, error);
         private().truncate(true).open(fresh).map_err(fail)?;
         self.copy_to(fresh).map_err(fail_sqlite)?;
-        File::open(fresh).and_then(|file| file.sync_all()).map_err(fail)?;
+        let made = File::open(fresh).and_then(|file| file.sync_all().map(|()| file)).map_err(fail)?;
         let nobody = Connection::open_in_memory().map_err(fail_sqlite)?;
         // A write-ahead log that was left would be played into the new file: all of it is in there.
         std::fs::remove_file(ahead_of(&self.path)).or_else(absent).map_err(fail)?;
-        std::fs::rename(fresh, &self.path).and_then(|()| sync_directory(&self.path)).map_err(fail)?;
-        drop(std::mem::replace(&mut self.connection, nobody));
-        self.connection = Self::connect(&self.path).map_err(|error| from_sqlite(&self.path, error))?;
-        self.files = files_of(&self.path);
+        std::fs::rename(fresh, &self.path).map_err(fail)?;
+        self.let_go(nobody);
+        self.files = [Some(made), None];
+        self.reopen()?;
+        sync_directory(&self.path).map_err(fail)?;
         tracing::error!(
             path = %self.path.display(),
             "the log's file was removed while this node wrote it: all that is known was written anew; look who removes files there"
         );
+        Ok(())
+    }
+
+    /// Closes the connection, with one in its place that holds nothing until [`Self::reopen`].
+    fn let_go(&mut self, nobody: Connection) {
+        drop(std::mem::replace(&mut self.connection, nobody));
+        self.stands_in = true;
+    }
+
+    /// Opens the file that bears the log's name now. Where it fails nothing is written, and the next look tries it again.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.connection = Self::connect(&self.path).map_err(|error| from_sqlite(&self.path, error))?;
+        self.stands_in = false;
+        self.files[1] = File::open(ahead_of(&self.path)).ok();
         Ok(())
     }
 
@@ -427,7 +446,7 @@ impl LogStore for SqliteLog {
 
     fn look(&mut self) -> Result<(), StoreError> {
         let [log, ahead] = &mut self.files;
-        if ahead.is_none() {
+        if ahead.is_none() && !self.stands_in {
             // SQLite makes it when it is first needed.
             *ahead = File::open(ahead_of(&self.path)).ok();
         }
@@ -437,6 +456,12 @@ impl LogStore for SqliteLog {
                 .map_err(|error| StoreError::from_io(path, error))
         };
         match (of(log, &self.path)?, of(ahead, &ahead_of(&self.path))?) {
+            (Place::Own, Place::Own | Place::Empty | Place::Others) if self.stands_in => self.reopen(),
+            (Place::Empty, Place::Own | Place::Empty | Place::Others) if self.stands_in => Err(StoreError::Damaged {
+                path: self.path.clone(),
+                problem: "gone, and it could not be opened when it was there last",
+                cure: "start the node again: the log is then begun anew, and the others have what lasts",
+            }),
             (Place::Own, Place::Own) => Ok(()),
             (Place::Others, Place::Own | Place::Empty | Place::Others) => Err(StoreError::Damaged {
                 path: self.path.clone(),

@@ -357,3 +357,53 @@ fn a_log_that_is_removed_while_it_is_written_is_written_anew_and_another_in_its_
     assert!(refused.is_err_and(|error| error.to_string().contains("another file than the one that this node writes")));
     assert_eq!(std::fs::read(&path).unwrap(), b"somebody's");
 }
+
+#[test]
+fn a_log_that_could_not_be_opened_under_its_name_is_tried_again_and_what_is_wrong_is_said() {
+    let home = Home::new();
+    let (path, ahead) = (home.0.as_path().join(LOG_FILE), home.0.as_path().join("log.db-wal"));
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    found(&mut log);
+    let mut rows = commit_first(&mut log, 5);
+    log.let_go(Connection::open_in_memory().unwrap());
+    // Nothing can be written ahead there.
+    let _ = std::fs::remove_file(&ahead);
+    std::fs::create_dir(&ahead).unwrap();
+    let batch = || Batch { rows: vec![row(1, 6, 0)], clock_ms: 2, ..Batch::default() };
+    for _ in 0..2 {
+        let refused = log.commit(&[batch()]).unwrap_err().to_string();
+        assert!(!refused.contains("another file"), "{refused}");
+    }
+    let aside = home.0.as_path().join("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    let refused = log.commit(&[batch()]).unwrap_err().to_string();
+    assert!(refused.contains("gone, and it could not be opened"), "{refused}");
+    std::fs::write(&path, b"somebody's").unwrap();
+    let refused = log.commit(&[batch()]).unwrap_err().to_string();
+    assert!(refused.contains("another file"), "{refused}");
+
+    std::fs::rename(&aside, &path).unwrap();
+    std::fs::remove_dir(&ahead).unwrap();
+    rows.push(row(1, 6, 0));
+    assert_eq!(log.commit(&[batch()]).unwrap(), Committed::OnDisk);
+    drop(log);
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    assert_eq!(found(&mut log).rows, rows);
+}
+
+#[test]
+fn a_log_that_is_opened_again_stays_locked() {
+    let home = Home::new();
+    let mut log = SqliteLog::open(home.0.as_path()).unwrap();
+    found(&mut log);
+    commit_first(&mut log, 5);
+    let inode = std::fs::metadata(home.0.as_path().join(LOG_FILE)).unwrap().ino();
+    // As where the new one could not be given its name.
+    log.let_go(Connection::open_in_memory().unwrap());
+    log.reopen().unwrap();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let (process, file) = (format!(" {} ", std::process::id()), format!(":{inode} "));
+    let is_held = locks.lines().any(|line| line.contains(&process) && line.contains(&file));
+    // Some kernels show the locks of nobody.
+    assert!(is_held || !locks.contains(&process), "its locks went with a handle that was closed:\n{locks}");
+}
