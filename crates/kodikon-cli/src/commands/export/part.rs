@@ -88,8 +88,14 @@ impl Part {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // A note of more than there is, as after a power failure, says nothing: all begins anew.
         let length = data.metadata()?.len();
-        let note = noted.filter(|note| note.bytes <= length);
-        let note = note.unwrap_or_else(|| Note { begun: now.as_secs_f64(), ..Note::default() });
+        let note = match noted.filter(|note| note.bytes <= length) {
+            Some(note) => note,
+            None => {
+                // Ended before the first note of its own, it would go on by one that tells of other data.
+                std::fs::remove_file(&self.note).or_else(absent)?;
+                Note { begun: now.as_secs_f64(), ..Note::default() }
+            }
+        };
         data.set_len(note.bytes)?;
         data.seek(SeekFrom::Start(note.bytes))?;
         Ok(note)
@@ -143,7 +149,13 @@ mod tests {
             assert!(found == expected && (goes_on || found.begun > 1e9), "{text:?} {kept:?}: {found:?}");
             let place = (data.stream_position().expect("seekable"), data.metadata().expect("there").len());
             assert_eq!(place, (found.bytes, found.bytes));
+            assert_eq!(part.noted().is_some(), goes_on, "{text:?} {kept:?}: a note is of this data");
         }
+        part.keep(&note).expect("writable");
+        let mut data = part.open_alone().expect("writable");
+        assert_eq!(part.resume(&mut data, None).expect("writable").bytes, 0, "the note is of another node");
+        assert_eq!(part.noted(), None, "what is written from here on is not what it tells of");
+        drop(data);
         let data = part.open_alone().expect("writable");
         assert!(part.open_alone().is_err_and(|refused| refused.to_string().contains("another export writes")));
         part.finish(&file).expect("writable");
