@@ -6,6 +6,7 @@
 mod source;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -62,7 +63,18 @@ pub(crate) fn run(common: &Common, args: &ImportArgs) -> Result<Done, Failure> {
 
 /// How an import goes on that has not come to its end. What a pipe gave is not given again.
 fn goes_on(file: &Path) -> String {
-    if file.is_file() { format!(": `kodikon import {}` goes on", file.display()) } else { String::new() }
+    if file.is_file() { format!(": `{}` goes on", as_given(std::env::args_os())) } else { String::new() }
+}
+
+/// A command with all its options, as a shell takes it.
+fn as_given(words: impl IntoIterator<Item = OsString>) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
+    let quoted = |word: OsString| {
+        let word = word.to_string_lossy().into_owned();
+        let stands = !word.is_empty() && word.chars().all(is_plain);
+        if stands { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    };
+    words.into_iter().map(quoted).collect::<Vec<String>>().join(" ")
 }
 
 /// How an import ended; what was handed in before stays.
@@ -238,5 +250,19 @@ mod tests {
         let told = report.told();
         assert_eq!((told.len(), told[0].as_str()), (10_001, "line 1: no"));
         assert_eq!(told[10_000], "and 2 more: only the first 10000 are named");
+    }
+
+    #[test]
+    fn a_command_is_told_as_it_was_given() {
+        for (words, expected) in [
+            (
+                &["kodikon", "import", "a.npy", "--prefix", "o-", "--type=x"][..],
+                "kodikon import a.npy --prefix o- --type=x",
+            ),
+            (&["./kodikon", "import", "my views.npy", "--prefix", ""], "./kodikon import 'my views.npy' --prefix ''"),
+            (&["kodikon", "it's", "$HOME"], "kodikon 'it'\\''s' '$HOME'"),
+        ] {
+            assert_eq!(as_given(words.iter().map(OsString::from)), expected, "{words:?}");
+        }
     }
 }
