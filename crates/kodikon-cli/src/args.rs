@@ -112,7 +112,7 @@ pub(crate) enum Verb {
 
     /// Take sightings from a file, as fast as the disk takes them
     #[command(
-        after_help = "JSON Lines: one record a line, as `export` writes it, or a list of them, as `get`, `find` and `search` print it with --json --with-embedding; whoever imports it is its author. `-` reads from standard input. Of a .npy file each row is an embedding of the hash PREFIX and the row's number. Lines that are no record are told by their number, and the rest goes on; then the exit code is 1. What is held already is skipped, so that the same command goes on after Ctrl-C (130) or any other end; the report says how far it came.\n\nExample:\n  kodikon import sightings.jsonl\n  kodikon import views.npy --type person --prefix object- --model mobilenet_v2"
+        after_help = "JSON Lines: one record a line, as `export` writes it, or a list of them, as `get`, `find` and `search` print it with --json --with-embedding; whoever imports it is its author. `-` reads from standard input. Of a .npy file each row is an embedding of the hash PREFIX and the row's number. Lines that are no record are told by their number, and the rest goes on; then the exit code is 1. What is held already is skipped, so that the same command goes on after Ctrl-C (130) or any other end; the report says how far it came. A line with a timestamp is compared with all sightings of its hash and moment, one without with the newest 1,024 of its hash.\n\nExample:\n  kodikon import sightings.jsonl\n  kodikon import views.npy --type person --prefix object- --model mobilenet_v2"
     )]
     Import(ImportArgs),
 

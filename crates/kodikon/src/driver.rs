@@ -68,7 +68,7 @@ use keeping::Keeping;
 use logger::Logger;
 use names::{Answer, Names};
 use registry::Storing;
-pub(crate) use registry::{Added, Unless};
+pub(crate) use registry::{Added, Compared, Unless};
 use searches::Searching;
 use show::{Rest, Show};
 use strangers::OtherPolicy;
@@ -434,6 +434,7 @@ impl Driver {
                 return tracing::error!(%error, "no timer: the node ends");
             }
             let turn = self.next_turn().await;
+            self.storing.begin_turn();
             let reading = self.clock.reading();
             now = Instant::from_start(self.clock.at(reading));
             self.watch_clocks(now, reading);

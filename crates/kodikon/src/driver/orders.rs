@@ -16,10 +16,13 @@ use crate::driver::{Driver, ORDERS_A_TURN, Order, SHUT_DOWN};
 use crate::mesh::{REFRESH_READ, Waiting};
 
 impl Driver {
-    /// Carries out an order, and those that wait behind it.
+    /// Carries out an order, and those that wait behind it. Once sightings were compared for long the rest waits for the next turn.
     pub(super) fn obey_all(&mut self, now: Instant, order: Order) {
         self.obey(now, order);
         for _ in 1..ORDERS_A_TURN {
+            if self.storing.has_compared() {
+                break;
+            }
             let Some(order) = self.orders.waiting() else { break };
             self.obey(now, order);
         }

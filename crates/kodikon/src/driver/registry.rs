@@ -1,6 +1,7 @@
 //! Decides how the loop serves the registry: who waits for what becomes of an order, and how much is looked at in one turn.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kodikon_core::effect::{Command, Event as CoreEvent, Input};
 use kodikon_core::ground::time::{Instant, WallTime};
@@ -11,13 +12,17 @@ use kodikon_core::model::record::{
 use kodikon_core::node::Node;
 use tokio::sync::oneshot;
 
+use crate::clock::Clock as _;
 use crate::driver::{Driver, wall_time};
 
 /// Sightings that a search looks at in one turn: with 4 KiB of metadata each, a millisecond.
 const LOOKED_AT: usize = 128;
-/// Sightings of one thing with which a further one is compared at a time: half a millisecond, or less where it says when it was seen. A
-/// turn carries out many orders.
-const COMPARED: usize = 256;
+/// Sightings of one thing with which a further one is compared that does not say when it was seen: the newest, in two milliseconds.
+const COMPARED: usize = 1_024;
+/// So many between two looks at the clock: some 60 microseconds, and with the largest embeddings half a millisecond.
+const COMPARED_AT_ONCE: usize = 32;
+/// How long a turn compares, for all its orders. What is left is for the next one.
+const COMPARE_FOR: Duration = Duration::from_millis(1);
 /// Bytes that it finds in one turn at most; the loop copies them.
 const FOUND_BYTES: usize = 1 << 20;
 
@@ -26,8 +31,17 @@ const FOUND_BYTES: usize = 1 << 20;
 pub(crate) enum Unless {
     /// Nothing.
     Nothing,
-    /// That one which says the same is held, from there on in the list of its thing.
-    Held(Option<Cursor>),
+    /// That one which says the same is held.
+    Held(Compared),
+}
+
+/// How far a sighting is compared with those of its thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Compared {
+    /// With so many.
+    count: usize,
+    /// The last of them.
+    last: Option<Cursor>,
 }
 
 /// What became of an order to add.
@@ -36,7 +50,7 @@ pub(crate) enum Added {
     /// It was held already.
     Held(Box<RecordView>),
     /// It is not among those that one turn compares; the next one goes on there.
-    Compared(Cursor),
+    Compared(Compared),
     /// The core's answer, and when it was seen.
     Stored(Stored, WallTime),
 }
@@ -45,6 +59,8 @@ pub(crate) enum Added {
 #[derive(Debug, Default)]
 pub(crate) struct Storing {
     waiting: BTreeMap<Ticket, Waiter>,
+    /// How long this turn has compared.
+    compared_for: Duration,
 }
 
 #[derive(Debug)]
@@ -72,13 +88,23 @@ impl Storing {
         }
         true
     }
+
+    /// A turn begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.compared_for = Duration::ZERO;
+    }
+
+    /// Whether this turn has compared as long as it may.
+    pub(crate) fn has_compared(&self) -> bool {
+        self.compared_for >= COMPARE_FOR
+    }
 }
 
 impl Driver {
     /// Adds a sighting, unless one with its content is held and that is to be left as it is.
     pub(super) fn add(&mut self, now: Instant, record: Box<NewRecord>, unless: Unless, answer: oneshot::Sender<Added>) {
-        if let Unless::Held(from) = unless
-            && let Some(told) = self.held(now, &record, from)
+        if let Unless::Held(compared) = unless
+            && let Some(told) = self.held(now, &record, compared)
         {
             // An error means that nobody waits for the answer any more.
             return drop(answer.send(told));
@@ -89,9 +115,9 @@ impl Driver {
         self.carry_out();
     }
 
-    /// Looks for a sighting that says the same, as far as one turn goes; `None`: there is none. When it was seen counts where the record
-    /// says it.
-    fn held(&self, now: Instant, record: &NewRecord, from: Option<Cursor>) -> Option<Added> {
+    /// Looks for a sighting that says the same, as far as this turn goes; `None`: there is none. When it was seen counts where the record
+    /// says it, and then all of that moment are compared; else the newest alone.
+    fn held(&mut self, now: Instant, record: &NewRecord, mut compared: Compared) -> Option<Added> {
         let says_the_same = |view: &RecordView| {
             let RecordBody { data_type, confidence, metadata, embedding, ownership, .. } = &view.body;
             let (same_type, same_share) = (*data_type == record.data_type, *confidence == record.confidence);
@@ -100,11 +126,22 @@ impl Driver {
         };
         let (hash, seen) = (Some(record.hash_value.clone()), record.seen);
         let of_this = Filter { hash, since: seen, until: seen, ..Filter::default() };
-        let Page { records, next } = self.node.find(now, &of_this, from, COMPARED);
-        match records.into_iter().find(says_the_same) {
-            Some(held) => Some(Added::Held(Box::new(held))),
-            None => next.map(Added::Compared),
-        }
+        let begun = self.clock.now();
+        let told = loop {
+            let Page { records, next } = self.node.find(now, &of_this, compared.last, COMPARED_AT_ONCE);
+            if let Some(held) = records.into_iter().find(says_the_same) {
+                break Some(Added::Held(Box::new(held)));
+            }
+            compared = Compared { count: compared.count + COMPARED_AT_ONCE, last: next };
+            if next.is_none() || (seen.is_none() && compared.count >= COMPARED) {
+                break None;
+            }
+            if self.storing.compared_for + self.clock.now().saturating_sub(begun) >= COMPARE_FOR {
+                break Some(Added::Compared(compared));
+            }
+        };
+        self.storing.compared_for += self.clock.now().saturating_sub(begun);
+        told
     }
 
     /// Removes sightings.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::record::{Record, RecordError, dtype_by, name_of, parse_op, text};
 use super::{Mesh, View, is_called};
 use crate::api::{AddedRow, DeletedRow, EmbeddingRow, RecordRow};
-use crate::driver::{Added, Order, Unless};
+use crate::driver::{Added, Compared, Order, Unless};
 
 /// Records that may wait for the disk at once; whoever adds one more waits for its turn. The core takes twice as many.
 pub(crate) const ADDS_WAITING: usize = 512;
@@ -159,13 +159,14 @@ impl Mesh {
         self.add_one(record, Unless::Nothing).await
     }
 
-    /// The same, but leaves out what is held already: a sighting of the same thing with the same content, whoever's it is, and at the same
-    /// time, where the record says when it was seen. So a file can be imported again after a break.
+    /// The same, but leaves out what is held already: a sighting of the same thing with the same content, whoever's it is. Where the record
+    /// says when it was seen all sightings of that moment are compared, else the newest 1,024 of its hash, whenever they were seen. So a
+    /// file can be imported again after a break.
     ///
     /// # Errors
     /// As [`Mesh::add`].
     pub async fn add_unless_held(&self, record: Record) -> Result<AddedRow, RecordError> {
-        self.add_one(record, Unless::Held(None)).await
+        self.add_one(record, Unless::Held(Compared::default())).await
     }
 
     async fn add_one(&self, record: Record, mut unless: Unless) -> Result<AddedRow, RecordError> {
@@ -186,7 +187,7 @@ impl Mesh {
             let record = Box::new(record.clone());
             let added = self.ask(|answer| Order::Add { record, unless, answer }).await;
             match added.map_err(|_| RecordError::Stopped)? {
-                Added::Compared(next) => unless = Unless::Held(Some(next)),
+                Added::Compared(far) => unless = Unless::Held(far),
                 Added::Held(view) => {
                     let (id, seen) = (name_of(&view.id), view.wall.seconds());
                     return Ok(AddedRow { node_id: view.source, ..row(id, seen, view.kept, true) });
