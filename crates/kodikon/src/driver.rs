@@ -665,7 +665,11 @@ impl Driver {
         // The clock is asked for those alone whom it concerns.
         let is_stored = matches!(event, CoreEvent::Stored { .. });
         if is_stored && self.storing.hear(now(), &event, &self.node) {
+            self.show.note_own();
             return;
+        }
+        if matches!(event, CoreEvent::Raised { .. }) {
+            self.show.note_own();
         }
         if self.followed.hear(now, &event, &self.node, self.show.view()) {
             return;

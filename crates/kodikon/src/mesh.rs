@@ -286,7 +286,7 @@ impl Mesh {
         EventStream::new(&self.0.events, self.0.clock)
     }
 
-    /// Has the node show itself as it is now. What changes is shown at once in any case; counts, and when a peer was last heard, are up to
+    /// Has the node show itself as it is now; of what others see it may lack that of the last 10 ms. What changes is shown at once in any case; counts, and when a peer was last heard, are up to
     /// five seconds old otherwise, or 100 ms while somebody asks often.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::doctor::LogUse;
 use crate::driver::alerts::{self, Receipts};
 use crate::driver::evidence::Scene;
 use crate::driver::{Driver, ORDERS_A_TURN, Order, SHUT_DOWN};
-use crate::mesh::{REFRESH_READ, Waiting};
+use crate::mesh::Waiting;
 
 impl Driver {
     /// Carries out an order, and those that wait behind it. Once sightings were compared for long the rest waits for the next turn.
@@ -31,10 +31,7 @@ impl Driver {
     /// Shows what is known now to whoever asks for it; asked again and again while nothing changes it does so no more often than for
     /// readers.
     fn show_now(&mut self, now: Instant, answer: oneshot::Sender<()>) {
-        let view = self.show.view();
-        // What was ordered and answered raises no version: whoever counts it right behind finds it.
-        let is_other = view.registry != self.node.registry() || view.log_root != self.node.log_root();
-        let is_old = now.since(view.at) >= REFRESH_READ || is_other || self.show.is_due(now, &self.node);
+        let is_old = self.show.is_behind(now, &self.node) || self.show.is_due(now, &self.node);
         self.show.add_asker(answer);
         if is_old {
             self.refresh(now);

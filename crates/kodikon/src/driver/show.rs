@@ -32,6 +32,9 @@ const LOG_AFTER: Duration = Duration::from_millis(10);
 /// The ways are worked out at most this often: while nodes come and go the map may change with every datagram.
 const WAYS_EVERY: Duration = REFRESH_READ;
 
+/// A view that lacks others' sightings or alerts is shown to whoever asks for what is known now until it is so old.
+const REFRESH_OTHER: Duration = Duration::from_millis(10);
+
 /// Room for events that is kept from turn to turn; a hundred bytes each.
 const PENDING_KEPT: usize = 64;
 
@@ -48,6 +51,8 @@ pub(crate) struct Show {
     are_ways_owed: bool,
     /// Whose state has changed since.
     changed: BTreeSet<NodeId>,
+    /// An order of this node was answered since, of what raises no version.
+    is_own_owed: bool,
     /// The view could not be pinned up: a reader was taking the one before.
     is_owed: bool,
     /// Who waits until it is.
@@ -73,6 +78,7 @@ impl Show {
             ways_at: None,
             are_ways_owed: false,
             changed: BTreeSet::new(),
+            is_own_owed: false,
             is_owed: false,
             askers: Vec::new(),
             pending: Vec::new(),
@@ -159,6 +165,17 @@ impl Show {
         self.pending.push(event);
     }
 
+    /// An order of this node was answered, of what raises no version: whoever counts it right behind finds it.
+    pub(crate) fn note_own(&mut self) {
+        self.is_own_owed = true;
+    }
+
+    /// Whether the view is too old for one who asks for what is known now. What others see comes all the time, and raises no version.
+    pub(crate) fn is_behind(&self, now: Instant, node: &Node) -> bool {
+        let is_other = || self.view.registry != node.registry() || self.view.log_root != node.log_root();
+        is_behind(now.since(self.view.at), self.is_own_owed, is_other)
+    }
+
     /// Whether the view can no longer be left as it is.
     pub(crate) fn is_due(&self, now: Instant, node: &Node) -> bool {
         self.version != Some(node.version())
@@ -218,6 +235,7 @@ impl Show {
             (self.ways_at, self.are_ways_owed) = (Some(now), false);
         }
         self.view = Arc::new(view);
+        self.is_own_owed = false;
         self.is_owed = !self.board.try_publish(Arc::clone(&self.view));
         if is_other_version {
             for (id, from) in self.names.renamed(&self.view) {
@@ -321,6 +339,10 @@ impl Drop for Show {
         self.log_now();
         self.events.close();
     }
+}
+
+fn is_behind(age: Duration, is_own_owed: bool, is_other: impl FnOnce() -> bool) -> bool {
+    is_own_owed || age >= REFRESH_READ || (age >= REFRESH_OTHER && is_other())
 }
 
 /// What the view shows beside the core's knowledge.
@@ -754,5 +776,21 @@ mod tests {
         (0..=PENDING_KEPT).for_each(|_| show.push(alert()));
         show.tell(later, 0.0);
         assert!(show.unlogged.is_empty());
+    }
+
+    #[test]
+    fn own_orders_are_shown_at_once_and_what_others_see_after_ten_milliseconds() {
+        for (age_ms, is_own, is_other, expected) in [
+            (0, false, false, false),
+            (0, true, false, true),
+            (0, false, true, false),
+            (9, false, true, false),
+            (10, false, true, true),
+            (99, false, false, false),
+            (100, false, false, true),
+        ] {
+            let found = is_behind(Duration::from_millis(age_ms), is_own, || is_other);
+            assert_eq!(found, expected, "{age_ms} ms, own {is_own}, others' {is_other}");
+        }
     }
 }
