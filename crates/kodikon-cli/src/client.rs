@@ -44,7 +44,7 @@ impl Client {
     }
 
     fn among(dirs: &[PathBuf], api: Option<&str>) -> Result<Self, Failure> {
-        let mut hidden = None;
+        let (mut hidden, mut silent) = (None, None);
         // The file of a node that has ended leads to whoever has its port now, who is shown no token.
         let mut known = dirs.iter().filter_map(|dir| {
             let file = ApiFile::read(dir).unwrap_or_else(|unread| {
@@ -67,26 +67,30 @@ impl Client {
         for (file, standing) in known {
             let Ok((authority, base)) = split_url(&file.url) else { continue };
             let client = Self { authority, base, token: Some(file.token) };
-            let is_there = if standing == Standing::Runs { client.connect().is_ok() } else { client.is_of_a_node() };
-            if is_there {
-                return Ok(client);
+            // Also where it seems to run: in a container each run has the same pid, and a file that the last one left may lead to
+            // whoever has its port now.
+            match client.is_of_a_node() {
+                Ok(true) => return Ok(client),
+                Ok(false) | Err(Failure::NoNode(_)) => {}
+                Err(unanswered) if standing == Standing::Runs => _ = silent.get_or_insert(unanswered),
+                Err(_) => {}
             }
         }
-        Err(hidden.map_or_else(|| no_node(dirs), Failure::from))
+        Err(hidden.map(Failure::from).or(silent).unwrap_or_else(|| no_node(dirs)))
     }
 
     /// Whether a node answers there. It is asked without the token.
-    fn is_of_a_node(&self) -> bool {
+    fn is_of_a_node(&self) -> Result<bool, Failure> {
         let stranger = Self { token: None, ..self.clone() };
-        let Ok(answer) = stranger.open("GET", "/healthz", None, Some(CONNECT_TIMEOUT)) else { return false };
+        let answer = stranger.open("GET", "/healthz", None, Some(CONNECT_TIMEOUT))?;
         let mut text = Vec::new();
-        let Ok(_) = answer.body.take(MAX_LINE).read_to_end(&mut text) else { return false };
+        answer.body.take(MAX_LINE).read_to_end(&mut text).map_err(|error| broken(&error))?;
         // One whose loop is stuck says so in a problem document.
-        match serde_json::from_slice::<Value>(&text) {
+        Ok(match serde_json::from_slice::<Value>(&text) {
             Ok(told) if answer.status == 200 => told == json!({"status": "ok"}),
             Ok(told) => answer.status == 503 && told["title"] == "Stuck",
             Err(_) => false,
-        }
+        })
     }
 
     /// Asks for a document.

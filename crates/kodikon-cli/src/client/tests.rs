@@ -125,7 +125,7 @@ fn folder(name: &str, client: &Client, lock: Option<&str>) -> PathBuf {
 #[test]
 fn the_file_of_a_node_that_has_ended_leads_nobody_to_whoever_has_its_port_now() {
     let fine = "HTTP/1.0 200 OK\r\n\r\n{\"status\":\"ok\"}";
-    let (stranger, _) = answering("HTTP/1.0 404 Not Found\r\n\r\n");
+    let (stranger, asked_at_last) = answering("HTTP/1.0 404 Not Found\r\n\r\n");
     let (unlocked, asked_stranger) = answering("HTTP/1.0 401 Unauthorized\r\n\r\n<html>");
     let (copied, asked_node) = answering(fine);
     let dirs = [
@@ -142,15 +142,23 @@ fn the_file_of_a_node_that_has_ended_leads_nobody_to_whoever_has_its_port_now() 
         let asked = asked.join().expect("no panic");
         assert!(asked.starts_with("GET /healthz ") && !asked.contains("secret"), "a stranger reads no token: {asked}");
     }
-    // Of one that runs the lock is held.
+    // Of one that runs the lock is held; so it is where another run has the same pid, as in a container.
     let held = std::fs::File::open(dirs[0].join("lock")).expect("written");
     held.lock().expect("nobody holds it");
+    assert!(matches!(Client::among(&dirs[..1], None), Err(Failure::NoNode(_))), "another has its port");
+    let asked = asked_at_last.join().expect("no panic");
+    assert!(asked.starts_with("GET /healthz ") && !asked.contains("secret"), "a stranger reads no token: {asked}");
+    let (running, _) = answering(fine);
+    folder("ended", &running, None);
     let found = Client::among(&dirs, None).expect("it runs");
-    assert_eq!(found.authority, stranger.authority);
+    assert_eq!((&found.authority, found.token.as_deref()), (&running.authority, Some("secret")));
+    let (mute, _) = answering("");
+    folder("ended", &mute, None);
+    assert!(matches!(Client::among(&dirs, None), Err(Failure::Undone(_))), "it runs and does not answer");
     drop(held);
     assert!(matches!(Client::among(&dirs[..1], None), Err(Failure::NoNode(_))));
     // Nor does --api show the token of a run that has ended.
-    let found = Client::among(&dirs[..1], Some(&stranger.authority)).expect("a right address");
+    let found = Client::among(&dirs[..1], Some(&mute.authority)).expect("a right address");
     assert_eq!(found.token, None);
     dirs.iter().for_each(|dir| std::fs::remove_dir_all(dir).expect("ours"));
 }
