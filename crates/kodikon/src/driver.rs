@@ -52,7 +52,7 @@ use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
 use crate::interfaces::{Admission, InterfaceWatch, choose};
-use crate::mesh::{ADDS_WAITING, Board, Finding, Mesh, OwnState, Room, Shared, StartError, Waiting};
+use crate::mesh::{ADDS_WAITING, Board, COMPARING, Finding, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Inbox, Ports, Streams, UnicastSockets};
 
 use alerts::Followed;
@@ -231,6 +231,7 @@ pub(crate) async fn start(plan: Plan) -> Result<(Mesh, EventStream), StartError>
         own: Mutex::new(OwnState::default()),
         room: Room::default(),
         adds: Semaphore::new(ADDS_WAITING),
+        comparing: Semaphore::new(COMPARING),
         security: begun.security,
         max_hops,
         directory: begun.directory,

@@ -49,7 +49,7 @@ pub(crate) use own::{OwnState, row_of};
 pub use peer::Peer;
 pub(crate) use peer::is_called;
 pub use record::{Portrait, RECORD_TTL_LEAST, RECORD_TTL_MOST, Record, RecordError};
-pub(crate) use registry::{ADDS_WAITING, record_row};
+pub(crate) use registry::{ADDS_WAITING, COMPARING, record_row};
 pub use registry::{CONDITIONS_MOST, FOUND_DEFAULT, Filter, Found};
 pub(crate) use room::Room;
 pub use room::{SEND_BYTES_WAITING, SENDS_WAITING};
@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     /// Places of records that wait for the disk.
     pub(crate) adds: Semaphore,
+    /// Those of them that have the loop compare them with many sightings.
+    pub(crate) comparing: Semaphore,
     pub(crate) security: Security,
     pub(crate) max_hops: u8,
     pub(crate) directory: Option<PathBuf>,

@@ -136,7 +136,9 @@ impl Driver {
             if next.is_none() || (seen.is_none() && compared.count >= COMPARED) {
                 break None;
             }
-            if self.storing.compared_for + self.clock.now().saturating_sub(begun) >= COMPARE_FOR {
+            // Whoever has more to compare than that takes its turn with others who do: see `COMPARING`.
+            let is_first = compared.count == COMPARED_AT_ONCE;
+            if is_first || self.storing.compared_for + self.clock.now().saturating_sub(begun) >= COMPARE_FOR {
                 break Some(Added::Compared(compared));
             }
         };

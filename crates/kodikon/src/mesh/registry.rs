@@ -16,6 +16,8 @@ use crate::driver::{Added, Compared, Order, Unless};
 
 /// Records that may wait for the disk at once; whoever adds one more waits for its turn. The core takes twice as many.
 pub(crate) const ADDS_WAITING: usize = 512;
+/// Of those so many may have the loop compare them with many sightings at once, a millisecond a turn each: other orders wait behind them.
+pub(crate) const COMPARING: usize = 4;
 /// Rows that are found at most if nothing else is said.
 pub const FOUND_DEFAULT: usize = 100;
 /// Conditions on fields that a search has at most.
@@ -183,11 +185,17 @@ impl Mesh {
         };
         // Whoever adds one too many waits here, and the core's own table never overflows. It is never closed.
         let _place = self.0.adds.acquire().await.map_err(|_| RecordError::Stopped)?;
+        let mut may_compare = None;
         loop {
             let record = Box::new(record.clone());
             let added = self.ask(|answer| Order::Add { record, unless, answer }).await;
             match added.map_err(|_| RecordError::Stopped)? {
-                Added::Compared(far) => unless = Unless::Held(far),
+                Added::Compared(far) => {
+                    unless = Unless::Held(far);
+                    if may_compare.is_none() {
+                        may_compare = Some(self.0.comparing.acquire().await.map_err(|_| RecordError::Stopped)?);
+                    }
+                }
                 Added::Held(view) => {
                     let (id, seen) = (name_of(&view.id), view.wall.seconds());
                     return Ok(AddedRow { node_id: view.source, ..row(id, seen, view.kept, true) });
