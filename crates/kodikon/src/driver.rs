@@ -39,7 +39,7 @@ use kodikon_core::ground::config::{Config, Security as CoreSecurity};
 use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::alert::{AckOrder, AlertId, AlertOrder, Raised};
 use kodikon_core::model::cast::CastId;
-use kodikon_core::model::letter::{Outcome, Ticket};
+use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::record::{Cursor, DeleteOrder, Filter, NewRecord, Page, Stored};
 use kodikon_core::model::search::SearchOrder;
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
@@ -88,9 +88,6 @@ const INTERFACES_WITHIN: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(30);
 /// The kernel is asked this often how much it dropped; that takes a few system calls.
 const DROPS_EVERY: Duration = Duration::from_secs(10);
-
-/// What becomes of messages whose node ends before they are settled; how often they were tried is not told any more.
-const SHUT_DOWN: Outcome = Outcome::Expired { reason: "shutdown", attempts: 0 };
 
 /// What an application wants of the loop.
 #[derive(Debug)]
@@ -665,12 +662,11 @@ impl Driver {
         let now = || Instant::from_start(self.clock.now());
         // The clock is asked for those alone whom it concerns.
         let is_stored = matches!(event, CoreEvent::Stored { .. });
-        if is_stored && self.storing.hear(now(), &event, &self.node) {
+        if is_stored || matches!(event, CoreEvent::Raised { .. }) {
             self.show.note_own();
-            return;
         }
-        if matches!(event, CoreEvent::Raised { .. }) {
-            self.show.note_own();
+        if is_stored && self.storing.hear(now(), &event, &self.node) {
+            return;
         }
         if self.followed.hear(now, &event, &self.node, self.show.view()) {
             return;

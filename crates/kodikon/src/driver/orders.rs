@@ -4,7 +4,7 @@ use kodikon_core::effect::{BroadcastOrder, Command, Event as CoreEvent, Input, S
 use kodikon_core::ground::time::{Instant, WallTime};
 use kodikon_core::model::alert::{AckOrder, AlertOrder, Raised};
 use kodikon_core::model::cast::CastId;
-use kodikon_core::model::letter::Ticket;
+use kodikon_core::model::letter::{Outcome, Ticket};
 use kodikon_core::model::state::{NodeSnapshot, StateChange};
 use tokio::sync::oneshot;
 
@@ -12,8 +12,11 @@ use crate::clock::Clock as _;
 use crate::doctor::LogUse;
 use crate::driver::alerts::{self, Receipts};
 use crate::driver::evidence::Scene;
-use crate::driver::{Driver, ORDERS_A_TURN, Order, SHUT_DOWN};
+use crate::driver::{Driver, ORDERS_A_TURN, Order};
 use crate::mesh::Waiting;
+
+/// What becomes of messages whose node ends before they are settled; how often they were tried is not told any more.
+const SHUT_DOWN: Outcome = Outcome::Expired { reason: "shutdown", attempts: 0 };
 
 impl Driver {
     /// Carries out an order, and those that wait behind it. Once sightings were compared for long the rest waits for the next turn.

@@ -100,13 +100,12 @@ fn read(line: &str, probe: &Probe) -> Rule {
                 let shown = if mask.split(',').any(|flag| flag == "SYN" || flag == "ALL") { "SYN" } else { "NONE" };
                 rule.and(Fits::sure(set == shown).unless(negated));
             }
-            "--icmp-type" | "--icmpv6-type" => rule.and(Fits::No),
             // What is too much, or comes by a way that leads elsewhere, is not the first packet of a neighbour.
             "--hashlimit-above" | "--connlimit-above" => {
                 next();
                 rule.and(Fits::No.unless(negated));
             }
-            "--invert" => rule.and(Fits::No),
+            "--icmp-type" | "--icmpv6-type" | "--invert" => rule.and(Fits::No),
             // What a neighbour sends first fits one packet: it is in no fragments.
             "-f" => rule.and(Fits::No.unless(negated)),
             "-m" => {
