@@ -14,7 +14,7 @@ use crate::machines::registry::places::{Places, Rank};
 use crate::model::logged::{LogBody, Logged};
 use crate::model::op::{OpId, OpLane, SignedOp};
 use crate::model::record::{
-    DeleteBody, MAX_RECORDS, MAX_REMOVED, RecordBody, RecordEntry, RegistryView, Removed, Sighting,
+    DeleteBody, MAX_DELETED, MAX_RECORDS, MAX_REMOVED, RecordBody, RecordEntry, RegistryView, Removed, Sighting,
 };
 
 pub use find::{Looked, seen_at};
@@ -28,8 +28,6 @@ const MAX_AUTHOR_BYTES: usize = MAX_BYTES / 4 * 3;
 /// Sightings that stay on this node, and their bytes: a quarter of the room, beside the others'.
 pub const MAX_LOCAL: usize = MAX_RECORDS / 4;
 const MAX_LOCAL_BYTES: usize = MAX_BYTES / 4;
-/// Deletes that one order makes at most: [`MAX_REMOVED`] sightings each.
-const MAX_DELETES: usize = 128;
 
 /// A sighting that is shown.
 #[derive(Debug)]
@@ -243,7 +241,7 @@ impl Registry {
             let Some(entry) = self.shown.get(&id) else { continue };
             if entry.is_local() {
                 deletion.local.push(id);
-            } else if me.is_none_or(|me| *me == id.author) && removes.len() < MAX_DELETES * MAX_REMOVED {
+            } else if me.is_none_or(|me| *me == id.author) && removes.len() < MAX_DELETED {
                 removes.push((Removed::up_to(id, entry.sighting), left_ms(&id)));
             } else {
                 continue;

@@ -37,6 +37,10 @@ pub const MAX_TTL: Duration = Duration::from_secs(90 * 24 * 3_600);
 pub const MAX_RECORDS: usize = 200_000;
 /// Sightings that one delete names at most: with 43 B each it is an op of three datagrams.
 pub const MAX_REMOVED: usize = 64;
+/// Sightings that one order deletes at most of those that others know of: 128 deletes of as many. The rest takes further orders.
+pub const MAX_DELETED: usize = 128 * MAX_REMOVED;
+/// Why an order is refused while the disk fails.
+pub const DISK_FAILS: &str = "the disk does not take it: nothing was kept";
 /// Bytes of a body besides its texts: numbers and frames.
 const FRAME: usize = 128;
 /// Bytes of the body of a record's op at most.
@@ -552,6 +556,12 @@ pub struct Traits<'a> {
 }
 
 impl Filter {
+    /// Whether what was seen then was seen in the time that is asked for.
+    #[must_use]
+    pub fn is_in_time(&self, seen: WallTime) -> bool {
+        self.since.is_none_or(|since| seen >= since) && self.until.is_none_or(|until| seen <= until)
+    }
+
     /// Whether type, node, time and metadata are as wanted; `bears` says whether the author bears a name now.
     #[must_use]
     pub fn admits(&self, traits: &Traits<'_>, bears: impl Fn(&str) -> bool) -> bool {
@@ -560,8 +570,7 @@ impl Filter {
             Whose::Name(name) => traits.source == name || bears(name),
         };
         self.data_type.as_ref().is_none_or(|kind| traits.data_type == kind)
-            && self.since.is_none_or(|since| traits.seen >= since)
-            && self.until.is_none_or(|until| traits.seen <= until)
+            && self.is_in_time(traits.seen)
             && self.node.as_ref().is_none_or(is_whose)
             // Last, since it reads JSON: a microsecond or two.
             && (self.where_.is_empty() || has_fields(traits.metadata, &self.where_))

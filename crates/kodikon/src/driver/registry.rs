@@ -49,8 +49,8 @@ pub(crate) struct Compared {
 pub(crate) enum Added {
     /// It was held already.
     Held(Box<RecordView>),
-    /// It is not among those that one turn compares; the next one goes on there.
-    Compared(Compared),
+    /// It is not among those that one turn compares; the next one goes on there, with the same sighting.
+    Compared(Compared, Box<NewRecord>),
     /// The core's answer, and when it was seen.
     Stored(Stored, WallTime),
 }
@@ -103,11 +103,13 @@ impl Storing {
 impl Driver {
     /// Adds a sighting, unless one with its content is held and that is to be left as it is.
     pub(super) fn add(&mut self, now: Instant, record: Box<NewRecord>, unless: Unless, answer: oneshot::Sender<Added>) {
-        if let Unless::Held(compared) = unless
-            && let Some(told) = self.held(now, &record, compared)
-        {
-            // An error means that nobody waits for the answer any more.
-            return drop(answer.send(told));
+        if let Unless::Held(compared) = unless {
+            // An error of sending means that nobody waits for the answer any more.
+            match self.held(now, &record, compared) {
+                Ok(Some(held)) => return drop(answer.send(Added::Held(Box::new(held)))),
+                Err(further) => return drop(answer.send(Added::Compared(further, record))),
+                Ok(None) => {}
+            }
         }
         let (ticket, wall) = (self.next_ticket(), wall_time(&self.clock));
         self.storing.waiting.insert(ticket, Waiter::Adds(answer, wall));
@@ -115,9 +117,17 @@ impl Driver {
         self.carry_out();
     }
 
-    /// Looks for a sighting that says the same, as far as this turn goes; `None`: there is none. When it was seen counts where the record
-    /// says it, and then all of that moment are compared; else the newest alone.
-    fn held(&mut self, now: Instant, record: &NewRecord, mut compared: Compared) -> Option<Added> {
+    /// Looks for a sighting that says the same. When it was seen counts where the record says it, and then all of that moment are compared;
+    /// else the newest alone.
+    ///
+    /// # Errors
+    /// How far it came, where the turn is over before all are compared.
+    fn held(
+        &mut self,
+        now: Instant,
+        record: &NewRecord,
+        mut compared: Compared,
+    ) -> Result<Option<RecordView>, Compared> {
         let says_the_same = |view: &RecordView| {
             let RecordBody { data_type, confidence, metadata, embedding, ownership, .. } = &view.body;
             let (same_type, same_share) = (*data_type == record.data_type, *confidence == record.confidence);
@@ -130,16 +140,16 @@ impl Driver {
         let told = loop {
             let Page { records, next } = self.node.find(now, &of_this, compared.last, COMPARED_AT_ONCE);
             if let Some(held) = records.into_iter().find(says_the_same) {
-                break Some(Added::Held(Box::new(held)));
+                break Ok(Some(held));
             }
             compared = Compared { count: compared.count + COMPARED_AT_ONCE, last: next };
             if next.is_none() || (seen.is_none() && compared.count >= COMPARED) {
-                break None;
+                break Ok(None);
             }
             // Whoever has more to compare than that takes its turn with others who do: see `COMPARING`.
             let is_first = compared.count == COMPARED_AT_ONCE;
             if is_first || self.storing.compared_for + self.clock.now().saturating_sub(begun) >= COMPARE_FOR {
-                break Some(Added::Compared(compared));
+                break Err(compared);
             }
         };
         self.storing.compared_for += self.clock.now().saturating_sub(begun);

@@ -4,7 +4,8 @@ use kodikon_core::ground::id::NodeId;
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::record::{
-    Cursor, DeleteOrder, Embedding, Filter as CoreFilter, MAX_DATA_TYPE, MAX_HASH, Page, RecordView, Stored, Whose,
+    Cursor, DISK_FAILS, DeleteOrder, Embedding, Filter as CoreFilter, MAX_DATA_TYPE, MAX_DELETED, MAX_HASH, Page,
+    RecordView, Stored, Whose,
 };
 use kodikon_scan::Space;
 use serde_json::{Map, Value};
@@ -24,10 +25,6 @@ pub const FOUND_DEFAULT: usize = 100;
 pub const CONDITIONS_MOST: usize = 16;
 /// Bytes of a condition's name, and of its pattern, at most.
 const CONDITION_MOST: usize = 256;
-/// How the core says that the disk is why an order is refused.
-const DISK_FAILS: &str = "the disk does not take it: nothing was kept";
-/// Sightings that one order deletes of those that others know of; the rest takes further ones.
-const DELETED_AT_ONCE: usize = 8_192;
 
 /// Which sightings are wanted: see [`Mesh::find`](crate::Mesh::find). All conditions must hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,13 +182,12 @@ impl Mesh {
         };
         // Whoever adds one too many waits here, and the core's own table never overflows. It is never closed.
         let _place = self.0.adds.acquire().await.map_err(|_| RecordError::Stopped)?;
-        let mut may_compare = None;
+        let (mut may_compare, mut record) = (None, Box::new(record));
         loop {
-            let record = Box::new(record.clone());
             let added = self.ask(|answer| Order::Add { record, unless, answer }).await;
             match added.map_err(|_| RecordError::Stopped)? {
-                Added::Compared(far) => {
-                    unless = Unless::Held(far);
+                Added::Compared(far, same) => {
+                    (unless, record) = (Unless::Held(far), same);
                     if may_compare.is_none() {
                         may_compare = Some(self.0.comparing.acquire().await.map_err(|_| RecordError::Stopped)?);
                     }
@@ -289,7 +285,7 @@ impl Mesh {
                     row.deleted += ids.len() as u64;
                     row.durable &= durable;
                     // What is added from now on is not meant: asked again is only where some had to be left.
-                    if ids.len() < DELETED_AT_ONCE {
+                    if ids.len() < MAX_DELETED {
                         return Ok(row);
                     }
                 }

@@ -54,7 +54,7 @@ impl Registry {
             }
             last = Some(Cursor { born_ms: born.0, id });
             let Some(entry) = self.shown.get(&id).filter(|entry| !filter.local || entry.is_local()) else { continue };
-            if !is_in_time(filter, &entry.op) {
+            if !may_be_in_time(filter, &entry.op) {
                 continue;
             }
             let Ok(body) = minicbor::decode::<RecordBody>(entry.op.body()) else { continue };
@@ -70,14 +70,12 @@ impl Registry {
 }
 
 /// Whether a sighting may be of the time that is asked for: found out without reading the rest, a tenth of a microsecond and not two.
-fn is_in_time(filter: &Filter, op: &SignedOp) -> bool {
+fn may_be_in_time(filter: &Filter, op: &SignedOp) -> bool {
     if filter.since.is_none() && filter.until.is_none() {
         return true;
     }
     // What cannot be read is left to who reads it all.
-    let Ok(seen) = told_time(op.body()) else { return true };
-    let seen = seen.map_or(op.wall(), WallTime);
-    filter.since.is_none_or(|since| seen >= since) && filter.until.is_none_or(|until| seen <= until)
+    told_time(op.body()).map_or(true, |seen| filter.is_in_time(seen.map_or(op.wall(), WallTime)))
 }
 
 /// The time that the body of a sighting says, if it does.

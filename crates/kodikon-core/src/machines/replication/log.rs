@@ -262,8 +262,7 @@ impl Log {
             Ok(Added::Whole(entry)) => self.on_entry(now, by, entry, checks, ctx),
             Ok(Added::Piece) if by.1 == Way::Datagram => self.sync.note_piece(now, by.0),
             // Nothing of a pipe is lost.
-            Ok(Added::Piece) => {}
-            Ok(Added::Again) => {}
+            Ok(Added::Piece | Added::Again) => {}
             Err(()) => ctx.stats.drop(Reject::Malformed),
         }
     }

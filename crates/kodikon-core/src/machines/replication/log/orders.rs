@@ -9,10 +9,7 @@ use crate::ground::time::Instant;
 use crate::machines::replication::log::{RECORD_BURST, RECORD_RATE};
 use crate::model::letter::Ticket;
 use crate::model::op::OpId;
-use crate::model::record::Stored;
-
-/// Why an order is refused when the disk fails.
-pub(super) const FAILING: &str = "the disk does not take it: nothing was kept";
+use crate::model::record::{DISK_FAILS, Stored};
 
 /// Orders of the application that the disk has not answered.
 #[derive(Debug)]
@@ -63,7 +60,7 @@ impl Orders {
     pub(super) fn refuse(&mut self, ticket: Ticket, ctx: &mut Context) {
         if self.open.remove(&ticket).is_some() {
             ctx.stats.records_refused += 1;
-            ctx.out.event(Event::Stored { ticket, outcome: Stored::Refused { reason: FAILING } });
+            ctx.out.event(Event::Stored { ticket, outcome: Stored::Refused { reason: DISK_FAILS } });
         }
     }
 }

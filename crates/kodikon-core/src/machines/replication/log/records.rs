@@ -7,11 +7,11 @@ use crate::ground::id::Seq;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::replication::log::Log;
 use crate::machines::replication::log::lane::Held;
-use crate::machines::replication::log::orders::FAILING;
 use crate::machines::replication::log::own::{Said, Waiting};
 use crate::model::letter::Ticket;
 use crate::model::logged::{LogBody, content_digest};
 use crate::model::op::{OpId, OpKind, OpLane, SignedOp, Statement};
+use crate::model::record::DISK_FAILS;
 
 /// Sightings and deletes that wait for the disk at most: two transactions of 512, one on its way and one behind it.
 pub(super) const MAX_WAITING_RECORDS: usize = 1_024;
@@ -40,7 +40,7 @@ impl Log {
         ctx: &mut Context,
     ) -> Result<(), &'static str> {
         if self.keep.is_failing() {
-            return Err(FAILING);
+            return Err(DISK_FAILS);
         }
         if self.own.waiting_records() + wanted.says.len() > MAX_WAITING_RECORDS {
             return Err("as much waits for the disk as may: ask again when it has answered");
