@@ -57,6 +57,22 @@ impl Intervals {
         true
     }
 
+    /// Takes one number out of a set of any number of intervals.
+    pub(super) fn remove(&mut self, number: u64) {
+        let at = self.spans.partition_point(|span| span.last < number);
+        let Some(span) = self.spans.get_mut(at).filter(|span| span.first <= number) else { return };
+        match (span.first == number, span.last == number) {
+            (true, true) => _ = self.spans.remove(at),
+            (true, false) => span.first = number + 1,
+            (false, true) => span.last = number - 1,
+            (false, false) => {
+                let above = Interval { first: number + 1, last: span.last };
+                span.last = number - 1;
+                self.spans.insert(at + 1, above);
+            }
+        }
+    }
+
     /// Whether every number of the other set is in this one.
     #[must_use]
     pub(super) fn contains_all(&self, other: &[Interval]) -> bool {
@@ -202,6 +218,25 @@ mod tests {
             }
             prop_assert_eq!(&Intervals::from_wire(wire), &set);
             prop_assert!(set.contains_all(wire));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn what_is_taken_out_is_gone_and_nothing_else(steps in proptest::collection::vec((any::<bool>(), 1u64..40), 0..200)) {
+            let mut set = Intervals::default();
+            let mut model = BTreeSet::new();
+            for (adds, number) in steps {
+                if adds {
+                    set.insert_within(number, number, usize::MAX);
+                    model.insert(number);
+                } else {
+                    set.remove(number);
+                    model.remove(&number);
+                }
+                prop_assert_eq!(&set, &Intervals::of(model.iter().copied()));
+            }
         }
     }
 

@@ -56,6 +56,8 @@ pub(super) struct LogLane {
     held: BTreeMap<u64, Held>,
     /// Sightings: there may be a hundred thousand of them, and what is urgent is not looked for among them.
     records: BTreeMap<u64, Held>,
+    /// Their numbers: what is over is asked for with each digest, and all sightings are not gone through for it.
+    recorded: Intervals,
     /// Held, and not on disk.
     unkept: BTreeSet<u64>,
     /// Held until their words were found not to be their author's, and wanted again.
@@ -80,6 +82,7 @@ impl LogLane {
             kept: Intervals::default(),
             held: BTreeMap::new(),
             records: BTreeMap::new(),
+            recorded: Intervals::default(),
             unkept: BTreeSet::new(),
             lost: Intervals::default(),
             gave_up: false,
@@ -148,14 +151,22 @@ impl LogLane {
             self.lost = self.lost.without(&Intervals::of([seq].into_iter()));
         }
         let digest = held.digest;
-        let place = if held.op.kind().is_record() { &mut self.records } else { &mut self.held };
-        let before = place.insert(seq, held).map_or(0, |before| before.digest);
-        self.part = self.part.wrapping_add(digest).wrapping_sub(before);
+        let before = if held.op.kind().is_record() {
+            self.recorded.insert_within(seq, seq, usize::MAX);
+            self.records.insert(seq, held)
+        } else {
+            self.held.insert(seq, held)
+        };
+        self.part = self.part.wrapping_add(digest).wrapping_sub(before.map_or(0, |before| before.digest));
     }
 
     /// Lets go of an op; its number stays covered.
     pub(super) fn release(&mut self, seq: Seq) -> Option<Held> {
-        let held = self.held.remove(&seq.0).or_else(|| self.records.remove(&seq.0))?;
+        let held = self.held.remove(&seq.0).or_else(|| {
+            let record = self.records.remove(&seq.0)?;
+            self.recorded.remove(seq.0);
+            Some(record)
+        })?;
         self.unkept.remove(&seq.0);
         self.part = self.part.wrapping_sub(held.digest);
         Some(held)
@@ -268,12 +279,12 @@ impl LogLane {
     /// The numbers whose time is over: neither held, nor on their way to be, nor given up for want of room.
     pub(super) fn over(&self, on_their_way: &Intervals) -> Intervals {
         let mut rest = Intervals::default();
-        // Where all that is covered is held nothing is over, and a hundred thousand need not be looked at for it.
+        // Where all that is covered is held nothing is over.
         let held = (self.held.len() + self.records.len()) as u64;
         if !self.gave_up && self.covered.count() > held {
             let urgent = Intervals::of(self.held.keys().copied());
-            let held = Intervals::of(self.records.keys().copied());
-            rest = self.covered.without(&urgent).without(&held).without(&self.evicted).without(on_their_way);
+            let held = &self.recorded;
+            rest = self.covered.without(&urgent).without(held).without(&self.evicted).without(on_their_way);
         }
         rest
     }
@@ -425,8 +436,30 @@ mod tests {
         assert_eq!(durable, [span(2_000, 2_000), span(4, 4)]);
     }
 
+    #[test]
+    fn what_is_over_is_what_is_covered_and_not_held_whatever_came_and_went() {
+        let mut lane = LogLane::new(NodeId([2; 16]), Epoch(3), [4; 32]);
+        // Each third is an alert, each fifth is let go; of the rest some are held twice.
+        for seq in 1..=90 {
+            lane.cover_one(Seq(seq));
+            lane.hold(held(if seq % 3 == 0 { OpKind::Alert } else { OpKind::Record }, seq), true);
+        }
+        lane.hold(held(OpKind::Record, 1), false);
+        (5..=90).step_by(5).for_each(|seq| assert!(lane.release(Seq(seq)).is_some()));
+        assert!(lane.release(Seq(5)).is_none(), "it is gone already");
+        lane.hold(held(OpKind::Record, 10), true);
+        let over = |lane: &LogLane| lane.over(&Intervals::of([20].into_iter()));
+        let expected = (5..=90).step_by(5).filter(|seq| ![10, 20].contains(seq));
+        assert_eq!(over(&lane), Intervals::of(expected));
+        assert_eq!(lane.recorded, Intervals::of(lane.records.keys().copied()));
+    }
+
     fn alert(seq: u64) -> Held {
-        let says = Statement { kind: OpKind::Alert, key: Vec::new(), body: Vec::new(), lamport: 1, wall: WallTime(1) };
+        held(OpKind::Alert, seq)
+    }
+
+    fn held(kind: OpKind, seq: u64) -> Held {
+        let says = Statement { kind, key: Vec::new(), body: Vec::new(), lamport: 1, wall: WallTime(1) };
         let op = SignedOp::sign(&Identity::from_secret(&[5; 32]), MeshId([1; 16]), Epoch(3), Seq(seq), says);
         let digest = content_digest(&op);
         Held { op, digest, priority: Priority::Normal, ttl_ms: 1, born_ms: 0, rested: false }
