@@ -68,6 +68,8 @@ async fn live(json: bool, in_memory: bool, settings: Settings, log: &LogWriter) 
         LogFormat::Text | _ => banner(&started, &settings, log),
     }
     let mut printed = printer::spawn(json, &started, events.clone())?;
+    // What is asked by HTTP passes through this thread, and through those of the node, which ask for themselves.
+    kodikon::wake_promptly();
     let mut told = tokio::spawn(ring.feed(events));
     let stay_small = tokio::spawn(stay_small());
     // Without a service manager there is nobody to tell.

@@ -12,6 +12,7 @@ mod keeper;
 mod keeping;
 mod logger;
 mod names;
+mod network;
 mod orders;
 mod registry;
 mod saved;
@@ -21,6 +22,7 @@ mod show;
 mod strangers;
 mod told;
 mod turns;
+pub(crate) mod urgency;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -32,8 +34,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kodikon_core::effect::{
-    Arrival, BroadcastOrder, Cast, Event as CoreEvent, Input, Interface, Output, Persist, Remembered, SendOrder,
-    StreamWish, Target, Transmit,
+    Arrival, BroadcastOrder, Cast, Event as CoreEvent, Input, Output, Persist, Remembered, SendOrder, StreamWish,
+    Target, Transmit,
 };
 use kodikon_core::ground::config::{Config, Security as CoreSecurity};
 use kodikon_core::ground::time::{Instant, WallTime};
@@ -51,7 +53,7 @@ use crate::clock::{Clock, Deadline, Jump, JumpWatch, Reading, SystemClock};
 use crate::doctor::Symptoms;
 use crate::events::{EventLog, EventStream};
 use crate::handlers::{Handler, HandlerCounts, InlineHandler};
-use crate::interfaces::{Admission, InterfaceWatch, choose};
+use crate::interfaces::{Admission, InterfaceWatch};
 use crate::mesh::{ADDS_WAITING, Board, COMPARING, Finding, Mesh, OwnState, Room, Shared, StartError, Waiting};
 use crate::socket::{Discovery, Inbox, Ports, Streams, UnicastSockets};
 
@@ -73,6 +75,7 @@ use searches::Searching;
 use show::{Rest, Show};
 use strangers::OtherPolicy;
 use turns::Turn;
+use urgency::Urgency;
 
 /// Orders that wait for the loop; whoever has one more is told to slow down.
 const ORDERS_MAX: usize = 1_024;
@@ -80,6 +83,8 @@ const ORDERS_MAX: usize = 1_024;
 const ORDERS_A_TURN: usize = 64;
 /// Wakes served in one turn. A node that wants more at one moment would spin; the next turn goes on.
 const WAKES_A_TURN: usize = 8;
+/// Of a stream of sightings, portions come so close to each other. Meanwhile this loop lets others of the computer go first.
+const BULK_LASTS: Duration = Duration::from_millis(100);
 /// How long the goodbye may take: its last repeat is due after 30 ms, and a busy machine may be late.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(250);
 /// The interfaces are known within a fraction of a millisecond; a kernel that takes longer does not hold up the start.
@@ -306,6 +311,8 @@ struct Driver {
     leaving: Option<Instant>,
     /// Turns so far, for whose turn it is to be looked at first.
     turns: u64,
+    /// Until when what comes in bulk counts as all there is to do.
+    bulk_until: Instant,
 }
 
 /// What does not change while a node runs.
@@ -397,6 +404,7 @@ impl Driver {
             drops_at: Instant::ZERO,
             leaving: None,
             turns: 0,
+            bulk_until: Instant::ZERO,
         };
         driver.begin(plan.state).await?;
         Ok((driver, begun))
@@ -426,8 +434,10 @@ impl Driver {
 
     async fn run(&mut self) {
         let mut inbox = Inbox::new();
+        let mut urgency = Urgency::default();
         let mut now = self.now();
         while !self.is_over() {
+            urgency.set(now >= self.bulk_until);
             if let Err(error) = self.set_deadline(now) {
                 return tracing::error!(%error, "no timer: the node ends");
             }
@@ -494,6 +504,7 @@ impl Driver {
             }
             Turn::Scanned(scan, answers) => self.take_scanned(now, scan, answers),
             Turn::Checked(check, holds) => {
+                self.bulk_until = now + BULK_LASTS;
                 self.node.handle(now, Input::Checked { check, holds });
                 self.carry_out();
             }
@@ -553,34 +564,6 @@ impl Driver {
             self.node.handle(now, Input::Unreachable(address));
             self.carry_out();
         }
-    }
-
-    fn follow_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>) {
-        let choice = choose(&interfaces, &self.only);
-        let find = |index| interfaces.iter().find(|interface| interface.index == index).cloned();
-        let usable: Vec<Interface> = choice.usable.iter().filter_map(|&index| find(index)).collect();
-        let present: Vec<_> = interfaces.iter().map(|interface| interface.index).collect();
-        tell_interfaces(&usable, choice.alone);
-        self.tell_absent(&interfaces);
-        self.names.hurry(now);
-        self.discovery.follow(&choice.usable, &present);
-        self.udp.follow(&usable);
-        self.admission = Admission::new(&self.only, &interfaces, &usable);
-        self.streams.admit(self.admission.clone());
-        self.addresses = choice.announced.iter().map(|&ip| SocketAddr::new(ip, self.facts.port)).collect();
-        self.evidence.note_interfaces(interfaces, choice);
-        self.node.handle(now, Input::Interfaces(&usable));
-        self.carry_out();
-    }
-
-    /// Warns of interfaces that were asked for and are not there, once for each change.
-    fn tell_absent(&mut self, interfaces: &[Interface]) {
-        let absent = absent(&self.only, interfaces);
-        if absent != self.absent && !absent.is_empty() {
-            let present: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
-            tracing::warn!(?absent, ?present, "no such interface here: correct --interface (mesh.interfaces)");
-        }
-        self.absent = absent;
     }
 
     /// A name of a configured peer leads somewhere: what waited for that leaves now.
@@ -778,23 +761,6 @@ impl Driver {
         self.checker.close();
         tracing::info!("node ended");
     }
-}
-
-/// Tells an operator where the node can be met, and in words where that is nowhere else.
-fn tell_interfaces(usable: &[Interface], alone: bool) {
-    let names: Vec<&str> = usable.iter().map(|interface| interface.name.as_str()).collect();
-    if names.is_empty() {
-        tracing::warn!("no usable interface: nobody can be met; the node joins as soon as one comes up");
-    } else if alone {
-        tracing::warn!(usable = ?names, "only nodes of this machine can be met");
-    } else {
-        tracing::info!(usable = ?names, "interfaces");
-    }
-}
-
-/// The interfaces that were asked for and are not there.
-fn absent(only: &[String], interfaces: &[Interface]) -> Vec<String> {
-    only.iter().filter(|name| interfaces.iter().all(|interface| interface.name != **name)).cloned().collect()
 }
 
 #[cfg(test)]

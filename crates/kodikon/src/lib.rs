@@ -52,6 +52,7 @@ mod sys;
 mod testing;
 mod topic;
 
+pub use driver::urgency::wake_promptly;
 pub use events::{EVENTS_KEPT, EventKind, EventStream};
 pub use handlers::{HANDLER_QUEUE, HANDLERS_MAX};
 pub use kodikon_core::ground::config::Profile;

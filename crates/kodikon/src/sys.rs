@@ -83,6 +83,47 @@ fn read_clock(clock: libc::clockid_t) -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
+/// `struct sched_attr` in its first form (linux/sched/types.h).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Scheduling {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    /// Of threads that are scheduled in the usual way: the slice, in nanoseconds.
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+const SCHEDULING_LEN: u32 = size_of::<Scheduling>() as u32;
+
+/// How this thread is scheduled.
+fn scheduling() -> io::Result<Scheduling> {
+    let mut found = Scheduling::default();
+    // SAFETY: pointer and length describe `found`, which is integers alone and lives through the call; 0 is this thread, and no flag.
+    let failed = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut found, SCHEDULING_LEN, 0) };
+    if failed == 0 { Ok(found) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets how long this thread runs at a time where others want its processor; `None`: as long as the system lets all. A thread that is
+/// scheduled in another way than most is left as it is.
+///
+/// # Errors
+/// When the kernel refuses (a sandbox).
+pub(crate) fn set_slice(slice: Option<Duration>) -> io::Result<()> {
+    let mut wanted = scheduling()?;
+    if c_int::try_from(wanted.policy) != Ok(libc::SCHED_OTHER) {
+        return Ok(());
+    }
+    wanted.runtime = slice.map_or(0, |slice| u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX));
+    // SAFETY: the pointer is to integers that we own, which the call reads; they hold their size; 0 is this thread, and no flag.
+    let failed = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Fills `buffer` from the kernel's generator, waiting at an early boot until that is seeded.
 ///
 /// # Errors

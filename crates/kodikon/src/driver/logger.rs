@@ -12,10 +12,13 @@ use std::time::Duration;
 use kodikon_core::effect::log::{Batch, CommitId, Committed};
 use tokio::sync::mpsc;
 
+use crate::driver::urgency::Urgency;
 use crate::store::LogStore;
 
 /// Ops of one transaction at most: about 25 ms of SQLite. The core waits for 64 transactions of 512 at most.
 const OPS_AT_ONCE: usize = 512;
+/// A transaction of so many, some 3 ms of SQLite, lets others go first.
+const BULK: usize = 64;
 /// While nothing is written it is looked so often whether the log is in its place: two system calls.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -90,6 +93,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
+        let mut urgency = Urgency::default();
         // The first who want something written wait for that; nobody else does.
         if let Err(error) = self.store.check() {
             tracing::error!(%error, "whether the log is whole is not known, and what is kept from now on may be lost");
@@ -98,6 +102,7 @@ impl Writer {
         }
         let mut is_whole = true;
         while let Some((commits, batches)) = self.gather() {
+            urgency.set(batches.iter().map(ops_of).sum::<usize>() < BULK);
             let result = match self.store.commit(&batches) {
                 Ok(result) => {
                     self.note(None);
@@ -130,7 +135,6 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => self.look(),
             }
         };
-        let ops_of = |batch: &Batch| batch.rows.len() + batch.removed.len();
         let mut ops = ops_of(&batch);
         let (mut commits, mut batches) = (vec![commit], vec![batch]);
         while ops < OPS_AT_ONCE
@@ -159,6 +163,10 @@ impl Writer {
         *held = problem.or_else(|| self.doubt.clone());
         begins
     }
+}
+
+fn ops_of(batch: &Batch) -> usize {
+    batch.rows.len() + batch.removed.len()
 }
 
 #[cfg(test)]

@@ -13,6 +13,18 @@ fn boot_time_is_never_behind_monotonic_time() {
 }
 
 #[test]
+fn a_thread_has_a_shorter_turn_and_is_scheduled_as_before_otherwise() {
+    let before = scheduling().unwrap();
+    set_slice(Some(Duration::from_micros(100))).unwrap();
+    let after = scheduling().unwrap();
+    // A kernel before 6.12 tells of no slice.
+    assert!([0, 100_000].contains(&after.runtime), "{after:?}");
+    assert_eq!(Scheduling { runtime: before.runtime, ..after }, before);
+    set_slice(None).unwrap();
+    assert_eq!(scheduling().unwrap(), before);
+}
+
+#[test]
 fn random_bytes_differ_from_call_to_call() {
     let (mut first, mut second) = ([0u8; 32], [0u8; 32]);
     random(&mut first).unwrap();
