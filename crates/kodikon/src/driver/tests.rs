@@ -130,6 +130,8 @@ async fn a_flood_of_noise_holds_up_neither_orders_nor_peers() {
             let _ = socket.send_to(&frame, target);
         }
     });
+    // On a busy machine the thread that makes the noise may start after all else is done.
+    until(|| a.stats().drops["seal"] > 0).await;
     // What is too long is told by the noise that was dealt with meanwhile: a busy machine slows down that, too.
     let mut verdicts = b.events();
     for round in 0..50 {
@@ -138,7 +140,6 @@ async fn a_flood_of_noise_holds_up_neither_orders_nor_peers() {
     }
     let is_told = || b.state("a").is_some_and(|row| row.state.get("round") == Some(&json!(49)));
     unless_noise(&a, asking(is_told)).await;
-    assert!(a.stats().drops["seal"] > 0, "{:?}", a.stats().drops);
     stop.store(true, Ordering::Relaxed);
     flood.join().unwrap();
     until(|| [(&a, "b"), (&b, "a")].iter().all(|(mesh, name)| mesh.peer(name).is_some_and(|peer| peer.is_alive())))
