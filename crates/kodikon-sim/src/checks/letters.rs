@@ -62,12 +62,21 @@ struct Writer {
     open: BTreeSet<Ticket>,
     stopped: Duration,
     stopped_since: Option<Moment>,
+    /// When it was stopped before, and until when.
+    stops: Vec<[Moment; 2]>,
 }
 
 impl Writer {
     /// How long it was stopped so far.
     fn stopped(&self, now: Moment) -> Duration {
         self.stopped + self.stopped_since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// When it was stopped, and until when, as far as that was after a moment.
+    fn stops_after(&self, from: Moment, now: Moment) -> impl Iterator<Item = [Moment; 2]> {
+        let open = self.stopped_since.map(|since| [since, now]);
+        let all = self.stops.iter().rev().take_while(move |[_, until]| *until > from).copied().chain(open);
+        all.map(move |[since, until]| [since.max(from), until])
     }
 }
 
@@ -139,8 +148,20 @@ impl Letters {
             writer.stopped_since.get_or_insert(now);
         } else {
             writer.stopped = writer.stopped(now);
-            writer.stopped_since = None;
+            writer.stops.extend(writer.stopped_since.take().map(|since| [since, now]));
         }
+    }
+
+    /// For how long one of these nodes' processes at least was stopped since a moment.
+    fn interrupted(&self, nodes: impl Iterator<Item = usize>, from: Moment, now: Moment) -> Duration {
+        let mut stops: Vec<[Moment; 2]> = nodes.flat_map(|node| self.writers[node].stops_after(from, now)).collect();
+        stops.sort_unstable();
+        let (mut sum, mut end) = (Duration::ZERO, from);
+        for [since, until] in stops {
+            sum += until.since(since.max(end));
+            end = end.max(until);
+        }
+        sum
     }
 
     /// How long a node's process was stopped so far.
@@ -300,8 +321,12 @@ impl Watch {
             Outcome::Expired { .. } => true,
         };
         self.tally.check(now, Check::LetterOutcome, is_right, words);
-        if is_due && letter.timeout >= PATIENCE && letter.priority != Priority::Low {
-            let is_delivered = matches!(outcome, Outcome::Delivered { .. });
+        let is_delivered = matches!(outcome, Outcome::Delivered { .. });
+        if is_due
+            && letter.timeout >= PATIENCE
+            && letter.priority != Priority::Low
+            && (is_delivered || self.was_open(now, letter))
+        {
             self.tally.check(now, Check::LetterReliable, is_delivered, words);
         }
         if let Outcome::Delivered { path, .. } = outcome {
@@ -324,6 +349,16 @@ impl Watch {
         let slack = if self.truth.places.is_tree() { 0 } else { DETOUR };
         let is_near = links.is_some_and(|links| links + slack <= u32::from(self.letters.max_hops) + 1);
         is_near && self.lasts(letter.by, letter.at) && self.lasts(bearer, letter.at)
+    }
+
+    /// Whether the only way of a letter, where there is but one, was open for most of its time: a healthy node may stand still for a
+    /// second, and where those of a line do so in turn, nothing gets through.
+    fn was_open(&self, now: Moment, letter: &Letter) -> bool {
+        let Some(bearer) = letter.bearer.filter(|_| self.truth.places.is_tree()) else { return true };
+        let [near, far] = [letter.by.node, bearer.node].map(|node| self.truth.carrying_links(letter.at, &[node]));
+        let Some(all) = near.get(&bearer.node) else { return true };
+        let way = near.iter().filter(|(node, links)| far.get(node).is_some_and(|rest| *links + rest == *all));
+        self.letters.interrupted(way.map(|(node, _)| *node), letter.at, now) * 2 < now.since(letter.at)
     }
 
     /// Whether somebody lives since long before this moment, and still does.

@@ -159,6 +159,41 @@ fn outcomes_are_true_and_nothing_is_lost_where_a_sound_way_led_all_the_time() {
     assert!(id(0) != id(1));
 }
 
+/// letters-5-hops 9: in five seconds five of seven nodes stood still for six or seven tenths of one, one after the other.
+#[test]
+fn a_line_whose_nodes_stood_still_for_half_of_a_letters_time_owes_it_nothing() {
+    // Who was stopped, from when on and until when (tenths of a second after it was written, at 5.0 it is given up), and whether it is missed.
+    type Stops = &'static [(usize, u64, u64)];
+    let table: &[(&str, Stops, bool)] = &[
+        ("one for less than half", &[(2, 10, 34)], true),
+        ("one for half", &[(2, 10, 35)], false),
+        ("one after the other", &[(2, 5, 12), (1, 12, 20), (3, 21, 28), (2, 30, 34)], false),
+        ("at the same time", &[(2, 10, 20), (1, 10, 20), (3, 15, 25), (4, 10, 24)], true),
+        ("before it was written", &[(2, 0, 0), (3, 10, 30)], true),
+        ("one that is still stopped", &[(2, 10, 20), (3, 34, 99)], false),
+    ];
+    for (case, stops, is_missed) in table {
+        let at = |tenths: u64| Moment(second(1_000).0 + tenths * 100_000_000);
+        let (mut watch, id) = line();
+        watch.stopped(second(990), 2, true);
+        watch.stopped(second(999), 2, false);
+        watch.ordered(second(1_000), 0, &order(id(4), None));
+        for (node, from, until) in stops.iter().filter(|(_, from, until)| from < until) {
+            watch.stopped(at(*from), *node, true);
+            if *until <= 50 {
+                watch.stopped(at(*until), *node, false);
+            }
+        }
+        watch.event(second(1_005), 0, &expired(id(4)));
+        assert_eq!(broken(&watch).is_empty(), !is_missed, "{case}");
+    }
+    let (mut watch, id) = line();
+    watch.ordered(second(1_000), 0, &order(id(2), None));
+    watch.stopped(second(1_001), 4, true);
+    watch.event(second(1_005), 0, &expired(id(2)));
+    assert_eq!(broken(&watch), ["letter_reliable"], "whoever is not on the way may be stopped");
+}
+
 #[test]
 fn what_may_be_late_or_lost_and_what_had_no_time_is_not_missed() {
     for (priority, timeout, expected) in [
