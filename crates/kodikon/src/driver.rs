@@ -4,6 +4,7 @@
 //! → loop → socket without a lock or a channel; disk, readers and user handlers are behind hand-overs that never make it wait.
 
 mod alerts;
+mod attention;
 mod boot;
 mod checker;
 mod evidence;
@@ -59,6 +60,7 @@ use crate::socket::{Discovery, Inbox, Ports, Streams, UnicastSockets};
 
 use alerts::Followed;
 pub(crate) use alerts::Receipts;
+use attention::Attention;
 pub(crate) use boot::{Home, Plan};
 use checker::Checker;
 pub(crate) use evidence::DriverCounts;
@@ -309,6 +311,7 @@ struct Driver {
     /// When the kernel is asked again how much it dropped.
     drops_at: Instant,
     leaving: Option<Instant>,
+    attention: Attention,
     /// Turns so far, for whose turn it is to be looked at first.
     turns: u64,
     /// Until when what comes in bulk counts as all there is to do.
@@ -403,11 +406,11 @@ impl Driver {
             retry_at: Instant::from_start(clock.now()) + RETRY,
             drops_at: Instant::ZERO,
             leaving: None,
+            attention: Attention::new(),
             turns: 0,
             bulk_until: Instant::ZERO,
         };
-        driver.begin(plan.state).await?;
-        Ok((driver, begun))
+        driver.begin(plan.state).await.map(|()| (driver, begun))
     }
 
     /// The first words: the interfaces, then the state to publish.

@@ -87,6 +87,11 @@ impl OrderSender {
 }
 
 impl Orders {
+    /// Whether there are some to be taken.
+    pub(super) fn wait_already(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// An order that waits.
     pub(crate) fn waiting(&mut self) -> Option<Order> {
         self.queue.try_recv().ok()

@@ -1,12 +1,14 @@
 //! Decides what the loop wakes up for, and what it looks at first when several things wait.
 
 use std::io;
+use std::time::Instant;
 
 use kodikon_core::effect::Interface;
 use kodikon_core::effect::check::CheckId;
 use kodikon_core::effect::log::{CommitId, Committed};
 use kodikon_core::effect::scan::{Nearest, ScanId};
 
+use crate::driver::attention::awake;
 use crate::driver::names::Answer;
 use crate::driver::{Driver, Order};
 use crate::interfaces::InterfaceWatch;
@@ -34,6 +36,13 @@ pub(super) enum Turn {
 impl Driver {
     /// Waits for what happens next. Dropping the future loses nothing.
     pub(super) async fn next_turn(&mut self) -> Turn {
+        let (begun, span, order_waits) = (Instant::now(), self.attention.span(), self.orders.wait_already());
+        let turn = awake(self.what_is_next(), span).await;
+        self.attention.note(begun.elapsed(), &turn, order_waits);
+        turn
+    }
+
+    async fn what_is_next(&mut self) -> Turn {
         self.turns = self.turns.wrapping_add(1);
         let Self {
             udp, discovery, watch, streams, names, logger, searching, checker, keeper, orders, deadline, ..

@@ -98,7 +98,7 @@ pub(crate) fn echo(program: Option<&Path>, plan: &Plan, report: &mut Report) {
 fn pairs(program: &Path, plan: &Plan, cores: Cores, report: &mut Report) -> Result<()> {
     let lab = Lab::up("echo", &Topology::flat(2))?;
     let _raw_server = lab.spawn(end(&lab, SERVER, program).arg("serve-udp"))?;
-    let _mesh_server = lab.spawn(end(&lab, SERVER, program).arg("serve-mesh"))?;
+    let _mesh_server = lab.spawn(lab.command(SERVER, program).arg("serve-mesh"))?;
     let _spinners = if cores.is_warm { spinners(&lab)? } else { Vec::new() };
     thread::sleep(SETTLE);
     let (rounds, address) = (plan.rounds.to_string(), lab.address("a", SERVER)?.to_string());
@@ -106,8 +106,8 @@ fn pairs(program: &Path, plan: &Plan, cores: Cores, report: &mut Report) -> Resu
     for _ in 0..plan.pairs {
         // One after the other, so that whatever else the computer does falls on both.
         let of_raw = median(&lab, end(&lab, CLIENT, program).args(["ask-udp", &rounds, &address]))?;
-        let of_mesh = median(&lab, end(&lab, CLIENT, program).args(["ask-mesh", &rounds]))?;
-        let of_handed = median(&lab, end(&lab, CLIENT, program).args(["hand-mesh", &rounds]))?;
+        let of_mesh = median(&lab, lab.command(CLIENT, program).args(["ask-mesh", &rounds]))?;
+        let of_handed = median(&lab, lab.command(CLIENT, program).args(["hand-mesh", &rounds]))?;
         over.push(of_mesh / of_raw);
         handed.push(of_handed / of_raw);
         raw.push(of_raw);
@@ -115,7 +115,8 @@ fn pairs(program: &Path, plan: &Plan, cores: Cores, report: &mut Report) -> Resu
     }
     let row = |what, unit, targets: &'static [Target]| Row { what, nodes: 2, unit, targets };
     let [round_trip, proportion, by_thread] = cores.rows;
-    let note = format!("medians of {} runs of {} round trips; each end on a core of its own", plan.pairs, plan.rounds);
+    let note =
+        format!("medians of {} runs of {} round trips; each bare socket on a core of its own", plan.pairs, plan.rounds);
     report.add(row(round_trip, "µs", target::NO_TARGET), "kodikon", Distribution::of(mesh), Some(note));
     report.add(row(round_trip, "µs", target::NO_TARGET), "raw UDP", Distribution::of(raw), None);
     let pair_by_pair = || Some("pair by pair".to_owned());
@@ -124,8 +125,9 @@ fn pairs(program: &Path, plan: &Plan, cores: Cores, report: &mut Report) -> Resu
     Ok(())
 }
 
-/// One end on a core of its own, where there are two, as two hosts have. Left to itself the kernel puts both on one core or on two, and
-/// otherwise in the next run: of ours and of the bare sockets', whose proportion was anything between 0.3 and 14.
+/// A bare socket's end on a core of its own, where there are two, as two hosts have: left to itself the kernel puts both on one core or on
+/// two, and otherwise in the next run, and one round trip takes three times the other. Nodes are left to it: they stay awake while they
+/// talk, each on a core, and with one alone they would leave that to others.
 fn end(lab: &Lab, host: Host, program: &Path) -> Command {
     let last = thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
     let core = last.min(usize::from(host != SERVER)).to_string();
