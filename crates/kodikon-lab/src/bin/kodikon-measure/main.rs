@@ -185,7 +185,10 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
             letters::lossy(contestant, *messages, report);
             letters::hops(contestant, *messages, report);
         }),
-        What::Echo { plan } => echo::echo(cli.echo.as_deref(), plan, report),
+        What::Echo { plan } => {
+            report.title = "An echo";
+            echo::echo(cli.echo.as_deref(), plan, report);
+        }
         What::Alerts { nodes, alerts: count, verb } => {
             alerts::alerts(contestants, (nodes, *verb), runs(*count, 300), report);
         }
