@@ -101,8 +101,8 @@ impl Writer {
             self.note(None);
         }
         let mut is_whole = true;
-        while let Some((commits, batches)) = self.gather() {
-            urgency.set(batches.iter().map(ops_of).sum::<usize>() < BULK);
+        while let Some((commits, batches, ops)) = self.gather() {
+            urgency.set(ops < BULK);
             let result = match self.store.commit(&batches) {
                 Ok(result) => {
                     self.note(None);
@@ -126,8 +126,9 @@ impl Writer {
         }
     }
 
-    /// Waits for a transaction, and takes with it those that have come since; `None` when no more will come.
-    fn gather(&mut self) -> Option<(Vec<CommitId>, Vec<Batch>)> {
+    /// Waits for a transaction, and takes with it those that have come since; with the number of their ops. `None` when no more
+    /// will come.
+    fn gather(&mut self) -> Option<(Vec<CommitId>, Vec<Batch>, usize)> {
         let (commit, batch) = loop {
             match self.ordered.recv_timeout(LOOK_EVERY) {
                 Ok(ordered) => break ordered,
@@ -144,7 +145,7 @@ impl Writer {
             commits.push(commit);
             batches.push(batch);
         }
-        Some((commits, batches))
+        Some((commits, batches, ops))
     }
 
     /// Looks whether the log is in its place. That it is says nothing of a disk that failed before.

@@ -92,7 +92,7 @@ pub(crate) fn echo(program: Option<&Path>, plan: &Plan, report: &mut Report) {
 
 fn pairs(program: &Path, plan: &Plan, cores: Cores, report: &mut Report) -> Result<()> {
     let lab = Lab::up("echo", &Topology::flat(2))?;
-    let _raw_server = lab.spawn(end(&lab, SERVER, program).arg("serve-udp"))?;
+    let _raw_server = lab.spawn(bare(&lab, SERVER, program).arg("serve-udp"))?;
     let _mesh_server = lab.spawn(lab.command(SERVER, program).arg("serve-mesh"))?;
     let _spinners = if cores.is_warm { spinners(&lab)? } else { Vec::new() };
     thread::sleep(SETTLE);
@@ -100,7 +100,7 @@ fn pairs(program: &Path, plan: &Plan, cores: Cores, report: &mut Report) -> Resu
     let (mut raw, mut mesh, mut over, mut handed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..plan.pairs {
         // One after the other, so that whatever else the computer does falls on both.
-        let of_raw = median(&lab, end(&lab, CLIENT, program).args(["ask-udp", &rounds, &address]))?;
+        let of_raw = median(&lab, bare(&lab, CLIENT, program).args(["ask-udp", &rounds, &address]))?;
         thread::sleep(REST);
         let of_mesh = median(&lab, lab.command(CLIENT, program).args(["ask-mesh", &rounds]))?;
         thread::sleep(REST);
@@ -127,7 +127,7 @@ fn pairs(program: &Path, plan: &Plan, cores: Cores, report: &mut Report) -> Resu
 /// A bare socket's end on a core of its own, where there are two, as two hosts have: left to itself the kernel puts both on one core or on
 /// two, and otherwise in the next run, and one round trip takes three times the other. Nodes are left to it: they stay awake while they
 /// talk, each on a core, and with one alone they would leave that to others.
-fn end(lab: &Lab, host: Host, program: &Path) -> Command {
+fn bare(lab: &Lab, host: Host, program: &Path) -> Command {
     let last = thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
     let core = last.min(usize::from(host != SERVER)).to_string();
     let mut command = lab.command(host, "taskset");
