@@ -39,6 +39,8 @@ pub struct Records {
     deletes: BTreeMap<u64, (usize, NodeId)>,
     /// By op: which order it carries out.
     numbers: BTreeMap<OpId, u64>,
+    /// The same of each that was ever to be written, whether or not whoever gave the order was told before its node crashed.
+    written: BTreeMap<OpId, u64>,
     /// Acknowledged as on disk.
     kept: BTreeSet<OpId>,
     /// What is, or was, on whose disk.
@@ -85,6 +87,7 @@ impl Records {
             all: BTreeMap::new(),
             deletes: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            written: BTreeMap::new(),
             kept: BTreeSet::new(),
             on_disk: BTreeSet::new(),
             newest: BTreeMap::new(),
@@ -147,7 +150,8 @@ impl Records {
     }
 
     fn added(&self, id: &OpId) -> Option<&Added> {
-        self.numbers.get(id).and_then(|number| self.all.get(number))
+        let number = self.numbers.get(id).or_else(|| self.written.get(id));
+        number.and_then(|number| self.all.get(number))
     }
 
     fn is_lasting(&self, now: Moment, number: u64) -> bool {
@@ -294,6 +298,9 @@ impl Watch {
             let id = OpId::of(&row.op);
             match LogBody::parse(&row.op) {
                 Some(LogBody::Record(body)) => {
+                    if let Some(number) = number_of(body.metadata.as_bytes()) {
+                        self.records.written.insert(id, number);
+                    }
                     let sighting = body.replaces.map_or(Sighting(id), |(epoch, seq)| {
                         Removed { author: id.author.0, epoch, seq, first: None }.sighting()
                     });
@@ -508,6 +515,28 @@ mod tests {
 
     use super::*;
     use crate::checks::tests::line;
+
+    /// Its author crashed before it was told that it was on its disk, was off for four seconds and a half, and 600 s after the order it had
+    /// ended there and nowhere else yet. Found by records-swarm-10, seed 401.
+    #[test]
+    fn of_what_was_written_and_not_told_of_the_end_is_known_too() {
+        let (mut watch, _) = line();
+        let author = Identity::from_secret(&[9; 32]);
+        let mut record = NewRecord::new("a");
+        (record.metadata, record.ttl) = ("{\"n\":7,\"gate\":\"g2\"}".to_owned(), Duration::from_secs(600));
+        let body = minicbor::to_vec(record.body("")).unwrap();
+        let says = Statement { kind: OpKind::Record, key: Vec::new(), body, lamport: 1, wall: WallTime(1) };
+        let op = SignedOp::sign(&author, MeshId([1; 16]), Epoch(1), Seq(25), says);
+        let id = OpId::of(&op);
+        let then = Moment::START + Duration::from_secs(100);
+        watch.order_record(then, 0, &RecordOrder { ticket: Ticket(7), record });
+        assert!(watch.records.added(&id).is_none());
+        watch.write_records(&Batch { rows: vec![LogRow { op, born_ms: 0 }], ..Batch::default() });
+        let added = watch.records.added(&id).unwrap();
+        let is_ending = |seconds| watch.records.is_ending(then + Duration::from_secs(seconds), added, &[0, 1]);
+        assert_eq!([500, 604, 680].map(is_ending), [false, true, false]);
+        assert!(!watch.records.lasts(then, &id), "nobody was promised that it lasts");
+    }
 
     /// Found by records-swarm-10, seeds 258 and 697.
     #[test]

@@ -159,7 +159,7 @@ fn outcomes_are_true_and_nothing_is_lost_where_a_sound_way_led_all_the_time() {
     assert!(id(0) != id(1));
 }
 
-/// letters-5-hops 9: in five seconds five of seven nodes stood still for six or seven tenths of one, one after the other.
+/// letters-5-hops 9: in five seconds five of seven nodes stood still for 0.4 to 0.7 s, one after the other.
 #[test]
 fn a_line_whose_nodes_stood_still_for_half_of_a_letters_time_owes_it_nothing() {
     // Who was stopped, from when on and until when (tenths of a second after it was written, at 5.0 it is given up), and whether it is missed.
