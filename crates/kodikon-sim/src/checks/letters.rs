@@ -358,7 +358,9 @@ impl Watch {
         let [near, far] = [letter.by.node, bearer.node].map(|node| self.truth.carrying_links(letter.at, &[node]));
         let Some(all) = near.get(&bearer.node) else { return true };
         let way = near.iter().filter(|(node, links)| far.get(node).is_some_and(|rest| *links + rest == *all));
-        self.letters.interrupted(way.map(|(node, _)| *node), letter.at, now) * 2 < now.since(letter.at)
+        let closed = self.letters.interrupted(way.map(|(node, _)| *node), letter.at, now);
+        // Of no time at all half is none: whoever gives a letter up at once has no such excuse.
+        closed.is_zero() || closed * 2 < now.since(letter.at)
     }
 
     /// Whether somebody lives since long before this moment, and still does.
