@@ -298,7 +298,10 @@ impl Watch {
             let id = OpId::of(&row.op);
             match LogBody::parse(&row.op) {
                 Some(LogBody::Record(body)) => {
-                    if let Some(number) = number_of(body.metadata.as_bytes()) {
+                    let number = number_of(body.metadata.as_bytes());
+                    // Whoever repeats another's words carries out no order of that one.
+                    let is_its = |number: &u64| self.records.all.get(number).is_some_and(|added| added.by == id.author);
+                    if let Some(number) = number.filter(is_its) {
                         self.records.written.insert(id, number);
                     }
                     let sighting = body.replaces.map_or(Sighting(id), |(epoch, seq)| {
@@ -521,17 +524,23 @@ mod tests {
     #[test]
     fn of_what_was_written_and_not_told_of_the_end_is_known_too() {
         let (mut watch, _) = line();
-        let author = Identity::from_secret(&[9; 32]);
+        let (author, other) = (Identity::from_secret(&[9; 32]), Identity::from_secret(&[8; 32]));
+        watch.truth.nodes[0].id = author.id();
         let mut record = NewRecord::new("a");
         (record.metadata, record.ttl) = ("{\"n\":7,\"gate\":\"g2\"}".to_owned(), Duration::from_secs(600));
         let body = minicbor::to_vec(record.body("")).unwrap();
-        let says = Statement { kind: OpKind::Record, key: Vec::new(), body, lamport: 1, wall: WallTime(1) };
-        let op = SignedOp::sign(&author, MeshId([1; 16]), Epoch(1), Seq(25), says);
-        let id = OpId::of(&op);
+        let [op, copy] = [&author, &other].map(|identity| {
+            let body = body.clone();
+            let says = Statement { kind: OpKind::Record, key: Vec::new(), body, lamport: 1, wall: WallTime(1) };
+            SignedOp::sign(identity, MeshId([1; 16]), Epoch(1), Seq(25), says)
+        });
+        let (id, copied) = (OpId::of(&op), OpId::of(&copy));
         let then = Moment::START + Duration::from_secs(100);
         watch.order_record(then, 0, &RecordOrder { ticket: Ticket(7), record });
         assert!(watch.records.added(&id).is_none());
-        watch.write_records(&Batch { rows: vec![LogRow { op, born_ms: 0 }], ..Batch::default() });
+        let rows = [op, copy].map(|op| LogRow { op, born_ms: 0 }).to_vec();
+        watch.write_records(&Batch { rows, ..Batch::default() });
+        assert!(watch.records.added(&copied).is_none(), "that is another's word");
         let added = watch.records.added(&id).unwrap();
         let is_ending = |seconds| watch.records.is_ending(then + Duration::from_secs(seconds), added, &[0, 1]);
         assert_eq!([500, 604, 680].map(is_ending), [false, true, false]);
