@@ -232,6 +232,7 @@ impl Observer for Nobody {
     fn scanning(&mut self, _: usize, _: &ScanJob, _: &[RecordView]) {}
     fn scanned(&mut self, _: usize, _: ScanId) {}
     fn synced(&mut self, _: Moment, _: usize, _: &[OpId]) {}
+    fn withheld(&mut self, _: Moment, _: usize) {}
     fn stopped(&mut self, _: Moment, _: usize, _: bool) {}
     fn is_peer(&self, _: usize, _: usize) -> bool {
         false

@@ -758,6 +758,12 @@ impl Observer for Watch {
         self.keep_records(node, kept);
     }
 
+    fn withheld(&mut self, now: Moment, node: usize) {
+        let living = &mut self.truth.nodes[node];
+        living.own_trouble = living.own_trouble.max(now);
+        living.whole_trouble = living.whole_trouble.max(now);
+    }
+
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool) {
         self.letters.stopped(now, node, stopped);
         self.records.stopped(now, node, stopped);

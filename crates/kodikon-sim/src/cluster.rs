@@ -164,6 +164,8 @@ pub trait Observer {
     fn scanned(&mut self, node: usize, scan: ScanId);
     /// Ops are on a node's disk.
     fn synced(&mut self, now: Moment, node: usize, kept: &[OpId]);
+    /// A node had something to say, and its disk does not know yet in which run it says so.
+    fn withheld(&mut self, now: Moment, node: usize);
     /// A process was stopped, or goes on.
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool);
     /// Whether a node shows another in its present run, and so has its session.
@@ -640,7 +642,7 @@ impl<O: Observer> Cluster<O> {
     fn transmit(&mut self, node: usize, transmit: Transmit) {
         // As the driver does: in a run that a crash could undo nothing is said.
         if !self.nodes[node].disk.has_run() {
-            return;
+            return self.observer.withheld(self.now, node);
         }
         let left = match &mut self.nodes[node].swallower {
             Some(swallower) => swallower.pass(transmit),

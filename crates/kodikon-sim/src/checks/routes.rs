@@ -7,8 +7,9 @@ use kodikon_core::ground::id::NodeId;
 
 use crate::checks::reach::MOST_RELAYS;
 
-/// Relays that a way may have more than the one with the fewest: clean links are worth a few hops.
-const DETOUR: u32 = 2;
+/// Relays that a way may have more than the one with the fewest. A link that lost up to 64 % of what was sent counts as much as five
+/// or six clean ones (`LossClass`), and for some minutes after a cut or a death, most of which is loss to whoever counts.
+const DETOUR: u32 = 4;
 
 /// What is wrong with a way whatever the mesh looks like, as `own` shows it beside these peers.
 #[must_use]
@@ -123,15 +124,15 @@ mod tests {
 
     #[test]
     fn each_fault_of_a_way_is_found() {
-        // A line 0 - 1 - 2 - … - 17, and a ring 1 - 20 - 21 - 22 - 2 beside it; 30 is alone.
-        let edges: Vec<(usize, usize)> =
-            (0..17).map(|n| (n, n + 1)).chain([(1, 20), (20, 21), (21, 22), (22, 2)]).collect();
+        // A line 0 - 1 - 2 - … - 17, and ways 1 - 20 - 21 - 22 - 23 - 2 and 23 - 24 - 2 beside it; 30 is alone.
+        let beside = [(1, 20), (20, 21), (21, 22), (22, 23), (23, 2), (23, 24), (24, 2)];
+        let edges: Vec<(usize, usize)> = (0..17).map(|n| (n, n + 1)).chain(beside).collect();
         let is_link = |one, two| edges.contains(&(one, two)) || edges.contains(&(two, one));
         let bearers: BTreeMap<NodeId, usize> = (0..=30).map(|node| (id(node), node)).collect();
         let links: BTreeMap<usize, u32> = (0..=17u32).map(|n| (n as usize, n)).collect();
         let ways = Ways { own: (0, id(0)), links: &links, bearers: &bearers, is_link: &is_link };
         let peers = |relays| BTreeMap::from([peer(1, Some(0)), peer(2, relays), peer(5, Some(4)), peer(9, Some(8))]);
-        let table: [Case; 13] = [
+        let table: [Case; 14] = [
             (1, Some(&[1]), Some(1), None),
             (2, Some(&[1, 2]), Some(1), None),
             (5, Some(&[1, 2, 3, 4, 5]), Some(1), None),
@@ -142,7 +143,9 @@ mod tests {
             (5, Some(&[2, 3, 4, 5]), Some(1), Some("begins at one who is not heard")),
             (2, Some(&[30, 2]), Some(1), Some("begins at one who is not heard")),
             (5, Some(&[1, 3, 4, 5]), Some(1), Some("leads over a link that is none")),
-            (2, Some(&[1, 20, 21, 22, 2]), Some(4), Some("is a detour")),
+            // Found by records-swarm-10, seed 875: a link that was cut for a while, and whose class was not forgotten.
+            (2, Some(&[1, 20, 21, 22, 23, 2]), Some(5), None),
+            (2, Some(&[1, 20, 21, 22, 23, 24, 2]), Some(6), Some("is a detour")),
             (2, Some(&[1, 2]), Some(0), Some("has not the relays that its peer is shown with")),
             (2, Some(&[1, 2]), None, Some("has not the relays that its peer is shown with")),
         ];

@@ -5,6 +5,7 @@ use kodikon_core::model::state::StateChange;
 use super::*;
 use crate::checks::Watch;
 use crate::cluster::fake;
+use crate::faults::deeds::{Comeback, Deed, perform};
 use crate::network::host::SegmentId;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -98,4 +99,41 @@ fn a_restarted_node_finds_what_it_had_kept_and_has_a_new_epoch() {
     let node = cluster.endpoint(1).unwrap();
     assert!(node.id() == id && node.epoch() > epoch);
     assert_eq!(node.state_of(&id).unwrap().version, 1);
+}
+
+/// Found by swarm-50, seed 60: a backup made of a disk that failed brought the failure back with it, and nothing ever mended it.
+#[test]
+fn a_backup_is_written_to_a_disk_that_works_or_fails_as_it_did() {
+    for fails in [false, true] {
+        let mut cluster = cluster(2, 1, 1);
+        run_until(&mut cluster, 5);
+        let mut copy = cluster.nodes[1].disk.clone();
+        copy.log.fails = !fails;
+        cluster.nodes[1].disk.log.fails = fails;
+        cluster.kill(1, Death::Crash);
+        perform(&mut cluster, Deed::Boot(1, Comeback::Old(Box::new(copy))));
+        assert!(cluster.endpoint(1).is_some());
+        assert_eq!(cluster.nodes[1].disk.log.fails, fails);
+    }
+}
+
+#[test]
+fn whoever_cannot_keep_the_number_of_its_run_says_nothing_and_is_in_trouble_as_long() {
+    let mut cluster = cluster(2, 1, 1);
+    run_until(&mut cluster, 5);
+    cluster.nodes[1].disk.log.fails = true;
+    cluster.nodes[1].disk.ask(kodikon_core::effect::Persist::EpochCounter(9));
+    let (said, troubled) = (cluster.nodes[1].datagrams, |cluster: &Cluster<Watch>| {
+        let living = &cluster.observer.truth.nodes[1];
+        (living.own_trouble, living.whole_trouble)
+    });
+    run_until(&mut cluster, 9);
+    assert_eq!(cluster.nodes[1].datagrams, said);
+    let late = Moment::START + 7 * SECOND;
+    assert!(troubled(&cluster).0 > late && troubled(&cluster).1 > late, "{:?}", troubled(&cluster));
+    cluster.nodes[1].disk.log.fails = false;
+    cluster.close_disk(1);
+    let until = troubled(&cluster);
+    run_until(&mut cluster, 13);
+    assert!(cluster.nodes[1].datagrams > said && troubled(&cluster) == until);
 }

@@ -253,8 +253,10 @@ fn boot(cluster: &mut Cluster<Watch>, node: usize, comeback: Comeback) {
             );
             cluster.nodes[node].disk = Disk::new(secret);
         }
-        Comeback::Old(disk) => {
+        Comeback::Old(mut disk) => {
             cluster.observer.truth.restored(identity(&disk));
+            // What was copied is written to the node's own disk, which works or fails as it did.
+            disk.log.fails = cluster.nodes[node].disk.log.fails;
             cluster.nodes[node].disk = *disk;
         }
         Comeback::Rotten => {
