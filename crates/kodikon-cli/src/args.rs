@@ -17,7 +17,7 @@ mod search;
 
 #[cfg(test)]
 pub(crate) use records::SpaceArgs;
-pub(crate) use records::{AddArgs, DeleteArgs, ExportArgs, FilterArgs, FindArgs, GetArgs, ImportArgs};
+pub(crate) use records::{AddArgs, DeleteArgs, ExportArgs, FindArgs, GetArgs, ImportArgs};
 pub(crate) use search::SearchArgs;
 
 /// A brokerless mesh for cameras and edge devices.

@@ -142,7 +142,8 @@ impl NodeView for Mesh {
     async fn delete(&self, hash: &str, all: bool) -> Result<DeletedRow, ViewError> {
         let deleted = Self::delete(self, hash, all).await;
         if matches!(deleted, Err(RecordError::Unknown { .. })) {
-            let others = Self::find(self, Filter::new().hash(hash).limit(1)).await.map_err(record_refusal)?;
+            let others =
+                Self::find(self, Filter::new().hash(hash).local(true).limit(1)).await.map_err(record_refusal)?;
             return Err(ViewError::Unknown(none_deleted(hash, !others.records.is_empty())));
         }
         deleted.map_err(record_refusal)

@@ -73,13 +73,17 @@ fn a_sighting_is_added_found_and_removed_and_what_breaks_a_limit_is_refused_with
     for (filter, expected) in [
         (&["--type", "person"][..], 1),
         (&["--type", "car"], 0),
-        (&["--node", "cam1"], 2),
+        (&["--node", "cam1"], 1),
+        (&["--node", "cam1", "--local"], 2),
         (&["--node", "nobody"], 0),
         (&["--where", "camera.zone=A*"], 1),
         (&["--where", "camera.zone=B*"], 0),
-        (&["--since", "1h"], 2),
+        (&["--since", "1h", "--local"], 2),
         (&["--until", "1h"], 0),
-        (&["--local"], 1),
+        (&[], 1),
+        (&["--local"], 2),
+        (&["--type", "bag"], 0),
+        (&["--type", "bag", "--local"], 1),
         (&["--limit", "1"], 1),
     ] {
         let rows = ask(&home, "cam1", &[&["find"], filter].concat());

@@ -1,13 +1,10 @@
 //! The promise that a million invented identities fill nothing, cost no peer, and keep nobody out.
 
-#[path = "flood/counting.rs"]
-mod counting;
 #[path = "flood/fakes.rs"]
 mod fakes;
 #[path = "segment/lan.rs"]
 mod lan;
 
-use counting::Counting;
 use fakes::Fakes;
 use kodikon_core::effect::{Event, Input};
 use kodikon_core::ground::config::Config;
@@ -15,9 +12,10 @@ use kodikon_core::ground::id::{Epoch, NodeId};
 use kodikon_core::ground::time::Duration;
 use kodikon_core::model::member::Liveness;
 use lan::Lan;
+use peak_alloc::PeakAlloc;
 
 #[global_allocator]
-static HEAP: Counting = Counting;
+static HEAP: PeakAlloc = PeakAlloc;
 
 /// HELLOs in a millisecond: 50,000 a second, 100 Mbit/s of them.
 const FAKES_A_MS: u32 = 50;
@@ -56,8 +54,8 @@ fn endure(flood: &Flood) {
     lan.events.clear();
     let mut fakes = Fakes::new(&Config::new("x"));
     let sent = lan.nodes[&1].stats().datagrams_sent;
-    let held = counting::held();
-    counting::most_since();
+    let held = HEAP.current_usage();
+    HEAP.reset_peak_usage();
 
     let (mut back, mut met, mut newcomer, mut ms) = (None, None, None, 0);
     while fakes.count() < flood.fakes || back.is_none() || met.is_none() {
@@ -75,7 +73,7 @@ fn endure(flood: &Flood) {
         assert!(met.is_some() || ms < flood.arrives + 30_000, "the new peer is not known after 30 s");
         ms += 1;
     }
-    let growth = counting::most_since().saturating_sub(held);
+    let growth = HEAP.peak_usage().saturating_sub(held);
     eprintln!(
         "{} fakes at {:?}: back after {back:?} ms, new after {met:?} ms, {growth} B",
         fakes.count(),

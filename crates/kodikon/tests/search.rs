@@ -241,3 +241,36 @@ async fn what_each_keeps_to_itself_is_found_from_any_and_who_is_gone_is_not_wait
     let report = find(&a, Query::numbers([1.0, 0.0]).k(3)).await.unwrap();
     assert_eq!((hashes(&report), report.responded, report.of), (named(&[("x", "a"), ("y", "b"), ("w", "a")]), 2, 2));
 }
+
+/// However few are wanted, and of whomever.
+#[tokio::test]
+async fn those_equally_near_stand_by_their_hash_and_then_by_the_node_that_saw_them() {
+    let fleet = Fleet::new();
+    let start = |name: &'static str| fleet.node(name).start();
+    let (b, a) = (start("b").await.unwrap(), start("a").await.unwrap());
+    within(until(|| [&a, &b].iter().all(|mesh| mesh.peers().len() == 1))).await;
+    let near = |hash: &str| Record::new(hash).embedding([1.0, 2.0], "m");
+    for (mesh, hashes) in [(&b, ["t2", "t3", "t1"]), (&a, ["t3", "t1", "t2"])] {
+        for hash in hashes {
+            within(mesh.add(near(hash))).await.unwrap();
+        }
+        within(mesh.add(Record::new("far").embedding([2.0, -1.0], "m"))).await.unwrap();
+    }
+    let all =
+        [("t1", "a"), ("t1", "b"), ("t2", "a"), ("t2", "b"), ("t3", "a"), ("t3", "b"), ("far", "a"), ("far", "b")];
+    for mesh in [&a, &b] {
+        within(async {
+            while all_of(mesh).await.len() != all.len() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        for k in 1..=all.len() {
+            for query in [Query::numbers([1.0, 2.0]).k(k), Query::numbers([2.0, 4.0]).k(k).fast()] {
+                let report = find(mesh, query).await.unwrap();
+                let found = report.results.iter().map(|found| (&*found.record.hash_value, &*found.record.node_id));
+                assert_eq!(found.collect::<Vec<_>>(), all[..k], "the {k} nearest");
+            }
+        }
+    }
+}

@@ -100,20 +100,13 @@ pub(crate) struct TraitArgs {
     pub(crate) conditions: Vec<String>,
 }
 
-/// Which sightings are meant.
-#[derive(Clone, Debug, Default, ClapArgs)]
-pub(crate) struct FilterArgs {
-    #[command(flatten)]
-    pub(crate) traits: TraitArgs,
-    /// Only those that no other node knows of
-    #[arg(long)]
-    pub(crate) local: bool,
-}
-
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct FindArgs {
     #[command(flatten)]
-    pub(crate) filter: FilterArgs,
+    pub(crate) traits: TraitArgs,
+    /// All that is held here, not the registry of the mesh alone: what stays on this node, too
+    #[arg(long)]
+    pub(crate) local: bool,
     /// So many at most
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub(crate) limit: u32,
@@ -150,7 +143,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "P")]
     pub(crate) prefix: Option<String>,
     #[command(flatten)]
-    pub(crate) filter: FilterArgs,
+    pub(crate) traits: TraitArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }

@@ -34,7 +34,8 @@ const PAGE: usize = 512;
 const MAX_ROWS: u64 = 200_000;
 
 pub(crate) fn run(common: &Common, args: &ExportArgs) -> Result<Done, Failure> {
-    let filter = query(&args.filter)?;
+    // What is kept elsewhere should be whole.
+    let filter = query(&args.traits, true)?;
     let rows = match (is_npy(&args.file), args.prefix.clone()) {
         (true, Some(prefix)) => Some(prefix),
         (true, None) => {

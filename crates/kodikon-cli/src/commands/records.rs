@@ -9,7 +9,8 @@ use kodikon::api::{AddedRow, DeletedRow, EmbeddingRow, RecordDoc, RecordRow};
 use serde_json::{Value, json};
 
 use super::Common;
-use crate::args::{AddArgs, DeleteArgs, FilterArgs, FindArgs, GetArgs};
+use crate::args::records::TraitArgs;
+use crate::args::{AddArgs, DeleteArgs, FindArgs, GetArgs};
 use crate::client::{Client, segment};
 use crate::npy::Rows;
 use crate::outcome::{Done, Failure, why_not_json};
@@ -136,7 +137,7 @@ pub(crate) fn delete(common: &Common, args: &DeleteArgs) -> Result<Done, Failure
 
 pub(crate) fn find(common: &Common, args: &FindArgs) -> Result<Done, Failure> {
     let client = Client::find(&args.node, common.data_dir.as_deref())?;
-    let filter = query(&args.filter)?;
+    let filter = query(&args.traits, args.local)?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let numbers = if args.with_embedding { "&with_embedding=true" } else { "" };
     let (mut found, mut after) = (Vec::new(), None);
@@ -174,11 +175,10 @@ pub(super) fn page(
     Ok((rows, next))
 }
 
-/// The part of a query that says which sightings are meant; each begins with `&`.
-pub(super) fn query(filter: &FilterArgs) -> Result<String, Failure> {
+/// The part of a query that says which sightings are meant, those that stay on the node among them or not; each begins with `&`.
+pub(super) fn query(traits: &TraitArgs, local: bool) -> Result<String, Failure> {
     let mut query = String::new();
     let mut add = |key: &str, value: &str| query.push_str(&format!("&{key}={}", segment(value)));
-    let traits = &filter.traits;
     if let Some(data_type) = &traits.data_type {
         add("type", data_type);
     }
@@ -194,7 +194,7 @@ pub(super) fn query(filter: &FilterArgs) -> Result<String, Failure> {
         condition(text)?;
         add("where", text);
     }
-    if filter.local {
+    if local {
         add("local", "true");
     }
     Ok(query)
@@ -239,27 +239,23 @@ fn row(record: &RecordRow) -> (Tone, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::records::TraitArgs;
 
     #[test]
     fn a_filter_becomes_a_query_that_no_value_can_break_out_of() {
-        let filter = FilterArgs {
-            traits: TraitArgs {
-                data_type: Some("a&b=c".to_owned()),
-                by: Some("cam 1".to_owned()),
-                since: Some(1.5),
-                conditions: vec!["zone=A*".to_owned(), "x=y=z".to_owned()],
-                ..TraitArgs::default()
-            },
-            local: true,
+        let traits = TraitArgs {
+            data_type: Some("a&b=c".to_owned()),
+            by: Some("cam 1".to_owned()),
+            since: Some(1.5),
+            conditions: vec!["zone=A*".to_owned(), "x=y=z".to_owned()],
+            ..TraitArgs::default()
         };
-        let expected = "&type=a%26b%3Dc&node=cam%201&since=1.5&where=zone%3DA%2A&where=x%3Dy%3Dz&local=true";
-        assert_eq!(query(&filter), Ok(expected.to_owned()));
-        assert_eq!(query(&FilterArgs::default()), Ok(String::new()));
+        let expected = "&type=a%26b%3Dc&node=cam%201&since=1.5&where=zone%3DA%2A&where=x%3Dy%3Dz";
+        assert_eq!(query(&traits, false), Ok(expected.to_owned()));
+        assert_eq!(query(&traits, true), Ok(format!("{expected}&local=true")));
+        assert_eq!(query(&TraitArgs::default(), false), Ok(String::new()));
         for wrong in ["zone", "=A"] {
             let traits = TraitArgs { conditions: vec![wrong.to_owned()], ..TraitArgs::default() };
-            let filter = FilterArgs { traits, local: false };
-            assert!(matches!(query(&filter), Err(Failure::Usage(_))), "{wrong}");
+            assert!(matches!(query(&traits, false), Err(Failure::Usage(_))), "{wrong}");
         }
     }
 }

@@ -102,7 +102,8 @@ impl Filter {
         self
     }
 
-    /// Those alone that only this node knows of.
+    /// All that is held here, those among them that stay on this node; without it the registry of the mesh. A search has a word of
+    /// its own for whom it asks ([`Query::local`](crate::Query::local)).
     pub fn local(mut self, local: bool) -> Self {
         self.local = local;
         self
@@ -242,7 +243,8 @@ impl Mesh {
         page.map_err(|_| RecordError::Stopped)
     }
 
-    /// Sightings that are like a filter, newest first: of all nodes, as far as this node holds them.
+    /// Sightings that are like a filter, newest first: of all nodes, as far as this node holds them. Those that stay on this node are
+    /// among them if the filter says so ([`Filter::local`]).
     ///
     /// # Errors
     /// [`RecordError::Text`] for a condition that is too long, [`RecordError::Number`] for too many, [`RecordError::Name`] for a place
@@ -259,7 +261,8 @@ impl Mesh {
         let mut found = Found::default();
         while found.records.len() < filter.limit {
             let page = self.page(&wanted, cursor, filter.limit - found.records.len()).await?;
-            found.records.extend(page.records.iter().map(|view| record_row(view, filter.numbers)));
+            let meant = page.records.iter().filter(|view| filter.local || !view.local);
+            found.records.extend(meant.map(|view| record_row(view, filter.numbers)));
             cursor = page.next;
             if cursor.is_none() {
                 break;
@@ -330,7 +333,7 @@ impl Filter {
             since: self.since.map(wall),
             until: self.until.map(wall),
             where_: self.conditions.clone(),
-            local: self.local,
+            local: false,
             hash: self.hash.clone(),
         })
     }
