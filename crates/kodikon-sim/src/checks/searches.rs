@@ -184,10 +184,13 @@ impl Watch {
             due.truncate(if searched.found.len() < k || searched.of == 1 { k } else { found.len() });
             due
         });
-        let is_so = searched.certified && due.as_ref().is_some_and(|due| *due == found);
+        let have_all_answered = searched.responded == searched.of;
+        let is_so = searched.certified && have_all_answered && due.as_ref().is_some_and(|due| *due == found);
         self.tally.check(now, Check::SearchExact, is_so, || {
-            let Searched { certified, of, .. } = searched;
-            format!("node {node} finds {found:?}, certified {certified} by {of}, where a plain scan finds {due:?}")
+            let Searched { certified, responded, of, .. } = searched;
+            format!(
+                "node {node} finds {found:?}, certified {certified} by {responded} of {of}, where a plain scan finds {due:?}"
+            )
         });
     }
 

@@ -95,6 +95,19 @@ fn what_those_hold_who_were_asked_must_be_found_and_nothing_else() {
 }
 
 #[test]
+fn whoever_has_not_answered_leaves_a_search_uncertain() {
+    for (responded, certified, expected) in [(5, true, &[][..]), (4, true, &["search_exact"]), (4, false, &[])] {
+        let (mut watch, _) = line();
+        let ticket = Ticket(7);
+        watch.searches.due.insert((0, ticket), Due { k: 3, ..Due::default() });
+        watch.searches.ends.insert((0, ticket), End { at: second(1_002), stopped: Duration::ZERO });
+        let searched = Searched { found: Vec::new(), responded, of: 5, certified, elapsed: Duration::from_millis(9) };
+        watch.hear_of_search(second(1_001), 0, &Event::Searched { ticket, outcome: Ok(searched) });
+        assert_eq!(broken(&watch), *expected, "{responded} of 5, certified {certified}");
+    }
+}
+
+#[test]
 fn halves_are_read_as_the_standard_has_them() {
     for (bits, expected) in [
         (0x3c00, 1.0),
