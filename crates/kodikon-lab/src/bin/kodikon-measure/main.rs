@@ -181,10 +181,13 @@ fn measure(cli: &Cli, what: &What, field: &Field, report: &mut Report) -> Result
         }
         // Each takes a rival a minute.
         What::Reroute { cuts } => reroute::reroute(&field.carriers(), runs(*cuts, 20), report),
-        What::Letters { messages } => field.ours().for_each(|contestant| {
-            letters::lossy(contestant, *messages, report);
-            letters::hops(contestant, *messages, report);
-        }),
+        What::Letters { messages } => {
+            report.title = "Letters";
+            field.ours().for_each(|contestant| {
+                letters::lossy(contestant, *messages, report);
+                letters::hops(contestant, *messages, report);
+            });
+        }
         What::Echo { plan } => {
             report.title = "An echo";
             echo::echo(cli.echo.as_deref(), plan, report);

@@ -163,7 +163,7 @@ pub(crate) enum What {
         #[command(flatten)]
         plan: simulator::Plan,
     },
-    /// How messages find their way and arrive: reroute, letters, alerts, broadcasts. Two hours.
+    /// How messages find their way and arrive: reroute, alerts, broadcasts. Two hours.
     Messages {
         /// A quarter of an hour: shows that everything runs, its figures mean little.
         #[arg(long)]
@@ -220,7 +220,6 @@ pub(crate) fn messages(quick: bool) -> Vec<What> {
     let few = |runs: u32, few: u32| if quick { few } else { runs };
     vec![
         What::Reroute { cuts: few(300, 2) },
-        What::Letters { messages: few(1_000, 200) },
         What::Alerts { nodes: vec![3, 10, 30], alerts: few(1_000, 20), verb: false },
         What::Broadcasts { meshes: vec![10, 49], broadcasts: few(200, 20) },
     ]
