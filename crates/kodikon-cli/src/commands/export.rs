@@ -34,8 +34,7 @@ const PAGE: usize = 512;
 const MAX_ROWS: u64 = 200_000;
 
 pub(crate) fn run(common: &Common, args: &ExportArgs) -> Result<Done, Failure> {
-    // What is kept elsewhere should be whole.
-    let filter = query(&args.traits, true)?;
+    let filter = query(&args.traits, false)?;
     let rows = match (is_npy(&args.file), args.prefix.clone()) {
         (true, Some(prefix)) => Some(prefix),
         (true, None) => {
@@ -120,7 +119,8 @@ fn text_of(rows: &[Value]) -> String {
 }
 
 fn lines_of(client: &Client, filter: &str, after: Option<&str>) -> Result<(Vec<Value>, Option<String>), Failure> {
-    page(client, &format!("&with_embedding=true{filter}"), PAGE, after)
+    // What is kept elsewhere should be whole: what stays on the node is there, too.
+    page(client, &format!("&local=true&with_embedding=true{filter}"), PAGE, after)
 }
 
 fn export_lines(client: &Client, file: &Path, filter: &str, stop: &Stop) -> Result<(Report, bool), Failure> {
