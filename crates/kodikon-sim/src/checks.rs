@@ -759,9 +759,7 @@ impl Observer for Watch {
     }
 
     fn withheld(&mut self, now: Moment, node: usize) {
-        let living = &mut self.truth.nodes[node];
-        living.own_trouble = living.own_trouble.max(now);
-        living.whole_trouble = living.whole_trouble.max(now);
+        self.truth.nodes[node].trouble(now);
     }
 
     fn stopped(&mut self, now: Moment, node: usize, stopped: bool) {

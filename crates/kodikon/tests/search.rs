@@ -69,6 +69,16 @@ async fn all_of(mesh: &Mesh) -> Vec<RecordRow> {
     mesh.find(Filter::new().limit(ROWS + 1).with_embedding(true)).await.expect("it runs").records
 }
 
+/// Waits until a node holds so many sightings.
+async fn until_held(mesh: &Mesh, count: usize) {
+    within(async {
+        while all_of(mesh).await.len() != count {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 /// Recorded at two nodes in turn, asked of the third.
 #[tokio::test]
 async fn the_ten_nearest_of_every_real_embedding_are_those_of_a_plain_scan() {
@@ -83,12 +93,7 @@ async fn the_ten_nearest_of_every_real_embedding_are_those_of_a_plain_scan() {
         within(mesh.add(record)).await.unwrap();
     }
     for mesh in [&a, &b, &c] {
-        within(async {
-            while all_of(mesh).await.len() != ROWS {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        until_held(mesh, ROWS).await;
     }
     let numbers = |row: RecordRow| (row.hash_value, row.embedding.and_then(|space| space.numbers).unwrap());
     let stored: BTreeMap<String, Vec<f32>> = all_of(&c).await.into_iter().map(numbers).collect();
@@ -259,12 +264,7 @@ async fn those_equally_near_stand_by_their_hash_and_then_by_the_node_that_saw_th
     let all =
         [("t1", "a"), ("t1", "b"), ("t2", "a"), ("t2", "b"), ("t3", "a"), ("t3", "b"), ("far", "a"), ("far", "b")];
     for mesh in [&a, &b] {
-        within(async {
-            while all_of(mesh).await.len() != all.len() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        until_held(mesh, all.len()).await;
         for k in 1..=all.len() {
             for query in [Query::numbers([1.0, 2.0]).k(k), Query::numbers([2.0, 4.0]).k(k).fast()] {
                 let report = find(mesh, query).await.unwrap();

@@ -44,6 +44,12 @@ impl Living {
         self.deaf = self.deaf.max(until);
     }
 
+    /// It is stopped, asleep or not heard as a whole until then.
+    pub fn trouble(&mut self, until: Moment) {
+        self.own_trouble = self.own_trouble.max(until);
+        self.whole_trouble = self.whole_trouble.max(until);
+    }
+
     /// Whether it is healthy, and has been for as long as trouble takes to be forgotten. Its segments are another matter.
     fn is_sound(&self, now: Moment) -> bool {
         self.up && !self.left && recovered(now, self.whole_trouble.max(self.link_trouble))

@@ -123,10 +123,11 @@ fn whoever_cannot_keep_the_number_of_its_run_says_nothing_and_is_in_trouble_as_l
     run_until(&mut cluster, 5);
     cluster.nodes[1].disk.log.fails = true;
     cluster.nodes[1].disk.ask(kodikon_core::effect::Persist::EpochCounter(9));
-    let (said, troubled) = (cluster.nodes[1].datagrams, |cluster: &Cluster<Watch>| {
+    let said = cluster.nodes[1].datagrams;
+    let troubled = |cluster: &Cluster<Watch>| {
         let living = &cluster.observer.truth.nodes[1];
         (living.own_trouble, living.whole_trouble)
-    });
+    };
     run_until(&mut cluster, 9);
     assert_eq!(cluster.nodes[1].datagrams, said);
     let late = Moment::START + 7 * SECOND;

@@ -426,9 +426,7 @@ fn own_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
 /// Trouble in which it hears all the same.
 fn whole_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
     let until = cluster.now + span;
-    let living = &mut cluster.observer.truth.nodes[node];
-    living.own_trouble = living.own_trouble.max(until);
-    living.whole_trouble = living.whole_trouble.max(until);
+    cluster.observer.truth.nodes[node].trouble(until);
 }
 
 fn link_trouble(cluster: &mut Cluster<Watch>, node: usize, span: Duration) {
