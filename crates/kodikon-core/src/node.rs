@@ -152,7 +152,7 @@ impl Node {
             Input::Checked { check, holds } => self.replication.on_checked(now, check, &holds, &mut self.ctx),
             Input::Disturbed => self.on_disturbed(now),
             Input::Committed { commit, result } => self.replication.on_committed(now, commit, result, &mut self.ctx),
-            Input::Scanned { scan, answers } => self.searches.on_scanned(scan, answers, &mut self.ctx),
+            Input::Scanned { scan, answers } => self.searches.on_scanned(now, scan, answers, &mut self.ctx),
             Input::StateKept { version } => self.replication.on_state_kept(now, version, &mut self.ctx),
             Input::Command(Command::SetState(changes, wall)) => {
                 self.replication.set_state(&changes, wall, &mut self.ctx);

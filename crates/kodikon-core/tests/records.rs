@@ -14,7 +14,7 @@ use kodikon_core::ground::time::{Duration, WallTime};
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::{
-    DTYPE_F16, DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, RecordOrder, RecordView, Stored, Whose,
+    DTYPE_F16, DTYPE_I8, DeleteOrder, Embedding, Filter, NewRecord, Reach, RecordOrder, RecordView, Stored, Whose,
 };
 use lan::Lan;
 
@@ -414,7 +414,8 @@ fn a_filter_finds_by_all_that_it_names_and_a_search_goes_on_where_it_stopped() {
         (Filter { since: Some(WallTime(10_000)), until: Some(WallTime(12_000)), ..Filter::default() }, 3),
         (Filter { where_: vec![("colour".to_owned(), "red 1*".to_owned())], ..Filter::default() }, 11),
         (Filter { hash: Some("hash 3".to_owned()), ..Filter::default() }, 3),
-        (Filter { local: true, ..Filter::default() }, 0),
+        (Filter { reach: Reach::Local, ..Filter::default() }, 0),
+        (Filter { reach: Reach::Shared, ..Filter::default() }, 30),
     ] {
         for budget in [1, 7, 1_000] {
             let (mut found, mut cursor, mut turns) = (Vec::new(), None, 0);

@@ -1,5 +1,5 @@
 //! The promises of a search across the mesh, between real nodes on one segment: what others keep to themselves is found, liars and floods
-//! change nothing, and it ends when all have answered who live.
+//! change nothing, it ends when all have answered who live, and who has no time hands it to one who has.
 
 #[path = "segment/lan.rs"]
 mod lan;
@@ -244,7 +244,7 @@ fn what_a_liar_answers_is_found_only_if_its_author_signed_it_and_may_have_told_i
         let ticket = ask(&mut lan, 1, 7, |_| {});
         lan.run(Duration::from_millis(50));
         let entries = vec![sighting(&lan, (by, of), kind, metadata)];
-        let answer = SearchAnswer { number: 7, part: 0, parts: 1, certified: true, entries };
+        let answer = SearchAnswer { number: 7, part: 0, parts: 1, certified: true, entries, declined: None };
         say(&mut lan, 2, 1, (ANSWER, answer.bytes()));
         // A second answer is none, whatever it says.
         say(&mut lan, 2, 1, (ANSWER, answer.bytes()));
@@ -269,7 +269,8 @@ fn an_answer_without_room_is_no_certificate_where_one_of_it_is_past() {
         let ticket = ask(&mut lan, 1, 7, |order| order.k = k);
         lan.run(Duration::from_millis(50));
         let over = LogEntry { age_ms: 60_000, ..sighting(&lan, (2, 2), OpKind::Record, "{}") };
-        let answer = SearchAnswer { number: 7, part: 0, parts: 1, certified: true, entries: vec![over] };
+        let answer =
+            SearchAnswer { number: 7, part: 0, parts: 1, certified: true, entries: vec![over], declined: None };
         say(&mut lan, 2, 1, (ANSWER, answer.bytes()));
         lan.run(Duration::from_millis(50));
         let searched = outcome(&lan, 1, ticket).expect("all have answered");
@@ -301,4 +302,159 @@ fn who_asks_more_than_it_may_is_refused_and_named_and_others_are_answered_at_onc
         peers.iter().find(|peer| peer.id == id(n)).map(|peer| peer.beyond.of(Excess::Searches))
     };
     assert!(beyond(2) > Some(700) && beyond(3) == Some(0), "{:?} {:?}", beyond(2), beyond(3));
+}
+
+/// Each node has told all of one sighting, that of node 1 the nearest to `[1, 0]`; node 1 has been scanning for `busy_for` and has not ended.
+fn busy(nodes: u8, busy_for: Duration) -> Lan {
+    let mut lan = Lan::new();
+    (1..=nodes).for_each(|n| lan.start(n));
+    lan.run(Duration::from_secs(2));
+    (1..=nodes).for_each(|n| share(&mut lan, n, &[1.0, f32::from(n)], &format!("seen by {n}")));
+    lan.run(Duration::from_secs(1));
+    lan.scans_nothing.insert(1);
+    ask(&mut lan, 1, 5, |order| order.timeout = Duration::from_secs(60));
+    lan.run(busy_for);
+    lan.events.clear();
+    lan
+}
+
+fn share(lan: &mut Lan, n: u8, numbers: &[f32], hash: &str) {
+    let record = NewRecord { embedding: Some(embedding(numbers)), ..NewRecord::new(hash) };
+    lan.hand(n, Input::Command(Command::Add(RecordOrder { ticket: Ticket(1), record })));
+}
+
+/// Ends the first scan of a node that has not ended.
+fn scanned(lan: &mut Lan, n: u8) {
+    let at = lan.unscanned.iter().position(|(of, _)| *of == n).expect("one has not ended");
+    let (_, job) = lan.unscanned.remove(at);
+    lan.hand(n, Input::Scanned { scan: job.scan, answers: job.run() });
+}
+
+/// Searches of a node that were handed over, of these taken back, and those of others that it declined.
+fn handed(lan: &Lan, n: u8) -> (u64, u64, u64) {
+    let stats = lan.nodes[&n].stats();
+    (stats.searches_handed, stats.searches_taken_back, stats.searches_declined)
+}
+
+#[test]
+fn a_node_without_time_hands_a_search_to_one_that_holds_the_same() {
+    for (busy_for, count) in [(40, 0), (60, 1)] {
+        let mut lan = busy(3, Duration::from_millis(busy_for));
+        let ticket = ask(&mut lan, 1, 7, |_| {});
+        lan.run(Duration::from_millis(50));
+        assert_eq!(handed(&lan, 1), (count, 0, 0), "after {busy_for} ms");
+        let searched = outcome(&lan, 1, ticket);
+        assert_eq!(searched.is_some(), count == 1, "after {busy_for} ms");
+        let Some(searched) = searched else { continue };
+        assert_eq!(hashes(&searched), seen_by(1..=3));
+        assert!(searched.certified && searched.elapsed < Duration::from_millis(10), "{searched:?}");
+        assert_eq!((searched.responded, searched.of), (2, 2), "this node and the one that scanned");
+    }
+}
+
+#[test]
+fn what_is_looked_for_here_alone_or_by_one_who_keeps_something_to_itself_is_handed_to_nobody() {
+    let mut lan = busy(3, Duration::from_millis(60));
+    ask(&mut lan, 1, 7, |order| order.alone = true);
+    assert_eq!(handed(&lan, 1), (0, 0, 0));
+    keep(&mut lan, 1, &[1.0, 0.5], "kept");
+    ask(&mut lan, 1, 8, |_| {});
+    assert_eq!(handed(&lan, 1), (0, 0, 0));
+}
+
+/// Of who scanned it is not asked again what it keeps to itself, of the others it is.
+#[test]
+fn what_others_keep_to_themselves_is_asked_for_once_a_peer_has_scanned() {
+    let mut lan = busy(3, Duration::from_millis(60));
+    keep(&mut lan, 2, &[1.0, 0.2], "kept by 2");
+    keep(&mut lan, 3, &[1.0, 0.3], "kept by 3");
+    lan.run(Duration::from_millis(20));
+    let ticket = ask(&mut lan, 1, 7, |_| {});
+    lan.run(Duration::from_millis(50));
+    let searched = outcome(&lan, 1, ticket).expect("it has ended");
+    let kept = ["kept by 2", "kept by 3"].map(str::to_owned);
+    assert_eq!(hashes(&searched), kept.into_iter().chain(seen_by(1..=3)).collect::<Vec<_>>());
+    assert!(searched.certified, "{searched:?}");
+    assert_eq!((searched.responded, searched.of), (3, 3));
+    assert_eq!((handed(&lan, 1), lan.nodes[&1].stats().searches_asked), ((1, 0, 0), 1));
+}
+
+#[test]
+fn who_has_no_time_or_holds_something_else_declines_and_the_search_is_taken_back() {
+    type Trouble = fn(&mut Lan);
+    // (why node 2 does not take it over, how that comes, what is the nearest)
+    let table: [(&str, Trouble, &str); 2] = [
+        (
+            "it scans itself",
+            |lan| {
+                lan.scans_nothing.insert(2);
+                ask(lan, 2, 6, |_| {});
+                lan.run(Duration::from_millis(60));
+            },
+            "seen by 1",
+        ),
+        (
+            "it lacks the last one",
+            |lan| {
+                lan.lose_every = 1;
+                share(lan, 1, &[1.0, 0.5], "seen last");
+                lan.run(Duration::from_millis(1));
+                lan.lose_every = 0;
+            },
+            "seen last",
+        ),
+    ];
+    for (case, trouble, nearest) in table {
+        let mut lan = busy(2, Duration::from_millis(60));
+        trouble(&mut lan);
+        let ticket = ask(&mut lan, 1, 7, |order| order.k = 1);
+        lan.run(Duration::from_millis(3));
+        assert_eq!((handed(&lan, 1), handed(&lan, 2)), ((1, 1, 0), (0, 0, 1)), "{case}");
+        ask(&mut lan, 1, 8, |_| {});
+        assert_eq!(handed(&lan, 1).0, 1, "{case}: it is not asked again at once");
+        // It was the next here.
+        scanned(&mut lan, 1);
+        scanned(&mut lan, 1);
+        let searched = outcome(&lan, 1, ticket).expect("it has ended");
+        assert_eq!((hashes(&searched), searched.certified, searched.of), (vec![nearest.to_owned()], true, 1), "{case}");
+    }
+}
+
+#[test]
+fn what_is_not_scanned_in_time_is_taken_back_and_a_late_answer_changes_nothing() {
+    let mut lan = busy(2, Duration::from_millis(60));
+    lan.scans_nothing.insert(2);
+    let ticket = ask(&mut lan, 1, 7, |_| {});
+    lan.run(Duration::from_millis(59));
+    assert_eq!(handed(&lan, 1), (1, 0, 0), "here it would have waited for as long");
+    lan.run(Duration::from_millis(2));
+    assert_eq!(handed(&lan, 1), (1, 1, 0));
+    scanned(&mut lan, 1);
+    // It knows of somebody who keeps something to itself: it is asked, and answers the former question first.
+    keep(&mut lan, 2, &[1.0, 0.5], "kept");
+    lan.run(Duration::from_millis(20));
+    scanned(&mut lan, 1);
+    lan.run(Duration::from_millis(5));
+    scanned(&mut lan, 2);
+    lan.run(Duration::from_millis(5));
+    assert_eq!(outcome(&lan, 1, ticket), None, "that was no answer to what was asked last");
+    scanned(&mut lan, 2);
+    lan.run(Duration::from_millis(5));
+    let searched = outcome(&lan, 1, ticket).expect("it has ended");
+    assert_eq!(hashes(&searched), ["kept".to_owned()].into_iter().chain(seen_by(1..=2)).collect::<Vec<_>>());
+    assert_eq!((searched.certified, searched.responded, searched.of), (true, 2, 2));
+    assert_eq!(lan.nodes[&1].stats().dropped(Reject::Unasked), 0);
+}
+
+#[test]
+fn what_was_handed_to_one_that_dies_is_taken_back_when_it_failed() {
+    let mut lan = busy(3, Duration::from_secs(20));
+    lan.scans_nothing.extend([2, 3]);
+    ask(&mut lan, 1, 7, |order| order.timeout = Duration::from_secs(60));
+    lan.run(Duration::from_millis(100));
+    assert_eq!(handed(&lan, 1), (1, 0, 0), "twenty seconds it would have waited here");
+    let (to, _) = lan.unscanned.pop().expect("one of them scans");
+    lan.nodes.remove(&to);
+    lan.run(Duration::from_secs(15));
+    assert_eq!(handed(&lan, 1), (1, 1, 0));
 }

@@ -226,7 +226,7 @@ impl Observer for Nobody {
     fn announced(&mut self, _: Moment, _: usize, _: &BroadcastOrder) {}
     fn raising(&mut self, _: Moment, _: usize, _: &AlertOrder) {}
     fn adding(&mut self, _: Moment, _: usize, _: &RecordOrder) {}
-    fn searching(&mut self, _: Moment, _: usize, _: &SearchOrder) {}
+    fn searching(&mut self, _: Moment, _: usize, _: (&SearchOrder, &[RecordView])) {}
     fn deleting(&mut self, _: usize, _: &DeleteOrder) {}
     fn committing(&mut self, _: Moment, _: usize, _: &Batch) {}
     fn scanning(&mut self, _: usize, _: &ScanJob, _: &[RecordView]) {}

@@ -740,8 +740,8 @@ impl Observer for Watch {
         self.order_record(now, node, order);
     }
 
-    fn searching(&mut self, now: Moment, node: usize, order: &SearchOrder) {
-        self.expect_end(now, node, order);
+    fn searching(&mut self, now: Moment, node: usize, search: (&SearchOrder, &[RecordView])) {
+        self.expect_end(now, node, search);
     }
 
     fn deleting(&mut self, node: usize, order: &DeleteOrder) {

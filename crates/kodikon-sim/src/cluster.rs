@@ -58,8 +58,6 @@ const SLOW_SYNC: Duration = Duration::from_secs(3);
 const SLOW_ONE_IN: u64 = 100;
 /// What checking a signature takes on a small machine.
 const CHECK: Duration = Duration::from_micros(80);
-/// What a scan takes: longer than on any machine, so that searches meet.
-const SCAN: Duration = Duration::from_millis(50);
 /// What a disk did not take is tried again after this, as the driver does.
 const RETRY: Duration = Duration::from_secs(1);
 /// Where wall clocks begin: 2026-11-01.
@@ -153,7 +151,7 @@ pub trait Observer {
     /// A node was told to add a sighting.
     fn adding(&mut self, now: Moment, node: usize, order: &RecordOrder);
     /// A node was told to look for something.
-    fn searching(&mut self, now: Moment, node: usize, order: &SearchOrder);
+    fn searching(&mut self, now: Moment, node: usize, search: (&SearchOrder, &[RecordView]));
     /// A node was told to delete sightings.
     fn deleting(&mut self, node: usize, order: &DeleteOrder);
     /// A node asks for its log to be written.
@@ -195,6 +193,8 @@ pub struct Cluster<O> {
     pub nodes: Vec<Slot>,
     /// What an enemy has heard, if there is one.
     pub tap: Option<Tap>,
+    /// What a scan takes.
+    pub scan: Duration,
     streams: Streams,
     first_of_host: Vec<usize>,
     maker: Maker,
@@ -246,6 +246,7 @@ impl<O: Observer> Cluster<O> {
             trace: Trace::new(plan.detail),
             nodes,
             tap: None,
+            scan: Duration::from_millis(50),
             streams: Streams::default(),
             first_of_host,
             maker: plan.maker,
@@ -488,7 +489,10 @@ impl<O: Observer> Cluster<O> {
                     Command::Raise(order) => self.observer.raising(self.now, node, order),
                     Command::Add(order) => self.observer.adding(self.now, node, order),
                     Command::Delete(order) => self.observer.deleting(node, order),
-                    Command::Search(order) => self.observer.searching(self.now, node, order),
+                    Command::Search(order) => {
+                        let shown = process.endpoint.records(now);
+                        self.observer.searching(self.now, node, (order, &shown));
+                    }
                     Command::Acknowledge(_) | Command::Leave => {}
                 }
                 process.endpoint.handle(now, Input::Command(*command));
@@ -562,7 +566,7 @@ impl<O: Observer> Cluster<O> {
                     let shown = process.endpoint.records(process.clock.local(self.now));
                     self.observer.scanning(node, &job, &shown);
                     let owner = Owner { node, run: self.nodes[node].run };
-                    self.agenda.enter(self.now + SCAN, Happening::Scan(owner, job));
+                    self.agenda.enter(self.now + self.scan, Happening::Scan(owner, job));
                 }
             }
         }

@@ -192,7 +192,8 @@ impl<'a> Run<'a> {
         let workload = Workload::new(source(order.seed, "workload"), scenario.nodes, every(scenario.state_every_s));
         let alerts = Alerts::new(source(order.seed, "alerts"), scenario.nodes, every(scenario.alerts_every_s));
         let records = Records::new(source(order.seed, "records"), scenario.nodes, every(scenario.records_every_s));
-        let searches = Searches::new(source(order.seed, "searches"), scenario.nodes, every(scenario.searches_every_s));
+        let searches = Searches::new(source(order.seed, "searches"), scenario.nodes, every(scenario.searches_every_s))
+            .sharing_all(scenario.shares_all);
         let letters = Letters::new(source(order.seed, "letters"), scenario.nodes, every(scenario.letters_every_s));
         let casts = Casts::new(source(order.seed, "casts"), scenario.nodes, every(scenario.casts_every_s));
         Self {

@@ -61,6 +61,12 @@ pub struct Scenario {
     /// Whether the last node lies to whoever searches, and asks more than it may.
     #[serde(default)]
     pub search_liar: bool,
+    /// Whether all that is seen is for all nodes, and none of it stays on its node.
+    #[serde(default)]
+    pub shares_all: bool,
+    /// Milliseconds that a scan takes. By default longer than on most machines, so that searches meet.
+    #[serde(default = "scan")]
+    pub scan_ms: f64,
     /// Streams of letters.
     #[serde(default)]
     pub flow: Vec<Flow>,
@@ -173,6 +179,10 @@ fn calm() -> f64 {
     75.0
 }
 
+fn scan() -> f64 {
+    50.0
+}
+
 fn one() -> usize {
     1
 }
@@ -281,6 +291,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "records-pull-no-tcp",
     "records-pull-slow",
     "search-6",
+    "search-busy",
     "search-12-loss",
     "search-partition",
     "search-line-5",

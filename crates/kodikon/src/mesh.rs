@@ -543,13 +543,16 @@ fn counters(stats: &Stats) -> [(&'static str, u64); 38] {
 }
 
 /// The same of the log and the registry.
-fn registry_counters(stats: &Stats) -> [(&'static str, u64); 20] {
+fn registry_counters(stats: &Stats) -> [(&'static str, u64); 23] {
     [
         ("scans", stats.scans),
         ("searches", stats.searches),
         ("searches_answered", stats.searches_answered),
         ("searches_asked", stats.searches_asked),
+        ("searches_declined", stats.searches_declined),
+        ("searches_handed", stats.searches_handed),
         ("searches_refused", stats.searches_refused),
+        ("searches_taken_back", stats.searches_taken_back),
         ("searches_unanswered", stats.searches_unanswered),
         ("search_micros", stats.search_micros),
         ("receipts_sent", stats.receipts_sent),

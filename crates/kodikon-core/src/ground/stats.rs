@@ -268,6 +268,12 @@ pub struct Stats {
     pub searches_refused: u64,
     /// Questions of this node's searches to others, one for each that was asked.
     pub searches_asked: u64,
+    /// Searches handed over to a peer that scans in the place of this node.
+    pub searches_handed: u64,
+    /// Of these, taken back: declined, not answered in time, or not whole.
+    pub searches_taken_back: u64,
+    /// Searches of peers that this node did not take over.
+    pub searches_declined: u64,
     /// Searches of others that this node answered.
     pub searches_answered: u64,
     /// How long all searches together took that have ended, in microseconds.

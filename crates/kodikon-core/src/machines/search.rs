@@ -2,6 +2,7 @@
 
 mod answering;
 mod asking;
+mod handing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,14 +16,17 @@ use crate::effect::{Event, Output};
 use crate::ground::id::NodeId;
 use crate::ground::time::{Duration, Instant};
 use crate::machines::search::answering::Answering;
-use crate::machines::search::asking::Asking;
+use crate::machines::search::asking::{Asking, MAX_ASKING};
+use crate::machines::search::handing::Handing;
 use crate::model::entries::{Entries, Entry, space_of};
 use crate::model::letter::Ticket;
 use crate::model::op::{OpId, OpLane, SignedOp};
 use crate::model::record::{MAX_RECORDS, RecordEntry, SpaceKey};
 use crate::model::search::{Found, MAX_TIMEOUT, Score, SearchOrder, Searched, Target, Unsearched};
 
+pub use answering::Declined;
 pub use asking::Others;
+pub use handing::Helpers;
 
 /// Spaces of embeddings at once: a fleet has a model or two, and changes them now and then. Records of further ones are held and found by
 /// hash and field; a search that they could be in is not certified.
@@ -54,9 +58,19 @@ pub struct Searches {
     answering: Answering,
     /// What peers are asked.
     asking: Asking,
-    /// The scan that runs, and who waits for which of its answers; `None` where nobody does any more.
-    running: Option<(ScanId, Vec<Option<Waiting>>)>,
+    /// What peers scan in the place of this node.
+    handing: Handing,
+    running: Option<Running>,
     scans: u64,
+}
+
+/// The scan that runs.
+#[derive(Debug)]
+struct Running {
+    scan: ScanId,
+    began: Instant,
+    /// Who waits for which of its answers; `None` where nobody does any more.
+    waiting: Vec<Option<Waiting>>,
 }
 
 /// The embeddings of one space.
@@ -150,7 +164,7 @@ impl Searches {
         }
         (0..PLACED_AT_ONCE).take_while(|_| self.place_next()).count();
         self.more_at = (!self.coming.is_empty()).then_some(now + PLACED_EVERY);
-        self.scan(ctx);
+        self.scan(now, ctx);
     }
 
     /// Places the next that has come; `false` if there is none.
@@ -203,24 +217,29 @@ impl Searches {
         }
     }
 
-    /// The application wants the nearest; `sought` is what its target comes to.
-    pub fn search(&mut self, now: Instant, order: SearchOrder, sought: Sought, ctx: &mut Context) {
+    /// The application wants the nearest; `sought` is what its target comes to, `helpers` may scan in the place of this node.
+    pub fn search(
+        &mut self,
+        now: Instant,
+        order: SearchOrder,
+        (sought, helpers): (Sought, Option<Helpers>),
+        ctx: &mut Context,
+    ) {
         let SearchOrder { ticket, target, k, mode, filter, timeout, alone, .. } = order;
-        if self.waiting.len() >= MAX_WAITING {
-            return refuse(ticket, Unsearched::Busy { limit: MAX_WAITING }, ctx);
-        }
         let except = match target {
             Target::Like(hash) => Some(hash),
             Target::Numbers(_) => None,
         };
         let Sought { query, model, named } = sought;
-        // What stays on this node is nobody else's.
-        let is_alone = alone || filter.local;
         let question = Question { ticket, asker: None, query, k, mode, models: Vec::new(), filter, named, except };
         let until = now + timeout.min(MAX_TIMEOUT);
-        let waiting = Waiting { question, model, is_blind: false, is_alone, floor: None, asked: now, until };
+        let waiting = Waiting { question, model, is_blind: false, is_alone: alone, floor: None, asked: now, until };
+        let Some(waiting) = self.hand_over(now, waiting, helpers, ctx) else { return };
+        if self.waiting.len() >= MAX_WAITING {
+            return refuse(ticket, Unsearched::Busy { limit: MAX_WAITING }, ctx);
+        }
         self.waiting.push_back(waiting);
-        self.scan(ctx);
+        self.scan(now, ctx);
     }
 
     /// Where it is looked for: decided when the scan begins, since until then a space may come or go.
@@ -247,7 +266,7 @@ impl Searches {
     /// This node ends its run: its own searches end with what they have. Scans of the next are numbered after this, since one may still be
     /// under way.
     pub fn on_end(&mut self, now: Instant, ctx: &mut Context) -> u64 {
-        let running = self.running.take().into_iter().flat_map(|(_, waiting)| waiting).flatten();
+        let running = self.running.take().into_iter().flat_map(|running| running.waiting).flatten();
         let waiting = std::mem::take(&mut self.waiting);
         for waiting in running.chain(waiting).filter(|waiting| waiting.question.asker.is_none()) {
             unanswered(now, &waiting, ctx);
@@ -262,7 +281,7 @@ impl Searches {
     }
 
     /// Begins the next scan if none runs: one at a time, so that what comes meanwhile shares the next.
-    fn scan(&mut self, ctx: &mut Context) {
+    fn scan(&mut self, now: Instant, ctx: &mut Context) {
         let is_idle = self.waiting.is_empty() && self.answering.is_empty();
         if self.running.is_some() || is_idle || !self.coming.is_empty() {
             return;
@@ -295,20 +314,21 @@ impl Searches {
         let job = ScanJob { scan, questions, stocks: stocks.collect() };
         ctx.stats.scans += 1;
         ctx.out.output(Output::Scan(job));
-        self.running = Some((scan, together.into_iter().map(Some).collect()));
+        self.running = Some(Running { scan, began: now, waiting: together.into_iter().map(Some).collect() });
     }
 
     /// A scan has been done.
-    pub fn on_scanned(&mut self, scan: ScanId, answers: Vec<Nearest>, ctx: &mut Context) {
-        let Some((_, waiting)) = self.running.take_if(|(running, _)| *running == scan) else { return };
-        for (waiting, answer) in waiting.into_iter().zip(answers) {
+    pub fn on_scanned(&mut self, now: Instant, scan: ScanId, answers: Vec<Nearest>, ctx: &mut Context) {
+        let Some(running) = self.running.take_if(|running| running.scan == scan) else { return };
+        self.handing.note_scan(now.since(running.began));
+        for (waiting, answer) in running.waiting.into_iter().zip(answers) {
             match waiting {
                 Some(waiting) if waiting.question.asker.is_some() => answer_peer(waiting, answer, ctx),
                 Some(waiting) => self.asking.hold(waiting, Ok(answer), ctx),
                 None => {}
             }
         }
-        self.scan(ctx);
+        self.scan(now, ctx);
     }
 
     /// The next to be scanned for: this node's own and those of others in turn, so that neither holds up the other.
@@ -338,7 +358,7 @@ impl Searches {
     /// When the first of those that wait has waited long enough, or more records are to be placed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let running = self.running.iter().flat_map(|(_, waiting)| waiting).flatten();
+        let running = self.running.iter().flat_map(|running| &running.waiting).flatten();
         let own = self.waiting.iter().chain(running).map(|waiting| waiting.until).chain(self.more_at).min();
         [own, self.answering.next_deadline(), self.asking.next_deadline()].into_iter().flatten().min()
     }
@@ -346,7 +366,7 @@ impl Searches {
     /// Ends those that have waited long enough.
     pub fn on_wake(&mut self, now: Instant, ctx: &mut Context) {
         let mut over = Vec::new();
-        for waiting in self.running.iter_mut().flat_map(|(_, waiting)| waiting) {
+        for waiting in self.running.iter_mut().flat_map(|running| &mut running.waiting) {
             over.extend(waiting.take_if(|waiting| waiting.until <= now));
         }
         let (ended, kept): (Vec<Waiting>, Vec<Waiting>) =
@@ -358,6 +378,7 @@ impl Searches {
             unanswered(now, &waiting, ctx);
         }
         self.asking.on_wake(now, ctx);
+        self.take_back_late(now, ctx);
     }
 }
 
@@ -365,12 +386,13 @@ impl Searches {
     /// Entries of the tables, by name, with their limits.
     #[must_use]
     pub fn table_sizes(&self) -> Vec<(&'static str, usize, usize)> {
-        let asked = self.waiting.len() + self.running.iter().map(|(_, waiting)| waiting.len()).sum::<usize>();
-        let tables = self.answering.table_sizes().into_iter().chain(self.asking.table_sizes());
+        let asked = self.waiting.len() + self.running.iter().map(|running| running.waiting.len()).sum::<usize>();
+        let of_others = self.answering.table_sizes().into_iter().chain(self.asking.table_sizes());
+        let tables = of_others.chain(self.handing.table_sizes());
         let own = [
             ("spaces", self.spaces.len(), MAX_SPACES),
             ("embeddings", self.held.len(), MAX_ENTRIES),
-            ("searches", asked, MAX_WAITING + MAX_TOGETHER),
+            ("searches", asked, MAX_WAITING + MAX_TOGETHER + MAX_ASKING),
         ];
         own.into_iter().chain(tables).collect()
     }

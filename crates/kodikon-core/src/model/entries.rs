@@ -161,7 +161,7 @@ impl Entry {
         let author = self.op.author();
         let (data_type, source, metadata) = (self.data_type(), self.source(), self.metadata());
         filter.hash.as_ref().is_none_or(|hash| self.hash_value() == hash)
-            && (!filter.local || self.op.lane() == OpLane::Local)
+            && filter.reach.admits(self.op.lane() == OpLane::Local)
             && filter
                 .admits(&Traits { data_type, author, source, seen: self.seen, metadata }, |_| named.contains(&author))
     }

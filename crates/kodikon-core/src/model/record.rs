@@ -520,6 +520,30 @@ pub enum Whose {
     Name(String),
 }
 
+/// Which sightings are meant, of those that all nodes have and those that never leave the node that made them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// All that are held here.
+    #[default]
+    Held,
+    /// Those that all nodes are to have: the registry of the mesh.
+    Shared,
+    /// Those that never leave this node.
+    Local,
+}
+
+impl Reach {
+    /// Whether one is meant that never leaves this node, or one that all are to have.
+    #[must_use]
+    pub fn admits(self, is_local: bool) -> bool {
+        match self {
+            Self::Held => true,
+            Self::Shared => !is_local,
+            Self::Local => is_local,
+        }
+    }
+}
+
 /// Which sightings are asked for: those that meet all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
@@ -534,8 +558,8 @@ pub struct Filter {
     /// Fields of the metadata, by their path (`a.b.0`), and what they must be like: `*` stands for any run of characters. A text
     /// is compared as it is, anything else as it is written in JSON.
     pub where_: Vec<(String, String)>,
-    /// Those that never leave this node, and no others.
-    pub local: bool,
+    /// Whether those are meant that never leave this node.
+    pub reach: Reach,
     /// Of this.
     pub hash: Option<String>,
 }

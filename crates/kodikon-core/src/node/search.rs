@@ -9,7 +9,7 @@ use crate::effect::outbox::{Answered, Ask};
 use crate::ground::id::NodeId;
 use crate::ground::stats::Reject;
 use crate::ground::time::{Duration, Instant};
-use crate::machines::search::{Others, Sought, refuse};
+use crate::machines::search::{Helpers, Others, Sought, refuse};
 use crate::model::entries::space_of;
 use crate::model::letter::{Priority, Ticket};
 use crate::model::op::OpId;
@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::wire::cast::Content;
 use crate::wire::letter::Text;
 use crate::wire::message::LogEntry;
-use crate::wire::search::{ANSWER, QUERY, in_parts};
+use crate::wire::search::{ANSWER, QUERY, SearchAnswer, in_parts};
 
 /// Peers that are asked by a letter each; more are asked by a cast, which a segment hears once.
 const FEW: usize = 8;
@@ -39,7 +39,10 @@ impl Node {
             Target::Like(hash) => self.alike(now, hash, order.model.as_deref(), named),
         };
         match sought {
-            Some(sought) => self.searches.search(now, order, sought, &mut self.ctx),
+            Some(sought) => {
+                let helpers = self.helpers(now);
+                self.searches.search(now, order, (sought, helpers), &mut self.ctx);
+            }
             None => refuse(order.ticket, Unsearched::NoSuchHash, &mut self.ctx),
         }
     }
@@ -61,6 +64,17 @@ impl Node {
         let own = (self.name() == name).then_some(self.ctx.me.id);
         let peers = self.ctx.roster.iter().filter(|(_, peer)| peer.card.shown_name() == name).map(|(id, _)| *id);
         own.into_iter().chain(peers).collect()
+    }
+
+    /// Who may scan in the place of this node, if it has no time: those it hears itself, where it is sure to hold what all have. What it
+    /// keeps to itself nobody else can scan.
+    fn helpers(&self, now: Instant) -> Option<Helpers> {
+        let log = self.replication.log();
+        let is_sought = self.searches.is_busy(now) && log.is_complete(now) && !self.registry.holds_local();
+        is_sought.then(|| {
+            let near = self.ctx.roster.near().filter(|(_, peer)| peer.card.answers_searches());
+            Helpers { root: log.root(), peers: near.map(|(id, _)| *id).collect() }
+        })
     }
 
     /// What is here has been searched: others are asked who may hold what is not here.
@@ -101,7 +115,14 @@ impl Node {
     /// A peer says something that is for the mesh itself. A later version may know more names.
     pub(super) fn on_told(&mut self, now: Instant, from: NodeId, kind: &str, text: &[u8]) {
         match kind {
-            QUERY => self.searches.on_query(now, from, text, &mut self.ctx),
+            QUERY => {
+                let root = self.replication.log().root();
+                if let Some(declined) = self.searches.on_query(now, (from, text), root, &mut self.ctx) {
+                    let payload = SearchAnswer::declining(declined.number).bytes();
+                    let text = Text { kind: ANSWER.to_owned(), payload };
+                    self.messages.say(now, (from, text), declined.until.since(now), &mut self.ctx);
+                }
+            }
             ANSWER => {
                 let (registry, log) = (&self.registry, self.replication.log());
                 let is_past = |id: OpId, body: &RecordBody| {

@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::ground::config::{MAX_KIND, MAX_PAYLOAD};
 use crate::ground::id::NodeId;
 use crate::ground::time::WallTime;
-use crate::model::record::{Filter, MAX_DATA_TYPE, MAX_DIMS, MAX_HASH, MAX_MODEL, Whose};
+use crate::model::record::{Filter, MAX_DATA_TYPE, MAX_DIMS, MAX_HASH, MAX_MODEL, Reach, Whose};
 use crate::wire::message::LogEntry;
 
 /// The name of a text that asks. It begins with a control character, which no application's type may hold.
@@ -23,6 +23,9 @@ const _: () = assert!(QUERY.len() <= MAX_KIND && ANSWER.len() <= MAX_KIND);
 pub fn is_own(kind: &str) -> bool {
     kind.starts_with('\u{1}')
 }
+
+/// Set by its asker in the number of a search that it hands over: a late answer is then not taken for one to what it asks afterwards.
+pub const HANDED: u64 = 1 << 63;
 
 /// Nodes that bear the name which a filter asks for, at most: one bears it, but for a while after a clash.
 pub const MAX_NAMED: usize = 16;
@@ -91,6 +94,9 @@ pub struct SearchQuery {
     /// Nothing of this hash.
     #[n(16)]
     pub except: Option<String>,
+    /// Handed over: what the asker holds, as its root. Whoever holds the same and has time answers in its place, and any other declines.
+    #[n(17)]
+    pub root: Option<u64>,
 }
 
 /// A query as it is understood.
@@ -156,7 +162,7 @@ impl SearchQuery {
             since: asked.since.map(WallTime),
             until: asked.until.map(WallTime),
             where_: asked.conditions.clone(),
-            local: asked.local,
+            reach: if asked.local { Reach::Local } else { Reach::Held },
             hash: asked.hash.clone(),
         };
         let understood = Understood {
@@ -188,9 +194,18 @@ pub struct SearchAnswer {
     /// The records, the nearest first. What they score the asker computes itself.
     #[n(4)]
     pub entries: Vec<LogEntry>,
+    /// Whether a search that was handed over is declined, in place of an answer.
+    #[n(5)]
+    pub declined: Option<bool>,
 }
 
 impl SearchAnswer {
+    /// What declines to scan in the place of another.
+    #[must_use]
+    pub fn declining(number: u64) -> Self {
+        Self { number, part: 0, parts: 1, certified: false, entries: Vec::new(), declined: Some(true) }
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
@@ -227,7 +242,8 @@ pub fn in_parts(number: u64, certified: bool, entries: Vec<LogEntry>) -> Vec<Sea
         }
     }
     let count = u8::try_from(parts.len()).unwrap_or(MAX_PARTS);
-    let answer = |(part, entries)| SearchAnswer { number, part, parts: count, certified: is_whole, entries };
+    let answer =
+        |(part, entries)| SearchAnswer { number, part, parts: count, certified: is_whole, entries, declined: None };
     (0..count).zip(parts).map(answer).collect()
 }
 

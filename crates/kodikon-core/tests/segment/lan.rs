@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kodikon_core::effect::log::{Committed, SavedLog};
+use kodikon_core::effect::scan::ScanJob;
 use kodikon_core::effect::{
     Arrival, Cast, Event, Input, Interface, InterfaceAddress, Medium, Output, Persist, Remembered, Target,
 };
@@ -27,8 +28,9 @@ pub(crate) struct Lan {
     /// What each node's log store holds, and whether its disk takes anything.
     pub(crate) stores: BTreeMap<u8, SavedLog>,
     pub(crate) disk: Committed,
-    /// Nodes whose scans never end; those of all others are done at once.
+    /// Nodes whose scans do not end by themselves, and these; those of all others are done at once.
     pub(crate) scans_nothing: BTreeSet<u8>,
+    pub(crate) unscanned: Vec<(u8, ScanJob)>,
     /// Whether the disks take their time with states: the test answers in their place.
     pub(crate) holds_state: bool,
     /// How long a datagram takes.
@@ -56,6 +58,7 @@ impl Lan {
             stores: BTreeMap::new(),
             disk: Committed::OnDisk,
             scans_nothing: BTreeSet::new(),
+            unscanned: Vec::new(),
             holds_state: false,
             delay: DELAY,
             lose_every: 0,
@@ -114,9 +117,10 @@ impl Lan {
                 }
                 Output::Persist(Persist::State(state)) => kept = Some(state.version).filter(|_| !self.holds_state),
                 Output::Persist(Persist::Directory(directory)) => _ = self.directories.insert(n, directory),
-                Output::Scan(job) if !self.scans_nothing.contains(&n) => scans.push(job),
+                Output::Scan(job) if self.scans_nothing.contains(&n) => self.unscanned.push((n, job)),
+                Output::Scan(job) => scans.push(job),
                 Output::Check(job) => checks.push(job),
-                Output::Persist(_) | Output::Stream(_) | Output::Scan(_) => {}
+                Output::Persist(_) | Output::Stream(_) => {}
             }
         }
         for job in checks {

@@ -292,8 +292,16 @@ pub(crate) fn searched() -> Vec<(&'static str, Vec<u8>)> {
         conditions: vec![("gate".to_owned(), "g*".to_owned())],
         hash: Some("6c1f".to_owned()),
         except: Some("6c20".to_owned()),
+        root: Some(u64::MAX),
     };
-    let answer = SearchAnswer { number: u64::MAX, part: 0, parts: 1, certified: true, entries: registered() };
+    let answer = SearchAnswer {
+        number: u64::MAX,
+        part: 0,
+        parts: 1,
+        certified: true,
+        entries: registered(),
+        declined: Some(true),
+    };
     vec![("search-query", everything.bytes()), ("search-answer", answer.bytes())]
 }
 

@@ -3,6 +3,7 @@
 use core::cmp::Ordering;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kodikon_core::effect::Event;
 use kodikon_core::effect::scan::{Question, ScanId, ScanJob};
@@ -10,7 +11,8 @@ use kodikon_core::ground::id::NodeId;
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::op::OpId;
 use kodikon_core::model::record::{DTYPE_F16, DTYPE_I8, Embedding, RecordBody, RecordView};
-use kodikon_core::model::search::{Found, SearchOrder, Searched};
+use kodikon_core::model::search::{Found, SearchOrder, Searched, Target};
+use kodikon_core::wire::search::HANDED;
 
 use crate::checks::{Check, Watch};
 use crate::moment::Moment;
@@ -86,12 +88,14 @@ impl Searches {
 }
 
 impl Watch {
-    /// A node's application looks for something.
-    pub(super) fn expect_end(&mut self, now: Moment, node: usize, order: &SearchOrder) {
+    /// A node's application looks for something; this is all that the node shows.
+    pub(super) fn expect_end(&mut self, now: Moment, node: usize, (order, shown): (&SearchOrder, &[RecordView])) {
         let stopped = self.letters.stopped_for(now, node);
         self.searches.ends.insert((node, order.ticket), End { at: now + order.timeout + END_MARGIN, stopped });
-        // Where nothing has as many dimensions nothing is scanned here, and others are asked at once.
-        let due = Due { k: order.k, asked: self.views[node].present().collect(), ..Due::default() };
+        // Where nothing has as many dimensions nothing is scanned here, and others are asked at once. What a peer scans in its place must
+        // be all that is here now.
+        let here = question(order).map(|question| nearest(&question, shown)).unwrap_or_default();
+        let due = Due { k: order.k, here, asked: self.views[node].present().collect(), ..Due::default() };
         self.searches.due.insert((node, order.ticket), due);
     }
 
@@ -123,7 +127,11 @@ impl Watch {
                 continue;
             };
             let Some(asker) = self.truth.holder(&asker) else { continue };
-            if let Some(due) = self.searches.due.get_mut(&(asker, question.ticket)) {
+            let ticket = Ticket(question.ticket.0 & !HANDED);
+            if ticket != question.ticket {
+                self.metrics.count("searches_handed");
+            }
+            if let Some(due) = self.searches.due.get_mut(&(asker, ticket)) {
                 due.elsewhere.entry(own).or_default().extend(nearest(question, &told));
             }
         }
@@ -205,6 +213,22 @@ impl Watch {
     }
 }
 
+/// What an order asks for, where it says of which model.
+fn question(order: &SearchOrder) -> Option<Question> {
+    let Target::Numbers(query) = &order.target else { return None };
+    Some(Question {
+        ticket: order.ticket,
+        asker: None,
+        query: Arc::clone(query),
+        k: order.k,
+        mode: order.mode,
+        models: vec![order.model.clone()?],
+        filter: order.filter.clone(),
+        named: Vec::new(),
+        except: None,
+    })
+}
+
 /// What a plain scan finds: every score computed in `f64` from what is stored, all of them sorted.
 fn nearest(question: &Question, shown: &[RecordView]) -> Vec<Near> {
     let dims = question.query.numbers().len();
@@ -230,7 +254,7 @@ fn is_wanted(question: &Question, view: &RecordView) -> bool {
         view.body.metadata.contains(&format!("\"{gate}"))
     });
     let is_type = filter.data_type.as_ref().is_none_or(|wanted| *wanted == view.body.data_type);
-    gates && is_type && (!filter.local || view.local) && question.except.as_ref() != Some(&view.body.hash_value)
+    gates && is_type && filter.reach.admits(view.local) && question.except.as_ref() != Some(&view.body.hash_value)
 }
 
 /// The numbers of an embedding as they are stored, exactly.

@@ -80,7 +80,7 @@ pub fn lies(random: &mut Random, cluster: &Cluster<Watch>, liar: usize, heard: &
     };
     let answer = |part, parts| {
         let entries = entries.clone();
-        SearchAnswer { number: heard.ticket.0, part, parts, certified: false, entries }.bytes()
+        SearchAnswer { number: heard.ticket.0, part, parts, certified: false, entries, declined: None }.bytes()
     };
     match random.below(4) {
         0 => vec![say(ANSWER, answer(0, 3)), say(ANSWER, answer(1, 2)), say(ANSWER, answer(0, 3))],

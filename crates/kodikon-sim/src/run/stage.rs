@@ -1,5 +1,7 @@
 //! Decides where the nodes of a run stand: hosts, segments, names, keys, and what the seed draws of them.
 
+use core::time::Duration;
+
 use kodikon_core::ground::config::{Config, MAX_PEERS, Profile, Security};
 use kodikon_core::ground::random::Random;
 
@@ -44,6 +46,7 @@ pub fn build(scenario: &Scenario, order: &Order, faults: &Faults) -> Cluster<Wat
     let bad = if scenario.ways.around_bad { scenario.bad.segments.as_slice() } else { &[] };
     watch.steady = Steady::new(scenario.ways, bad.iter().map(|bad| SegmentId(*bad)).collect());
     let mut cluster = Cluster::new(plan, watch);
+    cluster.scan = Duration::from_secs_f64(scenario.scan_ms / 1_000.0);
     for node in 0..cluster.nodes.len() {
         let (host, homes) = (cluster.nodes[node].host, cluster.homes_of(node));
         cluster.observer.truth.place(node, host, homes);

@@ -22,6 +22,8 @@ pub struct Searches {
     random: Random,
     gap: Option<Duration>,
     nodes: usize,
+    /// Whether nothing stays on its node.
+    shares_all: bool,
     ordered: u64,
 }
 
@@ -47,7 +49,13 @@ impl Searches {
     #[must_use]
     pub fn new(random: Random, nodes: usize, every: Option<Duration>) -> Self {
         let gap = every.map(|every| every / u32::try_from(nodes.max(1)).expect("a run has few nodes"));
-        Self { random, gap, nodes, ordered: TICKETS }
+        Self { random, gap, nodes, shares_all: false, ordered: TICKETS }
+    }
+
+    /// These, of whose sightings none stays on its node where that is so.
+    #[must_use]
+    pub fn sharing_all(self, shares_all: bool) -> Self {
+        Self { shares_all, ..self }
     }
 
     /// When the next thing is recorded or looked for.
@@ -99,7 +107,7 @@ impl Searches {
             ttl,
             metadata: format!("{{\"n\":{},\"gate\":\"g{}\"}}", self.ordered, self.random.below(3)),
             embedding: Some(Embedding { model: key.model, dims: key.dims, dtype: key.dtype, stored }),
-            local: self.random.below(10) == 0,
+            local: self.random.below(10) == 0 && !self.shares_all,
             ..NewRecord::new(&self.hash())
         }
     }

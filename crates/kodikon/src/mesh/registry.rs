@@ -5,7 +5,7 @@ use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::letter::Ticket;
 use kodikon_core::model::record::{
     Cursor, DISK_FAILS, DeleteOrder, Embedding, Filter as CoreFilter, MAX_DATA_TYPE, MAX_DELETED, MAX_HASH, Page,
-    RecordView, Stored, Whose,
+    Reach, RecordView, Stored, Whose,
 };
 use kodikon_scan::Space;
 use serde_json::{Map, Value};
@@ -250,7 +250,8 @@ impl Mesh {
     /// [`RecordError::Text`] for a condition that is too long, [`RecordError::Number`] for too many, [`RecordError::Name`] for a place
     /// that no answer named, [`RecordError::Stopped`].
     pub async fn find(&self, filter: Filter) -> Result<Found, RecordError> {
-        let wanted = filter.for_core(&self.0.board.read())?;
+        let reach = if filter.local { Reach::Held } else { Reach::Shared };
+        let wanted = CoreFilter { reach, ..filter.for_core(&self.0.board.read())? };
         let mut cursor = match &filter.after {
             None => None,
             Some(next) => Some(
@@ -261,8 +262,7 @@ impl Mesh {
         let mut found = Found::default();
         while found.records.len() < filter.limit {
             let page = self.page(&wanted, cursor, filter.limit - found.records.len()).await?;
-            let meant = page.records.iter().filter(|view| filter.local || !view.local);
-            found.records.extend(meant.map(|view| record_row(view, filter.numbers)));
+            found.records.extend(page.records.iter().map(|view| record_row(view, filter.numbers)));
             cursor = page.next;
             if cursor.is_none() {
                 break;
@@ -310,7 +310,7 @@ fn refusal(reason: &str) -> RecordError {
 }
 
 impl Filter {
-    /// The filter as the core takes it, within its limits.
+    /// The filter as the core takes it, within its limits: all that is held, whatever [`Filter::local`] says.
     pub(super) fn for_core(&self, view: &View) -> Result<CoreFilter, RecordError> {
         for (field, given, most) in [
             ("type", &self.data_type, MAX_DATA_TYPE),
@@ -333,7 +333,7 @@ impl Filter {
             since: self.since.map(wall),
             until: self.until.map(wall),
             where_: self.conditions.clone(),
-            local: false,
+            reach: Reach::Held,
             hash: self.hash.clone(),
         })
     }

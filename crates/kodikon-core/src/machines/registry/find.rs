@@ -53,7 +53,9 @@ impl Registry {
                 break;
             }
             last = Some(Cursor { born_ms: born.0, id });
-            let Some(entry) = self.shown.get(&id).filter(|entry| !filter.local || entry.is_local()) else { continue };
+            let Some(entry) = self.shown.get(&id).filter(|entry| filter.reach.admits(entry.is_local())) else {
+                continue;
+            };
             if !may_be_in_time(filter, &entry.op) {
                 continue;
             }

@@ -30,6 +30,15 @@ const KIB_BURST: u32 = 4 * 1_024;
 const KIB_RATE_OF_ALL: u32 = 4 * 1_024;
 const KIB_BURST_OF_ALL: u32 = 8 * 1_024;
 
+/// A search that this node does not take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Declined {
+    /// What its asker calls it,
+    pub number: u64,
+    /// and how long it waits for it.
+    pub until: Instant,
+}
+
 /// What peers ask.
 #[derive(Debug)]
 pub(super) struct Answering {
@@ -53,6 +62,10 @@ impl Default for Answering {
 impl Answering {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// The oldest.
@@ -105,17 +118,33 @@ impl Searches {
         self.answering.may_tell(now, asker, bytes)
     }
 
-    /// A peer searches.
-    pub fn on_query(&mut self, now: Instant, from: NodeId, text: &[u8], ctx: &mut Context) {
+    /// A peer searches; `root` is that of what is held here. Returned is what is declined: to scan in the place of a peer that has as much,
+    /// where this node has no time or holds something else.
+    pub fn on_query(
+        &mut self,
+        now: Instant,
+        (from, text): (NodeId, &[u8]),
+        root: u64,
+        ctx: &mut Context,
+    ) -> Option<Declined> {
         if !self.answering.may_ask(now, from) {
             ctx.offenders.note(&from, Excess::Searches);
-            return ctx.stats.drop(Reject::Rate);
+            ctx.stats.drop(Reject::Rate);
+            return None;
         }
         let Some((asked, Understood { query, mode, filter, named })) = SearchQuery::parse(text) else {
-            return ctx.stats.drop(Reject::Malformed);
+            ctx.stats.drop(Reject::Malformed);
+            return None;
         };
-        if !self.answering.has_room(from) {
-            return ctx.stats.drop(Reject::Limit);
+        let until = now + Duration::from_millis(u64::from(asked.left_ms)).min(MAX_TIMEOUT);
+        let has_room = self.answering.has_room(from);
+        if asked.root.is_some_and(|theirs| theirs != root || !has_room || self.is_busy(now)) {
+            ctx.stats.searches_declined += 1;
+            return Some(Declined { number: asked.number, until });
+        }
+        if !has_room {
+            ctx.stats.drop(Reject::Limit);
+            return None;
         }
         let question = Question {
             ticket: Ticket(asked.number),
@@ -128,11 +157,11 @@ impl Searches {
             named,
             except: asked.except,
         };
-        let until = now + Duration::from_millis(u64::from(asked.left_ms)).min(MAX_TIMEOUT);
         let floor = asked.floor.map(Score);
         let waiting =
             Waiting { question, model: asked.model, is_blind: false, is_alone: true, floor, asked: now, until };
         self.answering.waiting.push_back(waiting);
-        self.scan(ctx);
+        self.scan(now, ctx);
+        None
     }
 }

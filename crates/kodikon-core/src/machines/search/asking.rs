@@ -19,10 +19,10 @@ use crate::model::op::{OpId, OpKind, OpLane};
 use crate::model::record::{RecordBody, Whose};
 use crate::model::search::{Found, Score, Searched, Unsearched};
 use crate::wire::message::LogEntry;
-use crate::wire::search::{SearchAnswer, SearchQuery};
+use crate::wire::search::{HANDED, SearchAnswer, SearchQuery};
 
 /// Searches that wait for others at once: their answers are held meanwhile. One more is answered with what is here, and not certified.
-const MAX_ASKING: usize = 32;
+pub(super) const MAX_ASKING: usize = 32;
 /// Bytes of records of others that one search holds: a thousand of 512 numbers and some metadata. What is less near is left out, and the
 /// answer is not certified.
 const MAX_LENT: usize = 4 * 1_024 * 1_024;
@@ -46,8 +46,8 @@ pub struct Others {
 /// What peers are asked.
 #[derive(Debug)]
 pub(super) struct Asking {
-    open: BTreeMap<Ticket, Asked>,
-    rate: TokenBucket,
+    pub(super) open: BTreeMap<Ticket, Asked>,
+    pub(super) rate: TokenBucket,
 }
 
 impl Default for Asking {
@@ -58,26 +58,36 @@ impl Default for Asking {
 
 /// A search that others are asked about.
 #[derive(Debug)]
-struct Asked {
-    waiting: Waiting,
+pub(super) struct Asked {
+    pub(super) waiting: Waiting,
+    /// Who scans in the place of this node, or did.
+    pub(super) handed: Option<Handed>,
     /// The nearest so far.
     found: Vec<Found>,
     /// Why nothing could be compared here, if so.
     refusal: Option<Unsearched>,
-    certified: bool,
-    responded: u32,
+    pub(super) certified: bool,
+    pub(super) responded: u32,
     of: u32,
     /// Who has not answered, and which parts of its answer came.
-    awaited: BTreeMap<NodeId, Parts>,
+    pub(super) awaited: BTreeMap<NodeId, Parts>,
     /// When others are asked, where more was asked than may be at once.
     ask_at: Option<Instant>,
     /// The models of what others sent, where this node knows none.
     models: BTreeSet<String>,
 }
 
+/// Where a search was handed to.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) to: NodeId,
+    /// When it is taken back if no answer has come; `None`: it was answered.
+    pub(super) back_at: Option<Instant>,
+}
+
 /// Which parts of an answer came: a bit each, of how many.
 #[derive(Debug, Clone, Copy, Default)]
-struct Parts {
+pub(super) struct Parts {
     came: u32,
     of: u8,
     /// Records in them.
@@ -102,6 +112,24 @@ impl Parts {
     }
 }
 
+impl Asked {
+    /// A search for which nobody has been asked yet.
+    pub(super) fn new(waiting: Waiting, nearest: Nearest) -> Self {
+        Self {
+            certified: nearest.certified && !waiting.is_blind,
+            found: nearest.found,
+            waiting,
+            handed: None,
+            refusal: None,
+            responded: 1,
+            of: 1,
+            awaited: BTreeMap::new(),
+            ask_at: None,
+            models: BTreeSet::new(),
+        }
+    }
+}
+
 impl Asking {
     /// What is here has been searched; whom to ask the node hall knows.
     pub(super) fn hold(&mut self, waiting: Waiting, here: Result<Nearest, Unsearched>, ctx: &mut Context) {
@@ -110,23 +138,16 @@ impl Asking {
             Ok(nearest) => (nearest, None),
             Err(why) => (Nearest { found: Vec::new(), certified: true }, Some(why)),
         };
-        let asked = Asked {
-            certified: nearest.certified && !waiting.is_blind,
-            found: nearest.found,
-            waiting,
-            refusal,
-            responded: 1,
-            of: 1,
-            awaited: BTreeMap::new(),
-            ask_at: None,
-            models: BTreeSet::new(),
-        };
-        self.open.insert(ticket, asked);
+        self.open.insert(ticket, Asked { refusal, ..Asked::new(waiting, nearest) });
         ctx.out.notice(Notice::Searched(ticket));
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.open.values().map(|asked| asked.ask_at.map_or(asked.waiting.until, |at| at.min(asked.waiting.until))).min()
+        let next = |asked: &Asked| {
+            let back_at = asked.handed.as_ref().and_then(|handed| handed.back_at);
+            [asked.ask_at, back_at].into_iter().flatten().fold(asked.waiting.until, Instant::min)
+        };
+        self.open.values().map(next).min()
     }
 
     /// Ends those that have waited long enough.
@@ -180,15 +201,16 @@ impl Searches {
         let asking = &mut self.asking;
         let has_room = asking.open.len() <= MAX_ASKING;
         let Some(asked) = asking.open.get_mut(&ticket) else { return };
-        let Others { whom, local, is_blind } = others;
+        let Others { mut whom, local, is_blind } = others;
+        // Who scanned in the place of this node told what it keeps to itself as well.
+        whom.retain(|id| asked.handed.as_ref().is_none_or(|handed| handed.to != *id));
+        asked.of = asked.responded + u32::try_from(whom.len()).unwrap_or(u32::MAX);
         let is_over = now >= asked.waiting.until;
         if !whom.is_empty() && has_room && !is_over && !asking.rate.take(now, 1) {
             asked.ask_at = Some(asking.rate.next().max(now));
-            asked.of = 1 + u32::try_from(whom.len()).unwrap_or(u32::MAX);
             return;
         }
         asked.certified &= !is_blind;
-        asked.of = 1 + u32::try_from(whom.len()).unwrap_or(u32::MAX);
         if whom.is_empty() || !has_room || is_over {
             return asking.close(now, ticket, ctx);
         }
@@ -203,14 +225,19 @@ impl Searches {
 
     /// A peer that is gone is not waited for.
     pub fn on_down(&mut self, now: Instant, id: &NodeId, ctx: &mut Context) {
-        let asking = &mut self.asking;
-        let mut ended = Vec::new();
-        for (ticket, asked) in &mut asking.open {
+        let mut left = Vec::new();
+        for (ticket, asked) in &mut self.asking.open {
             if asked.awaited.remove(id).is_some() && asked.awaited.is_empty() {
-                ended.push(*ticket);
+                left.push((*ticket, asked.is_handed()));
             }
         }
-        ended.into_iter().for_each(|ticket| asking.close(now, ticket, ctx));
+        for (ticket, is_handed) in left {
+            if is_handed {
+                self.take_back(now, ticket, ctx);
+            } else {
+                self.asking.close(now, ticket, ctx);
+            }
+        }
     }
 
     /// A peer answers; `is_past` says of a sighting that it was taken back, or something newer is known of it here.
@@ -222,9 +249,19 @@ impl Searches {
         ctx: &mut Context,
     ) {
         let Some(answer) = SearchAnswer::parse(text) else { return ctx.stats.drop(Reject::Malformed) };
-        let ticket = Ticket(answer.number);
+        let (ticket, is_handed) = (Ticket(answer.number & !HANDED), answer.number & HANDED != 0);
         let Some(asked) = self.asking.open.get_mut(&ticket) else { return };
-        let Some(parts) = asked.awaited.get_mut(&from) else { return ctx.stats.drop(Reject::Unasked) };
+        if is_handed && !asked.is_handed() {
+            // It came late: the search was taken back.
+            return;
+        }
+        let awaited = if is_handed == asked.is_handed() { Some(&mut asked.awaited) } else { None };
+        let Some(parts) = awaited.and_then(|awaited| awaited.get_mut(&from)) else {
+            return ctx.stats.drop(Reject::Unasked);
+        };
+        if is_handed && answer.declined == Some(true) {
+            return self.take_back(now, ticket, ctx);
+        }
         if parts.note(answer.part, answer.parts).is_none() {
             return ctx.stats.drop(Reject::Malformed);
         }
@@ -245,7 +282,9 @@ impl Searches {
         if is_whole {
             asked.awaited.remove(&from);
             asked.responded += 1;
-            if asked.awaited.is_empty() {
+            if is_handed {
+                self.on_handed(now, ticket, ctx);
+            } else if asked.awaited.is_empty() {
                 self.asking.close(now, ticket, ctx);
             }
         }
@@ -253,8 +292,13 @@ impl Searches {
 }
 
 impl Asked {
+    /// Whether a peer is scanning for it in the place of this node.
+    pub(super) fn is_handed(&self) -> bool {
+        self.handed.as_ref().is_some_and(|handed| handed.back_at.is_some())
+    }
+
     /// What others are asked.
-    fn query(&self, now: Instant, local: bool) -> SearchQuery {
+    pub(super) fn query(&self, now: Instant, local: bool) -> SearchQuery {
         let question = &self.waiting.question;
         let filter = &question.filter;
         let (author, name) = match &filter.node {
@@ -282,6 +326,7 @@ impl Asked {
             conditions: filter.where_.clone(),
             hash: filter.hash.clone(),
             except: question.except.clone(),
+            root: None,
         }
     }
 

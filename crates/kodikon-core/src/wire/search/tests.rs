@@ -24,6 +24,7 @@ fn query() -> SearchQuery {
         conditions: vec![("gate".to_owned(), "g*".to_owned())],
         hash: None,
         except: Some("6c1f".to_owned()),
+        root: Some(u64::MAX),
     }
 }
 
@@ -42,7 +43,7 @@ fn a_query_keeps_its_numbers_to_the_bit_and_names_sixteen_at_most() {
     let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(understood.query.numbers()), bits(&[0.1, -2.0, f32::MIN_POSITIVE]));
     assert_eq!(understood.named, vec![NodeId([3; 16]); MAX_NAMED]);
-    assert!(understood.filter.local && understood.filter.node == Some(Whose::Name("cam".to_owned())));
+    assert!(understood.filter.reach == Reach::Local && understood.filter.node == Some(Whose::Name("cam".to_owned())));
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn an_answer_is_split_into_texts_that_a_letter_holds_and_what_is_left_out_is_sai
 #[test]
 fn an_answer_that_contradicts_its_own_count_is_none() {
     for (part, parts) in [(1, 1), (0, 0), (0, 33)] {
-        let answer = SearchAnswer { number: 1, part, parts, certified: true, entries: Vec::new() };
+        let answer = SearchAnswer { number: 1, part, parts, certified: true, entries: Vec::new(), declined: None };
         assert!(SearchAnswer::parse(&answer.bytes()).is_none(), "{part} of {parts}");
     }
 }

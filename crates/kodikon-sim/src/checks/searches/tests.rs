@@ -1,14 +1,11 @@
 //! What a search must find, shown on five nodes that live since long.
 
-use std::sync::Arc;
-
 use kodikon_core::effect::log::{Batch, LogRow};
 use kodikon_core::ground::id::{Epoch, MeshId, Seq};
 use kodikon_core::ground::time::WallTime;
 use kodikon_core::model::identity::Identity;
 use kodikon_core::model::op::{OpKind, SignedOp, Statement};
 use kodikon_core::model::record::{DTYPE_F32, Filter, NewRecord, RecordOrder, Stored};
-use kodikon_core::model::search::Target;
 use kodikon_core::model::state::NodeSnapshot;
 use kodikon_scan::{Mode, Query};
 
@@ -69,7 +66,7 @@ fn what_those_hold_who_were_asked_must_be_found_and_nothing_else() {
             timeout: Duration::from_secs(5),
             alone: false,
         };
-        watch.expect_end(second(1_000), 0, &order);
+        watch.expect_end(second(1_000), 0, (&order, &[]));
         let job = |asker: Option<NodeId>| {
             let question = Question {
                 ticket,
