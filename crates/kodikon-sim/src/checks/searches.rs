@@ -42,8 +42,11 @@ struct End {
 #[derive(Debug, Default)]
 struct Due {
     k: usize,
-    /// What is here.
+    /// What is here: as of the order, or of the scan here where there was one.
     here: Vec<Near>,
+    is_scanned_here: bool,
+    /// What a peer held that scanned in the place of this node. If it was scanned for here after all, that was in vain.
+    handed: Vec<Near>,
     /// What is elsewhere, by who holds it. A question to all reaches some who were not meant, too.
     elsewhere: BTreeMap<NodeId, Vec<Near>>,
     /// Who was asked: all whom the node showed as present when it had looked here.
@@ -54,7 +57,9 @@ impl Due {
     /// What those hold who were asked, in the order in which all of it would be found.
     fn all(&self) -> Vec<Near> {
         let asked = self.elsewhere.iter().filter(|(by, _)| self.asked.contains(by));
-        let mut all: Vec<Near> = self.here.iter().chain(asked.flat_map(|(_, held)| held)).cloned().collect();
+        let handed = self.handed.iter().filter(|_| !self.is_scanned_here);
+        let here = self.here.iter().chain(handed);
+        let mut all: Vec<Near> = here.chain(asked.flat_map(|(_, held)| held)).cloned().collect();
         all.sort_by(Near::order);
         all.dedup();
         all
@@ -121,18 +126,21 @@ impl Watch {
         for question in &job.questions {
             let Some(asker) = question.asker else {
                 if let Some(due) = self.searches.due.get_mut(&(node, question.ticket)) {
-                    due.here = nearest(question, shown);
+                    (due.here, due.is_scanned_here) = (nearest(question, shown), true);
                     self.searches.scans.entry((node, job.scan)).or_default().push(question.ticket);
                 }
                 continue;
             };
             let Some(asker) = self.truth.holder(&asker) else { continue };
             let ticket = Ticket(question.ticket.0 & !HANDED);
-            if ticket != question.ticket {
+            let is_handed = ticket != question.ticket;
+            let Some(due) = self.searches.due.get_mut(&(asker, ticket)) else { continue };
+            let near = nearest(question, &told);
+            if is_handed {
                 self.metrics.count("searches_handed");
-            }
-            if let Some(due) = self.searches.due.get_mut(&(asker, ticket)) {
-                due.elsewhere.entry(own).or_default().extend(nearest(question, &told));
+                due.handed = near;
+            } else {
+                due.elsewhere.entry(own).or_default().extend(near);
             }
         }
     }

@@ -91,6 +91,39 @@ fn what_those_hold_who_were_asked_must_be_found_and_nothing_else() {
     }
 }
 
+/// Found by search-busy, seed 92: what a peer had scanned in vain, after the search was taken back, was asked for.
+#[test]
+fn what_a_peer_scanned_counts_where_nothing_was_scanned_here() {
+    // (whether it was scanned for here after all, of how many, what is broken if nothing is found)
+    for (is_back, of, expected) in [(false, 2, &["search_exact"][..]), (true, 1, &[])] {
+        let (mut watch, id) = line();
+        let view = kept(&mut watch);
+        let ticket = Ticket(8);
+        let order = SearchOrder {
+            ticket,
+            target: Target::Numbers(Arc::new(Query::new(&[1.0, 0.0]).unwrap())),
+            model: Some("face".to_owned()),
+            k: 3,
+            mode: Mode::Exact,
+            filter: Filter::default(),
+            timeout: Duration::from_secs(5),
+            alone: false,
+        };
+        watch.expect_end(second(1_000), 0, (&order, &[]));
+        let asked = question(&order).unwrap();
+        let job = |question| ScanJob { scan: ScanId(1), questions: vec![question], stocks: Vec::new() };
+        let handed = Question { ticket: Ticket(ticket.0 | HANDED), asker: Some(id(0)), ..asked.clone() };
+        watch.expect_nearest(1, &job(handed), &[view]);
+        if is_back {
+            watch.expect_nearest(0, &job(asked), &[]);
+        }
+        let elapsed = Duration::from_millis(9);
+        let searched = Searched { found: Vec::new(), responded: of, of, certified: true, elapsed };
+        watch.hear_of_search(second(1_001), 0, &Event::Searched { ticket, outcome: Ok(searched) });
+        assert_eq!(broken(&watch), *expected, "taken back: {is_back}");
+    }
+}
+
 #[test]
 fn whoever_has_not_answered_leaves_a_search_uncertain() {
     for (responded, certified, expected) in [(5, true, &[][..]), (4, true, &["search_exact"]), (4, false, &[])] {
