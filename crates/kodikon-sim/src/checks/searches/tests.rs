@@ -40,6 +40,20 @@ fn kept(watch: &mut Watch) -> RecordView {
     RecordView { id, source, wall, told: wall, body, left, local: true, kept: false }
 }
 
+/// An order for the three nearest.
+fn order(ticket: Ticket, query: &Arc<Query>, model: Option<&str>) -> SearchOrder {
+    SearchOrder {
+        ticket,
+        target: Target::Numbers(Arc::clone(query)),
+        model: model.map(str::to_owned),
+        k: 3,
+        mode: Mode::Exact,
+        filter: Filter::default(),
+        timeout: Duration::from_secs(5),
+        alone: false,
+    }
+}
+
 #[test]
 fn what_those_hold_who_were_asked_must_be_found_and_nothing_else() {
     type Trouble = fn(&mut Watch, &RecordView);
@@ -56,16 +70,7 @@ fn what_those_hold_who_were_asked_must_be_found_and_nothing_else() {
         let view = kept(&mut watch);
         trouble(&mut watch, &view);
         let (ticket, query) = (Ticket(8), Arc::new(Query::new(&[1.0, 0.0]).unwrap()));
-        let order = SearchOrder {
-            ticket,
-            target: Target::Numbers(Arc::clone(&query)),
-            model: None,
-            k: 3,
-            mode: Mode::Exact,
-            filter: Filter::default(),
-            timeout: Duration::from_secs(5),
-            alone: false,
-        };
+        let order = order(ticket, &query, None);
         watch.expect_end(second(1_000), 0, (&order, &[]));
         let job = |asker: Option<NodeId>| {
             let question = Question {
@@ -99,16 +104,8 @@ fn what_a_peer_scanned_counts_where_nothing_was_scanned_here() {
         let (mut watch, id) = line();
         let view = kept(&mut watch);
         let ticket = Ticket(8);
-        let order = SearchOrder {
-            ticket,
-            target: Target::Numbers(Arc::new(Query::new(&[1.0, 0.0]).unwrap())),
-            model: Some("face".to_owned()),
-            k: 3,
-            mode: Mode::Exact,
-            filter: Filter::default(),
-            timeout: Duration::from_secs(5),
-            alone: false,
-        };
+        let query = Arc::new(Query::new(&[1.0, 0.0]).unwrap());
+        let order = order(ticket, &query, Some("face"));
         watch.expect_end(second(1_000), 0, (&order, &[]));
         let asked = question(&order).unwrap();
         let job = |question| ScanJob { scan: ScanId(1), questions: vec![question], stocks: Vec::new() };
