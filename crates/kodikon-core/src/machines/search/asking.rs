@@ -144,8 +144,7 @@ impl Asking {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let next = |asked: &Asked| {
-            let back_at = asked.handed.as_ref().and_then(|handed| handed.back_at);
-            [asked.ask_at, back_at].into_iter().flatten().fold(asked.waiting.until, Instant::min)
+            [asked.ask_at, asked.back_at()].into_iter().flatten().fold(asked.waiting.until, Instant::min)
         };
         self.open.values().map(next).min()
     }
@@ -251,14 +250,14 @@ impl Searches {
         let Some(answer) = SearchAnswer::parse(text) else { return ctx.stats.drop(Reject::Malformed) };
         let (ticket, is_handed) = (Ticket(answer.number & !HANDED), answer.number & HANDED != 0);
         let Some(asked) = self.asking.open.get_mut(&ticket) else { return };
-        if is_handed && !asked.is_handed() {
-            // It came late: the search was taken back.
+        if is_handed != asked.is_handed() {
+            // Handed over it comes late: the search was taken back. What nobody was asked nobody answers.
+            if !is_handed {
+                ctx.stats.drop(Reject::Unasked);
+            }
             return;
         }
-        let awaited = if is_handed == asked.is_handed() { Some(&mut asked.awaited) } else { None };
-        let Some(parts) = awaited.and_then(|awaited| awaited.get_mut(&from)) else {
-            return ctx.stats.drop(Reject::Unasked);
-        };
+        let Some(parts) = asked.awaited.get_mut(&from) else { return ctx.stats.drop(Reject::Unasked) };
         if is_handed && answer.declined == Some(true) {
             return self.take_back(now, ticket, ctx);
         }
@@ -294,7 +293,12 @@ impl Searches {
 impl Asked {
     /// Whether a peer is scanning for it in the place of this node.
     pub(super) fn is_handed(&self) -> bool {
-        self.handed.as_ref().is_some_and(|handed| handed.back_at.is_some())
+        self.back_at().is_some()
+    }
+
+    /// When it is taken back from the peer that scans for it.
+    pub(super) fn back_at(&self) -> Option<Instant> {
+        self.handed.as_ref()?.back_at
     }
 
     /// What others are asked.

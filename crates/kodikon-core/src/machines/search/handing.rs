@@ -152,10 +152,7 @@ impl Searches {
 
     /// Takes back what was not answered in time.
     pub(super) fn take_back_late(&mut self, now: Instant, ctx: &mut Context) {
-        let is_late = |asked: &Asked| {
-            let back_at = asked.handed.as_ref().and_then(|handed| handed.back_at);
-            back_at.is_some_and(|at| at <= now)
-        };
+        let is_late = |asked: &Asked| asked.back_at().is_some_and(|at| at <= now);
         let open = self.asking.open.iter();
         let late: Vec<Ticket> = open.filter(|(_, asked)| is_late(asked)).map(|(ticket, _)| *ticket).collect();
         late.into_iter().for_each(|ticket| self.take_back(now, ticket, ctx));
