@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::event::{Elapsed, Event, Kind, Moment};
+use crate::gate::Gate;
 use crate::lab::Lab;
 use crate::process::{Finished, Line, Process};
 use crate::story::{Seen, Story};
@@ -117,6 +119,8 @@ pub struct Fleet<'lab> {
     sender: SyncSender<Told>,
     receiver: Receiver<Told>,
     story: Story,
+    /// What the lines of all nodes pass.
+    gate: Option<Arc<Gate>>,
 }
 
 #[derive(Debug)]
@@ -144,7 +148,7 @@ impl<'lab> Fleet<'lab> {
     /// A fleet without nodes.
     pub fn of(lab: &'lab Lab, program: Program) -> Self {
         let (sender, receiver) = sync_channel(UNREAD_LIMIT);
-        Self { lab, program, nodes: BTreeMap::new(), sender, receiver, story: Story::default() }
+        Self { lab, program, nodes: BTreeMap::new(), sender, receiver, story: Story::default(), gate: None }
     }
 
     // ---- starting and ending ----
@@ -190,7 +194,11 @@ impl<'lab> Fleet<'lab> {
         let (by, sender) = (name.to_owned(), self.sender.clone());
         // The fleet may be gone while a node still ends.
         let sink = move |line| drop(sender.send(Told { by: by.clone(), run, line }));
-        let process = self.lab.spawn_into(&mut command, sink)?;
+        let gate = match &self.gate {
+            Some(gate) => Arc::clone(gate),
+            None => Arc::clone(self.gate.insert(Arc::new(Gate::new()?))),
+        };
+        let process = self.lab.spawn_behind(&mut command, gate, sink)?;
         self.node_mut(name)?.process = Some(process);
         Ok(())
     }
@@ -293,6 +301,21 @@ impl<'lab> Fleet<'lab> {
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the fleet itself holds a sender"),
             }
         }
+    }
+
+    /// Does something while nobody reads what the nodes say, which on one computer takes a processor from them: what they say meanwhile
+    /// waits in their pipes, and its time is the one that they tell alone. It must be less than a pipe holds, or they do wait for a reader.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn unread<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let Some(gate) = &self.gate else { return Ok(work()) };
+        gate.shut()?;
+        // Long enough for all readers to have left their pipes.
+        thread::sleep(TOGETHER);
+        let done = work();
+        gate.open()?;
+        Ok(done)
     }
 
     /// Listens for a while, during which no node may end.

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::claim::{self, Claim};
 use crate::counters::{self, Traffic};
 use crate::faults::{Cut, Faults, Loss};
+use crate::gate::Gate;
 use crate::neighbours;
 use crate::netns;
 use crate::process::{self, Finished, Line, Process};
@@ -178,7 +179,17 @@ impl Lab {
     /// # Errors
     /// When it does not start.
     pub fn spawn_into(&self, command: &mut Command, sink: impl FnMut(Line) + Send + 'static) -> Result<Process> {
-        Process::start(command, &self.next_log(), sink)
+        Process::start(command, &self.next_log(), None, sink)
+    }
+
+    /// The same, with a gate that its lines pass.
+    pub(crate) fn spawn_behind(
+        &self,
+        command: &mut Command,
+        gate: Arc<Gate>,
+        sink: impl FnMut(Line) + Send + 'static,
+    ) -> Result<Process> {
+        Process::start(command, &self.next_log(), Some(gate), sink)
     }
 
     /// Runs `work` in a thread inside a host's namespace: sockets opened there belong to that host for ever.

@@ -26,6 +26,7 @@ mod embeddings;
 mod event;
 mod faults;
 mod fleet;
+mod gate;
 mod lab;
 mod neighbours;
 mod netns;

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::counters::Usage;
+use crate::gate::Gate;
 
 /// A longer line is handed on in pieces.
 const LINE_LIMIT: u64 = 1 << 20;
@@ -69,24 +70,25 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program and hands each line of its output to `sink`; the error stream goes to a file.
+    /// Starts a program and hands each line of its output to `sink`, while the gate is open; the error stream goes to a file.
     pub(crate) fn start(
         command: &mut Command,
         complaints: &Path,
+        gate: Option<Arc<Gate>>,
         sink: impl FnMut(Line) + Send + 'static,
     ) -> Result<Self> {
         let log = File::create(complaints).with_context(|| format!("cannot make {}", complaints.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).process_group(0);
         let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
         let stdout = child.stdout.take().expect("stdout was asked for");
-        thread::spawn(move || stream(stdout, sink));
+        thread::spawn(move || stream(stdout, gate.as_deref(), sink));
         Ok(Self { child, lines: None, complaints: complaints.to_owned(), ended: None })
     }
 
     /// Starts a program whose lines wait in [`Process::line`].
     pub(crate) fn start_buffered(command: &mut Command, complaints: &Path) -> Result<Self> {
         let (sender, receiver) = mpsc::sync_channel(UNREAD_LIMIT);
-        let mut process = Self::start(command, complaints, move |line| drop(sender.try_send(line)))?;
+        let mut process = Self::start(command, complaints, None, move |line| drop(sender.try_send(line)))?;
         process.lines = Some(receiver);
         Ok(process)
     }
@@ -262,11 +264,17 @@ fn collect(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     receiver
 }
 
-fn stream(stdout: ChildStdout, mut sink: impl FnMut(Line)) {
+fn stream(stdout: ChildStdout, gate: Option<&Gate>, mut sink: impl FnMut(Line)) {
     let mut reader = BufReader::new(stdout);
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
+        if let Some(gate) = gate
+            && reader.buffer().is_empty()
+            && gate.wait(reader.get_ref()).is_err()
+        {
+            return;
+        }
         match reader.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut bytes) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}

@@ -229,7 +229,7 @@ pub(crate) fn messages(quick: bool) -> Vec<What> {
 pub(crate) fn registry(quick: bool) -> Vec<What> {
     let few = |runs: u32, few: u32| if quick { few } else { runs };
     vec![
-        What::Sightings { nodes: vec![10, 50], adds: few(300, 10) },
+        What::Sightings { nodes: vec![10, 50], adds: few(450, 12) },
         What::Questions { nodes: 30, questions: few(300, 10) },
         What::Volume { records: few(100_000, 5_000), runs: few(5, 1) },
         What::Fetches { records: few(100_000, 5_000), runs: few(5, 1) },

@@ -26,10 +26,13 @@ const RIVAL_TIMEOUT: &str = "5s";
 /// What was measured of sightings that are added one after another.
 #[derive(Default)]
 struct Added {
-    /// From the request until each other node has told of it, and until the last has.
-    each: Spans,
-    last: Spans,
-    /// The same from the launch of the verb.
+    /// From the request until each other node has told of it, and until the last has, in ms: by the time that they tell.
+    each: Vec<f64>,
+    last: Vec<f64>,
+    /// The same while each is read at once.
+    each_read: Spans,
+    last_read: Spans,
+    /// From the launch of the verb, and each is read.
     last_of_verb: Spans,
     wire: Vec<f64>,
     /// The same with a byte a number.
@@ -38,8 +41,23 @@ struct Added {
 
 /// How many are added with a byte a number.
 const SMALL: u32 = 50;
+/// After the answer to an add: by then all have heard of it, though nobody has looked yet.
+const HEARD: Duration = Duration::from_millis(60);
 
-/// Adds sightings one after another in meshes of these sizes: half of them as a program beside the node does, half by the verb.
+/// How one is added, and who looks.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// As a program beside the node does; what the nodes say is read afterwards.
+    Unread,
+    /// The same, and what they say is read at once.
+    Read,
+    /// By the verb, and read at once.
+    Verb,
+}
+
+const WAYS: [Way; 3] = [Way::Unread, Way::Read, Way::Verb];
+
+/// Adds sightings one after another in meshes of these sizes, each by the next way.
 pub(crate) fn sightings(contestant: &Contestant, sizes: &[u16], count: u32, report: &mut Report) {
     for &nodes in sizes {
         eprintln!("{count} sightings among {nodes} nodes");
@@ -49,17 +67,31 @@ pub(crate) fn sightings(contestant: &Contestant, sizes: &[u16], count: u32, repo
         }
         let row = |what, targets: &'static [Target]| Row { what, nodes, unit: "ms", targets };
         let note = |text: &str| Some(text.to_owned());
-        report.add_spans(row("sighting: searchable at each", target::NO_TARGET), contestant.name, added.each, None);
-        let request = note("from the first byte of the HTTP request, which is answered when it is on disk");
+        let each = Distribution::of(added.each);
+        report.add(row("sighting: searchable at each", target::SEARCHABLE), contestant.name, each, None);
+        let request = note(
+            "from the first byte of the HTTP request, which is answered when it is on disk, to the time that the nodes tell; \
+             what they say is read afterwards",
+        );
+        let last = Distribution::of(added.last);
+        report.add(row("sighting: searchable at the last", target::SEARCHABLE), contestant.name, last, request);
+        let read =
+            note("each node's line is read at once, by a thread for each, on the processors that the nodes share");
         report.add_spans(
-            row("sighting: searchable at the last", target::SEARCHABLE),
+            row("sighting: searchable at each and read", target::NO_TARGET),
             contestant.name,
-            added.last,
-            request,
+            added.each_read,
+            None,
+        );
+        report.add_spans(
+            row("sighting: searchable at the last and read", target::NO_TARGET),
+            contestant.name,
+            added.last_read,
+            read,
         );
         let verb = note("from the launch of `add`: the program is loaded, reads the file and asks");
         report.add_spans(
-            row("sighting by the verb: searchable at the last", target::NO_TARGET),
+            row("sighting by the verb: searchable at the last and read", target::NO_TARGET),
             contestant.name,
             added.last_of_verb,
             verb,
@@ -82,6 +114,25 @@ pub(crate) fn sightings(contestant: &Contestant, sizes: &[u16], count: u32, repo
     }
 }
 
+impl Added {
+    /// What the others have told of one that was added.
+    fn note(&mut self, way: Way, spans: Vec<Elapsed>) {
+        let last = spans.iter().copied().reduce(Elapsed::later);
+        let told = |elapsed: &Elapsed| elapsed.told.map(|told| told.as_secs_f64() * 1_000.0);
+        match way {
+            Way::Unread => {
+                self.last.extend(last.as_ref().and_then(told));
+                self.each.extend(spans.iter().filter_map(told));
+            }
+            Way::Read => {
+                self.last_read.extend(last);
+                self.each_read.extend(spans);
+            }
+            Way::Verb => self.last_of_verb.extend(last),
+        }
+    }
+}
+
 fn add(contestant: &Contestant, (nodes, count): (u16, u32), added: &mut Added) -> Result<()> {
     let lab = lab(nodes, std::slice::from_ref(contestant))?;
     let file = lab.directory().join("sightings.npy");
@@ -95,38 +146,37 @@ fn add(contestant: &Contestant, (nodes, count): (u16, u32), added: &mut Added) -
     let others = usize::from(nodes - 1);
     for number in 0..count {
         fleet.listen(PAUSE + PHASES.mul_f64(phase(number)))?;
-        let by_verb = number % 2 == 1;
+        let way = WAYS[number as usize % WAYS.len()];
         let embedding = json!({"model": "m", "numbers": row_of(&embeddings, (count, number))});
         let record = json!({"hash_value": format!("s{number}"), "embedding": embedding});
         let request = Request::new(fleet.data(&ORIGIN.to_string())?, "/v1/records", &record)?;
         let mut command = verb(contestant, &fleet, ORIGIN, &["add", &format!("s{number}"), "--model", "m"])?;
         command.args(["--row", &number.to_string(), "--embedding"]).arg(&file);
         let began = Moment::now();
-        let (mark, shown) = thread::scope(|scope| {
-            let adding = scope.spawn(|| {
-                lab.inside(ORIGIN, || {
-                    if !by_verb {
-                        return request.ask().map(|(mark, _)| mark);
-                    }
-                    let mark = Moment::now();
-                    succeeded(&command.output().context("the verb does not run")?).map(|()| mark)
-                })
-            });
-            let shown =
-                fleet.wait("the sighting at all", SHOWN_LIMIT, |story| shown(story, number, began).count() >= others);
-            (adding.join(), shown)
-        });
-        let mark = mark.ok().context("the thread that adds panicked")???;
-        shown?;
-        let spans: Vec<Elapsed> =
-            self::shown(fleet.story(), number, began).map(|seen| seen.moment.since(mark)).collect();
-        let last = spans.iter().copied().reduce(Elapsed::later);
-        if by_verb {
-            added.last_of_verb.extend(last);
+        let mut ask = || -> Result<Moment> {
+            lab.inside(ORIGIN, || {
+                if way != Way::Verb {
+                    return request.ask().map(|(mark, _)| mark);
+                }
+                let mark = Moment::now();
+                succeeded(&command.output().context("the verb does not run")?).map(|()| mark)
+            })?
+        };
+        let is_shown = |story: &Story| shown(story, number, began).count() >= others;
+        let mark = if way == Way::Unread {
+            let mark = fleet.unread(|| ask().inspect(|_| thread::sleep(HEARD)))??;
+            fleet.wait("the sighting at all", SHOWN_LIMIT, is_shown)?;
+            mark
         } else {
-            added.last.extend(last);
-            added.each.extend(spans);
-        }
+            let (mark, shown) = thread::scope(|scope| {
+                let adding = scope.spawn(ask);
+                let shown = fleet.wait("the sighting at all", SHOWN_LIMIT, is_shown);
+                (adding.join(), shown)
+            });
+            shown?;
+            mark.ok().context("the thread that adds panicked")??
+        };
+        added.note(way, shown(fleet.story(), number, began).map(|seen| seen.moment.since(mark)).collect());
     }
     added.wire.push(per_one(&lab, (before, began), idle, count)?);
     let (before, began) = (bytes_sent(&lab)?, std::time::Instant::now());
