@@ -26,9 +26,9 @@ const RIVAL_TIMEOUT: &str = "5s";
 /// What was measured of sightings that are added one after another.
 #[derive(Default)]
 struct Added {
-    /// From the request until each other node has told of it, and until the last has, in ms: by the time that they tell.
-    each: Vec<f64>,
-    last: Vec<f64>,
+    /// From the request until each other node has told of it, and until the last has: by the time that they tell.
+    each: Vec<Duration>,
+    last: Vec<Duration>,
     /// The same while each is read at once.
     each_read: Spans,
     last_read: Spans,
@@ -67,13 +67,13 @@ pub(crate) fn sightings(contestant: &Contestant, sizes: &[u16], count: u32, repo
         }
         let row = |what, targets: &'static [Target]| Row { what, nodes, unit: "ms", targets };
         let note = |text: &str| Some(text.to_owned());
-        let each = Distribution::of(added.each);
+        let each = Distribution::of_ms(added.each);
         report.add(row("sighting: searchable at each", target::SEARCHABLE), contestant.name, each, None);
         let request = note(
             "from the first byte of the HTTP request, which is answered when it is on disk, to the time that the nodes tell; \
              what they say is read afterwards",
         );
-        let last = Distribution::of(added.last);
+        let last = Distribution::of_ms(added.last);
         report.add(row("sighting: searchable at the last", target::SEARCHABLE), contestant.name, last, request);
         let read =
             note("each node's line is read at once, by a thread for each, on the processors that the nodes share");
@@ -118,11 +118,10 @@ impl Added {
     /// What the others have told of one that was added.
     fn note(&mut self, way: Way, spans: Vec<Elapsed>) {
         let last = spans.iter().copied().reduce(Elapsed::later);
-        let told = |elapsed: &Elapsed| elapsed.told.map(|told| told.as_secs_f64() * 1_000.0);
         match way {
             Way::Unread => {
-                self.last.extend(last.as_ref().and_then(told));
-                self.each.extend(spans.iter().filter_map(told));
+                self.last.extend(last.and_then(|last| last.told));
+                self.each.extend(spans.iter().filter_map(|elapsed| elapsed.told));
             }
             Way::Read => {
                 self.last_read.extend(last);
