@@ -4,6 +4,7 @@
 mod alerts;
 mod babeld;
 mod broadcasts;
+mod crowd;
 mod deaths;
 mod digests;
 mod echo;

@@ -115,7 +115,7 @@ pub(crate) enum What {
         #[arg(long, default_value_t = 300)]
         questions: u32,
     },
-    /// What many sightings cost: to import, to hold, to restart with, to fetch from a peer.
+    /// What many sightings cost: to import, to hold, to restart with, to fetch from a peer; and many searches of them at once.
     Volume {
         /// How many sightings of 512 numbers.
         #[arg(long, default_value_t = 100_000)]

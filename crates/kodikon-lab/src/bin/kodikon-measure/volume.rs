@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use kodikon_lab::{Distribution, Host, Lab, Process, Program, Topology, write_embeddings};
 use serde_json::Value;
 
+use crate::crowd::{self, Crowd};
 use crate::report::{Report, Row};
 use crate::target::{self, Target};
 use crate::trial::Contestant;
@@ -83,9 +84,28 @@ impl Volume {
 
         let mut holder = self.start(HOLDER)?;
         self.await_found(HOLDER, &file)?;
+        let alone = self.crowd()?;
         self.fetch(runs, report)?;
+        let mut peer = self.start(NEWCOMER)?;
+        self.await_stats(NEWCOMER, |stats| number(stats, "/registry/log_commits") == Some(0.0) && holds(stats, each))?;
+        self.await_found(NEWCOMER, &file)?;
+        let beside = self.crowd()?;
+        peer.terminate(LIMIT)?;
         holder.terminate(LIMIT)?;
+        tell_crowds(alone, beside, report);
         Ok(())
+    }
+
+    /// Many searches at once of the holder, and how many of them its peers have answered.
+    fn crowd(&self) -> Result<(Crowd, f64)> {
+        let handed = || {
+            let stats = self.verb(HOLDER, &["stats"])?;
+            let of = |name: &str| number(&stats, &format!("/counters/{name}")).with_context(|| name.to_owned());
+            anyhow::Ok(of("searches_handed")? - of("searches_taken_back")?)
+        };
+        let before = handed()?;
+        let crowd = self.lab.inside(HOLDER, || crowd::ask(&self.data(HOLDER), self.records))??;
+        Ok((crowd, handed()? - before))
     }
 
     /// A newcomer fetches all of it, so many times.
@@ -96,11 +116,10 @@ impl Volume {
         for _ in 0..runs {
             let (before, began) = (self.received()?, Instant::now());
             let mut newcomer = self.start(NEWCOMER)?;
-            self.await_stats(NEWCOMER, |stats| number(stats, "/registry/embeddings") == Some(each))?;
+            self.await_stats(NEWCOMER, |stats| holds(stats, each))?;
             held.push(began.elapsed().as_secs_f64());
             let stats = self.await_stats(NEWCOMER, |stats| {
-                number(stats, "/registry/embeddings") == Some(each)
-                    && number(stats, "/registry/log_commits") == Some(0.0)
+                holds(stats, each) && number(stats, "/registry/log_commits") == Some(0.0)
             })?;
             kept.push(began.elapsed().as_secs_f64());
             // At the switch: streams bring most of it, with all their headers.
@@ -182,6 +201,24 @@ impl Volume {
             thread::sleep(LOOK_EVERY);
         }
     }
+}
+
+/// What many searches at once took while the holder was alone, and beside a peer.
+fn tell_crowds((alone, _): (Crowd, f64), (beside, handed): (Crowd, f64), report: &mut Report) {
+    let what = "searches of one node at once, by 32: each";
+    report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of_ms(alone.each), None);
+    let what = "searches of one node at once, by 32: answered a second";
+    report.add_value(row(what, "searches", target::NO_TARGET), "kodikon", alone.rate, None);
+    let what = "the same beside a peer that has nothing to do: each";
+    let note = Some(format!("it holds the same, and scanned for {handed:.0} of them; both on the same cores"));
+    report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of_ms(beside.each), note);
+    let what = "the same beside a peer that has nothing to do: answered a second";
+    report.add_value(row(what, "searches", target::NO_TARGET), "kodikon", beside.rate, None);
+}
+
+/// Whether a node has so many sightings at hand to search.
+fn holds(stats: &Value, records: f64) -> bool {
+    number(stats, "/registry/embeddings") == Some(records)
 }
 
 fn number(document: &Value, pointer: &str) -> Option<f64> {
