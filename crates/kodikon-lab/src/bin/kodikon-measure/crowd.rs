@@ -52,6 +52,9 @@ fn answer(request: &Request) -> Result<Duration> {
     let (mark, body) = request.ask()?;
     let took = Moment::now().since(mark).read;
     let report: Value = serde_json::from_str(&body).with_context(|| format!("the answer is {body}"))?;
-    ensure!(report["certified"] == true && report["results"].as_array().is_some_and(|found| found.len() == 10), "{body}");
+    ensure!(
+        report["certified"] == true && report["results"].as_array().is_some_and(|found| found.len() == 10),
+        "{body}"
+    );
     Ok(took)
 }
