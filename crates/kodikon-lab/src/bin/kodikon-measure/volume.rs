@@ -96,16 +96,17 @@ impl Volume {
         Ok(())
     }
 
-    /// Many searches at once of the holder, and how many of them its peers have answered.
-    fn crowd(&self) -> Result<(Crowd, f64)> {
-        let handed = || {
+    /// Many searches at once of the holder, and how many of them it handed to its peers and took back.
+    fn crowd(&self) -> Result<(Crowd, [f64; 2])> {
+        let counted = || {
             let stats = self.verb(HOLDER, &["stats"])?;
             let of = |name: &str| number(&stats, &format!("/counters/{name}")).with_context(|| name.to_owned());
-            anyhow::Ok(of("searches_handed")? - of("searches_taken_back")?)
+            anyhow::Ok([of("searches_handed")?, of("searches_taken_back")?])
         };
-        let before = handed()?;
+        let [handed, back] = counted()?;
         let crowd = self.lab.inside(HOLDER, || crowd::ask(&self.data(HOLDER), self.records))??;
-        Ok((crowd, handed()? - before))
+        let [handed_in_all, back_in_all] = counted()?;
+        Ok((crowd, [handed_in_all - handed, back_in_all - back]))
     }
 
     /// A newcomer fetches all of it, so many times.
@@ -204,14 +205,16 @@ impl Volume {
 }
 
 /// What many searches at once took while the holder was alone, and beside a peer.
-fn tell_crowds((alone, _): (Crowd, f64), (beside, handed): (Crowd, f64), report: &mut Report) {
+fn tell_crowds((alone, _): (Crowd, [f64; 2]), (beside, [handed, back]): (Crowd, [f64; 2]), report: &mut Report) {
     let what = "searches of one node at once, by 32: each";
     report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of_ms(alone.each), None);
     let what = "searches of one node at once, by 32: answered a second";
     report.add_value(row(what, "searches", target::NO_TARGET), "kodikon", alone.rate, None);
     let what = "the same beside a peer that has nothing to do: each";
-    let note = Some(format!("it holds the same, and scanned for {handed:.0} of them; both on the same cores"));
-    report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of_ms(beside.each), note);
+    let note = format!(
+        "it holds the same and was handed {handed:.0}, of which {back:.0} were taken back; both on the same cores"
+    );
+    report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of_ms(beside.each), Some(note));
     let what = "the same beside a peer that has nothing to do: answered a second";
     report.add_value(row(what, "searches", target::NO_TARGET), "kodikon", beside.rate, None);
 }
