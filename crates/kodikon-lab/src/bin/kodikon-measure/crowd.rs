@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kodikon_lab::Moment;
@@ -34,7 +34,7 @@ pub(crate) fn ask(data: &Path, records: u32) -> Result<Crowd> {
     };
     let own = |asking: u32| (asking * EACH..(asking + 1) * EACH).map(request).collect();
     let requests = (0..ASKING).map(own).collect::<Result<Vec<Vec<Request>>>>()?;
-    let began = Moment::now();
+    let began = Instant::now();
     let answered = thread::scope(|scope| {
         let asking: Vec<_> = requests
             .iter()
@@ -43,8 +43,8 @@ pub(crate) fn ask(data: &Path, records: u32) -> Result<Crowd> {
         let took = asking.into_iter().map(|asked| asked.join().ok().context("a thread that asks panicked")?);
         took.collect::<Result<Vec<Vec<Duration>>>>()
     })?;
-    let seconds = Moment::now().since(began).read.as_secs_f64();
-    Ok(Crowd { each: answered.concat(), rate: f64::from(ASKING * EACH) / seconds })
+    let rate = f64::from(ASKING * EACH) / began.elapsed().as_secs_f64();
+    Ok(Crowd { each: answered.concat(), rate })
 }
 
 /// How long one takes.

@@ -71,57 +71,50 @@ impl Volume {
         for _ in 0..runs {
             let began = Instant::now();
             let mut holder = self.start(HOLDER)?;
-            started.push(began.elapsed().as_secs_f64() * 1_000.0);
+            started.push(began.elapsed());
             self.await_found(HOLDER, &file)?;
-            searchable.push(began.elapsed().as_secs_f64() * 1_000.0);
+            searchable.push(began.elapsed());
             // The next finds what a crash leaves.
             holder.kill()?;
         }
         let what = "restart with all of them: to `started`";
-        report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of(started), None);
+        report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of_ms(started), None);
         let what = "restart with all of them: to a certified answer";
-        report.add(row(what, "ms", target::RESTART), "kodikon", Distribution::of(searchable), None);
+        report.add(row(what, "ms", target::RESTART), "kodikon", Distribution::of_ms(searchable), None);
 
         let mut holder = self.start(HOLDER)?;
         self.await_found(HOLDER, &file)?;
         let alone = self.crowd()?;
         self.fetch(runs, report)?;
         let mut peer = self.start(NEWCOMER)?;
-        self.await_stats(NEWCOMER, |stats| number(stats, "/registry/log_commits") == Some(0.0) && holds(stats, each))?;
+        self.await_kept(NEWCOMER)?;
         self.await_found(NEWCOMER, &file)?;
         let beside = self.crowd()?;
+        // While it was alone there was nobody to hand anything to.
+        let stats = self.verb(HOLDER, &["stats"])?;
+        let count = |name: &str| number(&stats, &format!("/counters/{name}")).with_context(|| name.to_owned());
+        let (handed, back) = (count("searches_handed")?, count("searches_taken_back")?);
         peer.terminate(LIMIT)?;
         holder.terminate(LIMIT)?;
-        tell_crowds(alone, beside, report);
+        tell_crowds(alone, beside, (handed, back), report);
         Ok(())
     }
 
-    /// Many searches at once of the holder, and how many of them it handed to its peers and took back.
-    fn crowd(&self) -> Result<(Crowd, [f64; 2])> {
-        let counted = || {
-            let stats = self.verb(HOLDER, &["stats"])?;
-            let of = |name: &str| number(&stats, &format!("/counters/{name}")).with_context(|| name.to_owned());
-            anyhow::Ok([of("searches_handed")?, of("searches_taken_back")?])
-        };
-        let [handed, back] = counted()?;
-        let crowd = self.lab.inside(HOLDER, || crowd::ask(&self.data(HOLDER), self.records))??;
-        let [handed_in_all, back_in_all] = counted()?;
-        Ok((crowd, [handed_in_all - handed, back_in_all - back]))
+    /// Many searches at once of the holder.
+    fn crowd(&self) -> Result<Crowd> {
+        self.lab.inside(HOLDER, || crowd::ask(&self.data(HOLDER), self.records))?
     }
 
     /// A newcomer fetches all of it, so many times.
     fn fetch(&self, runs: u32, report: &mut Report) -> Result<()> {
-        let each = f64::from(self.records);
         let (mut held, mut kept) = (Vec::new(), Vec::new());
         let (mut overhead, mut payload) = (Vec::new(), Vec::new());
         for _ in 0..runs {
             let (before, began) = (self.received()?, Instant::now());
             let mut newcomer = self.start(NEWCOMER)?;
-            self.await_stats(NEWCOMER, |stats| holds(stats, each))?;
+            self.await_stats(NEWCOMER, |stats| self.is_held(stats))?;
             held.push(began.elapsed().as_secs_f64());
-            let stats = self.await_stats(NEWCOMER, |stats| {
-                holds(stats, each) && number(stats, "/registry/log_commits") == Some(0.0)
-            })?;
+            let stats = self.await_kept(NEWCOMER)?;
             kept.push(began.elapsed().as_secs_f64());
             // At the switch: streams bring most of it, with all their headers.
             let now = self.received()?;
@@ -191,6 +184,17 @@ impl Volume {
         Ok(())
     }
 
+    /// Waits until a node has all of them at hand and on its disk.
+    fn await_kept(&self, host: Host) -> Result<Value> {
+        let is_kept = |stats: &Value| number(stats, "/registry/log_commits") == Some(0.0);
+        self.await_stats(host, |stats| self.is_held(stats) && is_kept(stats))
+    }
+
+    /// Whether a node has all of them at hand to search.
+    fn is_held(&self, stats: &Value) -> bool {
+        number(stats, "/registry/embeddings") == Some(f64::from(self.records))
+    }
+
     fn await_stats(&self, host: Host, done: impl Fn(&Value) -> bool) -> Result<Value> {
         let end = Instant::now() + LIMIT;
         loop {
@@ -204,8 +208,8 @@ impl Volume {
     }
 }
 
-/// What many searches at once took while the holder was alone, and beside a peer.
-fn tell_crowds((alone, _): (Crowd, [f64; 2]), (beside, [handed, back]): (Crowd, [f64; 2]), report: &mut Report) {
+/// What many searches at once took while the holder was alone, and beside a peer, to which it handed so many and took so many back.
+fn tell_crowds(alone: Crowd, beside: Crowd, (handed, back): (f64, f64), report: &mut Report) {
     let what = "searches of one node at once, by 32: each";
     report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of_ms(alone.each), None);
     let what = "searches of one node at once, by 32: answered a second";
@@ -217,11 +221,6 @@ fn tell_crowds((alone, _): (Crowd, [f64; 2]), (beside, [handed, back]): (Crowd, 
     report.add(row(what, "ms", target::NO_TARGET), "kodikon", Distribution::of_ms(beside.each), Some(note));
     let what = "the same beside a peer that has nothing to do: answered a second";
     report.add_value(row(what, "searches", target::NO_TARGET), "kodikon", beside.rate, None);
-}
-
-/// Whether a node has so many sightings at hand to search.
-fn holds(stats: &Value, records: f64) -> bool {
-    number(stats, "/registry/embeddings") == Some(records)
 }
 
 fn number(document: &Value, pointer: &str) -> Option<f64> {
